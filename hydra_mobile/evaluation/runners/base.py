@@ -1,0 +1,69 @@
+"""What every runner does: four operations on numpy arrays, behind which a runtime hides.
+
+A runner knows one runtime and how to load one artefact; it knows no benchmark, no prompt and no
+sampling. `hydra_mobile.evaluation.generation` drives all runners through the same greedy loop, so
+that answers differ only where the numbers do.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CacheState:
+    """A position in the key-value cache.
+
+    `length` tokens are in the cache. `handle` is what the runtime needs to go on from here: nothing
+    for a program that holds its cache inside, the past tensors for one that passes them in and out.
+    A state may be used again to rewind: tokens after `length` are then forgotten.
+    """
+
+    length: int = 0
+    handle: Any = field(default=None, repr=False, compare=False)
+
+
+class Runner(ABC):
+    """One loaded artefact on one runtime. Not thread-safe: one generation at a time."""
+
+    name: ClassVar[str]
+
+    #: Tokenizer, prompt template and image preprocessing that belong to the artefact.
+    processor: MobileVLMProcessor
+    #: Most tokens (prompt, image and answer) that the cache holds.
+    max_context: int
+    #: Seconds that loading took, until the first operation could run.
+    load_seconds: float
+    #: What is running, for the report: "fp32", "int4", "bf16", ...
+    precision: str
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path, *, threads: int = 0) -> Runner:
+        """Load the artefact at `path`; `threads` 0 leaves the choice to the runtime."""
+
+    @abstractmethod
+    def encode_image(self, pixels: Array) -> Array:
+        """Map pixels float32 [1, 3, H, W] to image embeddings float32 [1, N, hidden]."""
+
+    @abstractmethod
+    def embed(self, ids: list[int]) -> Array:
+        """Map n token ids to embeddings float32 [1, n, hidden]."""
+
+    @abstractmethod
+    def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
+        """Append embeddings [1, n, hidden] to the cache; return the last logits [V] and new state.
+
+        Raises:
+            HydraError: `state.length + n` exceeds `max_context`.
+        """
