@@ -1,0 +1,42 @@
+"""Export targets: where a program runs, and on which runtime, by name.
+
+A new target or runtime is one file with an `export` function (see `base.Target`) and one line
+here. Called by `hydra_export.export` and by the command line to list what exists.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from hydra_export.targets.base import Limits, Target, TargetResult
+from hydra_mobile.errors import HydraError
+from hydra_mobile.registry import nearest, resolve
+
+__all__ = ["DEFAULT_RUNTIME", "TARGETS", "Limits", "Target", "TargetResult", "target_for"]
+
+TARGETS: dict[str, dict[str, str]] = {
+    "android": {
+        "executorch": "hydra_export.targets.executorch:export",
+        "onnx": "hydra_export.targets.onnx:export",
+    },
+}
+
+#: The runtime a target gets when the user names none.
+DEFAULT_RUNTIME = {"android": "executorch"}
+
+
+def target_for(target: str, runtime: str | None = None) -> tuple[str, Target]:
+    """Return the runtime's name and the export function of `target` on `runtime`.
+
+    Args:
+        target: for example "android".
+        runtime: for example "onnx"; None takes the target's default.
+
+    Raises:
+        HydraError: unknown target or runtime (the message lists the valid ones), or an optional
+            package is missing.
+    """
+    if target not in TARGETS:
+        raise HydraError(f"Unknown target `{target}`.", nearest(target, TARGETS))
+    chosen = runtime or DEFAULT_RUNTIME[target]
+    return chosen, cast(Target, resolve(f"runtime of {target}", chosen, TARGETS[target]))

@@ -1,0 +1,85 @@
+"""What a target is: one function from a merged model to program files in a folder.
+
+A target knows one runtime. It knows no bundle and no manifest: `hydra_export.export` writes those
+around the files that it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hydra_export.presets import Preset
+from hydra_mobile.errors import HydraError
+
+if TYPE_CHECKING:
+    from hydra_mobile.models.model import MobileVLMForConditionalGeneration
+
+Log = Callable[[str], None]
+
+#: The three graphs that every target makes, under the names that phone runtimes look up.
+VISION_ENCODER = "vision_encoder"
+TOKEN_EMBEDDING = "token_embedding"
+TEXT_DECODER = "text_decoder"
+METHODS = (VISION_ENCODER, TOKEN_EMBEDDING, TEXT_DECODER)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes that are fixed when a program is made.
+
+    Attributes:
+        max_context: tokens that the cache holds: prompt, image and answer together.
+        max_prefill: most tokens of one decoder call; longer prompts go in chunks.
+    """
+
+    max_context: int = 512
+    max_prefill: int = 256
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.max_prefill < self.max_context:
+            raise HydraError(
+                f"Limits max_prefill={self.max_prefill}, max_context={self.max_context} "
+                "do not fit: 2 <= max_prefill < max_context is needed.",
+            )
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the limits as the manifest stores them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """What a target wrote.
+
+    Attributes:
+        files: role -> path relative to the folder, for example `{"program": "model.pte"}`.
+        details: facts for the manifest and the report: delegation, attention build, operators that
+            the runtime must have, seconds and peak memory of each step. JSON values only.
+        fallbacks: one sentence for each part that did not get the precision the preset names.
+        versions: package -> version of what made the files and must run them.
+    """
+
+    files: dict[str, str]
+    details: dict[str, Any] = field(default_factory=dict)
+    fallbacks: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """The signature of a target's `export` function."""
+
+    def __call__(
+        self,
+        model: MobileVLMForConditionalGeneration,
+        preset: Preset,
+        folder: Path,
+        limits: Limits,
+        log: Log,
+    ) -> TargetResult:
+        """Write program files of `model` into the existing `folder`.
+
+        The model is on the CPU in fp32, in eval mode, and may be changed in place (quantised).
+        """

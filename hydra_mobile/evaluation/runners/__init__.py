@@ -1,0 +1,26 @@
+"""Runners: one file for each runtime, by name.
+
+Called by `hydra_mobile.evaluation` and by `hydra_export.verify`, which reads a runner's name from
+a bundle's manifest.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from hydra_mobile.registry import resolve
+
+RUNNERS = {
+    "torch": "hydra_mobile.evaluation.runners.torch:TorchRunner",
+    "executorch": "hydra_mobile.evaluation.runners.executorch:ExecuTorchRunner",
+    "onnx": "hydra_mobile.evaluation.runners.onnx:OnnxRunner",
+}
+
+
+def runner_class(name: str) -> type:
+    """Return the runner registered under `name`.
+
+    Raises:
+        HydraError: unknown name, or an optional package is missing.
+    """
+    return cast(type, resolve("runner", name, RUNNERS))
