@@ -1,0 +1,93 @@
+"""Rank policies by name: each is one file with one function `PolicyInput -> RankMap`.
+
+A new policy is one new file plus one line in `POLICIES`. Knows no model: policies see costs and
+scores only. Called by the trainer through `allocate`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_mobile.adapters.allocation import Grid
+from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.coarse import require_finite
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.errors import ConfigError
+from hydra_mobile.registry import resolve
+
+POLICIES: dict[str, str] = {
+    "uniform": "hydra_mobile.adapters.policies.uniform:ranks",
+    "coarse": "hydra_mobile.adapters.policies.coarse:ranks",
+    "hydra": "hydra_mobile.adapters.policies.hydra:ranks",
+    "random": "hydra_mobile.adapters.policies.random:ranks",
+    "fixed": "hydra_mobile.adapters.policies.fixed:ranks",
+}
+
+
+@dataclass(frozen=True)
+class PolicyInput:
+    """What a policy may look at.
+
+    Attributes:
+        budget: the ledger; its `r_ref` is the uniform rank.
+        importance: measured score by module name, for the policies that need it.
+        rank_step: ranks are multiples of this.
+        r_min: lowest rank, a multiple of `rank_step`; 0 lets a module go without an adapter.
+        r_max: highest rank, a multiple of `rank_step`; None means twice `r_ref`, rounded down to
+            the grid.
+        seed: seeds the random policy.
+        map_file: the file of policy `fixed`.
+    """
+
+    budget: Budget
+    importance: Mapping[str, float] | None = None
+    rank_step: int = 8
+    r_min: int = 8
+    r_max: int | None = None
+    seed: int = 0
+    map_file: Path | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The ranks that a module may have."""
+        highest = self.r_max
+        if highest is None:
+            highest = 2 * self.budget.r_ref // self.rank_step * self.rank_step
+        return Grid(self.rank_step, self.r_min, highest)
+
+    def scores(self) -> Mapping[str, float]:
+        """Return the importance of the ledger's modules, in its order.
+
+        Raises:
+            ConfigError: nothing was measured, a module is missing, or a score is not finite.
+        """
+        if self.importance is None:
+            raise ConfigError("This rank policy needs measured importance, and none was given.")
+        missing = [name for name in self.budget.cost if name not in self.importance]
+        if missing:
+            raise ConfigError(f"The importance of `{missing[0]}` was not measured.")
+        scores = {name: self.importance[name] for name in self.budget.cost}
+        require_finite(scores)
+        return scores
+
+
+def needs_importance(policy: str) -> bool:
+    """Return whether a policy reads `PolicyInput.importance`."""
+    resolve("rank policy", policy, POLICIES)
+    module = importlib.import_module(POLICIES[policy].partition(":")[0])
+    return bool(module.NEEDS_IMPORTANCE)
+
+
+def allocate(policy: str, inputs: PolicyInput) -> RankMap:
+    """Return the ranks that a policy chooses, checked against the budget.
+
+    Raises:
+        HydraError: unknown policy; ConfigError or BudgetError: see the policy.
+    """
+    ranks: Callable[[PolicyInput], RankMap] = resolve("rank policy", policy, POLICIES)
+    rank_map = ranks(inputs)
+    inputs.budget.check(rank_map)
+    return rank_map

@@ -1,0 +1,29 @@
+"""Policy `coarse`: layers differ, the linears inside a layer do not (save for the last slack)."""
+
+from hydra_mobile.adapters.allocation import fill, project
+from hydra_mobile.adapters.coarse import by_layer, layer_multipliers, layer_scores
+from hydra_mobile.adapters.policies import PolicyInput
+from hydra_mobile.adapters.rank_map import RankMap
+
+NEEDS_IMPORTANCE = True
+
+
+def layer_ranks(inputs: PolicyInput) -> dict[str, int]:
+    """Return one rank per layer, whose layers together cost at most the reference."""
+    budget = inputs.budget
+    layers = by_layer(list(budget.cost))
+    multipliers = layer_multipliers(layer_scores(inputs.scores()))
+    wishes = {layer: multipliers[layer] * budget.r_ref for layer in layers}
+    cost = {layer: sum(budget.cost[n] for n in names) for layer, names in layers.items()}
+    return project(wishes, cost, budget.reference, dict.fromkeys(layers, inputs.grid))
+
+
+def ranks(inputs: PolicyInput) -> RankMap:
+    """Return each layer's rank for all its modules, then spend the slack on single modules."""
+    budget = inputs.budget
+    of_layer = layer_ranks(inputs)
+    layers = by_layer(list(budget.cost))
+    ranks = {name: of_layer[layer] for layer, names in layers.items() for name in names}
+    grids = dict.fromkeys(ranks, inputs.grid)
+    wishes = {name: float(rank) for name, rank in ranks.items()}
+    return budget.rank_map(fill(ranks, wishes, budget.cost, budget.reference, grids))

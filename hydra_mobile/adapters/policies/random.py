@@ -1,0 +1,29 @@
+"""Policy `random`: the control at equal budget. A gain that it also shows is not HyDRA's.
+
+Draws what `hydra` would measure: a factor 0.5, 1 or 2 per layer and a factor between 0.5 and 2
+per module, from the seed and the names alone (the order of the modules does not matter).
+"""
+
+import random
+
+from hydra_mobile.adapters.allocation import project
+from hydra_mobile.adapters.coarse import MULTIPLIERS, layer_of
+from hydra_mobile.adapters.fine import CLIP
+from hydra_mobile.adapters.policies import PolicyInput
+from hydra_mobile.adapters.rank_map import RankMap
+
+NEEDS_IMPORTANCE = False
+
+
+def ranks(inputs: PolicyInput) -> RankMap:
+    """Return random ranks that spend the budget."""
+    budget = inputs.budget
+    wishes = {}
+    for name in budget.cost:
+        layer = random.Random(f"{inputs.seed}:{layer_of(name)}").choice(MULTIPLIERS)
+        # Uniform in the logarithm: halving is as likely as doubling.
+        exponent = random.Random(f"{inputs.seed}:{name}").random()
+        module = CLIP[0] * (CLIP[1] / CLIP[0]) ** exponent
+        wishes[name] = budget.r_ref * layer * module
+    grids = dict.fromkeys(wishes, inputs.grid)
+    return budget.rank_map(project(wishes, budget.cost, budget.reference, grids))

@@ -1,0 +1,11 @@
+"""Policy `uniform`: the reference rank everywhere, which is plain LoRA."""
+
+from hydra_mobile.adapters.policies import PolicyInput
+from hydra_mobile.adapters.rank_map import RankMap
+
+NEEDS_IMPORTANCE = False
+
+
+def ranks(inputs: PolicyInput) -> RankMap:
+    """Return `r_ref` for every module; grid and bounds do not apply."""
+    return inputs.budget.rank_map(dict.fromkeys(inputs.budget.cost, inputs.budget.r_ref))
