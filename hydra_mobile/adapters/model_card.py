@@ -1,0 +1,79 @@
+"""The README.md of an adapter folder: what it is and how to load it with stock peft.
+
+Knows only what `hydra.json` says. Called by `portable.save_adapter`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def model_card(record: Mapping[str, Any], extra_files: Sequence[str]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        record: the content of hydra.json.
+        extra_files: names of safetensors files with whole tensors trained beside the adapter.
+    """
+    base, counts = record["base"], record["parameters"]
+    # The hub checks this key, and a name without a slash is no hub id.
+    hub = f"base_model: {base['name']}\n" if "/" in base["name"] else ""
+    histogram = Counter(record["ranks"].values())
+    rows = "\n".join(f"| {rank} | {histogram[rank]} |" for rank in sorted(histogram))
+    share = 100 * counts["lora"] / counts["lora_reference"]
+    return f"""---
+library_name: peft
+{hub}tags:
+- lora
+- hydra-mobile
+---
+
+# LoRA with HyDRA ranks for `{base["name"]}`
+
+A plain peft LoRA adapter whose rank differs from module to module, trained with hydra-mobile, an
+independent reconstruction of HyDRA. Base weights: sha256 `{base["sha256"]}`.
+
+- LoRA parameters: {counts["lora"]:,}, which is {share:.2f} % of the {counts["lora_reference"]:,}
+  of uniform LoRA of rank {record["r_ref"]}.
+- Scale of every module in training: {record["scale"]:g}. It is folded into `lora_B`, so that
+  `lora_alpha / rank` reproduces it; readers need nothing but peft.
+
+| rank | modules |
+| ---: | ---: |
+{rows}
+
+## Load it
+
+```python
+from peft import PeftModel
+
+base = ...  # the base model named above{_extra_code(extra_files)}
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+```
+
+{_extra_words(extra_files)}Inference, merging and exchange are what this folder is for; training
+continues from a run's own checkpoints.
+"""
+
+
+def _extra_code(files: Sequence[str]) -> str:
+    if not files:
+        return ""
+    lines = [
+        f'base.load_state_dict(load_file("path/to/this/folder/{file}"), strict=False)'
+        for file in files
+    ]
+    return "\nfrom safetensors.torch import load_file\n\n" + "\n".join(lines)
+
+
+def _extra_words(files: Sequence[str]) -> str:
+    if not files:
+        return ""
+    names = " and ".join(f"`{file}`" for file in files)
+    return (
+        f"{names} was trained beside the adapter and replaces tensors of the base: peft does not "
+        "load it, so load it as shown, before peft wraps the model. `hydra-mobile merge` does "
+        "both and writes one folder.\n\n"
+    )

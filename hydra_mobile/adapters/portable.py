@@ -1,0 +1,300 @@
+"""The adapter folder: plain peft LoRA with a rank per module, read by stock peft without our code.
+
+One scalar `lora_alpha`, no `alpha_pattern`, exact names. Readers scale a module by
+lora_alpha / rank, so the constant scale s of training is folded into B, in fp32:
+B_saved = B * (s * rank / lora_alpha). `hydra.json` beside it holds what peft has no place for:
+the base's hash, the ledger and the hashes of the files. A saved folder is read again with stock
+peft and compared before the save counts as done (`reread.py`).
+
+The file is for inference, merging and exchange; training continues from its own checkpoints.
+Knows torch and peft; knows nothing of what the extra tensors (a projector) mean.
+Called by the trainer (save), the merge and evaluation (read, load).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.identity import BaseIdentity
+from hydra_mobile.adapters.lora import inject, lora_config
+from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
+from hydra_mobile.adapters.model_card import model_card
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.adapters.reread import verify
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import folder_atomically, read_json, sha256_of, write_json
+
+SCHEMA = 1
+CONFIG_FILE = "adapter_config.json"
+TENSOR_FILE = "adapter_model.safetensors"
+HYDRA_FILE = "hydra.json"
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter folder in memory.
+
+    Attributes:
+        folder: where it was read from.
+        rank_map: rank by module name.
+        tensors: A (rank, in) and B (out, rank) by module name, as saved (scale folded into B).
+        alpha: the scalar `lora_alpha`.
+        budget: the ledger it was trained under.
+        base: the base it belongs to.
+        extra_tensors: whole tensors trained beside it, by file and full tensor name.
+        config: adapter_config.json.
+        record: hydra.json.
+    """
+
+    folder: Path
+    rank_map: RankMap
+    tensors: dict[str, tuple[Tensor, Tensor]]
+    alpha: float
+    budget: Budget
+    base: BaseIdentity
+    extra_tensors: dict[str, dict[str, Tensor]]
+    config: dict[str, Any]
+    record: dict[str, Any]
+
+    def delta(self, name: str) -> Tensor:
+        """Return what the adapter adds to a module's weight, shape (out, in), fp32."""
+        a, b = self.tensors[name]
+        return (b.float() @ a.float()) * (self.alpha / self.rank_map[name])
+
+
+def save_adapter(
+    model: nn.Module,
+    folder: Path,
+    *,
+    rank_map: RankMap,
+    budget: Budget,
+    alpha_ref: float,
+    base: BaseIdentity,
+    extra_tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
+    extra_files: Mapping[str, str] | None = None,
+) -> None:
+    """Write the LoRA of `model` as a portable folder, atomically, read again and compared.
+
+    The same tensors give the same files, byte for byte.
+
+    Args:
+        model: carries LoRA from `inject`.
+        folder: the folder to write or replace.
+        rank_map: the ranks that the model should have.
+        budget: the ledger; the scale is alpha_ref / budget.r_ref.
+        alpha_ref: becomes `lora_alpha`.
+        base: identity of the base model; must have a hash.
+        extra_tensors: `{file name: {full tensor name as in the base's state dict: tensor}}`,
+            for example `{"projector.safetensors": {...}}`; saved as they are.
+        extra_files: `{file name: text}` to put beside it.
+
+    Raises:
+        BudgetError: the live tensors exceed the budget.
+        ArtefactError: the live ranks differ from the map, the base has no hash, or stock peft
+            reads something else than was written. No folder is left then.
+    """
+    if not base.sha256:
+        raise ArtefactError(
+            f"The base `{base.name}` has no hash, so the adapter could not be told from others.",
+            "Use `base_identity` of the base's folder.",
+        )
+    live = lora_tensors(model)
+    used = budget.check_live(model)
+    if {name: a.shape[0] for name, (a, _) in live.items()} != dict(rank_map):
+        raise ArtefactError("The model's LoRA ranks are not those of the rank map to save.")
+    extra_tensors = extra_tensors or {}
+    with folder_atomically(folder) as temporary:
+        _save(folded_tensors(live, alpha_ref, budget.r_ref), temporary / TENSOR_FILE)
+        for file, tensors in extra_tensors.items():
+            _save(dict(tensors), temporary / file)
+        write_json(temporary / CONFIG_FILE, peft_config(rank_map, alpha_ref, base.name))
+        hashes = {f: sha256_of(temporary / f) for f in (TENSOR_FILE, *extra_tensors)}
+        record = {
+            "schema": SCHEMA,
+            "base": {"name": base.name, "sha256": base.sha256},
+            "scale": alpha_ref / budget.r_ref,
+            "r_ref": budget.r_ref,
+            "alpha_ref": alpha_ref,
+            "parameters": {"lora": used, "lora_reference": budget.reference}
+            | {file: sum(t.numel() for t in ts.values()) for file, ts in extra_tensors.items()},
+            "files": hashes,
+            "rank_digest": rank_map.digest(),
+            "ranks": dict(rank_map),
+            "cost_per_rank": dict(budget.cost),
+        }
+        write_json(temporary / HYDRA_FILE, record)
+        (temporary / "README.md").write_text(model_card(record, sorted(extra_tensors)))
+        for file, text in (extra_files or {}).items():
+            (temporary / file).write_text(text)
+        verify(temporary, model, rank_map, budget, alpha_ref / budget.r_ref)
+
+
+def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
+    """Read and check an adapter folder written by `save_adapter`.
+
+    Args:
+        folder: the adapter folder.
+        base: when given, the adapter must belong to this base.
+
+    Raises:
+        ArtefactError: a file is missing, cut short or altered, tensors and configuration do not
+            belong together, or the adapter belongs to another base.
+        BudgetError: its ranks cost more than its ledger allows.
+    """
+    record = read_json(folder / HYDRA_FILE, "the record of a HyDRA adapter")
+    config = read_json(folder / CONFIG_FILE, "the configuration of a peft adapter")
+    if record.get("schema") != SCHEMA:
+        raise ArtefactError(
+            f"{folder / HYDRA_FILE} has schema {record.get('schema')!r}; this version reads "
+            f"{SCHEMA}."
+        )
+    own = BaseIdentity(**record["base"])
+    require_same_base(folder, own, base)
+    files = {file: read_safetensors(folder / file) for file in record["files"]}
+    for file, recorded in record["files"].items():
+        if sha256_of(folder / file) != recorded:
+            raise ArtefactError(
+                f"{folder / file} does not have the hash in {HYDRA_FILE}: it was altered.",
+                "Take the adapter again from the run that made it.",
+            )
+    tensors = _pairs(folder, files.pop(TENSOR_FILE))
+    rank_map = RankMap({name: a.shape[0] for name, (a, _) in tensors.items()})
+    _require_config_agrees(folder, config, rank_map, record)
+    budget = Budget(record["cost_per_rank"], record["r_ref"])
+    budget.check(rank_map)
+    alpha = float(config["lora_alpha"])
+    return Adapter(folder, rank_map, tensors, alpha, budget, own, files, config, record)
+
+
+def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
+    """Put an adapter into its base, unmerged, its extra tensors too; in place.
+
+    Arguments and errors as in `read_adapter`; ArtefactError also when an extra tensor is not in
+    the model. The layers keep the folded B and scale lora_alpha / rank of the file.
+    """
+    adapter = read_adapter(folder, base=base)
+    state = model.state_dict()
+    for file, extra in adapter.extra_tensors.items():
+        for name, tensor in extra.items():
+            if name not in state or state[name].shape != tensor.shape:
+                raise ArtefactError(
+                    f"{folder / file} holds `{name}` {tuple(tensor.shape)}, the model does not."
+                )
+            state[name].copy_(tensor)
+    budget = adapter.budget
+    inject(model, adapter.rank_map, r_ref=budget.r_ref, alpha_ref=adapter.alpha)
+    layers = lora_layers(model)
+    with torch.no_grad():
+        for name, (a, b) in lora_tensors(model).items():
+            a.copy_(adapter.tensors[name][0])
+            b.copy_(adapter.tensors[name][1])
+            layers[name].scaling[ADAPTER] = adapter.alpha / adapter.rank_map[name]
+    budget.check_live(model)
+    return adapter
+
+
+def require_same_base(folder: Path, own: BaseIdentity, other: BaseIdentity | None) -> None:
+    """Raise `ArtefactError` if the adapter in `folder` belongs to another base than `other`."""
+    if other is not None and own.sha256 != other.sha256:
+        raise ArtefactError(
+            f"The adapter in {folder} was trained on base `{own.name}` ({own.sha256[:12]}), "
+            f"this base is `{other.name}` ({other.sha256[:12]}).",
+            "Use the base that the adapter was trained on.",
+        )
+
+
+def folded_tensors(
+    live: Mapping[str, tuple[Tensor, Tensor]], alpha_ref: float, r_ref: int
+) -> dict[str, Tensor]:
+    """Return the tensors under peft's file names, with the scale folded into B, fp32 on the CPU."""
+    folded: dict[str, Tensor] = {}
+    for name, (a, b) in live.items():
+        # s * rank / lora_alpha with s = alpha_ref / r_ref and lora_alpha = alpha_ref.
+        factor = a.shape[0] / r_ref
+        folded[f"{_PREFIX}{name}.lora_A.weight"] = a.detach().float().cpu()
+        folded[f"{_PREFIX}{name}.lora_B.weight"] = (b.detach().float() * factor).cpu()
+    return folded
+
+
+def peft_config(rank_map: RankMap, alpha: float, base_name: str) -> dict[str, Any]:
+    """Return adapter_config.json: scalar alpha, empty alpha_pattern, full escaped names."""
+    config = lora_config(rank_map, r_ref=1, alpha_ref=alpha)
+    config.alpha_pattern = {}
+    config.base_model_name_or_path = base_name
+    config.inference_mode = True
+    values: dict[str, Any] = config.to_dict()
+    values["target_modules"] = sorted(rank_map)
+    # llama.cpp and older readers expect an integer where one will do.
+    values["lora_alpha"] = int(alpha) if float(alpha).is_integer() else alpha
+    return values
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        ArtefactError: it is missing, cut short or no safetensors file.
+    """
+    try:
+        return dict(load_file(path))
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} is missing.") from None
+    except SafetensorError as error:
+        raise ArtefactError(
+            f"{path} is no complete safetensors file ({error}).",
+            "It was cut short or altered; make it or copy it again.",
+        ) from error
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    ready = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    save_file(ready, path, metadata={"format": "pt"})
+
+
+def _pairs(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Pair A and B by module name."""
+    pattern = re.compile(re.escape(_PREFIX) + r"(.+)\.lora_([AB])\.weight")
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = pattern.fullmatch(key)
+        if match is None:
+            raise ArtefactError(f"{folder / TENSOR_FILE} holds `{key}`, which is no LoRA tensor.")
+        found.setdefault(match[1], {})[match[2]] = tensor
+    for name, sides in found.items():
+        if len(sides) != 2 or sides["A"].shape[0] != sides["B"].shape[1]:
+            raise ArtefactError(
+                f"{folder / TENSOR_FILE}: A and B of `{name}` are not both there with one rank.",
+                "Take the adapter again from the run that made it.",
+            )
+    return {name: (sides["A"], sides["B"]) for name, sides in found.items()}
+
+
+def _require_config_agrees(
+    folder: Path, config: Mapping[str, Any], rank_map: RankMap, record: Mapping[str, Any]
+) -> None:
+    pattern = {re.escape(name): rank for name, rank in rank_map.items()}
+    agrees = (
+        config.get("rank_pattern") == pattern
+        and set(config.get("target_modules") or ()) == set(rank_map)
+        and not config.get("alpha_pattern")
+        and not config.get("use_rslora")
+        and not config.get("use_dora")
+        and rank_map.digest() == record["rank_digest"]
+        and config.get("lora_alpha") == record["alpha_ref"]
+    )
+    if not agrees:
+        raise ArtefactError(
+            f"{folder / CONFIG_FILE} does not describe the tensors in {TENSOR_FILE}.",
+            "One of the two was edited; take the adapter again from the run that made it.",
+        )
