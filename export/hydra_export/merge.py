@@ -1,0 +1,188 @@
+"""Merge an adapter into its base: one Hugging Face folder that holds every trained tensor.
+
+W + (lora_alpha / rank) B A in fp32, one cast to the stored dtype, tensor by tensor in a copy of
+the base's files. Tensors trained beside the adapter (the projector) replace the base's. All
+others stay bit for bit, which is checked by hash. Knows folders and tensor names; knows no model
+class, so tied embeddings stay as they are stored. Called by the command line.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hydra_export.tensor_file import Place, places, read_tensor, tensor_hash, write_tensor
+from hydra_mobile.adapters.identity import base_identity, weight_files
+from hydra_mobile.adapters.portable import Adapter, read_adapter
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import folder_atomically, require_free_space, sha256_of, write_json
+from hydra_mobile.registry import nearest
+
+SCHEMA = 1
+MERGE_FILE = "merge.json"
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge did; also the content of merge.json.
+
+    Attributes:
+        out: the merged folder's name.
+        sources: name and sha256 of the base and of every file read.
+        merged: names of the tensors that took a LoRA update.
+        replaced: names of the tensors that were replaced whole.
+        untouched: number of tensors that are bit-identical to the base's.
+        lora_parameters: LoRA parameters merged.
+        files: sha256 of the weight files written.
+    """
+
+    out: str
+    sources: dict[str, Any]
+    merged: list[str]
+    replaced: list[str]
+    untouched: int
+    lora_parameters: int
+    files: dict[str, str]
+
+
+def merge(
+    base_folder: Path,
+    adapter_folder: Path,
+    out: Path,
+    *,
+    log: Callable[[str], None] = lambda line: None,
+) -> MergeReport:
+    """Write the merged model folder, atomically.
+
+    Args:
+        base_folder: Hugging Face folder with safetensors weights, one file or several.
+        adapter_folder: an adapter folder, or a run folder that has `adapter/` inside.
+        out: the folder to write or replace.
+        log: receives one line per step.
+
+    Raises:
+        ArtefactError: the adapter belongs to another base, the base is itself merged, a tensor of
+            the adapter has no counterpart in the base, or a file is cut short.
+    """
+    if (adapter_folder / "adapter").is_dir():
+        adapter_folder = adapter_folder / "adapter"
+    if (base_folder / MERGE_FILE).exists():
+        raise ArtefactError(
+            f"{base_folder} is already a merged model: its weights are no longer the base's.",
+            "Merge into the base that the adapter was trained on.",
+        )
+    files = weight_files(base_folder)
+    base = base_identity(base_folder)
+    adapter = read_adapter(adapter_folder, base=base)
+    index = {name: (path, p) for path in files for name, p in places(path).items()}
+    replacements = _replacements(adapter)
+    _require_counterparts(adapter, replacements, index, base_folder)
+    require_free_space(out, sum(path.stat().st_size for path in files), "the merged model")
+    _require_separate(base_folder, adapter_folder, out)
+    with folder_atomically(out) as temporary:
+        log(f"Copying {len(files)} weight file(s) of base `{base.name}`")
+        for path in sorted(base_folder.iterdir()):
+            if path.is_file() and not path.name.startswith("."):
+                shutil.copyfile(path, temporary / path.name)
+        merged = _write_updates(adapter, index, temporary)
+        log(f"Merged {len(merged)} linears with {adapter.record['parameters']['lora']:,} values")
+        for name, value in replacements.items():
+            write_tensor(temporary / index[name][0].name, name, index[name][1], value)
+        log(f"Replaced {len(replacements)} tensors trained beside the adapter")
+        changed = {*merged, *replacements}
+        untouched = [name for name in index if name not in changed]
+        _require_untouched(untouched, index, temporary)
+        log(f"{len(untouched)} other tensors are bit-identical to the base")
+        report = MergeReport(
+            out=out.name,
+            sources={
+                "base": {"name": base.name, "sha256": base.sha256},
+                "base_files": {path.name: sha256_of(path) for path in files},
+                "adapter_files": adapter.record["files"],
+                "rank_digest": adapter.rank_map.digest(),
+            },
+            merged=merged,
+            replaced=sorted(replacements),
+            untouched=len(untouched),
+            lora_parameters=adapter.record["parameters"]["lora"],
+            files={path.name: sha256_of(temporary / path.name) for path in files},
+        )
+        write_json(temporary / MERGE_FILE, {"schema": SCHEMA, **asdict(report)})
+    return report
+
+
+def _replacements(adapter: Adapter) -> dict[str, Tensor]:
+    """Return the whole tensors trained beside the adapter, by full name."""
+    whole: dict[str, Tensor] = {}
+    for file, tensors in adapter.extra_tensors.items():
+        for name, tensor in tensors.items():
+            if name in whole or name.removesuffix(".weight") in adapter.rank_map:
+                raise ArtefactError(f"{adapter.folder / file}: `{name}` is trained twice.")
+            whole[name] = tensor
+    return whole
+
+
+def _require_counterparts(
+    adapter: Adapter,
+    replacements: Mapping[str, Tensor],
+    index: Mapping[str, tuple[Path, Place]],
+    base_folder: Path,
+) -> None:
+    """Raise unless every tensor of the adapter has one of its shape in the base."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in replacements.items()}
+    for module, (a, b) in adapter.tensors.items():
+        shapes[f"{module}.weight"] = (b.shape[0], a.shape[1])
+    for name, shape in shapes.items():
+        if name not in index:
+            raise ArtefactError(
+                f"The adapter changes `{name}`, which {base_folder} does not hold.",
+                nearest(name, index),
+            )
+        if index[name][1].shape != shape:
+            raise ArtefactError(
+                f"The adapter has shape {shape} for `{name}`, {base_folder} has "
+                f"{index[name][1].shape}."
+            )
+
+
+def _require_separate(base_folder: Path, adapter_folder: Path, out: Path) -> None:
+    for source in (base_folder.resolve(), adapter_folder.resolve()):
+        if source == out.resolve() or out.resolve() in source.parents:
+            raise ArtefactError(
+                f"The merged model would overwrite {source}.", "Choose another output folder."
+            )
+
+
+def _write_updates(
+    adapter: Adapter, index: Mapping[str, tuple[Path, Place]], folder: Path
+) -> list[str]:
+    """Overwrite every adapted weight in the copied files; return their names."""
+    names = []
+    for module in adapter.rank_map:
+        name = f"{module}.weight"
+        path, place = index[name]
+        with torch.no_grad():
+            weight = read_tensor(path, name, place)
+            # float64 weights keep their width; all others are added in fp32.
+            wide = weight if weight.dtype == torch.float64 else weight.float()
+            write_tensor(folder / path.name, name, place, wide + adapter.delta(module))
+        names.append(name)
+    return names
+
+
+def _require_untouched(
+    names: list[str], index: Mapping[str, tuple[Path, Place]], folder: Path
+) -> None:
+    for name in names:
+        path, place = index[name]
+        if tensor_hash(path, place) != tensor_hash(folder / path.name, place):
+            raise ArtefactError(
+                f"`{name}` differs between {path} and its copy, though nothing trained it.",
+                "The disk or the base changed during the merge; run it again.",
+            )
