@@ -105,7 +105,6 @@ def build_emojiqa(
     things = _choose_things(seed, names)
     _check_parameters(test_questions, pictures_per_name, image_size)
     _check_out(out)
-    openmoji = OpenMoji()
     artists = [
         FolderArt(name, Path(folder)) for name, folder in sorted((art_folders or {}).items())
     ]
@@ -123,7 +122,7 @@ def build_emojiqa(
     }
     if _is_built(out, parameters):
         return out
-    plan = _plan(things, openmoji, artists, seed, pictures_per_name, test_questions)
+    plan = _plan(things, OpenMoji(), artists, seed, pictures_per_name, test_questions)
     require_free_space(out, len(plan.pictures) * image_size * image_size, "EmojiQA")
     with folder_atomically(out) as folder:
         _draw(plan.pictures, folder, image_size, progress)
@@ -159,9 +158,8 @@ def _check_parameters(test_questions: int, pictures_per_name: int, image_size: i
 
 
 def _check_out(out: Path) -> None:
-    if out.exists() and not (
-        out.is_dir() and ((out / MANIFEST).exists() or not any(out.iterdir()))
-    ):
+    ours = (out / MANIFEST).exists() or (out.is_dir() and not any(out.iterdir()))
+    if out.exists() and not ours:
         raise DataError(
             f"{out} exists and is no EmojiQA folder ({MANIFEST} is missing); it is left alone.",
             "Choose another folder with --out.",
@@ -272,7 +270,7 @@ def _record(key: str, image: str, question: str, answer: str) -> dict[str, Any]:
 
 
 class _TestPictures:
-    """Hands out test pictures: every name once before any name twice, popular ones twice a round."""
+    """Hands out test pictures, each with a look (and, of several artists, an artist) of its own."""
 
     def __init__(self, plan: _Plan, split: str, arts: Sequence[Art], seed: int) -> None:
         self._plan, self._split, self._seed = plan, split, seed

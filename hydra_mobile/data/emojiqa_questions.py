@@ -75,14 +75,23 @@ class Pool:
         return chosen
 
     def options(self, thing: Thing, dice: random.Random) -> list[Thing]:
-        """Return four different things, `thing` first, one of the others of its class."""
+        """Return four different things, `thing` first: two of its class, two of another.
+
+        Were only the right option and one other alike, the options alone would betray the answer.
+        """
         chosen = [thing]
-        kin = self._by_kind.get(thing.kind, []) if thing.kind else []
-        for candidates in (kin, self.things, self.things):
-            fair = [o for o in candidates if not any(confusable(o.name, c.name) for c in chosen)]
-            fair = fair or [o for o in self.things if o not in chosen]
-            chosen.append(dice.choice(fair))
+        self._add(chosen, self._by_kind.get(thing.kind, []), dice)
+        self._add(chosen, [o for o in self.things if o.kind != thing.kind], dice)
+        self._add(chosen, self._by_kind.get(chosen[-1].kind, []), dice)
         return chosen
+
+    def _add(self, chosen: list[Thing], candidates: Sequence[Thing], dice: random.Random) -> None:
+        def fit(things: Sequence[Thing]) -> list[Thing]:
+            return [o for o in things if not any(confusable(o.name, c.name) for c in chosen)]
+
+        # In a small pool a class may have no second name.
+        fair = fit(candidates) or fit(self.things) or [o for o in self.things if o not in chosen]
+        chosen.append(dice.choice(fair))
 
     @staticmethod
     def _fair(candidates: Sequence[Thing], thing: Thing) -> list[Thing]:
@@ -101,7 +110,9 @@ def absence(thing: Thing, how: str, pool: Pool, dice: random.Random) -> Question
 
 
 def _existence(thing: Thing) -> str:
-    article = "an" if thing.name[0] in "aeiou" else "a"
+    heard_as_vowel = thing.name.startswith(("a", "e", "i", "o", "umb", "up", "hour"))
+    heard_as_vowel &= not thing.name.startswith("one-")
+    article = "an" if heard_as_vowel else "a"
     return f"Is there {article} {thing.name} in the image?{SHORT_ANSWER}"
 
 
