@@ -79,7 +79,8 @@ def measure(
             loss = loss_fn(model, batch)
             if not bool(torch.isfinite(loss)):
                 raise ConfigError(f"The loss of calibration batch {count} is {loss.item()}.")
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            if loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             for name, norm in probe.take_norms(names, count).items():
                 totals[name] += norm
             count += 1

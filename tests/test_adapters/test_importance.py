@@ -1,0 +1,102 @@
+import pytest
+import torch
+from torch import nn
+
+from hydra_mobile.adapters.importance import measure
+from hydra_mobile.adapters.lora import inject
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.errors import ConfigError
+
+
+def loss_fn(model, ids):
+    return model.language_model(input_ids=ids, labels=ids).loss
+
+
+@pytest.fixture
+def batches():
+    generator = torch.Generator().manual_seed(4)
+    return [torch.randint(0, 128, (2, 9), generator=generator) for _ in range(3)]
+
+
+def autograd_norms(model, names, batches):
+    mean, total = dict.fromkeys(names, 0.0), {}
+    for ids in batches:
+        model.zero_grad()
+        loss_fn(model, ids).backward()
+        for name in names:
+            gradient = model.get_submodule(name).weight.grad
+            mean[name] += gradient.norm().item() / len(batches)
+            total[name] = total.get(name, 0) + gradient / len(batches)
+    model.zero_grad()
+    return mean, {name: gradient.norm().item() for name, gradient in total.items()}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_equals_the_weight_gradient_of_autograd(model, names, batches, frozen):
+    mean, norm = autograd_norms(model, names, batches)
+    model.requires_grad_(not frozen)
+    measured = measure(model, names, batches, loss_fn)
+    assert measured.batches == 3
+    assert measured.mean_of_norms == pytest.approx(mean, rel=1e-5)
+    assert measured.norm_of_mean == pytest.approx(norm, rel=1e-5)
+    assert any(abs(mean[n] - norm[n]) > 1e-3 * mean[n] for n in names)
+
+
+def test_nothing_is_left_behind(model, names, batches):
+    model.train()
+    model.projector.requires_grad_(False)
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    measured = measure(model, names, batches, loss_fn, mean_gradient_bytes=0)
+    assert measured.norm_of_mean is None
+    assert before == {name: p.requires_grad for name, p in model.named_parameters()}
+    assert all(p.grad is None for p in model.parameters())
+    assert all(module.training for module in model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_module_called_twice_has_the_norm_of_its_summed_gradient():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4, bias=False))
+    x = torch.randn(3, 4)
+
+    def twice(model, x):
+        return model(model(x).tanh()).square().sum()
+
+    twice(model, x).backward()
+    expected = model[0].weight.grad.norm().item()
+    model.requires_grad_(False)
+    assert measure(model, ["0"], [x], twice).mean_of_norms["0"] == pytest.approx(expected)
+
+
+def test_it_works_under_injected_lora(model, names, batches):
+    plain = measure(model, names, batches, loss_fn).mean_of_norms
+    inject(model, RankMap(dict.fromkeys(names, 4)), r_ref=8, alpha_ref=16)
+    assert measure(model, names, batches, loss_fn).mean_of_norms == pytest.approx(plain, rel=1e-5)
+
+
+def test_it_works_with_gradient_checkpointing(model, names, batches):
+    plain = measure(model, names, batches, loss_fn).mean_of_norms
+    model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    # measure() asks for eval mode, which turns checkpointing off; force it, to be sure.
+
+    def checkpointed(model, ids):
+        model.language_model.train()
+        return loss_fn(model, ids)
+
+    measured = measure(model, names, batches, checkpointed).mean_of_norms
+    assert measured == pytest.approx(plain, rel=1e-5)
+
+
+def test_refusals(model, names, batches):
+    with pytest.raises(ConfigError, match="no calibration batch"):
+        measure(model, names, [], loss_fn)
+    with pytest.raises(ConfigError, match="no gradient through `projector`"):
+        measure(model, ["projector"], batches, loss_fn)
+    with pytest.raises(ConfigError, match="Did you mean"):
+        measure(model, ["projectr"], batches, loss_fn)
+    with pytest.raises(ConfigError, match="loss of calibration batch 0 is nan"):
+        measure(model, names, batches, lambda m, b: loss_fn(m, b) * float("nan"))
+    huge = measure(model, names, batches, loss_fn).mean_of_norms
+    assert all(value > 0 for value in huge.values())
+    with pytest.raises(ConfigError, match="is not finite in calibration batch 0"):
+        measure(model, names, batches, lambda m, b: (loss_fn(m, b) - loss_fn(m, b)).sqrt())

@@ -1,0 +1,238 @@
+"""Every policy passes the same contract; one class per stage after that."""
+
+import math
+import random
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hydra_mobile.adapters.allocation import Grid, fill, project
+from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.coarse import (
+    by_layer,
+    kmeans,
+    layer_multipliers,
+    layer_of,
+    layer_scores,
+)
+from hydra_mobile.adapters.fine import ranks_within
+from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, needs_importance
+from hydra_mobile.adapters.policies.coarse import layer_ranks
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.errors import BudgetError, ConfigError, HydraError
+
+# The proportions of the tiny model of the method reference: hidden 32, intermediate 88, 4 layers.
+COST = {
+    f"lm.layers.{layer}.{kind}": cost
+    for layer in range(4)
+    for kind, cost in {
+        "q": 64, "k": 64, "v": 64, "o": 64, "gate": 120, "up": 120, "down": 120
+    }.items()
+}  # fmt: skip
+BUDGET = Budget(COST, 16)
+CHOOSERS = sorted(POLICIES.keys() - {"fixed"})
+
+
+def scores_of(values) -> dict[str, float]:
+    return dict(zip(COST, values, strict=True))
+
+
+awkward = st.one_of(
+    st.lists(st.floats(0, 1e30), min_size=28, max_size=28),
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, 1e-300, 1e300]), min_size=28, max_size=28),
+    st.integers(0, 27).map(lambda hot: [1.0 if i == hot else 0.0 for i in range(28)]),
+).map(scores_of)
+
+
+def require_contract(policy: str, inputs: PolicyInput) -> RankMap:
+    rank_map = allocate(policy, inputs)
+    budget, grid = inputs.budget, inputs.grid
+    left = budget.reference - budget.cost_of(rank_map)
+    assert left >= 0
+    for name in budget.cost:
+        rank = rank_map.get(name, 0)
+        assert grid.lowest <= rank <= grid.highest
+        assert rank % grid.step == 0
+        # No affordable step is left.
+        assert rank == grid.highest or left < grid.step * budget.cost[name]
+    return rank_map
+
+
+@pytest.mark.parametrize("policy", CHOOSERS)
+class TestEveryPolicy:
+    @settings(max_examples=500, deadline=None)
+    @given(scores=awkward, grid=st.sampled_from([(8, 8), (4, 4), (1, 0), (2, 6)]))
+    def test_never_costs_more_and_wastes_nothing(self, policy, scores, grid):
+        step, lowest = grid
+        require_contract(policy, PolicyInput(BUDGET, scores, rank_step=step, r_min=lowest))
+
+    def test_is_repeatable_and_leaves_the_global_stream(self, policy):
+        scores = scores_of(range(1, 29))
+        state = random.getstate()
+        first = allocate(policy, PolicyInput(BUDGET, scores, 4, 4, seed=3))
+        assert (
+            allocate(policy, PolicyInput(BUDGET, scores, 4, 4, seed=3)).digest() == first.digest()
+        )
+        assert random.getstate() == state
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
+    def test_a_bad_score_never_reaches_the_ranks(self, policy, bad):
+        scores = scores_of([1.0] * 27 + [bad])
+        if needs_importance(policy):
+            with pytest.raises(ConfigError, match=r"lm\.layers\.3\.down"):
+                allocate(policy, PolicyInput(BUDGET, scores))
+        else:
+            allocate(policy, PolicyInput(BUDGET, scores))
+
+    def test_says_when_it_needs_importance(self, policy):
+        if needs_importance(policy):
+            with pytest.raises(ConfigError, match="importance"):
+                allocate(policy, PolicyInput(BUDGET))
+        else:
+            allocate(policy, PolicyInput(BUDGET))
+
+    def test_equal_scores_give_the_uniform_map(self, policy):
+        if policy == "random":
+            pytest.skip("the control ignores scores")
+        scores = {name: 5.0 * cost for name, cost in COST.items()}
+        assert set(allocate(policy, PolicyInput(BUDGET, scores, 4, 4)).values()) == {16}
+
+
+class TestAllocation:
+    def test_ranks_follow_wishes(self):
+        grids = dict.fromkeys("ab", Grid(1, 0, 1000))
+        assert project({"a": 3.0, "b": 1.0}, {"a": 10, "b": 10}, 400, grids) == {"a": 30, "b": 10}
+
+    def test_ties_go_to_the_first_name(self):
+        grids = dict.fromkeys("abc", Grid(8, 8, 64))
+        wishes = dict.fromkeys("abc", 1.0)
+        assert project(wishes, dict.fromkeys("abc", 1), 8 * 4, grids) == {"a": 16, "b": 8, "c": 8}
+
+    def test_a_step_that_does_not_fit_makes_room_for_a_cheaper_one(self):
+        grids = dict.fromkeys("ab", Grid(1, 1, 9))
+        assert fill({"a": 1, "b": 1}, {"a": 9.0, "b": 1.0}, {"a": 5, "b": 2}, 10, grids) == {
+            "a": 1, "b": 2
+        }  # fmt: skip
+
+    def test_lowest_ranks_above_the_budget_are_refused(self):
+        with pytest.raises(ConfigError, match="Lower r_min"):
+            allocate("random", PolicyInput(BUDGET, rank_step=24, r_min=24, r_max=48))
+
+    @pytest.mark.parametrize("grid", [(0, 0, 8), (8, 4, 16), (8, 8, 20), (8, 16, 8), (1, -1, 4)])
+    def test_no_grid(self, grid):
+        with pytest.raises(ConfigError, match="make no grid"):
+            Grid(*grid)
+
+
+class TestCoarse:
+    def test_layers_are_found_by_the_first_number(self):
+        assert layer_of("language_model.model.layers.11.self_attn.q_proj") == (
+            "language_model.model.layers.11"
+        )
+        assert layer_of("layers.1.experts.0.up") == "layers.1"
+        assert layer_of("lm_head2.out") == "lm_head2.out"
+
+    def test_planted_groups_are_recovered(self):
+        scores = {f"l{i}": s for i, s in enumerate([1.0, 1.1, 10, 11, 9, 100, 130])}
+        assert list(layer_multipliers(scores).values()) == [0.5, 0.5, 1, 1, 1, 2, 2]
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(st.integers(0, 40), min_size=1, max_size=9), st.integers(1, 4))
+    def test_kmeans_equals_brute_force(self, integers, k):
+        values = [v / 7 for v in integers]
+
+        def cost(groups):
+            total = 0.0
+            for group in groups:
+                mean = sum(group) / len(group)
+                total += sum((v - mean) ** 2 for v in group)
+            return total
+
+        ordered = sorted(values)
+        k_used = min(k, len(set(values)))
+        best = min(
+            cost([ordered[i:j] for i, j in zip((0, *cuts), (*cuts, len(ordered)), strict=True)])
+            for cuts in combinations(range(1, len(ordered)), k_used - 1)
+        )
+        labels = kmeans(values, k)
+        found = [[v for v, g in zip(values, labels, strict=True) if g == x] for x in set(labels)]
+        assert cost(found) == pytest.approx(best, abs=1e-9)
+        assert len(set(labels)) == k_used
+        by_value = [g for _, g in sorted(zip(values, labels, strict=True))]
+        assert by_value == sorted(by_value)
+
+    def test_it_does_not_depend_on_the_order_of_layers(self):
+        values = [0.0, 3.0, 3.0, 8.0, 1e-12, 40.0, 7.0]
+        scores = {f"l{i}": v for i, v in enumerate(values)}
+        shuffled = dict(random.Random(2).sample(list(scores.items()), len(scores)))
+        assert layer_multipliers(shuffled) == layer_multipliers(scores)
+
+    def test_rules_for_awkward_scores(self):
+        assert set(layer_multipliers({"a": 0.0, "b": 0.0}).values()) == {1.0}
+        assert set(layer_multipliers({"a": 3.0, "b": 3.0 * (1 + 1e-12)}).values()) == {1.0}
+        assert layer_multipliers({"a": 0.0, "b": 5.0}) == {"a": 0.5, "b": 2.0}
+        with pytest.raises(ConfigError, match="finite"):
+            layer_multipliers({"a": math.nan})
+
+    def test_a_layer_scores_the_root_of_summed_squares(self):
+        assert layer_scores({"l.0.q": 3.0, "l.0.k": 4.0, "l.1.q": 2.0}) == {"l.0": 5.0, "l.1": 2.0}
+
+    def test_needy_layers_get_more(self):
+        scores = {name: 10.0 ** int(layer_of(name)[-1]) for name in COST}
+        ranks = layer_ranks(PolicyInput(BUDGET, scores, 2, 2))
+        low, middle, *high = ranks.values()
+        assert low < middle < min(high)
+        # Two equal wishes differ by the last affordable step at most.
+        assert max(high) - min(high) <= 2
+
+
+class TestFine:
+    @settings(max_examples=300, deadline=None)
+    @given(scores=awkward, rank=st.sampled_from([4, 8, 12, 16, 28, 32]))
+    def test_a_layer_never_costs_more_than_its_allowance(self, scores, rank):
+        for names in by_layer(list(COST)).values():
+            ranks = ranks_within(names, rank, scores, COST, Grid(4, 4, 32))
+            assert sum(ranks[n] * COST[n] for n in names) <= rank * sum(COST[n] for n in names)
+            assert all(0.5 * rank <= r <= 2 * rank for r in ranks.values())
+
+    def test_score_per_cost_decides(self):
+        names = list(COST)[:7]
+        scores = {name: COST[name] * (3.0 if name.endswith("v") else 1.0) for name in names}
+        ranks = ranks_within(names, 16, scores, COST, Grid(1, 1, 32))
+        assert ranks["lm.layers.0.v"] == 32
+        others = {rank for name, rank in ranks.items() if not name.endswith("v")}
+        assert max(others) - min(others) <= 1
+
+    def test_rank_zero_layers_stay_out(self):
+        names = list(COST)[:7]
+        assert set(ranks_within(names, 0, COST, COST, Grid(1, 0, 32)).values()) == {0}
+
+
+class TestFixed:
+    def test_a_written_map_comes_back(self, tmp_path):
+        rank_map = allocate("random", PolicyInput(BUDGET, rank_step=1, r_min=1, seed=5))
+        rank_map.write(tmp_path / "ranks.json")
+        read = allocate("fixed", PolicyInput(BUDGET, map_file=tmp_path / "ranks.json"))
+        assert read == rank_map
+
+    def test_the_budget_applies(self, tmp_path):
+        RankMap(dict.fromkeys(COST, 17)).write(tmp_path / "ranks.json")
+        with pytest.raises(BudgetError, match=r"\+6\.2 %"):
+            allocate("fixed", PolicyInput(BUDGET, map_file=tmp_path / "ranks.json"))
+
+    def test_it_needs_a_file(self):
+        with pytest.raises(ConfigError, match="file"):
+            allocate("fixed", PolicyInput(BUDGET))
+
+
+def test_an_unknown_policy_is_named_with_the_nearest():
+    with pytest.raises(HydraError, match="Did you mean `uniform`"):
+        allocate("unifrm", PolicyInput(BUDGET))
+
+
+def test_random_maps_differ_by_seed_and_not_by_order():
+    first = allocate("random", PolicyInput(BUDGET, rank_step=1, r_min=1, seed=1))
+    assert first != allocate("random", PolicyInput(BUDGET, rank_step=1, r_min=1, seed=2))
+    assert len(set(first.values())) > 3
