@@ -39,6 +39,9 @@ CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
 HYDRA_FILE = "hydra.json"
 _PREFIX = "base_model.model."
+_RECORD_KEYS = (
+    "base", "r_ref", "alpha_ref", "parameters", "files", "rank_digest", "cost_per_rank"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,10 @@ def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
             f"{folder / HYDRA_FILE} has schema {record.get('schema')!r}; this version reads "
             f"{SCHEMA}."
         )
-    own = BaseIdentity(**record["base"])
+    missing = [key for key in _RECORD_KEYS if key not in record]
+    if missing:
+        raise ArtefactError(f"{folder / HYDRA_FILE} lacks the key `{missing[0]}`.")
+    own = BaseIdentity(record["base"]["name"], record["base"]["sha256"])
     require_same_base(folder, own, base)
     files = {file: read_safetensors(folder / file) for file in record["files"]}
     for file, recorded in record["files"].items():

@@ -255,6 +255,15 @@ class TestReadRefuses:
         with pytest.raises(ArtefactError, match="does not describe"):
             read_adapter(folder)
 
+    def test_a_record_without_a_key(self, save):
+        folder = save()
+        path = folder / "hydra.json"
+        record = json.loads(path.read_text())
+        del record["files"]
+        path.write_text(json.dumps(record))
+        with pytest.raises(ArtefactError, match="lacks the key `files`"):
+            read_adapter(folder)
+
     def test_another_schema(self, save):
         folder = save()
         path = folder / "hydra.json"
