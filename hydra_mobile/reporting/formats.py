@@ -1,0 +1,79 @@
+"""Numbers as people read them: percent, megabytes, milliseconds, and the dash for "not measured".
+
+Used by the tables, the pictures and the verdicts, so that one number looks the same everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+DASH = "\u2013"
+"""The en dash: between the bounds of an interval, and alone for "not measured"."""
+
+TIMES = "\u00d7"
+NOT_FINITE = "not finite"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return `value` with `digits` significant digits, without an exponent where that is short."""
+    if value is None:
+        return DASH
+    if not math.isfinite(value):
+        return NOT_FINITE
+    if value == 0:
+        return "0"
+    magnitude = math.floor(math.log10(abs(value)))
+    if not -3 <= magnitude <= 6:
+        mantissa, _, exponent = f"{value:.{max(digits - 2, 0)}e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """Return a share in [0, 1] as percent, without the sign."""
+    if share is None:
+        return DASH
+    if not math.isfinite(share):
+        return NOT_FINITE
+    text = f"{100 * share:.{decimals}f}"
+    # 299 of 300 000 wrong answers must not read as none.
+    if share < 1 and float(text) == 100:
+        return f"{100 - 10**-decimals:.{decimals}f}"
+    return text
+
+
+def interval(low: float, high: float) -> str:
+    """Return an interval of shares as percent, e.g. "73.5–82.8"."""
+    return f"{percent(low)}{DASH}{percent(high)}"
+
+
+def megabytes(count: int | None) -> str:
+    """Return bytes as MB (10⁶ bytes)."""
+    return number(None if count is None else count / 1e6)
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Return seconds as ms."""
+    return number(None if seconds is None else seconds * 1e3)
+
+
+def count(value: int | None) -> str:
+    """Return a whole number with thousands separated."""
+    return DASH if value is None else f"{value:,}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as "42 s", "3 min 12 s" or "2 h 05 min"."""
+    if seconds is None:
+        return DASH
+    whole = round(seconds)
+    if whole < 60:
+        return f"{number(seconds, 2)} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def ratio(value: float | None) -> str:
+    """Return a ratio, e.g. "3.4×"."""
+    return DASH if value is None else f"{number(value, 2 if value < 10 else 3)}{TIMES}"

@@ -1,0 +1,151 @@
+"""The report as one HTML file that needs nothing else: no network, no script, no other file.
+
+Text from the report is escaped; the style sheet and the pictures are inside. Renders what
+`tables`, `verdicts` and `plots` decided; adds no number of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from importlib import resources
+
+from hydra_mobile.reporting import plots, tables
+from hydra_mobile.reporting.schema import Report
+from hydra_mobile.reporting.tables import Cell, Column, Table
+from hydra_mobile.reporting.verdicts import findings, size_summary
+
+_MARKS = {"pass": ("✓", "passes"), "fail": ("✗", "fails"), "unknown": ("?", "not known")}
+_MARKS["note"] = ("·", "note")
+
+
+def render_html(report: Report) -> str:
+    """Return the whole report as one HTML document."""
+    style = resources.files(__package__).joinpath("report.css").read_text("utf-8")
+    title = escape(report.title)
+    body = "\n".join(part for part in _parts(report) if part)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n'
+        f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _parts(report: Report) -> Iterable[str]:
+    yield _header(report)
+    yield _findings(report)
+    if report.systems:
+        notes = [tables.caution(report.environment), report.protocol, size_summary(report)]
+        yield _section(tables.main_table(report), notes)
+    yield _figure("Scores", plots.score_bars(report), _score_key(report))
+    yield _figure("Decode speed", plots.decode_bars(report), "Median; the whisker spans quartiles.")
+    key = '<i class="key part-encode"></i>encode <i class="key part-prefill"></i>'
+    yield _figure(
+        "Time to the first token", plots.first_token_bars(report), f"{key}prefill and first token"
+    )
+    if report.parity:
+        yield _section(tables.parity_table(report))
+    if any(system.scores for system in report.systems):
+        yield _section(tables.kinds_table(report))
+    if report.training:
+        facts = _facts(tables.training_facts(report.training))
+        yield f'<section class="training"><h2>Training</h2>{facts}</section>'
+        key = '<i class="key line-smooth"></i>smoothed <i class="key line-raw"></i>raw'
+        yield _figure("Loss", plots.loss_curve(report), key)
+        key = "Colour is distance from the uniform rank: orange above, blue below."
+        for picture in plots.rank_maps(report):
+            yield _figure("Rank map", picture, key)
+        if report.training.rank_map:
+            yield _section(tables.ranks_table(report.training, sparklines=False))
+    if report.systems:
+        yield _section(tables.timings_table(report))
+        yield _section(tables.artefacts_table(report))
+    facts = _facts(tables.environment_facts(report.environment))
+    yield f"<section><h2>Environment</h2>{facts}</section>"
+    if report.notes:
+        items = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
+        yield f"<section><h2>Notes</h2><ul>{items}</ul></section>"
+    if report.licences:
+        yield f"<section><h2>Licences</h2>{_facts(list(report.licences.items()))}</section>"
+    yield f"<footer>Report schema {report.schema}. All numbers are in report.json.</footer>"
+
+
+def _header(report: Report) -> str:
+    label = escape(report.environment.label)
+    made = escape(report.created.replace("T", " ").removesuffix("Z").removesuffix("+00:00"))
+    return (
+        f'<header><p class="brand">hydra-mobile</p><h1>{escape(report.title)}</h1>'
+        f'<p class="made">{made} UTC <span class="label">{label}</span></p></header>'
+    )
+
+
+def _findings(report: Report) -> str:
+    items = []
+    for finding in findings(report):
+        mark, words = _MARKS[finding.status]
+        items.append(
+            f'<li class="{finding.status}"><span class="mark" role="img" aria-label="{words}">'
+            f"{mark}</span><div><strong>{escape(finding.claim)}</strong>"
+            f"<p>{escape(finding.evidence)}</p></div></li>"
+        )
+    return f'<ul class="findings">{"".join(items)}</ul>' if items else ""
+
+
+def _score_key(report: Report) -> str:
+    shown = {system.role for system in report.systems if system.scores}
+    names = {
+        "reference": "trained, torch",
+        "export": "exported",
+        "untrained": "untrained",
+        "other": "other",
+    }
+    keys = (f'<i class="key {role}"></i>{words}' for role, words in names.items() if role in shown)
+    return " ".join(keys)
+
+
+def _figure(title: str, picture: str, key: str) -> str:
+    """Return a figure; `picture` and `key` are markup."""
+    if not picture:
+        return ""
+    caption = f"<figcaption><h3>{title}</h3><p>{key}</p></figcaption>"
+    return f'<figure>{caption}<div class="scroll">{picture}</div></figure>'
+
+
+def _section(table: Table, notes: Iterable[str] = ()) -> str:
+    head = "".join(_heading(column) for column in table.columns)
+    rows = []
+    for row in table.rows:
+        pairs = zip(row, table.columns, strict=True)
+        cells = (_cell(cell, column, i) for i, (cell, column) in enumerate(pairs))
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    footnotes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes)
+    below = f'<ol class="footnotes">{footnotes}</ol>' if footnotes else ""
+    below += "".join(f'<p class="remark">{escape(note)}</p>' for note in notes if note)
+    return (
+        f'<section><h2>{escape(table.title)}</h2><div class="scroll"><table><thead><tr>{head}'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{below}</section>"
+    )
+
+
+def _heading(column: Column) -> str:
+    unit = f"<small>{escape(column.unit)}</small>" if column.unit else ""
+    kind = "" if column.figures else ' class="words"'
+    return f'<th scope="col"{kind}>{escape(column.title)}{unit}</th>'
+
+
+def _cell(cell: Cell, column: Column, index: int) -> str:
+    classes = [name for name in (cell.tone, "" if column.figures else "words") if name]
+    kind = f' class="{" ".join(classes)}"' if classes else ""
+    text = escape(cell.text)
+    if cell.footnote:
+        text = f"{text}<sup>{cell.footnote}</sup>"
+    if cell.detail:
+        text += f"<small>{escape(cell.detail)}</small>"
+    return f'<th scope="row"{kind}>{text}</th>' if index == 0 else f"<td{kind}>{text}</td>"
+
+
+def _facts(facts: list[tuple[str, str]]) -> str:
+    pairs = (f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    return f"<dl>{''.join(pairs)}</dl>"

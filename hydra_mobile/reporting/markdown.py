@@ -1,0 +1,89 @@
+"""The report as Markdown, for a pull request, a model card or a terminal pager.
+
+Renders what `tables` and `verdicts` decided; adds no number of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hydra_mobile.reporting import tables
+from hydra_mobile.reporting.schema import Report
+from hydra_mobile.reporting.tables import Cell, Column, Table
+from hydra_mobile.reporting.verdicts import findings
+
+_MARKS = {"pass": "✓", "fail": "✗", "unknown": "?", "note": "·"}
+
+
+def render_markdown(report: Report) -> str:
+    """Return the whole report as Markdown."""
+    parts = [f"# {_text(report.title)}", f"Made {report.created}, report schema {report.schema}."]
+    parts.append("\n".join(_findings(report)))
+    if report.systems:
+        parts += _section(tables.main_table(report))
+        parts.append(f"_{_text(tables.caution(report.environment))}_")
+        if report.protocol:
+            parts.append(f"_{_text(report.protocol)}_")
+        if any(system.scores for system in report.systems):
+            parts += _section(tables.kinds_table(report))
+        parts += _section(tables.timings_table(report))
+    if report.parity:
+        parts += _section(tables.parity_table(report))
+    if report.systems:
+        parts += _section(tables.artefacts_table(report))
+    if report.training:
+        parts += ["## Training", _facts(tables.training_facts(report.training))]
+        if report.training.rank_map:
+            parts += _section(tables.ranks_table(report.training))
+    parts += ["## Environment", _facts(tables.environment_facts(report.environment))]
+    if report.notes:
+        parts += ["## Notes", "\n".join(f"- {_text(note)}" for note in report.notes)]
+    if report.licences:
+        parts += ["## Licences", _facts(list(report.licences.items()))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _findings(report: Report) -> Iterable[str]:
+    for finding in findings(report):
+        mark, claim = _MARKS[finding.status], _text(finding.claim)
+        yield f"- {mark} **{claim}**: {_text(finding.evidence)}"
+
+
+def _section(table: Table) -> list[str]:
+    lines = [
+        _row(_heading(column) for column in table.columns),
+        _row("---:" if column.figures else "---" for column in table.columns),
+        *(_row(_cell(cell) for cell in row) for row in table.rows),
+    ]
+    parts = [f"## {_text(table.title)}", "\n".join(lines)]
+    if table.footnotes:
+        notes = (f"({i}) {_text(note)}" for i, note in enumerate(table.footnotes, 1))
+        parts.append("  \n".join(notes))
+    return parts
+
+
+def _row(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _heading(column: Column) -> str:
+    return _text(f"{column.title}, {column.unit}" if column.unit else column.title)
+
+
+def _cell(cell: Cell) -> str:
+    text = _text(cell.text)
+    if cell.detail:
+        text += f" ({_text(cell.detail)})"
+    return f"{text} ({cell.footnote})" if cell.footnote else text
+
+
+def _facts(facts: list[tuple[str, str]]) -> str:
+    return "\n".join(f"- {_text(name)}: {_text(value)}" for name, value in facts)
+
+
+def _text(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line and inside a table cell."""
+    line = " ".join(text.split())
+    for mark in ("\\", "|", "*", "_", "`", "<", "["):
+        line = line.replace(mark, f"\\{mark}")
+    return line

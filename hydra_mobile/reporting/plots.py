@@ -1,0 +1,328 @@
+"""The report's pictures as inline SVG: loss curve, rank map, scores, speed.
+
+Needs no plotting library, no display and no network. Each function takes a `Report` and returns
+markup, or "" when the report lacks the numbers. Called by `html`; `png` draws two of them with
+matplotlib for slides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hydra_mobile.reporting import svg
+from hydra_mobile.reporting.formats import interval, milliseconds, number, percent
+from hydra_mobile.reporting.ranks import STEPS, RankGrid, grids, step_of
+from hydra_mobile.reporting.schema import LossPoint, Report, SystemResult
+from hydra_mobile.reporting.tables import split_title, splits
+
+WIDTH = 1000
+_LABELS = 200
+_VALUES = 150
+_ROW = 25
+
+
+# Loss curve
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One stage's loss over the steps of the whole training."""
+
+    stage: str
+    start: int
+    steps: tuple[int, ...]
+    raw: tuple[float, ...]
+    smooth: tuple[float, ...]
+
+
+def curves(points: Iterable[LossPoint]) -> list[Curve]:
+    """Return the loss by stage, one behind the other; points that are not finite are left out."""
+    stages: dict[str, list[LossPoint]] = {}
+    for point in points:
+        stages.setdefault(point.stage, []).append(point)
+    result, start = [], 0
+    for stage, those in stages.items():
+        finite = sorted((p for p in those if math.isfinite(p.loss)), key=lambda p: p.step)
+        raw = tuple(p.loss for p in finite)
+        steps = tuple(start + p.step for p in finite)
+        result.append(Curve(stage, start, steps, raw, smooth(raw)))
+        start += max(p.step for p in those)
+    return result
+
+
+def smooth(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the centred moving average; the window narrows to half at both ends.
+
+    Centred, because a trailing average runs above a falling loss.
+    """
+    reach = max(2, len(values) // 24)
+    result = []
+    for i in range(len(values)):
+        near = max(reach // 2, min(reach, i, len(values) - 1 - i))
+        window = values[max(0, i - near) : i + near + 1]
+        result.append(sum(window) / len(window))
+    return tuple(result)
+
+
+def loss_curve(report: Report) -> str:
+    """Return the loss of every stage, raw and smoothed."""
+    found = curves(report.training.loss) if report.training else []
+    raw = sorted(value for curve in found for value in curve.raw)
+    if not raw:
+        return ""
+    height, left, right, top, bottom = 330.0, 40.0, 4.0, 28.0, 34.0
+    # A few spikes must not flatten the rest: they run out of the picture.
+    highest = max(
+        raw[int(0.985 * (len(raw) - 1))], *(v for c in found for v in c.smooth), raw[0] + 1e-6
+    )
+    low, high = min(raw[0], 0.9 * raw[0]), highest * 1.03
+    last = max(curve.steps[-1] for curve in found if curve.steps) or 1
+
+    def x(step: float) -> float:
+        return left + (WIDTH - left - right) * step / last
+
+    def y(value: float) -> float:
+        share = (min(value, high) - low) / (high - low)
+        return height - bottom - (height - top - bottom) * share
+
+    parts = []
+    for value in svg.ticks(low, high):
+        parts.append(svg.line(left, y(value), WIDTH - right, y(value), "grid"))
+        parts.append(svg.text(left - 8, y(value) + 4, f"{value:g}", "tick", "end"))
+    for value in svg.ticks(0, last, 8):
+        parts.append(svg.text(x(value), height - bottom + 17, f"{value:g}", "tick", "middle"))
+    parts.append(svg.text(WIDTH - right, height - 2, "step", "tick", "end"))
+    for curve in found:
+        if curve.start:
+            parts.append(svg.line(x(curve.start), top - 20, x(curve.start), height - bottom, "cut"))
+        parts.append(svg.text(x(curve.start) + 6, top - 12, f"Stage {curve.stage}", "label"))
+        steps = [x(step) for step in curve.steps]
+        raw_points = list(zip(steps, map(y, curve.raw), strict=True))
+        smooth_points = list(zip(steps, map(y, curve.smooth), strict=True))
+        parts += [svg.path(raw_points, "raw"), svg.path(smooth_points, "smooth")]
+    ends = "; ".join(
+        f"stage {c.stage} from {number(c.smooth[0])} to {number(c.smooth[-1])}"
+        for c in found
+        if c.smooth
+    )
+    return svg.picture(
+        "loss-curve",
+        "Loss over the training",
+        f"Smoothed loss: {ends}.",
+        WIDTH,
+        height,
+        "".join(parts),
+    )
+
+
+# Rank map
+
+
+def rank_maps(report: Report) -> list[str]:
+    """Return one heat map for each stack of layers."""
+    if not report.training:
+        return []
+    r_ref = report.training.r_ref
+    found = grids(report.training.rank_map)
+    return [_rank_map(grid, r_ref, i, len(found) > 1) for i, grid in enumerate(found)]
+
+
+def _rank_map(grid: RankGrid, r_ref: int, index: int, several: bool) -> str:
+    left, right, bars, legend = 104.0, 2.0, 62.0, 46.0
+    numbered = all(layer.isdigit() for layer in grid.layers)
+    left = left if numbered else 200.0
+    cell = min(40.0, (WIDTH - left - right) / len(grid.layers))
+    row = 26.0
+    top = bars + 12
+    height = top + row * len(grid.projections) + 22 + legend
+    parts = _layer_bars(grid, r_ref, left, cell, bars)
+    for i, projection in enumerate(grid.projections):
+        middle = top + row * (i + 0.5) + 4
+        parts.append(svg.text(left - 8, middle, projection, "tick name", "end"))
+        for j, layer in enumerate(grid.layers):
+            rank = grid.cells.get((layer, projection))
+            if rank is not None:
+                at = (left + cell * j, top + row * i)
+                title = f"{grid.stack}.{layer} {projection}: rank {rank}"
+                parts.append(_rank_cell(at, (cell, row), rank, r_ref, title))
+    below = top + row * len(grid.projections)
+    every = 1 if cell >= 15 or not numbered else 5
+    for j, layer in enumerate(grid.layers):
+        if j % every == 0:
+            middle = left + cell * (j + 0.5)
+            parts.append(svg.text(middle, below + 15, layer[-18:], "tick", "middle"))
+    parts.append(svg.text(left - 8, below + 15, "layer" if numbered else "", "tick", "end"))
+    parts.append(_rank_legend(left, below + 34, r_ref))
+    ranks = list(grid.cells.values())
+    title = f"Ranks of {grid.stack}" if several else "Rank of every adapted module"
+    description = (
+        f"{len(ranks)} modules, ranks {min(ranks)} to {max(ranks)}, "
+        f"{sum(r > r_ref for r in ranks)} above and {sum(r < r_ref for r in ranks)} below the "
+        f"uniform rank {r_ref}."
+    )
+    return svg.picture(f"rank-map-{index}", title, description, WIDTH, height, "".join(parts))
+
+
+def _rank_cell(
+    at: tuple[float, float], size: tuple[float, float], rank: int, r_ref: int, title: str
+) -> str:
+    step = step_of(rank, r_ref)
+    kind = "none" if step is None else f"{'m' if step < 0 else 'p'}{abs(step)}" if step else "0"
+    (x, y), (width, height) = at, size
+    box = svg.rect(x + 0.75, y + 0.75, width - 1.5, height - 1.5, "", title, rx=2)
+    figure = svg.text(x + width / 2, y + height / 2 + 4, str(rank), "", "middle")
+    return svg.tag("g", box + (figure if width >= 15 else ""), class_=f"cell rank-{kind}")
+
+
+def _layer_bars(grid: RankGrid, r_ref: int, left: float, cell: float, height: float) -> list[str]:
+    means = [grid.mean_of_layer(layer) for layer in grid.layers]
+    top = max(*means, r_ref, 1) * 1.1
+    parts = [svg.text(left - 8, height / 2 + 4, "mean of layer", "tick", "end")]
+    for j, (layer, mean) in enumerate(zip(grid.layers, means, strict=True)):
+        tall = height * mean / top
+        title = f"layer {layer}: mean rank {mean:.1f}"
+        parts.append(
+            svg.rect(left + cell * j + 1.5, height - tall, cell - 3, tall, "bar", title, rx=1)
+        )
+    level = height - height * r_ref / top
+    right = left + cell * len(means)
+    parts.append(svg.line(left, level, right, level, "uniform"))
+    parts.append(svg.text(right, level - 5, f"uniform {r_ref}", "halo tick", "end"))
+    return parts
+
+
+def _rank_legend(x: float, y: float, r_ref: int) -> str:
+    wide, parts = 58.0, []
+    shown = [(-STEPS, f"≤ {r_ref / 4:g}"), (-2, f"{r_ref / 2:g}"), (0, f"{r_ref}")]
+    shown += [(2, f"{r_ref * 2}"), (STEPS, f"≥ {r_ref * 4}")]
+    labels = dict(shown)
+    classes = ["rank-none", *(f"rank-m{i}" for i in range(STEPS, 0, -1)), "rank-0"]
+    classes += [f"rank-p{i}" for i in range(1, STEPS + 1)]
+    for i, name in enumerate(classes):
+        swatch = svg.rect(x + wide * i + 0.75, y, wide - 1.5, 9, "", rx=2)
+        parts.append(svg.tag("g", swatch, class_=f"swatch {name}"))
+        words = "none" if i == 0 else labels.get(i - 1 - STEPS, "")
+        words += " uniform" if i == 1 + STEPS else ""
+        parts.append(svg.text(x + wide * (i + 0.5), y + 22, words, "tick", "middle"))
+    return "".join(parts)
+
+
+# Bars
+
+
+def score_bars(report: Report) -> str:
+    """Return every system's score with its interval, one panel a split, majority as a line."""
+    parts, y, words = [], 0.0, []
+    for benchmark, split in splits(report):
+        scored = [(s, s.score(benchmark, split)) for s in report.systems]
+        shown = [(system, score) for system, score in scored if score]
+        if not shown:
+            continue
+        title = split_title(report, benchmark, split).capitalize()
+        sizes = sorted({score.n for _, score in shown})
+        asked = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        parts.append(svg.text(0, y + 13, title, "panel"))
+        parts.append(svg.text(_LABELS, y + 13, f"% correct of {asked} questions", "tick"))
+        majority = max((s.majority for _, s in shown if s.majority is not None), default=None)
+        y += 24 if majority is None else 40
+        bottom = y + _ROW * len(shown)
+        parts += _scale(0, 1, y, bottom, lambda v: f"{100 * v:.0f}")
+        for system, score in shown:
+            value = (score.value, score.low, score.high)
+            label = f"{percent(score.value)}  ({interval(score.low, score.high)})"
+            parts.append(_bar(system, value, 1, y, label))
+            y += _ROW
+        if majority is not None:
+            at = _bar_x(majority, 1)
+            top = bottom - _ROW * len(shown)
+            parts.append(svg.line(at, top - 2, at, bottom, "majority"))
+            parts.append(svg.text(at, top - 6, f"majority {percent(majority)}", "tick", "middle"))
+        words.append(f"{title}: " + ", ".join(f"{s.name} {percent(v.value)} %" for s, v in shown))
+        y += 36
+    if not parts:
+        return ""
+    return svg.picture(
+        "score-bars", "Scores and 95 % intervals", "; ".join(words), WIDTH, y - 14, "".join(parts)
+    )
+
+
+def decode_bars(report: Report) -> str:
+    """Return every system's decode speed, median with quartiles."""
+    timed = [(s, s.timings.decode_tokens_per_second) for s in report.systems]
+    shown = [(system, spread) for system, spread in timed if spread]
+    if not shown:
+        return ""
+    top = max(spread.p75 for _, spread in shown) or 1.0
+    bottom = float(_ROW * len(shown))
+    parts = _scale(0, top, 0, bottom, lambda v: f"{v:g}")
+    parts.append(svg.text(WIDTH, bottom + 16, "tokens/s", "tick", "end"))
+    for i, (system, spread) in enumerate(shown):
+        value = (spread.median, spread.p25, spread.p75)
+        parts.append(_bar(system, value, top, _ROW * i, number(spread.median)))
+    words = ", ".join(f"{s.name} {number(v.median)} tokens/s" for s, v in shown)
+    return svg.picture("decode-bars", "Decode speed", words, WIDTH, bottom + 20, "".join(parts))
+
+
+def first_token_bars(report: Report) -> str:
+    """Return the time to the first token of every system, split into encode and the rest."""
+    shown = [(s, s.timings.first_token, s.timings.encode) for s in report.systems]
+    timed = [(s, first.median, encode.median) for s, first, encode in shown if first and encode]
+    if not timed:
+        return ""
+    top = max(first for _, first, _ in timed) or 1.0
+    bottom = float(_ROW * len(timed))
+    parts = _scale(0, top, 0, bottom, milliseconds)
+    parts.append(svg.text(WIDTH, bottom + 16, "ms", "tick", "end"))
+    for i, (system, first, encode) in enumerate(timed):
+        y, cut = _ROW * i, min(encode, first)
+        label = f"{milliseconds(first)}  ({milliseconds(cut)} + {milliseconds(first - cut)})"
+        parts.append(_name(system, y))
+        width = _bar_x(cut, top) - _LABELS
+        parts.append(svg.rect(_LABELS, y + 7, width, 11, "part-encode", f"{system.name}: encode"))
+        rest = _bar_x(first, top) - _bar_x(cut, top)
+        title = f"{system.name}: prefill and first token"
+        parts.append(svg.rect(_LABELS + width, y + 7, rest, 11, "part-prefill", title))
+        parts.append(svg.text(WIDTH, y + 17, label, "value", "end"))
+    words = ", ".join(f"{s.name} {milliseconds(first)} ms" for s, first, _ in timed)
+    return svg.picture(
+        "first-token-bars", "Time to the first token", words, WIDTH, bottom + 20, "".join(parts)
+    )
+
+
+def _bar_x(value: float, top: float) -> float:
+    share = min(max(value / top, 0), 1) if math.isfinite(value) else 0
+    return _LABELS + (WIDTH - _LABELS - _VALUES) * share
+
+
+def _scale(low: float, top: float, y1: float, y2: float, show: Callable[[float], str]) -> list[str]:
+    parts = []
+    for value in svg.ticks(low, top, 4):
+        at = _bar_x(value, top)
+        parts.append(svg.line(at, y1, at, y2, "axis" if value == low else "grid"))
+        parts.append(svg.text(at, y2 + 14, show(value), "tick", "middle"))
+    return parts
+
+
+def _name(system: SystemResult, y: float) -> str:
+    name = system.name if len(system.name) <= 27 else f"{system.name[:26]}…"
+    return svg.text(0, y + 17, name, "label")
+
+
+def _bar(
+    system: SystemResult, value: tuple[float, float, float], top: float, y: float, label: str
+) -> str:
+    middle, low, high = value
+    end = _bar_x(middle, top)
+    at = y + 12.5
+    parts = [
+        _name(system, y),
+        svg.rect(_LABELS, y + 7, end - _LABELS, 11, f"bar {system.role}", label),
+    ]
+    if high > low:
+        x1, x2 = _bar_x(low, top), _bar_x(high, top)
+        parts.append(svg.line(x1, at, x2, at, "whisker"))
+        parts += [svg.line(x, at - 4, x, at + 4, "whisker") for x in (x1, x2)]
+    parts.append(svg.text(WIDTH, y + 17, label, "value", "end"))
+    return "".join(parts)

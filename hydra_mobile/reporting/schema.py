@@ -1,0 +1,338 @@
+"""The one report: what was trained, exported and measured, as frozen dataclasses.
+
+Markdown, HTML, the terminal table and the pictures are all rendered from a `Report`, and host and
+device write the same one. `None` always means "not measured" and is never written as 0; the
+reason goes into `SystemResult.reasons`. Knows nothing of models, runtimes or files; evaluation,
+training and the command line build reports, the other modules here render them.
+
+Units: seconds, bytes, tokens per second; scores, shares and agreement in [0, 1].
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import Any, Literal, NamedTuple
+
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.reporting.codec import decode, encode
+
+REPORT_SCHEMA = 1
+
+Role = Literal["reference", "untrained", "export", "other"]
+"""What a system is to the report: the trained eager model that the others are compared with,
+the same model before training, an exported form of it, or anything else worth a row."""
+
+Verdict = Literal["pass", "fail", "not gated"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Repeated measurements as median, quartiles and their number."""
+
+    median: float
+    p25: float
+    p75: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread | None:
+        """Summarise `values`; None when there are none."""
+        ordered = sorted(values)
+        if not ordered:
+            return None
+        if len(ordered) == 1:
+            return cls(ordered[0], ordered[0], ordered[0], 1)
+        p25, median, p75 = statistics.quantiles(ordered, n=4, method="inclusive")
+        return cls(median, p25, p75, len(ordered))
+
+
+@dataclass(frozen=True)
+class Timings:
+    """How long each part takes; each None when not measured.
+
+    Attributes:
+        load: seconds to load the artefact, ready for the first question.
+        encode: seconds to turn one picture into embeddings.
+        prefill_tokens_per_second: speed of reading the prompt, image positions included.
+        first_token: seconds from picture and question to the first token, `encode` included.
+        decode_tokens_per_second: speed of the tokens after the first.
+    """
+
+    load: Spread | None = None
+    encode: Spread | None = None
+    prefill_tokens_per_second: Spread | None = None
+    first_token: Spread | None = None
+    decode_tokens_per_second: Spread | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One benchmark number with its 95 % interval.
+
+    Attributes:
+        benchmark: name of the benchmark, e.g. "emojiqa".
+        split: part of the benchmark, e.g. "seen".
+        kind: kind of question, "all" for the whole split.
+        value: the score in [0, 1]; `low` and `high` bound its interval.
+        n: number of questions.
+        majority: score of always giving the commonest answer; None when it means nothing.
+    """
+
+    benchmark: str
+    split: str
+    kind: str
+    value: float
+    low: float
+    high: float
+    n: int
+    majority: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"interval from {self.low} to {self.high}")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many of `n` answers are, letter by letter, those of the reference."""
+
+    same: int
+    n: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.same <= self.n:
+            raise ValueError(f"{self.same} same answers of {self.n}")
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """Share of the graph that the fast backend took, in [0, 1], by nodes and by multiply-adds."""
+
+    nodes: float | None = None
+    macs: float | None = None
+
+
+@dataclass(frozen=True)
+class SystemResult:
+    """One evaluated artefact: a row of the report.
+
+    Attributes:
+        name: unique in the report, e.g. "ExecuTorch int4".
+        runtime: "torch", "executorch", "onnx", ...
+        preset: precision preset, e.g. "fp32", "int4".
+        role: what the row is to the report, see `Role`.
+        artefact: name or relative path; an absolute one is cut to its last part, since reports
+            travel and the folders of a machine are nobody's business.
+        source_hash: sha256 of the weights it was made from.
+        size_bytes: bytes on disk of all that the device needs.
+        peak_memory_bytes: peak resident memory of the process that answered.
+        agreement: per split, answers equal to those of the reference.
+        threads: threads of the runtime.
+        fallbacks: every place where the export or the runtime did less than was asked.
+        reasons: field name (of this class or of `Timings`) to the reason why it is absent, or
+            why it is below its bound.
+    """
+
+    name: str
+    runtime: str
+    preset: str
+    role: Role = "other"
+    artefact: str | None = None
+    source_hash: str | None = None
+    size_bytes: int | None = None
+    timings: Timings = field(default_factory=Timings)
+    peak_memory_bytes: int | None = None
+    delegation: Delegation | None = None
+    scores: tuple[Score, ...] = ()
+    agreement: dict[str, Agreement] | None = None
+    threads: int | None = None
+    fallbacks: tuple[str, ...] = ()
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.artefact is not None:
+            object.__setattr__(self, "artefact", _portable(self.artefact))
+
+    def score(self, benchmark: str, split: str, kind: str = "all") -> Score | None:
+        """Return the score of a split, or None."""
+        wanted = (benchmark, split, kind)
+        return next((s for s in self.scores if (s.benchmark, s.split, s.kind) == wanted), None)
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One rung of the parity ladder: two forms of one model on the golden questions.
+
+    Attributes:
+        rung: e.g. "merged → ExecuTorch fp32".
+        max_abs: largest absolute difference of the first logits.
+        mean_abs: mean absolute difference of the first logits.
+        cosine: cosine of the first logits.
+        top1_agreement: share of questions with the same most likely first token.
+        greedy_match: share of questions with the same greedy answer, token by token.
+        tolerance: the bound on `max_abs`; None when the rung is judged otherwise.
+        verdict: "not gated" for a rung that is shown and not judged.
+    """
+
+    rung: str
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    cosine: float | None = None
+    top1_agreement: float | None = None
+    greedy_match: float | None = None
+    tolerance: float | None = None
+    verdict: Verdict = "not gated"
+
+
+class LossPoint(NamedTuple):
+    """One point of the loss curve; `step` counts inside its stage."""
+
+    stage: str
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Trainable parameters, counted from live tensors.
+
+    Attributes:
+        lora: of the adapters.
+        budget: of uniform LoRA at the reference rank, which `lora` must not exceed.
+        projector: of the projector.
+    """
+
+    lora: int
+    budget: int
+    projector: int
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """One stage of the training: its length and speed."""
+
+    name: str
+    steps: int
+    seconds: float | None = None
+    samples_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """How the adapters came to be.
+
+    Attributes:
+        base: name of the base model.
+        policy: name of the rank policy.
+        r_ref: rank of the uniform LoRA that sets the budget.
+        rank_map: fully qualified module name to rank; rank 0 may be present or absent.
+    """
+
+    base: str
+    policy: str
+    r_ref: int
+    parameters: ParameterCounts
+    stages: tuple[StageFacts, ...] = ()
+    peak_memory_bytes: int | None = None
+    loss: tuple[LossPoint, ...] = ()
+    rank_map: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The machine that measured. Holds no path and no user name.
+
+    Attributes:
+        kind: "host" numbers say nothing about a phone, "emulator" numbers nothing about speed.
+        machine: instruction set, e.g. "x86_64", "aarch64".
+        cpu_flags: the instruction extensions that decide how fast the kernels are.
+        load_average: over 1, 5 and 15 minutes, when the measuring began.
+        packages: installed version of each package that matters.
+        git_revision: of the sources, with "+" when they were changed since.
+    """
+
+    kind: Literal["host", "emulator", "device"]
+    machine: str
+    system: str
+    python: str
+    cpu: str | None = None
+    cpu_flags: tuple[str, ...] = ()
+    cores_physical: int | None = None
+    cores_logical: int | None = None
+    memory_bytes: int | None = None
+    accelerator: str | None = None
+    load_average: tuple[float, ...] | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    git_revision: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The tag of every timing, e.g. "x86 host"."""
+        known = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm64"}
+        return f"{known.get(self.machine.lower(), self.machine)} {self.kind}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that one run of the pipeline has to show.
+
+    Attributes:
+        created: UTC, ISO 8601.
+        protocol: how the timings were taken: prompt, tokens, repeats, processes.
+        licences: of what went in, name to licence.
+    """
+
+    schema: int
+    created: str
+    title: str
+    environment: Environment
+    training: TrainingSection | None = None
+    systems: tuple[SystemResult, ...] = ()
+    parity: tuple[ParityRow, ...] = ()
+    protocol: str = ""
+    notes: tuple[str, ...] = ()
+    licences: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> SystemResult | None:
+        """The trained eager model that the others are compared with."""
+        return next((s for s in self.systems if s.role == "reference"), None)
+
+    def with_system(self, system: SystemResult) -> Report:
+        """Return the report with `system` added, in place of one of the same name."""
+        names = [s.name for s in self.systems]
+        if system.name not in names:
+            return replace(self, systems=(*self.systems, system))
+        systems = tuple(system if s.name == system.name else s for s in self.systems)
+        return replace(self, systems=systems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        value: dict[str, Any] = encode(self)
+        return value
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Report:
+        """Read a report from JSON values.
+
+        Raises:
+            ArtefactError: the version is unknown, or a field is missing, unknown or wrong.
+        """
+        version = value.get("schema") if isinstance(value, dict) else None
+        if version != REPORT_SCHEMA or isinstance(version, bool):
+            found = "no version" if version is None else f"version {version!r}"
+            newer = isinstance(version, int) and version > REPORT_SCHEMA
+            raise ArtefactError(
+                f"The report has {found} in 'schema': this program reads version {REPORT_SCHEMA}.",
+                "Update hydra-mobile." if newer else "Evaluate again to make the report anew.",
+            )
+        return decode(cls, value)
+
+
+def _portable(path: str) -> str:
+    windows = PureWindowsPath(path)
+    pure: PurePath = windows if windows.drive else PurePosixPath(path)
+    return pure.name if pure.is_absolute() or path.startswith("~") else path

@@ -1,0 +1,393 @@
+"""The report's tables, before they are Markdown, HTML or terminal text.
+
+One place decides which columns there are, how numbers are rounded and what stands where nothing
+was measured: a dash, with the reason as a footnote when one is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hydra_mobile.reporting.formats import (
+    DASH,
+    TIMES,
+    count,
+    duration,
+    interval,
+    megabytes,
+    milliseconds,
+    number,
+    percent,
+    ratio,
+)
+from hydra_mobile.reporting.ranks import grids, sparkline
+from hydra_mobile.reporting.schema import (
+    Environment,
+    Report,
+    Score,
+    Spread,
+    SystemResult,
+    TrainingSection,
+)
+from hydra_mobile.reporting.verdicts import decode_ratio
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One table cell.
+
+    Attributes:
+        text: what is shown.
+        detail: smaller, beside or below it.
+        footnote: number of the footnote, from 1.
+        tone: "good", "bad", "muted" or nothing.
+    """
+
+    text: str
+    detail: str = ""
+    footnote: int | None = None
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading; figures are set flush right, words flush left."""
+
+    title: str
+    unit: str = ""
+    figures: bool = True
+
+
+@dataclass
+class Table:
+    """Columns, rows and the footnotes that the rows point to."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: list[tuple[Cell, ...]] = field(default_factory=list)
+    footnotes: list[str] = field(default_factory=list)
+
+    def dash(self, reason: str | None = None) -> Cell:
+        """Return the cell for "not measured"; equal reasons share a footnote."""
+        if not reason:
+            return Cell(DASH, tone="muted")
+        if reason not in self.footnotes:
+            self.footnotes.append(reason)
+        return Cell(DASH, footnote=self.footnotes.index(reason) + 1, tone="muted")
+
+
+def splits(report: Report) -> list[tuple[str, str]]:
+    """Return (benchmark, split) of every scored split, in order of appearance."""
+    found = ((s.benchmark, s.split) for system in report.systems for s in system.scores)
+    return list(dict.fromkeys(found))
+
+
+def split_title(report: Report, benchmark: str, split: str) -> str:
+    """Return the heading of a split; the benchmark is named when there are several."""
+    several = len({name for name, _ in splits(report)}) > 1
+    return f"{benchmark} {split}" if several else split
+
+
+def main_table(report: Report) -> Table:
+    """Return the table of systems side by side."""
+    parts = splits(report)
+    scored = [Column(split_title(report, *part).capitalize(), "% (95 %)") for part in parts]
+    table = Table(
+        "Systems side by side",
+        (
+            Column("System", figures=False),
+            *scored,
+            Column("Same as torch", "%"),
+            Column("Size", "MB"),
+            Column("Peak memory", "MB"),
+            Column("Encode", "ms"),
+            Column("Prefill", "tok/s"),
+            Column("Decode", "tok/s"),
+            Column(f"{TIMES} torch"),
+        ),
+    )
+    for system in report.systems:
+        timings, missing = system.timings, system.reasons
+        table.rows.append(
+            (
+                Cell(system.name),
+                *(_score_cell(table, system, system.score(*part)) for part in parts),
+                _agreement_cell(table, system),
+                _bytes_cell(table, system, "size_bytes"),
+                _bytes_cell(table, system, "peak_memory_bytes"),
+                _median(table, timings.encode, milliseconds, missing.get("encode")),
+                _median(
+                    table,
+                    timings.prefill_tokens_per_second,
+                    number,
+                    missing.get("prefill_tokens_per_second"),
+                ),
+                _median(
+                    table,
+                    timings.decode_tokens_per_second,
+                    number,
+                    missing.get("decode_tokens_per_second"),
+                ),
+                _ratio_cell(table, report, system),
+            )
+        )
+    return table
+
+
+def _score_cell(table: Table, system: SystemResult, score: Score | None) -> Cell:
+    if score is None:
+        return table.dash(system.reasons.get("scores"))
+    return Cell(percent(score.value), interval(score.low, score.high))
+
+
+def _agreement_cell(table: Table, system: SystemResult) -> Cell:
+    if system.role == "reference":
+        return Cell("reference", tone="muted")
+    if not system.agreement:
+        return table.dash(system.reasons.get("agreement"))
+    same = sum(a.same for a in system.agreement.values())
+    asked = sum(a.n for a in system.agreement.values())
+    return Cell(percent(same / asked), f"{same}/{asked}") if asked else table.dash()
+
+
+def _bytes_cell(table: Table, system: SystemResult, name: str) -> Cell:
+    value: int | None = getattr(system, name)
+    return table.dash(system.reasons.get(name)) if value is None else Cell(megabytes(value))
+
+
+def _ratio_cell(table: Table, report: Report, system: SystemResult) -> Cell:
+    times = decode_ratio(report, system)
+    return table.dash() if times is None else Cell(ratio(times))
+
+
+def _median(
+    table: Table, spread: Spread | None, show: Callable[[float], str], reason: str | None
+) -> Cell:
+    return table.dash(reason) if spread is None else Cell(show(spread.median))
+
+
+def _quartiles(
+    table: Table, spread: Spread | None, show: Callable[[float], str], reason: str | None
+) -> Cell:
+    if spread is None:
+        return table.dash(reason)
+    detail = f"{show(spread.p25)}{DASH}{show(spread.p75)}, n {spread.n}" if spread.n > 1 else "n 1"
+    return Cell(show(spread.median), detail)
+
+
+def timings_table(report: Report) -> Table:
+    """Return every timing as median and quartiles."""
+    shown: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
+        ("load", "Load", "ms", milliseconds),
+        ("encode", "Encode", "ms", milliseconds),
+        ("first_token", "First token", "ms", milliseconds),
+        ("prefill_tokens_per_second", "Prefill", "tok/s", number),
+        ("decode_tokens_per_second", "Decode", "tok/s", number),
+    )
+    columns = (
+        Column("System", figures=False),
+        Column("Threads"),
+        *(Column(title, unit) for _, title, unit, _ in shown),
+    )
+    table = Table("Timings, median and quartiles", columns)
+    for system in report.systems:
+        threads = table.dash() if system.threads is None else Cell(str(system.threads))
+        cells = (
+            _quartiles(table, getattr(system.timings, key), show, system.reasons.get(key))
+            for key, _, _, show in shown
+        )
+        table.rows.append((Cell(system.name), threads, *cells))
+    return table
+
+
+def kinds_table(report: Report) -> Table:
+    """Return the scores by kind of question: one row per split and kind, one column a system."""
+    scored = [system for system in report.systems if system.scores]
+    table = Table(
+        "Scores by kind of question",
+        (
+            Column("Questions", figures=False),
+            Column("n"),
+            Column("Majority", "%"),
+            *(Column(system.name, "%") for system in scored),
+        ),
+    )
+    every = (score for system in scored for score in system.scores)
+    rows = dict.fromkeys((s.benchmark, s.split, s.kind) for s in every)
+    for benchmark, split, kind in rows:
+        found = [system.score(benchmark, split, kind) for system in scored]
+        first = next(score for score in found if score)
+        majority = table.dash() if first.majority is None else Cell(percent(first.majority))
+        cells = (
+            Cell(percent(s.value), interval(s.low, s.high)) if s else table.dash() for s in found
+        )
+        name = f"{split_title(report, benchmark, split)}, {kind}"
+        table.rows.append((Cell(name), Cell(count(first.n)), majority, *cells))
+    return table
+
+
+def parity_table(report: Report) -> Table:
+    """Return the parity ladder."""
+    table = Table(
+        "Parity ladder",
+        (
+            Column("Rung", figures=False),
+            Column("Largest difference"),
+            Column("Mean difference"),
+            Column("Cosine"),
+            Column("Same top token", "%"),
+            Column("Same greedy answer", "%"),
+            Column("Tolerance"),
+            Column("Verdict", figures=False),
+        ),
+    )
+    tones = {"pass": "good", "fail": "bad", "not gated": "muted"}
+    for row in report.parity:
+        values = (
+            number(row.max_abs),
+            number(row.mean_abs),
+            DASH if row.cosine is None else _cosine(row.cosine),
+            percent(row.top1_agreement),
+            percent(row.greedy_match),
+            number(row.tolerance, 1),
+        )
+        cells = (Cell(text, tone="muted" if text == DASH else "") for text in values)
+        verdict = Cell(row.verdict, tone=tones[row.verdict])
+        table.rows.append((Cell(row.rung), *cells, verdict))
+    return table
+
+
+def _cosine(value: float) -> str:
+    # The interest lies in the distance from 1; five nines must not round to one.
+    text = f"{value:.6f}"
+    return "> 0.999999" if value < 1 and text == "1.000000" else text
+
+
+def artefacts_table(report: Report) -> Table:
+    """Return what each row was made from and what its backend took over."""
+    table = Table(
+        "Artefacts",
+        (
+            Column("System", figures=False),
+            Column("Artefact", figures=False),
+            Column("Runtime", figures=False),
+            Column("Preset", figures=False),
+            Column("Nodes delegated", "%"),
+            Column("MACs delegated", "%"),
+            Column("Source", figures=False),
+        ),
+    )
+    for system in report.systems:
+        part, reason = system.delegation, system.reasons.get("delegation")
+        shares = (part.nodes, part.macs) if part else (None, None)
+        table.rows.append(
+            (
+                Cell(system.name),
+                Cell(system.artefact) if system.artefact else table.dash(),
+                Cell(system.runtime),
+                Cell(system.preset),
+                *(table.dash(reason) if s is None else Cell(percent(s)) for s in shares),
+                Cell(system.source_hash[:12]) if system.source_hash else table.dash(),
+            )
+        )
+    return table
+
+
+def ranks_table(training: TrainingSection, sparklines: bool = True) -> Table:
+    """Return the rank map in short: one row per stack and projection.
+
+    Args:
+        training: holds the rank map.
+        sparklines: whether to add the ranks over the layers, for where no picture can be.
+    """
+    over_layers = (Column("First to last layer", figures=False),) if sparklines else ()
+    table = Table(
+        f"Ranks ({training.policy}; uniform would be {training.r_ref} everywhere)",
+        (
+            Column("Projection", figures=False),
+            Column("Modules"),
+            Column("At rank 0"),
+            Column("Least"),
+            Column("Mean"),
+            Column("Greatest"),
+            *over_layers,
+        ),
+    )
+    arranged = grids(training.rank_map)
+    for grid in arranged:
+        for projection in grid.projections:
+            ranks = grid.of_projection(projection)
+            name = f"{grid.stack}: {projection}" if len(arranged) > 1 else projection
+            texts = [
+                name,
+                str(len(ranks)),
+                str(sum(rank == 0 for rank in ranks)),
+                str(min(ranks)),
+                f"{sum(ranks) / len(ranks):.1f}",
+                str(max(ranks)),
+            ]
+            texts += [sparkline(ranks)] if sparklines else []
+            table.rows.append(tuple(Cell(text) for text in texts))
+    return table
+
+
+def training_facts(training: TrainingSection) -> list[tuple[str, str]]:
+    """Return the training as (name, value) pairs."""
+    counts = training.parameters
+    facts = [
+        ("Base", training.base),
+        ("Rank policy", f"{training.policy}, reference rank {training.r_ref}"),
+        ("LoRA parameters", f"{count(counts.lora)} of a budget of {count(counts.budget)}"),
+        ("Projector parameters", count(counts.projector)),
+    ]
+    for stage in training.stages:
+        speed = stage.samples_per_second
+        parts = [f"{count(stage.steps)} steps", duration(stage.seconds)]
+        parts.append(DASH if speed is None else f"{number(speed)} samples/s")
+        known = [part for part in parts if part != DASH]
+        facts.append((f"Stage {stage.name}", ", ".join(known)))
+    if training.peak_memory_bytes is not None:
+        facts.append(("Peak memory", f"{megabytes(training.peak_memory_bytes)} MB"))
+    return facts
+
+
+def environment_facts(environment: Environment) -> list[tuple[str, str]]:
+    """Return the machine as (name, value) pairs."""
+    cores = [
+        f"{value} {name}"
+        for value, name in (
+            (environment.cores_physical, "physical"),
+            (environment.cores_logical, "logical"),
+        )
+        if value is not None
+    ]
+    load = environment.load_average
+    facts = [
+        ("Kind", environment.label),
+        ("Processor", environment.cpu or DASH),
+        ("Cores", ", ".join(cores) or DASH),
+        ("Instructions", " ".join(environment.cpu_flags) or DASH),
+        ("Accelerator", environment.accelerator or "none used"),
+        ("Memory", _gigabytes(environment.memory_bytes)),
+        ("Load at start", " ".join(f"{value:.2f}" for value in load) if load else DASH),
+        ("System", environment.system),
+        ("Python", environment.python),
+        ("Packages", ", ".join(f"{k} {v}" for k, v in environment.packages.items()) or DASH),
+        ("Sources", environment.git_revision or DASH),
+    ]
+    return facts
+
+
+def _gigabytes(value: int | None) -> str:
+    return DASH if value is None else f"{value / 1e9:.1f} GB"
+
+
+def caution(environment: Environment) -> str:
+    """Return what the timings of this machine do not say."""
+    if environment.kind == "device":
+        return f"Timings are of this {environment.label}."
+    where = f" ({environment.cpu})" if environment.cpu else ""
+    if environment.kind == "emulator":
+        return "An emulator shows correctness; its timings say nothing about a phone."
+    return f"Timings are of this {environment.label}{where} and say nothing about a phone."

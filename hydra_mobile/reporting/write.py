@@ -1,0 +1,54 @@
+"""A report as files: report.json, report.md and report.html in one folder.
+
+The JSON is the source; the other two are rendered from it and can be made again with
+`write_report(read_report(folder), folder)`. Called by the verbs that end in a report.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import read_json, write_atomically, write_json
+from hydra_mobile.reporting.html import render_html
+from hydra_mobile.reporting.markdown import render_markdown
+from hydra_mobile.reporting.schema import REPORT_SCHEMA, Environment, Report
+
+
+def new_report(title: str, environment: Environment) -> Report:
+    """Return an empty report of this moment."""
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Report(schema=REPORT_SCHEMA, created=created, title=title, environment=environment)
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Write the three files, each whole or not at all, and return their paths.
+
+    Other files in `folder` stay. The JSON comes last, so that a report.json never stands beside
+    renderings that are older than it.
+    """
+    # Rendered before anything is written: a report that cannot be shown leaves the old one alone.
+    rendered = {"report.md": render_markdown(report), "report.html": render_html(report)}
+    paths = []
+    for name, text in rendered.items():
+        path = folder / name
+        with write_atomically(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        paths.append(path)
+    write_json(folder / "report.json", report.to_dict())
+    return [folder / "report.json", *paths]
+
+
+def read_report(path: Path) -> Report:
+    """Read report.json, from its own path or from the folder that holds it.
+
+    Raises:
+        ArtefactError: the file is missing, damaged or of another version; names the file.
+    """
+    file = path / "report.json" if path.is_dir() else path
+    value = read_json(file, "a report")
+    try:
+        return Report.from_dict(value)
+    except ArtefactError as error:
+        raise ArtefactError(f"{file}: {error.what}", error.mend) from error
