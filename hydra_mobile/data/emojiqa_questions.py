@@ -106,7 +106,7 @@ def presence(thing: Thing) -> Question:
 def absence(thing: Thing, how: str, pool: Pool, dice: random.Random) -> Question:
     """Ask for something else: no."""
     other = pool.absent(thing, how, dice)
-    return Question("yesno", _existence(other), "no", {"asked": other.name, "absent": how})
+    return Question("yesno", _existence(other), "no", {"asked": other.name})
 
 
 def _existence(thing: Thing) -> str:
