@@ -73,7 +73,9 @@ class ImagePreprocessing:
                 resample=value["resample"],
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ArtefactError(f"{where}: image preprocessing is incomplete: {error!r}.") from error
+            raise ArtefactError(
+                f"{where}: image preprocessing is incomplete: {error!r}."
+            ) from error
         if recipe.resample not in _RESAMPLE or recipe.fit not in ("pad", "stretch"):
             raise ArtefactError(
                 f"{where}: image preprocessing has fit={recipe.fit!r}, "

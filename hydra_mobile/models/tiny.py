@@ -43,7 +43,12 @@ def build(folder: Path, log: Callable[[str], None]) -> None:
     # A multiple of 32 with room to spare, as real tables have.
     rows = -(-vocabulary // 32) * 32
     config = MobileVLMConfig(
-        vision_config={"model_type": "patch_conv", "image_size": 32, "patch": 8, "feature_size": 32},
+        vision_config={
+            "model_type": "patch_conv",
+            "image_size": 32,
+            "patch": 8,
+            "feature_size": 32,
+        },
         projector_config={"model_type": "pooled_mlp", "tokens": 4},
         text_config={
             "hidden_size": 64,

@@ -29,7 +29,9 @@ _BATCH_NORM_EPS = 1e-3
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's SAME: where stride is 2, one more at the far side."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1
+    ) -> None:
         total = kernel - stride
         near, far = total // 2, total - total // 2
         symmetric = near == far

@@ -1,0 +1,254 @@
+"""Training configuration: frozen dataclasses, filled from YAML and `section.key=value`.
+
+Later sources win: defaults, then the file, then overrides. An unknown key is an error that names
+the nearest one; a value of the wrong type names what was found. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+from hydra_mobile.errors import ConfigError
+from hydra_mobile.registry import nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the training data is. Paths are relative to the working directory."""
+
+    stage1: str = ""
+    """LLaVA json of picture captions for stage I; empty skips the stage."""
+    stage2: str = ""
+    """LLaVA json of conversations for stage II."""
+    images: str = ""
+    """Folder that `image` in the records is relative to; empty: the json's own folder."""
+    template: str = ""
+    """Prompt template; empty: the base's own."""
+    max_length: int = 2048
+    """Longest conversation in tokens, image tokens included; longer ones are refused by name."""
+    share_prefix: bool = True
+    """Pack conversations about one picture into one row that holds the picture once."""
+    questions_per_row: int = 8
+    """Most conversations that share a row."""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """Optimisation of one stage."""
+
+    epochs: float = 1.0
+    """Passes over the data; ignored where `steps` is set."""
+    steps: int = 0
+    """Optimizer steps; 0 derives them from `epochs`."""
+    batch_size: int = 8
+    """Conversations per optimizer step and process (before accumulation)."""
+    accumulation: int = 1
+    """Micro-batches per optimizer step."""
+    learning_rate: float = 1e-3
+    """Peak rate of AdamW for the projector in stage I, for adapters in stage II."""
+    projector_learning_rate: float = 0.0
+    """Peak rate of the projector in stage II; 0: the same as `learning_rate`."""
+    warmup: float = 0.03
+    """Share of the steps over which the rate rises; a cosine to zero follows."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled decay."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 switches clipping off."""
+    align_steps: int = 0
+    """Stage I only: contrastive steps, before the captions, that pull each picture's mean image
+    embedding towards the mean token embedding of its caption. No language model runs, so a step
+    takes milliseconds."""
+
+
+@dataclass(frozen=True)
+class RanksConfig:
+    """HyDRA's ranks. `r_ref` sets the budget: what uniform LoRA of that rank would cost."""
+
+    policy: str = "hydra"
+    """uniform, coarse, hydra (coarse + fine), random (control) or fixed (from `map_file`)."""
+    r_ref: int = 128
+    """Rank of the uniform LoRA whose parameter count is never exceeded."""
+    alpha_ref: float = 256.0
+    """Scale is alpha_ref / r_ref for every module, whatever its rank."""
+    rank_step: int = 8
+    """Ranks are multiples of this."""
+    r_min: int = 8
+    """Smallest rank of a module."""
+    r_max: int = 0
+    """Largest rank of a module; 0: 2 * r_ref."""
+    calibration_batches: int = 32
+    """Micro-batches over which importance is measured before stage II."""
+    dropout: float = 0.0
+    """Dropout before each adapter."""
+    map_file: str = ""
+    """For policy `fixed`: a rank_map.json of an earlier run."""
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """How the machine is used."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16 keeps frozen weights in bf16 and trains in autocast; auto takes it where it is fast."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: about 30 % slower, far less memory."""
+    vision_cache: bool = True
+    """Compute the frozen tower's features once and keep them on disk."""
+    threads: int = 0
+    """CPU threads; 0: all cores."""
+    log_every: int = 5
+    """Optimizer steps between lines of metrics.jsonl."""
+    checkpoint_every: int = 50
+    """Optimizer steps between checkpoints; 0: only at the end of a stage."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run."""
+
+    base: str = "smol"
+    """Named base or folder of a MobileVLM."""
+    output: str = "runs/run"
+    """Run folder."""
+    seed: int = 0
+    """Seeds data order, adapter initialisation and dropout."""
+    data: DataConfig = field(default_factory=DataConfig)
+    stage1: StageConfig = field(default_factory=StageConfig)
+    stage2: StageConfig = field(default_factory=lambda: StageConfig(learning_rate=2e-4))
+    ranks: RanksConfig = field(default_factory=RanksConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain values, as written beside a run."""
+        return dataclasses.asdict(self)
+
+
+def load_config(file: Path | None, overrides: Iterable[str] = ()) -> TrainConfig:
+    """Build a configuration from a YAML file and `section.key=value` overrides.
+
+    Raises:
+        ConfigError: file missing or no mapping, unknown key, wrong type or value.
+    """
+    values = _read_yaml(file) if file else {}
+    where = str(file) if file else "defaults"
+    for override in overrides:
+        _apply_override(values, override)
+    config = _build(TrainConfig, values, where, "")
+    _check_values(config, where)
+    return config
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"The configuration {file} does not exist.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not readable YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file} holds {type(values).__name__}, expected keys and values.")
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(
+            f"`{override}` is no override.", "Write section.key=value, for example stage2.steps=100"
+        )
+    *sections, key = path.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"`{override}`: `{section}` is no section.")
+        values = inner
+    values[key] = yaml.safe_load(text) if text else ""
+
+
+def _build(kind: type[T], values: Mapping[str, Any], where: str, prefix: str) -> T:
+    hints = get_type_hints(kind)
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        full = f"{prefix}{key}"
+        if key not in hints:
+            raise ConfigError(f"{where}: unknown key `{full}`.", nearest(str(key), hints))
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: `{full}` is {value!r}, expected a section.")
+            default = next(f for f in dataclasses.fields(kind) if f.name == key)  # type: ignore[arg-type]
+            arguments[key] = _build_over_default(hint, default, value, where, f"{full}.")
+        else:
+            arguments[key] = _convert(value, hint, where, full)
+    return kind(**arguments)
+
+
+def _build_over_default(
+    kind: Any, section: dataclasses.Field[Any], values: Mapping[str, Any], where: str, prefix: str
+) -> Any:
+    """Fill a section, keys that are absent keeping the section's own defaults."""
+    made = _build(kind, values, where, prefix)
+    assert not isinstance(section.default_factory, types.NoneType)
+    default = section.default_factory()  # type: ignore[misc]
+    given = {key: getattr(made, key) for key in values}
+    return dataclasses.replace(default, **given)
+
+
+def _convert(value: Any, hint: Any, where: str, key: str) -> Any:
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise ConfigError(
+            f"{where}: `{key}` is {value!r}.", nearest(str(value), map(str, get_args(hint)))
+        )
+    if hint is float and isinstance(value, str):
+        # YAML reads 1e-4 as text: it wants a dot in the mantissa.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and value is None:
+        return ""
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    expected = typing.cast(type, hint).__name__
+    raise ConfigError(f"{where}: `{key}` is {value!r}, expected {expected}.")
+
+
+def _check_values(config: TrainConfig, where: str) -> None:
+    checks: list[tuple[bool, str, str]] = []
+    for name in ("stage1", "stage2"):
+        stage: StageConfig = getattr(config, name)
+        checks += [
+            (stage.batch_size >= 1, f"{name}.batch_size", "at least 1"),
+            (stage.accumulation >= 1, f"{name}.accumulation", "at least 1"),
+            (stage.learning_rate > 0, f"{name}.learning_rate", "above 0"),
+            (0 <= stage.warmup < 1, f"{name}.warmup", "a share of the steps, below 1"),
+            (stage.epochs > 0 or stage.steps > 0, f"{name}.epochs", "above 0"),
+        ]
+    ranks = config.ranks
+    checks += [
+        (ranks.r_ref >= 1, "ranks.r_ref", "at least 1"),
+        (ranks.rank_step >= 1, "ranks.rank_step", "at least 1"),
+        (1 <= ranks.r_min <= ranks.r_ref, "ranks.r_min", "between 1 and r_ref"),
+        (ranks.r_max == 0 or ranks.r_max >= ranks.r_ref, "ranks.r_max", "0 or at least r_ref"),
+        (config.data.questions_per_row >= 1, "data.questions_per_row", "at least 1"),
+    ]
+    for holds, key, expected in checks:
+        if not holds:
+            value: Any = config
+            for part in key.split("."):
+                value = getattr(value, part)
+            raise ConfigError(f"{where}: `{key}` is {value}, expected {expected}.")

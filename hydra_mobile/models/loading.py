@@ -1,0 +1,55 @@
+"""Reading a MobileVLM folder with errors that a person can act on. Knows no training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+
+
+def load_model(
+    folder: Path, dtype: torch.dtype = torch.float32
+) -> MobileVLMForConditionalGeneration:
+    """Load a base or merged folder in eval mode.
+
+    Raises:
+        ArtefactError: weights are missing, cut short or of another architecture.
+    """
+    if not (folder / "config.json").is_file():
+        raise ArtefactError(f"{folder} has no config.json: expected the folder of a MobileVLM.")
+    try:
+        with _without_progress_bars():
+            model, loading = MobileVLMForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, output_loading_info=True
+            )
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(
+            f"The weights in {folder} cannot be read: {error}.",
+            "The file was cut short or altered; make or fetch the folder again.",
+        ) from error
+    wrong = sorted(loading["missing_keys"]) + sorted(loading["unexpected_keys"])
+    if wrong or loading["mismatched_keys"]:
+        raise ArtefactError(
+            f"The weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing "
+            f"or unknown, for example {wrong[:3] or list(loading['mismatched_keys'])[:3]}."
+        )
+    loaded: MobileVLMForConditionalGeneration = model.eval()
+    return loaded
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,109 @@
+"""Rows to batches of like length, in an order that only the seed decides; batches to tensors.
+
+Knows no model. The order is a function of (seed, epoch), so that a resumed run goes on with
+exactly the batches that the interrupted one had left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hydra_mobile.models.processor import IGNORE_INDEX
+from hydra_mobile.training.rows import Row
+
+# Rows are sorted by length inside windows of this many batches: long enough for even lengths,
+# short enough that batches stay mixed.
+_WINDOW_BATCHES = 32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one micro-batch; L is the longest row.
+
+    Attributes:
+        input_ids: int64 [B, L], padded with 0.
+        labels: int64 [B, L], -100 where there is no loss.
+        position_ids: int64 [B, L]; every segment goes on from the end of the prefix.
+        attention_mask: bool [B, 1, L, L]; True where row may look at column.
+        conversations: number of conversations in it.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    position_ids: Tensor
+    attention_mask: Tensor
+    conversations: int
+
+
+def epoch_batches(
+    rows: Sequence[Row], conversations_per_batch: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """Return row indices of every batch of one epoch.
+
+    A batch takes rows until the next one would exceed `conversations_per_batch`; it always has
+    at least one.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    order = generator.permutation(len(rows))
+    mean = max(1.0, sum(len(row.segments) for row in rows) / len(rows))
+    window = max(1, round(_WINDOW_BATCHES * conversations_per_batch / mean))
+    batches: list[list[int]] = []
+    for start in range(0, len(order), window):
+        indices = sorted(order[start : start + window].tolist(), key=lambda i: -rows[i].length)
+        batch: list[int] = []
+        held = 0
+        for index in indices:
+            count = len(rows[index].segments)
+            if batch and held + count > conversations_per_batch:
+                batches.append(batch)
+                batch, held = [], 0
+            batch.append(index)
+            held += count
+        batches.append(batch)
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def collate(rows: Sequence[Row]) -> Batch:
+    """Turn rows into padded tensors."""
+    longest = max(row.length for row in rows)
+    shape = (len(rows), longest)
+    ids = np.zeros(shape, dtype=np.int64)
+    labels = np.full(shape, IGNORE_INDEX, dtype=np.int64)
+    positions = np.zeros(shape, dtype=np.int64)
+    # Segment 0 is the prefix; -1 is padding.
+    segments = np.full(shape, -1, dtype=np.int64)
+    for b, row in enumerate(rows):
+        at = len(row.prefix)
+        ids[b, :at] = row.prefix
+        positions[b, :at] = np.arange(at)
+        segments[b, :at] = 0
+        for number, segment in enumerate(row.segments, 1):
+            end = at + len(segment.ids)
+            ids[b, at:end] = segment.ids
+            labels[b, at:end] = segment.labels
+            positions[b, at:end] = len(row.prefix) + np.arange(len(segment.ids))
+            segments[b, at:end] = number
+            at = end
+    return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(labels),
+        torch.from_numpy(positions),
+        _visibility(torch.from_numpy(segments)),
+        sum(len(row.segments) for row in rows),
+    )
+
+
+def _visibility(segments: Tensor) -> Tensor:
+    """Return bool [B, 1, L, L] from segment numbers [B, L]."""
+    query, key = segments.unsqueeze(2), segments.unsqueeze(1)
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    seen = causal & ((key == 0) | (key == query))
+    # Padding looks at itself alone: a row that sees nothing has no softmax.
+    itself = torch.eye(length, dtype=torch.bool)
+    return torch.where(query == -1, itself, seen).unsqueeze(1)

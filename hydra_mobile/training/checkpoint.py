@@ -1,0 +1,89 @@
+"""Training checkpoints: everything that decides what comes next, in one folder, whole or absent.
+
+Holds trained tensors and optimizer moments by name, the place in the data, the random state and
+the rank map. Knows no loop; `run` decides when to write and what to do with what it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import folder_atomically, read_json, write_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A place in a run.
+
+    Attributes:
+        stage: "align", "stage1" or "stage2".
+        step: optimizer steps done in the stage.
+        trained: trained tensors by name.
+        moments: optimizer state by name, see `NamedAdamW.state`.
+        facts: what else the run wants back: rank map, seconds spent, ...
+        random_state: torch's CPU generator.
+    """
+
+    stage: str
+    step: int
+    trained: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+    random_state: Tensor
+
+    def write(self, folder: Path) -> None:
+        """Write to `folder`, replacing an older checkpoint only when this one is complete."""
+        with folder_atomically(folder) as temporary:
+            tensors = {f"trained.{k}": v.detach().contiguous() for k, v in self.trained.items()}
+            tensors |= {f"moments.{k}": v.contiguous() for k, v in self.moments.items()}
+            tensors["random_state"] = self.random_state
+            save_file(tensors, str(temporary / "state.safetensors"))
+            place = {"schema": SCHEMA, "stage": self.stage, "step": self.step}
+            write_json(temporary / "state.json", {**place, "facts": dict(self.facts)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises:
+            ArtefactError: it is missing, cut short or of another version.
+        """
+        place = read_json(folder / "state.json", "the place of a checkpoint")
+        if place.get("schema") != SCHEMA:
+            raise ArtefactError(
+                f"{folder / 'state.json'}: schema is {place.get('schema')!r}, expected {SCHEMA}."
+            )
+        file = folder / "state.safetensors"
+        try:
+            tensors = load_file(str(file))
+        except (SafetensorError, OSError) as error:
+            raise ArtefactError(
+                f"{file} cannot be read: {error}.", "The file was cut short; train again."
+            ) from error
+        return cls(
+            place["stage"],
+            int(place["step"]),
+            _with_prefix(tensors, "trained."),
+            _with_prefix(tensors, "moments."),
+            place["facts"],
+            tensors["random_state"],
+        )
+
+    def restore_random_state(self) -> None:
+        """Put torch's CPU generator where it was."""
+        torch.set_rng_state(self.random_state)
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,117 @@
+"""The inner loop of a stage: micro-batches in, optimizer steps out. Knows no files.
+
+One object per stage; `run` builds it and decides what happens between steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from hydra_mobile.config import StageConfig
+from hydra_mobile.errors import HydraError
+from hydra_mobile.training.batches import Batch, collate, epoch_batches
+from hydra_mobile.training.features import VisionFeatures
+from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
+from hydra_mobile.training.rows import Row
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step did."""
+
+    loss: float
+    gradient_norm: float
+    learning_rate_factor: float
+    conversations: int
+
+
+class BatchStream:
+    """Which rows belong to which optimizer step: a function of (seed, step) alone."""
+
+    def __init__(self, rows: Sequence[Row], config: StageConfig, seed: int) -> None:
+        self.rows = rows
+        self._config = config
+        self._seed = seed
+        self._epoch = lru_cache(maxsize=2)(self._epoch_batches)
+        # Epochs may differ by a batch or two; the first one sets their nominal length.
+        self._per_epoch = max(1, math.ceil(len(self._epoch(0)) / config.accumulation))
+        self.steps = config.steps or max(1, round(config.epochs * self._per_epoch))
+
+    def _epoch_batches(self, epoch: int) -> list[list[int]]:
+        return epoch_batches(self.rows, self._config.batch_size, self._seed, epoch)
+
+    def step_rows(self, step: int) -> Iterator[list[Row]]:
+        """Yield the rows of each micro-batch of optimizer step `step`, counted from 0."""
+        epoch, place = divmod(step, self._per_epoch)
+        batches = self._epoch(epoch)
+        for offset in range(self._config.accumulation):
+            index = (place * self._config.accumulation + offset) % len(batches)
+            yield [self.rows[i] for i in batches[index]]
+
+
+class Objective:
+    """The loss of some rows: tensors to the device, features from the cache, autocast."""
+
+    def __init__(self, accelerator: Accelerator, features: VisionFeatures) -> None:
+        self._accelerator = accelerator
+        self._features = features
+
+    def __call__(self, model: nn.Module, rows: Sequence[Row]) -> Tensor:
+        """Return the mean loss over the supervised tokens of `rows`."""
+        return self.of_batch(model, rows, collate(rows))
+
+    def of_batch(self, model: nn.Module, rows: Sequence[Row], batch: Batch) -> Tensor:
+        """Return the loss of `rows` already collated to `batch`."""
+        device = self._accelerator.device
+        features = self._features.batch([row.image for row in rows]).to(device)
+        with self._accelerator.autocast():
+            output: Any = model(
+                input_ids=batch.input_ids.to(device),
+                labels=batch.labels.to(device),
+                position_ids=batch.position_ids.to(device),
+                attention_mask=batch.attention_mask.to(device),
+                vision_features=features,
+                use_cache=False,
+            )
+        loss: Tensor = output.loss
+        return loss
+
+
+def train_step(
+    model: nn.Module,
+    objective: Objective,
+    optimizer: NamedAdamW,
+    stream: BatchStream,
+    config: StageConfig,
+    step: int,
+) -> StepResult:
+    """Take optimizer step `step` (from 0) of `stream`.
+
+    Raises:
+        HydraError: the loss is not finite; nothing was changed by this step.
+    """
+    total, conversations = 0.0, 0
+    for rows in stream.step_rows(step):
+        loss = objective(model, rows) / config.accumulation
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+        conversations += sum(len(row.segments) for row in rows)
+    if not math.isfinite(total):
+        raise HydraError(
+            f"The loss became {total} at step {step + 1}.",
+            "Lower the learning rate, or train with runtime.precision=fp32. "
+            "`--resume` goes on from the last checkpoint.",
+        )
+    limit = config.clip or math.inf
+    norm = float(torch.nn.utils.clip_grad_norm_(optimizer.parameters(), limit))
+    factor = learning_rate_factor(step, stream.steps, config.warmup)
+    optimizer.step(factor)
+    return StepResult(total, norm, factor, conversations)
