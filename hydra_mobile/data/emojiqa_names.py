@@ -31,7 +31,6 @@ _GENERIC = {
     "beetle": "ladybug, cockroach",
     "cow": "cow face, water buffalo, bison",
     "sheep": "ram",
-    "turtle": "",
     "one-humped camel": "two-humped camel",
     "man": "old man, boy, prince, bearded person, man with turban, dancing man, santa claus, "
     "farmer, cook, pilot, judge, scientist, teacher, mechanic, firefighter, guard, detective",
@@ -96,9 +95,10 @@ _GENERIC = {
     "star": "star of david, star and crescent, sparkles, shooting star",
     "red heart": "heart organ",
     "raised fist": "raised hand",
+    "eye": "eyes",
+    "mouth": "tongue",
     "ocean wave": "surfer",
     "explosion": "bomb, fireworks",
-    "door": "",
 }
 
 
@@ -139,7 +139,6 @@ def _generic_pairs() -> frozenset[frozenset[str]]:
         frozenset((generic, other))
         for generic, others in _GENERIC.items()
         for other in others.split(", ")
-        if other
     )
 
 

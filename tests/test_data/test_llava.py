@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from hydra_mobile.data.llava import open_image, read_llava
+from hydra_mobile.errors import DataError
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    return [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(texts)]
+
+
+GOOD: dict[str, Any] = {
+    "id": "a1",
+    "image": "x/1.png",
+    "conversations": turns("<image>\nWhat?", "A dog"),
+}
+
+
+def test_json_and_jsonl_give_the_same_records(tmp_path: Path) -> None:
+    text_only = {"id": 7, "conversations": turns("Hello", "Hi", "And?", "No more")}
+    (tmp_path / "a.json").write_text(json.dumps([GOOD, text_only]))
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(GOOD)}\n\n{json.dumps(text_only)}\n")
+    records = read_llava(tmp_path / "a.json")
+    assert records == read_llava(tmp_path / "a.jsonl")
+    assert records[0].image == tmp_path / "x/1.png"
+    assert (records[0].turns[0].question, records[0].turns[0].answer) == ("What?", "A dog")
+    assert (records[1].id, records[1].image, len(records[1].turns)) == ("7", None, 2)
+    assert read_llava(tmp_path / "a.json", Path("pics"))[0].image == Path("pics/x/1.png")
+
+
+def test_the_mark_may_stand_behind_the_question(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{**GOOD, "conversations": turns("What?\n<image>", "A dog")}]))
+    assert read_llava(path)[0].turns[0].question == "What?"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conversations": None}, "`conversations` is null: expected a list"),
+        ({"conversations": []}, "`conversations` is a list of 0"),
+        ({"conversations": turns("<image>\nWhat?")}, "the last turn is a question"),
+        ({"conversations": turns("<image>\nWhat?", " ")}, "turn 1 is empty"),
+        (
+            {"conversations": turns("<image>\nWhat?", "Dog")[::-1]},
+            "turn 0 is from 'gpt': expected 'human'",
+        ),
+        ({"conversations": ["hi"]}, 'turn 0 is "hi": expected `from` and `value`'),
+        ({"conversations": turns("What?", "A dog")}, "has an `image` but no <image>"),
+        ({"image": None}, "says <image> but has no `image`"),
+        ({"image": ["a", "b"]}, "`image` is a list of 2"),
+        ({"conversations": turns("<image><image> What?", "A dog")}, "has 2 <image> marks"),
+        ({"conversations": turns("What?", "A", "<image>?", "B")}, r"in turns \[2\]: expected one"),
+    ],
+)
+def test_a_wrong_record_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([GOOD, {**GOOD, **change, "id": "b2"}]))
+    with pytest.raises(DataError, match=message) as caught:
+        read_llava(path)
+    assert f"{path}, record 1 (id 'b2')" in str(caught.value)
+
+
+def test_a_record_without_conversations_lists_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        json.dumps(GOOD) + "\n" + json.dumps({"id": "b2", "image": "x.png", "text": "?"})
+    )
+    with pytest.raises(
+        DataError, match=r"line 2 \(id 'b2'\) has no `conversations`.*id, image, text"
+    ):
+        read_llava(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", '[{"id": 1', "is not JSON"),
+        ("a.jsonl", '{"id": 1', "line 1 is not JSON"),
+        ("a.json", "{}", "expected a list of records"),
+        ("a.json", "[]", "holds no records"),
+        ("a.json", "[3]", "record 0 is 3: expected an object"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_llava(tmp_path / name)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.json does not exist"):
+        read_llava(tmp_path / "absent.json")
+
+
+def test_pictures_open_as_rgb_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 3), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    picture = open_image(tmp_path / "a.png")
+    assert (picture.mode, picture.size, picture.getpixel((0, 0))) == (
+        "RGB",
+        (4, 3),
+        (255, 255, 255),
+    )
+
+
+def test_missing_and_corrupt_pictures_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.png \(record 'r7'\) does not exist"):
+        open_image(tmp_path / "absent.png", "r7")
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"text\.png cannot be read"):
+        open_image(tmp_path / "text.png")
+    Image.effect_noise((64, 64), 50).save(tmp_path / "cut.png")
+    whole = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut\.png cannot be read"):
+        open_image(tmp_path / "cut.png")
+    with pytest.raises(DataError, match="is a folder"):
+        open_image(tmp_path)
