@@ -63,14 +63,15 @@ class MobileVLMProcessor:
         self.image_token_id = image_token_id
         self.num_image_tokens = num_image_tokens
 
-    def _ids(self, text: str) -> list[int]:
+    def text_ids(self, text: str) -> list[int]:
+        """Return the ids of a piece of text, nothing added."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     @property
     def stop_ids(self) -> list[int]:
         """Ids that end an answer: the first token of the template's answer suffix."""
-        return self._ids(self.template.answer_suffix)[:1]
+        return self.text_ids(self.template.answer_suffix)[:1]
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
         """Return pixels float32 [3, H, W]."""
@@ -79,11 +80,14 @@ class MobileVLMProcessor:
     def prompt(self, question: str, with_image: bool = True) -> Prompt:
         """Return the ids of one question, generation starting after them."""
         t = self.template
-        after = self._ids(question) + self._ids(t.user_suffix) + self._ids(t.answer_prefix)
+        after = (
+            self.text_ids(question) + self.text_ids(t.user_suffix) + self.text_ids(t.answer_prefix)
+        )
         if not with_image:
-            return Prompt(self._ids(t.start) + self._ids(t.user_prefix) + after, [])
+            return Prompt(self.text_ids(t.start) + self.text_ids(t.user_prefix) + after, [])
         return Prompt(
-            self._ids(t.start) + self._ids(t.user_prefix), self._ids(t.image_suffix) + after
+            self.text_ids(t.start) + self.text_ids(t.user_prefix),
+            self.text_ids(t.image_suffix) + after,
         )
 
     def encode_turns(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
@@ -96,11 +100,13 @@ class MobileVLMProcessor:
         ids: list[int] = []
         labels: list[int] = []
         for index, turn in enumerate(turns):
-            question = [] if index == 0 else self._ids(t.turn_suffix) + self._ids(t.user_prefix)
-            question += self._ids(turn.question)
-            question += self._ids(t.user_suffix) + self._ids(t.answer_prefix)
-            answer = self._ids(turn.answer)
-            suffix = self._ids(t.answer_suffix)
+            question = (
+                [] if index == 0 else self.text_ids(t.turn_suffix) + self.text_ids(t.user_prefix)
+            )
+            question += self.text_ids(turn.question)
+            question += self.text_ids(t.user_suffix) + self.text_ids(t.answer_prefix)
+            answer = self.text_ids(turn.answer)
+            suffix = self.text_ids(t.answer_suffix)
             ids += question + answer + suffix
             labels += [IGNORE_INDEX] * len(question) + answer + suffix[:1]
             labels += [IGNORE_INDEX] * (len(suffix) - 1)
@@ -108,11 +114,11 @@ class MobileVLMProcessor:
 
     def prefix_ids(self, with_image: bool) -> list[int]:
         """Return the ids before the first question, image token ids included."""
-        before = self._ids(self.template.start) + self._ids(self.template.user_prefix)
+        before = self.text_ids(self.template.start) + self.text_ids(self.template.user_prefix)
         if not with_image:
             return before
         image = [self.image_token_id] * self.num_image_tokens
-        return before + image + self._ids(self.template.image_suffix)
+        return before + image + self.text_ids(self.template.image_suffix)
 
     def encode_conversation(
         self, turns: Sequence[Turn], with_image: bool

@@ -41,9 +41,7 @@ class VisionFeatures:
         self._places: dict[Path, tuple[np.ndarray[Any, Any], int]] = {}
         self._tower = _tower_digest(model, processor) if use_cache else ""
 
-    def prepare(
-        self, images: Sequence[Path], progress: Progress = lambda done, total: None
-    ) -> None:
+    def prepare(self, images: Sequence[Path], progress: Progress) -> None:
         """Compute and store what is missing.
 
         Raises:

@@ -58,7 +58,7 @@ class _Place:
 
 
 class TrainingRun:
-    """One run folder: `config.yaml`, `metrics.jsonl`, `rank_map.json`, `checkpoint/`, `adapter/`."""
+    """One run folder: config.yaml, metrics.jsonl, rank_map.json, checkpoint/, adapter/."""
 
     def __init__(self, config: TrainConfig, console: Console) -> None:
         self.config = config
@@ -234,9 +234,7 @@ class TrainingRun:
         steps = self.config.stage1.align_steps
         captioned = [r for r in self._records["stage1"] if r.image is not None]
         answers = [record.turns[0].answer for record in captioned]
-        captions = [
-            session.processor.tokenizer.encode(a, add_special_tokens=False).ids for a in answers
-        ]
+        captions = [session.processor.text_ids(answer) for answer in answers]
         table = session.model.get_input_embeddings().weight.detach()  # type: ignore[union-attr, operator]
         targets = caption_vectors(table, captions)
         token_rms = float(table.float().pow(2).mean().sqrt())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Stage: kernel, stride, expansion, output channels, repeats (EfficientNet-Lite0, width = depth = 1).
+# Kernel, stride, expansion, output channels, repeats of each stage (Lite0: width = depth = 1).
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),

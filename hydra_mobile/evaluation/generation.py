@@ -1,0 +1,131 @@
+"""One greedy loop for every runner, so that answers differ only where the numbers do.
+
+Keeps the last picture's prefix in the cache: the next question about the same picture costs
+neither an encoding nor a prefill of the image. Knows no benchmark and no runtime.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+
+
+@dataclass(frozen=True)
+class Generation:
+    """An answer and what it took.
+
+    Attributes:
+        ids: generated token ids, the stop token left out.
+        text: their text.
+        first_logits: float32 [V] at the first generated position.
+        encode_seconds: the vision encoder; None when the prefix was in the cache.
+        prefill_seconds: the decoder over the prompt (and the picture, unless it was in the cache).
+        prefill_tokens: tokens in that prefill.
+        first_token_seconds: from the call to the first token, encoding included; None when the
+            prefix was in the cache, because no user ever sees that time.
+        decode_seconds: all later tokens.
+        decode_steps: decoder calls in `decode_seconds`.
+    """
+
+    ids: list[int]
+    text: str
+    first_logits: Array
+    encode_seconds: float | None
+    prefill_seconds: float
+    prefill_tokens: int
+    first_token_seconds: float | None
+    decode_seconds: float
+    decode_steps: int
+
+
+class Generator:
+    """Answers questions with one runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self._prefix_key: str | None = None
+        self._prefix_state = CacheState()
+
+    def answer(
+        self,
+        question: str,
+        image: Callable[[], Image.Image] | None = None,
+        image_key: str | None = None,
+        *,
+        max_new_tokens: int = 16,
+        stop: bool = True,
+        on_token: Callable[[int], None] | None = None,
+    ) -> Generation:
+        """Answer one question greedily.
+
+        Args:
+            question: without the template.
+            image: opens the picture; called only when it is not in the cache.
+            image_key: equal keys mean equal pictures.
+            max_new_tokens: most tokens to generate.
+            stop: end at the template's stop token; off for timing a fixed length.
+            on_token: called with each token id as it comes.
+
+        Raises:
+            HydraError: prompt and answer do not fit into the runner's context.
+        """
+        runner, processor = self.runner, self.runner.processor
+        prompt = processor.prompt(question, with_image=image is not None)
+        began = time.perf_counter()
+        encode: float | None = None
+        state, prefill_tokens, prefix_seconds = CacheState(), 0, 0.0
+        ids = prompt.before
+        if image is not None:
+            if image_key is None or image_key != self._prefix_key:
+                encode, prefix_seconds = self._take_picture(image(), prompt.before)
+                self._prefix_key = image_key
+                prefill_tokens = self._prefix_state.length
+            state, ids = self._prefix_state, prompt.after
+        else:
+            self._prefix_key = None
+        prefill_began = time.perf_counter()
+        logits, state = runner.decode(runner.embed(ids), state)
+        token = int(logits.argmax())
+        first_token_at = time.perf_counter()
+        first_logits = logits
+        generated: list[int] = []
+        steps = 0
+        stops = set(processor.stop_ids) if stop else set()
+        while token not in stops:
+            generated.append(token)
+            if on_token:
+                on_token(token)
+            if len(generated) == max_new_tokens or state.length >= runner.max_context:
+                break
+            logits, state = runner.decode(runner.embed([token]), state)
+            token = int(logits.argmax())
+            steps += 1
+        ended = time.perf_counter()
+        return Generation(
+            ids=generated,
+            text=processor.decode(generated),
+            first_logits=first_logits,
+            encode_seconds=encode,
+            prefill_seconds=prefix_seconds + first_token_at - prefill_began,
+            prefill_tokens=prefill_tokens + len(ids),
+            first_token_seconds=None if encode is None else first_token_at - began,
+            decode_seconds=ended - first_token_at,
+            decode_steps=steps,
+        )
+
+    def _take_picture(self, image: Image.Image, before: list[int]) -> tuple[float, float]:
+        """Encode a picture and prefill the prefix; return seconds of both."""
+        runner = self.runner
+        pixels = runner.processor.preprocess(image)[None]
+        began = time.perf_counter()
+        features = runner.encode_image(pixels)
+        encoded = time.perf_counter()
+        embeddings = np.concatenate([runner.embed(before), features], axis=1)
+        _, self._prefix_state = runner.decode(embeddings, CacheState())
+        return encoded - began, time.perf_counter() - encoded

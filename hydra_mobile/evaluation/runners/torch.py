@@ -1,0 +1,114 @@
+"""Eager PyTorch as a runner: the reference that every exported form is compared with.
+
+Loads a run (base and adapter, unmerged), a merged folder or a base. Knows no benchmark.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from hydra_mobile.adapters.identity import base_identity
+from hydra_mobile.adapters.portable import load_adapter
+from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.files import read_json
+from hydra_mobile.models.bases import base_folder
+from hydra_mobile.models.loading import load_model
+from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+
+def load_artefact(
+    path: Path,
+) -> tuple[MobileVLMForConditionalGeneration, MobileVLMProcessor]:
+    """Load the model and processor of a run, an adapter, a merged folder or a base.
+
+    Raises:
+        ArtefactError: the folder is none of these, or is not whole.
+    """
+    adapter = path / "adapter" if (path / "adapter").is_dir() else path
+    if (adapter / "adapter_config.json").is_file():
+        base = base_of(adapter)
+        model = load_model(base)
+        load_adapter(model, adapter, base=base_identity(base))
+        return model.eval(), MobileVLMProcessor.from_pretrained(base)
+    if (path / "run.json").is_file():
+        raise ArtefactError(
+            f"{path} holds a run without an adapter: it is not finished.",
+            "Go on with `hydra-mobile train --resume`.",
+        )
+    folder = base_folder(str(path))
+    return load_model(folder), MobileVLMProcessor.from_pretrained(folder)
+
+
+def base_of(adapter: Path) -> Path:
+    """Return the base folder of an adapter: its run's `base`, else the name that it carries."""
+    run = adapter.parent / "run.json"
+    if run.is_file():
+        return base_folder(str(read_json(run, "the record of a run")["config"]["base"]))
+    record = read_json(adapter / "hydra.json", "the record of a HyDRA adapter")
+    return base_folder(str(record["base"]["name"]))
+
+
+class TorchRunner(Runner):
+    """Eager fp32 on the CPU, transformers' own cache."""
+
+    name = "torch"
+
+    def __init__(
+        self, model: MobileVLMForConditionalGeneration, processor: MobileVLMProcessor
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.max_context = model.config.text_config.max_position_embeddings
+        self.precision = "fp32"
+        self.load_seconds = 0.0
+
+    @classmethod
+    def load(cls, path: Path, *, threads: int = 0) -> TorchRunner:
+        """Load a run, adapter, merged folder or base."""
+        if threads:
+            torch.set_num_threads(threads)
+        began = time.perf_counter()
+        runner = cls(*load_artefact(path))
+        runner.load_seconds = time.perf_counter() - began
+        return runner
+
+    @torch.inference_mode()
+    def encode_image(self, pixels: Array) -> Array:
+        """Map pixels [1, 3, H, W] to image embeddings [1, N, hidden]."""
+        embeddings: Array = self.model.encode_image(torch.from_numpy(pixels)).numpy()
+        return embeddings
+
+    @torch.inference_mode()
+    def embed(self, ids: list[int]) -> Array:
+        """Map n ids to embeddings [1, n, hidden]."""
+        embeddings: Array = self.model.embed_tokens(torch.tensor([ids])).numpy()
+        return embeddings
+
+    @torch.inference_mode()
+    def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
+        """Append embeddings to the cache; return the last logits and the new state."""
+        count = embeddings.shape[1]
+        if state.length + count > self.max_context:
+            raise HydraError(
+                f"{state.length + count} tokens do not fit into a context of {self.max_context}."
+            )
+        cache = state.handle or DynamicCache()
+        if cache.get_seq_length() > state.length:
+            cache.crop(state.length)
+        positions = torch.arange(state.length, state.length + count).unsqueeze(0)
+        output = self.model(
+            inputs_embeds=torch.from_numpy(np.ascontiguousarray(embeddings)),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Array = output.logits[0, -1].numpy()
+        return logits, CacheState(state.length + count, cache)
