@@ -15,7 +15,7 @@ from hydra_export.presets import Preset
 from hydra_mobile.errors import HydraError
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.model import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 Log = Callable[[str], None]
 

@@ -1,0 +1,232 @@
+"""The bundle: an exported folder that says everything a phone app needs, and that it is whole.
+
+`manifest.json` names every file with its sha256; the prompt template and the image preprocessing
+are data in it. Knows no runtime and loads no program. Called by `hydra_export.export` to write, by
+the runners and `hydra_export.verify` to read.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra_export.presets import Preset
+from hydra_export.targets.base import Limits, TargetResult
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import read_json, sha256_of, write_json
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+SCHEMA = 1
+
+_KEYS = {
+    "target": str,
+    "runtime": str,
+    "preset": dict,
+    "files": dict,
+    "template": dict,
+    "image": dict,
+    "limits": dict,
+    "shapes": dict,
+    "versions": dict,
+    "sources": dict,
+    "details": dict,
+    "fallbacks": list,
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that has been opened, and so is complete.
+
+    Attributes:
+        folder: where it lies.
+        manifest: the content of `manifest.json`.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, verify_hashes: bool = True) -> Bundle:
+        """Read the manifest and check every file that it names.
+
+        Args:
+            folder: the bundle.
+            verify_hashes: compare sha256 as well as sizes; a second or so for each gigabyte.
+
+        Raises:
+            ArtefactError: no manifest, an unknown schema, a missing key, a file that is missing or
+                whose size or hash is not what the manifest says.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ArtefactError(f"{folder} is no folder: expected a bundle.")
+        path = folder / MANIFEST
+        manifest = read_json(path, "the manifest of a bundle, which `hydra-mobile export` writes")
+        _check_manifest(path, manifest)
+        for name, entry in manifest["files"].items():
+            _check_file(folder, name, entry, verify_hashes)
+        return cls(folder, manifest)
+
+    @property
+    def target(self) -> str:
+        """Where the program runs, for example "android"."""
+        return str(self.manifest["target"])
+
+    @property
+    def runtime(self) -> str:
+        """What runs it, for example "executorch"; also the name of its runner."""
+        return str(self.manifest["runtime"])
+
+    @property
+    def preset(self) -> Preset:
+        """Precision of every part."""
+        return Preset(**self.manifest["preset"])
+
+    @property
+    def limits(self) -> Limits:
+        """Length of the cache and of one call."""
+        return Limits(**self.manifest["limits"])
+
+    @property
+    def shapes(self) -> dict[str, int]:
+        """`vocab_size`, `hidden_size`, `layers`, `image_size`, `num_image_tokens`."""
+        return dict(self.manifest["shapes"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the program files, golden vectors left out."""
+        return sum(
+            int(entry["bytes"])
+            for entry in self.manifest["files"].values()
+            if not str(entry["role"]).startswith("golden")
+        )
+
+    def file(self, role: str) -> Path:
+        """Return the file with a role, for example "program".
+
+        Raises:
+            ArtefactError: the bundle has none.
+        """
+        for name, entry in self.manifest["files"].items():
+            if entry["role"] == role:
+                return self.folder / str(name)
+        roles = sorted({str(entry["role"]) for entry in self.manifest["files"].values()})
+        raise ArtefactError(
+            f"{self.folder / MANIFEST} names no file with role `{role}`; it has {roles}."
+        )
+
+    def processor(self) -> MobileVLMProcessor:
+        """Return the tokenizer, prompt template and image preprocessing of the bundle."""
+        value = {
+            "template": self.manifest["template"],
+            "image": self.manifest["image"],
+            "image_token_id": self.manifest["shapes"]["image_token_id"],
+            "num_image_tokens": self.manifest["shapes"]["num_image_tokens"],
+        }
+        return MobileVLMProcessor.from_dict(
+            value, self.folder / TOKENIZER, str(self.folder / MANIFEST)
+        )
+
+
+def _check_manifest(path: Path, manifest: Any) -> None:
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ArtefactError(
+            f"{path}: key `schema` is {found!r}, expected {SCHEMA}.",
+            "Export the bundle again with this version of hydra-mobile.",
+        )
+    for key, kind in _KEYS.items():
+        if not isinstance(manifest.get(key), kind):
+            raise ArtefactError(
+                f"{path}: key `{key}` is {manifest.get(key)!r}, expected a {kind.__name__}.",
+                "The manifest was altered; export the bundle again.",
+            )
+
+
+def _check_file(folder: Path, name: str, entry: Mapping[str, Any], verify_hash: bool) -> None:
+    path = folder / name
+    again = "The file was altered, or cut short in a copy; copy or export the bundle again."
+    if folder.resolve() not in path.resolve().parents:
+        raise ArtefactError(f"{folder / MANIFEST}: file `{name}` lies outside of the bundle.")
+    if not path.is_file():
+        raise ArtefactError(f"{path} is missing; the manifest names it.", again)
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        raise ArtefactError(
+            f"{path} has {size} bytes, the manifest says {entry['bytes']}.",
+            again,
+        )
+    if verify_hash and (found := sha256_of(path)) != entry["sha256"]:
+        raise ArtefactError(
+            f"{path} has sha256 {found}, the manifest says {entry['sha256']}.", again
+        )
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    target: str,
+    runtime: str,
+    preset: Preset,
+    limits: Limits,
+    shapes: Mapping[str, int],
+    processor: MobileVLMProcessor,
+    result: TargetResult,
+    other_files: Mapping[str, str],
+    sources: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write `tokenizer.json` and the manifest that closes a bundle, and return the manifest.
+
+    Args:
+        folder: holds the program files already.
+        target: for example "android".
+        runtime: for example "executorch".
+        preset: precision of every part.
+        limits: of the program.
+        shapes: numbers a host needs to call the program.
+        processor: its tokenizer is written, its template and preprocessing go into the manifest.
+        result: what the target returned; each file may be a folder or have siblings, which then
+            share its role by listing them in `result.files` under their own role names.
+        other_files: relative path -> role of files that are not the target's, golden vectors.
+        sources: where the weights come from: hash of the merged weights, name of the base.
+    """
+    processor.tokenizer.save(str(folder / TOKENIZER))
+    roles = {path: role for role, path in result.files.items()}
+    roles |= {TOKENIZER: "tokenizer", **other_files}
+    files = {
+        name: {
+            "role": role,
+            "bytes": (folder / name).stat().st_size,
+            "sha256": sha256_of(folder / name),
+        }
+        for name, role in sorted(roles.items())
+    }
+    manifest = {
+        "schema": SCHEMA,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "target": target,
+        "runtime": runtime,
+        "preset": preset.to_dict(),
+        "limits": limits.to_dict(),
+        "shapes": {
+            **shapes,
+            "image_token_id": processor.image_token_id,
+            "num_image_tokens": processor.num_image_tokens,
+        },
+        "template": processor.template.to_dict(),
+        "image": processor.image.to_dict(),
+        "stop_ids": processor.stop_ids,
+        "files": files,
+        "versions": dict(result.versions),
+        "sources": dict(sources),
+        "details": result.details,
+        "fallbacks": list(result.fallbacks),
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest

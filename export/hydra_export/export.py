@@ -1,0 +1,128 @@
+"""Export: from a merged folder to a bundle for one target.
+
+Loads the merged model in fp32, lets it answer the golden questions, hands it to the target, and
+closes the bundle with a manifest. Called by the command line and by `quickstart`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra_export.bundle import MANIFEST, Bundle, write_manifest
+from hydra_export.golden import GoldenInput, write_golden
+from hydra_export.presets import Preset, preset_named
+from hydra_export.targets import Limits, target_for
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import folder_atomically, require_free_space, sha256_of
+
+if TYPE_CHECKING:
+    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+
+
+def export_bundle(
+    merged_folder: Path,
+    *,
+    target: str,
+    runtime: str | None,
+    preset: str | Preset,
+    out: Path,
+    golden_inputs: Sequence[GoldenInput],
+    limits: Limits | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> Bundle:
+    """Export the merged model at `merged_folder` to a bundle at `out`.
+
+    Args:
+        merged_folder: a Hugging Face folder of a MobileVLM.
+        target: key of `TARGETS`.
+        runtime: of the target; None takes its default.
+        preset: name of a preset, or one of the caller's own.
+        out: the bundle; an older bundle there is replaced when the new one is complete.
+        golden_inputs: a few pictures with questions, answered by the merged model.
+        limits: length of the cache and of one call.
+        log: gets a line for each step.
+
+    Raises:
+        HydraError: unknown target, runtime or preset; missing extra; no space; `out` is a folder
+            that is no bundle.
+        ArtefactError: the merged folder is incomplete or altered.
+    """
+    start = time.perf_counter()
+    runtime, target_export = target_for(target, runtime)
+    chosen = preset_named(preset) if isinstance(preset, str) else preset
+    limits = limits or Limits()
+    merged_folder, out = Path(merged_folder), Path(out)
+    weights = _weights_of(merged_folder)
+    _require_replaceable(out)
+    # A program is never larger than the fp32 weights plus an untied head; golden files are small.
+    require_free_space(out, 2 * weights.stat().st_size, f"the bundle {out.name}")
+    log(f"loading {merged_folder}")
+    model, processor = _load(merged_folder)
+    sources = {
+        "base": model.config.base,
+        "base_sha256": model.config.base_sha256,
+        "merged_sha256": sha256_of(weights),
+    }
+    text = model.config.text_config
+    shapes = {
+        "vocab_size": int(text.vocab_size),
+        "hidden_size": int(text.hidden_size),
+        "layers": int(text.num_hidden_layers),
+        "kv_heads": int(text.num_key_value_heads),
+        "head_dim": int(text.head_dim),
+        "image_size": int(processor.image.size),
+    }
+    with folder_atomically(out) as folder:
+        golden_files = write_golden(model, processor, golden_inputs, folder)
+        log(f"golden vectors: {len(golden_inputs)} pictures")
+        result = target_export(model, chosen, folder, limits, log)
+        del model
+        for fallback in result.fallbacks:
+            log(f"fallback: {fallback}")
+        write_manifest(
+            folder,
+            target=target,
+            runtime=runtime,
+            preset=chosen,
+            limits=limits,
+            shapes=shapes,
+            processor=processor,
+            result=result,
+            other_files=golden_files,
+            sources=sources,
+        )
+    bundle = Bundle.open(out, verify_hashes=False)
+    log(
+        f"{out}: {runtime} {chosen.name}, {bundle.size_bytes / 1e6:.1f} MB, "
+        f"{time.perf_counter() - start:.0f} s"
+    )
+    return bundle
+
+
+def _weights_of(folder: Path) -> Path:
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ArtefactError(
+            f"{weights} is missing: expected a merged model.",
+            "Make one with `hydra-mobile merge RUN`.",
+        )
+    return weights
+
+
+def _require_replaceable(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise ArtefactError(
+            f"{out} exists and is no bundle; it will not be replaced.",
+            "Choose another --out, or move that folder away.",
+        )
+
+
+def _load(folder: Path) -> tuple[MobileVLMForConditionalGeneration, Any]:
+    from hydra_mobile.models.loading import load_model
+    from hydra_mobile.models.processor import MobileVLMProcessor
+
+    processor = MobileVLMProcessor.from_pretrained(folder)
+    return load_model(folder).requires_grad_(False), processor

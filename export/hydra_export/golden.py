@@ -1,0 +1,138 @@
+"""Golden vectors: what the merged model answers to a few real pictures, stored in the bundle.
+
+Every consumer of a bundle (verify, a native runner, an app) checks itself against them. They are
+computed in fp32 by the Hugging Face model with the whole sequence run again for each token: no
+cache and none of the export's graphs, so that they are an independent witness.
+
+Called by `hydra_export.export`; read by `hydra_export.verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hydra_mobile.errors import DataError
+from hydra_mobile.files import write_json
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+if TYPE_CHECKING:
+    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+
+GOLDEN = "golden.json"
+VECTORS = "golden.safetensors"
+MAX_NEW_TOKENS = 16
+
+#: A picture and a question about it.
+GoldenInput = tuple[Image.Image, str]
+
+
+def pixel_statistics(pixels: NDArray[np.float32]) -> dict[str, Any]:
+    """Return the numbers by which preprocessed pixels [3, H, W] are compared."""
+    return {
+        "shape": list(pixels.shape),
+        "mean": float(pixels.mean(dtype=np.float64)),
+        "std": float(pixels.std(dtype=np.float64)),
+        "first": [float(value) for value in pixels.reshape(-1)[:8]],
+    }
+
+
+def write_golden(
+    model: MobileVLMForConditionalGeneration,
+    processor: MobileVLMProcessor,
+    inputs: Sequence[GoldenInput],
+    folder: Path,
+) -> dict[str, str]:
+    """Write `golden.json`, `golden.safetensors` and PNG copies into `folder`.
+
+    The tensors of case i are `i.image` [N, hidden], `i.logits` [V] after the prompt and `i.margins`
+    [tokens], the lead of each greedy token's logit over the second best.
+
+    Args:
+        model: merged, fp32, eval.
+        processor: of the model.
+        inputs: a few pictures with a question each.
+        folder: of the bundle.
+
+    Returns:
+        Relative path -> role of each file.
+
+    Raises:
+        DataError: there are no inputs.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    if not inputs:
+        raise DataError(
+            "A bundle needs at least one picture with a question for its golden vectors."
+        )
+    files = {GOLDEN: "golden", VECTORS: "golden_vectors"}
+    cases: list[dict[str, Any]] = []
+    tensors: dict[str, torch.Tensor] = {}
+    (folder / "golden").mkdir()
+    for index, (image, question) in enumerate(inputs):
+        name = f"golden/{index}.png"
+        image.convert("RGB").save(folder / name)
+        files[name] = "golden_image"
+        # Read back, so that the vectors belong to the stored picture.
+        with Image.open(folder / name) as stored:
+            pixels = processor.preprocess(stored)
+        prompt = processor.prompt(question)
+        with torch.no_grad():
+            embeddings = model.encode_image(torch.from_numpy(pixels).unsqueeze(0))
+            sequence = torch.cat(
+                [
+                    model.embed_tokens(torch.tensor([prompt.before])),
+                    embeddings,
+                    model.embed_tokens(torch.tensor([prompt.after])),
+                ],
+                dim=1,
+            )
+            ids, logits, margins = _greedy(model, sequence, processor.stop_ids)
+        tensors[f"{index}.image"] = embeddings[0].contiguous()
+        tensors[f"{index}.logits"] = logits
+        tensors[f"{index}.margins"] = margins
+        cases.append(
+            {
+                "image": name,
+                "question": question,
+                "pixels": pixel_statistics(pixels),
+                "before": prompt.before,
+                "after": prompt.after,
+                "ids": ids,
+                "text": processor.decode(ids),
+                "top": [
+                    [int(i), float(logits[i])] for i in torch.topk(logits, min(8, len(logits)))[1]
+                ],
+            }
+        )
+    save_file(tensors, folder / VECTORS)
+    write_json(folder / GOLDEN, {"schema": 1, "cases": cases})
+    return files
+
+
+def _greedy(
+    model: MobileVLMForConditionalGeneration, sequence: Any, stop_ids: Sequence[int]
+) -> tuple[list[int], Any, Any]:
+    """Return greedy ids (the stop id included), first logits [V] and margins [tokens]."""
+    import torch
+
+    ids: list[int] = []
+    margins: list[float] = []
+    first = None
+    for _ in range(MAX_NEW_TOKENS):
+        logits = model(inputs_embeds=sequence, use_cache=False, logits_to_keep=1).logits[0, -1]
+        first = logits.clone() if first is None else first
+        best, second = torch.topk(logits, 2)[0].tolist()
+        ids.append(int(logits.argmax()))
+        margins.append(best - second)
+        if ids[-1] in stop_ids:
+            break
+        sequence = torch.cat([sequence, model.embed_tokens(torch.tensor([[ids[-1]]]))], dim=1)
+    return ids, first, torch.tensor(margins)
