@@ -1,0 +1,206 @@
+"""The vision encoder and the token embedding in ONNX.
+
+The vision tower and the projector are whatever modules a model has, so they are traced by torch's
+exporter; their linears are then rewritten to 8 bits where the preset says so. The embedding is
+written by hand. Called by the ONNX target.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from hydra_export.onnx_graph import INLINE_LIMIT, MICROSOFT, OPSET, Graph
+from hydra_export.onnx_linear import emit_int8_matmul, quantize_int8
+from hydra_export.presets import Precision, Preset
+
+# Where torch's exporter notes the path of the module that a node came from.
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def embedding_graph(table: Tensor, precision: Precision) -> Graph:
+    """Return the graph `input_ids` int64 [batch, n] -> `inputs_embeds` float [batch, n, hidden].
+
+    Args:
+        table: float [vocabulary, hidden].
+        precision: "fp32"; anything else stores int8 rows, each with its own scale.
+    """
+    rows, hidden = table.shape
+    graph = Graph("embed_tokens")
+    ids = graph.input("input_ids", np.int64, ["batch", "length"])
+    graph.output("inputs_embeds", np.float32, ["batch", "length", hidden])
+    if precision == "fp32":
+        weight = graph.weight("table", np.float32, (rows, hidden), lambda: table.float().numpy())
+        graph.node("Gather", [weight, ids], "inputs_embeds")
+        return graph
+    values, scales = quantize_int8(table)
+    chosen = graph.node("Gather", [graph.constant("table_int8", values), ids], "chosen_int8")
+    scale = graph.node("Gather", [graph.constant("scales", scales[:, None]), ids], "chosen_scale")
+    chosen = graph.node("Cast", [chosen], "chosen", to=1)
+    graph.node("Mul", [chosen, scale], "inputs_embeds")
+    return graph
+
+
+class _VisionEncoder(nn.Module):
+    """Pixels to image embeddings, with the two parts as children: their names mark the nodes."""
+
+    def __init__(self, tower: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+        self.vision_tower = tower
+        self.projector = projector
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Map [B, 3, H, W] to [B, N, hidden]."""
+        embeddings: Tensor = self.projector(self.vision_tower(pixel_values))
+        return embeddings
+
+
+def write_vision_encoder(
+    tower: nn.Module, projector: nn.Module, image_size: int, preset: Preset, path: Path
+) -> tuple[list[Path], dict[str, int]]:
+    """Write `pixel_values` float [batch, 3, S, S] -> `image_features` float [batch, N, hidden].
+
+    Returns:
+        The files written, and how many operators with weights have each form:
+        `{"linear_int8": n, "linear_fp32": n, "conv_fp32": n}`.
+    """
+    encoder = _VisionEncoder(tower, projector).eval()
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            encoder,
+            # Two pictures: an example size of one would be taken for a constant.
+            (torch.zeros(2, 3, image_size, image_size),),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["pixel_values"],
+            output_names=["image_features"],
+            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1, max=1024)}},
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    model = program.model_proto
+    precisions: dict[str, Precision] = {
+        "vision_tower": preset.vision,
+        "projector": preset.projector,
+    }
+    counts = _quantize_linears(model.graph, precisions)
+    if counts["linear_int8"] and not any(o.domain == MICROSOFT for o in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
+    _forget_origins(model)
+    return _save(model, path), counts
+
+
+def _quantize_linears(graph: Any, precisions: dict[str, Precision]) -> dict[str, int]:
+    """Rewrite products with a constant weight to 8 bits, in place; return counts of operators."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    counts = {"linear_int8": 0, "linear_fp32": 0, "conv_fp32": 0}
+    nodes: list[Any] = []
+    extra = Graph("rewritten")
+    for node in graph.node:
+        part = _part_of(node, precisions)
+        weight = _linear_weight(node, weights)
+        if weight is None or precisions.get(part, "fp32") == "fp32":
+            counts["linear_fp32"] += weight is not None
+            counts["conv_fp32"] += node.op_type == "Conv"
+            nodes.append(node)
+            continue
+        counts["linear_int8"] += 1
+        values, scales = quantize_int8(weight)
+        name = node.output[0]
+        bias = node.input[2] if len(node.input) > 2 else ""
+        emit_int8_matmul(
+            extra,
+            node.input[0],
+            name,
+            extra.constant(f"{name}.weight_int8", np.ascontiguousarray(values.T)),
+            extra.constant(f"{name}.scales", scales),
+            f"{name}.unbiased" if bias else name,
+        )
+        if bias:
+            extra.node("Add", [f"{name}.unbiased", bias], name)
+        nodes += extra.take_nodes()
+    _replace(graph, nodes, extra)
+    return counts
+
+
+def _part_of(node: Any, parts: dict[str, Precision]) -> str:
+    scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
+    return next((part for part in parts if part in scopes), "")
+
+
+def _linear_weight(node: Any, weights: dict[str, Any]) -> Tensor | None:
+    """Return the weight [out, in] of a MatMul or Gemm with a constant matrix, else None."""
+    if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in weights:
+        return None
+    matrix = torch.from_numpy(numpy_helper.to_array(weights[node.input[1]]).copy())
+    if matrix.dim() != 2:
+        return None
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return matrix if transposed else matrix.T
+
+
+def _replace(graph: Any, nodes: list[Any], extra: Graph) -> None:
+    """Put `nodes` into the graph with the weights of `extra`; drop weights without a reader."""
+    read = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    # Protobuf containers own their items: make copies before the containers are emptied.
+    nodes = [_copy(node) for node in nodes]
+    kept = [_copy(tensor) for tensor in kept] + extra.inline_tensors()
+    del graph.node[:]
+    del graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+
+
+def _copy(message: Any) -> Any:
+    duplicate = type(message)()
+    duplicate.CopyFrom(message)
+    return duplicate
+
+
+def _forget_origins(model: Any) -> None:
+    """Drop the exporter's notes: stack traces that name folders of the machine it ran on."""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    # Types of values between nodes are derived again on loading; those of replaced nodes are gone.
+    del model.graph.value_info[:]
+    for message in (*model.graph.node, *model.graph.input, *model.graph.output):
+        del message.metadata_props[:]
+        message.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+    model.graph.name = "vision_encoder"
+
+
+def _save(model: Any, path: Path) -> list[Path]:
+    if model.ByteSize() <= INLINE_LIMIT:
+        path.write_bytes(model.SerializeToString())
+        return [path]
+    data = path.with_name(path.name + "_data")
+    onnx.save_model(model, path, save_as_external_data=True, location=data.name)
+    return [path, data]
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's progress and its dependencies' deprecations off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,202 @@
+"""ONNX: three graphs under the names that transformers.js and phone apps read.
+
+`vision_encoder.onnx`, `embed_tokens.onnx` and `decoder_model_merged.onnx`; a graph with more than
+1.5 GB of weights keeps them beside it in `<graph>_data`. Knows the model's parts and the preset;
+knows no bundle. Called by `hydra_export.export` through `hydra_export.targets`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hydra_export.onnx_decoder import decoder_graph
+from hydra_export.onnx_encoders import embedding_graph, write_vision_encoder
+from hydra_export.onnx_graph import IR_VERSION, OPSET
+from hydra_export.onnx_linear import Int4
+from hydra_export.onnx_rounding import calibration_embeddings, round_decoder
+from hydra_export.presets import Precision, Preset
+from hydra_export.targets.base import (
+    TEXT_DECODER,
+    TOKEN_EMBEDDING,
+    VISION_ENCODER,
+    Limits,
+    Log,
+    TargetResult,
+)
+from hydra_mobile.errors import HydraError
+
+if TYPE_CHECKING:
+    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+
+#: Role in the bundle -> file.
+FILES = {
+    VISION_ENCODER: "vision_encoder.onnx",
+    TOKEN_EMBEDDING: "embed_tokens.onnx",
+    TEXT_DECODER: "decoder_model_merged.onnx",
+}
+_PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")
+# What each part can be written at; anything else becomes the value behind the arrow, and is told.
+_LINEAR: dict[Precision, Precision] = {"w8": "w8a8"}
+_TRACED: dict[Precision, Precision] = {"w8": "w8a8", "w4a8": "w8a8"}
+_TABLE: dict[Precision, Precision] = {"w8a8": "w8", "w4a8": "w8"}
+
+
+def export(
+    model: MobileVLMForConditionalGeneration,
+    preset: Preset,
+    folder: Path,
+    limits: Limits,
+    log: Log,
+) -> TargetResult:
+    """Write the three graphs of `model` into `folder`; see `hydra_export.targets.base.Target`.
+
+    Raises:
+        HydraError: the group size or the language model is none that onnxruntime has a kernel for.
+    """
+    if preset.group_size not in (16, 32, 64, 128, 256):
+        raise HydraError(
+            f"Preset `{preset.name}`: group_size is {preset.group_size}; onnxruntime has 4-bit "
+            "kernels for 16, 32, 64, 128 and 256.",
+        )
+    preset, fallbacks = _what_onnx_can(preset)
+    seconds: dict[str, float] = {}
+    files = dict(FILES)
+
+    def write(role: str, make: Callable[[Path], list[Path]]) -> None:
+        started = time.perf_counter()
+        written = make(folder / FILES[role])
+        if len(written) > 1:
+            files[f"{role}_data"] = written[1].name
+        seconds[role] = round(time.perf_counter() - started, 2)
+        megabytes = sum(path.stat().st_size for path in written) / 1e6
+        log(f"{FILES[role]}: {megabytes:.0f} MB in {seconds[role]:.1f} s")
+
+    counts: dict[str, int] = {}
+
+    def make_vision(path: Path) -> list[Path]:
+        written, found = write_vision_encoder(
+            model.vision_tower, model.projector, _image_size(model), preset, path
+        )
+        counts.update(found)
+        return written
+
+    language_model = model.language_model
+    embedding: Any = model.get_input_embeddings()
+    table = embedding.weight.detach()
+    with torch.no_grad():
+        write(VISION_ENCODER, make_vision)
+        write(TOKEN_EMBEDDING, lambda path: embedding_graph(table, preset.embedding).save(path))
+        started = time.perf_counter()
+        rounded = _round(model, preset, fallbacks, log)
+        seconds["rounding"] = round(time.perf_counter() - started, 2)
+        write(
+            TEXT_DECODER,
+            lambda path: decoder_graph(language_model, preset, limits.max_context, rounded).save(
+                path
+            ),
+        )
+    if preset.vision != "fp32" and counts["conv_fp32"]:
+        fallbacks.append(
+            f"vision: {counts['conv_fp32']} convolutions stay fp32; in 8 bits with dynamic "
+            "activations onnxruntime runs them 4 times slower, and the features are lost."
+        )
+    return TargetResult(
+        files=files,
+        details=_details(model, preset, counts, seconds),
+        fallbacks=fallbacks,
+        versions={package: version(package) for package in _PACKAGES},
+    )
+
+
+def _round(
+    model: MobileVLMForConditionalGeneration, preset: Preset, fallbacks: list[str], log: Log
+) -> dict[str, Int4]:
+    """Return the 4-bit weights of the decoder, rounded with calibration where that can be done."""
+    text = model.config.text_config
+    layers, head = preset.decoder == "w4a8", preset.head == "w4a8"
+    if not (layers or head):
+        return {}
+    inputs = (text.hidden_size, text.intermediate_size, text.num_attention_heads * text.head_dim)
+    if any(size % preset.group_size for size in inputs):
+        fallbacks.append(
+            f"decoder, head: widths {inputs} are no multiples of the group of {preset.group_size}; "
+            "the 4-bit weights are rounded to the nearest, without calibration."
+        )
+        return {}
+    log("Rounding the decoder to 4 bits, calibrated on text that the model writes itself")
+    embeddings = calibration_embeddings(model, _image_size(model))
+    return round_decoder(
+        model.language_model, embeddings, preset.group_size, layers=layers, head=head
+    )
+
+
+def _what_onnx_can(preset: Preset) -> tuple[Preset, list[str]]:
+    """Return the preset with precisions that ONNX has, and a sentence for each that changed."""
+    tables = {
+        "vision": _TRACED,
+        "projector": _TRACED,
+        "embedding": _TABLE,
+        "decoder": _LINEAR,
+        "head": _LINEAR,
+    }
+    values = preset.to_dict()
+    fallbacks = []
+    for part, table in tables.items():
+        wanted = values[part]
+        if wanted in table:
+            values[part] = table[wanted]
+            fallbacks.append(f"{part}: {wanted} is not available in ONNX; it is {values[part]}.")
+    return Preset(**values), fallbacks
+
+
+def _image_size(model: MobileVLMForConditionalGeneration) -> int:
+    size = model.config.vision_config.get("image_size")
+    if not isinstance(size, int):
+        raise HydraError(
+            f"config.json: vision_config.image_size is {size!r}, expected a number of pixels.",
+            "Add the side of the square picture that the vision tower reads.",
+        )
+    return size
+
+
+def _details(
+    model: MobileVLMForConditionalGeneration,
+    preset: Preset,
+    counts: dict[str, int],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    text = model.config.text_config
+    return {
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+        "attention": "com.microsoft.GroupQueryAttention; the cache is written in place when past "
+        "and present are bound to one buffer",
+        "logits": "last position only, [batch, 1, vocabulary]",
+        "batches": "all sequences of a call have one length; padding is not supported",
+        "runtime_operators": _runtime_operators(preset),
+        "rounding": "GPTQ on pictures of random blobs and text sampled from the model"
+        if "w4a8" in (preset.decoder, preset.head)
+        else "none",
+        "vision_operators": counts,
+        "seconds": seconds,
+        "cache": {
+            "layers": text.num_hidden_layers,
+            "kv_heads": text.num_key_value_heads,
+            "head_size": text.head_dim,
+            "dtype": "float32",
+        },
+    }
+
+
+def _runtime_operators(preset: Preset) -> list[str]:
+    """Return the operators beyond the ONNX standard that the runtime must have."""
+    names = ["GroupQueryAttention", "QuickGelu", "SkipSimplifiedLayerNormalization"]
+    if "w4a8" in (preset.decoder, preset.head):
+        names.append("MatMulNBits")
+    return [f"com.microsoft.{name}" for name in names]

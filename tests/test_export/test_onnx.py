@@ -1,0 +1,274 @@
+"""The ONNX target and its runner, on base `tiny`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hydra_export import onnx_graph
+from hydra_export.onnx_decoder import decoder_graph
+from hydra_export.onnx_linear import Linear, emit_linear, quantize_int4
+from hydra_export.onnx_rounding import round_int4
+from hydra_export.presets import preset_named
+from hydra_export.targets.base import Limits, TargetResult
+from hydra_export.targets.onnx import export
+
+from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.evaluation.runners.base import CacheState
+from hydra_mobile.evaluation.runners.onnx import OnnxRunner
+from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+LIMITS = Limits(max_context=48, max_prefill=16)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_base: Path) -> MobileVLMForConditionalGeneration:
+    return MobileVLMForConditionalGeneration.from_pretrained(tiny_base).eval()
+
+
+@pytest.fixture(scope="module")
+def exported(
+    model: MobileVLMForConditionalGeneration, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Path, TargetResult]]:
+    made = {}
+    for name in ("fp32", "int4"):
+        folder = tmp_path_factory.mktemp(name)
+        made[name] = (folder, export(model, preset_named(name), folder, LIMITS, lambda _: None))
+    return made
+
+
+def runner_of(exported: tuple[Path, TargetResult], base: Path) -> OnnxRunner:
+    folder, result = exported
+    files = {role: folder / name for role, name in result.files.items()}
+    processor = MobileVLMProcessor.from_pretrained(base)
+    return OnnxRunner(files, processor, LIMITS.max_context, "fp32", threads=1)
+
+
+@pytest.fixture
+def runner(exported: dict[str, tuple[Path, TargetResult]], tiny_base: Path) -> OnnxRunner:
+    return runner_of(exported["fp32"], tiny_base)
+
+
+def torch_logits(model: MobileVLMForConditionalGeneration, ids: list[int]) -> np.ndarray:
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids])).logits[0].numpy()
+
+
+def test_files_have_the_names_that_phone_apps_read(exported):
+    folder, result = exported["fp32"]
+    names = {"vision_encoder.onnx", "embed_tokens.onnx", "decoder_model_merged.onnx"}
+    assert set(result.files.values()) == names
+    assert {path.name for path in folder.iterdir()} == names
+    decoder = onnx.load(folder / "decoder_model_merged.onnx").graph
+    inputs = [value.name for value in decoder.input]
+    assert inputs[:3] == ["inputs_embeds", "attention_mask", "position_ids"]
+    assert inputs[3:5] == ["past_key_values.0.key", "past_key_values.0.value"]
+    outputs = {value.name for value in decoder.output}
+    assert {"logits", "present.0.key", "present.1.value"} <= outputs
+
+
+def test_chunked_prefill_decode_and_rewinding_equal_torch(model, runner):
+    ids = list(range(3, 30))
+    expected = torch_logits(model, ids)
+    logits, prefix = runner.decode(runner.embed(ids[:9]), CacheState())
+    np.testing.assert_allclose(logits, expected[8], atol=1e-4)
+    logits, state = runner.decode(runner.embed(ids[9:20]), prefix)
+    np.testing.assert_allclose(logits, expected[19], atol=1e-4)
+    for at in range(20, 27):
+        logits, state = runner.decode(runner.embed([ids[at]]), state)
+        np.testing.assert_allclose(logits, expected[at], atol=1e-4)
+    other = [*ids[:9], 40, 41, 42]
+    logits, _ = runner.decode(runner.embed(other[9:]), prefix)
+    np.testing.assert_allclose(logits, torch_logits(model, other)[-1], atol=1e-4)
+
+
+def test_image_and_prompt_equal_torch(model, runner):
+    pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    embeddings = runner.encode_image(pixels.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(embeddings, model.encode_image(pixels), atol=1e-5)
+        image = [model.config.image_token_id] * 4
+        ids = torch.tensor([[5, 6, *image, 7, 8]])
+        expected = model(input_ids=ids, pixel_values=pixels).logits[0, -1].numpy()
+    parts = [runner.embed([5, 6]), embeddings, runner.embed([7, 8])]
+    logits, _ = runner.decode(np.concatenate(parts, axis=1), CacheState())
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+def test_past_and_present_work_without_a_shared_buffer(model, exported):
+    """The way of transformers.js: a longer cache comes back from every call."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported["fp32"][0] / "decoder_model_merged.onnx")
+    names = [value.name for value in session.get_inputs()[3:]]
+    past = {name: np.zeros((1, 2, 0, 16), np.float32) for name in names}
+    ids = [3, 4, 5, 6, 7, 8]
+    with torch.no_grad():
+        embeddings = model.embed_tokens(torch.tensor([ids])).numpy()
+    for start, end in ((0, 4), (4, 5), (5, 6)):
+        feeds = {
+            "inputs_embeds": embeddings[:, start:end],
+            "attention_mask": np.ones((1, end), np.int64),
+            "position_ids": np.arange(start, end)[None],
+        }
+        logits, *present = session.run(None, {**feeds, **past})[:5]
+        by_name = zip([v.name for v in session.get_outputs()], [logits, *present], strict=True)
+        outputs = dict(by_name)
+        past = {n: outputs[n.replace("past_key_values", "present")] for n in names}
+    assert past[names[0]].shape == (1, 2, 6, 16)
+    np.testing.assert_allclose(outputs["logits"][0, 0], torch_logits(model, ids)[-1], atol=1e-4)
+
+
+def test_int4_has_the_structure_that_is_fast(exported):
+    folder, result = exported["int4"]
+    decoder = onnx.load(folder / "decoder_model_merged.onnx").graph
+    linears = [node for node in decoder.node if node.op_type == "MatMulNBits"]
+    assert len(linears) == 2 * 5 + 1
+    for node in linears:
+        attributes = {a.name: a.i for a in node.attribute}
+        assert (attributes["bits"], attributes["block_size"]) == (4, 32)
+        assert attributes["accuracy_level"] == 4
+    assert not [node for node in decoder.node if node.op_type == "MatMul"]
+    vision = onnx.load(folder / "vision_encoder.onnx").graph
+    assert sum(node.op_type == "MatMulInteger" for node in vision.node) == 2
+    table = onnx.load(folder / "embed_tokens.onnx").graph.initializer[0]
+    assert table.data_type == onnx.TensorProto.INT8
+    assert any("convolution" in sentence for sentence in result.fallbacks)
+    assert "com.microsoft.MatMulNBits" in result.details["runtime_operators"]
+
+
+def test_int4_stays_near_fp32(model, exported, tiny_base):
+    runner = runner_of(exported["int4"], tiny_base)
+    ids = list(range(3, 30))
+    logits, _ = runner.decode(runner.embed(ids), CacheState())
+    assert np.corrcoef(logits, torch_logits(model, ids)[-1])[0, 1] > 0.9
+
+
+def test_export_leaves_the_model_as_it_was(tiny_base, model, exported):
+    fresh = MobileVLMForConditionalGeneration.from_pretrained(tiny_base).state_dict()
+    assert all(torch.equal(fresh[name], value) for name, value in model.state_dict().items())
+
+
+def test_calibrated_rounding_has_less_output_error_than_the_nearest():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(24, 64, generator=generator)
+    # Inputs that vary together, as activations do.
+    x = torch.randn(400, 8, generator=generator) @ torch.randn(8, 64, generator=generator)
+    _, careful = round_int4(weight, x.T @ x, 32)
+    nearest = dequantized(quantize_int4(weight, 32), weight.shape)
+
+    def error(rounded: torch.Tensor) -> float:
+        return float((x @ (rounded - weight).T).square().mean())
+
+    assert error(careful) < 0.3 * error(nearest)
+
+
+def dequantized(packed, shape):
+    def unpack(array):
+        pairs = torch.from_numpy(array)
+        return torch.stack([pairs & 15, pairs >> 4], -1).flatten(-2).float()
+
+    zero = unpack(packed.zero_points)[:, : packed.scales.shape[1]]
+    scale = torch.from_numpy(packed.scales)
+    return ((unpack(packed.values) - zero[..., None]) * scale[..., None]).reshape(shape)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "w8a8", "w4a8"])
+def test_a_linear_computes_what_its_stored_weight_says(precision, tmp_path):
+    import onnxruntime
+
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(48, 96, generator=generator)
+    graph = onnx_graph.Graph("one")
+    x = graph.input("x", np.float32, ["n", 96])
+    graph.output("linear.out", np.float32, ["n", 48])
+    emit_linear(graph, x, Linear("linear", (48, 96), lambda: weight), precision, 32)
+    graph.save(tmp_path / "one.onnx")
+    value = torch.randn(5, 96, generator=generator)
+    session = onnxruntime.InferenceSession(tmp_path / "one.onnx")
+    result = session.run(None, {"x": value.numpy()})[0]
+    if precision == "w4a8":
+        weight = dequantized(quantize_int4(weight, 32), weight.shape)
+    expected = (value @ weight.T).numpy()
+    tolerance = 1e-4 if precision == "fp32" else 0.02 * np.abs(expected).max()
+    np.testing.assert_allclose(result, expected, atol=tolerance)
+
+
+def test_large_weights_go_beside_the_graph(model, exported, tmp_path, tiny_base):
+    graph = decoder_graph(model.language_model, preset_named("fp32"), 48)
+    graph.inline_limit = 1000
+    paths = graph.save(tmp_path / "decoder_model_merged.onnx")
+    assert [path.name for path in paths][1] == "decoder_model_merged.onnx_data"
+    assert paths[0].stat().st_size < 50_000
+    folder, result = exported["fp32"]
+    files = {role: folder / name for role, name in result.files.items()}
+    files["text_decoder"] = paths[0]
+    processor = MobileVLMProcessor.from_pretrained(tiny_base)
+    beside = OnnxRunner(files, processor, 48, "fp32", threads=1)
+    logits, _ = beside.decode(beside.embed([3, 4, 5]), CacheState())
+    np.testing.assert_allclose(logits, torch_logits(model, [3, 4, 5])[-1], atol=1e-4)
+
+
+def test_files_name_no_folder_of_this_machine(exported):
+    for folder, result in exported.values():
+        for name in result.files.values():
+            content = (folder / name).read_bytes()
+            assert b".py" not in content
+            assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_what_onnx_lacks_is_told(model, tmp_path):
+    preset = dataclasses.replace(preset_named("fp32"), name="odd", vision="w4a8", head="w8")
+    result = export(model, preset, tmp_path, LIMITS, lambda _: None)
+    assert any(s.startswith("vision: w4a8 is not available") for s in result.fallbacks)
+    assert any(s.startswith("head: w8 is not available") for s in result.fallbacks)
+
+
+def test_wrong_group_size_is_refused(model, tmp_path):
+    preset = dataclasses.replace(preset_named("int4"), group_size=48)
+    with pytest.raises(HydraError, match="group_size is 48"):
+        export(model, preset, tmp_path, LIMITS, lambda _: None)
+
+
+def test_too_long_a_context_is_refused(runner):
+    _, state = runner.decode(runner.embed([3] * 40), CacheState())
+    with pytest.raises(HydraError, match="exceed the 48"):
+        runner.decode(runner.embed([3] * 9), state)
+
+
+def test_a_forgotten_state_is_refused(runner):
+    _, first = runner.decode(runner.embed([3, 4]), CacheState())
+    _, second = runner.decode(runner.embed([5, 6, 7]), first)
+    runner.decode(runner.embed([8]), first)
+    with pytest.raises(HydraError, match="forgotten"):
+        runner.decode(runner.embed([9]), second)
+
+
+def test_an_id_outside_the_table_is_refused(runner, model):
+    with pytest.raises(HydraError, match="outside the embedding table"):
+        runner.embed([model.config.image_token_id])
+
+
+def test_pixels_of_another_size_are_refused(runner):
+    with pytest.raises(HydraError, match="vision encoder reads"):
+        runner.encode_image(np.zeros((1, 3, 16, 16), np.float32))
+
+
+def test_exchanged_and_broken_files_are_refused(exported, tiny_base, tmp_path):
+    folder, result = exported["fp32"]
+    files = {role: folder / name for role, name in result.files.items()}
+    processor = MobileVLMProcessor.from_pretrained(tiny_base)
+    exchanged = {**files, "token_embedding": files["vision_encoder"]}
+    with pytest.raises(ArtefactError, match="must have input_ids"):
+        OnnxRunner(exchanged, processor, 48, "fp32")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(files["text_decoder"].read_bytes()[:5000])
+    with pytest.raises(ArtefactError, match="cannot be loaded"):
+        OnnxRunner({**files, "text_decoder": broken}, processor, 48, "fp32")
+    with pytest.raises(ArtefactError, match="is missing"):
+        OnnxRunner({**files, "text_decoder": tmp_path / "none.onnx"}, processor, 48, "fp32")
