@@ -53,6 +53,8 @@ SCHEMA = 1
 RECIPE = 3
 # One name in eight is pictured twice as often: the "popular" ones of the POPE-like questions.
 POPULAR_EVERY = 8
+# Below this an artist's folder is most likely the wrong one.
+_FEWEST_DRAWN = 8
 # Letters, pointing hands and the like change their meaning in a mirror.
 _NO_MIRROR = {"sign", "hand", ""}
 
@@ -205,16 +207,21 @@ def _plan(
     _plan_test(plan, "seen", seen, [openmoji], seed, test_questions)
     _plan_test(plan, "unseen", unseen, [openmoji], seed, test_questions)
     if artists:
-        drawn = set().union(*(_drawn_by(art, seen) for art in artists))
+        drawn = set().union(*(_drawn_seen(art, seen) for art in artists))
         redrawn = [thing for thing in seen if plain_code(thing.code) in drawn]
-        if len(redrawn) < 8:
-            raise DataError(
-                f"Only {len(redrawn)} of {len(seen)} seen names are drawn in the art folders "
-                f"({', '.join(art.name for art in artists)}): at least 8 are needed.",
-                "Give a folder whose files are named by code points, such as 1f436.svg.",
-            )
         _plan_test(plan, "unseen_artist", redrawn, artists, seed, test_questions)
     return plan
+
+
+def _drawn_seen(art: Art, seen: Sequence[Thing]) -> list[str]:
+    drawn = _drawn_by(art, seen)
+    if len(drawn) < _FEWEST_DRAWN:
+        raise DataError(
+            f"The art folder of {art.name} draws only {len(drawn)} of {len(seen)} seen names: "
+            f"at least {_FEWEST_DRAWN} are needed.",
+            "Give a folder whose files are named by code points, such as 1f436.svg.",
+        )
+    return drawn
 
 
 def _split(things: Sequence[Thing], seed: int) -> tuple[list[Thing], list[Thing]]:

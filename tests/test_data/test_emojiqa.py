@@ -161,7 +161,7 @@ def test_another_artist_gives_a_split_of_seen_names(tmp_path: Path, art_folder: 
 
 def test_an_art_folder_without_our_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"Only 0 of 32 seen names.*\n.*code points"):
+    with pytest.raises(DataError, match=r"of noto draws only 0 of 32 seen names.*\n.*code points"):
         build_emojiqa(tmp_path / "qa", art_folders={"noto": tmp_path / "empty"}, **SMALL)
     with pytest.raises(DataError, match="is not a folder"):
         build_emojiqa(tmp_path / "qa", art_folders={"noto": tmp_path / "absent"}, **SMALL)
