@@ -194,7 +194,8 @@ def _mark(value: bool) -> str:
 
 def _cosine(left: Array, right: Array) -> float:
     a, b = left.astype(np.float64).ravel(), right.astype(np.float64).ravel()
-    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-30))
+    dot = float(np.dot(a, b))
+    return dot / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-30)
 
 
 def _pixel_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:

@@ -14,6 +14,7 @@ Called by the ExecuTorch target. Knows no quantisation: the target quantises `nn
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import torch
@@ -57,7 +58,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x [1, S, hidden] over its last dimension."""
         mean_square = F.linear(x * x, cast(Tensor, self.mean_row))
-        return self.weight * (x * torch.rsqrt(mean_square + self.eps))
+        return cast(Tensor, self.weight * (x * torch.rsqrt(mean_square + self.eps)))
 
 
 def rotary_tables(language_model: Any, length: int) -> tuple[Tensor, Tensor]:
@@ -224,9 +225,10 @@ class TextDecoder(nn.Module):
         length = embeddings.shape[1]
         start = cast(int, input_pos[0].item())
         # Bounds for the exporter: they let it slice the tables by a number that it cannot know.
-        torch._check(start >= 0)
-        torch._check(start < self.max_context)
-        torch._check(start + length <= self.max_context)
+        check = cast(Callable[[bool], None], torch._check)
+        check(start >= 0)
+        check(start < self.max_context)
+        check(start + length <= self.max_context)
         cos = cast(Tensor, self.cos).narrow(0, start, length)
         sin = cast(Tensor, self.sin).narrow(0, start, length)
         positions = mask = embeddings  # not read by the custom build

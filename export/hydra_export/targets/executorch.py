@@ -131,7 +131,8 @@ def quantise_linears(
     eight = names - four
     if four:
         config = Int8DynamicActivationIntxWeightConfig(
-            weight_dtype=torch.int4, weight_granularity=PerGroup(group_size)
+            weight_dtype=torch.int4,  # type: ignore[attr-defined] # absent from torch's stubs
+            weight_granularity=PerGroup(group_size),
         )
         quantize_(module, config, filter_fn=lambda _, name: name in four)
     if eight:

@@ -6,9 +6,12 @@ a bundle's manifest.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hydra_mobile.registry import resolve
+
+if TYPE_CHECKING:
+    from hydra_mobile.evaluation.runners.base import Runner
 
 RUNNERS = {
     "torch": "hydra_mobile.evaluation.runners.torch:TorchRunner",
@@ -17,10 +20,10 @@ RUNNERS = {
 }
 
 
-def runner_class(name: str) -> type:
+def runner_class(name: str) -> type[Runner]:
     """Return the runner registered under `name`.
 
     Raises:
         HydraError: unknown name, or an optional package is missing.
     """
-    return cast(type, resolve("runner", name, RUNNERS))
+    return cast("type[Runner]", resolve("runner", name, RUNNERS))

@@ -100,8 +100,9 @@ class TorchRunner(Runner):
                 f"{state.length + count} tokens do not fit into a context of {self.max_context}."
             )
         cache = state.handle or DynamicCache()
-        if cache.get_seq_length() > state.length:
-            cache.crop(state.length)
+        surplus = cache.get_seq_length() - state.length
+        if surplus > 0:
+            cache.crop(-surplus)
         positions = torch.arange(state.length, state.length + count).unsqueeze(0)
         output = self.model(
             inputs_embeds=torch.from_numpy(np.ascontiguousarray(embeddings)),
