@@ -14,7 +14,8 @@ Called by the ONNX target, for MatMulNBits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -141,10 +142,16 @@ def round_int4(weight: Tensor, curvature: Tensor, group: int) -> tuple[Int4, Ten
         curvature: X^T X [in, in] of the inputs; its diagonal is damped here.
         group: inputs that share a scale; it must divide the number of inputs.
     """
-    out_features, in_features = weight.shape
+    in_features = weight.shape[1]
     damped = curvature + torch.eye(in_features) * (curvature.diagonal().mean() * _DAMPING + 1e-8)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor = torch.linalg.cholesky(inverse, upper=True)
+    with _one_thread():
+        return _round_columns(weight, factor, group)
+
+
+def _round_columns(weight: Tensor, factor: Tensor, group: int) -> tuple[Int4, Tensor]:
+    out_features, in_features = weight.shape
     # Columns first: each step reads and writes whole rows of these.
     left = weight.T.float().contiguous().clone()
     codes, scales, zeros = torch.empty_like(left), [], []
@@ -167,6 +174,17 @@ def round_int4(weight: Tensor, curvature: Tensor, group: int) -> tuple[Int4, Ten
     grouped = codes.T.reshape(out_features, -1, group)
     packed = pack_int4(grouped, torch.stack(scales, 1), torch.stack(zeros, 1))
     return packed, left.T.contiguous()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of small operations: waking a second thread for each takes longer than it saves."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _blobs(size: int, generator: torch.Generator) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from hydra_export import onnx_graph
 from hydra_export.onnx_decoder import decoder_graph
 from hydra_export.onnx_linear import Linear, emit_linear, quantize_int4
@@ -16,7 +17,6 @@ from hydra_export.onnx_rounding import round_int4
 from hydra_export.presets import preset_named
 from hydra_export.targets.base import Limits, TargetResult
 from hydra_export.targets.onnx import export
-
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.onnx import OnnxRunner

@@ -199,4 +199,6 @@ def _runtime_operators(preset: Preset) -> list[str]:
     names = ["GroupQueryAttention", "QuickGelu", "SkipSimplifiedLayerNormalization"]
     if "w4a8" in (preset.decoder, preset.head):
         names.append("MatMulNBits")
+    if "w8a8" in (preset.decoder, preset.head):
+        names.append("MatMulNBits with 8 bits, on arm64 since onnxruntime 1.23")
     return [f"com.microsoft.{name}" for name in names]

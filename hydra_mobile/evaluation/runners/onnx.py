@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime as ort
+
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
-
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
 from hydra_mobile.models.processor import MobileVLMProcessor
