@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from hydra_export import onnx_graph
+from hydra_export.export import export_bundle
 from hydra_export.onnx_decoder import decoder_graph
 from hydra_export.onnx_linear import Linear, emit_linear, quantize_int4
 from hydra_export.onnx_rounding import round_int4
 from hydra_export.presets import preset_named
 from hydra_export.targets.base import Limits, TargetResult
 from hydra_export.targets.onnx import export
+from hydra_export.verify import verify
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.onnx import OnnxRunner
@@ -27,8 +29,8 @@ LIMITS = Limits(max_context=48, max_prefill=16)
 
 
 @pytest.fixture(scope="module")
-def model(tiny_base: Path) -> MobileVLMForConditionalGeneration:
-    return MobileVLMForConditionalGeneration.from_pretrained(tiny_base).eval()
+def model(tiny_merged: Path) -> MobileVLMForConditionalGeneration:
+    return MobileVLMForConditionalGeneration.from_pretrained(tiny_merged).eval()
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +52,8 @@ def runner_of(exported: tuple[Path, TargetResult], base: Path) -> OnnxRunner:
 
 
 @pytest.fixture
-def runner(exported: dict[str, tuple[Path, TargetResult]], tiny_base: Path) -> OnnxRunner:
-    return runner_of(exported["fp32"], tiny_base)
+def runner(exported: dict[str, tuple[Path, TargetResult]], tiny_merged: Path) -> OnnxRunner:
+    return runner_of(exported["fp32"], tiny_merged)
 
 
 def torch_logits(model: MobileVLMForConditionalGeneration, ids: list[int]) -> np.ndarray:
@@ -142,15 +144,15 @@ def test_int4_has_the_structure_that_is_fast(exported):
     assert "com.microsoft.MatMulNBits" in result.details["runtime_operators"]
 
 
-def test_int4_stays_near_fp32(model, exported, tiny_base):
-    runner = runner_of(exported["int4"], tiny_base)
+def test_int4_stays_near_fp32(model, exported, tiny_merged):
+    runner = runner_of(exported["int4"], tiny_merged)
     ids = list(range(3, 30))
     logits, _ = runner.decode(runner.embed(ids), CacheState())
     assert np.corrcoef(logits, torch_logits(model, ids)[-1])[0, 1] > 0.9
 
 
-def test_export_leaves_the_model_as_it_was(tiny_base, model, exported):
-    fresh = MobileVLMForConditionalGeneration.from_pretrained(tiny_base).state_dict()
+def test_export_leaves_the_model_as_it_was(tiny_merged, model, exported):
+    fresh = MobileVLMForConditionalGeneration.from_pretrained(tiny_merged).state_dict()
     assert all(torch.equal(fresh[name], value) for name, value in model.state_dict().items())
 
 
@@ -199,7 +201,7 @@ def test_a_linear_computes_what_its_stored_weight_says(precision, tmp_path):
     np.testing.assert_allclose(result, expected, atol=tolerance)
 
 
-def test_large_weights_go_beside_the_graph(model, exported, tmp_path, tiny_base):
+def test_large_weights_go_beside_the_graph(model, exported, tmp_path, tiny_merged):
     graph = decoder_graph(model.language_model, preset_named("fp32"), 48)
     graph.inline_limit = 1000
     paths = graph.save(tmp_path / "decoder_model_merged.onnx")
@@ -208,10 +210,29 @@ def test_large_weights_go_beside_the_graph(model, exported, tmp_path, tiny_base)
     folder, result = exported["fp32"]
     files = {role: folder / name for role, name in result.files.items()}
     files["text_decoder"] = paths[0]
-    processor = MobileVLMProcessor.from_pretrained(tiny_base)
+    processor = MobileVLMProcessor.from_pretrained(tiny_merged)
     beside = OnnxRunner(files, processor, 48, "fp32", threads=1)
     logits, _ = beside.decode(beside.embed([3, 4, 5]), CacheState())
     np.testing.assert_allclose(logits, torch_logits(model, [3, 4, 5])[-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", ["fp32", "int4"])
+def test_a_bundle_verifies_itself(preset, tiny_merged, golden_inputs, tmp_path):
+    bundle = export_bundle(
+        tiny_merged,
+        target="android",
+        runtime="onnx",
+        preset=preset,
+        out=tmp_path / "bundle",
+        golden_inputs=golden_inputs,
+        limits=Limits(max_context=256, max_prefill=64),
+    )
+    result = verify(bundle.folder)
+    if preset == "fp32":
+        result.require()
+    assert result.runtime == "onnx"
+    assert result.cases[0].prompt_equal
+    assert OnnxRunner.load(bundle.folder, threads=1).precision == preset
 
 
 def test_files_name_no_folder_of_this_machine(exported):
@@ -259,10 +280,10 @@ def test_pixels_of_another_size_are_refused(runner):
         runner.encode_image(np.zeros((1, 3, 16, 16), np.float32))
 
 
-def test_exchanged_and_broken_files_are_refused(exported, tiny_base, tmp_path):
+def test_exchanged_and_broken_files_are_refused(exported, tiny_merged, tmp_path):
     folder, result = exported["fp32"]
     files = {role: folder / name for role, name in result.files.items()}
-    processor = MobileVLMProcessor.from_pretrained(tiny_base)
+    processor = MobileVLMProcessor.from_pretrained(tiny_merged)
     exchanged = {**files, "token_embedding": files["vision_encoder"]}
     with pytest.raises(ArtefactError, match="must have input_ids"):
         OnnxRunner(exchanged, processor, 48, "fp32")
