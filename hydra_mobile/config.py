@@ -7,7 +7,6 @@ the nearest one; a value of the wrong type names what was found. Knows no torch.
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -198,8 +197,8 @@ def _build_over_default(
 ) -> Any:
     """Fill a section, keys that are absent keeping the section's own defaults."""
     made = _build(kind, values, where, prefix)
-    assert not isinstance(section.default_factory, types.NoneType)
-    default = section.default_factory()  # type: ignore[misc]
+    factory: Any = section.default_factory
+    default = factory()
     given = {key: getattr(made, key) for key in values}
     return dataclasses.replace(default, **given)
 

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import AutoConfig, LlamaConfig, PretrainedConfig
 
 
-class MobileVLMConfig(PretrainedConfig):
+class MobileVLMConfig(PretrainedConfig):  # type: ignore[misc]
     """Configuration of `MobileVLMForConditionalGeneration`.
 
     Args:
@@ -39,14 +39,15 @@ class MobileVLMConfig(PretrainedConfig):
         base_sha256: str = "",
         **kwargs: Any,
     ) -> None:
-        if isinstance(text_config, dict):
-            text_config = LlamaConfig(**text_config)
-        self.text_config = text_config or LlamaConfig()
+        if not isinstance(text_config, LlamaConfig):
+            text_config = LlamaConfig(**(text_config or {}))
+        text: Any = text_config
+        self.text_config = text
         self.vision_config = vision_config or {}
         self.projector_config = projector_config or {}
         self.image_token_id = image_token_id
         self.num_image_tokens = num_image_tokens
         self.base = base
         self.base_sha256 = base_sha256
-        kwargs.setdefault("tie_word_embeddings", self.text_config.tie_word_embeddings)
+        kwargs.setdefault("tie_word_embeddings", text.tie_word_embeddings)
         super().__init__(**kwargs)

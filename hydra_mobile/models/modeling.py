@@ -53,7 +53,7 @@ class MobileVLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # ty
 
     def __init__(self, config: MobileVLMConfig) -> None:
         super().__init__(config)
-        text = config.text_config
+        text: Any = config.text_config
         self.vision_tower = _build("vision tower", VISION_TOWERS, config.vision_config)
         self.projector = _build(
             "projector",

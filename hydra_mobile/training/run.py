@@ -25,6 +25,8 @@ from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.data.llava import Record, read_llava
 from hydra_mobile.errors import ArtefactError, ConfigError, HydraError
 from hydra_mobile.files import read_json, sha256_of, write_atomically, write_json
+from hydra_mobile.progress import StageProgress, duration
+from hydra_mobile.training import ranks as rank_choice
 from hydra_mobile.training.align import alignment_loss, caption_vectors
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.features import VisionFeatures
@@ -32,8 +34,6 @@ from hydra_mobile.training.loop import BatchStream, Objective, train_step
 from hydra_mobile.training.machine import peak_memory_bytes
 from hydra_mobile.training.metrics import STAGES, MetricsFile
 from hydra_mobile.training.optimizer import learning_rate_factor
-from hydra_mobile.training.progress import StageProgress, duration
-from hydra_mobile.training.ranks import adapted_modules, choose_ranks
 from hydra_mobile.training.rows import Row, build_rows
 from hydra_mobile.training.session import Session
 
@@ -86,12 +86,18 @@ class TrainingRun:
         budget: Budget | None = None
         if checkpoint:
             budget = self._restore(session, checkpoint)
+        else:
+            self.metrics.keep_until(STAGES[0], 0)
         if self.config.data.stage1:
             self._stage1(session, checkpoint)
         if budget is None:
-            budget = self._choose_ranks(session)
+            budget = self.choose_ranks(session)
         self._stage2(session, checkpoint)
         return self._finish(session, budget)
+
+    def session(self) -> Session:
+        """Read the data and make the model ready, without touching the run folder."""
+        return self._session(self._read_data())
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
@@ -127,9 +133,9 @@ class TrainingRun:
 
             self._features.prepare(list(pictures), advance)
         self._place.seconds["features"] = time.monotonic() - began
-        self._objective = Objective(session.accelerator, self._features)
+        self.objective = Objective(session.accelerator, self._features)
         self._records = records
-        self._rows = {name: self._build_rows(session, part) for name, part in records.items()}
+        self.rows = {name: self._build_rows(session, part) for name, part in records.items()}
         return session
 
     def _build_rows(self, session: Session, records: list[Record]) -> list[Row]:
@@ -197,7 +203,7 @@ class TrainingRun:
         budget = None
         if rank_map is not None:
             budget = Budget.of(
-                session.model, adapted_modules(session.model), self.config.ranks.r_ref
+                session.model, rank_choice.adapted_modules(session.model), self.config.ranks.r_ref
             )
             budget.check(rank_map)
             session.inject(rank_map)
@@ -235,7 +241,7 @@ class TrainingRun:
         captioned = [r for r in self._records["stage1"] if r.image is not None]
         answers = [record.turns[0].answer for record in captioned]
         captions = [session.processor.text_ids(answer) for answer in answers]
-        table = session.model.get_input_embeddings().weight.detach()  # type: ignore[union-attr, operator]
+        table = session.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
         targets = caption_vectors(table, captions)
         token_rms = float(table.float().pow(2).mean().sqrt())
         numbers = {answer: i for i, answer in enumerate(dict.fromkeys(answers))}
@@ -274,7 +280,7 @@ class TrainingRun:
         checkpoint: Checkpoint | None,
     ) -> None:
         start = self._place.reached(name)
-        stream = BatchStream(self._rows[name], config, self.config.seed)
+        stream = BatchStream(self.rows[name], config, self.config.seed)
         if start < 0 or start >= stream.steps:
             return
         optimizer = session.optimizer(name)
@@ -287,7 +293,7 @@ class TrainingRun:
         session.model.train()
         with StageProgress(self.console, name, stream.steps, start, "questions") as bar:
             for step in range(start, stream.steps):
-                result = train_step(session.model, self._objective, optimizer, stream, config, step)
+                result = train_step(session.model, self.objective, optimizer, stream, config, step)
                 seen += result.conversations
                 self._place.stage, self._place.step = name, step + 1
                 self._place.seconds[name] = spent + time.monotonic() - began
@@ -323,17 +329,18 @@ class TrainingRun:
 
     # -- ranks and adapter ----------------------------------------------------------------------
 
-    def _choose_ranks(self, session: Session) -> Budget:
+    def choose_ranks(self, session: Session) -> Budget:
+        """Measure importance, choose the map, put the adapters in; return the budget."""
         ranks = self.config.ranks
-        stream = BatchStream(self._rows["stage2"], self.config.stage2, self.config.seed)
+        stream = BatchStream(self.rows["stage2"], self.config.stage2, self.config.seed)
 
         def calibration() -> Iterator[list[Row]]:
             for index in range(ranks.calibration_batches):
                 yield next(stream.step_rows(index))
 
         began = time.monotonic()
-        budget, rank_map, importance = choose_ranks(
-            session.model, ranks, self.config.seed, calibration(), self._objective
+        budget, rank_map, importance = rank_choice.choose_ranks(
+            session.model, ranks, self.config.seed, calibration(), self.objective
         )
         self._place.seconds["ranks"] = time.monotonic() - began
         session.inject(rank_map)

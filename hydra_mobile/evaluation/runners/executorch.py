@@ -18,9 +18,9 @@ import executorch.kernels.quantized  # noqa: F401 (both imports register kernels
 import numpy as np
 import torch
 from executorch.extension.pybindings import portable_lib
+
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
-
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
 

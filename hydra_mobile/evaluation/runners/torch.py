@@ -15,8 +15,8 @@ from transformers import DynamicCache
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.portable import load_adapter
 from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.evaluation.artefacts import base_of
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
-from hydra_mobile.files import read_json
 from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
@@ -44,15 +44,6 @@ def load_artefact(
         )
     folder = base_folder(str(path))
     return load_model(folder), MobileVLMProcessor.from_pretrained(folder)
-
-
-def base_of(adapter: Path) -> Path:
-    """Return the base folder of an adapter: its run's `base`, else the name that it carries."""
-    run = adapter.parent / "run.json"
-    if run.is_file():
-        return base_folder(str(read_json(run, "the record of a run")["config"]["base"]))
-    record = read_json(adapter / "hydra.json", "the record of a HyDRA adapter")
-    return base_folder(str(record["base"]["name"]))
 
 
 class TorchRunner(Runner):

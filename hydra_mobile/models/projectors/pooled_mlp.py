@@ -52,4 +52,5 @@ class PooledMLP(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features [B, P, C] to embeddings [B, tokens, hidden]."""
         pooled = torch.matmul(self.pooling.to(features.dtype), features)
-        return self.second(self.activation(self.first(self.norm(pooled))))
+        embeddings: Tensor = self.second(self.activation(self.first(self.norm(pooled))))
+        return embeddings

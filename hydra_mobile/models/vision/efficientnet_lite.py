@@ -62,7 +62,8 @@ class InvertedResidual(nn.Module):
         """Map [B, C_in, H, W] to [B, C_out, H / stride, W / stride]."""
         y = x if self.expand is None else F.relu6(self.expand(x))
         y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.skip else y
+        result: Tensor = x + y if self.skip else y
+        return result
 
 
 class EfficientNetLite0(nn.Module):

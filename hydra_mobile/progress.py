@@ -1,6 +1,6 @@
-"""What a person sees while training runs: a live line on a terminal, plain lines elsewhere.
+"""What a person sees while long work runs: a live line on a terminal, plain lines elsewhere.
 
-Knows steps, rates and memory; knows no tensors.
+Knows steps, rates and memory; knows no tensors. Used by training and evaluation.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ class StageProgress:
         """Return units per second since the start."""
         return self._done_units / max(1e-9, time.monotonic() - self._began)
 
-    def advance(self, step: int, units: int, facts: str, peak_memory: int) -> None:
+    def advance(self, step: int, units: int, facts: str = "", peak_memory: int = 0) -> None:
         """Report that `step` steps are done, `units` more units in the last one."""
         self._done_units += units
         now = time.monotonic()
         done_here = max(1, step - self._start)
         left = (now - self._began) / done_here * (self._total - step)
-        line = (
-            f"{facts}  {self.rate():.1f} {self._unit}/s  {duration(left)} left  "
-            f"{peak_memory / 2**30:.1f} GiB peak"
-        )
+        parts = [facts, f"{self.rate():.1f} {self._unit}/s", f"{duration(left)} left"]
+        if peak_memory:
+            parts.append(f"{peak_memory / 2**30:.1f} GiB peak")
+        line = "  ".join(part for part in parts if part)
         if self._bar:
             self._bar.update(self._task, completed=step, facts=line)
         elif now - self._last_line > _PLAIN_EVERY_SECONDS or step in (self._start + 1, self._total):

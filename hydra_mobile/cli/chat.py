@@ -1,0 +1,70 @@
+"""`hydra-mobile chat`: ask an exported bundle, or a trained model, about a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def chat(
+    model: str = typer.Argument(..., help="Bundle, run, merged folder or base."),
+    image: Path = typer.Option(..., help="Picture to ask about."),
+    question: str = typer.Option("", help="Ask once and exit; empty: ask on the terminal."),
+    max_new_tokens: int = typer.Option(64, help="Longest answer in tokens."),
+    threads: int = typer.Option(0, help="CPU threads; 0: the runtime's choice."),
+) -> None:
+    """Answer questions about a picture on the terminal."""
+    from hydra_mobile.cli.console import prepare, say
+
+    prepare()
+    from hydra_mobile.data.llava import open_image
+    from hydra_mobile.evaluation.artefacts import artefact_at
+    from hydra_mobile.evaluation.generation import Generator
+    from hydra_mobile.evaluation.runners import runner_class
+
+    picture = open_image(image)
+    artefact = artefact_at(model)
+    runner = runner_class(artefact.runner).load(artefact.path, threads=threads)
+    say(f"{artefact.name}, loaded in {runner.load_seconds:.1f} s")
+    generator = Generator(runner)
+    while asked := question or _ask():
+        shown: list[int] = []
+
+        def show(token: int, shown: list[int] = shown) -> None:
+            before = runner.processor.decode(shown)
+            shown.append(token)
+            print(runner.processor.decode(shown)[len(before) :], end="", flush=True)
+
+        result = generator.answer(
+            asked, lambda: picture, str(image), max_new_tokens=max_new_tokens, on_token=show
+        )
+        print()
+        say(_facts(result))
+        if question:
+            return
+
+
+def _ask() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""
+
+
+def _facts(result: object) -> str:
+    from hydra_mobile.evaluation.generation import Generation
+
+    assert isinstance(result, Generation)
+    encode = (
+        "picture in the cache"
+        if result.encode_seconds is None
+        else f"encode {result.encode_seconds * 1e3:.0f} ms"
+    )
+    rate = (
+        f", {result.decode_steps / result.decode_seconds:.0f} tok/s" if result.decode_steps else ""
+    )
+    return (
+        f"  [{encode}, prefill {result.prefill_tokens} tokens "
+        f"{result.prefill_seconds * 1e3:.0f} ms{rate}]"
+    )

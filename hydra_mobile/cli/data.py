@@ -1,0 +1,66 @@
+"""`hydra-mobile data ...`: builds data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from hydra_mobile.errors import ConfigError
+
+app = typer.Typer(help="Build data sets.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _data() -> None:
+    pass
+
+
+@app.command()
+def emojiqa(
+    out: Path = typer.Option(..., help="Folder to make."),
+    seed: int = typer.Option(0, help="Decides the split, the looks and the questions."),
+    names: int = typer.Option(0, help="How many names; 0: all."),
+    test_questions: int = typer.Option(480, help="Questions per test split, a multiple of 48."),
+    art: list[str] = typer.Option(
+        [],
+        help="NAME=FOLDER of another artist's icons (SVG or PNG named by code point); gives the "
+        "split unseen_artist. May be repeated.",
+    ),
+) -> None:
+    """Build EmojiQA: questions about OpenMoji's drawings, with seen and unseen names."""
+    from hydra_mobile.cli.console import console, prepare, say
+
+    prepare()
+    from hydra_mobile.data.emojiqa import build_emojiqa
+    from hydra_mobile.progress import StageProgress
+
+    folders = {}
+    for item in art:
+        name, equals, folder = item.partition("=")
+        if not equals:
+            raise ConfigError(f"--art {item!r} is not NAME=FOLDER, for example noto=icons/svg.")
+        folders[name] = Path(folder)
+    bar: StageProgress | None = None
+    last = 0
+
+    def progress(done: int, total: int, what: str) -> None:
+        nonlocal bar, last
+        if bar is None:
+            bar = StageProgress(console, what, total, 0, "pictures").__enter__()
+        bar.advance(done, done - last)
+        last = done
+
+    try:
+        build_emojiqa(
+            out,
+            seed=seed,
+            names=names or None,
+            art_folders=folders,
+            test_questions=test_questions,
+            progress=progress,
+        )
+    finally:
+        if bar:
+            bar.__exit__(None, None, None)
+    say(f"EmojiQA is at {out}; look at {out / 'contact_sheet.png'}")

@@ -1,0 +1,18 @@
+"""`hydra-mobile fetch`: makes the folder of a named base."""
+
+from __future__ import annotations
+
+import typer
+
+
+def fetch(name: str = typer.Argument(..., help="Base to fetch: smol, or tiny (random).")) -> None:
+    """Download and convert a base model once; instant afterwards."""
+    from hydra_mobile.cli.console import console, prepare
+
+    prepare()
+    from hydra_mobile.models.bases import cached_base
+    from hydra_mobile.models.bases import fetch as fetch_base
+
+    present = (cached_base(name) / "config.json").is_file()
+    folder = fetch_base(name, console.print)
+    console.print(f"{name} {'is already at' if present else 'is at'} {folder}", soft_wrap=True)

@@ -1,0 +1,125 @@
+"""What a path on the command line is: a base, a run, a merged model or a bundle.
+
+Knows the marks of each folder and which runner runs it; loads nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hydra_export.bundle import MANIFEST, Bundle
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import read_json, sha256_of
+from hydra_mobile.models.bases import BASES, Log, base_folder
+
+Kind = Literal["base", "run", "merged", "bundle"]
+_RUNTIME_NAMES = {"executorch": "ExecuTorch", "onnx": "ONNX Runtime", "torch": "torch"}
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One thing that can be evaluated.
+
+    Attributes:
+        path: its folder.
+        kind: what it is.
+        runner: name in `RUNNERS`.
+        name: row title in tables, for example "ExecuTorch int4".
+        preset: precision preset; "fp32" for eager torch.
+        size_bytes: weights or program files.
+        digest: changes whenever the artefact does.
+    """
+
+    path: Path
+    kind: Kind
+    runner: str
+    name: str
+    preset: str
+    size_bytes: int
+    digest: str
+
+
+def artefact_at(path: str) -> Artefact:
+    """Recognise the artefact at `path`, or the named base.
+
+    Raises:
+        ArtefactError: there is nothing that can be evaluated.
+    """
+    folder = Path(path)
+    if path in BASES and not folder.exists():
+        folder = base_folder(path)
+    if (folder / MANIFEST).is_file():
+        bundle = Bundle.open(folder, verify_hashes=False)
+        name = f"{_RUNTIME_NAMES.get(bundle.runtime, bundle.runtime)} {bundle.preset.name}"
+        digest = sha256_of(folder / MANIFEST)
+        return Artefact(
+            folder, "bundle", bundle.runtime, name, bundle.preset.name, bundle.size_bytes, digest
+        )
+    if (folder / "run.json").is_file() or (folder / "adapter_config.json").is_file():
+        adapter = folder / "adapter" if (folder / "run.json").is_file() else folder
+        record = adapter / "hydra.json"
+        read_json(record, "a finished adapter (go on with `hydra-mobile train --resume`)")
+        return Artefact(
+            folder,
+            "run",
+            "torch",
+            "torch fp32 (trained, unmerged)",
+            "fp32",
+            sum(file.stat().st_size for file in adapter.glob("*.safetensors")),
+            sha256_of(record),
+        )
+    weights = folder / "model.safetensors"
+    if weights.is_file() and (folder / "config.json").is_file():
+        merged = (folder / "merge.json").is_file()
+        return Artefact(
+            folder,
+            "merged" if merged else "base",
+            "torch",
+            "torch fp32 (trained)" if merged else "torch fp32 (untrained)",
+            "fp32",
+            weights.stat().st_size,
+            sha256_of(weights),
+        )
+    raise ArtefactError(
+        f"{path} is no run, adapter, merged model, bundle or named base.",
+        "Expected a folder with run.json, adapter_config.json, model.safetensors or manifest.json.",
+    )
+
+
+def base_of(run_or_adapter: Path) -> Path:
+    """Return the base folder of a run or adapter: the run's `base`, else the adapter's name.
+
+    Raises:
+        ArtefactError: no record of a base, or the base is not there.
+    """
+    for folder in (run_or_adapter, run_or_adapter.parent):
+        if (folder / "run.json").is_file():
+            run = read_json(folder / "run.json", "the record of a run")
+            return base_folder(str(run["config"]["base"]))
+    record = read_json(run_or_adapter / "hydra.json", "the record of a HyDRA adapter")
+    return base_folder(str(record["base"]["name"]))
+
+
+def merged_folder(artefact: Artefact, log: Log) -> Path:
+    """Return a merged folder of the artefact; a run is merged into its `merged/` when it is not.
+
+    Raises:
+        ArtefactError: the artefact is a bundle.
+    """
+    if artefact.kind == "bundle":
+        raise ArtefactError(
+            f"{artefact.path} is a bundle already.", "Export the run or the merged folder."
+        )
+    if artefact.kind != "run":
+        return artefact.path
+    from hydra_export.merge import merge
+
+    out = artefact.path / "merged"
+    adapter = artefact.path / "adapter" if (artefact.path / "adapter").is_dir() else artefact.path
+    files = read_json(adapter / "hydra.json", "the record of a HyDRA adapter")["files"]
+    merged = read_json(out / "merge.json", "the record of a merge") if out.is_dir() else {}
+    if not merged or merged["sources"]["adapter_files"] != files:
+        merge(base_of(artefact.path), artefact.path, out, log=log)
+    return out

@@ -1,0 +1,67 @@
+"""Pictures and questions for a bundle's golden vectors: real ones where there are some.
+
+Called by the verbs that export. Knows run folders; knows no target.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from hydra_export.golden import GoldenInput
+from hydra_mobile.data.llava import open_image, read_llava
+from hydra_mobile.files import read_json
+
+_COUNT = 4
+_DRAWN = (
+    ("circle", "#c0392b", "What is in the image?"),
+    ("square", "#2980b9", "What colour is the square?"),
+    ("triangle", "#27ae60", "Is there a triangle in the image?"),
+    ("circle", "#8e44ad", "Describe the image briefly."),
+)
+
+
+def golden_inputs(artefact: Path, file: Path | None = None) -> list[GoldenInput]:
+    """Return a few (picture, question) pairs.
+
+    Args:
+        artefact: a run, or a folder inside one, whose training data is used if it still exists.
+        file: a LLaVA json to use instead.
+
+    Raises:
+        DataError: `file` or a picture that it names cannot be read.
+    """
+    images: Path | None = None
+    if file is None:
+        file, images = _training_data(artefact)
+    if file is None:
+        return [(_draw(shape, colour), question) for shape, colour, question in _DRAWN]
+    pictured = [(r.image, r) for r in read_llava(file, images) if r.image]
+    step = max(1, len(pictured) // _COUNT)
+    return [
+        (open_image(image, record.id), record.turns[0].question)
+        for image, record in pictured[::step][:_COUNT]
+    ]
+
+
+def _training_data(artefact: Path) -> tuple[Path | None, Path | None]:
+    for folder in (artefact, artefact.parent):
+        record = folder / "run.json"
+        if record.is_file():
+            data = read_json(record, "the record of a run")["config"]["data"]
+            if Path(data["stage2"]).is_file():
+                return Path(data["stage2"]), Path(data["images"]) if data["images"] else None
+    return None, None
+
+
+def _draw(shape: str, colour: str) -> Image.Image:
+    picture = Image.new("RGB", (256, 192), "#f4f1e8")
+    draw = ImageDraw.Draw(picture)
+    if shape == "circle":
+        draw.ellipse((70, 40, 180, 150), fill=colour, outline="black", width=4)
+    elif shape == "square":
+        draw.rectangle((70, 40, 180, 150), fill=colour, outline="black", width=4)
+    else:
+        draw.polygon(((125, 35), (60, 155), (190, 155)), fill=colour, outline="black", width=4)
+    return picture

@@ -1,0 +1,97 @@
+"""From artefacts to a written report: evaluates, adds what the run folder knows, renders.
+
+Called by `hydra-mobile evaluate` and by the quickstart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hydra_mobile.evaluation.artefacts import Artefact
+from hydra_mobile.evaluation.evaluate import Task, evaluate
+from hydra_mobile.files import read_json
+from hydra_mobile.reporting import environment
+from hydra_mobile.reporting.console import print_report
+from hydra_mobile.reporting.schema import (
+    LossPoint,
+    ParameterCounts,
+    Report,
+    StageFacts,
+    TrainingSection,
+)
+from hydra_mobile.reporting.write import new_report, write_report
+from hydra_mobile.training.metrics import MetricsFile
+
+_LICENCES = {
+    "EmojiQA pictures": "OpenMoji, CC BY-SA 4.0",
+    "SmolLM2-135M-Instruct": "Apache-2.0",
+    "EfficientNet-Lite0": "Apache-2.0",
+}
+
+
+def report_on(artefacts: Sequence[Artefact], task: Task, out: Path, console: Console) -> Report:
+    """Evaluate, write report.json, .md and .html to `out`, print the table; return the report."""
+    report = new_report(f"hydra-mobile: {task.benchmark}", environment.collect())
+    systems, parity = evaluate(artefacts, task, out / "answers", console)
+    report = dataclasses.replace(
+        report,
+        systems=tuple(systems),
+        parity=tuple(parity),
+        training=_training(artefacts),
+        protocol=f"{task.benchmark}, greedy, batch 1, image prefix kept in the cache",
+        notes=_notes(task),
+        licences=_LICENCES if task.benchmark == "emojiqa" else {},
+    )
+    files = write_report(report, out)
+    print_report(report, console)
+    for file in files:
+        console.print(str(file), soft_wrap=True)
+    return report
+
+
+def _notes(task: Task) -> tuple[str, ...]:
+    notes = [
+        "Decode and prefill rates: one picture, a short question, 32 new tokens with "
+        "end-of-answer ignored, five repeats after a warm-up, in the process that answered the "
+        "questions. Peak memory is that process's resident set, the runtime included.",
+    ]
+    if task.limit:
+        notes.append(f"About {task.limit} questions of each split were asked, not all.")
+    return tuple(notes)
+
+
+def _training(artefacts: Sequence[Artefact]) -> TrainingSection | None:
+    for artefact in artefacts:
+        for folder in (artefact.path, artefact.path.parent):
+            if (folder / "summary.json").is_file() and artefact.kind != "bundle":
+                return _section(folder)
+    return None
+
+
+def _section(run: Path) -> TrainingSection:
+    summary: dict[str, Any] = read_json(run / "summary.json", "the summary of a run")
+    ranks = read_json(run / "rank_map.json", "a rank map")["ranks"]
+    stages = []
+    for name, steps in summary["steps"].items():
+        seconds = summary["seconds"].get(name)
+        conversations = summary["conversations"].get(name)
+        rate = conversations / seconds if conversations and seconds else None
+        stages.append(StageFacts(name, steps, seconds, rate))
+    return TrainingSection(
+        base=summary["base"],
+        policy=summary["policy"],
+        r_ref=summary["r_ref"],
+        parameters=ParameterCounts(**summary["parameters"]),
+        stages=tuple(stages),
+        peak_memory_bytes=summary["peak_memory_bytes"],
+        loss=tuple(
+            LossPoint(m["stage"], m["step"], m["loss"])
+            for m in MetricsFile(run / "metrics.jsonl").read()
+        ),
+        rank_map=ranks,
+    )

@@ -1,0 +1,131 @@
+"""One artefact answering one benchmark, in a process of its own.
+
+A process of its own gives each artefact its own peak memory and keeps runtimes apart. Answers are
+appended as they come, so that a killed evaluation goes on at the next question. Started by
+`evaluate`; reads a request from a JSON file and writes beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from hydra_mobile.data.llava import open_image
+from hydra_mobile.errors import HydraError
+from hydra_mobile.evaluation.benchmarks import BENCHMARKS
+from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
+from hydra_mobile.evaluation.generation import Generator
+from hydra_mobile.evaluation.runners import runner_class
+from hydra_mobile.evaluation.runners.base import Runner
+from hydra_mobile.evaluation.speed import measure_speed
+from hydra_mobile.files import read_json, write_json
+from hydra_mobile.quiet import quiet
+from hydra_mobile.registry import resolve
+
+REQUEST, ANSWERS, FACTS, LOGITS = "request.json", "answers.jsonl", "facts.json", "logits"
+#: Logits of every so many questions are kept for comparison with the reference.
+LOGITS_EVERY = 8
+
+
+def read_answers(file: Path) -> dict[str, dict[str, Any]]:
+    """Return answers by key; a last line cut short by a killed process is left out."""
+    answers: dict[str, dict[str, Any]] = {}
+    if file.exists():
+        for line in file.read_text().splitlines():
+            try:
+                answer = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            answers[answer["key"]] = answer
+    return answers
+
+
+def run(folder: Path) -> None:
+    """Do what `folder`/request.json asks for.
+
+    Raises:
+        HydraError: whatever is wrong with artefact or data.
+    """
+    request = read_json(folder / REQUEST, "an evaluation request")
+    benchmark: Benchmark = resolve("benchmark", request["benchmark"], BENCHMARKS)(
+        Path(request["data"])
+    )
+    samples = benchmark.samples(splits=request["splits"], limit=request["limit"])
+    threads = request["threads"] or os.cpu_count() or 1
+    runner: Runner = runner_class(request["runner"]).load(
+        Path(request["artefact"]), threads=threads
+    )
+    _answer_all(benchmark, samples, runner, folder)
+    speed = measure_speed(runner)
+    unit = 1 if sys.platform == "darwin" else 1024
+    write_json(
+        folder / FACTS,
+        {
+            "load_seconds": runner.load_seconds,
+            "threads": threads,
+            "precision": runner.precision,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+            "speed": speed.to_dict(),
+        },
+    )
+
+
+def _answer_all(benchmark: Benchmark, samples: list[Sample], runner: Runner, folder: Path) -> None:
+    done = read_answers(folder / ANSWERS)
+    # Written anew, so that a line cut short does not swallow the next one.
+    (folder / ANSWERS).write_text("".join(json.dumps(a) + "\n" for a in done.values()))
+    (folder / LOGITS).mkdir(exist_ok=True)
+    generator = Generator(runner)
+    with (folder / ANSWERS).open("a") as handle:
+        for index, sample in enumerate(samples):
+            if sample.key not in done:
+                _answer(benchmark, sample, index, generator, folder, handle)
+
+
+def _answer(
+    benchmark: Benchmark,
+    sample: Sample,
+    index: int,
+    generator: Generator,
+    folder: Path,
+    handle: TextIO,
+) -> None:
+    image = sample.image
+    generation = generator.answer(
+        benchmark.prompt(sample),
+        (lambda: open_image(image, sample.key)) if image else None,
+        str(image),
+        max_new_tokens=benchmark.max_new_tokens,
+    )
+    if index % LOGITS_EVERY == 0:
+        np.save(folder / LOGITS / f"{index}.npy", generation.first_logits)
+    answer = {
+        "key": sample.key,
+        "text": generation.text,
+        "ids": generation.ids,
+        "encode_seconds": generation.encode_seconds,
+        "first_token_seconds": generation.first_token_seconds,
+    }
+    handle.write(json.dumps(answer) + "\n")
+    handle.flush()
+
+
+def main() -> int:
+    """Run the request in the folder named on the command line; errors go to standard error."""
+    quiet()
+    try:
+        run(Path(sys.argv[1]))
+    except HydraError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

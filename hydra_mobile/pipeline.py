@@ -1,0 +1,151 @@
+"""The quickstart: every stage of the pipeline in order, each skipped when it is done already.
+
+Knows the order and the settings of the demonstration; every step is what its own verb does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from hydra_mobile.config import TrainConfig, load_config
+from hydra_mobile.progress import StageProgress, duration
+
+_BUNDLES = (("executorch", "fp32"), ("executorch", "int4"), ("onnx", "fp32"), ("onnx", "int4"))
+_LIMITS = {"max_context": 256, "max_prefill": 128}
+
+
+def quickstart_config(out: Path) -> TrainConfig:
+    """Return the training configuration of the quickstart: the packaged file, paths under `out`."""
+    return load_config(
+        Path(__file__).with_name("quickstart.yaml"),
+        [
+            f"output={out / 'run'}",
+            f"data.stage1={out / 'emojiqa' / 'train_stage1.json'}",
+            f"data.stage2={out / 'emojiqa' / 'train_stage2.json'}",
+        ],
+    )
+
+
+def run_quickstart(out: Path, questions: int, console: Console) -> None:
+    """Do everything that is not done yet and end with the report's table.
+
+    Args:
+        out: folder for data, run, bundles and report.
+        questions: about how many questions of each split; 0 for all.
+        console: where to show it.
+    """
+    began = time.monotonic()
+    steps: list[tuple[str, Callable[[], None]]] = [
+        ("Fetch base smol (SmolLM2-135M + EfficientNet-Lite0)", lambda: _fetch(console)),
+        ("Build EmojiQA from OpenMoji's drawings", lambda: _data(out, console)),
+        ("Train: projector, then HyDRA adapters", lambda: _train(out, console)),
+        ("Merge the adapter into the base", lambda: _merge(out, console)),
+        *[
+            (f"Export for Android: {runtime} {preset}", _exporter(out, runtime, preset, console))
+            for runtime, preset in _BUNDLES
+        ],
+        ("Evaluate and report", lambda: _evaluate(out, questions, console)),
+    ]
+    for number, (title, step) in enumerate(steps, 1):
+        console.rule(f"[bold]{number}/{len(steps)}  {title}", align="left")
+        step_began = time.monotonic()
+        step()
+        console.print(f"[dim]{duration(time.monotonic() - step_began)}")
+    bundle = out / "android-executorch-int4"
+    picture = next((out / "emojiqa" / "images").rglob("*.png"), "picture.png")
+    console.rule("[bold]Done", align="left")
+    for line in (
+        f"All of it took {duration(time.monotonic() - began)}. The report: "
+        f"{out / 'report' / 'report.html'}",
+        "Try next:",
+        f"  hydra-mobile chat {bundle} --image {picture}",
+        f"  hydra-mobile verify {bundle}",
+        "  hydra-mobile train --config configs/emojiqa-smol.yaml --dry-run",
+    ):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _fetch(console: Console) -> None:
+    from hydra_mobile.models.bases import fetch
+
+    console.print(str(fetch("smol", console.print)), soft_wrap=True)
+
+
+def _data(out: Path, console: Console) -> None:
+    from hydra_mobile.data.emojiqa import build_emojiqa
+
+    bars: list[StageProgress] = []
+    last = 0
+
+    def progress(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if not bars:
+            bars.append(StageProgress(console, what, total, 0, "pictures").__enter__())
+        bars[0].advance(done, done - last)
+        last = done
+
+    try:
+        folder = build_emojiqa(out / "emojiqa", progress=progress)
+    finally:
+        for bar in bars:
+            bar.__exit__(None, None, None)
+    console.print(f"{folder}; look at {folder / 'contact_sheet.png'}", soft_wrap=True)
+
+
+def _train(out: Path, console: Console) -> None:
+    from hydra_mobile.training.run import TrainingRun
+
+    config = quickstart_config(out)
+    started = (out / "run" / "run.json").is_file()
+    TrainingRun(config, console).train(resume=started)
+
+
+def _merge(out: Path, console: Console) -> None:
+    from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder
+
+    folder = merged_folder(artefact_at(str(out / "run")), console.print)
+    console.print(str(folder), soft_wrap=True)
+
+
+def _exporter(out: Path, runtime: str, preset: str, console: Console) -> Callable[[], None]:
+    def step() -> None:
+        _export(out, runtime, preset, console)
+
+    return step
+
+
+def _export(out: Path, runtime: str, preset: str, console: Console) -> None:
+    from hydra_export.bundle import MANIFEST, Bundle
+    from hydra_mobile.files import sha256_of
+    from hydra_mobile.subprocesses import run_verb
+
+    bundle = out / f"android-{runtime}-{preset}"
+    merged = out / "run" / "merged"
+    weights = sha256_of(merged / "model.safetensors")
+    if (bundle / MANIFEST).is_file():
+        made_of = Bundle.open(bundle).manifest["sources"]["merged_sha256"]
+        if made_of == weights:
+            console.print(f"{bundle} is there already", soft_wrap=True)
+            return
+    # A process of its own: an exporter's peak memory is given back before the next one starts.
+    arguments = ["export", str(merged), "--target", "android", "--runtime", runtime]
+    arguments += ["--preset", preset, "--out", str(bundle)]
+    for name, value in _LIMITS.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
+    run_verb(arguments)
+    run_verb(["verify", str(bundle)])
+
+
+def _evaluate(out: Path, questions: int, console: Console) -> None:
+    from hydra_mobile.evaluation.artefacts import artefact_at
+    from hydra_mobile.evaluation.evaluate import Task
+    from hydra_mobile.evaluation.report import report_on
+
+    paths = ["smol", str(out / "run" / "merged")]
+    paths += [str(out / f"android-{runtime}-{preset}") for runtime, preset in _BUNDLES]
+    task = Task("emojiqa", out / "emojiqa", ("seen", "unseen"), questions or None)
+    report_on([artefact_at(path) for path in paths], task, out / "report", console)

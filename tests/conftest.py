@@ -1,0 +1,97 @@
+"""Fixtures that every test may use: a cache of its own, base `tiny`, a little data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+# Before anything asks for the cache folder: tests never touch the user's own.
+_HOME = tempfile.TemporaryDirectory(prefix="hydra-mobile-tests-")
+REAL_HOME = os.environ.get("HYDRA_MOBILE_HOME")
+os.environ["HYDRA_MOBILE_HOME"] = _HOME.name
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def tiny_base() -> Path:
+    from hydra_mobile.models.bases import fetch
+
+    return fetch("tiny", lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def shapes_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve drawn pictures; captions and questions about them as LLaVA json."""
+    folder = tmp_path_factory.mktemp("shapes")
+    colours = {"red": "#d02020", "green": "#20a040", "blue": "#2040d0"}
+    captions, questions = [], []
+    for index in range(12):
+        colour = list(colours)[index % 3]
+        shape = ("circle", "square")[index % 2]
+        picture = Image.new("RGB", (40, 30), "white")
+        draw = ImageDraw.Draw(picture)
+        box = (8 + index % 4, 5, 28, 25)
+        (draw.ellipse if shape == "circle" else draw.rectangle)(box, fill=colours[colour])
+        picture.save(folder / f"{index}.png")
+        name = f"{colour} {shape}"
+        captions.append(_record(index, "caption", "Describe the image briefly.", name))
+        questions.append(_record(index, "colour", "Which colour is it?", colour))
+        questions.append(_record(index, "circle", "Is there a circle?", _yes(shape == "circle")))
+        questions.append(_record(index, "name", "What is in the image?", name))
+    (folder / "captions.json").write_text(json.dumps(captions))
+    (folder / "questions.json").write_text(json.dumps(questions))
+    return folder
+
+
+def _record(index: int, kind: str, question: str, answer: str) -> dict[str, object]:
+    return {
+        "id": f"{index}-{kind}",
+        "image": f"{index}.png",
+        "conversations": [
+            {"from": "human", "value": f"<image>\n{question}"},
+            {"from": "gpt", "value": answer},
+        ],
+    }
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+@pytest.fixture(scope="session")
+def run_settings(shapes_data: Path) -> Callable[[Path], list[str]]:
+    """Overrides for a training run of a few seconds, by its run folder."""
+
+    def settings(output: Path) -> list[str]:
+        return [
+            "base=tiny",
+            f"output={output}",
+            f"data.stage1={shapes_data / 'captions.json'}",
+            f"data.stage2={shapes_data / 'questions.json'}",
+            "stage1.align_steps=3",
+            "stage1.steps=3",
+            "stage1.batch_size=4",
+            "stage2.steps=6",
+            "stage2.batch_size=4",
+            "ranks.r_ref=8",
+            "ranks.rank_step=2",
+            "ranks.r_min=2",
+            "ranks.alpha_ref=16",
+            "ranks.calibration_batches=2",
+            "runtime.precision=fp32",
+            "runtime.checkpoint_every=2",
+            "runtime.log_every=1",
+        ]
+
+    return settings
+
+
+@pytest.fixture
+def tiny_settings(run_settings: Callable[[Path], list[str]], tmp_path: Path) -> list[str]:
+    return run_settings(tmp_path / "run")

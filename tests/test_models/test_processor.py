@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hydra_mobile.data.templates import TEMPLATES, Template, template_named
+from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.processor import MobileVLMProcessor, Turn
+
+
+@pytest.fixture
+def processor(tiny_base: Path) -> MobileVLMProcessor:
+    return MobileVLMProcessor.from_pretrained(tiny_base)
+
+
+def test_chatml_prompt_reads_as_smollm_was_trained(processor):
+    prompt = processor.prompt("What is it?")
+    text = processor.tokenizer.decode(prompt.before, skip_special_tokens=False)
+    text += "<image>" + processor.tokenizer.decode(prompt.after, skip_special_tokens=False)
+    assert text == ("<|im_start|>user\n<image>\nWhat is it?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_v1_template_is_that_of_llava(processor):
+    processor.template = template_named("v1")
+    prompt = processor.prompt("Is it red?")
+    text = (
+        processor.tokenizer.decode(prompt.before)
+        + "<image>"
+        + processor.tokenizer.decode(prompt.after)
+    )
+    assert text == (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the user's questions. "
+        "USER: <image>\nIs it red? ASSISTANT:"
+    )
+
+
+def test_only_answers_and_their_stop_token_are_learned(processor):
+    ids, labels = processor.encode_conversation([Turn("One?", "yes"), Turn("Two?", "no")], True)
+    assert len(ids) == len(labels)
+    learned = [label for label in labels if label != -100]
+    stop = processor.stop_ids
+    assert learned == processor.text_ids("yes") + stop + processor.text_ids("no") + stop
+    assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
+
+
+def test_training_and_prompt_ids_agree(processor):
+    prompt = processor.prompt("What is it?")
+    ids, labels = processor.encode_conversation([Turn("What is it?", "red")], True)
+    image = [processor.image_token_id] * processor.num_image_tokens
+    start = next(i for i, label in enumerate(labels) if label != -100)
+    assert ids[:start] == prompt.before + image + prompt.after
+
+
+def test_round_trip(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    again = MobileVLMProcessor.from_pretrained(tmp_path)
+    assert again.to_dict() == processor.to_dict()
+    assert again.prompt("What?") == processor.prompt("What?")
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_templates_are_data(name):
+    template = TEMPLATES[name]
+    assert Template.from_dict(json.loads(json.dumps(template.to_dict())), "x") == template
+
+
+def test_unknown_template_lists_the_valid_ones():
+    with pytest.raises(HydraError, match=r"Did you mean `chatml`"):
+        template_named("chatmll")
+
+
+@pytest.mark.parametrize("key", ["template", "image", "image_token_id"])
+def test_incomplete_processor_file_names_the_key(processor, tmp_path, key):
+    processor.save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "processor_config.json").read_text())
+    del stored[key]
+    (tmp_path / "processor_config.json").write_text(json.dumps(stored))
+    with pytest.raises(ArtefactError, match=key):
+        MobileVLMProcessor.from_pretrained(tmp_path)
+
+
+def test_padding_uses_the_truncated_mean_colour():
+    recipe = ImagePreprocessing(10, (0.5, 0.25, 0.9), (1.0, 1.0, 1.0), fit="pad")
+    pixels = recipe(Image.new("RGB", (10, 4), (255, 255, 255)))
+    assert pixels.shape == (3, 10, 10)
+    expected = np.array([127 / 255 - 0.5, 63 / 255 - 0.25, 229 / 255 - 0.9], np.float32)
+    np.testing.assert_allclose(pixels[:, 0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(pixels[:, 5, 5], 1 - np.float32([0.5, 0.25, 0.9]), atol=1e-6)
+
+
+def test_stretch_does_not_pad():
+    recipe = ImagePreprocessing(8, (0.0,) * 3, (1.0,) * 3, fit="stretch")
+    assert recipe(Image.new("RGB", (10, 4), (255, 0, 0)))[0].min() == 1.0
