@@ -29,6 +29,10 @@ class Preset:
         decoder: linears of the decoder layers.
         head: the output head over the vocabulary.
         group_size: weights that share one scale in a 4-bit linear.
+        sensitive: q, k, v, down and the head where a target rounds to the nearest; None means as
+            `decoder` and `head`. Targets that calibrate their rounding do not read it. On base
+            `smol` (text, 77 greedy tokens) the mean KL divergence from fp32 is 0.65 with all
+            linears at 4 bits, 0.16 with these at 8 bits, 0.03 with everything at 8 bits.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Preset:
     decoder: Precision
     head: Precision
     group_size: int = 32
+    sensitive: Precision | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the preset as the manifest stores it."""
@@ -48,7 +53,8 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("fp32", "fp32", "fp32", "fp32", "fp32", "fp32"),
-        Preset("int4", "w8a8", "w8a8", "w8", "w4a8", "w4a8"),
+        Preset("int4", "w8a8", "w8a8", "w8", "w4a8", "w4a8", sensitive="w8a8"),
+        Preset("int8", "w8a8", "w8a8", "w8", "w8a8", "w8a8"),
     )
 }
 

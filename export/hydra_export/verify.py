@@ -51,7 +51,10 @@ class Tolerance:
 
 
 FP32_TOLERANCE = Tolerance(1e-3, 1.0 - 1e-6, 1.0 - 1e-6, 1.0, 2e-3)
-QUANTISED_TOLERANCE = Tolerance(math.inf, 0.95, 0.99, 0.75, 0.0)
+# Measured on base `smol`, int4, 43 tokens of free text, which is harder than short answers: cosine
+# of logits 0.9986 to 0.9993, of image embeddings 0.9998, 88 % of tokens. With decoder and head all
+# at 4 bits: 0.993 to 0.996, and 67 %.
+QUANTISED_TOLERANCE = Tolerance(math.inf, 0.98, 0.99, 0.75, 0.0)
 
 
 def tolerance_of(precisions: Mapping[str, Any]) -> Tolerance:
@@ -194,8 +197,8 @@ def _mark(value: bool) -> str:
 
 def _cosine(left: Array, right: Array) -> float:
     a, b = left.astype(np.float64).ravel(), right.astype(np.float64).ravel()
-    dot = float(np.dot(a, b))
-    return dot / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-30)
+    norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    return float(np.dot(a, b)) / norms if norms > 0 else 0.0
 
 
 def _pixel_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
@@ -203,7 +206,7 @@ def _pixel_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> 
         return math.inf
     pairs = [(found["mean"], expected["mean"]), (found["std"], expected["std"])]
     pairs += list(zip(found["first"], expected["first"], strict=True))
-    return max(abs(a - b) for a, b in pairs)
+    return float(max(abs(a - b) for a, b in pairs))
 
 
 def _replay(

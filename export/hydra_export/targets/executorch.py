@@ -71,18 +71,23 @@ _PACKAGES = ("executorch", "torch", "torchao", "transformers")
 
 
 class Stopwatch:
-    """Seconds and peak memory of each step, for the log and the manifest."""
+    """Seconds and peak memory of each step, for the log and the manifest.
+
+    `cpu_seconds` tells what the step would take on a machine that does nothing else.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
 
     def lap(self, step: str) -> None:
         """End a step."""
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.process_time()
         self.seconds[step] = round(now - self._start, 2)
-        self._start = now
+        self.cpu_seconds[step] = round(cpu - self._cpu_start, 2)
+        self._start, self._cpu_start = now, cpu
         self._log(f"{step}: {self.seconds[step]:.1f} s, peak memory {self.peak_bytes / 1e9:.2f} GB")
 
     @property
@@ -165,9 +170,13 @@ def _quantise(
                 f"{part}: {len(convolutions)} convolutions ({weights / 1e6:.2f} M weights) stay "
                 "fp32; XNNPACK quantises activations at run time for linears only."
             )
-    names = set(_linears(decoder))
-    fallbacks += quantise_linears(decoder, names - {"head"}, preset.decoder, group, "decoder")
-    fallbacks += quantise_linears(decoder, {"head"}, preset.head, group, "head")
+    names = set(_linears(decoder)) - {"head"}
+    sensitive = {name for name in names if name.endswith((".qkv", ".down"))}
+    careful = preset.sensitive or preset.decoder
+    fallbacks += quantise_linears(decoder, sensitive, careful, group, "decoder")
+    fallbacks += quantise_linears(decoder, names - sensitive, preset.decoder, group, "decoder")
+    head = preset.sensitive or preset.head
+    fallbacks += quantise_linears(decoder, {"head"}, head, group, "head")
     if preset.embedding == "w8":
         quantize_(
             embedding,
@@ -339,6 +348,7 @@ def export(
             "required_ops_by_method": operators,
             "delegation": shares,
             "seconds": watch.seconds,
+            "cpu_seconds": watch.cpu_seconds,
             "peak_rss_bytes": watch.peak_bytes,
         },
         fallbacks=fallbacks,

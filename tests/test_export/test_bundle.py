@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hydra_export.bundle import MANIFEST, SCHEMA, Bundle, write_manifest
+from hydra_export.export import export_bundle
+from hydra_export.presets import preset_named
+from hydra_export.targets import TARGETS, Limits, TargetResult, target_for
+from hydra_mobile.errors import ArtefactError, DataError, HydraError
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+
+@pytest.fixture
+def bundle(tiny_merged: Path, tmp_path: Path) -> Path:
+    """A bundle whose program is a few bytes: nothing here runs it."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(b"program")
+    write_manifest(
+        folder,
+        target="android",
+        runtime="executorch",
+        preset=preset_named("int4"),
+        limits=Limits(64, 16),
+        shapes={"vocab_size": 320, "hidden_size": 64, "layers": 2, "image_size": 32},
+        processor=MobileVLMProcessor.from_pretrained(tiny_merged),
+        result=TargetResult({"program": "model.bin"}, {"attention": "custom"}, ["a fallback"]),
+        other_files={},
+        sources={"base": "tiny"},
+    )
+    return folder
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_reads_back_what_was_written(bundle: Path, tiny_merged: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert (opened.target, opened.runtime) == ("android", "executorch")
+    assert opened.preset == preset_named("int4")
+    assert opened.limits == Limits(64, 16)
+    assert opened.file("program").read_bytes() == b"program"
+    assert opened.manifest["fallbacks"] == ["a fallback"]
+    original = MobileVLMProcessor.from_pretrained(tiny_merged)
+    assert opened.processor().to_dict() == original.to_dict()
+    assert opened.processor().prompt("a cat") == original.prompt("a cat")
+
+
+def test_format_is_pinned(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    assert manifest["schema"] == SCHEMA == 1
+    assert set(manifest) == {
+        *("schema", "created", "target", "runtime", "preset", "limits", "shapes", "template"),
+        *("image", "stop_ids", "files", "versions", "sources", "details", "fallbacks"),
+    }
+    assert set(manifest["files"]["model.bin"]) == {"sha256", "bytes", "role"}
+    assert manifest["files"]["tokenizer.json"]["role"] == "tokenizer"
+
+
+def test_refuses_a_file_of_the_same_size_with_another_hash(bundle: Path) -> None:
+    expected = Bundle.open(bundle).manifest["files"]["model.bin"]["sha256"]
+    (bundle / "model.bin").write_bytes(b"Program")
+    with pytest.raises(ArtefactError) as error:
+        Bundle.open(bundle)
+    assert "model.bin" in error.value.what
+    assert expected in error.value.what
+    Bundle.open(bundle, verify_hashes=False)
+
+
+def test_refuses_a_truncated_file_even_without_hashes(bundle: Path) -> None:
+    (bundle / "model.bin").write_bytes(b"pro")
+    with pytest.raises(ArtefactError, match=r"model\.bin has 3 bytes, the manifest says 7"):
+        Bundle.open(bundle, verify_hashes=False)
+
+
+def test_refuses_a_missing_file(bundle: Path) -> None:
+    (bundle / "tokenizer.json").unlink()
+    with pytest.raises(ArtefactError, match=r"tokenizer\.json is missing"):
+        Bundle.open(bundle)
+
+
+def test_refuses_a_missing_or_broken_manifest(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="is no folder"):
+        Bundle.open(tmp_path / "nothing")
+    (bundle / MANIFEST).write_text("{")
+    with pytest.raises(ArtefactError, match="not readable JSON"):
+        Bundle.open(bundle)
+    (bundle / MANIFEST).unlink()
+    with pytest.raises(ArtefactError, match=r"manifest\.json is missing"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(schema=2), "`schema` is 2, expected 1"),
+        (lambda m: m.pop("limits"), "`limits` is None"),
+        (lambda m: m["files"].update({"../x": m["files"]["model.bin"]}), "outside of the bundle"),
+    ],
+)
+def test_refuses_an_altered_manifest(
+    bundle: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit(bundle, change)
+    with pytest.raises(ArtefactError, match=message):
+        Bundle.open(bundle)
+
+
+def test_names_the_roles_when_one_is_missing(bundle: Path) -> None:
+    with pytest.raises(ArtefactError, match="program"):
+        Bundle.open(bundle).file("golden")
+
+
+def test_every_registered_target_resolves() -> None:
+    for target, runtimes in TARGETS.items():
+        for runtime in runtimes:
+            assert target_for(target, runtime)[0] == runtime
+
+
+@pytest.mark.parametrize(
+    ("target", "runtime", "message"),
+    [
+        ("andriod", None, "Did you mean `android`"),
+        ("android", "onx", "Did you mean `onnx`"),
+    ],
+)
+def test_unknown_target_or_runtime_lists_the_valid(
+    target: str, runtime: str | None, message: str
+) -> None:
+    with pytest.raises(HydraError, match=message):
+        target_for(target, runtime)
+
+
+def export(merged: Path, out: Path, **changes: Any) -> Bundle:
+    arguments: dict[str, Any] = {
+        "target": "android",
+        "runtime": "executorch",
+        "preset": "fp32",
+        "golden_inputs": [],
+    }
+    return export_bundle(merged, out=out, **(arguments | changes))
+
+
+def test_export_refuses_before_it_starts(tiny_merged: Path, tmp_path: Path) -> None:
+    with pytest.raises(HydraError, match="Unknown preset `int5`"):
+        export(tiny_merged, tmp_path / "b", preset="int5")
+    with pytest.raises(ArtefactError, match=r"model\.safetensors is missing"):
+        export(tmp_path, tmp_path / "b")
+    with pytest.raises(DataError, match="at least one picture"):
+        export(tiny_merged, tmp_path / "b")
+    with pytest.raises(HydraError, match="max_prefill=64"):
+        Limits(64, 64)
+    assert not (tmp_path / "b").exists()
+
+
+def test_export_leaves_a_folder_that_is_no_bundle_alone(tiny_merged: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match="is no bundle"):
+        export(tiny_merged, tmp_path / "precious")
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "mine"
+
+
+def test_export_says_when_the_disk_is_full(
+    tiny_merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(HydraError, match="No space for the bundle b"):
+        export(tiny_merged, tmp_path / "b")
+
+
+def test_export_refuses_truncated_weights(tiny_merged: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(tiny_merged, tmp_path / "broken"))
+    data = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ArtefactError, match="broken"):
+        export(broken, tmp_path / "b")

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hydra_export.bundle import Bundle
+from hydra_export.graphs.decoder import TextDecoder
+from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.evaluation.runners.base import CacheState
+from hydra_mobile.models.loading import load_model
+
+pytest.importorskip("executorch", reason="needs the extra [executorch]")
+
+from hydra_export.targets.executorch import quantise_linears
+from hydra_mobile.evaluation.runners.executorch import ExecuTorchRunner
+
+IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_merged: Path) -> Any:
+    return load_model(tiny_merged)
+
+
+@pytest.fixture(scope="module")
+def runner(fp32_bundle: Path) -> ExecuTorchRunner:
+    return ExecuTorchRunner.load(fp32_bundle)
+
+
+def eager_logits(model: Any, ids: list[int]) -> np.ndarray:
+    """Logits [n, V] of every position."""
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids])).logits[0].numpy()
+
+
+@pytest.mark.parametrize("build", ["custom", "manual"])
+def test_decoder_graph_equals_the_model(tiny_merged: Path, build: Any) -> None:
+    model = load_model(tiny_merged)
+    expected = eager_logits(model, IDS)
+    decoder = TextDecoder(model.language_model, 32, build).eval()
+    table = model.embed_tokens(torch.tensor([IDS]))
+    with torch.no_grad():
+        first = decoder(table[:, :13], torch.tensor([0]))
+        # A rewind: the second call overwrites what a first attempt left behind.
+        decoder(table[:, 2:10], torch.tensor([13]))
+        second = decoder(table[:, 13:], torch.tensor([13]))
+    np.testing.assert_allclose(first[0, 0], expected[12], atol=1e-5)
+    np.testing.assert_allclose(second[0, 0], expected[-1], atol=1e-5)
+    # Weights became views of the fused ones, and the model goes on working.
+    np.testing.assert_array_equal(eager_logits(model, IDS), expected)
+    attention = model.language_model.model.layers[0].self_attn
+    fused = decoder.layers[0].qkv.weight
+    assert attention.q_proj.weight.data_ptr() == fused.data_ptr()
+
+
+def test_vision_encoder_equals_the_model(model: Any, runner: ExecuTorchRunner) -> None:
+    pixels = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    with torch.no_grad():
+        expected = model.encode_image(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(runner.encode_image(pixels), expected, atol=1e-4)
+    # Strides are handled: the same picture as a view of another layout.
+    view = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(runner.encode_image(view), expected, atol=1e-4)
+
+
+def test_embedding_between_decoder_calls_leaves_the_cache_alone(
+    model: Any, runner: ExecuTorchRunner
+) -> None:
+    """One memory arena for all methods would corrupt the cache here, silently."""
+    expected = eager_logits(model, IDS)
+    state = CacheState()
+    for position, token in enumerate(IDS):
+        runner.embed(list(range(100, 116)))
+        runner.encode_image(np.ones((1, 3, 32, 32), dtype=np.float32))
+        logits, state = runner.decode(runner.embed([token]), state)
+        np.testing.assert_allclose(logits, expected[position], atol=1e-4)
+    assert state.length == len(IDS)
+
+
+def test_long_prefill_goes_in_chunks_and_a_state_rewinds(
+    model: Any, runner: ExecuTorchRunner
+) -> None:
+    ids = (IDS * 3)[:50]  # max_prefill is 16
+    expected = eager_logits(model, ids)
+    logits, state = runner.decode(runner.embed(ids[:40]), CacheState())
+    np.testing.assert_allclose(logits, expected[39], atol=1e-4)
+    runner.decode(runner.embed(IDS[:9]), state)
+    logits, state = runner.decode(runner.embed(ids[40:]), state)
+    np.testing.assert_allclose(logits, expected[-1], atol=1e-4)
+    assert state.length == 50
+
+
+def test_too_long_is_an_error_and_not_a_crash(runner: ExecuTorchRunner) -> None:
+    embeddings = runner.embed(IDS * 4)
+    assert embeddings.shape == (1, 84, 64)
+    with pytest.raises(HydraError, match="0 tokens are in the cache and 84 more do not fit"):
+        runner.decode(embeddings, CacheState())
+    _, state = runner.decode(embeddings[:, :80], CacheState())
+    with pytest.raises(HydraError, match="the program holds 80"):
+        runner.decode(embeddings[:, :1], state)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.embed([1, 100_000]), r"Token ids \[100000\] lie outside"),
+        (lambda r: r.embed([-1]), "lie outside"),
+        (lambda r: r.encode_image(np.zeros((1, 3, 16, 16), np.float32)), "Pixels have shape"),
+        (lambda r: r.decode(np.zeros((1, 0, 64), np.float32), CacheState()), "Embeddings have"),
+        (lambda r: r.decode(np.zeros((1, 2, 63), np.float32), CacheState()), "Embeddings have"),
+    ],
+)
+def test_wrong_input_is_an_error_and_not_a_crash(
+    runner: ExecuTorchRunner, call: Callable[[ExecuTorchRunner], object], message: str
+) -> None:
+    with pytest.raises(HydraError, match=message):
+        call(runner)
+
+
+def test_threads_are_set_and_recorded(fp32_bundle: Path, model: Any) -> None:
+    runner = ExecuTorchRunner.load(fp32_bundle, threads=1)
+    assert runner.threads == 1
+    assert runner.load_seconds > 0
+    logits, _ = runner.decode(runner.embed(IDS[:3]), CacheState())
+    np.testing.assert_allclose(logits, eager_logits(model, IDS[:3])[-1], atol=1e-4)
+
+
+def test_refuses_a_bundle_of_another_runtime(copied: Callable[[], Path]) -> None:
+    folder = copied()
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(
+        text.replace('"runtime": "executorch"', '"runtime": "onnx"')
+    )
+    with pytest.raises(ArtefactError, match="runtime `onnx`, not `executorch`"):
+        ExecuTorchRunner.load(folder)
+
+
+def test_manifest_says_what_the_program_needs(fp32_bundle: Path, int4_bundle: Path) -> None:
+    details = Bundle.open(fp32_bundle).manifest["details"]
+    assert details["attention"] == "custom"
+    assert "llama::custom_sdpa.out" in details["required_ops"]
+    decoder = details["delegation"]["text_decoder"]
+    assert decoder["nodes_delegated"] < decoder["nodes"]
+    assert decoder["outside"]["custom_sdpa.default"] == 2
+    assert decoder["share_of_multiply_accumulates"] > 0.8
+    assert Bundle.open(fp32_bundle).manifest["fallbacks"] == []
+
+    quantised = Bundle.open(int4_bundle).manifest
+    assert "quantized_decomposed::embedding_byte.out" in quantised["details"]["required_ops"]
+    assert len(quantised["fallbacks"]) == 1
+    assert "1 convolutions" in quantised["fallbacks"][0]
+    assert Bundle.open(int4_bundle).size_bytes < 0.6 * Bundle.open(fp32_bundle).size_bytes
+
+
+def test_int4_is_close_to_the_quantised_model(int4_bundle: Path, model: Any) -> None:
+    runner = ExecuTorchRunner.load(int4_bundle)
+    logits, _ = runner.decode(runner.embed(IDS), CacheState())
+    expected = eager_logits(model, IDS)[-1]
+    cosine = logits @ expected / (np.linalg.norm(logits) * np.linalg.norm(expected))
+    # Random weights amplify the loss of precision; trained ones are far closer.
+    assert 0.85 < cosine < 0.99999
+
+
+def test_a_linear_that_groups_do_not_divide_falls_back_by_name() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.Linear(8, 8))
+    fallbacks = quantise_linears(module, {"0", "1"}, "w4a8", 32, "decoder")
+    assert len(fallbacks) == 1
+    assert "decoder: 1 has 8 inputs" in fallbacks[0]
+    assert quantise_linears(module, {"0"}, "fp32", 32, "decoder") == []

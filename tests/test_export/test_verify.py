@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from hydra_export.bundle import Bundle
+from hydra_export.verify import FP32_TOLERANCE, QUANTISED_TOLERANCE, tolerance_of, verify
+from hydra_mobile.errors import ArtefactError, ParityError
+from hydra_mobile.files import sha256_of
+
+pytest.importorskip("executorch", reason="needs the extra [executorch]")
+
+
+def respoil(folder: Path, name: str, change: Callable[[Path], object]) -> None:
+    """Change a file of a bundle and put its new hash into the manifest."""
+    change(folder / name)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    entry = manifest["files"][name]
+    entry.update(sha256=sha256_of(folder / name), bytes=(folder / name).stat().st_size)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def edit_golden(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    def edit(path: Path) -> None:
+        golden = json.loads(path.read_text())
+        change(golden["cases"][0])
+        path.write_text(json.dumps(golden))
+
+    return edit
+
+
+def test_fp32_agrees(fp32_bundle: Path) -> None:
+    lines: list[str] = []
+    result = verify(fp32_bundle, log=lines.append)
+    assert result.passed
+    assert result.agreement == 1.0
+    assert len(lines) == len(result.cases) == 2
+    for case in result.cases:
+        assert case.logits_difference < 1e-3
+        assert case.leading == case.tokens > 1
+    result.require()
+    assert "agrees with the merged model" in result.table()
+    assert json.loads(json.dumps(result.to_dict()))["passed"] is True
+
+
+def test_golden_ids_vary(fp32_bundle: Path) -> None:
+    """An equality of ids proves something only if they are not all the same token."""
+    golden = json.loads(Bundle.open(fp32_bundle).file("golden").read_text())
+    distinct = [len(set(case["ids"])) for case in golden["cases"]]
+    assert min(distinct) > 1
+    assert max(distinct) > 8
+
+
+def test_int4_is_held_to_its_own_tolerance(int4_bundle: Path) -> None:
+    result = verify(int4_bundle)
+    assert result.tolerance == QUANTISED_TOLERANCE
+    assert all(case.prompt_equal and case.image_cosine > 0.99 for case in result.cases)
+    assert json.loads(json.dumps(result.to_dict()))["tolerance"]["logits"] is None
+
+
+def test_tolerance_is_exact_only_where_everything_is_fp32(fp32_bundle: Path) -> None:
+    preset = Bundle.open(fp32_bundle).preset.to_dict()
+    assert tolerance_of(preset) == FP32_TOLERANCE
+    assert tolerance_of(preset | {"head": "w4a8"}) == QUANTISED_TOLERANCE
+
+
+def test_other_logits_fail(copied: Callable[[], Path]) -> None:
+    def shift(path: Path) -> None:
+        vectors = load_file(path)
+        vectors["1.logits"] = vectors["1.logits"] + 0.01
+        save_file(vectors, path)
+
+    folder = copied()
+    respoil(folder, "golden.safetensors", shift)
+    result = verify(folder)
+    assert not result.passed
+    assert "Case 1: logits differ by 1.0" in result.failures[0]
+    assert not any(failure.startswith("Case 0") for failure in result.failures)
+    with pytest.raises(ParityError, match="logits differ") as error:
+        result.require()
+    assert error.value.exit_code != 0
+    assert "FAILED" in result.table()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda case: case["ids"].__setitem__(2, case["ids"][2] ^ 1), "greedy tokens agree"),
+        (lambda case: case["before"].append(3), "other prompt ids"),
+        (lambda case: case["pixels"].update(mean=case["pixels"]["mean"] + 0.01), "pixels differ"),
+    ],
+)
+def test_other_golden_values_fail(
+    copied: Callable[[], Path], change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    folder = copied()
+    respoil(folder, "golden.json", edit_golden(change))
+    assert message in " ".join(verify(folder).failures)
+
+
+def test_an_altered_bundle_is_refused_before_it_runs(copied: Callable[[], Path]) -> None:
+    folder = copied()
+    data = bytearray((folder / "model.pte").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.pte").write_bytes(bytes(data))
+    with pytest.raises(ArtefactError, match=r"model\.pte has sha256"):
+        verify(folder)
+
+
+def test_unreadable_vectors_are_an_error_of_the_bundle(copied: Callable[[], Path]) -> None:
+    folder = copied()
+    respoil(folder, "golden.safetensors", lambda path: path.write_bytes(b"nonsense"))
+    with pytest.raises(ArtefactError, match="unreadable"):
+        verify(folder)
