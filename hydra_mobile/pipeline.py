@@ -6,7 +6,7 @@ Knows the order and the settings of the demonstration; every step is what its ow
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +18,7 @@ _BUNDLES = (("executorch", "fp32"), ("executorch", "int4"), ("onnx", "fp32"), ("
 _LIMITS = {"max_context": 256, "max_prefill": 128}
 
 
-def quickstart_config(out: Path) -> TrainConfig:
+def quickstart_config(out: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Return the training configuration of the quickstart: the packaged file, paths under `out`."""
     return load_config(
         Path(__file__).with_name("quickstart.yaml"),
@@ -26,23 +26,27 @@ def quickstart_config(out: Path) -> TrainConfig:
             f"output={out / 'run'}",
             f"data.stage1={out / 'emojiqa' / 'train_stage1.json'}",
             f"data.stage2={out / 'emojiqa' / 'train_stage2.json'}",
+            *overrides,
         ],
     )
 
 
-def run_quickstart(out: Path, questions: int, console: Console) -> None:
+def run_quickstart(
+    out: Path, questions: int, console: Console, overrides: Sequence[str] = ()
+) -> None:
     """Do everything that is not done yet and end with the report's table.
 
     Args:
         out: folder for data, run, bundles and report.
         questions: about how many questions of each split; 0 for all.
         console: where to show it.
+        overrides: `section.key=value` for the training configuration.
     """
     began = time.monotonic()
     steps: list[tuple[str, Callable[[], None]]] = [
         ("Fetch base smol (SmolLM2-135M + EfficientNet-Lite0)", lambda: _fetch(console)),
         ("Build EmojiQA from OpenMoji's drawings", lambda: _data(out, console)),
-        ("Train: projector, then HyDRA adapters", lambda: _train(out, console)),
+        ("Train: projector, then HyDRA adapters", lambda: _train(out, overrides, console)),
         ("Merge the adapter into the base", lambda: _merge(out, console)),
         *[
             (f"Export for Android: {runtime} {preset}", _exporter(out, runtime, preset, console))
@@ -96,10 +100,10 @@ def _data(out: Path, console: Console) -> None:
     console.print(f"{folder}; look at {folder / 'contact_sheet.png'}", soft_wrap=True)
 
 
-def _train(out: Path, console: Console) -> None:
+def _train(out: Path, overrides: Sequence[str], console: Console) -> None:
     from hydra_mobile.training.run import TrainingRun
 
-    config = quickstart_config(out)
+    config = quickstart_config(out, overrides)
     started = (out / "run" / "run.json").is_file()
     TrainingRun(config, console).train(resume=started)
 

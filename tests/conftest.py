@@ -19,6 +19,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")
+def real_home() -> str | None:
+    """The user's own HYDRA_MOBILE_HOME, for slow tests on real weights."""
+    return REAL_HOME
+
+
+@pytest.fixture(scope="session")
 def tiny_base() -> Path:
     from hydra_mobile.models.bases import fetch
 

@@ -8,6 +8,7 @@ import typer
 
 
 def quickstart(
+    overrides: list[str] = typer.Argument(None, help="section.key=value for the training."),
     out: Path = typer.Option(Path("quickstart"), help="Folder for everything it makes."),
     questions: int = typer.Option(312, help="About this many questions per split; 0: all 480."),
 ) -> None:
@@ -17,4 +18,4 @@ def quickstart(
     prepare()
     from hydra_mobile.pipeline import run_quickstart
 
-    run_quickstart(out, questions, console)
+    run_quickstart(out, questions, console, overrides or ())

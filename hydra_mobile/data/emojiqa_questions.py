@@ -139,8 +139,8 @@ def name_of(thing: Thing) -> Question:
 
 
 def caption_of(thing: Thing) -> str:
-    """Return what stage I learns to say about a picture: its name, and its class if it has one."""
-    return f"{thing.name}, {thing.kind}" if thing.kind else thing.name
+    """Return what stage I learns to say about a picture: its name."""
+    return thing.name
 
 
 def training_questions(
@@ -157,7 +157,7 @@ def training_questions(
     """
     how = ABSENT_KINDS[turn % len(ABSENT_KINDS)]
     questions = [presence(thing), absence(thing, how, pool, dice), name_of(thing)]
-    questions += [choice(pool.options(thing, dice), next(positions)) for _ in range(2)]
+    questions.append(choice(pool.options(thing, dice), next(positions)))
     if thing.kind:
         questions.append(kind_of(thing))
     dice.shuffle(questions)

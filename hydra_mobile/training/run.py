@@ -240,7 +240,8 @@ class TrainingRun:
         steps = self.config.stage1.align_steps
         captioned = [r for r in self._records["stage1"] if r.image is not None]
         answers = [record.turns[0].answer for record in captioned]
-        captions = [session.processor.text_ids(answer) for answer in answers]
+        # With a space, as words stand inside a question: byte-level BPE has other tokens for those.
+        captions = [session.processor.text_ids(f" {answer}") for answer in answers]
         table = session.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
         targets = caption_vectors(table, captions)
         token_rms = float(table.float().pow(2).mean().sqrt())

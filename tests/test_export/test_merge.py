@@ -2,12 +2,12 @@ import json
 
 import pytest
 import torch
-from hydra_export.merge import merge
-from hydra_export.tensor_file import places, read_tensor
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from hydra_export.merge import merge
+from hydra_export.tensor_file import places, read_tensor
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters

@@ -1,0 +1,37 @@
+# Two commands do everything a newcomer needs: `make quickstart` and `make test`.
+# Both create .venv and install what they need. PYTHON picks the interpreter (3.11 or newer).
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# torch comes first and pinned: asked for later, a looser range of another package would bring
+# a CUDA build of several gigabytes.
+TORCH := torch==2.13.0
+
+.PHONY: quickstart test test-slow lint bench clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/hydra-mobile quickstart
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow -q
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python experiments/decode_speed.py
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet -e ".[executorch,onnx,report,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV)

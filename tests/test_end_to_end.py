@@ -1,0 +1,40 @@
+"""The quickstart on real weights and pictures, shortened: slow, needs the network once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hydra_mobile.reporting.write import read_report
+
+pytestmark = pytest.mark.slow
+SHORT = ["stage1.align_steps=20", "stage1.steps=2", "stage2.steps=3", "ranks.calibration_batches=2"]
+
+
+def test_quickstart_shortened(tmp_path: Path, real_home: str | None):
+    environment = dict(os.environ)
+    # The user's own cache, so that a gigabyte is not fetched and built again for each test run.
+    environment.pop("HYDRA_MOBILE_HOME")
+    if real_home:
+        environment["HYDRA_MOBILE_HOME"] = real_home
+    out = tmp_path / "quickstart"
+    command = [sys.executable, "-m", "hydra_mobile", "quickstart", "--out", str(out)]
+    command += ["--questions", "48", *SHORT]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    report = read_report(out / "report")
+    assert len(report.systems) == 6
+    exact = [s for s in report.systems if s.role == "export" and s.preset == "fp32"]
+    assert len(exact) == 2
+    for system in exact:
+        assert system.agreement is not None
+        assert all(a.same / a.n >= 0.99 for a in system.agreement.values())
+    assert [row.verdict for row in report.parity if row.tolerance] == ["pass", "pass"]
+    # A second call has nothing to do but to show the table again.
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout
