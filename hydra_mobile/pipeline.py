@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 
 from hydra_mobile.config import TrainConfig, load_config
+from hydra_mobile.files import sha256_of, write_atomically
 from hydra_mobile.progress import StageProgress, duration
+from hydra_mobile.subprocesses import run_verb, run_verbs
 
-_BUNDLES = (("executorch", "fp32"), ("executorch", "int4"), ("onnx", "fp32"), ("onnx", "int4"))
+_RUNTIMES = ("executorch", "onnx")
+_PRESETS = ("fp32", "int4")
 _LIMITS = {"max_context": 256, "max_prefill": 128}
 
 
@@ -48,10 +52,8 @@ def run_quickstart(
         ("Build EmojiQA from OpenMoji's drawings", lambda: _data(out, console)),
         ("Train: projector, then HyDRA adapters", lambda: _train(out, overrides, console)),
         ("Merge the adapter into the base", lambda: _merge(out, console)),
-        *[
-            (f"Export for Android: {runtime} {preset}", _exporter(out, runtime, preset, console))
-            for runtime, preset in _BUNDLES
-        ],
+        ("Export for Android, fp32: ExecuTorch and ONNX", lambda: _export(out, "fp32", console)),
+        ("Export for Android, int4: ExecuTorch and ONNX", lambda: _export(out, "int4", console)),
         ("Evaluate and report", lambda: _evaluate(out, questions, console)),
     ]
     for number, (title, step) in enumerate(steps, 1):
@@ -101,11 +103,13 @@ def _data(out: Path, console: Console) -> None:
 
 
 def _train(out: Path, overrides: Sequence[str], console: Console) -> None:
-    from hydra_mobile.training.run import TrainingRun
-
-    config = quickstart_config(out, overrides)
-    started = (out / "run" / "run.json").is_file()
-    TrainingRun(config, console).train(resume=started)
+    config = out / "train.yaml"
+    text = yaml.safe_dump(quickstart_config(out, overrides).to_dict(), sort_keys=False)
+    with write_atomically(config) as temporary:
+        temporary.write_text(text)
+    resume = ["--resume"] if (out / "run" / "run.json").is_file() else []
+    # A process of its own gives its memory back when it ends.
+    run_verb(["train", "--config", str(config), *resume])
 
 
 def _merge(out: Path, console: Console) -> None:
@@ -115,33 +119,33 @@ def _merge(out: Path, console: Console) -> None:
     console.print(str(folder), soft_wrap=True)
 
 
-def _exporter(out: Path, runtime: str, preset: str, console: Console) -> Callable[[], None]:
-    def step() -> None:
-        _export(out, runtime, preset, console)
-
-    return step
-
-
-def _export(out: Path, runtime: str, preset: str, console: Console) -> None:
-    from hydra_export.bundle import MANIFEST, Bundle
-    from hydra_mobile.files import sha256_of
-    from hydra_mobile.subprocesses import run_verb
-
-    bundle = out / f"android-{runtime}-{preset}"
+def _export(out: Path, preset: str, console: Console) -> None:
+    """Export one preset for both runtimes side by side: exporters use one core each."""
     merged = out / "run" / "merged"
     weights = sha256_of(merged / "model.safetensors")
-    if (bundle / MANIFEST).is_file():
-        made_of = Bundle.open(bundle).manifest["sources"]["merged_sha256"]
-        if made_of == weights:
+    verbs = []
+    for runtime in _RUNTIMES:
+        bundle = out / f"android-{runtime}-{preset}"
+        if _made_of(bundle) == weights:
             console.print(f"{bundle} is there already", soft_wrap=True)
-            return
-    # A process of its own: an exporter's peak memory is given back before the next one starts.
-    arguments = ["export", str(merged), "--target", "android", "--runtime", runtime]
-    arguments += ["--preset", preset, "--out", str(bundle)]
-    for name, value in _LIMITS.items():
-        arguments += [f"--{name.replace('_', '-')}", str(value)]
-    run_verb(arguments)
-    run_verb(["verify", str(bundle)])
+            continue
+        arguments = ["export", str(merged), "--target", "android", "--runtime", runtime]
+        arguments += ["--preset", preset, "--out", str(bundle)]
+        for name, value in _LIMITS.items():
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+        verbs.append(arguments)
+    run_verbs(verbs)
+    for runtime in _RUNTIMES:
+        run_verb(["verify", str(out / f"android-{runtime}-{preset}")])
+
+
+def _made_of(bundle: Path) -> str:
+    """Return the hash of the weights that a bundle was made of, "" where there is no bundle."""
+    from hydra_export.bundle import MANIFEST, Bundle
+
+    if not (bundle / MANIFEST).is_file():
+        return ""
+    return str(Bundle.open(bundle).manifest["sources"]["merged_sha256"])
 
 
 def _evaluate(out: Path, questions: int, console: Console) -> None:
@@ -150,6 +154,6 @@ def _evaluate(out: Path, questions: int, console: Console) -> None:
     from hydra_mobile.evaluation.report import report_on
 
     paths = ["smol", str(out / "run" / "merged")]
-    paths += [str(out / f"android-{runtime}-{preset}") for runtime, preset in _BUNDLES]
+    paths += [str(out / f"android-{r}-{p}") for r in _RUNTIMES for p in _PRESETS]
     task = Task("emojiqa", out / "emojiqa", ("seen", "unseen"), questions or None)
     report_on([artefact_at(path) for path in paths], task, out / "report", console)

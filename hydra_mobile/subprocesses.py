@@ -1,4 +1,4 @@
-"""Running one of our own verbs in a process of its own."""
+"""Running our own verbs in processes of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,24 @@ def run_verb(arguments: Sequence[str]) -> None:
     Raises:
         HydraError: the verb failed; it has already said why.
     """
-    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile", *arguments]
-    done = subprocess.run(command, check=False)
-    if done.returncode:
-        raise HydraError(f"`hydra-mobile {' '.join(arguments)}` failed; see its message above.")
+    run_verbs([arguments])
+
+
+def run_verbs(verbs: Sequence[Sequence[str]]) -> None:
+    """Run several verbs at the same time and wait for all.
+
+    Raises:
+        HydraError: one of them failed; it has already said why.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile"]
+    running = [(verb, subprocess.Popen([*command, *verb])) for verb in verbs]
+    try:
+        for _, process in running:
+            process.wait()
+    except BaseException:
+        for _, process in running:
+            process.terminate()
+        raise
+    for verb, process in running:
+        if process.returncode:
+            raise HydraError(f"`hydra-mobile {' '.join(verb)}` failed; see its message above.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -69,7 +70,9 @@ def evaluate(
 ) -> tuple[list[SystemResult], list[ParityRow]]:
     """Let every artefact answer, and return the report's rows.
 
-    The first trained torch artefact is the reference of agreement and parity.
+    Questions are answered by as many processes as there are cores, one thread each: small models
+    gain little from a second thread. Speed is measured afterwards, one artefact at a time with
+    all threads. The first trained torch artefact is the reference of agreement and parity.
 
     Args:
         artefacts: in the order of the table.
@@ -79,7 +82,19 @@ def evaluate(
     """
     benchmark: Benchmark = resolve("benchmark", task.benchmark, BENCHMARKS)(task.data)
     samples = benchmark.samples(splits=task.splits, limit=task.limit)
-    done = [_run_worker(a, task, len(samples), work, console) for a in artefacts]
+    jobs = [_job(artefact, task, work) for artefact in artefacts]
+    cores = task.threads or os.cpu_count() or 1
+    _answer_all(jobs, len(samples), cores, console)
+    _measure_all(jobs, cores, console)
+    done = [
+        Evaluated(
+            artefact,
+            folder,
+            read_answers(folder / ANSWERS),
+            read_json(folder / FACTS, "the facts of an evaluation"),
+        )
+        for artefact, folder in jobs
+    ]
     reference = next((e for e in done if _ROLES[e.artefact.kind] == "reference"), None)
     systems = [_system(e, benchmark, samples, reference) for e in done]
     parity = [
@@ -90,9 +105,8 @@ def evaluate(
     return systems, parity
 
 
-def _run_worker(
-    artefact: Artefact, task: Task, count: int, work: Path, console: Console
-) -> Evaluated:
+def _job(artefact: Artefact, task: Task, work: Path) -> tuple[Artefact, Path]:
+    """Return the artefact and the folder of its answers, with the request written."""
     request = {
         "artefact": str(artefact.path),
         "digest": artefact.digest,
@@ -101,45 +115,77 @@ def _run_worker(
         "data": str(task.data),
         "splits": list(task.splits),
         "limit": task.limit,
-        "threads": task.threads,
     }
     # A name that changes with the request: answers of another artefact are never taken for these.
     key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
     folder = work / f"{artefact.kind}-{artefact.runner}-{artefact.preset}-{key}"
-    if not (folder / FACTS).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / REQUEST, request)
-        _watch(artefact.name, folder, count, console)
-    return Evaluated(
-        artefact,
-        folder,
-        read_answers(folder / ANSWERS),
-        read_json(folder / FACTS, "the facts of an evaluation"),
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / REQUEST, request)
+    return artefact, folder
 
 
-def _watch(name: str, folder: Path, count: int, console: Console) -> None:
-    """Run the worker and show how far it is."""
-    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.evaluation.worker", str(folder)]
-    start = last = len(read_answers(folder / ANSWERS))
-    with (
-        (folder / "log.txt").open("w") as log,
-        StageProgress(console, f"evaluate {name}", count, start, "questions") as bar,
-        subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL) as process,
-    ):
+def _answer_all(
+    jobs: Sequence[tuple[Artefact, Path]], count: int, cores: int, console: Console
+) -> None:
+    """Run the answering workers, `cores` at a time, under one progress bar."""
+    waiting = [job for job in jobs if _count_lines(job[1] / ANSWERS) < count]
+    running: list[tuple[Artefact, Path, subprocess.Popen[bytes]]] = []
+    done = last = sum(_count_lines(folder / ANSWERS) for _, folder in jobs)
+    total = count * len(jobs)
+    with StageProgress(console, "answering", total, done, "questions") as bar:
         try:
-            while process.poll() is None:
+            while waiting or running:
+                while waiting and len(running) < cores:
+                    artefact, folder = waiting.pop(0)
+                    running.append((artefact, folder, _start(folder, "answer", 1)))
                 time.sleep(_POLL_SECONDS)
-                done = _count_lines(folder / ANSWERS)
+                for job in [job for job in running if job[2].poll() is not None]:
+                    running.remove(job)
+                    _require_success(*job)
+                done = sum(_count_lines(folder / ANSWERS) for _, folder in jobs)
                 if done > last:
-                    bar.advance(done, done - last, "")
+                    names = ", ".join(artefact.name for artefact, _, _ in running)
+                    bar.advance(done, done - last, names)
                     last = done
-        except BaseException:
-            process.terminate()
-            raise
+        finally:
+            for _, _, process in running:
+                process.terminate()
+                process.wait()
+
+
+def _measure_all(jobs: Sequence[tuple[Artefact, Path]], cores: int, console: Console) -> None:
+    """Measure speed and memory, one artefact at a time."""
+    with StageProgress(console, "timing", len(jobs), 0, "systems") as bar:
+        for number, (artefact, folder) in enumerate(jobs, 1):
+            if not (folder / FACTS).is_file():
+                process = _start(folder, "measure", cores)
+                try:
+                    process.wait()
+                finally:
+                    process.terminate()
+                _require_success(artefact, folder, process)
+            bar.advance(number, 1, artefact.name)
+
+
+def _start(folder: Path, task: str, threads: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.evaluation.worker"]
+    # OpenMP reads its variable once, before any code of ours could set it.
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    with (folder / f"{task}.log").open("w") as log:
+        return subprocess.Popen(
+            [*command, task, str(folder), str(threads)],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
+
+
+def _require_success(artefact: Artefact, folder: Path, process: subprocess.Popen[bytes]) -> None:
     if process.returncode:
-        said = (folder / "log.txt").read_text().strip()
-        raise HydraError(f"Evaluating {name} failed:\n{said[-2000:]}")
+        logs = sorted(folder.glob("*.log"), key=lambda file: file.stat().st_mtime)
+        said = logs[-1].read_text().strip()
+        raise HydraError(f"Evaluating {artefact.name} failed:\n{said[-2000:]}")
 
 
 def _count_lines(file: Path) -> int:

@@ -57,8 +57,8 @@ def report_on(artefacts: Sequence[Artefact], task: Task, out: Path, console: Con
 def _notes(task: Task) -> tuple[str, ...]:
     notes = [
         "Decode and prefill rates: one picture, a short question, 32 new tokens with "
-        "end-of-answer ignored, five repeats after a warm-up, in the process that answered the "
-        "questions. Peak memory is that process's resident set, the runtime included.",
+        "end-of-answer ignored, five repeats after a warm-up, one system at a time. Peak memory is "
+        "that process's resident set, the runtime included.",
     ]
     if task.limit:
         notes.append(f"About {task.limit} questions of each split were asked, not all.")

@@ -8,7 +8,6 @@ appended as they come, so that a killed evaluation goes on at the next question.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 from pathlib import Path
@@ -46,8 +45,8 @@ def read_answers(file: Path) -> dict[str, dict[str, Any]]:
     return answers
 
 
-def run(folder: Path) -> None:
-    """Do what `folder`/request.json asks for.
+def answer(folder: Path, threads: int) -> None:
+    """Answer all questions of `folder`/request.json that have no answer yet.
 
     Raises:
         HydraError: whatever is wrong with artefact or data.
@@ -57,11 +56,12 @@ def run(folder: Path) -> None:
         Path(request["data"])
     )
     samples = benchmark.samples(splits=request["splits"], limit=request["limit"])
-    threads = request["threads"] or os.cpu_count() or 1
-    runner: Runner = runner_class(request["runner"]).load(
-        Path(request["artefact"]), threads=threads
-    )
-    _answer_all(benchmark, samples, runner, folder)
+    _answer_all(benchmark, samples, _load(request, threads), folder)
+
+
+def measure(folder: Path, threads: int) -> None:
+    """Measure speed and memory of the request's artefact and write facts.json."""
+    runner = _load(read_json(folder / REQUEST, "an evaluation request"), threads)
     speed = measure_speed(runner)
     unit = 1 if sys.platform == "darwin" else 1024
     write_json(
@@ -74,6 +74,13 @@ def run(folder: Path) -> None:
             "speed": speed.to_dict(),
         },
     )
+
+
+def _load(request: dict[str, Any], threads: int) -> Runner:
+    loaded: Runner = runner_class(request["runner"]).load(  # type: ignore[attr-defined]
+        Path(request["artefact"]), threads=threads
+    )
+    return loaded
 
 
 def _answer_all(benchmark: Benchmark, samples: list[Sample], runner: Runner, folder: Path) -> None:
@@ -105,22 +112,22 @@ def _answer(
     )
     if index % LOGITS_EVERY == 0:
         np.save(folder / LOGITS / f"{index}.npy", generation.first_logits)
-    answer = {
+    line = {
         "key": sample.key,
         "text": generation.text,
         "ids": generation.ids,
         "encode_seconds": generation.encode_seconds,
         "first_token_seconds": generation.first_token_seconds,
     }
-    handle.write(json.dumps(answer) + "\n")
+    handle.write(json.dumps(line) + "\n")
     handle.flush()
 
 
 def main() -> int:
-    """Run the request in the folder named on the command line; errors go to standard error."""
+    """`answer|measure FOLDER THREADS`; errors go to standard error."""
     quiet()
     try:
-        run(Path(sys.argv[1]))
+        {"answer": answer, "measure": measure}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
     except HydraError as error:
         print(error, file=sys.stderr)
         return error.exit_code
