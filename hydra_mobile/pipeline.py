@@ -135,8 +135,7 @@ def _export(out: Path, preset: str, console: Console) -> None:
             arguments += [f"--{name.replace('_', '-')}", str(value)]
         verbs.append(arguments)
     run_verbs(verbs)
-    for runtime in _RUNTIMES:
-        run_verb(["verify", str(out / f"android-{runtime}-{preset}")])
+    run_verbs([["verify", str(out / f"android-{runtime}-{preset}")] for runtime in _RUNTIMES])
 
 
 def _made_of(bundle: Path) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from hydra_mobile.data.templates import Turn
 from hydra_mobile.errors import DataError
-from hydra_mobile.models.processor import Turn
 
 IMAGE_MARK = "<image>"
 

@@ -12,6 +12,17 @@ from typing import Any
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.registry import nearest
 
+#: Label of a token that is not learned; what PyTorch's cross entropy ignores.
+IGNORE_INDEX = -100
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
 
 @dataclass(frozen=True)
 class Template:

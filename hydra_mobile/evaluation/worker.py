@@ -77,7 +77,7 @@ def measure(folder: Path, threads: int) -> None:
 
 
 def _load(request: dict[str, Any], threads: int) -> Runner:
-    loaded: Runner = runner_class(request["runner"]).load(  # type: ignore[attr-defined]
+    loaded: Runner = runner_class(request["runner"]).load(
         Path(request["artefact"]), threads=threads
     )
     return loaded

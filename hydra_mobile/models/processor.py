@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
-from hydra_mobile.data.templates import Template
+from hydra_mobile.data.templates import IGNORE_INDEX, Template, Turn
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.files import read_json, write_atomically, write_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
-
-IGNORE_INDEX = -100
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,6 @@ class Prompt:
 
     before: list[int]
     after: list[int]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A question and its answer."""
-
-    question: str
-    answer: str
 
 
 class MobileVLMProcessor:

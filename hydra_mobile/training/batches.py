@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_mobile.models.processor import IGNORE_INDEX
+from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.training.rows import Row
 
 # Rows are sorted by length inside windows of this many batches: long enough for even lengths,

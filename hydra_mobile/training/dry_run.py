@@ -17,7 +17,8 @@ from rich.text import Text
 
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.models.processor import IGNORE_INDEX, MobileVLMProcessor
+from hydra_mobile.data.templates import IGNORE_INDEX
+from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.batches import collate
 from hydra_mobile.training.loop import BatchStream, train_step
 from hydra_mobile.training.machine import peak_memory_bytes

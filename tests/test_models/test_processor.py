@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.data.templates import TEMPLATES, Template, template_named
+from hydra_mobile.data.templates import TEMPLATES, Template, Turn, template_named
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.models.preprocessing import ImagePreprocessing
-from hydra_mobile.models.processor import MobileVLMProcessor, Turn
+from hydra_mobile.models.processor import MobileVLMProcessor
 
 
 @pytest.fixture

@@ -9,7 +9,12 @@ Called by `hydra_mobile.evaluation` and `hydra_export.verify`.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,27 @@ from hydra_export.bundle import Bundle
 from hydra_export.targets.base import TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+
+
+@contextlib.contextmanager
+def _native_standard_error_kept() -> Iterator[None]:
+    """Hold back what the runtime prints while it loads; show it only when loading fails.
+
+    It complains about missing files of phones on every start on a computer.
+    """
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(real, kept.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
 
 
 class ExecuTorchRunner(Runner):
@@ -56,13 +82,14 @@ class ExecuTorchRunner(Runner):
             raise ArtefactError(
                 f"{path} is a bundle for the runtime `{bundle.runtime}`, not `{cls.name}`."
             )
-        _set_threads(threads)
         start = time.perf_counter()
         program = bundle.file("program")
         try:
-            module = portable_lib._load_for_executorch(str(program))
-            runner = cls(bundle, module, _thread_count())
-            runner._touch_every_method()
+            with _native_standard_error_kept():
+                _set_threads(threads)
+                module = portable_lib._load_for_executorch(str(program))
+                runner = cls(bundle, module, _thread_count())
+                runner._touch_every_method()
         except RuntimeError as error:
             raise ArtefactError(
                 f"{program} does not load in this ExecuTorch runtime: {error}",
