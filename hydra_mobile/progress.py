@@ -76,4 +76,6 @@ class StageProgress:
             self._bar.update(self._task, completed=step, facts=line)
         elif now - self._last_line > _PLAIN_EVERY_SECONDS or step in (self._start + 1, self._total):
             self._last_line = now
-            self._console.print(f"{self._name} {step}/{self._total}  {line}", highlight=False)
+            self._console.print(
+                f"{self._name} {step}/{self._total}  {line}", highlight=False, soft_wrap=True
+            )

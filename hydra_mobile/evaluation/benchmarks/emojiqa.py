@@ -75,7 +75,7 @@ class EmojiQA(Benchmark):
     """Questions about drawings of seen names, unseen names and, if built, an unseen artist."""
 
     name = "emojiqa"
-    max_new_tokens = 8
+    max_new_tokens = 5
 
     def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
         """Return the questions of the folder; see `Benchmark.samples`."""
