@@ -8,7 +8,6 @@ appended as they come, so that a killed evaluation goes on at the next question.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,6 +23,7 @@ from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import Runner
 from hydra_mobile.evaluation.speed import measure_speed
 from hydra_mobile.files import read_json, write_json
+from hydra_mobile.memory import peak_resident_bytes
 from hydra_mobile.quiet import quiet
 from hydra_mobile.registry import resolve
 
@@ -63,14 +63,13 @@ def measure(folder: Path, threads: int) -> None:
     """Measure speed and memory of the request's artefact and write facts.json."""
     runner = _load(read_json(folder / REQUEST, "an evaluation request"), threads)
     speed = measure_speed(runner)
-    unit = 1 if sys.platform == "darwin" else 1024
     write_json(
         folder / FACTS,
         {
             "load_seconds": runner.load_seconds,
             "threads": threads,
             "precision": runner.precision,
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+            "peak_memory_bytes": peak_resident_bytes(),
             "speed": speed.to_dict(),
         },
     )

@@ -1,37 +1,14 @@
-"""The machine as the trainer sees it: precision, threads, allocator, peak memory."""
+"""The machine as the trainer sees it: precision, threads, peak memory."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
-import sys
 from pathlib import Path
 
 import torch
 
 from hydra_mobile.config import RuntimeConfig
-
-# mallopt(3) parameters.
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_MAX = -4
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory instead of returning it to the kernel.
-
-    Each training step frees and asks again for the same large tensors; returning them costs a
-    page fault per 4 KiB, which made stage I several times slower on a CPU. Elsewhere than on
-    glibc this does nothing.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+from hydra_mobile.memory import peak_resident_bytes
 
 
 def choose_precision(config: RuntimeConfig, device: torch.device) -> tuple[str, str]:
@@ -67,6 +44,4 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Return the peak so far: allocated GPU memory, or the process's resident set on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_resident_bytes()

@@ -17,6 +17,7 @@ from hydra_mobile.adapters.portable import load_adapter
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.artefacts import base_of
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.memory import keep_freed_memory
 from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
@@ -63,6 +64,7 @@ class TorchRunner(Runner):
     @classmethod
     def load(cls, path: Path, *, threads: int = 0) -> TorchRunner:
         """Load a run, adapter, merged folder or base."""
+        keep_freed_memory()
         if threads:
             torch.set_num_threads(threads)
         began = time.perf_counter()
