@@ -100,7 +100,7 @@ class RuntimeConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """bf16 keeps frozen weights in bf16 and trains in autocast; auto takes it where it is fast."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: about 30 % slower, far less memory."""
+    """Recompute activations in the backward pass: slower, far less memory."""
     vision_cache: bool = True
     """Compute the frozen tower's features once and keep them on disk."""
     threads: int = 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from hydra_mobile.errors import HydraError
+
+_POLL_SECONDS = 0.2
 
 
 def run_verb(arguments: Sequence[str]) -> None:
@@ -18,21 +21,28 @@ def run_verb(arguments: Sequence[str]) -> None:
     run_verbs([arguments])
 
 
-def run_verbs(verbs: Sequence[Sequence[str]]) -> None:
-    """Run several verbs at the same time and wait for all.
+def run_verbs(verbs: Sequence[Sequence[str]], at_once: int = 2) -> None:
+    """Run several verbs, some of them at the same time, and wait for all.
 
     Raises:
-        HydraError: one of them failed; it has already said why.
+        HydraError: one of them failed; it has already said why. The others are stopped.
     """
     command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile"]
-    running = [(verb, subprocess.Popen([*command, *verb])) for verb in verbs]
+    waiting = list(verbs)
+    running: list[tuple[Sequence[str], subprocess.Popen[bytes]]] = []
     try:
-        for _, process in running:
-            process.wait()
-    except BaseException:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                verb = waiting.pop(0)
+                running.append((verb, subprocess.Popen([*command, *verb])))
+            time.sleep(_POLL_SECONDS)
+            for verb, process in [pair for pair in running if pair[1].poll() is not None]:
+                running.remove((verb, process))
+                if process.returncode:
+                    raise HydraError(
+                        f"`hydra-mobile {' '.join(verb)}` failed; see its message above."
+                    )
+    finally:
         for _, process in running:
             process.terminate()
-        raise
-    for verb, process in running:
-        if process.returncode:
-            raise HydraError(f"`hydra-mobile {' '.join(verb)}` failed; see its message above.")
+            process.wait()

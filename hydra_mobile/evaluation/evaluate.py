@@ -41,6 +41,8 @@ from hydra_mobile.reporting.schema import (
 _POLL_SECONDS = 0.5
 #: Logits of an exported fp32 program stay this close to torch.
 FP32_LOGITS_TOLERANCE = 1e-3
+#: A lead of the best token over the second that rounding of weights can easily overturn.
+_CLOSE = 1.0
 _ROLES = {"base": "untrained", "run": "reference", "merged": "reference", "bundle": "export"}
 
 
@@ -205,9 +207,11 @@ def _system(
         for s in benchmark.score(samples, texts)
     )
     role: Any = _ROLES[artefact.kind]
-    agreement = None
+    agreement, reasons = None, {}
     if reference is not None and evaluated is not reference and role != "untrained":
         agreement = _agreement(samples, texts, reference)
+        if any(texts[key] != answer["text"] for key, answer in reference.answers.items()):
+            reasons["agreement"] = _why_answers_differ(samples, texts, reference)
     delegation: Delegation | None = None
     fallbacks: tuple[str, ...] = ()
     if artefact.kind == "bundle":
@@ -234,6 +238,7 @@ def _system(
         agreement=agreement,
         threads=facts["threads"],
         fallbacks=fallbacks,
+        reasons=reasons,
     )
 
 
@@ -246,6 +251,27 @@ def _agreement(
         same = sum(texts[key] == reference.answers[key]["text"] for key in keys)
         result[split] = Agreement(same, len(keys))
     return result
+
+
+def _why_answers_differ(
+    samples: Sequence[Sample], texts: dict[str, str], reference: Evaluated
+) -> str:
+    """Say which kinds of question differ, and how sure the reference was of those answers."""
+    same: dict[str, list[bool]] = {}
+    margins: dict[bool, list[float]] = {True: [], False: []}
+    for sample in samples:
+        theirs = reference.answers[sample.key]
+        equal = texts[sample.key] == theirs["text"]
+        same.setdefault(sample.kind, []).append(equal)
+        margins[equal].append(theirs["margin"])
+    kinds = ", ".join(f"{kind} {np.mean(values):.0%}" for kind, values in same.items())
+    close = sum(margin < _CLOSE for margin in margins[False])
+    sure = f"{np.median(margins[True]):.2f}" if margins[True] else "none"
+    return (
+        f"same answers by kind: {kinds}. Of the {len(margins[False])} that differ, the reference "
+        f"decided {close} by less than {_CLOSE:g} logit; its median lead was "
+        f"{np.median(margins[False]):.2f} there and {sure} where the answers agree."
+    )
 
 
 def _bundle_facts(path: Path) -> tuple[Delegation | None, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import Runner
+from hydra_mobile.evaluation.runners.base import Array, Runner
 from hydra_mobile.evaluation.speed import measure_speed
 from hydra_mobile.files import read_json, write_json
 from hydra_mobile.memory import peak_resident_bytes
@@ -115,11 +115,18 @@ def _answer(
         "key": sample.key,
         "text": generation.text,
         "ids": generation.ids,
+        "margin": _margin(generation.first_logits),
         "encode_seconds": generation.encode_seconds,
         "first_token_seconds": generation.first_token_seconds,
     }
     handle.write(json.dumps(line) + "\n")
     handle.flush()
+
+
+def _margin(logits: Array) -> float:
+    """Return by how much the best logit leads the second best: how sure the answer was."""
+    second, first = np.partition(logits, -2)[-2:]
+    return round(float(first - second), 4)
 
 
 def main() -> int:
