@@ -1,7 +1,7 @@
 # Two commands do everything a newcomer needs: `make quickstart` and `make test`.
 # Both create .venv and install what they need. PYTHON picks the interpreter (3.11 or newer).
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # torch comes first and pinned: asked for later, a looser range of another package would bring

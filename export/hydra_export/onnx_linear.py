@@ -110,7 +110,7 @@ def _emit_groups(
         N=out_features,
         bits=bits,
         block_size=group,
-        # Activations in int8: without it the kernel computes in fp32, two to three times slower.
+        # Activations in int8: without it the kernel computes in fp32, which is slower.
         accuracy_level=4,
     )
 

@@ -43,7 +43,7 @@ class Checkpoint:
     random_state: Tensor
 
     def write(self, folder: Path) -> None:
-        """Write to `folder`, replacing an older checkpoint only when this one is complete."""
+        """Write to `folder`, which appears when it is complete."""
         with folder_atomically(folder) as temporary:
             tensors = {f"trained.{k}": v.detach().contiguous() for k, v in self.trained.items()}
             tensors |= {f"moments.{k}": v.contiguous() for k, v in self.moments.items()}

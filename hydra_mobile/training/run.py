@@ -8,6 +8,8 @@ one would (one process, fp32, same machine).
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -58,7 +60,7 @@ class _Place:
 
 
 class TrainingRun:
-    """One run folder: config.yaml, metrics.jsonl, rank_map.json, checkpoint/, adapter/."""
+    """One run folder: config.yaml, metrics.jsonl, rank_map.json, checkpoints/, adapter/."""
 
     def __init__(self, config: TrainConfig, console: Console) -> None:
         self.config = config
@@ -187,8 +189,10 @@ class TrainingRun:
             )
 
     def _checkpoint(self) -> Checkpoint | None:
-        folder = self.folder / "checkpoint"
-        return Checkpoint.read(folder) if folder.exists() else None
+        folder = self.folder / "checkpoints"
+        # Names sort in the order of training; those with a dot were being written.
+        whole = sorted(p for p in folder.glob("*") if not p.name.startswith("."))
+        return Checkpoint.read(whole[-1]) if whole else None
 
     def _restore(self, session: Session, checkpoint: Checkpoint) -> Budget | None:
         facts = checkpoint.facts
@@ -216,6 +220,8 @@ class TrainingRun:
 
     def _save(self, session: Session, moments: dict[str, torch.Tensor]) -> None:
         place = self._place
+        name = f"{STAGES.index(place.stage)}-{place.stage}-{place.step:07d}"
+        folder = self.folder / "checkpoints"
         Checkpoint(
             place.stage,
             place.step,
@@ -227,7 +233,11 @@ class TrainingRun:
                 "conversations": place.conversations,
             },
             torch.get_rng_state(),
-        ).write(self.folder / "checkpoint")
+        ).write(folder / name)
+        # The older one goes only now: at every instant one checkpoint is whole.
+        for other in folder.iterdir():
+            if other.name != name:
+                shutil.rmtree(other)
 
     # -- stages ---------------------------------------------------------------------------------
 
@@ -350,17 +360,16 @@ class TrainingRun:
         rank_map.write(self.folder / "rank_map.json")
         if importance:
             write_json(self.folder / "importance.json", vars(importance))
-        write_json(
-            self.folder / "ranks.jsonl",
-            {
-                "step": 0,
-                "event": "initial",
-                "policy": ranks.policy,
-                "parameters": live,
-                "reference": budget.reference,
-                "digest": rank_map.digest(),
-            },
-        )
+        event = {
+            "step": 0,
+            "event": "initial",
+            "policy": ranks.policy,
+            "parameters": live,
+            "reference": budget.reference,
+            "digest": rank_map.digest(),
+        }
+        with write_atomically(self.folder / "ranks.jsonl") as temporary:
+            temporary.write_text(json.dumps(event) + "\n")
         low, high = min(rank_map.values()), max(rank_map.values())
         self._say(
             f"ranks: policy {ranks.policy}, {low} to {high}; {live:,} LoRA parameters of "

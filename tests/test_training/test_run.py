@@ -170,10 +170,10 @@ def test_resume_of_nothing(tiny_settings):
 
 def test_cut_short_checkpoint_is_named(tiny_settings, tmp_path):
     train(tiny_settings)
-    file = tmp_path / "run" / "checkpoint" / "state.safetensors"
+    (file,) = (tmp_path / "run" / "checkpoints").glob("*/state.safetensors")
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ArtefactError, match=r"state\.safetensors cannot be read"):
-        Checkpoint.read(tmp_path / "run" / "checkpoint")
+        Checkpoint.read(file.parent)
 
 
 @pytest.mark.parametrize("break_it", ["missing", "corrupt"])
@@ -214,6 +214,7 @@ def test_full_disk_is_told_and_leaves_the_last_checkpoint(tiny_settings, tmp_pat
     monkeypatch.setattr(module, "save_file", full)
     with pytest.raises(HydraError, match="disk filled up"):
         train(tiny_settings)
-    assert Checkpoint.read(tmp_path / "run" / "checkpoint").step > 0
+    (folder,) = (tmp_path / "run" / "checkpoints").glob("[0-9]*")
+    assert Checkpoint.read(folder).step > 0
     monkeypatch.setattr(module, "save_file", real)
     train(tiny_settings, resume=True)

@@ -104,7 +104,7 @@ def export(
     if preset.vision != "fp32" and counts["conv_fp32"]:
         fallbacks.append(
             f"vision: {counts['conv_fp32']} convolutions stay fp32; in 8 bits with dynamic "
-            "activations onnxruntime runs them 4 times slower, and the features are lost."
+            "activations onnxruntime runs them slower, and the features are lost."
         )
     return TargetResult(
         files=files,
