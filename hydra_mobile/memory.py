@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
+from pathlib import Path
 
 # mallopt(3) parameters.
 _M_TRIM_THRESHOLD = -1
@@ -29,6 +30,13 @@ def keep_freed_memory() -> None:
 
 def peak_resident_bytes() -> int:
     """Return the largest resident set that this process has had."""
+    # getrusage would do, but Linux hands its maximum down from the parent process.
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

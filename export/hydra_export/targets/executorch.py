@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.metadata
-import resource
 import time
 import warnings
 from collections.abc import Iterator
@@ -57,6 +56,7 @@ from hydra_export.targets.base import (
     TargetResult,
 )
 from hydra_mobile.errors import HydraError
+from hydra_mobile.memory import peak_resident_bytes
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
@@ -93,7 +93,7 @@ class Stopwatch:
     @property
     def peak_bytes(self) -> int:
         """Most memory that this process has held so far."""
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_resident_bytes()
 
 
 @contextlib.contextmanager
