@@ -51,8 +51,8 @@ class Tolerance:
 
 
 FP32_TOLERANCE = Tolerance(1e-3, 1.0 - 1e-6, 1.0 - 1e-6, 1.0, 2e-3)
-# Wide on purpose, since golden answers hold a handful of tokens: it catches a broken program, such as
-# an overwritten cache. How much of the task survives 4 bits is what an evaluation measures.
+# Wide on purpose, since golden answers hold a handful of tokens: it catches a broken program, such
+# as an overwritten cache. How much of the task survives 4 bits is what an evaluation measures.
 QUANTISED_TOLERANCE = Tolerance(math.inf, 0.98, 0.99, 0.5, 0.0)
 
 
