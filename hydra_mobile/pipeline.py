@@ -14,7 +14,7 @@ from rich.console import Console
 
 from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.files import sha256_of, write_atomically
-from hydra_mobile.progress import StageProgress, duration
+from hydra_mobile.progress import counted, duration
 from hydra_mobile.subprocesses import run_verb, run_verbs
 
 _BUNDLES = (("executorch", "int4"), ("executorch", "fp32"), ("onnx", "int4"), ("onnx", "fp32"))
@@ -82,21 +82,8 @@ def _fetch(console: Console) -> None:
 def _data(out: Path, console: Console) -> None:
     from hydra_mobile.data.emojiqa import build_emojiqa
 
-    bars: list[StageProgress] = []
-    last = 0
-
-    def progress(done: int, total: int, what: str) -> None:
-        nonlocal last
-        if not bars:
-            bars.append(StageProgress(console, what, total, 0, "pictures").__enter__())
-        bars[0].advance(done, done - last)
-        last = done
-
-    try:
+    with counted(console, "pictures") as progress:
         folder = build_emojiqa(out / "emojiqa", progress=progress)
-    finally:
-        for bar in bars:
-            bar.__exit__(None, None, None)
     console.print(f"{folder}; look at {folder / 'contact_sheet.png'}", soft_wrap=True)
 
 

@@ -5,7 +5,9 @@ Knows steps, rates and memory; knows no tensors. Used by training and evaluation
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from rich.console import Console
@@ -79,3 +81,20 @@ class StageProgress:
             self._console.print(
                 f"{self._name} {step}/{self._total}  {line}", highlight=False, soft_wrap=True
             )
+
+
+@contextlib.contextmanager
+def counted(console: Console, unit: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yield a callback `(done, total, what)` that shows progress from its first call on."""
+    with contextlib.ExitStack() as stack:
+        bar: StageProgress | None = None
+        last = 0
+
+        def progress(done: int, total: int, what: str) -> None:
+            nonlocal bar, last
+            if bar is None:
+                bar = stack.enter_context(StageProgress(console, what, total, 0, unit))
+            bar.advance(done, done - last)
+            last = done
+
+        yield progress

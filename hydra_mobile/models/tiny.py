@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from hydra_mobile.data.templates import template_named
-from hydra_mobile.files import sha256_of
+from hydra_mobile.models.base_files import write_base
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -76,14 +76,7 @@ def build(folder: Path, log: Callable[[str], None]) -> None:
                 # Random weights of the usual size always answer with one token; larger ones vary.
                 if parameter.dim() == 2:
                     parameter.mul_(8.0)
-    model.save_pretrained(folder)
-    model.config.base = "tiny"
-    model.config.base_sha256 = sha256_of(folder / "model.safetensors")
-    model.config.save_pretrained(folder)
-    MobileVLMProcessor(
-        tokenizer,
-        template_named("chatml"),
-        _IMAGE,
-        image_token_id=rows,
-        num_image_tokens=4,
-    ).save_pretrained(folder)
+    processor = MobileVLMProcessor(
+        tokenizer, template_named("chatml"), _IMAGE, image_token_id=rows, num_image_tokens=4
+    )
+    write_base(folder, "tiny", model, processor)
