@@ -88,6 +88,12 @@ def artefact_at(path: str) -> Artefact:
     )
 
 
+def adapter_in(folder: Path) -> Path:
+    """Return the adapter folder of a run; any other folder is returned as it is."""
+    inside = folder / "adapter"
+    return inside if inside.is_dir() else folder
+
+
 def base_of(run_or_adapter: Path) -> Path:
     """Return the base folder of a run or adapter: the run's `base`, else the adapter's name.
 
@@ -117,8 +123,8 @@ def merged_folder(artefact: Artefact, log: Log) -> Path:
     from hydra_export.merge import merge
 
     out = artefact.path / "merged"
-    adapter = artefact.path / "adapter" if (artefact.path / "adapter").is_dir() else artefact.path
-    files = read_json(adapter / "hydra.json", "the record of a HyDRA adapter")["files"]
+    record = adapter_in(artefact.path) / "hydra.json"
+    files = read_json(record, "the record of a HyDRA adapter")["files"]
     merged = read_json(out / "merge.json", "the record of a merge") if out.is_dir() else {}
     if not merged or merged["sources"]["adapter_files"] != files:
         merge(base_of(artefact.path), artefact.path, out, log=log)

@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from hydra_export.bundle import Bundle
+from hydra_export.targets.base import TEXT_DECODER
 from hydra_mobile.errors import HydraError
 from hydra_mobile.evaluation.artefacts import Artefact
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
@@ -276,10 +277,13 @@ def _why_answers_differ(
 
 def _bundle_facts(path: Path) -> tuple[Delegation | None, tuple[str, ...]]:
     manifest = Bundle.open(path, verify_hashes=False).manifest
-    found = manifest["details"].get("delegation") or {}
-    whole = found.get("total") or {}
-    delegation = Delegation(whole.get("nodes"), whole.get("macs")) if whole else None
-    return delegation, tuple(manifest.get("fallbacks", ()))
+    fallbacks = tuple(manifest["fallbacks"])
+    # Only ExecuTorch delegates. The decoder stands for the program: it runs once a token.
+    decoder = manifest["details"].get("delegation", {}).get(TEXT_DECODER)
+    if decoder is None:
+        return None, fallbacks
+    shares = decoder["share_of_nodes"], decoder["share_of_multiply_accumulates"]
+    return Delegation(*shares), fallbacks
 
 
 def _parity(evaluated: Evaluated, reference: Evaluated) -> ParityRow:

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.portable import load_adapter
 from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.artefacts import base_of
+from hydra_mobile.evaluation.artefacts import adapter_in, base_of
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
 from hydra_mobile.memory import keep_freed_memory
 from hydra_mobile.models.bases import base_folder
@@ -32,7 +32,7 @@ def load_artefact(
     Raises:
         ArtefactError: the folder is none of these, or is not whole.
     """
-    adapter = path / "adapter" if (path / "adapter").is_dir() else path
+    adapter = adapter_in(path)
     if (adapter / "adapter_config.json").is_file():
         base = base_of(adapter)
         model = load_model(base)
