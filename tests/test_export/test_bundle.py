@@ -185,3 +185,12 @@ def test_export_refuses_truncated_weights(tiny_merged: Path, tmp_path: Path) -> 
     (broken / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(ArtefactError, match="broken"):
         export(broken, tmp_path / "b")
+
+
+def test_delegation_reaches_the_report(fp32_bundle: Path) -> None:
+    from hydra_mobile.evaluation.evaluate import _bundle_facts
+
+    delegation, _ = _bundle_facts(fp32_bundle)
+    assert delegation is not None
+    assert delegation.nodes is not None
+    assert 0.0 < delegation.nodes <= 1.0
