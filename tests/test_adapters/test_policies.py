@@ -4,6 +4,7 @@ import math
 import random
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from hydra_mobile.adapters.coarse import (
 from hydra_mobile.adapters.fine import ranks_within
 from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, needs_importance
 from hydra_mobile.adapters.policies.coarse import layer_ranks
+from hydra_mobile.adapters.policies.reversed import mirrored, mirrored_scores
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.errors import BudgetError, ConfigError, HydraError
 
@@ -32,7 +34,11 @@ COST = {
     }.items()
 }  # fmt: skip
 BUDGET = Budget(COST, 16)
-CHOOSERS = sorted(POLICIES.keys() - {"fixed"})
+# `hydra` starts as `coarse_fine`, see `test_hydra_starts_as_coarse_fine`.
+CHOOSERS = sorted(POLICIES.keys() - {"fixed", "hydra"})
+SCORED = [policy for policy in CHOOSERS if needs_importance(policy)]
+# MobileLLaMA 1.4B and 2.7B: layers, hidden, intermediate, heads; parameters of rank 128.
+REAL = {(24, 2048, 5632, 16): 121_110_528, (32, 2560, 6912, 32): 200_278_016}
 
 
 def scores_of(values) -> dict[str, float]:
@@ -62,7 +68,7 @@ def require_contract(policy: str, inputs: PolicyInput) -> RankMap:
 
 @pytest.mark.parametrize("policy", CHOOSERS)
 class TestEveryPolicy:
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=200, deadline=None)
     @given(scores=awkward, grid=st.sampled_from([(8, 8), (4, 4), (1, 0), (2, 6)]))
     def test_never_costs_more_and_wastes_nothing(self, policy, scores, grid):
         step, lowest = grid
@@ -98,6 +104,77 @@ class TestEveryPolicy:
             pytest.skip("the control ignores scores")
         scores = {name: 5.0 * cost for name, cost in COST.items()}
         assert set(allocate(policy, PolicyInput(BUDGET, scores, 4, 4)).values()) == {16}
+
+
+def random_scores(modules: int, count: int):
+    """Yield vectors over many orders of magnitude: plain, tied, with zeros, one-hot, all zero."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        scores = np.exp(rng.normal(0, rng.uniform(0, 8), modules))
+        match i % 5:
+            case 1:
+                scores = rng.choice(scores[:3], modules)
+            case 2:
+                scores[rng.random(modules) < rng.random()] = 0.0
+            case 3:
+                scores = np.eye(modules)[rng.integers(modules)] * scores
+            case 4 if i % 100 == 4:
+                scores[:] = 0.0
+        yield scores.tolist()
+
+
+@pytest.mark.parametrize("policy", SCORED)
+def test_two_thousand_score_vectors_stay_within_the_budget(policy):
+    for values in random_scores(len(COST), 2000):
+        require_contract(policy, PolicyInput(BUDGET, scores_of(values)))
+
+
+@pytest.mark.parametrize("policy", CHOOSERS)
+@pytest.mark.parametrize("shape", REAL)
+def test_real_configurations_stay_within_the_budget(mobilellama_budget, policy, shape):
+    budget = mobilellama_budget(*shape)
+    assert budget.reference == REAL[shape]
+    for seed, values in enumerate(random_scores(len(budget.cost), 10)):
+        scores = dict(zip(budget.cost, values, strict=True))
+        require_contract(policy, PolicyInput(budget, scores, seed=seed))
+
+
+def test_hydra_starts_as_coarse_fine():
+    assert POLICIES["hydra"] == POLICIES["coarse_fine"]
+    assert needs_importance("hydra")
+
+
+class TestReversed:
+    scores = scores_of(100.0 ** (i % 7 + 1) + 10.0 ** (i // 7) for i in range(28))
+
+    def test_scores_change_places_on_both_levels(self):
+        wanted = list(reversed(layer_scores(self.scores).values()))
+        mirrored = mirrored_scores(self.scores, COST)
+        top = max(self.scores.values())
+        assert list(layer_scores(mirrored).values()) == pytest.approx([v / top for v in wanted])
+        for names in by_layer(list(COST)).values():
+            upright = sorted(names, key=lambda n: self.scores[n] / COST[n])
+            assert sorted(names, key=lambda n: -mirrored[n] / COST[n]) == upright
+
+    def test_the_needy_get_least(self):
+        scores = {n: (10.0 ** int(layer_of(n)[-1])) * (9.0 if n[-1] == "v" else 1.0) for n in COST}
+        inputs = PolicyInput(BUDGET, scores, 2, 2)
+        right, wrong = allocate("coarse_fine", inputs), allocate("reversed", inputs)
+        last, first = "lm.layers.3.v", "lm.layers.0.v"
+        assert right[last] == max(right.values())
+        assert wrong[last] == min(wrong.values())
+        assert wrong[first] < wrong["lm.layers.0.down"]
+        density = np.log([scores[n] / COST[n] for n in COST])
+        assert np.corrcoef(density, [right[n] for n in COST])[0, 1] > 0.5
+        assert np.corrcoef(density, [wrong[n] for n in COST])[0, 1] < -0.5
+        # As unequal as the map it controls for.
+        spread = [np.std(list(ranks.values())) for ranks in (right, wrong)]
+        assert spread[1] == pytest.approx(spread[0], rel=0.3)
+
+    def test_twice_is_back(self):
+        scores = {"a": 3.0, "b": 1.0, "c": 2.0}
+        assert mirrored(scores) == {"a": 1.0, "b": 3.0, "c": 2.0}
+        assert mirrored(mirrored(scores)) == scores
 
 
 class TestAllocation:

@@ -1,7 +1,8 @@
 """Rank policies by name: each is one file with one function `PolicyInput -> RankMap`.
 
 A new policy is one new file plus one line in `POLICIES`. Knows no model: policies see costs and
-scores only. Called by the trainer through `allocate`.
+scores only. Called by the trainer through `allocate`. AdaLoRA is not here: it chooses its ranks
+from gradients during training (`adalora.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from hydra_mobile.registry import resolve
 POLICIES: dict[str, str] = {
     "uniform": "hydra_mobile.adapters.policies.uniform:ranks",
     "coarse": "hydra_mobile.adapters.policies.coarse:ranks",
-    "hydra": "hydra_mobile.adapters.policies.hydra:ranks",
+    # The same ranks at the start; the trainer moves those of `hydra` afterwards.
+    "hydra": "hydra_mobile.adapters.policies.coarse_fine:ranks",
+    "coarse_fine": "hydra_mobile.adapters.policies.coarse_fine:ranks",
+    "reversed": "hydra_mobile.adapters.policies.reversed:ranks",
     "random": "hydra_mobile.adapters.policies.random:ranks",
     "fixed": "hydra_mobile.adapters.policies.fixed:ranks",
 }

@@ -1,7 +1,9 @@
-"""Policy `random`: the control at equal budget. A gain that it also shows is not HyDRA's.
+"""Policy `random`: a control at equal budget, unequal ranks that nothing was measured for.
 
-Draws what `hydra` would measure: a factor 0.5, 1 or 2 per layer and a factor between 0.5 and 2
-per module, from the seed and the names alone (the order of the modules does not matter).
+It controls for unequal ranks as such: a gain over uniform LoRA that random ranks also show does
+not come from measuring importance. Draws what `coarse_fine` would measure: a factor 0.5, 1 or 2
+per layer and a factor between 0.5 and 2 per module, from the seed and the names alone (the order
+of the modules does not matter).
 """
 
 import random
