@@ -61,8 +61,8 @@ def layer_scores(scores: Mapping[str, float]) -> dict[str, float]:
     return {layer: math.hypot(*(scores[n] for n in names)) for layer, names in layers.items()}
 
 
-def layer_multipliers(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return 0.5, 1 or 2 for every layer, by the group of its score.
+def layer_groups(scores: Mapping[str, float]) -> dict[str, int]:
+    """Return 0, 1 or 2 for every layer: low, middle or high by its score.
 
     Args:
         scores: score by layer, as `layer_scores` returns them.
@@ -70,11 +70,20 @@ def layer_multipliers(scores: Mapping[str, float]) -> dict[str, float]:
     require_finite(scores)
     top = max(scores.values(), default=0.0)
     if top == 0.0:
-        return dict.fromkeys(scores, 1.0)
+        return dict.fromkeys(scores, 1)
     logs = {layer: round(math.log(max(s / top, FLOOR)), 9) for layer, s in scores.items()}
     groups = kmeans(list(logs.values()), k=len(MULTIPLIERS))
-    used = {1: (1.0,), 2: (MULTIPLIERS[0], MULTIPLIERS[-1])}.get(max(groups) + 1, MULTIPLIERS)
+    used = {1: (1,), 2: (0, 2)}.get(max(groups) + 1, (0, 1, 2))
     return {layer: used[group] for layer, group in zip(logs, groups, strict=True)}
+
+
+def layer_multipliers(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return 0.5, 1 or 2 for every layer, by the group of its score.
+
+    Args:
+        scores: score by layer, as `layer_scores` returns them.
+    """
+    return {layer: MULTIPLIERS[group] for layer, group in layer_groups(scores).items()}
 
 
 def kmeans(values: Sequence[float], k: int) -> list[int]:
