@@ -46,7 +46,7 @@ def group_of(layer: int, layers: int) -> str:
 def made_events(
     layers: int = 30, r_ref: int = 16, steps: int = 400, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return the events of a run: initial, allocate, then thirteen times observe and decide."""
+    """Return the events of a run: initial, allocate, then thirteen times decide and observe."""
     draw = random.Random(seed)
     every, events = max(1, steps // 20), []
     ranks = {module(i, p): r_ref for i in range(layers) for p in COST}
@@ -62,6 +62,21 @@ def made_events(
             | {"digest": digest, **more}
         )
 
+    def observe(step: int, gain: float, move: dict[str, str], made: bool) -> None:
+        event(
+            step + every // 3,
+            "observe",
+            f"{'made' if made else 'probed'} at step {step}: gain {gain:+.2g} after 20 steps",
+            move=move,
+            realised={
+                "gain": gain,
+                "held_out_before": 1.23,
+                "held_out_after": 1.23 - gain,
+                "made": made,
+            },
+            probe={"steps": 20, "seconds": round(draw.uniform(25, 35), 1)},
+        )
+
     event(0, "initial", "uniform ranks during the warm-up", ranks=dict(ranks))
     old = dict(ranks)
     for name in ranks:
@@ -74,35 +89,29 @@ def made_events(
         ranks[name] -= unit
     changed = {n: [old[n], r] for n, r in ranks.items() if old[n] != r}
     event(
-        2 * every,
+        every,
         "allocate",
         "coarse and fine ranks from the importance measured over the warm-up",
         ranks=dict(ranks),
         changed=changed,
     )
     for i in range(1, 14):
-        step = (2 + i) * every - every // 2
+        step = (1 + i) * every
         cells = [(g, p) for g in GROUPS for p in COST]
         (g1, p1), (g2, p2) = draw.sample(cells, 2)
         move = {"from": f"{g1}/{p1}", "to": f"{g2}/{p2}"}
         gain = draw.gauss(0.004, 0.01)
-        event(
-            step,
-            "observe",
-            "20 steps with and without the move on the same batches",
-            move=move,
-            realised={"gain": gain, "held_out_before": 1.23, "held_out_after": 1.23 - gain},
-            probe={"steps": 40, "seconds": round(draw.uniform(25, 35), 1)},
-        )
         prediction = {
             "gain": 0.5 * gain + draw.gauss(0, 0.004),
             "lower": None if i < 3 else gain - 0.01,
             "observations": i,
             "spearman": None if i < 3 else 0.45,
         }
+
         if i not in MOVED_AT:
             reason = f"{i} observations of at least 12" if i < 12 else "no gain is certain"
             event(step, "abstain", reason, prediction=prediction)
+            observe(step, gain, move, made=False)
             continue
         old = dict(ranks)
         for name in ranks:
@@ -125,6 +134,7 @@ def made_events(
             move=move,
             prediction=prediction,
         )
+        observe(step, gain, move, made=True)
     event(15 * every, "freeze", "the last 30 % of the steps keep their ranks")
     return events
 

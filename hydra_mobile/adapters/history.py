@@ -187,15 +187,27 @@ class RankHistory:
             ArtefactError: a line is broken, or the ranks of an event cannot be known from it.
         """
         found: list[tuple[int, RankMap]] = []
-        current: RankMap | None = None
-        for event in self.read():
-            if event.event not in _SETTING:
+        for event, rank_map in self.in_force():
+            if rank_map is None or event.event not in _SETTING:
                 continue
-            current = self._map_after(event, current)
             if found and found[-1][0] == event.step:
                 found.pop()
-            if not found or found[-1][1] != current:
-                found.append((event.step, current))
+            if not found or found[-1][1] != rank_map:
+                found.append((event.step, rank_map))
+        return found
+
+    def in_force(self) -> list[tuple[RankEvent, RankMap | None]]:
+        """Return every event with the map in force after it; None before the first map.
+
+        Raises:
+            ArtefactError: as `maps`.
+        """
+        found: list[tuple[RankEvent, RankMap | None]] = []
+        current: RankMap | None = None
+        for event in self.read():
+            if event.event in _SETTING:
+                current = self._map_after(event, current)
+            found.append((event, current))
         return found
 
     def final_map(self) -> RankMap:

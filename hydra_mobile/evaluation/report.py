@@ -14,6 +14,7 @@ from rich.console import Console
 
 from hydra_mobile.evaluation.artefacts import Artefact
 from hydra_mobile.evaluation.evaluate import Task, evaluate
+from hydra_mobile.evaluation.rank_facts import rank_history
 from hydra_mobile.files import read_json
 from hydra_mobile.reporting import environment
 from hydra_mobile.reporting.console import print_report
@@ -37,12 +38,14 @@ _LICENCES = {
 def report_on(artefacts: Sequence[Artefact], task: Task, out: Path, console: Console) -> Report:
     """Evaluate, write report.json, .md and .html to `out`, print the table; return the report."""
     report = new_report(f"hydra-mobile: {task.benchmark}", environment.collect())
+    # Before the minutes of answering: a damaged run folder must not cost them.
+    training = _training(artefacts)
     systems, parity = evaluate(artefacts, task, out / "answers", console)
     report = dataclasses.replace(
         report,
         systems=tuple(systems),
         parity=tuple(parity),
-        training=_training(artefacts),
+        training=training,
         protocol=f"{task.benchmark}, greedy, batch 1, image prefix kept in the cache",
         notes=_notes(task),
         licences=_LICENCES if task.benchmark == "emojiqa" else {},
@@ -75,7 +78,9 @@ def _training(artefacts: Sequence[Artefact]) -> TrainingSection | None:
 
 def _section(run: Path) -> TrainingSection:
     summary: dict[str, Any] = read_json(run / "summary.json", "the summary of a run")
-    ranks = read_json(run / "rank_map.json", "a rank map")["ranks"]
+    # A run that trained all weights has no rank map.
+    map_file = run / "rank_map.json"
+    ranks = read_json(map_file, "a rank map")["ranks"] if map_file.is_file() else {}
     stages = []
     for name, steps in summary["steps"].items():
         seconds = summary["seconds"].get(name)
@@ -94,4 +99,5 @@ def _section(run: Path) -> TrainingSection:
             for m in MetricsFile(run / "metrics.jsonl").read()
         ),
         rank_map=ranks,
+        rank_history=rank_history(run, summary["steps"].get("stage2", 0)),
     )

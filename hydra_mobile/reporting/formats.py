@@ -29,6 +29,14 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
 
 
+def gain(value: float | None) -> str:
+    """Return a gain with its sign, e.g. "+0.0042"; the dash when it is not known."""
+    if value is None:
+        return DASH
+    text = number(value, 2)
+    return f"+{text}" if value > 0 else text.replace("-", "\u2212", 1)
+
+
 def percent(share: float | None, decimals: int = 1) -> str:
     """Return a share in [0, 1] as percent, without the sign."""
     if share is None:

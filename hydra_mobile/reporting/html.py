@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from html import escape
 from importlib import resources
 
-from hydra_mobile.reporting import plots, tables
-from hydra_mobile.reporting.schema import Report
+from hydra_mobile.reporting import plots, rank_history_svg, tables
+from hydra_mobile.reporting.rank_history import totals
+from hydra_mobile.reporting.schema import Report, TrainingSection
 from hydra_mobile.reporting.tables import Cell, Column, Table
 from hydra_mobile.reporting.verdicts import findings, size_summary
 
@@ -59,6 +60,7 @@ def _parts(report: Report) -> Iterable[str]:
             yield _figure("Rank map", picture, key)
         if report.training.rank_map:
             yield _section(tables.ranks_table(report.training, sparklines=False))
+        yield from _ranks_over_time(report.training)
     if report.systems:
         yield _section(tables.timings_table(report))
         yield _section(tables.artefacts_table(report))
@@ -70,6 +72,21 @@ def _parts(report: Report) -> Iterable[str]:
     if report.licences:
         yield f"<section><h2>Licences</h2>{_facts(list(report.licences.items()))}</section>"
     yield f"<footer>Report schema {report.schema}. All numbers are in report.json.</footer>"
+
+
+def _ranks_over_time(training: TrainingSection) -> Iterable[str]:
+    history = training.rank_history
+    if history is None or len(history.events) < 2:
+        return
+    key = "Colour is distance from the uniform rank, as above; an outline marks what moved."
+    for picture in rank_history_svg.rank_panels(training):
+        yield _figure("Ranks over time", picture, key)
+    key = (
+        '<i class="key line-moved"></i>ranks changed <i class="key dot-abstained"></i>map kept '
+        '<i class="key line-uniform"></i>uniform rank'
+    )
+    yield _figure("Mean rank over time", rank_history_svg.rank_lines(training), key)
+    yield _section(tables.rank_events_table(history), [totals(history).words()])
 
 
 def _header(report: Report) -> str:

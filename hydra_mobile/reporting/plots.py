@@ -146,7 +146,7 @@ def _rank_map(grid: RankGrid, r_ref: int, index: int, several: bool) -> str:
             if rank is not None:
                 at = (left + cell * j, top + row * i)
                 title = f"{grid.stack}.{layer} {projection}: rank {rank}"
-                parts.append(_rank_cell(at, (cell, row), rank, r_ref, title))
+                parts.append(rank_cell(at, (cell, row), rank, r_ref, title))
     below = top + row * len(grid.projections)
     every = 1 if cell >= 15 or not numbered else 5
     for j, layer in enumerate(grid.layers):
@@ -154,7 +154,7 @@ def _rank_map(grid: RankGrid, r_ref: int, index: int, several: bool) -> str:
             middle = left + cell * (j + 0.5)
             parts.append(svg.text(middle, below + 15, layer[-18:], "tick", "middle"))
     parts.append(svg.text(left - 8, below + 15, "layer" if numbered else "", "tick", "end"))
-    parts.append(_rank_legend(left, below + 34, r_ref))
+    parts.append(rank_legend(left, below + 34, r_ref))
     ranks = list(grid.cells.values())
     title = f"Ranks of {grid.stack}" if several else "Rank of every adapted module"
     description = (
@@ -165,15 +165,36 @@ def _rank_map(grid: RankGrid, r_ref: int, index: int, several: bool) -> str:
     return svg.picture(f"rank-map-{index}", title, description, WIDTH, height, "".join(parts))
 
 
-def _rank_cell(
-    at: tuple[float, float], size: tuple[float, float], rank: int, r_ref: int, title: str
+def rank_cell(
+    at: tuple[float, float],
+    size: tuple[float, float],
+    rank: int,
+    r_ref: int,
+    title: str,
+    small: bool = False,
+    mark: str = "",
 ) -> str:
+    """Return one cell of a heat map, with its rank where that fits.
+
+    Args:
+        at: its left upper corner.
+        size: width and height.
+        rank: what it shows.
+        r_ref: the rank whose colour is the middle one.
+        title: the tooltip.
+        small: whether the figure is small, for cells too narrow for the usual one.
+        mark: a further class.
+    """
     step = step_of(rank, r_ref)
     kind = "none" if step is None else f"{'m' if step < 0 else 'p'}{abs(step)}" if step else "0"
     (x, y), (width, height) = at, size
     box = svg.rect(x + 0.75, y + 0.75, width - 1.5, height - 1.5, "", title, rx=2)
-    figure = svg.text(x + width / 2, y + height / 2 + 4, str(rank), "", "middle")
-    return svg.tag("g", box + (figure if width >= 15 else ""), class_=f"cell rank-{kind}")
+    # Sizes as in the style sheet; a digit is about 0.6 of its size wide.
+    font = 9 if small else 12
+    figure = svg.text(x + width / 2, y + height / 2 + font / 3, str(rank), "", "middle")
+    fits = width >= (0.6 * font * len(str(rank)) + 2 if small else 15)
+    classes = " ".join(filter(None, ("cell", f"rank-{kind}", "small" if small else "", mark)))
+    return svg.tag("g", box + (figure if fits else ""), class_=classes)
 
 
 def _layer_bars(grid: RankGrid, r_ref: int, left: float, cell: float, height: float) -> list[str]:
@@ -193,7 +214,8 @@ def _layer_bars(grid: RankGrid, r_ref: int, left: float, cell: float, height: fl
     return parts
 
 
-def _rank_legend(x: float, y: float, r_ref: int) -> str:
+def rank_legend(x: float, y: float, r_ref: int) -> str:
+    """Return the key of the colours, 31 high, with its left upper corner at (x, y)."""
     wide, parts = 58.0, []
     shown = [(-STEPS, f"≤ {r_ref / 4:g}"), (-2, f"{r_ref / 2:g}"), (0, f"{r_ref}")]
     shown += [(2, f"{r_ref * 2}"), (STEPS, f"≥ {r_ref * 4}")]

@@ -1,6 +1,7 @@
-"""The loss curve and the rank map as PNG, for slides; needs the `report` extra (matplotlib).
+"""Loss curve, rank map and rank history as PNG, for slides; needs the `report` extra (matplotlib).
 
-The HTML report does not use these. Whoever wants a file calls them with a finished `Report`.
+The HTML report does not use these. Whoever wants a file calls them with a finished `Report`; the
+rank history alone is enough for its picture, so that a run can be drawn while it trains.
 """
 
 from __future__ import annotations
@@ -12,8 +13,21 @@ from typing import Any
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.files import write_atomically
 from hydra_mobile.reporting.plots import curves
+from hydra_mobile.reporting.rank_history import (
+    last_step,
+    maps_in_force,
+    mean_ranks,
+    panels,
+    spread_labels,
+    stairs,
+)
 from hydra_mobile.reporting.ranks import RankGrid, grids
-from hydra_mobile.reporting.schema import Report, TrainingSection
+from hydra_mobile.reporting.schema import RankHistorySection, Report, TrainingSection
+
+_LINES = ("#2f5fc4", "#3d9cc9", "#1f8a70", "#7d8a1f", "#c9772b", "#c0322b", "#8a4fb8")
+_GREY, _FAINT = "#57606a", "#a3abb5"
+# Colours end at about six times and a sixth of the uniform rank.
+_REACH = 2.5
 
 
 def rank_map_png(report: Report, path: Path) -> None:
@@ -61,6 +75,102 @@ def loss_png(report: Report, path: Path) -> None:
     _save(figure, path)
 
 
+def rank_history_png(history: RankHistorySection, r_ref: int, path: Path) -> None:
+    """Draw the maps in force side by side, and below them mean ranks over the steps.
+
+    Args:
+        history: has at least one map.
+        r_ref: the uniform rank, the middle of the colours.
+        path: the file to write.
+
+    Raises:
+        ArtefactError: the history has no map.
+        HydraError: matplotlib is not installed.
+    """
+    maps = maps_in_force(history)
+    if not maps:
+        raise ArtefactError("The rank history has no map.", "Wait for stage II to begin.")
+    shown = [(at, grid) for at in panels(maps) for grid in grids(at.ranks)]
+    columns = min(2, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    tall = 0.19 * max(len(grid.projections) for _, grid in shown) + 0.62
+    figure = _figure(15.0, tall * rows * (2 / columns) ** 0.5 + 3.6)
+    above, below = figure.subfigures(2, 1, height_ratios=[tall * rows * (2 / columns) ** 0.5, 3.6])
+    axes = above.subplots(rows, columns, squeeze=False)
+    before: dict[str, dict[tuple[str, str], int]] = {}
+    several = len({grid.stack for _, grid in shown}) > 1
+    for i, ax in enumerate(axes.flat):
+        if i >= len(shown):
+            ax.set_visible(False)
+            continue
+        at, grid = shown[i]
+        _draw_grid(ax, grid, r_ref)
+        title = f"{grid.stack}, {at.title}" if several else at.title
+        ax.set_title(title, fontsize=9, loc="left")
+        ax.set_xticks(range(0, len(grid.layers), 5 if len(grid.layers) > 12 else 1))
+        ax.set_xlabel("layer", fontsize=8)
+        if i % columns:
+            ax.set_yticks([])
+        _outline(ax, grid, before.get(grid.stack, grid.cells))
+        before[grid.stack] = grid.cells
+    image = axes[0, 0].get_images()[0]
+    bar = above.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.01)
+    bar.set_ticks([-2, -1, 0, 1, 2], labels=[f"{r_ref * 2.0**i:g}" for i in range(-2, 3)])
+    bar.set_label(f"rank; white: uniform {r_ref}", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    _draw_lines(below.subplots(), history, r_ref)
+    _save(figure, path)
+
+
+def _outline(ax: Any, grid: RankGrid, before: dict[tuple[str, str], int]) -> None:
+    from matplotlib.patches import Rectangle
+
+    changed = {key for key, rank in grid.cells.items() if before.get(key) != rank}
+    # Where nearly all changed, outlines would say nothing.
+    if len(changed) >= len(grid.cells) / 2:
+        return
+    for layer, projection in changed:
+        at = (grid.layers.index(layer) - 0.5, grid.projections.index(projection) - 0.5)
+        ax.add_patch(Rectangle(at, 1, 1, fill=False, edgecolor="black", linewidth=0.9))
+
+
+def _draw_lines(ax: Any, history: RankHistorySection, r_ref: int) -> None:
+    last = last_step(history)
+    for event in history.events:
+        if event.kind == "freeze":
+            ax.axvline(event.step, color=_GREY, linestyle=":", linewidth=1)
+            place = (event.step, 0.98)
+            ax.annotate("  frozen from here", place, xycoords=("data", "axes fraction"),
+                        fontsize=8, color=_GREY, va="top")  # fmt: skip
+        elif event.ranks and event.step:
+            ax.axvline(event.step, color=_FAINT, linewidth=1)
+    ax.axhline(r_ref, color="black", linestyle="--", linewidth=0.9)
+    lines = mean_ranks(maps_in_force(history))
+    for i, points in enumerate(lines.values()):
+        ax.plot(*zip(*stairs(points, last), strict=True), color=_LINES[i % 7], linewidth=1.8)
+    kept = [event.step for event in history.events if event.kind == "abstain"]
+    bottom = ax.get_xaxis_transform()
+    ax.scatter(kept, [0.03] * len(kept), transform=bottom, color=_FAINT, s=16, zorder=3)
+    low, high = ax.get_ylim()
+    if high - low < 1:
+        low, high = r_ref - 1, r_ref + 1
+    # Room for the dots below and the words above.
+    margin = 0.08 * (high - low)
+    ax.set_ylim(low - margin, high + margin)
+    low, high = ax.get_ylim()
+    ends = spread_labels([points[-1][1] for points in lines.values()], (high - low) / 17)
+    for i, (name, end) in enumerate(zip(lines, ends, strict=True)):
+        ax.annotate(f" {name}", (last, end), color=_LINES[i % 7], fontsize=9, va="center",
+                    annotation_clip=False)  # fmt: skip
+    ax.set_xlim(0, last)
+    ax.set_xlabel("step")
+    ax.set_ylabel("mean rank")
+    ax.set_title("Mean rank of each projection; line: ranks changed, dot: map kept, dashes: "
+                 "uniform rank", fontsize=9, loc="left")  # fmt: skip
+    ax.spines[["top", "right"]].set_visible(False)
+
+
 def _training(report: Report) -> TrainingSection:
     if report.training is None:
         raise ArtefactError("The report has no training section.", "Report on a trained run.")
@@ -83,7 +193,7 @@ def _draw_grid(ax: Any, grid: RankGrid, r_ref: int) -> None:
     rows = [[grid.cells.get((layer, p)) for layer in grid.layers] for p in grid.projections]
     shades = [[math.log2(max(r, r_ref / 8) / r_ref) if r is not None else math.nan for r in row]
               for row in rows]  # fmt: skip
-    ax.imshow(shades, cmap="RdBu_r", vmin=-2.5, vmax=2.5, aspect="auto")
+    ax.imshow(shades, cmap="RdBu_r", vmin=-_REACH, vmax=_REACH, aspect="auto")
     for i, row in enumerate(rows):
         for j, rank in enumerate(row):
             if rank is not None:

@@ -14,6 +14,7 @@ from hydra_mobile.reporting.formats import (
     TIMES,
     count,
     duration,
+    gain,
     interval,
     megabytes,
     milliseconds,
@@ -21,9 +22,11 @@ from hydra_mobile.reporting.formats import (
     percent,
     ratio,
 )
+from hydra_mobile.reporting.rank_history import totals
 from hydra_mobile.reporting.ranks import grids, sparkline
 from hydra_mobile.reporting.schema import (
     Environment,
+    RankHistorySection,
     Report,
     Score,
     Spread,
@@ -332,6 +335,42 @@ def ranks_table(training: TrainingSection, sparklines: bool = True) -> Table:
     return table
 
 
+def rank_events_table(history: RankHistorySection) -> Table:
+    """Return the events of the rank history, one row each."""
+    table = Table(
+        "Rank events",
+        (
+            Column("Step"),
+            Column("Event", figures=False),
+            Column("What", figures=False),
+            Column("Predicted gain", "nats"),
+            Column("Measured gain", "nats"),
+            Column("Parameters"),
+            Column("Spare"),
+            Column("Why", figures=False),
+        ),
+    )
+    for event in history.events:
+        used, reference = event.parameters, event.reference
+        spare = None if used is None or reference is None else reference - used
+        figures = (
+            gain(event.predicted_gain),
+            gain(event.realised_gain),
+            count(used),
+            count(spare),
+        )
+        table.rows.append(
+            (
+                Cell(count(event.step)),
+                Cell(event.kind, tone="" if event.ranks else "muted"),
+                Cell(event.moved),
+                *(Cell(text, tone="muted" if text == DASH else "") for text in figures),
+                Cell(event.reason),
+            )
+        )
+    return table
+
+
 def training_facts(training: TrainingSection) -> list[tuple[str, str]]:
     """Return the training as (name, value) pairs."""
     counts = training.parameters
@@ -341,6 +380,8 @@ def training_facts(training: TrainingSection) -> list[tuple[str, str]]:
         ("LoRA parameters", f"{count(counts.lora)} of a budget of {count(counts.budget)}"),
         ("Projector parameters", count(counts.projector)),
     ]
+    if training.rank_history and (words := totals(training.rank_history).words()):
+        facts.append(("Ranks over time", words))
     for stage in training.stages:
         speed = stage.samples_per_second
         parts = [f"{count(stage.steps)} steps", duration(stage.seconds)]
