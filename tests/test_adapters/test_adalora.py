@@ -220,12 +220,13 @@ class TestResume:
         run(second, optimizer, ids, range(at + 1, STEPS + 1))
         return second
 
-    # In the warm-up, between allocations, at the last one, with fixed masks.
-    @pytest.mark.parametrize("at", [1, 10, 14, 16])
-    def test_it_is_bit_identical(self, build, ids, whole, at):
-        state, expected = self.resumed(build, ids, at).state(), whole.state()
-        assert state.keys() == expected.keys()
-        assert all(torch.equal(state[name], expected[name]) for name in expected)
+    def test_it_is_bit_identical(self, build, ids, whole):
+        expected = whole.state()
+        # In the warm-up, between allocations, at the last one, with fixed masks.
+        for at in (1, 10, 14, 16):
+            state = self.resumed(build, ids, at).state()
+            assert state.keys() == expected.keys()
+            assert all(torch.equal(state[name], expected[name]) for name in expected), at
 
     def test_without_the_averages_it_is_not(self, build, ids, whole):
         def forget(state):

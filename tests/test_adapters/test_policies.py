@@ -68,7 +68,7 @@ def require_contract(policy: str, inputs: PolicyInput) -> RankMap:
 
 @pytest.mark.parametrize("policy", CHOOSERS)
 class TestEveryPolicy:
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(scores=awkward, grid=st.sampled_from([(8, 8), (4, 4), (1, 0), (2, 6)]))
     def test_never_costs_more_and_wastes_nothing(self, policy, scores, grid):
         step, lowest = grid
