@@ -70,11 +70,39 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class DynamicConfig:
+    """When ranks may move during stage II, and what may be spent on finding out where to."""
+
+    warmup: float = 0.10
+    """Share of the steps before the first event; importance is measured at its end."""
+    every: float = 0.05
+    """Share of the steps between events."""
+    until: float = 0.70
+    """Share of the steps after which ranks stay as they are."""
+    target: Literal["paired_probe", "passive"] = "paired_probe"
+    """What the performance model learns from: the difference in held-out loss between two maps
+    trained on the same batches from the same start (costs steps), or the held-out loss of the run
+    itself without its trend (free, and nearly always too little to act on)."""
+    probe_steps: int = 20
+    """Steps that a probed map is trained for."""
+    candidates: int = 1
+    """Maps probed at an event; the map in force costs nothing, training is its probe."""
+    probe_share: float = 0.05
+    """Most steps that all probes of a run may take, as a share of the run's own. Without room
+    for a probe, an event abstains."""
+    holdout_batches: int = 4
+    """Micro-batches, the next ones that training has not seen, on which probes are compared."""
+    observations: str = ""
+    """A ranks.jsonl of an earlier run whose probes the model starts from."""
+
+
+@dataclass(frozen=True)
 class RanksConfig:
     """HyDRA's ranks. `r_ref` sets the budget: what uniform LoRA of that rank would cost."""
 
     policy: str = "hydra"
-    """uniform, coarse, hydra (coarse + fine), random (control) or fixed (from `map_file`)."""
+    """hydra (coarse + fine + dynamic), coarse_fine, coarse, uniform, random, reversed, fixed or
+    replay (from `map_file`), adalora (peft's), full (no adapter: the language model trains)."""
     r_ref: int = 128
     """Rank of the uniform LoRA whose parameter count is never exceeded."""
     alpha_ref: float = 256.0
@@ -85,12 +113,18 @@ class RanksConfig:
     """Smallest rank of a module."""
     r_max: int = 0
     """Largest rank of a module; 0: 2 * r_ref."""
+    importance: Literal["warmup", "calibration"] = "warmup"
+    """Where importance is measured: in the ordinary backward passes at the end of a warm-up at
+    uniform ranks (free), or in passes of its own before stage II."""
     calibration_batches: int = 32
-    """Micro-batches over which importance is measured before stage II."""
+    """Micro-batches over which importance is measured."""
+    shrink: Literal["index", "svd"] = "index"
+    """What a shrinking module keeps: its largest components, or the best approximation."""
     dropout: float = 0.0
     """Dropout before each adapter."""
     map_file: str = ""
-    """For policy `fixed`: a rank_map.json of an earlier run."""
+    """For `fixed` a rank_map.json or ranks.jsonl of an earlier run, for `replay` a ranks.jsonl."""
+    dynamic: DynamicConfig = field(default_factory=DynamicConfig)
 
 
 @dataclass(frozen=True)
@@ -101,6 +135,12 @@ class RuntimeConfig:
     """bf16 keeps frozen weights in bf16 and trains in autocast; auto takes it where it is fast."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: slower, far less memory."""
+    base_precision: Literal["full", "4bit"] = "full"
+    """4bit keeps the frozen linears of the language model as NF4 (extra `bitsandbytes`)."""
+    compile: bool = False
+    """Compile the decoder layers with torch.compile; pays on a GPU and in long runs."""
+    distributed: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun: replicate the model, or shard its frozen weights between the processes."""
     vision_cache: bool = True
     """Compute the frozen tower's features once and keep them on disk."""
     threads: int = 0
@@ -244,6 +284,17 @@ def _check_values(config: TrainConfig, where: str) -> None:
         (1 <= ranks.r_min <= ranks.r_ref, "ranks.r_min", "between 1 and r_ref"),
         (ranks.r_max == 0 or ranks.r_max >= ranks.r_ref, "ranks.r_max", "0 or at least r_ref"),
         (config.data.questions_per_row >= 1, "data.questions_per_row", "at least 1"),
+        (ranks.calibration_batches >= 1, "ranks.calibration_batches", "at least 1"),
+    ]
+    dynamic = ranks.dynamic
+    checks += [
+        (0 <= dynamic.warmup < 1, "ranks.dynamic.warmup", "a share of the steps, below 1"),
+        (0 < dynamic.every < 1, "ranks.dynamic.every", "a share of the steps, above 0"),
+        (0 <= dynamic.until <= 1, "ranks.dynamic.until", "a share of the steps"),
+        (dynamic.probe_steps >= 1, "ranks.dynamic.probe_steps", "at least 1"),
+        (dynamic.candidates >= 1, "ranks.dynamic.candidates", "at least 1"),
+        (dynamic.probe_share >= 0, "ranks.dynamic.probe_share", "at least 0"),
+        (dynamic.holdout_batches >= 1, "ranks.dynamic.holdout_batches", "at least 1"),
     ]
     for holds, key, expected in checks:
         if not holds:

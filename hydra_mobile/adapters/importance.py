@@ -1,18 +1,21 @@
 """How much the loss wants to move each frozen linear: the norm of dL/dW, without storing dL/dW.
 
 At LoRA's start B = 0, so the gradient of A is exactly zero and tells nothing; the gradient of the
-frozen weight W does. It is the product grad_out^T x, formed in a hook and freed at once, so no
-weight needs `requires_grad` and no optimiser state exists. Knows linears and LoRA layers; knows
-nothing of what a batch is. Called by the trainer before injection (or after it).
+frozen weight W does. It is the product grad_out^T x, formed on the way back through the linear and
+freed at once, so no weight needs `requires_grad` and no optimiser state exists.
+
+`BackwardImportance` looks on while a model trains and costs one more product per linear in the
+backward passes that it watches; `measure` makes passes of its own where nothing trains yet. Knows
+linears and LoRA layers; knows nothing of what a batch is.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,11 +36,29 @@ class Importance:
         mean_of_norms: mean over micro-batches of the Frobenius norm of dL/dW (the default score).
         norm_of_mean: Frobenius norm of the mean gradient; None when it was not affordable.
         batches: number of micro-batches.
+        profiles: mean of norms by kind of micro-batch, where kinds were told apart;
+            `mean_of_norms` is then their plain mean, so that a rare kind counts as much.
     """
 
     mean_of_norms: dict[str, float]
     norm_of_mean: dict[str, float] | None
     batches: int
+    profiles: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def averaged(self, average: Callable[[Tensor], Tensor]) -> Importance:
+        """Return the mean over processes that measured as many batches each.
+
+        Args:
+            average: averages a float64 tensor over all processes. The norm of the mean gradient
+                cannot be averaged from norms and is left out where that changes anything.
+        """
+        values = torch.tensor(list(self.mean_of_norms.values()), dtype=torch.float64)
+        mean = average(values)
+        if torch.equal(mean, values):
+            return self
+        return Importance(
+            dict(zip(self.mean_of_norms, mean.tolist(), strict=True)), None, self.batches
+        )
 
 
 def measure(
@@ -93,18 +114,102 @@ def measure(
     )
 
 
+class BackwardImportance:
+    """Importance from the ordinary backward passes of training, micro-batch by micro-batch."""
+
+    def __init__(self, model: nn.Module, module_names: Iterable[str]) -> None:
+        self._model = model
+        self._names = list(module_names)
+        self._totals: dict[str, list[float]] = {}
+        self._counts: Counter[str] = Counter()
+        self._open: ExitStack | None = None
+        self._probe = _Probe(keep_sums=False)
+
+    @property
+    def batches(self) -> int:
+        """Micro-batches seen."""
+        return self._counts.total()
+
+    def watch(self) -> None:
+        """Begin to look on, if not yet."""
+        if self._open is None:
+            self._open = ExitStack()
+            self._open.enter_context(self._probe.attached(self._model, self._names))
+
+    def rest(self) -> None:
+        """Stop looking on; what was seen stays."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+            self._probe.forget()
+
+    def take(self, kind: str, scale: float = 1.0) -> None:
+        """Count the micro-batch whose backward pass just ended.
+
+        Args:
+            kind: what it is, for example "image" or "text".
+            scale: factor from the differentiated loss to the micro-batch's own mean loss, for
+                example the accumulation.
+        """
+        norms = self._probe.take_norms(self._names, self.batches)
+        totals = self._totals.setdefault(kind, [0.0] * len(self._names))
+        self._totals[kind] = [
+            total + scale * norms[name] for total, name in zip(totals, self._names, strict=True)
+        ]
+        self._counts[kind] += 1
+
+    def state(self) -> dict[str, Any]:
+        """Return what was seen, as JSON values."""
+        return {"totals": self._totals, "counts": dict(self._counts)}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self._totals = {kind: list(totals) for kind, totals in state["totals"].items()}
+        self._counts = Counter(state["counts"])
+
+    def result(self, average: Callable[[Tensor], Tensor] = lambda values: values) -> Importance:
+        """Return the importance of what was seen.
+
+        Args:
+            average: averages a float64 tensor over all processes.
+
+        Raises:
+            ConfigError: nothing was seen.
+        """
+        kinds = sorted(self._totals)
+        # Every process must bring the same numbers to `average`; one may have seen no text.
+        table = torch.zeros(2, len(self._names) + 1, dtype=torch.float64)
+        named = {"image": 0, "text": 1}
+        if not set(kinds) <= set(named):
+            raise ValueError(f"kinds of micro-batches are {kinds}, known are {list(named)}")
+        for kind, row in named.items():
+            if kind in self._totals:
+                table[row] = torch.tensor([*self._totals[kind], float(self._counts[kind])])
+        table = average(table)
+        profiles = {
+            kind: dict(zip(self._names, (table[row, :-1] / table[row, -1]).tolist(), strict=True))
+            for kind, row in named.items()
+            if table[row, -1] > 0
+        }
+        if not profiles:
+            raise ConfigError("Importance was asked for before any backward pass was watched.")
+        mean = {n: sum(p[n] for p in profiles.values()) / len(profiles) for n in self._names}
+        return Importance(mean, None, self.batches, profiles)
+
+
 class _Probe:
-    """Hooks that turn (input, gradient of the output) of a linear into the norm of dL/dW."""
+    """Turns (input, gradient of the output) of a linear into the norm of dL/dW."""
 
     def __init__(self, keep_sums: bool) -> None:
         self.keep_sums = keep_sums
         self.sums: dict[str, Tensor] = {}
         self._norms: dict[str, Tensor] = {}
         self._partial: dict[str, Tensor] = {}
-        self._pending: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter()
 
     @contextmanager
     def attached(self, model: nn.Module, names: list[str]) -> Iterator[None]:
+        """Look on inside the block."""
         handles = []
         try:
             for name in names:
@@ -134,40 +239,77 @@ class _Probe:
                     f"The gradient of `{name}` is not finite in calibration batch {batch}.",
                     "Measure in fp32, or remove the sample.",
                 )
-        self._norms.clear()
-        self._pending.clear()
+        self.forget()
         return norms
 
-    def _forward_hook(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def forget(self) -> None:
+        """Drop what a batch left."""
+        self._norms.clear()
+        self._partial.clear()
+        self._calls.clear()
+
+    def add(self, name: str, grad: Tensor, x: Tensor) -> None:
+        """Add one call's part of dL/dW: grad [..., out], x [..., in]."""
+        rows = grad.reshape(-1, grad.shape[-1])
+        columns = x.reshape(-1, x.shape[-1])
+        if rows.dtype != columns.dtype:
+            columns = columns.to(rows.dtype)
+        # One product in the precision of training; its norm is taken in fp32.
+        product = rows.T @ columns
+        earlier = self._partial.pop(name, None)
+        if earlier is not None:
+            product = earlier.add_(product)
+        self._calls[name] -= 1
+        if self._calls[name] == 0:
+            self._keep(name, product)
+        else:
+            # A module called several times has the norm of its summed gradient.
+            self._partial[name] = product.float()
+
+    def _forward_hook(self, name: str) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not output.requires_grad:
-                return
-            x = args[0].detach()
-            self._pending[name] += 1
-            output.register_hook(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                lambda grad: self._add(name, grad.detach(), x)
+                return None
+            # A recomputation (gradient checkpointing) happens inside a backward pass and is
+            # never itself gone back through.
+            if torch._C._current_graph_task_id() == -1:
+                self._calls[name] += 1
+            tapped: Tensor = _Tap.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                output, args[0].detach(), self, name
             )
+            return tapped
 
         return hook
 
-    def _add(self, name: str, grad: Tensor, x: Tensor) -> None:
-        rows = grad.reshape(-1, grad.shape[-1]).float()
-        product = rows.T @ x.reshape(-1, x.shape[-1]).float()
-        earlier = self._partial.pop(name, None)
-        self._partial[name] = product if earlier is None else earlier.add_(product)
-        self._pending[name] -= 1
-        if self._pending[name] == 0:
-            # A module called several times has the norm of its summed gradient.
-            self._finish(name)
-
     def _finish(self, name: str) -> None:
-        gradient = self._partial.pop(name)
-        self._norms[name] = torch.linalg.vector_norm(gradient)
+        self._keep(name, self._partial.pop(name))
+
+    def _keep(self, name: str, gradient: Tensor) -> None:
+        self._norms[name] = torch.linalg.vector_norm(gradient, dtype=torch.float32)
         if self.keep_sums:
             if name in self.sums:
                 self.sums[name].add_(gradient)
             else:
-                self.sums[name] = gradient
+                self.sums[name] = gradient.float()
+
+
+class _Tap(torch.autograd.Function):
+    """Passes a linear's output on, and its gradient back, past a `_Probe`.
+
+    The input is saved through autograd: without gradient checkpointing it is mostly a tensor that
+    is saved anyway, with it the input is recomputed and freed like all others.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, x: Tensor, probe: _Probe, name: str) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.probe, ctx.name = probe, name
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        ctx.probe.add(ctx.name, grads[0].detach(), ctx.saved_tensors[0])
+        return grads[0], None, None, None
 
 
 def _require_input_gradient(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:

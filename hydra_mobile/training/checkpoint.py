@@ -1,25 +1,26 @@
 """Training checkpoints: everything that decides what comes next, in one folder, whole or absent.
 
-Holds trained tensors and optimizer moments by name, the place in the data, the random state and
-the rank map. Knows no loop; `run` decides when to write and what to do with what it reads.
+Holds trained tensors and optimizer moments by name, the place in the data, every process's random
+state, and what the method of stage II wants back. Knows no loop; `run` decides when to write and
+what to do with what it reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.files import folder_atomically, read_json, write_json
+from hydra_mobile.training.random_state import RandomState
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,31 @@ class Checkpoint:
         step: optimizer steps done in the stage.
         trained: trained tensors by name.
         moments: optimizer state by name, see `NamedAdamW.state`.
-        facts: what else the run wants back: rank map, seconds spent, ...
-        random_state: torch's CPU generator.
+        extra: further tensors of the method, by name.
+        facts: what else the run wants back: state of the method, seconds spent, ...
+        random_states: the random streams of each process, in order.
     """
 
     stage: str
     step: int
     trained: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
+    extra: Mapping[str, Tensor]
     facts: Mapping[str, Any]
-    random_state: Tensor
+    random_states: Sequence[RandomState]
 
     def write(self, folder: Path) -> None:
         """Write to `folder`, which appears when it is complete."""
         with folder_atomically(folder) as temporary:
             tensors = {f"trained.{k}": v.detach().contiguous() for k, v in self.trained.items()}
             tensors |= {f"moments.{k}": v.contiguous() for k, v in self.moments.items()}
-            tensors["random_state"] = self.random_state
+            tensors |= {f"extra.{k}": v.detach().contiguous() for k, v in self.extra.items()}
+            for index, state in enumerate(self.random_states):
+                tensors[f"random.{index}.cpu"] = state.cpu
+                tensors[f"random.{index}.cuda"] = state.cuda
             save_file(tensors, str(temporary / "state.safetensors"))
-            place = {"schema": SCHEMA, "stage": self.stage, "step": self.step}
+            place: dict[str, Any] = {"schema": SCHEMA, "stage": self.stage, "step": self.step}
+            place["processes"] = len(self.random_states)
             write_json(temporary / "state.json", {**place, "facts": dict(self.facts)})
 
     @classmethod
@@ -76,13 +83,13 @@ class Checkpoint:
             int(place["step"]),
             _with_prefix(tensors, "trained."),
             _with_prefix(tensors, "moments."),
+            _with_prefix(tensors, "extra."),
             place["facts"],
-            tensors["random_state"],
+            [
+                RandomState(tensors[f"random.{index}.cpu"], tensors[f"random.{index}.cuda"])
+                for index in range(place["processes"])
+            ],
         )
-
-    def restore_random_state(self) -> None:
-        """Put torch's CPU generator where it was."""
-        torch.set_rng_state(self.random_state)
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

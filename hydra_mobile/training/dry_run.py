@@ -15,13 +15,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.batches import collate
-from hydra_mobile.training.loop import BatchStream, train_step
+from hydra_mobile.training.loop import train_step
 from hydra_mobile.training.machine import peak_memory_bytes
+from hydra_mobile.training.methods import Method
 from hydra_mobile.training.rows import Row
 from hydra_mobile.training.run import TrainingRun
 from hydra_mobile.training.session import Session
@@ -45,21 +45,30 @@ def dry_run(config: TrainConfig, console: Console) -> None:
         row = run.rows["stage2"][0]
         console.print("\nFirst row as the loss sees it (marked: learned):")
         console.print(_marked(row, session.processor))
-        budget = run.choose_ranks(session)
-        stream = BatchStream(run.rows["stage2"], config.stage2, config.seed)
-        _counts(console, session, budget.reference)
+        method = run.method(session)
+        method.start()
+        stream = run.stream(session, "stage2")
+        _counts(console, session, method)
         for name, rows in run.rows.items():
-            stage = config.stage1 if name == "stage1" else config.stage2
-            steps = BatchStream(rows, stage, config.seed).steps
+            steps = run.stream(session, name).steps
             conversations = sum(len(r.segments) for r in rows)
             console.print(
                 f"{name}: {conversations} conversations in {len(rows)} rows, {steps} steps"
             )
-        _memory(console, session, next(stream.step_rows(0)))
+        _memory(console, session, method, next(stream.step_rows(0)))
         session.model.train()
-        optimizer = session.optimizer("stage2")
+        optimizer = session.optimizer("stage2", method.parameters())
+        method.begin(optimizer)
         began = time.monotonic()
-        result = train_step(session.model, run.objective, optimizer, stream, config.stage2, 0)
+        result = train_step(
+            method.wrapped,
+            run.objective,
+            optimizer,
+            stream,
+            config.stage2,
+            0,
+            session.processes,
+        )
         seconds = time.monotonic() - began
         console.print(
             f"one step of stage II: loss {result.loss:.3f}, {result.conversations} conversations, "
@@ -85,20 +94,22 @@ def _marked(row: Row, processor: MobileVLMProcessor) -> Text:
     return text
 
 
-def _counts(console: Console, session: Session, budget: int) -> None:
-    lora = sum(p.numel() for p in lora_parameters(session.model).values())
+def _counts(console: Console, session: Session, method: Method) -> None:
+    adapters = sum(p.numel() for p in method.parameters().values())
     projector = sum(p.numel() for p in session.projector_parameters().values())
     total = sum(p.numel() for p in session.model.parameters())
     console.print(
-        f"parameters: {total:,} in all; trained: {lora:,} LoRA (budget {budget:,}), "
+        f"parameters: {total:,} in all; trained: {adapters:,} in the language model, "
         f"{projector:,} projector"
     )
 
 
-def _memory(console: Console, session: Session, rows: list[Row]) -> None:
+def _memory(console: Console, session: Session, method: Method, rows: list[Row]) -> None:
     """Print weights, gradients, moments and a rough figure for activations of one micro-batch."""
     weights = sum(p.numel() * p.element_size() for p in session.model.parameters())
-    trained = sum(p.numel() * 4 for p in session.trained().values())
+    trained = sum(
+        p.numel() * 4 for p in (session.projector_parameters() | method.parameters()).values()
+    )
     text = session.model.config.text_config
     size = 2 if session.precision == "bf16" else 4
     tokens = collate(rows).input_ids.numel()

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +20,7 @@ from hydra_mobile.errors import HydraError
 from hydra_mobile.training.batches import Batch, collate, epoch_batches
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
+from hydra_mobile.training.processes import Processes
 from hydra_mobile.training.rows import Row
 
 
@@ -33,27 +34,40 @@ class StepResult:
     conversations: int
 
 
-class BatchStream:
-    """Which rows belong to which optimizer step: a function of (seed, step) alone."""
+class LossNotFinite(HydraError):
+    """The loss of a step overflowed; the step changed nothing."""
 
-    def __init__(self, rows: Sequence[Row], config: StageConfig, seed: int) -> None:
+
+class BatchStream:
+    """Which rows belong to which optimizer step: a function of (seed, step) alone.
+
+    Micro-batches are dealt to the processes in turn, so that n processes do what one process
+    does with n times the accumulation.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], config: StageConfig, seed: int, process: int = 0, count: int = 1
+    ) -> None:
         self.rows = rows
         self._config = config
         self._seed = seed
+        self._process = process
+        self._count = count
+        self._per_step = config.accumulation * count
         self._epoch = lru_cache(maxsize=2)(self._epoch_batches)
         # Epochs may differ by a batch or two; the first one sets their nominal length.
-        self._per_epoch = max(1, math.ceil(len(self._epoch(0)) / config.accumulation))
+        self._per_epoch = max(1, math.ceil(len(self._epoch(0)) / self._per_step))
         self.steps = config.steps or max(1, round(config.epochs * self._per_epoch))
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
         return epoch_batches(self.rows, self._config.batch_size, self._seed, epoch)
 
     def step_rows(self, step: int) -> Iterator[list[Row]]:
-        """Yield the rows of each micro-batch of optimizer step `step`, counted from 0."""
+        """Yield this process's micro-batches of optimizer step `step`, counted from 0."""
         epoch, place = divmod(step, self._per_epoch)
         batches = self._epoch(epoch)
-        for offset in range(self._config.accumulation):
-            index = (place * self._config.accumulation + offset) % len(batches)
+        for offset in range(self._process, self._per_step, self._count):
+            index = (place * self._per_step + offset) % len(batches)
             yield [self.rows[i] for i in batches[index]]
 
 
@@ -85,6 +99,16 @@ class Objective:
         return loss
 
 
+class Watcher(Protocol):
+    """Who looks at a step while it is taken."""
+
+    def after_backward(self, step: int, rows: Sequence[Row]) -> None:
+        """See the gradients of one micro-batch of `rows` added."""
+
+    def after_update(self, step: int) -> None:
+        """See the parameters updated, the gradients still there."""
+
+
 def train_step(
     model: nn.Module,
     objective: Objective,
@@ -92,26 +116,50 @@ def train_step(
     stream: BatchStream,
     config: StageConfig,
     step: int,
+    processes: Processes,
+    watcher: Watcher | None = None,
 ) -> StepResult:
     """Take optimizer step `step` (from 0) of `stream`.
 
+    Args:
+        model: the module to call, wrapped where there are several processes.
+        objective: the loss of some rows.
+        optimizer: over everything that trains.
+        stream: gives the rows.
+        config: accumulation, clipping, warm-up.
+        step: number of the step.
+        processes: averages gradients between processes.
+        watcher: looks on; must change no parameter but its own.
+
     Raises:
-        HydraError: the loss is not finite; nothing was changed by this step.
+        LossNotFinite: nothing was changed by this step.
     """
     total, conversations = 0.0, 0
-    for rows in stream.step_rows(step):
-        loss = objective(model, rows) / config.accumulation
-        loss.backward()  # type: ignore[no-untyped-call]
+    batches = list(stream.step_rows(step))
+    for number, rows in enumerate(batches, 1):
+        with processes.without_sync(model, skip=number < len(batches)):
+            loss = objective(model, rows) / config.accumulation
+            loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
         conversations += sum(len(row.segments) for row in rows)
+        if watcher:
+            watcher.after_backward(step, rows)
+    if processes.count > 1:
+        total = processes.mean(total)
+        conversations *= processes.count
     if not math.isfinite(total):
-        raise HydraError(
+        optimizer.drop_gradients()
+        raise LossNotFinite(
             f"The loss became {total} at step {step + 1}.",
             "Lower the learning rate, or train with runtime.precision=fp32. "
             "`--resume` goes on from the last checkpoint.",
         )
-    limit = config.clip or math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(optimizer.parameters(), limit))
+    parameters = optimizer.parameters()
+    processes.average_gradients(parameters)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip or math.inf))
     factor = learning_rate_factor(step, stream.steps, config.warmup)
     optimizer.step(factor)
+    if watcher:
+        watcher.after_update(step)
+    optimizer.drop_gradients()
     return StepResult(total, norm, factor, conversations)

@@ -33,9 +33,10 @@ def _cpu_has(*flags: str) -> bool:
     return any(flag in found for flag in flags)
 
 
-def set_threads(config: RuntimeConfig) -> int:
-    """Set and return the number of CPU threads."""
-    threads = config.threads or os.cpu_count() or 1
+def set_threads(config: RuntimeConfig, processes: int = 1) -> int:
+    """Set and return the number of CPU threads of each of this machine's processes."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    threads = config.threads or max(1, (os.cpu_count() or 1) // local)
     torch.set_num_threads(threads)
     return threads
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +29,10 @@ class NamedAdamW:
     def __init__(
         self, groups: Mapping[str, tuple[float, Mapping[str, nn.Parameter]]], config: StageConfig
     ) -> None:
-        self.names = {
-            id(parameter): name
-            for _, parameters in groups.values()
-            for name, parameter in parameters.items()
-        }
+        self._names = [list(parameters) for _, parameters in groups.values()]
         self._peaks = [rate for rate, _ in groups.values()]
-        self._optimizer = torch.optim.AdamW(
+        #: For those who replace parameters in place (`adapters/resize.py`).
+        self.inner = torch.optim.AdamW(
             [
                 {"params": list(parameters.values()), "lr": rate}
                 for rate, parameters in groups.values()
@@ -46,33 +43,47 @@ class NamedAdamW:
             fused=True,
         )
 
+    def named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield all parameters with their names, group by group."""
+        for names, group in zip(self._names, self.inner.param_groups, strict=True):
+            yield from zip(names, group["params"], strict=True)
+
     def parameters(self) -> list[nn.Parameter]:
         """Return all parameters, group by group."""
-        return [p for group in self._optimizer.param_groups for p in group["params"]]
+        return [parameter for _, parameter in self.named()]
 
     def step(self, factor: float) -> None:
-        """Take one step at `factor` times the peak rates and drop the gradients."""
-        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+        """Take one step at `factor` times the peak rates; gradients stay."""
+        for group, peak in zip(self.inner.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self.inner.step()
+
+    def drop_gradients(self) -> None:
+        """Free all gradients."""
+        self.inner.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
         """Return moments and step counts as `{name}.{exp_avg|exp_avg_sq|step}`."""
-        flat: dict[str, Tensor] = {}
-        for parameter in self.parameters():
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                flat[f"{self.names[id(parameter)]}.{key}"] = value
-        return flat
+        return {
+            f"{name}.{key}": value
+            for name, parameter in self.named()
+            for key, value in self.inner.state.get(parameter, {}).items()
+        }
 
     def load(self, flat: Mapping[str, Tensor]) -> None:
         """Restore what `state` returned; parameters without state keep none."""
-        for parameter in self.parameters():
-            name = self.names[id(parameter)]
+        for name, parameter in self.named():
             state = {
-                key: flat[f"{name}.{key}"].clone()
+                key: flat[f"{name}.{key}"].detach().clone()
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"{name}.{key}" in flat
             }
+            for key in ("exp_avg", "exp_avg_sq"):
+                if key in state:
+                    state[key] = state[key].to(parameter.device)
             if state:
-                self._optimizer.state[parameter] = state
+                # A fused AdamW wants its step count where the parameter is.
+                state["step"] = state["step"].to(parameter.device)
+                self.inner.state[parameter] = state
+            else:
+                self.inner.state.pop(parameter, None)

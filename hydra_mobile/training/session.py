@@ -1,7 +1,6 @@
 """A model made ready for training: loaded, placed, frozen, in its precision.
 
-Knows how to build the model and which of its tensors train in which stage; knows no data and no
-loop.
+Knows how to build the model on this process's device; knows no data, no loop and no policy.
 """
 
 from __future__ import annotations
@@ -11,20 +10,20 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
-from hydra_mobile.adapters.lora import inject, lora_parameters
+from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.data.templates import template_named
-from hydra_mobile.errors import HydraError
 from hydra_mobile.memory import keep_freed_memory
 from hydra_mobile.models.bases import Log, base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.machine import choose_precision, set_threads
 from hydra_mobile.training.optimizer import NamedAdamW
+from hydra_mobile.training.processes import Processes
 
 
 class Session:
@@ -33,7 +32,6 @@ class Session:
     def __init__(self, config: TrainConfig, log: Log) -> None:
         self.config = config
         keep_freed_memory()
-        threads = set_threads(config.runtime)
         folder = base_folder(config.base, log)
         cpu = not torch.cuda.is_available()
         device = torch.device("cpu" if cpu else "cuda")
@@ -41,30 +39,35 @@ class Session:
         self.accelerator = Accelerator(
             cpu=cpu, mixed_precision="bf16" if self.precision == "bf16" else "no"
         )
-        if self.accelerator.num_processes > 1:
-            raise HydraError(
-                f"Training was started in {self.accelerator.num_processes} processes; "
-                "this version trains in one.",
-                "Start it with `hydra-mobile train`, without torchrun or accelerate launch.",
-            )
+        self.processes = Processes(self.accelerator, config)
+        threads = set_threads(config.runtime, self.processes.count)
         self.base_folder: Path = folder
         self.base: BaseIdentity = base_identity(folder)
         self.processor = MobileVLMProcessor.from_pretrained(folder)
         if config.data.template:
             self.processor.template = template_named(config.data.template)
         # Dropout is the only user of the global generator; data order has its own.
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed + self.processes.index)
         self.model = load_model(folder)
         self.model.requires_grad_(False)
-        if self.precision == "bf16":
+        # Full fine-tuning needs master weights in fp32; autocast computes in bf16 either way.
+        if self.precision == "bf16" and config.ranks.policy != "full":
             self.model.language_model.to(torch.bfloat16)
+        if config.runtime.base_precision == "4bit":
+            from hydra_mobile.models.four_bit import quantise_linears
+
+            quantise_linears(self.model.language_model)
         self.model.projector.requires_grad_(True)
+        self.processes.shard(self.model)
         self.model.to(self.accelerator.device)
         if config.runtime.gradient_checkpointing:
-            self.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+            # Frozen embeddings would leave the first layer's input without a graph; the
+            # non-reentrant kind does not need one.
+            self.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
         log(
-            f"device {self.accelerator.device}, {threads} threads; "
-            f"precision {self.precision} ({reason}); base {self.base.name}"
+            f"device {self.accelerator.device}, {threads} threads"
+            f"{self.processes.summary()}; precision {self.precision} ({reason}); "
+            f"base {self.base.name}"
         )
 
     def inject(self, rank_map: RankMap) -> None:
@@ -83,29 +86,18 @@ class Session:
         """Return the projector's parameters by full name."""
         return {f"projector.{n}": p for n, p in self.model.projector.named_parameters()}
 
-    def trained(self) -> dict[str, nn.Parameter]:
-        """Return all parameters that train now, by name."""
-        return self.projector_parameters() | lora_parameters(self.model)
+    def optimizer(self, stage: str, adapters: Mapping[str, nn.Parameter]) -> NamedAdamW:
+        """Return a fresh optimizer over what `stage` trains.
 
-    def optimizer(self, stage: str) -> NamedAdamW:
-        """Return a fresh optimizer over what `stage` trains."""
+        Args:
+            stage: "stage1" trains the projector only.
+            adapters: what stage II trains beside it.
+        """
         projector = self.projector_parameters()
         if stage == "stage1":
             config = self.config.stage1
             return NamedAdamW({"projector": (config.learning_rate, projector)}, config)
         config = self.config.stage2
         rate = config.projector_learning_rate or config.learning_rate
-        return NamedAdamW(
-            {
-                "adapters": (config.learning_rate, lora_parameters(self.model)),
-                "projector": (rate, projector),
-            },
-            config,
-        )
-
-    @torch.no_grad()
-    def load_trained(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy tensors from a checkpoint into the parameters of the same names."""
-        parameters = self.trained()
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+        groups = {"adapters": (config.learning_rate, adapters), "projector": (rate, projector)}
+        return NamedAdamW(groups, config)

@@ -1,0 +1,385 @@
+"""HyDRA's dynamic stage: what happens to the ranks between two optimizer steps.
+
+A reconstruction: of the paper's performance model nothing is known but that it is lightweight and
+decides the ranks during fine-tuning. Ours learns from paired probes. At an event, from one and the
+same state, a candidate map is trained for K steps and thrown away; then the run itself takes the
+same K steps with the map in force, which is the other half of the pair and costs nothing. The
+difference in held-out loss is one observation. The model may move ranks only through its gate
+(`performance_model.py`); otherwise the map stays and the event says "abstained".
+
+Knows maps, budgets and events; knows no model, data, file or process: those are behind `Loop`.
+Called by the trainer after every optimizer step, and by `HydraCallback`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hydra_mobile.adapters.allocation import Grid
+from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.dynamic.cells import Cells, label
+from hydra_mobile.adapters.dynamic.moves import Move, candidate_moves
+from hydra_mobile.adapters.dynamic.performance_model import (
+    Fit,
+    Observation,
+    Prediction,
+    fit,
+)
+from hydra_mobile.adapters.dynamic.schedule import Schedule
+from hydra_mobile.adapters.dynamic.trend import passive_observations
+from hydra_mobile.adapters.rank_map import RankMap
+
+
+class Loop(Protocol):
+    """What the controller asks of a training loop. Steps are counted as done."""
+
+    def snapshot(self) -> Any:
+        """Return all that decides the next steps: trained tensors, moments, random state."""
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot, ranks included."""
+
+    def train(self, step: int, steps: int) -> bool:
+        """Take the `steps` optimizer steps after step `step`; False if the loss overflowed."""
+
+    def held_out_loss(self, step: int) -> float:
+        """Return the loss on batches that follow step `step`, without training on them."""
+
+    def resize(self, rank_map: RankMap, step: int) -> None:
+        """Bring the model to `rank_map` on all processes."""
+
+    def agree(self, rank_map: RankMap) -> RankMap:
+        """Return the first process's map on every process."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the controller works; `config.DynamicConfig` documents the fields of the same names."""
+
+    policy: str
+    seed: int
+    target: str = "paired_probe"
+    probe_steps: int = 20
+    candidates: int = 1
+    probe_share: float = 0.05
+    dynamic: bool = True
+    incumbent_trains: bool = True
+    """Whether the run's own steps are the incumbent's half of the pair. False where the loop
+    cannot repeat the batches to come: both halves are probed then, at twice the price."""
+
+
+@dataclass
+class _Pending:
+    """Probes whose other half, the run itself, is still to come."""
+
+    step: int
+    settle_at: int
+    before: dict[str, int]
+    arms: list[dict[str, Any]] = field(default_factory=list)
+    made: bool = False
+    seconds: float = 0.0
+
+
+class RankController:
+    """Decides and carries out rank events; its state is JSON.
+
+    Attributes:
+        rank_map: the map in force.
+        spent_steps: optimizer steps that probes took so far.
+        spent_seconds: their wall time, held-out losses included.
+    """
+
+    def __init__(
+        self,
+        rank_map: RankMap,
+        budget: Budget,
+        grid: Grid,
+        layer_group: Mapping[str, int],
+        schedule: Schedule,
+        settings: Settings,
+        log: Callable[[dict[str, Any]], None],
+        earlier: tuple[Observation, ...] = (),
+    ) -> None:
+        """Begin with a map.
+
+        Args:
+            rank_map: the map in force now.
+            budget: the ledger.
+            grid: the ranks that a module may have.
+            layer_group: coarse group 0, 1 or 2 of each layer.
+            schedule: when events happen.
+            settings: see `Settings`.
+            log: takes each event as a dictionary in the form of ranks.jsonl.
+            earlier: observations of earlier runs.
+        """
+        self.rank_map = rank_map
+        self.spent_steps = 0
+        self.spent_seconds = 0.0
+        self._budget = budget
+        self._grid = grid
+        self._schedule = schedule
+        self._settings = settings
+        self._log = log
+        self.regroup(layer_group)
+        self._observations = list(earlier)
+        self._passive: list[dict[str, Any]] = []
+        self._pending: _Pending | None = None
+
+    def regroup(self, layer_group: Mapping[str, int]) -> None:
+        """Set the layers' groups, before the first event."""
+        self._layer_group = dict(layer_group)
+        self._cells = Cells.of(list(self._budget.cost), layer_group)
+
+    # -- what the loop calls --------------------------------------------------------------------
+
+    def after_step(self, step: int, loop: Loop) -> None:
+        """Do what is due after the `step`-th optimizer step."""
+        pending = self._pending
+        if pending and step >= pending.settle_at:
+            self._settle(pending, step, loop)
+        if not self._settings.dynamic:
+            return
+        if step in self._schedule.events:
+            self._event(step, loop)
+        if step == self._schedule.freeze:
+            self._write(step, "freeze", f"no more events after step {step}")
+
+    def put(self, rank_map: RankMap, step: int, kind: str, reason: str, loop: Loop) -> None:
+        """Bring the run to `rank_map` and record it as an event of `kind`."""
+        rank_map = loop.agree(self._budget.rank_map(rank_map))
+        changed = _changed(self.rank_map, rank_map)
+        if changed:
+            loop.resize(rank_map, step)
+        self.rank_map = rank_map
+        self._write(step, kind, reason, ranks=dict(rank_map), changed=changed)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that decides later events."""
+        return {
+            "rank_map": dict(self.rank_map),
+            "layer_group": self._layer_group,
+            "observations": [o.to_json() for o in self._observations],
+            "passive": self._passive,
+            "pending": vars(self._pending) if self._pending else None,
+            "spent_steps": self.spent_steps,
+            "spent_seconds": self.spent_seconds,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.rank_map = RankMap(state["rank_map"])
+        self.regroup(state["layer_group"])
+        self._observations = [Observation.from_json(o) for o in state["observations"]]
+        self._passive = list(state["passive"])
+        self._pending = _Pending(**state["pending"]) if state["pending"] else None
+        self.spent_steps = int(state["spent_steps"])
+        self.spent_seconds = float(state["spent_seconds"])
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def _event(self, step: int, loop: Loop) -> None:
+        settings = self._settings
+        progress = step / self._schedule.steps
+        if settings.target == "passive":
+            self._passive.append(
+                {
+                    "step": step,
+                    "features": list(self._features(self.rank_map)),
+                    "loss": loop.held_out_loss(self._schedule.steps),
+                }
+            )
+        moves = candidate_moves(self.rank_map, self._budget, self._grid, self._cells)
+        model = self._fitted()
+        chosen, prediction = self._choose(model, moves, progress)
+        arms = self._arms(step, moves, chosen)
+        if arms:
+            self._probe(step, arms, chosen, loop)
+        facts = _prediction_facts(model, prediction)
+        if chosen is None:
+            self._write(step, "abstain", self._why_not(model, moves), prediction=facts)
+            return
+        rank_map = loop.agree(chosen.rank_map)
+        changed = _changed(self.rank_map, rank_map)
+        loop.resize(rank_map, step)
+        self.rank_map = rank_map
+        self._write(
+            step,
+            "move",
+            f"predicted gain {facts['gain']:.2g}, at least {facts['lower']:.2g}",
+            ranks=dict(rank_map),
+            changed=changed,
+            move=self._labels(chosen),
+            prediction=facts,
+        )
+
+    def _fitted(self) -> Fit | None:
+        observations = list(self._observations)
+        if self._settings.target == "passive":
+            observations += passive_observations(
+                [p["features"] for p in self._passive],
+                [p["loss"] for p in self._passive],
+                [p["step"] for p in self._passive],
+                self._schedule.steps,
+            )
+        return fit(observations, seed=self._settings.seed) if observations else None
+
+    def _choose(
+        self, model: Fit | None, moves: list[Move], progress: float
+    ) -> tuple[Move | None, Prediction | None]:
+        if model is None or not model.gate.passed or not moves:
+            return None, None
+        after = [self._features(move.rank_map) for move in moves]
+        predictions = model.predict(self._features(self.rank_map), after, progress)
+        best = max(range(len(moves)), key=lambda i: predictions[i].lower)
+        acts = predictions[best].lower > 0
+        return (moves[best] if acts else None), predictions[best]
+
+    def _why_not(self, model: Fit | None, moves: list[Move]) -> str:
+        if not moves:
+            return "abstained: no parameter-neutral move is left within r_min and r_max"
+        if model is None:
+            return "abstained: nothing was observed yet"
+        if not model.gate.passed:
+            return f"abstained: {model.gate.reason}"
+        return "abstained: no candidate's predicted gain is above zero with confidence"
+
+    # -- probes ---------------------------------------------------------------------------------
+
+    def _arms(self, step: int, moves: list[Move], chosen: Move | None) -> list[Move]:
+        """Return the moves to compare with the map in force, within what probes may cost."""
+        settings = self._settings
+        if settings.target != "paired_probe" or self._pending or not moves:
+            return []
+        wanted = 1 if chosen else min(settings.candidates, len(moves))
+        halves = 1 if settings.incumbent_trains else 2
+        cost = settings.probe_steps * (settings.candidates + halves - 1)
+        if self.spent_steps + cost > settings.probe_share * self._schedule.steps + 1e-9:
+            return []
+        if chosen:
+            return [chosen]
+        rng = random.Random(f"{settings.seed}:{step}:probe")
+        return rng.sample(moves, wanted)
+
+    def _probe(self, step: int, arms: list[Move], chosen: Move | None, loop: Loop) -> None:
+        """Train what the run itself will not train, and remember its held-out loss.
+
+        Where `chosen` is about to be made, that is the map in force now; else each arm's map.
+        """
+        began = time.monotonic()
+        until = min(step + self._settings.probe_steps, self._schedule.steps)
+        pending = _Pending(step, until, dict(self.rank_map))
+        start = loop.snapshot()
+        for move in arms:
+            loss = self._arm_loss(step, until, self.rank_map if chosen else move.rank_map, loop)
+            loop.restore(start)
+            pending.arms.append(
+                {"rank_map": dict(move.rank_map), "loss": loss, "move": self._labels(move)}
+            )
+        pending.made = chosen is not None
+        if self._settings.incumbent_trains:
+            self._pending = pending
+            pending.seconds = time.monotonic() - began
+            self.spent_seconds += pending.seconds
+            return
+        other = self._arm_loss(step, until, chosen.rank_map if chosen else self.rank_map, loop)
+        loop.restore(start)
+        pending.seconds = time.monotonic() - began
+        self.spent_seconds += pending.seconds
+        self._observe(pending, step, other)
+
+    def _arm_loss(self, step: int, until: int, rank_map: RankMap, loop: Loop) -> float:
+        if rank_map != self.rank_map:
+            loop.resize(rank_map, step)
+        finite = loop.train(step, until - step)
+        self.spent_steps += until - step
+        return loop.held_out_loss(until) if finite else math.inf
+
+    def _settle(self, pending: _Pending, step: int, loop: Loop) -> None:
+        began = time.monotonic()
+        loss = loop.held_out_loss(pending.settle_at)
+        seconds = time.monotonic() - began
+        pending.seconds += seconds
+        self.spent_seconds += seconds
+        self._pending = None
+        self._observe(pending, step, loss)
+
+    def _observe(self, pending: _Pending, step: int, other_loss: float) -> None:
+        """Record each arm against the other half of its pair, whose loss is `other_loss`."""
+        before = self._features(RankMap(pending.before))
+        progress = pending.step / self._schedule.steps
+        for arm in pending.arms:
+            losses = (arm["loss"], other_loss) if pending.made else (other_loss, arm["loss"])
+            gain = losses[0] - losses[1]
+            after = self._features(RankMap(arm["rank_map"]))
+            if not math.isfinite(gain):
+                self._write(step, "observe", "a probed map diverged; left out", move=arm["move"])
+                continue
+            self._observations.append(Observation(before, after, progress, gain))
+            self._write(
+                step,
+                "observe",
+                f"{'made' if pending.made else 'probed'} at step {pending.step}: "
+                f"gain {gain:+.2g} after {pending.settle_at - pending.step} steps",
+                move=arm["move"],
+                realised={
+                    "gain": gain,
+                    "held_out_before": losses[0],
+                    "held_out_after": losses[1],
+                    "made": pending.made,
+                },
+                observation=self._observations[-1].to_json(),
+                probe={
+                    "steps": pending.settle_at - pending.step,
+                    "seconds": round(pending.seconds / len(pending.arms), 3),
+                },
+            )
+
+    # -- records --------------------------------------------------------------------------------
+
+    def _features(self, rank_map: RankMap) -> tuple[float, ...]:
+        return self._cells.features(rank_map, self._budget.r_ref)
+
+    def _labels(self, move: Move) -> dict[str, str]:
+        return {"from": label(move.source), "to": label(move.target)}
+
+    def _write(self, step: int, kind: str, reason: str, **more: Any) -> None:
+        self._log(
+            {
+                "schema": 1,
+                "step": step,
+                "event": kind,
+                "policy": self._settings.policy,
+                "reason": reason,
+                "parameters": self._budget.cost_of(self.rank_map),
+                "reference": self._budget.reference,
+                "digest": self.rank_map.digest(),
+                **more,
+            }
+        )
+
+
+def earlier_observations(events: Iterable[Mapping[str, Any]]) -> tuple[Observation, ...]:
+    """Return the observations in the events of an earlier run's ranks.jsonl."""
+    return tuple(Observation.from_json(e["observation"]) for e in events if "observation" in e)
+
+
+def _changed(old: RankMap, new: RankMap) -> dict[str, list[int]]:
+    return {name: [old[name], new[name]] for name in new if old.get(name) != new[name]}
+
+
+def _prediction_facts(model: Fit | None, prediction: Prediction | None) -> dict[str, Any]:
+    gate = model.gate if model else None
+    return {
+        "gain": prediction.gain if prediction else None,
+        "lower": prediction.lower if prediction else None,
+        "observations": gate.observations if gate else 0,
+        "spearman": gate.spearman if gate else None,
+        "mlp_error": gate.mlp_error if gate else None,
+        "ridge_error": gate.ridge_error if gate else None,
+        "constant_error": gate.constant_error if gate else None,
+    }

@@ -1,0 +1,43 @@
+"""The result of full fine-tuning: a whole model folder, as a merge would write it.
+
+There is no adapter to fold in; the trained weights replace the base's. Knows the base's folder
+layout; knows no training. Called by `run`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from hydra_mobile.files import folder_atomically, sha256_of, write_json
+from hydra_mobile.training.session import Session
+
+# The record that marks a merged folder, see hydra_export/merge.py.
+_RECORD = "merge.json"
+
+
+def write_merged(session: Session, out: Path, policy: str) -> None:
+    """Write the session's model to `out`, atomically, in fp32.
+
+    Args:
+        session: holds the trained model and its base.
+        out: folder to write or replace.
+        policy: how it was trained, for the record.
+    """
+    with folder_atomically(out) as temporary:
+        session.model.to(torch.float32).save_pretrained(temporary)
+        session.processor.save_pretrained(temporary)
+        weights = sorted(temporary.glob("*.safetensors"))
+        write_json(
+            temporary / _RECORD,
+            {
+                "schema": 1,
+                "out": out.name,
+                "sources": {
+                    "base": {"name": session.base.name, "sha256": session.base.sha256},
+                    "policy": policy,
+                },
+                "files": {path.name: sha256_of(path) for path in weights},
+            },
+        )

@@ -1,0 +1,130 @@
+"""peft's AdaLoRA in our loop: the baseline whose ranks fall by masking, at an equal budget.
+
+The allocator and the meaning of "equal" are in `hydra_mobile/adapters/adalora.py`. The logged
+loss is the one that trains and includes peft's orthogonality penalty; the result is plain LoRA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from hydra_mobile.adapters.adalora import AdaLora
+from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.history import RankHistory
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.training.adapted_modules import adapted_modules
+from hydra_mobile.training.methods import Result, StageTwo
+from hydra_mobile.training.optimizer import NamedAdamW
+from hydra_mobile.training.rows import Row
+
+
+class AdaLoraMethod:
+    """Policy `adalora`."""
+
+    def __init__(self, stage: StageTwo) -> None:
+        self._stage = stage
+        model = stage.session.model
+        self.budget = Budget.of(model, adapted_modules(model), stage.config.ranks.r_ref)
+        self._history = RankHistory.of_run(stage.folder)
+        self._adalora: AdaLora
+        self._wrapped: nn.Module = model
+
+    def start(self) -> None:
+        """Put AdaLoRA's layers in and record their first ranks."""
+        self._build()
+        held = self._adalora.held()
+        self._stage.say(
+            f"ranks: AdaLoRA from {self._adalora.initial_rank} to {self._adalora.target_rank} on "
+            f"average; {held:,} parameters train, of {self.budget.reference:,} that uniform LoRA "
+            "has"
+        )
+        self._log(0, "initial", "AdaLoRA's initial ranks", self._adalora.ranks())
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put AdaLoRA's layers in again."""
+        self._build()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """See `Method`."""
+        return self._adalora.parameters()
+
+    def begin(self, optimizer: NamedAdamW) -> None:
+        """See `Method`."""
+        self._wrapped = self._stage.session.processes.wrap(self._adalora.model)
+
+    @property
+    def wrapped(self) -> nn.Module:
+        """See `Method`."""
+        return self._wrapped
+
+    def before_step(self, step: int) -> None:
+        """Nothing."""
+
+    def after_backward(self, step: int, rows: Sequence[Row]) -> None:
+        """Nothing."""
+
+    def after_update(self, step: int) -> None:
+        """Give the allocator the step's gradients."""
+        before = self._adalora.ranks()
+        ranks = self._adalora.update(step + 1)
+        if ranks is not None and ranks != before:
+            self._log(step + 1, "resized", "AdaLoRA's allocation", ranks)
+
+    def after_step(self, step: int) -> None:
+        """Nothing."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing beside tensors."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the allocator's averages and masks."""
+        trained = self._adalora.parameters()
+        return {name: t for name, t in self._adalora.state().items() if name not in trained}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore the allocator."""
+        trained = {name: p.detach().clone() for name, p in self._adalora.parameters().items()}
+        self._adalora.load({**trained, **tensors})
+
+    def finish(self) -> Result:
+        """Turn what was kept into plain LoRA."""
+        held = self._adalora.held()
+        rank_map = self._adalora.to_lora()
+        if self._stage.session.processes.main:
+            rank_map.write(self._stage.folder / "rank_map.json")
+        return Result(rank_map, self.budget, {"lora": held, "kept": self.budget.cost_of(rank_map)})
+
+    def _build(self) -> None:
+        config = self._stage.config
+        self._adalora = AdaLora.build(
+            self._stage.session.model,
+            list(self.budget.cost),
+            self.budget,
+            alpha_ref=config.ranks.alpha_ref,
+            total_steps=self._stage.stream.steps,
+            dropout=config.ranks.dropout,
+            warmup_share=config.ranks.dynamic.warmup,
+            final_share=1.0 - config.ranks.dynamic.until,
+            seed=config.seed,
+        )
+
+    def _log(self, step: int, kind: str, reason: str, ranks: RankMap) -> None:
+        if not self._stage.session.processes.main:
+            return
+        self._history.append(
+            {
+                "step": step,
+                "event": kind,
+                "policy": "adalora",
+                "reason": reason,
+                "parameters": self._adalora.held(),
+                "reference": self.budget.reference,
+                "digest": ranks.digest(),
+                "ranks": dict(ranks),
+            }
+        )
+        ranks.write(self._stage.folder / "rank_map.json")

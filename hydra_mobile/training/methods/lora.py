@@ -1,0 +1,339 @@
+"""LoRA with the ranks of a policy: chosen before the first step, after a warm-up, or moving.
+
+With `ranks.importance=warmup` training begins at uniform ranks; the ordinary backward passes at
+the end of the warm-up give the importance, and the first event brings the policy's map. Policy
+`hydra` then goes on with the dynamic stage. Uniform LoRA takes none of these paths: its training
+is plain peft LoRA, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from hydra_mobile.adapters import agreement
+from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.dynamic.cells import groups_of
+from hydra_mobile.adapters.dynamic.controller import (
+    RankController,
+    Settings,
+    earlier_observations,
+)
+from hydra_mobile.adapters.dynamic.performance_model import LEAST as MIN_OBSERVATIONS
+from hydra_mobile.adapters.dynamic.schedule import Schedule
+from hydra_mobile.adapters.history import RankHistory
+from hydra_mobile.adapters.importance import BackwardImportance, Importance, measure
+from hydra_mobile.adapters.lora import live_rank_map, lora_parameters
+from hydra_mobile.adapters.policies import (
+    POLICIES,
+    PolicyInput,
+    allocate,
+    needs_importance,
+)
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.files import write_json
+from hydra_mobile.training.adapted_modules import adapted_modules
+from hydra_mobile.training.methods import Result, StageTwo
+from hydra_mobile.training.optimizer import NamedAdamW
+from hydra_mobile.training.rank_loop import RankLoop
+from hydra_mobile.training.rows import Row
+
+
+class LoraMethod:
+    """Trains LoRA; see the module's docstring."""
+
+    def __init__(self, stage: StageTwo) -> None:
+        self._stage = stage
+        self._config = stage.config.ranks
+        self._history = RankHistory.of_run(stage.folder)
+        session = stage.session
+        names = adapted_modules(session.model)
+        self.budget = Budget.of(session.model, names, self._config.r_ref)
+        dynamic = self._config.dynamic
+        self._schedule = Schedule.of(
+            stage.stream.steps, dynamic.warmup, dynamic.every, dynamic.until
+        )
+        policy = self._config.policy
+        self._measures = policy in POLICIES and needs_importance(policy)
+        # Without an event there is no end of a warm-up that could come too late.
+        self._in_warmup = (
+            self._measures and self._config.importance == "warmup" and bool(self._schedule.events)
+        )
+        self._watching: BackwardImportance | None = None
+        self._loop: RankLoop | None = None
+        self._controller: RankController
+
+    # -- beginning ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Choose the first ranks and put the adapters in."""
+        names = list(self.budget.cost)
+        groups = groups_of(names)
+        reason = f"ranks of policy {self._config.policy}"
+        if self._in_warmup:
+            first = RankMap(dict.fromkeys(names, self._config.r_ref))
+            reason = f"uniform until importance is known, after step {self._schedule.warmup_end}"
+            self._watching = BackwardImportance(self._stage.session.model, names)
+        elif self._measures:
+            importance = self._calibrate()
+            groups = groups_of(names, importance.mean_of_norms)
+            first = self._allocate(importance)
+        else:
+            first = self._allocate(None)
+        first = agreement.broadcast(first)
+        self._stage.session.inject(first)
+        self._open(first, groups)
+        live = self.budget.check_live(self._stage.session.model)
+        self._record_initial(first, reason)
+        self._stage.say(self._summary(first, live))
+        if self._config.policy == "hydra":
+            self._stage.say(self._plan())
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put adapters of the checkpoint's ranks in."""
+        rank_map = RankMap(state["controller"]["rank_map"])
+        self.budget.check(rank_map)
+        self._stage.session.inject(rank_map)
+        self.budget.check_live(self._stage.session.model)
+        self._open(rank_map, state["controller"]["layer_group"])
+        self._controller.load(state["controller"])
+        if state["watching"]:
+            self._watching = BackwardImportance(self._stage.session.model, self.budget.cost)
+            mine = state["watching"][self._stage.session.processes.index]
+            self._watching.load(mine)
+        if self._main:
+            rank_map.write(self._stage.folder / "rank_map.json")
+
+    def begin(self, optimizer: NamedAdamW) -> None:
+        """See `Method`."""
+        stage = self._stage
+        self._loop = RankLoop(
+            stage.session.model,
+            stage.config,
+            self.budget,
+            optimizer,
+            stage.stream,
+            stage.objective,
+            stage.session.processes,
+        )
+
+    # -- steps ----------------------------------------------------------------------------------
+
+    @property
+    def wrapped(self) -> nn.Module:
+        """See `Method`."""
+        return self._running.wrapped
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """See `Method`."""
+        return lora_parameters(self._stage.session.model)
+
+    def before_step(self, step: int) -> None:
+        """Begin to watch backward passes when the end of the warm-up is near."""
+        if self._watching and step >= self._schedule.warmup_end - self._watched_steps:
+            self._watching.watch()
+
+    def after_backward(self, step: int, rows: Sequence[Row]) -> None:
+        """Count a watched micro-batch."""
+        if self._watching and step >= self._schedule.warmup_end - self._watched_steps:
+            kind = "image" if any(row.image for row in rows) else "text"
+            # The loss was divided by the accumulation before it went backward.
+            self._watching.take(kind, self._stage.config.stage2.accumulation)
+
+    def after_update(self, step: int) -> None:
+        """Nothing."""
+
+    def after_step(self, step: int) -> None:
+        """Do what is due: the end of the warm-up, the end of a probe, an event."""
+        if self._watching and step == self._schedule.warmup_end:
+            self._watching.rest()
+            importance = self._watching.result(agreement.mean)
+            self._watching = None
+            names = list(self.budget.cost)
+            self._controller.regroup(groups_of(names, importance.mean_of_norms))
+            self._controller.put(
+                self._allocate(importance),
+                step,
+                "allocate",
+                f"ranks of policy {self._config.policy} from {importance.batches} "
+                "micro-batches of the warm-up",
+                self._running,
+            )
+            self._stage.say(
+                self._summary(
+                    self._controller.rank_map, self.budget.cost_of(self._controller.rank_map)
+                )
+            )
+        self._controller.after_step(step, self._running)
+
+    # -- records --------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """See `Method`."""
+        watching = None
+        if self._watching:
+            watching = self._stage.session.processes.gather_objects(self._watching.state())
+        return {"controller": self._controller.state(), "watching": watching}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing beside what trains."""
+        return {}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Nothing to restore."""
+
+    def finish(self) -> Result:
+        """Leave the adapters as they are."""
+        model = self._stage.session.model
+        live = self.budget.check_live(model)
+        controller = self._controller
+        facts = {
+            "lora": live,
+            "probe_steps": controller.spent_steps,
+            "probe_seconds": round(controller.spent_seconds, 3),
+        }
+        if controller.spent_steps:
+            self._stage.say(
+                f"probes: {controller.spent_steps} steps beside the run's "
+                f"{self._schedule.steps}, {controller.spent_seconds:.0f} s"
+            )
+        return Result(live_rank_map(model), self.budget, facts)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _main(self) -> bool:
+        return self._stage.session.processes.main
+
+    @property
+    def _running(self) -> RankLoop:
+        if self._loop is None:
+            raise RuntimeError("`begin` comes before the first step")
+        return self._loop
+
+    @property
+    def _watched_steps(self) -> int:
+        """Steps at the end of the warm-up whose backward passes are watched."""
+        per_step = self._stage.config.stage2.accumulation * self._stage.session.processes.count
+        wanted = math.ceil(self._config.calibration_batches / per_step)
+        return min(wanted, self._schedule.warmup_end)
+
+    def _open(self, rank_map: RankMap, groups: Mapping[str, int]) -> None:
+        dynamic = self._config.dynamic
+        earlier: tuple[Any, ...] = ()
+        if dynamic.observations and self._config.policy == "hydra":
+            events = RankHistory(Path(dynamic.observations)).read()
+            earlier = earlier_observations([event.to_json() for event in events])
+        self._controller = RankController(
+            rank_map,
+            self.budget,
+            self._inputs(None).grid,
+            groups,
+            self._schedule,
+            Settings(
+                policy=self._config.policy,
+                seed=self._stage.config.seed,
+                target=dynamic.target,
+                probe_steps=dynamic.probe_steps,
+                candidates=dynamic.candidates,
+                probe_share=dynamic.probe_share,
+                dynamic=self._config.policy == "hydra",
+            ),
+            self._log,
+            earlier,
+        )
+
+    def _calibrate(self) -> Importance:
+        """Measure importance in passes of its own, shared out between the processes."""
+        stage = self._stage
+        count = math.ceil(self._config.calibration_batches / stage.session.processes.count)
+
+        def batches() -> Iterator[list[Row]]:
+            step, left = 0, count
+            while left:
+                for rows in stage.stream.step_rows(step):
+                    yield rows
+                    left -= 1
+                    if not left:
+                        return
+                step += 1
+
+        found = measure(stage.session.model, self.budget.cost, batches(), stage.objective)
+        return found.averaged(agreement.mean)
+
+    def _allocate(self, importance: Importance | None) -> RankMap:
+        rank_map = allocate(self._config.policy, self._inputs(importance))
+        if importance and self._main:
+            write_json(self._stage.folder / "importance.json", vars(importance))
+        return rank_map
+
+    def _inputs(self, importance: Importance | None) -> PolicyInput:
+        config = self._config
+        return PolicyInput(
+            budget=self.budget,
+            importance=importance.mean_of_norms if importance else None,
+            rank_step=config.rank_step,
+            r_min=config.r_min,
+            r_max=config.r_max or None,
+            seed=self._stage.config.seed,
+            map_file=Path(config.map_file) if config.map_file else None,
+        )
+
+    def _record_initial(self, rank_map: RankMap, reason: str) -> None:
+        self._log(
+            {
+                "step": 0,
+                "event": "initial",
+                "policy": self._config.policy,
+                "reason": reason,
+                "parameters": self.budget.cost_of(rank_map),
+                "reference": self.budget.reference,
+                "digest": rank_map.digest(),
+                "ranks": dict(rank_map),
+            }
+        )
+
+    def _log(self, event: dict[str, Any]) -> None:
+        """Record an event, keep rank_map.json true, and say what a person wants to know."""
+        if event["event"] not in ("initial", "allocate", "freeze"):
+            self._stage.say(f"step {event['step']}: {event['event']}, {event['reason']}")
+        if not self._main:
+            return
+        self._history.append(event)
+        if "ranks" in event:
+            RankMap(event["ranks"]).write(self._stage.folder / "rank_map.json")
+
+    def _summary(self, rank_map: RankMap, live: int) -> str:
+        low, high = min(rank_map.values()), max(rank_map.values())
+        return (
+            f"ranks: policy {self._config.policy}, {low} to {high}; {live:,} LoRA parameters of "
+            f"{self.budget.reference:,} that uniform r={self._config.r_ref} has"
+        )
+
+    def _plan(self) -> str:
+        """Say before hours are spent what the dynamic stage can do in this run."""
+        dynamic, schedule = self._config.dynamic, self._schedule
+        if not schedule.events:
+            return "dynamic stage: no events in a run this short"
+        head = (
+            f"dynamic stage: {len(schedule.events)} events from step {schedule.events[0]} to "
+            f"{schedule.freeze}"
+        )
+        if dynamic.target == "passive":
+            return f"{head}, watching the held-out loss; expect it to abstain"
+        probed = schedule.affordable(dynamic.probe_steps, dynamic.candidates, dynamic.probe_share)
+        steps = probed * dynamic.probe_steps * dynamic.candidates
+        text = (
+            f"{head}; {probed} of them probed, {steps} steps beside the run's {schedule.steps} "
+            f"(at most {100 * dynamic.probe_share:g} %)"
+        )
+        if probed * dynamic.candidates < MIN_OBSERVATIONS and not dynamic.observations:
+            text += (
+                f". The model may act from {MIN_OBSERVATIONS} probes on: in this run it will only "
+                "watch. Raise ranks.dynamic.probe_share or lower probe_steps to change that"
+            )
+        return text

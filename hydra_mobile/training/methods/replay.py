@@ -1,0 +1,47 @@
+"""LoRA at the ranks that another run had, each from the step at which that run had it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra_mobile.adapters.history import RankHistory
+from hydra_mobile.adapters.importance import Importance
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.errors import ConfigError
+from hydra_mobile.training.methods import StageTwo
+from hydra_mobile.training.methods.lora import LoraMethod
+
+
+class ReplayMethod(LoraMethod):
+    """Policy `replay`: reads the maps of a ranks.jsonl; measures and probes nothing."""
+
+    def __init__(self, stage: StageTwo) -> None:
+        file = stage.config.ranks.map_file
+        if not file:
+            raise ConfigError(
+                "Rank policy `replay` needs the ranks.jsonl of a run.",
+                "Set ranks.map_file, or use `hydra-mobile ranks replay RUN --out NEW`.",
+            )
+        history = RankHistory(Path(file))
+        history.final_map()  # says what is wrong with the file
+        self._file = Path(file)
+        self._maps = dict(history.maps())
+        super().__init__(stage)
+
+    def after_step(self, step: int) -> None:
+        """Bring the recorded map of this step, if there is one."""
+        super().after_step(step)
+        if step in self._maps:
+            recorded = self._maps[step]
+            self._controller.put(
+                recorded, step, "resized", f"recorded in {self._file}", self._running
+            )
+
+    def _allocate(self, importance: Importance | None) -> RankMap:
+        first = min(self._maps)
+        if first != 0:
+            raise ConfigError(
+                f"{self._file} has its first map at step {first}, expected one at step 0.",
+                "Use ranks.policy=fixed for the last map of the file.",
+            )
+        return self.budget.rank_map(self._maps[0])

@@ -1,0 +1,98 @@
+"""The run folder: what it was started with, its checkpoints, and who may write to it.
+
+Knows files; knows no model and no loop. Of several processes only the first writes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hydra_mobile.config import TrainConfig
+from hydra_mobile.errors import ArtefactError, ConfigError, HydraError
+from hydra_mobile.files import read_json, sha256_of, write_atomically, write_json
+from hydra_mobile.training.checkpoint import Checkpoint
+from hydra_mobile.training.metrics import STAGES
+
+
+class RunFolder:
+    """`run.json`, `config.yaml` and `checkpoints/` of a run."""
+
+    def __init__(self, config: TrainConfig, processes: int) -> None:
+        self.path = Path(config.output)
+        self._config = config
+        self._processes = processes
+
+    def open(self, resume: bool) -> None:
+        """Start a run here, or make sure that the one that is here can go on.
+
+        Raises:
+            HydraError: the folder is in use, holds nothing to resume, or was started with other
+                settings or data.
+        """
+        record = self.path / "run.json"
+        identity = self._identity()
+        if not record.exists():
+            if resume:
+                raise ArtefactError(
+                    f"{self.path} holds no run to resume.", "Leave --resume out to start one."
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(self._config.to_dict(), sort_keys=False)
+            with write_atomically(self.path / "config.yaml") as temporary:
+                temporary.write_text(text)
+            write_json(record, identity)
+            return
+        if not resume:
+            raise HydraError(
+                f"{self.path} already holds a run.",
+                "Go on with --resume, or choose another folder with output=...",
+            )
+        changed = _differences(read_json(record, "the identity of a run"), identity)
+        if changed:
+            raise ConfigError(
+                f"{self.path} was started with other settings: {'; '.join(changed[:5])}.",
+                "Resume with the settings of its config.yaml, or start another run.",
+            )
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Read the latest checkpoint, if there is one."""
+        # Names sort in the order of training; those with a dot were being written.
+        whole = sorted(p for p in self._checkpoints.glob("*") if not p.name.startswith("."))
+        return Checkpoint.read(whole[-1]) if whole else None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint and then remove older ones."""
+        name = f"{STAGES.index(checkpoint.stage)}-{checkpoint.stage}-{checkpoint.step:07d}"
+        checkpoint.write(self._checkpoints / name)
+        # The older one goes only now: at every instant one checkpoint is whole.
+        for other in self._checkpoints.iterdir():
+            if other.name != name:
+                shutil.rmtree(other)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what must not change between a run and its resumption."""
+        config = self._config.to_dict()
+        for key in ("log_every", "checkpoint_every"):
+            del config["runtime"][key]
+        del config["output"]
+        data = self._config.data
+        files = {n: sha256_of(Path(p)) for n in ("stage1", "stage2") if (p := getattr(data, n))}
+        return {"config": config, "data": files, "processes": self._processes}
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return "key: old -> new" for every leaf in which two nested dictionaries differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: list[str] = []
+        for key in sorted(set(old) | set(new)):
+            found += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if old == new else [f"{path.removeprefix('config.')}: {old!r} -> {new!r}"]
