@@ -9,7 +9,18 @@ import sys
 import typer
 
 from hydra_mobile import __version__
-from hydra_mobile.cli import chat, data, evaluate, export, fetch, merge, quickstart, train, verify
+from hydra_mobile.cli import (
+    chat,
+    data,
+    evaluate,
+    export,
+    fetch,
+    merge,
+    quickstart,
+    ranks,
+    train,
+    verify,
+)
 from hydra_mobile.errors import HydraError
 
 app = typer.Typer(
@@ -25,6 +36,7 @@ app.command()(quickstart.quickstart)
 app.command()(fetch.fetch)
 app.add_typer(data.app, name="data")
 app.command()(train.train)
+app.add_typer(ranks.app, name="ranks")
 app.command()(merge.merge)
 app.command()(export.export)
 app.command()(verify.verify)

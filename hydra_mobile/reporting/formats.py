@@ -33,8 +33,9 @@ def gain(value: float | None) -> str:
     """Return a gain with its sign, e.g. "+0.0042"; the dash when it is not known."""
     if value is None:
         return DASH
-    text = number(value, 2)
-    return f"+{text}" if value > 0 else text.replace("-", "\u2212", 1)
+    if not math.isfinite(value):
+        return NOT_FINITE
+    return f"{value:+.2g}".replace("-", "\u2212", 1)
 
 
 def percent(share: float | None, decimals: int = 1) -> str:

@@ -1,0 +1,130 @@
+"""What the verbs of `hydra-mobile ranks` read from a run folder, and the settings of a replay.
+
+Reads files only, so that a run may train meanwhile. Knows no model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_mobile.adapters.history import FILE, RankHistory
+from hydra_mobile.config import TrainConfig, load_config
+from hydra_mobile.errors import ArtefactError, ConfigError
+from hydra_mobile.evaluation.rank_facts import rank_history
+from hydra_mobile.reporting.formats import number
+from hydra_mobile.reporting.schema import RankHistorySection
+from hydra_mobile.training.metrics import MetricsFile
+
+# What a replay decides itself, and the option that says so.
+_TAKEN = {"output": "--out", "ranks.policy": "--final", "ranks.map_file": "the run's name"}
+
+
+@dataclass(frozen=True)
+class RankRecord:
+    """A run's ranks.
+
+    Attributes:
+        run: its folder.
+        config: what it was started with.
+        history: its ranks.jsonl.
+        facts: the same as the report shows it.
+    """
+
+    run: Path
+    config: TrainConfig
+    history: RankHistory
+    facts: RankHistorySection
+
+
+def read_record(run: Path) -> RankRecord:
+    """Read the ranks of a run, finished or not.
+
+    Raises:
+        ArtefactError: no such folder, no run, no ranks, or a damaged history.
+    """
+    if not run.is_dir():
+        raise ArtefactError(f"There is no folder {run}.", "Name the folder of a training run.")
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise ArtefactError(
+            f"{run} is no run: {file} is missing.", "Name a folder that `train` wrote."
+        )
+    config = load_config(file)
+    policy = config.ranks.policy
+    if policy == "full":
+        raise ArtefactError(
+            f"{run} has no ranks: policy `full` trains all weights, without adapters.",
+            "Name a run of another policy.",
+        )
+    facts = rank_history(run, _last(run)[0])
+    if facts is None:
+        raise ArtefactError(
+            f"{run} has no rank history: {run / FILE} is missing or empty (policy `{policy}`).",
+            "The first ranks are written when stage II begins.",
+        )
+    return RankRecord(run, config, RankHistory.of_run(run), facts)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise `ConfigError` if there is anything at `out`."""
+    # Of several processes the first may already have made the folder when another looks.
+    if os.environ.get("RANK", "0") == "0" and out.exists():
+        raise ConfigError(
+            f"{out} already exists.",
+            "Choose another folder, or go on with an interrupted replay: "
+            f"hydra-mobile train --config {out / 'config.yaml'} --resume",
+        )
+
+
+def replay_config(run: Path, out: Path, final: bool, overrides: Iterable[str]) -> TrainConfig:
+    """Return the settings that train `run` again at its recorded ranks.
+
+    Args:
+        run: has config.yaml and ranks.jsonl. Its history is named, not copied: it must stay
+            until the new run is finished.
+        out: the new run folder.
+        final: whether the last map holds from the first step on.
+        overrides: `section.key=value`.
+
+    Raises:
+        ConfigError: an override sets what the replay decides, or is wrong in itself.
+        ArtefactError: the run has no recorded map.
+    """
+    overrides = list(overrides)
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key in _TAKEN:
+            raise ConfigError(f"`{key}` cannot be overridden in a replay.", f"Use {_TAKEN[key]}.")
+    history = RankHistory.of_run(run)
+    history.final_map()
+    config = load_config(run / "config.yaml", overrides)
+    ranks = dataclasses.replace(
+        config.ranks, policy="fixed" if final else "replay", map_file=str(history.path)
+    )
+    return dataclasses.replace(config, output=str(out), ranks=ranks)
+
+
+def comparison(run: Path, out: Path) -> list[str]:
+    """Return lines that compare a finished replay `out` with `run`."""
+    recorded, repeated = (RankHistory.of_run(folder).final_map() for folder in (run, out))
+    same = recorded == repeated
+    lines = [
+        f"final map: {'equal to' if same else 'NOT'} the recorded one "
+        f"({repeated.digest()[:12]}{'' if same else f', recorded {recorded.digest()[:12]}'})"
+    ]
+    (steps, loss), (new_steps, new_loss) = _last(run), _last(out)
+    lines.append(
+        f"last logged loss: {number(new_loss, 4)} at step {new_steps}, "
+        f"recorded {number(loss, 4)} at step {steps}"
+    )
+    return lines
+
+
+def _last(run: Path) -> tuple[int, float | None]:
+    """Return step and loss of the last logged step of stage II; (0, None) before it."""
+    logged = [m for m in MetricsFile(run / "metrics.jsonl").read() if m["stage"] == "stage2"]
+    return (int(logged[-1]["step"]), float(logged[-1]["loss"])) if logged else (0, None)
