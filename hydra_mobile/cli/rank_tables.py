@@ -21,8 +21,8 @@ from hydra_mobile.reporting.rank_history import maps_in_force, totals
 from hydra_mobile.reporting.ranks import RankGrid, grids, step_of
 from hydra_mobile.reporting.tables import rank_events_table
 
-# Columns of prose, which may wrap; figures never do.
-_PROSE = {"What": 18, "Why": 24}
+# Least width of a column of prose, which may break into lines; figures never do.
+_PROSE = 20
 
 
 def print_record(record: RankRecord, console: Console) -> None:
@@ -49,12 +49,11 @@ def _print_events(record: RankRecord, console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for column in events.columns:
         heading = f"{column.title}\n{column.unit}" if column.unit else column.title
-        least = _PROSE.get(column.title)
         table.add_column(
             Text(heading),
             justify="right" if column.figures else "left",
-            no_wrap=least is None,
-            min_width=least,
+            no_wrap=not column.prose,
+            min_width=_PROSE if column.prose else None,
         )
     for row in events.rows:
         table.add_row(*(Text(c.text, style="dim" if c.tone == "muted" else "") for c in row))

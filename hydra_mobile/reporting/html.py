@@ -153,7 +153,8 @@ def _heading(column: Column) -> str:
 
 
 def _cell(cell: Cell, column: Column, index: int) -> str:
-    classes = [name for name in (cell.tone, "" if column.figures else "words") if name]
+    kinds = (cell.tone, "" if column.figures else "words", "prose" if column.prose else "")
+    classes = [name for name in kinds if name]
     kind = f' class="{" ".join(classes)}"' if classes else ""
     text = escape(cell.text)
     if cell.footnote:

@@ -114,7 +114,7 @@ def rank_history_png(history: RankHistorySection, r_ref: int, path: Path) -> Non
         _outline(ax, grid, before.get(grid.stack, grid.cells))
         before[grid.stack] = grid.cells
     image = axes[0, 0].get_images()[0]
-    bar = above.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.01)
+    bar = above.colorbar(image, ax=axes, shrink=1 if rows == 1 else 0.6, aspect=30, pad=0.01)
     bar.set_ticks([-2, -1, 0, 1, 2], labels=[f"{r_ref * 2.0**i:g}" for i in range(-2, 3)])
     bar.set_label(f"rank; white: uniform {r_ref}", fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -164,6 +164,7 @@ def _draw_lines(ax: Any, history: RankHistorySection, r_ref: int) -> None:
         ax.annotate(f" {name}", (last, end), color=_LINES[i % 7], fontsize=9, va="center",
                     annotation_clip=False)  # fmt: skip
     ax.set_xlim(0, last)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("step")
     ax.set_ylabel("mean rank")
     ax.set_title("Mean rank of each projection; line: ranks changed, dot: map kept, dashes: "

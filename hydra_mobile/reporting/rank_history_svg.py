@@ -166,7 +166,7 @@ class _Frame:
             at = self.y(value)
             parts.append(svg.line(_LEFT, at, self.right, at, "grid"))
             parts.append(svg.text(_LEFT - 8, at + 4, f"{value:g}", "tick", "end"))
-        for value in svg.ticks(0, self.last, 8):
+        for value in (v for v in svg.ticks(0, self.last, 8) if v == int(v)):
             parts.append(svg.text(self.x(value), self.bottom + 20, f"{value:g}", "tick", "middle"))
         parts.append(svg.text(self.right, self.height - 4, "step", "tick", "end"))
         parts.append(svg.text(_LEFT, 12, "mean rank", "tick"))

@@ -55,11 +55,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading; figures are set flush right, words flush left."""
+    """A heading; figures are set flush right, words flush left; prose may break into lines."""
 
     title: str
     unit: str = ""
     figures: bool = True
+    prose: bool = False
 
 
 @dataclass
@@ -342,12 +343,12 @@ def rank_events_table(history: RankHistorySection) -> Table:
         (
             Column("Step"),
             Column("Event", figures=False),
-            Column("What", figures=False),
+            Column("What", figures=False, prose=True),
             Column("Predicted gain", "nats"),
             Column("Measured gain", "nats"),
             Column("Parameters"),
             Column("Spare"),
-            Column("Why", figures=False),
+            Column("Why", figures=False, prose=True),
         ),
     )
     for event in history.events:
