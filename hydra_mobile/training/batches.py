@@ -68,6 +68,11 @@ def epoch_batches(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
+def cells(rows: Sequence[Row]) -> int:
+    """Return the size of the batch that `rows` make: their number times the longest."""
+    return len(rows) * max(row.length for row in rows)
+
+
 def collate(rows: Sequence[Row]) -> Batch:
     """Turn rows into padded tensors."""
     longest = max(row.length for row in rows)

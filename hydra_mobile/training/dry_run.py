@@ -18,7 +18,6 @@ from rich.text import Text
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.training.batches import collate
 from hydra_mobile.training.loop import train_step
 from hydra_mobile.training.machine import peak_memory_bytes
 from hydra_mobile.training.methods import Method
@@ -55,10 +54,12 @@ def dry_run(config: TrainConfig, console: Console) -> None:
             console.print(
                 f"{name}: {conversations} conversations in {len(rows)} rows, {steps} steps"
             )
-        _memory(console, session, method, next(stream.step_rows(0)))
-        session.model.train()
         optimizer = session.optimizer("stage2", method.parameters())
         method.begin(optimizer)
+        console.print("memory of stage II:")
+        for line in run.estimate_memory(session, optimizer.parameters()).lines():
+            console.print(f"  {line}")
+        session.model.train()
         began = time.monotonic()
         result = train_step(
             method.wrapped,
@@ -101,25 +102,4 @@ def _counts(console: Console, session: Session, method: Method) -> None:
     console.print(
         f"parameters: {total:,} in all; trained: {adapters:,} in the language model, "
         f"{projector:,} projector"
-    )
-
-
-def _memory(console: Console, session: Session, method: Method, rows: list[Row]) -> None:
-    """Print weights, gradients, moments and a rough figure for activations of one micro-batch."""
-    weights = sum(p.numel() * p.element_size() for p in session.model.parameters())
-    trained = sum(
-        p.numel() * 4 for p in (session.projector_parameters() | method.parameters()).values()
-    )
-    text = session.model.config.text_config
-    size = 2 if session.precision == "bf16" else 4
-    tokens = collate(rows).input_ids.numel()
-    # Inputs that the backward pass keeps, per token and layer: norms and attention (about ten of
-    # the hidden size) and the gated MLP (about four of its width).
-    per_token = size * (10 * text.hidden_size + 4 * text.intermediate_size)
-    layers = 1 if session.config.runtime.gradient_checkpointing else text.num_hidden_layers
-    activations = tokens * per_token * layers
-    console.print(
-        f"memory, estimated: weights {weights / 2**20:,.0f} MiB, gradients and moments "
-        f"{3 * trained / 2**20:,.0f} MiB, activations about {activations / 2**20:,.0f} MiB for "
-        f"{tokens} tokens"
     )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hydra_mobile.config import StageConfig
 from hydra_mobile.errors import HydraError
-from hydra_mobile.training.batches import Batch, collate, epoch_batches
+from hydra_mobile.training.batches import Batch, cells, collate, epoch_batches
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.processes import Processes
@@ -70,6 +70,11 @@ class BatchStream:
             index = (place * self._per_step + offset) % len(batches)
             yield [self.rows[i] for i in batches[index]]
 
+    def largest(self) -> list[Row]:
+        """Return the largest micro-batch of the first epoch."""
+        batches = ([self.rows[i] for i in batch] for batch in self._epoch(0))
+        return max(batches, key=cells)
+
 
 class Objective:
     """The loss of some rows: tensors to the device, features from the cache, autocast."""
@@ -84,19 +89,22 @@ class Objective:
 
     def of_batch(self, model: nn.Module, rows: Sequence[Row], batch: Batch) -> Tensor:
         """Return the loss of `rows` already collated to `batch`."""
-        device = self._accelerator.device
-        features = self._features.batch([row.image for row in rows]).to(device)
+        inputs = self.inputs(rows, batch)
         with self._accelerator.autocast():
-            output: Any = model(
-                input_ids=batch.input_ids.to(device),
-                labels=batch.labels.to(device),
-                position_ids=batch.position_ids.to(device),
-                attention_mask=batch.attention_mask.to(device),
-                vision_features=features,
-                use_cache=False,
-            )
-        loss: Tensor = output.loss
+            loss: Tensor = model(**inputs).loss
         return loss
+
+    def inputs(self, rows: Sequence[Row], batch: Batch) -> dict[str, Any]:
+        """Return the model's arguments for `rows` collated to `batch`, on the device."""
+        device = self._accelerator.device
+        return {
+            "input_ids": batch.input_ids.to(device),
+            "labels": batch.labels.to(device),
+            "position_ids": batch.position_ids.to(device),
+            "attention_mask": batch.attention_mask.to(device),
+            "vision_features": self._features.batch([row.image for row in rows]).to(device),
+            "use_cache": False,
+        }
 
 
 class Watcher(Protocol):

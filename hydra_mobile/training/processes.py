@@ -35,7 +35,7 @@ class Processes:
         self.kind = config.runtime.distributed if self.count > 1 else "single"
         self._accelerator = accelerator
         if self.kind == "fsdp":
-            _require_shardable(config)
+            require_shardable(config)
 
     @property
     def main(self) -> bool:
@@ -133,7 +133,8 @@ class Processes:
             dist.destroy_process_group()
 
 
-def _require_shardable(config: TrainConfig) -> None:
+def require_shardable(config: TrainConfig) -> None:
+    """Raise `ConfigError` where runtime.distributed=fsdp cannot work."""
     if config.ranks.policy == "full":
         raise ConfigError(
             "runtime.distributed=fsdp shards frozen weights only, and ranks.policy=full trains "

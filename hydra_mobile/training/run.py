@@ -9,7 +9,7 @@ uninterrupted one would (same processes, fp32, same machine).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,17 @@ from hydra_mobile.errors import ConfigError
 from hydra_mobile.files import write_json
 from hydra_mobile.progress import StageProgress
 from hydra_mobile.training.align import alignment_loss, caption_vectors
+from hydra_mobile.training.batches import cells, collate
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.loop import BatchStream, Objective, StepResult, train_step
 from hydra_mobile.training.machine import peak_memory_bytes
+from hydra_mobile.training.memory_estimate import MemoryEstimate, estimate
 from hydra_mobile.training.merged import write_merged
 from hydra_mobile.training.methods import Method, Result, StageTwo, method_for
 from hydra_mobile.training.metrics import STAGES, MetricsFile
 from hydra_mobile.training.optimizer import learning_rate_factor
+from hydra_mobile.training.out_of_memory import StepFacts, advising
 from hydra_mobile.training.random_state import RandomState
 from hydra_mobile.training.rows import Row, build_rows
 from hydra_mobile.training.run_folder import RunFolder
@@ -193,6 +196,18 @@ class TrainingRun:
             StageTwo(self.config, session, stream, self.objective, self.folder, self._say)
         )
 
+    def estimate_memory(self, session: Session, trained: Iterable[nn.Parameter]) -> MemoryEstimate:
+        """Estimate the peak of stage II from its largest micro-batch."""
+        largest = self.stream(session, "stage2").largest()
+        return estimate(
+            session.model,
+            trained,
+            lambda: self.objective.inputs(largest, collate(largest)),
+            autocast_dtype=torch.bfloat16 if session.precision == "bf16" else None,
+            device=session.accelerator.device,
+            accumulation=self.config.stage2.accumulation,
+        )
+
     # -- checkpoints ----------------------------------------------------------------------------
 
     def _restore(self, session: Session, method: Method, checkpoint: Checkpoint) -> None:
@@ -307,6 +322,10 @@ class TrainingRun:
             optimizer.load(checkpoint.moments)
         if method:
             method.begin(optimizer)
+            # Sharded weights have no shape that one process could simulate.
+            if session.processes.kind != "fsdp":
+                expected = self.estimate_memory(session, optimizer.parameters()).total
+                self._say(f"memory: {expected / 2**30:.2f} GiB at the peak, estimated")
         else:
             wrapped = session.processes.wrap(session.model)
         spent = self._place.seconds.get(name, 0.0)
@@ -317,25 +336,42 @@ class TrainingRun:
                 if method:
                     method.before_step(step)
                     wrapped = method.wrapped
-                result = train_step(
-                    wrapped,
-                    self.objective,
-                    optimizer,
-                    stream,
-                    config,
-                    step,
-                    session.processes,
-                    method,
-                )
-                self._place.stage, self._place.step = name, step + 1
+                with advising(self._step_facts(name, config, list(stream.step_rows(step)))):
+                    result = train_step(
+                        wrapped,
+                        self.objective,
+                        optimizer,
+                        stream,
+                        config,
+                        step,
+                        session.processes,
+                        method,
+                    )
+                    self._place.stage, self._place.step = name, step + 1
+                    if method:
+                        method.after_step(step + 1)
                 self._place.seconds[name] = spent + time.monotonic() - began
-                if method:
-                    method.after_step(step + 1)
                 self._report(session, bar, name, config, stream.steps, result)
                 every = self.config.runtime.checkpoint_every
                 if step + 1 == stream.steps or (every and (step + 1) % every == 0):
                     self._save(session, optimizer.state(), method)
         session.model.eval()
+
+    def _step_facts(self, stage: str, config: StageConfig, batches: list[list[Row]]) -> StepFacts:
+        """Return what running out of memory in this step would be blamed on."""
+        largest = max(batches, key=cells)
+        data, runtime = self.config.data, self.config.runtime
+        return StepFacts(
+            stage=stage,
+            rows=len(largest),
+            tokens=max(row.length for row in largest),
+            batch_size=config.batch_size,
+            accumulation=config.accumulation,
+            questions_per_row=data.questions_per_row if data.share_prefix else 1,
+            max_length=data.max_length,
+            gradient_checkpointing=runtime.gradient_checkpointing,
+            four_bit=runtime.base_precision == "4bit",
+        )
 
     def _report(
         self,

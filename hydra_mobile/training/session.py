@@ -56,7 +56,9 @@ class Session:
         if config.runtime.base_precision == "4bit":
             from hydra_mobile.models.four_bit import quantise_linears
 
-            quantise_linears(self.model.language_model)
+            dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+            device = self.accelerator.device
+            quantise_linears(self.model, compute_dtype=dtype, device=device)
         self.model.projector.requires_grad_(True)
         self.processes.shard(self.model)
         self.model.to(self.accelerator.device)

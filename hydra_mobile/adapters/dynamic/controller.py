@@ -196,6 +196,9 @@ class RankController:
         moves = candidate_moves(self.rank_map, self._budget, self._grid, self._cells)
         model = self._fitted()
         chosen, prediction = self._choose(model, moves, progress)
+        # What follows takes steps on all processes together: they must all do the same.
+        decided = loop.agree(chosen.rank_map if chosen else self.rank_map)
+        chosen = next((move for move in moves if move.rank_map == decided), None)
         arms = self._arms(step, moves, chosen)
         if arms:
             self._probe(step, arms, chosen, loop)
@@ -203,15 +206,14 @@ class RankController:
         if chosen is None:
             self._write(step, "abstain", self._why_not(model, moves), prediction=facts)
             return
-        rank_map = loop.agree(chosen.rank_map)
-        changed = _changed(self.rank_map, rank_map)
-        loop.resize(rank_map, step)
-        self.rank_map = rank_map
+        changed = _changed(self.rank_map, decided)
+        loop.resize(decided, step)
+        self.rank_map = decided
         self._write(
             step,
             "move",
             f"predicted gain {facts['gain']:.2g}, at least {facts['lower']:.2g}",
-            ranks=dict(rank_map),
+            ranks=dict(decided),
             changed=changed,
             move=self._labels(chosen),
             prediction=facts,

@@ -23,7 +23,7 @@ from hydra_mobile.adapters.dynamic.controller import (
     Settings,
     earlier_observations,
 )
-from hydra_mobile.adapters.dynamic.performance_model import LEAST as MIN_OBSERVATIONS
+from hydra_mobile.adapters.dynamic.performance_model import LEAST_OBSERVATIONS
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.importance import BackwardImportance, Importance, measure
@@ -85,9 +85,9 @@ class LoraMethod:
         else:
             first = self._allocate(None)
         first = agreement.broadcast(first)
-        self._stage.session.inject(first)
+        self._inject(first)
         self._open(first, groups)
-        live = self.budget.check_live(self._stage.session.model)
+        live = self.budget.cost_of(first)
         self._record_initial(first, reason)
         self._stage.say(self._summary(first, live))
         if self._config.policy == "hydra":
@@ -96,9 +96,7 @@ class LoraMethod:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put adapters of the checkpoint's ranks in."""
         rank_map = RankMap(state["controller"]["rank_map"])
-        self.budget.check(rank_map)
-        self._stage.session.inject(rank_map)
-        self.budget.check_live(self._stage.session.model)
+        self._inject(rank_map)
         self._open(rank_map, state["controller"]["layer_group"])
         self._controller.load(state["controller"])
         if state["watching"]:
@@ -247,6 +245,13 @@ class LoraMethod:
             earlier,
         )
 
+    def _inject(self, rank_map: RankMap) -> None:
+        self.budget.check(rank_map)
+        model = self._stage.session.model
+        self._stage.session.inject(rank_map)
+        self.budget.check_live(model)
+        agreement.require_same("the ranks", live_rank_map(model).digest())
+
     def _calibrate(self) -> Importance:
         """Measure importance in passes of its own, shared out between the processes."""
         stage = self._stage
@@ -331,9 +336,9 @@ class LoraMethod:
             f"{head}; {probed} of them probed, {steps} steps beside the run's {schedule.steps} "
             f"(at most {100 * dynamic.probe_share:g} %)"
         )
-        if probed * dynamic.candidates < MIN_OBSERVATIONS and not dynamic.observations:
+        if probed * dynamic.candidates < LEAST_OBSERVATIONS and not dynamic.observations:
             text += (
-                f". The model may act from {MIN_OBSERVATIONS} probes on: in this run it will only "
-                "watch. Raise ranks.dynamic.probe_share or lower probe_steps to change that"
+                f". The model may act from {LEAST_OBSERVATIONS} probes on: in this run it will "
+                "only watch. Raise ranks.dynamic.probe_share or lower probe_steps to change that"
             )
         return text

@@ -34,7 +34,11 @@ class ReplayMethod(LoraMethod):
         if step in self._maps:
             recorded = self._maps[step]
             self._controller.put(
-                recorded, step, "resized", f"recorded in {self._file}", self._running
+                recorded,
+                step,
+                "resized",
+                f"recorded in {self._file.parent.name}/{self._file.name}",
+                self._running,
             )
 
     def _allocate(self, importance: Importance | None) -> RankMap:
