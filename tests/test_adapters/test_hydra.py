@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -406,6 +409,53 @@ def test_several_processes_are_refused_only_where_ranks_move():
 
     with pytest.raises(HydraError, match="2 processes"):
         trainer_callback._require_movable(Args(), torch.optim.SGD([nn.Parameter(torch.ones(1))]))
+
+
+TWO_PROCESSES = """
+import hashlib, sys
+from pathlib import Path
+from trainer_models import LAYERS, llama, trainer
+from hydra_mobile.adapters import Hydra, HydraCallback
+from hydra_mobile.adapters.lora import lora_parameters
+from hydra_mobile.errors import HydraError
+
+folder = Path(sys.argv[1])
+model = llama()
+hydra = Hydra(model, r_ref=4, alpha_ref=8, targets=LAYERS)
+made = trainer(model, folder / "moving", [HydraCallback(hydra)], ddp_backend="gloo")
+try:
+    made.train()
+    refused = False
+except HydraError:
+    refused = True
+scores = {name: float(i + 1) for i, name in enumerate(hydra.rank_map)}
+model = llama()
+hydra = Hydra(model, r_ref=4, alpha_ref=8, targets=LAYERS, importance=scores)
+made = trainer(model, folder / "given", [HydraCallback(hydra)], ddp_backend="gloo")
+made.train()
+tensors = b"".join(p.detach().numpy().tobytes() for p in lora_parameters(model).values())
+result = f"{refused} {len(set(hydra.rank_map.values()))} {hashlib.sha256(tensors).hexdigest()}"
+(folder / f"result-{made.args.process_index}").write_text(result)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_given_ranks_alike_and_refuse_moving_ones(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    here = str(Path(__file__).parents[1])
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    subprocess.run(
+        [*run, str(script), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=300,
+    )
+    results = [(tmp_path / f"result-{i}").read_text() for i in range(2)]
+    assert results[0] == results[1]
+    refused, ranks, _ = results[0].split()
+    assert refused == "True"
+    assert int(ranks) > 1
 
 
 # -- targets ----------------------------------------------------------------------------------
