@@ -83,13 +83,13 @@ class DynamicConfig:
     """What the performance model learns from: the difference in held-out loss between two maps
     trained on the same batches from the same start (costs steps), or the held-out loss of the run
     itself without its trend (free, and nearly always too little to act on)."""
-    probe_steps: int = 20
+    probe_steps: int = 10
     """Steps that a probed map is trained for."""
-    candidates: int = 1
+    candidates: int = 2
     """Maps probed at an event; the map in force costs nothing, training is its probe."""
-    probe_share: float = 0.05
-    """Most steps that all probes of a run may take, as a share of the run's own. Without room
-    for a probe, an event abstains."""
+    probe_share: float = 0.07
+    """Most that probes may add to a run, as a share of its steps; held-out batches count as a
+    third of a step's. Without room for a probe, an event abstains."""
     holdout_batches: int = 4
     """Micro-batches, the next ones that training has not seen, on which probes are compared."""
     observations: str = ""

@@ -108,8 +108,10 @@ def resize(
 
 
 def _fresh_rows(layer: Any, name: str, rows: int, seed: int, event: int) -> Tensor:
-    key = hashlib.sha256(f"{seed}:grow:{event}".encode()).digest()
     a = layer.lora_A[ADAPTER].weight
+    # The rank so far is in the key: a module that grows twice in one event must not get the same
+    # rows twice, which would then learn the same for ever.
+    key = hashlib.sha256(f"{seed}:grow:{event}:{a.shape[0]}".encode()).digest()
     return initial_a(name, rows, a.shape[1], int.from_bytes(key[:6], "big")).to(a)
 
 

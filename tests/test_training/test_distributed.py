@@ -21,6 +21,7 @@ SETTINGS = [
     "stage1.accumulation=1",
     "stage2.steps=10",
     "ranks.dynamic.probe_steps=2",
+    "ranks.dynamic.candidates=1",
     "ranks.dynamic.probe_share=10",
     "ranks.dynamic.every=0.2",
     "ranks.dynamic.holdout_batches=2",

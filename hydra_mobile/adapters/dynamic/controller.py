@@ -64,13 +64,21 @@ class Settings:
     policy: str
     seed: int
     target: str = "paired_probe"
-    probe_steps: int = 20
-    candidates: int = 1
-    probe_share: float = 0.05
+    probe_steps: int = 10
+    candidates: int = 2
+    probe_share: float = 0.07
     dynamic: bool = True
     incumbent_trains: bool = True
     """Whether the run's own steps are the incumbent's half of the pair. False where the loop
-    cannot repeat the batches to come: both halves are probed then, at twice the price."""
+    cannot repeat the batches to come: both halves are probed then."""
+    held_out_steps: float = 0.0
+    """What one held-out loss costs, in optimizer steps."""
+
+    @property
+    def event_cost(self) -> float:
+        """What an event's probes cost, held-out losses included, in optimizer steps."""
+        arms = self.candidates + (0 if self.incumbent_trains else 1)
+        return arms * self.probe_steps + (self.candidates + 1) * self.held_out_steps
 
 
 @dataclass
@@ -129,6 +137,8 @@ class RankController:
         self._observations = list(earlier)
         self._passive: list[dict[str, Any]] = []
         self._pending: _Pending | None = None
+        # Probes in optimizer steps, held-out losses included: what `probe_share` limits.
+        self._spent = 0.0
 
     def regroup(self, layer_group: Mapping[str, int]) -> None:
         """Set the layers' groups, before the first event."""
@@ -166,6 +176,7 @@ class RankController:
             "observations": [o.to_json() for o in self._observations],
             "passive": self._passive,
             "pending": vars(self._pending) if self._pending else None,
+            "spent": self._spent,
             "spent_steps": self.spent_steps,
             "spent_seconds": self.spent_seconds,
         }
@@ -177,6 +188,7 @@ class RankController:
         self._observations = [Observation.from_json(o) for o in state["observations"]]
         self._passive = list(state["passive"])
         self._pending = _Pending(**state["pending"]) if state["pending"] else None
+        self._spent = float(state["spent"])
         self.spent_steps = int(state["spent_steps"])
         self.spent_seconds = float(state["spent_seconds"])
 
@@ -193,8 +205,11 @@ class RankController:
                     "loss": loop.held_out_loss(self._schedule.steps),
                 }
             )
-        moves = candidate_moves(self.rank_map, self._budget, self._grid, self._cells)
         model = self._fitted()
+        moves: list[Move] = []
+        # Listing hundreds of maps takes a while: only where one of them could be used.
+        if self._may_probe() or (model and model.gate.passed):
+            moves = candidate_moves(self.rank_map, self._budget, self._grid, self._cells)
         chosen, prediction = self._choose(model, moves, progress)
         # What follows takes steps on all processes together: they must all do the same.
         decided = loop.agree(chosen.rank_map if chosen else self.rank_map)
@@ -204,7 +219,7 @@ class RankController:
             self._probe(step, arms, chosen, loop)
         facts = _prediction_facts(model, prediction)
         if chosen is None:
-            self._write(step, "abstain", self._why_not(model, moves), prediction=facts)
+            self._write(step, "abstain", _why_not(model, moves), prediction=facts)
             return
         changed = _changed(self.rank_map, decided)
         loop.resize(decided, step)
@@ -241,31 +256,24 @@ class RankController:
         acts = predictions[best].lower > 0
         return (moves[best] if acts else None), predictions[best]
 
-    def _why_not(self, model: Fit | None, moves: list[Move]) -> str:
-        if not moves:
-            return "abstained: no parameter-neutral move is left within r_min and r_max"
-        if model is None:
-            return "abstained: nothing was observed yet"
-        if not model.gate.passed:
-            return f"abstained: {model.gate.reason}"
-        return "abstained: no candidate's predicted gain is above zero with confidence"
-
     # -- probes ---------------------------------------------------------------------------------
 
-    def _arms(self, step: int, moves: list[Move], chosen: Move | None) -> list[Move]:
-        """Return the moves to compare with the map in force, within what probes may cost."""
+    def _may_probe(self) -> bool:
+        """Return whether a probe is allowed now, within what probes may cost."""
         settings = self._settings
-        if settings.target != "paired_probe" or self._pending or not moves:
-            return []
-        wanted = 1 if chosen else min(settings.candidates, len(moves))
-        halves = 1 if settings.incumbent_trains else 2
-        cost = settings.probe_steps * (settings.candidates + halves - 1)
-        if self.spent_steps + cost > settings.probe_share * self._schedule.steps + 1e-9:
+        if settings.target != "paired_probe" or self._pending:
+            return False
+        limit = settings.probe_share * self._schedule.steps + 1e-9
+        return self._spent + settings.event_cost <= limit
+
+    def _arms(self, step: int, moves: list[Move], chosen: Move | None) -> list[Move]:
+        """Return the moves to compare with the map in force."""
+        if not moves or not self._may_probe():
             return []
         if chosen:
             return [chosen]
-        rng = random.Random(f"{settings.seed}:{step}:probe")
-        return rng.sample(moves, wanted)
+        rng = random.Random(f"{self._settings.seed}:{step}:probe")
+        return rng.sample(moves, min(self._settings.candidates, len(moves)))
 
     def _probe(self, step: int, arms: list[Move], chosen: Move | None, loop: Loop) -> None:
         """Train what the run itself will not train, and remember its held-out loss.
@@ -273,6 +281,7 @@ class RankController:
         Where `chosen` is about to be made, that is the map in force now; else each arm's map.
         """
         began = time.monotonic()
+        self._spent += self._settings.event_cost
         until = min(step + self._settings.probe_steps, self._schedule.steps)
         pending = _Pending(step, until, dict(self.rank_map))
         start = loop.snapshot()
@@ -372,6 +381,16 @@ def earlier_observations(events: Iterable[Mapping[str, Any]]) -> tuple[Observati
 
 def _changed(old: RankMap, new: RankMap) -> dict[str, list[int]]:
     return {name: [old[name], new[name]] for name in new if old.get(name) != new[name]}
+
+
+def _why_not(model: Fit | None, moves: list[Move]) -> str:
+    if model is None:
+        return "abstained: nothing was observed yet"
+    if not model.gate.passed:
+        return f"abstained: {model.gate.reason}"
+    if not moves:
+        return "abstained: no parameter-neutral move is left within r_min and r_max"
+    return "abstained: no candidate's predicted gain is above zero with confidence"
 
 
 def _prediction_facts(model: Fit | None, prediction: Prediction | None) -> dict[str, Any]:

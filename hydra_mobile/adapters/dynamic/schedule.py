@@ -54,6 +54,11 @@ class Schedule:
         """The last step at which ranks may move; 0 where they never do."""
         return self.events[-1] if self.events else 0
 
-    def affordable(self, probe_steps: int, candidates: int, share: float) -> int:
-        """Return how many events can be probed within `share` of the run's steps."""
-        return min(len(self.events), int(share * self.steps + 1e-9) // (probe_steps * candidates))
+    def affordable(self, cost: float, share: float) -> int:
+        """Return how many events can be probed within `share` of the run's steps.
+
+        Args:
+            cost: of one event's probes, in optimizer steps.
+            share: of the run's steps.
+        """
+        return min(len(self.events), int((share * self.steps + 1e-9) / cost))

@@ -58,6 +58,17 @@ class LoraMethod:
             stage.stream.steps, dynamic.warmup, dynamic.every, dynamic.until
         )
         policy = self._config.policy
+        self._settings = Settings(
+            policy=policy,
+            seed=stage.config.seed,
+            target=dynamic.target,
+            probe_steps=dynamic.probe_steps,
+            candidates=dynamic.candidates,
+            probe_share=dynamic.probe_share,
+            dynamic=policy == "hydra",
+            # A forward pass is about a third of a step.
+            held_out_steps=dynamic.holdout_batches / (3 * stage.config.stage2.accumulation),
+        )
         self._measures = policy in POLICIES and needs_importance(policy)
         # Without an event there is no end of a warm-up that could come too late.
         self._in_warmup = (
@@ -232,15 +243,7 @@ class LoraMethod:
             self._inputs(None).grid,
             groups,
             self._schedule,
-            Settings(
-                policy=self._config.policy,
-                seed=self._stage.config.seed,
-                target=dynamic.target,
-                probe_steps=dynamic.probe_steps,
-                candidates=dynamic.candidates,
-                probe_share=dynamic.probe_share,
-                dynamic=self._config.policy == "hydra",
-            ),
+            self._settings,
             self._log,
             earlier,
         )
@@ -330,7 +333,7 @@ class LoraMethod:
         )
         if dynamic.target == "passive":
             return f"{head}, watching the held-out loss; expect it to abstain"
-        probed = schedule.affordable(dynamic.probe_steps, dynamic.candidates, dynamic.probe_share)
+        probed = schedule.affordable(self._settings.event_cost, dynamic.probe_share)
         steps = probed * dynamic.probe_steps * dynamic.candidates
         text = (
             f"{head}; {probed} of them probed, {steps} steps beside the run's {schedule.steps} "

@@ -25,21 +25,19 @@ class ReplayMethod(LoraMethod):
         history = RankHistory(Path(file))
         history.final_map()  # says what is wrong with the file
         self._file = Path(file)
-        self._maps = dict(history.maps())
+        # Every change in turn, two of one step included: the order decides which rows are new.
+        self._maps: dict[int, list[RankMap]] = {}
+        for event, rank_map in history.in_force():
+            if event.ranks is not None and rank_map is not None:
+                self._maps.setdefault(event.step, []).append(rank_map)
         super().__init__(stage)
 
     def after_step(self, step: int) -> None:
         """Bring the recorded map of this step, if there is one."""
         super().after_step(step)
-        if step in self._maps:
-            recorded = self._maps[step]
-            self._controller.put(
-                recorded,
-                step,
-                "resized",
-                f"recorded in {self._file.parent.name}/{self._file.name}",
-                self._running,
-            )
+        source = f"{self._file.parent.name}/{self._file.name}"
+        for recorded in self._maps.get(step, []):
+            self._controller.put(recorded, step, "resized", f"recorded in {source}", self._running)
 
     def _allocate(self, importance: Importance | None) -> RankMap:
         first = min(self._maps)
@@ -48,4 +46,4 @@ class ReplayMethod(LoraMethod):
                 f"{self._file} has its first map at step {first}, expected one at step 0.",
                 "Use ranks.policy=fixed for the last map of the file.",
             )
-        return self.budget.rank_map(self._maps[0])
+        return self.budget.rank_map(self._maps[0][0])

@@ -1,0 +1,102 @@
+"""Forty SIGKILLs at random moments: during steps, rank events, probes and saves. Minutes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hydra_mobile.adapters.history import RankHistory
+from hydra_mobile.files import sha256_of
+
+KILLS = 40
+DRIVER = """
+import sys
+from rich.console import Console
+from hydra_mobile.adapters.dynamic.controller import RankController
+from hydra_mobile.adapters.dynamic.performance_model import Prediction
+from hydra_mobile.config import load_config
+from hydra_mobile.training.run import TrainingRun
+
+def choose(self, model, moves, progress):
+    # Move at every second event, so that kills find resizes too.
+    made = moves and round(progress * self._schedule.steps) % 4 == 0
+    return (moves[0] if made else None), Prediction(gain=2e-3, spread=1e-4, lower=1e-3)
+
+RankController._choose = choose
+resume, *overrides = sys.argv[1:]
+print("ready", flush=True)
+TrainingRun(load_config(None, overrides), Console()).train(resume == "resume")
+"""
+SETTINGS = [
+    "data.stage1=",
+    "stage2.steps=60",
+    "stage2.accumulation=2",
+    "ranks.dropout=0.1",
+    "ranks.dynamic.probe_steps=2",
+    "ranks.dynamic.candidates=1",
+    "ranks.dynamic.probe_share=10",
+    "ranks.dynamic.every=0.066",
+    "ranks.dynamic.holdout_batches=2",
+    "runtime.checkpoint_every=1",
+    "runtime.threads=1",
+]
+
+
+@pytest.mark.slow
+def test_forty_kills_lose_nothing(run_settings, tmp_path):
+    """Resumed runs end bit-identical, with the same history."""
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER)
+
+    def start(name, resume):
+        run = tmp_path / name
+        command = [sys.executable, "-W", "ignore", str(driver), "resume" if resume else "start"]
+        log = (tmp_path / f"{name}.log").open("ab")
+        return subprocess.Popen(
+            [*command, *run_settings(run), *SETTINGS], stdout=log, stderr=log, env=os.environ
+        )
+
+    began = time.monotonic()
+    assert start("whole", resume=False).wait() == 0
+    alone = time.monotonic() - began
+    rng = random.Random(0)
+    kills, where = 0, []
+    while True:
+        resume = (tmp_path / "run" / "run.json").exists()
+        process = start("run", resume)
+        history = tmp_path / "run" / "metrics.jsonl"
+        before = history.stat().st_size if history.exists() else -1
+        if kills < KILLS:
+            # The first moments of a process are imports: wait until it trains, mostly.
+            patient = rng.random() < 0.9
+            limit = time.monotonic() + 60
+            while patient and process.poll() is None and time.monotonic() < limit:
+                if history.exists() and history.stat().st_size > max(before, 0):
+                    break
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.25)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                where.append(history.stat().st_size if history.exists() else 0)
+        if process.wait() == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, (tmp_path / "run.log").read_text()[-3000:]
+        assert time.monotonic() - began < 40 * alone
+    assert kills == KILLS, f"the run was through after {kills} kills"
+    whole, pieces = tmp_path / "whole" / "adapter", tmp_path / "run" / "adapter"
+    names = {file.name for file in whole.iterdir()}
+    assert names == {file.name for file in pieces.iterdir()}
+    for name in names:
+        assert sha256_of(whole / name) == sha256_of(pieces / name), name
+    histories = [RankHistory.of_run(tmp_path / name).read() for name in ("whole", "run")]
+    first, second = ([(e.step, e.event, e.digest, e.realised) for e in h] for h in histories)
+    assert first == second
+    assert any(event.event == "move" for event in histories[0])
+    assert any(event.event == "observe" for event in histories[0])
