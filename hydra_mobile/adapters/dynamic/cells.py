@@ -70,7 +70,7 @@ class Cells:
         """
         cell_of: dict[str, Cell] = {}
         for name in names:
-            group = layer_group.get(layer_of(name))
+            group = layer_group.get(layer_of(name), -1)
             if group not in range(len(GROUPS)):
                 raise ConfigError(
                     f"Layer `{layer_of(name)}` has group {group}, expected 0, 1 or 2."
