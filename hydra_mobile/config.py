@@ -113,9 +113,10 @@ class RanksConfig:
     """Smallest rank of a module."""
     r_max: int = 0
     """Largest rank of a module; 0: 2 * r_ref."""
-    importance: Literal["warmup", "calibration"] = "warmup"
-    """Where importance is measured: in the ordinary backward passes at the end of a warm-up at
-    uniform ranks (free), or in passes of its own before stage II."""
+    importance: Literal["warmup", "update", "calibration"] = "warmup"
+    """What tells which modules matter: gradients of the frozen weights in the ordinary backward
+    passes at the end of a warm-up at uniform ranks; the update that each adapter learned in that
+    warm-up; or gradients in passes of their own before stage II."""
     calibration_batches: int = 32
     """Micro-batches over which importance is measured."""
     shrink: Literal["index", "svd"] = "index"

@@ -21,7 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hydra_mobile.adapters.lora_layers import adapted_linears
+from hydra_mobile.adapters.lora_layers import (
+    ADAPTER,
+    adapted_linears,
+    lora_layers,
+    lora_tensors,
+)
 from hydra_mobile.errors import ConfigError
 from hydra_mobile.registry import nearest
 
@@ -195,6 +200,27 @@ class BackwardImportance:
             raise ConfigError("Importance was asked for before any backward pass was watched.")
         mean = {n: sum(p[n] for p in profiles.values()) / len(profiles) for n in self._names}
         return Importance(mean, None, self.batches, profiles)
+
+
+@torch.no_grad()
+def learned_update(model: nn.Module) -> Importance:
+    """Return the norm of what each adapter has learned so far, ||s B A||, as its importance.
+
+    Free, and after a warm-up at uniform ranks it looks at what the loss did want where `measure`
+    looks at what it wants at one point. ||B A||^2 is the sum of (B^T B) * (A A^T), so no product
+    of the weight's size is formed.
+
+    Raises:
+        ConfigError: nothing was learned: every B is zero.
+    """
+    layers = lora_layers(model)
+    norms: dict[str, float] = {}
+    for name, (a, b) in lora_tensors(model).items():
+        squared = ((b.T @ b).double() * (a @ a.T).double()).sum().clamp(min=0)
+        norms[name] = float(layers[name].scaling[ADAPTER] * squared.sqrt())
+    if not any(norms.values()):
+        raise ConfigError("The adapters have learned nothing yet, so no update has a norm.")
+    return Importance(norms, None, 0)
 
 
 class _Probe:

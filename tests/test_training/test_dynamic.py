@@ -182,7 +182,7 @@ def test_passive_observes_without_a_single_extra_step(run_settings, tmp_path):
     assert len(events(tmp_path / "run", "abstain")) == 4
 
 
-@pytest.mark.parametrize("policy", ["adalora", "full", "coarse_fine", "reversed"])
+@pytest.mark.parametrize("policy", ["adalora", "full", "coarse_fine"])
 def test_other_policies_resume_bit_for_bit(run_settings, tmp_path, policy, monkeypatch):
     more = (f"ranks.policy={policy}", "ranks.dropout=0")
     whole = train(run_settings(tmp_path / "whole"), *more)
@@ -199,6 +199,16 @@ def test_other_policies_resume_bit_for_bit(run_settings, tmp_path, policy, monke
     monkeypatch.setattr(run_module, "train_step", real)
     pieces = train(run_settings(tmp_path / "run"), *more, resume=True)
     assert hashes(pieces) == hashes(whole)
+
+
+@pytest.mark.parametrize("importance", ["update", "calibration"])
+def test_other_sources_of_importance(run_settings, tmp_path, importance):
+    more = ("ranks.policy=coarse_fine", f"ranks.importance={importance}", "stage2.steps=4")
+    train(run_settings(tmp_path / "run"), *more)
+    history = RankHistory.of_run(tmp_path / "run")
+    kinds = [e.event for e in history.read()]
+    assert kinds == (["initial", "allocate"] if importance == "update" else ["initial"])
+    assert len(set(history.final_map().values())) > 1
 
 
 def test_full_fine_tuning_leaves_a_model_that_loads(run_settings, tmp_path):

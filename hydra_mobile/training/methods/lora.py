@@ -26,7 +26,12 @@ from hydra_mobile.adapters.dynamic.controller import (
 from hydra_mobile.adapters.dynamic.performance_model import LEAST_OBSERVATIONS
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.adapters.importance import BackwardImportance, Importance, measure
+from hydra_mobile.adapters.importance import (
+    BackwardImportance,
+    Importance,
+    learned_update,
+    measure,
+)
 from hydra_mobile.adapters.lora import live_rank_map, lora_parameters
 from hydra_mobile.adapters.policies import (
     POLICIES,
@@ -72,7 +77,9 @@ class LoraMethod:
         self._measures = policy in POLICIES and needs_importance(policy)
         # Without an event there is no end of a warm-up that could come too late.
         self._in_warmup = (
-            self._measures and self._config.importance == "warmup" and bool(self._schedule.events)
+            self._measures
+            and self._config.importance != "calibration"
+            and bool(self._schedule.events)
         )
         self._watching: BackwardImportance | None = None
         self._loop: RankLoop | None = None
@@ -88,7 +95,8 @@ class LoraMethod:
         if self._in_warmup:
             first = RankMap(dict.fromkeys(names, self._config.r_ref))
             reason = f"uniform until importance is known, after step {self._schedule.warmup_end}"
-            self._watching = BackwardImportance(self._stage.session.model, names)
+            if self._config.importance == "warmup":
+                self._watching = BackwardImportance(self._stage.session.model, names)
         elif self._measures:
             importance = self._calibrate()
             groups = groups_of(names, importance.mean_of_norms)
@@ -98,9 +106,8 @@ class LoraMethod:
         first = agreement.broadcast(first)
         self._inject(first)
         self._open(first, groups)
-        live = self.budget.cost_of(first)
         self._record_initial(first, reason)
-        self._stage.say(self._summary(first, live))
+        self._stage.say(self._summary(first))
         if self._config.policy == "hydra":
             self._stage.say(self._plan())
 
@@ -158,26 +165,26 @@ class LoraMethod:
 
     def after_step(self, step: int) -> None:
         """Do what is due: the end of the warm-up, the end of a probe, an event."""
-        if self._watching and step == self._schedule.warmup_end:
+        if self._in_warmup and step == self._schedule.warmup_end:
+            self._end_warmup(step)
+        self._controller.after_step(step, self._running)
+
+    def _end_warmup(self, step: int) -> None:
+        """Bring the policy's map, from what the warm-up showed."""
+        if self._watching:
             self._watching.rest()
             importance = self._watching.result(agreement.mean)
             self._watching = None
-            names = list(self.budget.cost)
-            self._controller.regroup(groups_of(names, importance.mean_of_norms))
-            self._controller.put(
-                self._allocate(importance),
-                step,
-                "allocate",
-                f"ranks of policy {self._config.policy} from {importance.batches} "
-                "micro-batches of the warm-up",
-                self._running,
-            )
-            self._stage.say(
-                self._summary(
-                    self._controller.rank_map, self.budget.cost_of(self._controller.rank_map)
-                )
-            )
-        self._controller.after_step(step, self._running)
+            source = f"gradients of {importance.batches} micro-batches of the warm-up"
+        else:
+            importance = learned_update(self._stage.session.model)
+            source = "the updates that the warm-up learned"
+        controller = self._controller
+        controller.regroup(groups_of(list(self.budget.cost), importance.mean_of_norms))
+        rank_map = self._allocate(importance)
+        reason = f"ranks of policy {self._config.policy} from {source}"
+        controller.put(rank_map, step, "allocate", reason, self._running)
+        self._stage.say(self._summary(controller.rank_map))
 
     # -- records --------------------------------------------------------------------------------
 
@@ -315,8 +322,9 @@ class LoraMethod:
         if "ranks" in event:
             RankMap(event["ranks"]).write(self._stage.folder / "rank_map.json")
 
-    def _summary(self, rank_map: RankMap, live: int) -> str:
+    def _summary(self, rank_map: RankMap) -> str:
         low, high = min(rank_map.values()), max(rank_map.values())
+        live = self.budget.cost_of(rank_map)
         return (
             f"ranks: policy {self._config.policy}, {low} to {high}; {live:,} LoRA parameters of "
             f"{self.budget.reference:,} that uniform r={self._config.r_ref} has"
