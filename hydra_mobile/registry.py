@@ -22,6 +22,7 @@ _EXTRA_OF_PACKAGE = {
     "onnxscript": "onnx",
     "coremltools": "coreml",
     "matplotlib": "report",
+    "bitsandbytes": "bitsandbytes",
 }
 
 

@@ -96,7 +96,7 @@ def measure(
     for name in names:
         if name not in linears:
             raise ConfigError(f"`{name}` is no linear module of the model.", nearest(name, linears))
-    needed = sum(4 * linears[name].weight.numel() for name in names)
+    needed = sum(4 * linears[n].in_features * linears[n].out_features for n in names)
     probe = _Probe(keep_sums=needed <= mean_gradient_bytes)
     totals = dict.fromkeys(names, 0.0)
     count = 0

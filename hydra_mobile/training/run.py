@@ -28,6 +28,7 @@ from hydra_mobile.progress import StageProgress
 from hydra_mobile.training.align import alignment_loss, caption_vectors
 from hydra_mobile.training.batches import cells, collate
 from hydra_mobile.training.checkpoint import Checkpoint
+from hydra_mobile.training.compiling import compile_layers
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.loop import BatchStream, Objective, StepResult, train_step
 from hydra_mobile.training.machine import peak_memory_bytes
@@ -326,6 +327,9 @@ class TrainingRun:
             if session.processes.kind != "fsdp":
                 expected = self.estimate_memory(session, optimizer.parameters()).total
                 self._say(f"memory: {expected / 2**30:.2f} GiB at the peak, estimated")
+            if self.config.runtime.compile:
+                # Last: the estimate above runs the layers as they are.
+                compile_layers(session.model.language_model)
         else:
             wrapped = session.processes.wrap(session.model)
         spent = self._place.seconds.get(name, 0.0)

@@ -15,6 +15,7 @@ from hydra_mobile.adapters.adalora import AdaLora
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.errors import ConfigError
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.methods import Result, StageTwo
 from hydra_mobile.training.optimizer import NamedAdamW
@@ -25,6 +26,10 @@ class AdaLoraMethod:
     """Policy `adalora`."""
 
     def __init__(self, stage: StageTwo) -> None:
+        if stage.config.runtime.compile:
+            raise ConfigError(
+                "runtime.compile is not made for AdaLoRA's layers.", "Switch one of the two off."
+            )
         self._stage = stage
         model = stage.session.model
         self.budget = Budget.of(model, adapted_modules(model), stage.config.ranks.r_ref)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hydra_mobile.adapters import agreement
@@ -152,6 +153,9 @@ class LoraMethod:
         """Begin to watch backward passes when the end of the warm-up is near."""
         if self._watching and step >= self._schedule.warmup_end - self._watched_steps:
             self._watching.watch()
+            if self._stage.config.runtime.compile:
+                # Compiled layers cannot be looked into; these few steps run without.
+                torch.compiler.set_stance("force_eager")
 
     def after_backward(self, step: int, rows: Sequence[Row]) -> None:
         """Count a watched micro-batch."""
@@ -173,6 +177,8 @@ class LoraMethod:
         """Bring the policy's map, from what the warm-up showed."""
         if self._watching:
             self._watching.rest()
+            if self._stage.config.runtime.compile:
+                torch.compiler.set_stance("default")
             importance = self._watching.result(agreement.mean)
             self._watching = None
             source = f"gradients of {importance.batches} micro-batches of the warm-up"
