@@ -1,5 +1,6 @@
 """The performance model in worlds whose truth is known: a response, pure noise, time alone."""
 
+import functools
 import json
 import math
 import random
@@ -15,7 +16,7 @@ from hydra_mobile.adapters.allocation import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic import performance_model
 from hydra_mobile.adapters.dynamic.cells import Cells, groups_of
-from hydra_mobile.adapters.dynamic.moves import candidate_moves
+from hydra_mobile.adapters.dynamic.moves import Move, candidate_moves
 from hydra_mobile.adapters.dynamic.performance_model import (
     Observation,
     chance,
@@ -46,6 +47,13 @@ def features(rank_map: RankMap) -> Features:
     return CELLS.features(rank_map, BUDGET.r_ref)
 
 
+@functools.cache
+def surroundings(rank_map: RankMap) -> tuple[list[Move], list[Features]]:
+    """Return the moves around a map and the features that they lead to."""
+    moves = candidate_moves(rank_map, BUDGET, GRID, CELLS)
+    return moves, [features(move.rank_map) for move in moves]
+
+
 @dataclass
 class Run:
     """What a simulated run did: decisions taken, moves made, and what the moves were worth."""
@@ -67,8 +75,8 @@ def simulate(seed: int, candidates: int, utility: Utility, noise: float, act: bo
     rng, run = random.Random(seed), Run()
     for event in range(EVENTS):
         progress = 0.1 + 0.05 * event
-        moves = candidate_moves(run.rank_map, BUDGET, GRID, CELLS)
-        before, afters = features(run.rank_map), [features(move.rank_map) for move in moves]
+        moves, afters = surroundings(run.rank_map)
+        before = features(run.rank_map)
         incumbent = rng.gauss(0.0, noise)
         for index in rng.sample(range(len(moves)), candidates):
             measured = utility(afters[index]) - rng.gauss(0.0, noise)
@@ -83,6 +91,9 @@ def simulate(seed: int, candidates: int, utility: Utility, noise: float, act: bo
             run.true_gains.append(utility(afters[chosen]) - utility(before))
             run.best_gains.append(max(map(utility, afters)) - utility(before))
             run.rank_map = moves[chosen].rank_map
+            # A move that was made is measured like the others.
+            gain = run.true_gains[-1] + rng.gauss(0.0, noise) - rng.gauss(0.0, noise)
+            run.observations.append(Observation(before, afters[chosen], progress, gain))
     return run
 
 
@@ -109,22 +120,22 @@ def noise_run(seed: int, candidates: int = 1) -> list[Observation]:
 
 class TestPlantedResponse:
     def test_acts_with_small_regret(self):
-        runs = [simulate(seed, 4, planted(seed), 0.01) for seed in range(4)]
+        runs = [simulate(seed, 4, planted(seed), 0.01) for seed in range(3)]
         made = [gain for run in runs for gain in run.true_gains]
         best = [gain for run in runs for gain in run.best_gains]
-        assert sum(bool(run.moves) for run in runs) >= 3
-        assert len(made) >= 8
+        assert sum(bool(run.moves) for run in runs) == 3
+        assert len(made) >= 4
         # Brute force over some 400 moves, with the true utility, is what 1 stands for.
-        assert sum(made) / sum(best) > 0.5
-        assert sum(gain > 0 for gain in made) / len(made) > 0.8
+        assert sum(made) / sum(best) > 0.7
+        assert min(made) > 0
         for seed, run in enumerate(runs):
             BUDGET.check(run.rank_map)
-            assert planted(seed)(features(run.rank_map)) >= planted(seed)(features(UNIFORM))
+            assert planted(seed)(features(run.rank_map)) > planted(seed)(features(UNIFORM))
 
 
 class TestPureNoise:
     def test_rarely_acts_with_one_candidate_per_event(self):
-        runs = [simulate(seed, 1, nothing, 1.0) for seed in range(NOISE_RUNS)]
+        runs = [simulate(seed, 1, nothing, 1.0) for seed in range(20)]
         assert {run.decisions for run in runs} == {2}
         assert sum(bool(run.moves) for run in runs) <= 0.05 * len(runs)
 
@@ -134,9 +145,6 @@ class TestPureNoise:
         runs = [simulate(seed, candidates, nothing, 1.0) for seed in range(200)]
         assert {run.decisions for run in runs} == {2 if candidates == 1 else 11}
         assert sum(bool(run.moves) for run in runs) <= 10
-
-
-NOISE_RUNS = 20
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +273,20 @@ class TestGate:
         assert fit(broken).gate == fit(observations).gate
         assert fit(broken[2:]).gate.observations == 11
 
+    def test_a_cell_at_ranks_that_were_never_seen_is_doubted(self):
+        observations = noise_run(0)
+        model, before = fit(observations), observations[0].before
+        seen = max(o.after[0] for o in observations)
+        inside, beyond, far = (
+            model.predict(before, [(rank, *before[1:])], 0.5)[0]
+            for rank in (seen, seen + 0.25, seen + 0.5)
+        )
+        deviation = float(np.std([o.gain for o in observations]))
+        assert inside.spread < 2 * deviation
+        assert beyond.spread > deviation
+        assert far.spread > beyond.spread
+        assert far.lower < far.gain - 2 * deviation
+
     def test_two_events_are_too_few_however_many_candidates(self):
         model = fit(noise_run(0, candidates=8)[:16])
         assert model.gate.reason == "2 events, at least 3 are needed"
@@ -286,7 +308,7 @@ class TestGate:
         assert gate.reason.startswith("no better than a ridge")
 
     def test_every_reason_is_a_sentence_and_the_numbers_agree(self):
-        for seed in range(5):
+        for seed in range(3):
             gate = fit(noise_run(seed)).gate
             better = gate.mlp_error < min(gate.constant_error, gate.ridge_error)
             sure = gate.spearman >= 0.3 and chance(gate.spearman, gate.observations) <= 0.005
@@ -339,6 +361,22 @@ class TestFit:
         assert first.predict(before, afters, 0.5) == second.predict(before, afters, 0.5)
         other = fit(observations, seed=8)
         assert other.predict(before, afters, 0.5) != first.predict(before, afters, 0.5)
+
+    def test_the_gradient_is_that_of_automatic_differentiation(self):
+        random_numbers = torch.Generator().manual_seed(0)
+
+        def draw(*shape):
+            return torch.randn(*shape, generator=random_numbers)
+
+        weights = performance_model._first_weights(inputs=6, folds=3, seed=0)
+        rows, change, targets, share = draw(7, 6), draw(7, 4), draw(15, 4), draw(15, 4).abs()
+        ours = performance_model._gradients(weights, rows, change, targets, share)
+        for weight in weights:
+            weight.requires_grad_(True)
+        predicted = performance_model._utility(weights, rows) @ change + weights[-1]
+        (share * (predicted - targets) ** 2).sum().backward()
+        for weight, gradient in zip(weights, ours, strict=True):
+            assert torch.allclose(weight.grad, gradient, atol=1e-5)
 
     def test_staying_is_predicted_the_same_at_any_time(self):
         observations = noise_run(0)

@@ -25,7 +25,8 @@ correlation comes on top of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,9 @@ LEARNING_RATE = 1e-2
 PENALTIES = tuple(10.0 ** (power / 2) for power in range(-4, 9))
 Z = 1.645
 """The lower bound is one-sided, 95 % if errors are normal."""
+
+DOUBT = 2.0
+"""Standard deviations of the gains per typical change beyond the ranks seen."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -96,7 +100,9 @@ class Prediction:
 
     Attributes:
         gain: mean over the networks.
-        spread: root of the networks' variance plus the squared error on left-out events.
+        spread: root of the networks' variance, plus the squared error on left-out events, plus
+            the square of two standard deviations of the measured gains for every typical change
+            by which the map leaves the ranks that were seen of a cell.
         lower: gain - 1.645 spread. The spread is that of a single new measurement, wider than
             that of the true gain: acting needs a clear gain.
     """
@@ -153,7 +159,8 @@ class Fit:
         gains = self._networks.gains(before, afters, progress)
         error = self.gate.mlp_error if self.gate.mlp_error is not None else math.inf
         means = gains.mean(axis=0)
-        spreads = np.sqrt(gains.var(axis=0, ddof=1) + error**2)
+        doubt = self._networks.doubt(afters)
+        spreads = np.sqrt(gains.var(axis=0, ddof=1) + error**2 + doubt**2)
         return [
             Prediction(float(mean), float(spread), float(mean - Z * spread))
             for mean, spread in zip(means, spreads, strict=True)
@@ -191,7 +198,8 @@ def fit(observations: Sequence[Observation], *, seed: int = 0) -> Fit:
     scale = _Scale.of(known)
     outside = np.stack([event != left_out for left_out in range(len(events))])
     constant = (outside @ gains / outside.sum(axis=1))[event]
-    networks, predicted = _left_out_predictions(known, gains, event, outside, scale, seed)
+    with _one_thread():
+        networks, predicted = _left_out_predictions(known, gains, event, outside, scale, seed)
     gate = _gate(gains, predicted, _ridge(known, gains, event, scale), constant)
     return Fit(gate, networks)
 
@@ -266,6 +274,21 @@ def _gate(gains: Floats, mlp: Floats, ridge: Floats, constant: Floats) -> Gate:
     )
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, so that results do not depend on the number of cores.
+
+    Matrices of 32 x 32 are too small for more: on a busy machine threads wait ten times as long
+    for each other.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class _Scale:
     """Brings features to the size of the changes that were seen, so that one step is about 1."""
@@ -296,13 +319,26 @@ class _Networks:
     weights: list[Tensor]
     unit: float
     level: float
+    lowest: Floats
+    highest: Floats
+
+    def doubt(self, afters: Sequence[Sequence[float]]) -> Floats:
+        """Return the spread that extrapolation adds, one per map.
+
+        What a cell is worth at ranks that nobody tried there, the networks cannot know, and they
+        agree on it all the same: their variance does not show it.
+        """
+        ranks = np.array(afters, dtype=np.float64)
+        beyond = np.maximum(self.lowest - ranks, 0.0) + np.maximum(ranks - self.highest, 0.0)
+        doubt: Floats = DOUBT * self.unit * beyond.sum(axis=1) / self.scale.unit
+        return doubt
 
     def gains(
         self, before: Sequence[float], afters: Sequence[Sequence[float]], progress: float
     ) -> Floats:
         """Return predicted gains, of shape (seeds, maps)."""
         rows = self.scale.rows([before, *afters], [progress] * (len(afters) + 1))
-        with torch.no_grad():
+        with torch.no_grad(), _one_thread():
             utility = _utility(self.weights, rows)
             change = utility[:, 1:] - utility[:, :1] + self.weights[-1]
         predicted: Floats = change.double().numpy() * self.unit + self.level
@@ -342,11 +378,17 @@ def _left_out_predictions(
         predicted = (_utility(weights, rows) @ change + weights[-1]).double().numpy()
     by_fold = predicted.reshape(len(used), SEEDS, n).mean(axis=1) * unit + level[:, None]
     last = [w[-SEEDS:].clone() for w in weights]
-    return _Networks(scale, last, unit, float(level[-1])), by_fold[event, np.arange(n)]
+    seen = np.array([ranks for ranks, _ in index])
+    networks = _Networks(scale, last, unit, float(level[-1]), seen.min(axis=0), seen.max(axis=0))
+    return networks, by_fold[event, np.arange(n)]
 
 
 def _train(rows: Tensor, change: Tensor, targets: Tensor, share: Tensor, seed: int) -> list[Tensor]:
-    """Train folds x seeds networks side by side.
+    """Train folds x seeds networks side by side, by Adam on all observations at once.
+
+    The gradient is written out and the optimizer is our own: torch's first optimizer of a process
+    imports a compiler, which takes longer than a whole run's fits. Adam works element by element,
+    so networks that share it do not touch each other.
 
     Args:
         rows: inputs, (maps, inputs).
@@ -358,26 +400,48 @@ def _train(rows: Tensor, change: Tensor, targets: Tensor, share: Tensor, seed: i
     Returns:
         Weights with a leading dimension of folds x seeds, the seeds of one fold together.
     """
-    weights = _first_weights(rows.shape[1], len(share), seed)
     share = share.repeat_interleave(SEEDS, dim=0)
     targets = targets.repeat_interleave(SEEDS, dim=0)
-    # The caller may be in no_grad or in autocast.
-    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        for weight in weights:
-            weight.requires_grad_(True)
-        # Adam works element by element: networks that share it do not touch each other.
-        optimizer = torch.optim.Adam(weights, lr=LEARNING_RATE, fused=True)
-        for _ in range(EPOCHS):
-            optimizer.zero_grad()
-            predicted = _utility(weights, rows) @ change + weights[-1]
-            torch.sum(share * (predicted - targets) ** 2).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    return [weight.detach() for weight in weights]
+    first = _first_weights(rows.shape[1], len(share) // SEEDS, seed)
+    sizes = [weight[0].numel() for weight in first]
+    flat = torch.cat([weight.flatten(1) for weight in first], dim=1)
+    parts = torch.split(flat, sizes, 1)
+    weights = [part.view_as(weight) for part, weight in zip(parts, first, strict=True)]
+    mean, square = torch.zeros_like(flat), torch.zeros_like(flat)
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        for epoch in range(1, EPOCHS + 1):
+            gradients = _gradients(weights, rows, change, targets, share)
+            gradient = torch.cat([g.flatten(1) for g in gradients], dim=1)
+            mean.lerp_(gradient, 0.1)
+            square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+            size = (square / (1.0 - 0.999**epoch)).sqrt_().add_(1e-8)
+            flat.addcdiv_(mean, size, value=-LEARNING_RATE / (1.0 - 0.9**epoch))
+    return weights
+
+
+def _gradients(
+    weights: Sequence[Tensor], rows: Tensor, change: Tensor, targets: Tensor, share: Tensor
+) -> list[Tensor]:
+    """Return the gradient of sum(share (predicted - targets)^2) by every weight."""
+    hidden = _hidden(weights, rows)
+    predicted = torch.bmm(hidden[-1], weights[6]).squeeze(2) @ change + weights[7]
+    slope = 2.0 * share * (predicted - targets)
+    by_utility = (slope @ change.T).unsqueeze(2)
+    gradients = [torch.bmm(hidden[-1].mT, by_utility), slope.sum(dim=1, keepdim=True)]
+    by_hidden = by_utility * weights[6].mT
+    for layer in (2, 1, 0):
+        # The sign of a ReLU's output, 0 or 1, is its derivative.
+        by_hidden = by_hidden * hidden[layer + 1].sign()
+        by_weight = torch.bmm(hidden[layer].mT, by_hidden)
+        gradients = [by_weight, by_hidden.sum(dim=1, keepdim=True), *gradients]
+        if layer:
+            by_hidden = torch.bmm(by_hidden, weights[2 * layer].mT)
+    return gradients
 
 
 def _first_weights(inputs: int, folds: int, seed: int) -> list[Tensor]:
     """Draw weights and biases uniformly from +-1/sqrt(inputs); the scalar b starts at 0."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     weights = []
     sizes = [(inputs, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)]
     for fan_in, fan_out in sizes:
@@ -390,12 +454,17 @@ def _first_weights(inputs: int, folds: int, seed: int) -> list[Tensor]:
     return weights
 
 
+def _hidden(weights: Sequence[Tensor], rows: Tensor) -> list[Tensor]:
+    """Return the inputs and the three hidden layers, each (networks, maps, width)."""
+    hidden = [rows.expand(len(weights[0]), -1, -1)]
+    for weight, bias in zip(weights[0:6:2], weights[1:6:2], strict=True):
+        hidden.append(torch.relu(torch.baddbmm(bias, hidden[-1], weight)))
+    return hidden
+
+
 def _utility(weights: Sequence[Tensor], rows: Tensor) -> Tensor:
     """Return every network's utility of every row, (networks, maps)."""
-    hidden = rows.expand(len(weights[0]), -1, -1)
-    for weight, bias in zip(weights[0:6:2], weights[1:6:2], strict=True):
-        hidden = torch.relu(torch.baddbmm(bias, hidden, weight))
-    return torch.bmm(hidden, weights[6]).squeeze(2)
+    return torch.bmm(_hidden(weights, rows)[-1], weights[6]).squeeze(2)
 
 
 def _ridge(
