@@ -21,6 +21,7 @@ from hydra_mobile.adapters.dynamic.performance_model import (
     Observation,
     chance,
     decide,
+    effective,
     fit,
     spearman,
 )
@@ -311,7 +312,7 @@ class TestGate:
         for seed in range(3):
             gate = fit(noise_run(seed)).gate
             better = gate.mlp_error < min(gate.constant_error, gate.ridge_error)
-            sure = gate.spearman >= 0.3 and chance(gate.spearman, gate.observations) <= 0.005
+            sure = gate.spearman >= 0.3 and chance(gate.spearman, gate.observations) <= 0.01
             assert gate.passed == (better and sure)
             assert gate.reason
 
@@ -406,9 +407,15 @@ def test_spearman_and_its_chance():
     assert spearman([1.0, 1.0, 1.0], [3.0, 2.0, 1.0]) == 0.0
     assert spearman([1.0, 1.0, 2.0], [1.0, 2.0, 3.0]) == pytest.approx(math.sqrt(3) / 2)
     assert chance(0.0, 12) == pytest.approx(0.5)
-    assert chance(-1.0, 12) == 1.0
+    assert chance(-1.0, 12) == chance(1.0, 3) == 1.0
     # Tables give 0.671 for n = 12 at one-sided 1 %.
     assert chance(0.671, 12) == pytest.approx(0.01, abs=0.002)
     rng = np.random.default_rng(0)
     draws = [spearman(rng.normal(size=13), rng.normal(size=13)) for _ in range(4000)]
     assert np.mean([chance(r, 13) <= 0.05 for r in draws]) == pytest.approx(0.05, abs=0.015)
+
+
+def test_observations_of_one_event_are_worth_less():
+    assert effective([1] * 13) == 13.0
+    assert effective([4] * 13) == pytest.approx(20.8)
+    assert effective([1000]) == pytest.approx(2.0, abs=0.01)
