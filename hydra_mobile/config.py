@@ -113,7 +113,7 @@ class RanksConfig:
     """Smallest rank of a module."""
     r_max: int = 0
     """Largest rank of a module; 0: 2 * r_ref."""
-    importance: Literal["warmup", "update", "calibration"] = "warmup"
+    importance: Literal["gradient", "update", "calibration"] = "gradient"
     """What tells which modules matter: gradients of the frozen weights in the ordinary backward
     passes at the end of a warm-up at uniform ranks; the update that each adapter learned in that
     warm-up; or gradients in passes of their own before stage II."""

@@ -10,7 +10,7 @@ import warnings
 def quiet() -> None:
     """Call before the first heavy import."""
     # Each of these is printed on every start and asks for nothing that a user could do.
-    for name in ("torch.utils._pytree", "torchao", "torchao.utils"):
+    for name in ("torch.utils._pytree", "torchao", "torchao.utils", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger().addFilter(_not_torchao_extensions)
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

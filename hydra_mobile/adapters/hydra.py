@@ -94,7 +94,7 @@ class Hydra:
         rank_step: int | None = None,
         r_min: int | None = None,
         r_max: int | None = None,
-        importance: Mapping[str, float] | Literal["warmup"] = "warmup",
+        importance: Mapping[str, float] | Literal["gradient", "update"] = "gradient",
         map_file: str | Path | None = None,
         seed: int = 0,
         dropout: float = 0.0,
@@ -113,8 +113,10 @@ class Hydra:
             rank_step: ranks are multiples of it; by default an eighth of `r_ref`, from 1 to 8.
             r_min: lowest rank, at least 1; by default `rank_step`.
             r_max: highest rank; by default twice `r_ref`.
-            importance: "warmup", or a score of every adapted module, for example
-                `importance.measure(...).mean_of_norms`; ranks are then right from the start.
+            importance: what the warm-up at uniform ranks is asked for, the "gradient" of the frozen
+                weights or the "update" that each adapter learned; or a score of every adapted
+                module, for example `importance.measure(...).mean_of_norms`: ranks are then right
+                from the start.
             map_file: the rank_map.json or ranks.jsonl of policy `fixed`.
             seed: see the class.
             dropout: dropout on the input of A.
@@ -133,8 +135,10 @@ class Hydra:
             )
         if not isinstance(importance, str):
             importance = {name: float(score) for name, score in importance.items()}
-        elif importance != "warmup":
-            raise ConfigError(f"importance is {importance!r}; give `warmup` or scores by module.")
+        elif importance not in ("gradient", "update"):
+            raise ConfigError(
+                f"importance is {importance!r}; give `gradient`, `update` or scores by module."
+            )
         self.model = model
         self.policy = policy
         self.dynamic = dynamic or Dynamic()
@@ -159,7 +163,7 @@ class Hydra:
             "shrink": shrink,
             "dynamic": dataclasses.asdict(self.dynamic),
         }
-        self.waits = needs_importance(policy) and importance == "warmup"
+        self.waits = needs_importance(policy) and isinstance(importance, str)
         if self.waits:
             first = RankMap(dict.fromkeys(self.budget.cost, r_ref))
             _ = self.grid  # refuses bounds that make no grid before hours are spent
@@ -201,6 +205,11 @@ class Hydra:
     def importance(self) -> Mapping[str, float] | None:
         """The scores given at the beginning, if any."""
         return self._importance if isinstance(self._importance, dict) else None
+
+    @property
+    def watches(self) -> bool:
+        """Whether importance comes from watched backward passes."""
+        return self._importance == "gradient"
 
     @property
     def grid(self) -> Grid:

@@ -31,7 +31,7 @@ from hydra_mobile.adapters.dynamic.controller import RankController, Settings
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.hydra import Hydra
-from hydra_mobile.adapters.importance import BackwardImportance
+from hydra_mobile.adapters.importance import BackwardImportance, learned_update
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.adapters.model_loop import LossFn, ModelLoop, model_loss
 from hydra_mobile.adapters.optimizer_state import replace_parameter
@@ -130,8 +130,9 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         )
         self._history = RankHistory.of_run(Path(args.output_dir))
         self._rest()
-        self._watching = BackwardImportance(hydra.model, hydra.budget.cost) if waits else None
-        self._open()
+        watches = waits and hydra.watches
+        self._watching = BackwardImportance(hydra.model, hydra.budget.cost) if watches else None
+        self._open(len(self._held_out) / (3 * args.gradient_accumulation_steps))
         if state.global_step or hydra.resume:
             self._go_on(args, state)
         else:
@@ -165,7 +166,7 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
     ) -> None:
         """Do what is due: the end of the warm-up, an event."""
         step = int(state.global_step)
-        if self._watching and step == self._schedule.warmup_end:
+        if self._hydra.waits and step == self._schedule.warmup_end:
             self._allocate(step)
         self.controller.after_step(step, self._loop)
 
@@ -208,7 +209,7 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     # -- beginning ------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self, held_out_steps: float) -> None:
         hydra, timing = self._hydra, self._hydra.dynamic
         names = list(hydra.budget.cost)
         self.controller = RankController(
@@ -226,6 +227,7 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
                 probe_share=timing.probe_share,
                 dynamic=self._dynamic,
                 incumbent_trains=False,
+                held_out_steps=held_out_steps,
             ),
             self._log,
         )
@@ -296,20 +298,22 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             self._kind = "image" if seen else "text"
 
     def _allocate(self, step: int) -> None:
-        if self._watching is None:
-            raise RuntimeError("importance is measured before ranks are allocated")
-        importance = self._watching.result(agreement.mean)
-        self._rest()
-        self._watching = None
         hydra = self._hydra
+        if self._watching:
+            importance = self._watching.result(agreement.mean)
+            self._rest()
+            self._watching = None
+            source = f"gradients of {importance.batches} micro-batches of the warm-up"
+        else:
+            importance = learned_update(hydra.model)
+            source = "the updates that the warm-up learned"
         names = list(hydra.budget.cost)
         self.controller.regroup(groups_of(names, importance.mean_of_norms))
         self.controller.put(
             hydra.allocate(importance.mean_of_norms),
             step,
             "allocate",
-            f"ranks of policy {hydra.policy} from {importance.batches} micro-batches of the "
-            "warm-up",
+            f"ranks of policy {hydra.policy} from {source}",
             self._loop,
         )
         hydra.waits = False

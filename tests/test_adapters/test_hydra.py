@@ -155,6 +155,18 @@ def test_accumulated_micro_batches_count_as_much_as_whole_ones(tmp_path):
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
+def test_the_learned_update_serves_as_importance(tmp_path):
+    model = llama()
+    hydra = hydra_of(model, policy="coarse_fine", importance="update")
+    trainer(model, tmp_path, [HydraCallback(hydra)], max_steps=6).train()
+    events = RankHistory.of_run(tmp_path).read()
+    assert [event.event for event in events] == ["initial", "allocate"]
+    assert "updates that the warm-up learned" in events[-1].reason
+    assert len(set(hydra.rank_map.values())) > 1
+    with pytest.raises(ConfigError, match="give `gradient`, `update` or scores"):
+        hydra_of(llama(), importance="warmup")
+
+
 def test_uniform_is_the_trainer_with_peft_lora_bit_for_bit(tmp_path):
     ours = llama()
     hydra = hydra_of(ours, policy="uniform", dropout=0.1, seed=7)

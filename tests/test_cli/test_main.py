@@ -83,7 +83,7 @@ def test_dry_run_shows_what_the_loss_sees_and_writes_nothing(run_verb, tiny_sett
     assert "<image x 4>" in out
     assert "[red<|im_end|>]" in out
     assert "LoRA" in out
-    assert "memory, estimated" in out
+    assert "peak, estimated" in out
     assert "one step of stage II" in out
     assert not (tmp_path / "run").exists()
 

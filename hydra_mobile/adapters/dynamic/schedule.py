@@ -1,4 +1,4 @@
-"""When a run's ranks may move: a warm-up, events at even distances, a freeze. Knows step counts only.
+"""When a run's ranks may move: a warm-up, events at even distances, a freeze. Knows only steps.
 
 Our choice, as in AdaLoRA and ElaLoRA: ranks must not move before the adapters have learned
 something, nor so late that a new row cannot learn any more. Called by the controller and by

@@ -1,8 +1,8 @@
 """LoRA with the ranks of a policy: chosen before the first step, after a warm-up, or moving.
 
-With `ranks.importance=warmup` training begins at uniform ranks; the ordinary backward passes at
-the end of the warm-up give the importance, and the first event brings the policy's map. Policy
-`hydra` then goes on with the dynamic stage. Uniform LoRA takes none of these paths: its training
+Unless `ranks.importance` asks for a calibration, training begins at uniform ranks; what the warm-up
+shows gives the importance, and the first event brings the policy's map. Policy `hydra` then goes
+on with the dynamic stage. Uniform LoRA takes none of these paths: its training
 is plain peft LoRA, bit for bit.
 """
 
@@ -96,7 +96,7 @@ class LoraMethod:
         if self._in_warmup:
             first = RankMap(dict.fromkeys(names, self._config.r_ref))
             reason = f"uniform until importance is known, after step {self._schedule.warmup_end}"
-            if self._config.importance == "warmup":
+            if self._config.importance == "gradient":
                 self._watching = BackwardImportance(self._stage.session.model, names)
         elif self._measures:
             importance = self._calibrate()
