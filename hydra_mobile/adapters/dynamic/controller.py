@@ -28,6 +28,7 @@ from hydra_mobile.adapters.dynamic.performance_model import (
     Fit,
     Observation,
     Prediction,
+    decide,
     fit,
 )
 from hydra_mobile.adapters.dynamic.schedule import Schedule
@@ -248,13 +249,14 @@ class RankController:
     def _choose(
         self, model: Fit | None, moves: list[Move], progress: float
     ) -> tuple[Move | None, Prediction | None]:
-        if model is None or not model.gate.passed or not moves:
+        if model is None or not moves:
             return None, None
+        before = self._features(self.rank_map)
         after = [self._features(move.rank_map) for move in moves]
-        predictions = model.predict(self._features(self.rank_map), after, progress)
-        best = max(range(len(moves)), key=lambda i: predictions[i].lower)
-        acts = predictions[best].lower > 0
-        return (moves[best] if acts else None), predictions[best]
+        best = decide(model, before, after, progress)
+        if best is None:
+            return None, None
+        return moves[best], model.predict(before, [after[best]], progress)[0]
 
     # -- probes ---------------------------------------------------------------------------------
 
