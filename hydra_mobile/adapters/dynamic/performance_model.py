@@ -26,7 +26,7 @@ observations as those of shared events are worth. Share of runs that would act o
     and p <= 0.01                         2 / 200       0 / 112
 
 The fourth condition was chosen with all of the first column and 91 runs of the second in view; the
-other 21 came after. The lower bound alone stops few because it is the best of hundreds of candidates.
+other 21 came after. The lower bound alone stops few: it is the best of hundreds of candidates.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def fit(observations: Sequence[Observation], *, seed: int = 0) -> Fit:
     """Fit the networks and the ridge, and judge them on left-out events.
 
     Deterministic, and draws from no random stream but its own. All networks, those that leave an
-    event out and those that do not, train as one batch: 0.1 to 0.4 s on one thread for 13 to 52
+    event out and those that do not, train as one batch: 0.2 to 0.4 s on one thread for 13 to 52
     observations. Observations without a finite gain do not count.
 
     Args:
