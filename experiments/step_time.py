@@ -6,7 +6,7 @@ II: importance statistics, rank events, probes and resizes are in the time of Hy
 divided by the optimizer steps of the run. Reported: medians over rounds, ratios to uniform LoRA
 round by round with their spread, and the highest resident memory.
 
-    python experiments/step_time.py --rounds 3 --steps 200
+    python experiments/step_time.py --rounds 3 --steps 120
 
 Needs EmojiQA: hydra-mobile data emojiqa --out data/emojiqa
 """
@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Any
 
 RESULT = Path(__file__).with_name("results") / "step_time.json"
-# One probe of ten steps and its held-out losses in 200 steps: the share (7 %) that the defaults
-# allow a run of any length, and what 13 events with two candidates cost one of 5,198 steps.
+# One probe of six steps and two held-out losses in 120 steps: 6 %, the share that 13 events of two
+# candidates have in a run of 5,198 steps (the defaults allow 7 %).
 POLICIES = {
     "uniform": ["ranks.policy=uniform"],
     "hydra": ["ranks.policy=hydra"],
-    "hydra, update": ["ranks.policy=hydra", "ranks.importance=update"],
     "adalora": ["ranks.policy=adalora"],
 }
 
@@ -50,10 +49,12 @@ def settings(data: Path, run: Path, steps: int) -> list[str]:
         "stage2.projector_learning_rate=1e-4",
         "ranks.r_ref=16",
         "ranks.alpha_ref=32",
-        "ranks.rank_step=2",
+        "ranks.rank_step=4",
         "ranks.r_min=4",
         "ranks.calibration_batches=6",
         "ranks.dynamic.candidates=1",
+        "ranks.dynamic.probe_steps=6",
+        "ranks.dynamic.holdout_batches=2",
         "runtime.checkpoint_every=0",
         "runtime.log_every=1",
     ]
@@ -117,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data/emojiqa"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     rounds: list[dict[str, dict[str, float]]] = []

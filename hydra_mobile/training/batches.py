@@ -19,6 +19,9 @@ from hydra_mobile.training.rows import Row
 # Rows are sorted by length inside windows of this many batches: long enough for even lengths,
 # short enough that batches stay mixed.
 _WINDOW_BATCHES = 32
+# Rows are padded to multiples of this. Libraries compile a kernel for every shape that they meet
+# (oneDNN for every number of tokens times every rank), so that lengths should repeat.
+_LENGTH_STEP = 32
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def cells(rows: Sequence[Row]) -> int:
 
 def collate(rows: Sequence[Row]) -> Batch:
     """Turn rows into padded tensors."""
-    longest = max(row.length for row in rows)
+    longest = -(-max(row.length for row in rows) // _LENGTH_STEP) * _LENGTH_STEP
     shape = (len(rows), longest)
     ids = np.zeros(shape, dtype=np.int64)
     labels = np.full(shape, IGNORE_INDEX, dtype=np.int64)
