@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from experiments.planted.world import World, loss
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.importance import learned_update
 from hydra_mobile.adapters.lora import inject, live_rank_map, lora_parameters
-from hydra_mobile.adapters.lora_layers import lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import resize
 
@@ -150,8 +150,7 @@ class Student:
     @torch.no_grad()
     def change(self) -> dict[str, float]:
         """Return the Frobenius norm of what each linear has learned, s B A."""
-        pairs = lora_tensors(self.model)
-        return {name: SCALE * float(torch.linalg.norm(b @ a)) for name, (a, b) in pairs.items()}
+        return learned_update(self.model).mean_of_norms
 
     # -- the result -------------------------------------------------------------------------------
 

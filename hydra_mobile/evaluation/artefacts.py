@@ -57,6 +57,8 @@ def artefact_at(path: str) -> Artefact:
         return Artefact(
             folder, "bundle", bundle.runtime, name, bundle.preset.name, bundle.size_bytes, digest
         )
+    if (folder / "run.json").is_file() and _trained_whole(folder):
+        return artefact_at(str(folder / "merged"))
     if (folder / "run.json").is_file() or (folder / "adapter_config.json").is_file():
         adapter = folder / "adapter" if (folder / "run.json").is_file() else folder
         record = adapter / "hydra.json"
@@ -86,6 +88,11 @@ def artefact_at(path: str) -> Artefact:
         f"{path} is no run, adapter, merged model, bundle or named base.",
         "Expected a folder with run.json, adapter_config.json, model.safetensors or manifest.json.",
     )
+
+
+def _trained_whole(run: Path) -> bool:
+    """Whether a run trained the model itself and left no adapter."""
+    return (run / "merged").is_dir() and not (run / "adapter").is_dir()
 
 
 def adapter_in(folder: Path) -> Path:

@@ -166,7 +166,7 @@ def test_the_script_writes_what_it_prints(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 class TestPlantedNeedOnMoreSeeds:
-    """About three minutes."""
+    """About six minutes."""
 
     RECIPE = dataclasses.replace(Recipe(), probe_share=0.6)
 
@@ -182,3 +182,14 @@ class TestPlantedNeedOnMoreSeeds:
         found = losses(worlds, "homogeneous", arms, 5, self.RECIPE)
         for arm in arms[1:]:
             assert relative(found[arm], found["uniform"]).mean > -LITTLE
+
+    def test_with_steps_enough_equal_need_gives_nothing_to_gain(self, worlds):
+        # The negative control proper: 200 steps are too few for uniform ranks to be the limit.
+        recipe = dataclasses.replace(self.RECIPE, steps=600)
+        found = losses(worlds, "homogeneous", ("uniform", "coarse_fine"), 3, recipe)
+        assert relative(found["coarse_fine"], found["uniform"]).mean >= 0
+
+    def test_what_the_warm_up_learned_finds_the_need(self, worlds):
+        recipe = dataclasses.replace(self.RECIPE, steps=600)
+        found = losses(worlds, "heterogeneous", ("uniform", "by_change"), 3, recipe)
+        assert relative(found["by_change"], found["uniform"]).mean < -0.2

@@ -94,6 +94,26 @@ def test_padding_uses_the_truncated_mean_colour():
     np.testing.assert_allclose(pixels[:, 5, 5], 1 - np.float32([0.5, 0.25, 0.9]), atol=1e-6)
 
 
+def test_clip_s_pad_colour_is_that_of_llava():
+    # int(255 * mean) of CLIP: the grey-brown that LLaVA and MobileVLM pad with.
+    mean = (0.48145466, 0.4578275, 0.40821073)
+    recipe = ImagePreprocessing(8, mean, (1.0, 1.0, 1.0), fit="pad")
+    pixels = recipe(Image.new("RGB", (8, 2), (255, 255, 255)))
+    colour = (pixels[:, 0, 0] + np.float32(mean)) * 255
+    np.testing.assert_allclose(colour, [122, 116, 104], atol=1e-3)
+
+
+def test_no_conversation_is_ever_masked_whole(processor):
+    # Elsewhere lengths are guessed by tokenising twice, and a guess that fails masks the sample.
+    # Here ids and labels are made together, so the number of such samples is zero by construction.
+    for question, answer in (("a", "b"), ("  spaces  ", " x "), ("USER: </s>", "ASSISTANT: y")):
+        for name in ("chatml", "v1"):
+            processor.template = template_named(name)
+            ids, labels = processor.encode_conversation([Turn(question, answer)], True)
+            assert any(label != -100 for label in labels)
+            assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
+
+
 def test_stretch_does_not_pad():
     recipe = ImagePreprocessing(8, (0.0,) * 3, (1.0,) * 3, fit="stretch")
     assert recipe(Image.new("RGB", (10, 4), (255, 0, 0)))[0].min() == 1.0
