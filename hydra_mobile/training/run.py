@@ -326,7 +326,8 @@ class TrainingRun:
             # Sharded weights have no shape that one process could simulate.
             if session.processes.kind != "fsdp":
                 expected = self.estimate_memory(session, optimizer.parameters()).total
-                self._say(f"memory: {expected / 2**30:.2f} GiB at the peak, estimated")
+                heap = "" if torch.cuda.is_available() else ", without what the heap keeps"
+                self._say(f"memory: {expected / 2**30:.2f} GiB at the peak, estimated{heap}")
             if self.config.runtime.compile:
                 # Last: the estimate above runs the layers as they are.
                 compile_layers(session.model.language_model)
