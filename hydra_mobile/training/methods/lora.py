@@ -83,6 +83,7 @@ class LoraMethod:
             and bool(self._schedule.events)
         )
         self._watching: BackwardImportance | None = None
+        self._said = ""
         self._loop: RankLoop | None = None
         self._controller: RankController
 
@@ -320,8 +321,14 @@ class LoraMethod:
 
     def _log(self, event: dict[str, Any]) -> None:
         """Record an event, keep rank_map.json true, and say what a person wants to know."""
-        if event["event"] not in ("initial", "allocate", "freeze"):
-            self._stage.say(f"step {event['step']}: {event['event']}, {event['reason']}")
+        # The same reason to abstain is said once; the file has every event.
+        if (
+            event["event"] not in ("initial", "allocate", "freeze")
+            and event["reason"] != self._said
+        ):
+            self._said = event["reason"]
+            kind = "" if event["event"] == "abstain" else f"{event['event']}, "
+            self._stage.say(f"step {event['step']}: {kind}{event['reason']}")
         if not self._main:
             return
         self._history.append(event)
