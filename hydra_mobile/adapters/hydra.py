@@ -55,7 +55,8 @@ class Dynamic:
             loss without its trend (free, and nearly always too little to act on).
         probe_steps: steps that a probed map is trained for, and the map in force beside it.
         candidates: maps probed at an event.
-        probe_share: most steps of all probes, as a share of the run's own.
+        probe_share: most steps of all probes, held-out losses included, as a share of the run's
+            own.
         calibration_batches: micro-batches over which importance is measured.
     """
 
@@ -63,9 +64,9 @@ class Dynamic:
     every: float = 0.05
     until: float = 0.70
     target: Literal["paired_probe", "passive"] = "paired_probe"
-    probe_steps: int = 20
-    candidates: int = 1
-    probe_share: float = 0.05
+    probe_steps: int = 10
+    candidates: int = 2
+    probe_share: float = 0.07
     calibration_batches: int = 32
 
 

@@ -150,7 +150,7 @@ def test_accumulated_micro_batches_count_as_much_as_whole_ones(tmp_path):
         more = {"gradient_accumulation_steps": accumulation, "per_device_train_batch_size": size}
         trainer(model, tmp_path, [HydraCallback(hydra)], data=data, max_steps=6, **more).train()
         reason = RankHistory.of_run(tmp_path).read()[-1].reason
-        assert f"from {2 * accumulation} micro-batches" in reason
+        assert f"gradients of {2 * accumulation} micro-batches" in reason
         found.append(seen)
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
@@ -203,7 +203,7 @@ def test_gradient_checkpointing_measures_the_same(tmp_path):
 
 # -- the dynamic stage ------------------------------------------------------------------------
 
-PROBES = Dynamic(warmup=0.34, every=0.17, until=0.7, probe_steps=2, probe_share=1.0)
+PROBES = Dynamic(warmup=0.34, every=0.17, until=0.7, probe_steps=2, probe_share=3.0)
 
 
 def run_with_probes(folder: Path, **more) -> tuple[Hydra, HydraCallback, Ledger]:

@@ -35,7 +35,7 @@ TrainingRun(load_config(None, overrides), Console()).train(resume == "resume")
 """
 SETTINGS = [
     "data.stage1=",
-    "stage2.steps=60",
+    "stage2.steps=150",
     "stage2.accumulation=2",
     "ranks.dropout=0.1",
     "ranks.dynamic.probe_steps=2",
@@ -80,7 +80,7 @@ def test_forty_kills_lose_nothing(run_settings, tmp_path):
                 if history.exists() and history.stat().st_size > max(before, 0):
                     break
                 time.sleep(0.002)
-            time.sleep(rng.random() * 0.25)
+            time.sleep(rng.random() * 0.12)
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 kills += 1
