@@ -203,7 +203,7 @@ def test_gradient_checkpointing_measures_the_same(tmp_path):
 
 # -- the dynamic stage ------------------------------------------------------------------------
 
-PROBES = Dynamic(warmup=0.34, every=0.17, until=0.7, probe_steps=2, probe_share=3.0)
+PROBES = Dynamic(warmup=0.34, every=0.17, until=0.7, probe_steps=2, candidates=1, probe_share=3.0)
 
 
 def run_with_probes(folder: Path, **more) -> tuple[Hydra, HydraCallback, Ledger]:
