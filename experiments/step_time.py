@@ -34,7 +34,7 @@ POLICIES = {
 }
 
 
-def settings(data: Path, run: Path, steps: int) -> list[str]:
+def settings(data: Path, run: Path, steps: int, rank_step: int) -> list[str]:
     """Return the overrides that all policies share: the quickstart's stage II, smaller batches.
 
     Small batches are the hard case: what a policy costs per step does not grow with them.
@@ -49,8 +49,8 @@ def settings(data: Path, run: Path, steps: int) -> list[str]:
         "stage2.projector_learning_rate=1e-4",
         "ranks.r_ref=16",
         "ranks.alpha_ref=32",
-        "ranks.rank_step=4",
-        "ranks.r_min=4",
+        f"ranks.rank_step={rank_step}",
+        f"ranks.r_min={rank_step}",
         "ranks.calibration_batches=6",
         "ranks.dynamic.candidates=1",
         "ranks.dynamic.probe_steps=6",
@@ -60,12 +60,12 @@ def settings(data: Path, run: Path, steps: int) -> list[str]:
     ]
 
 
-def one_run(data: Path, steps: int, overrides: list[str]) -> dict[str, float]:
+def one_run(data: Path, steps: int, rank_step: int, overrides: list[str]) -> dict[str, float]:
     """Train in a fresh process; return seconds per step, first step left out, and the peak."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile", "train"]
-        command += [*settings(data, run, steps), *overrides]
+        command += [*settings(data, run, steps, rank_step), *overrides]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         summary = json.loads((run / "summary.json").read_text())
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -119,19 +119,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/emojiqa"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--rank-step", type=int, default=4, help="grid of the ranks, r_min too")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     rounds: list[dict[str, dict[str, float]]] = []
     for number in range(arguments.rounds):
         # Another order every round: whoever comes first finds the coldest machine.
-        names = list(POLICIES)
+        names = list(arguments.policies)
         names = names[number % len(names) :] + names[: number % len(names)]
         measured = {}
         for name in names:
-            measured[name] = one_run(arguments.data, arguments.steps, POLICIES[name])
+            measured[name] = one_run(
+                arguments.data, arguments.steps, arguments.rank_step, POLICIES[name]
+            )
             took = measured[name]["seconds_per_step"]
             print(f"round {number + 1}/{arguments.rounds}  {name}: {took:.3f} s/step", flush=True)
-        rounds.append({name: measured[name] for name in POLICIES})
+        rounds.append({name: measured[name] for name in arguments.policies})
     table = summarise(rounds)
     show(table)
     import peft
@@ -139,6 +143,7 @@ def main() -> None:
 
     value = {
         "steps": arguments.steps,
+        "rank_step": arguments.rank_step,
         "rounds": rounds,
         "table": table,
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
