@@ -23,6 +23,7 @@ from hydra_mobile.adapters.importance import learned_update
 from hydra_mobile.adapters.lora import inject, live_rank_map, lora_parameters
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import resize
+from hydra_mobile.adapters.snapshot import TensorSnapshot
 
 HELD_OUT_BATCHES = 4
 #: A held-out loss in optimizer steps: a batch forward is about a third of a step.
@@ -52,8 +53,7 @@ def learning_rate(peak: float, step: int, steps: int) -> float:
 @dataclass(frozen=True)
 class _Snapshot:
     rank_map: RankMap
-    tensors: dict[str, Tensor]
-    moments: dict[str, dict[str, Tensor]]
+    tensors: TensorSnapshot
 
 
 class Student:
@@ -103,24 +103,13 @@ class Student:
 
     def snapshot(self) -> _Snapshot:
         """Copy what decides the next steps."""
-        named = lora_parameters(self.model)
-        return _Snapshot(
-            live_rank_map(self.model),
-            {name: p.detach().clone() for name, p in named.items()},
-            {
-                name: {key: value.clone() for key, value in self.optimizer.state[p].items()}
-                for name, p in named.items()
-            },
-        )
+        tensors = TensorSnapshot.take(lora_parameters(self.model), self.optimizer)
+        return _Snapshot(live_rank_map(self.model), tensors)
 
-    @torch.no_grad()
     def restore(self, snapshot: _Snapshot) -> None:
         """Go back to a snapshot, ranks first."""
         self.resize(snapshot.rank_map, 0)
-        for name, parameter in lora_parameters(self.model).items():
-            parameter.copy_(snapshot.tensors[name])
-            moments = snapshot.moments[name]
-            self.optimizer.state[parameter] = {k: v.clone() for k, v in moments.items()}
+        snapshot.tensors.put_back(lora_parameters(self.model), self.optimizer)
 
     def train(self, step: int, steps: int) -> bool:
         """Take steps; False if the loss overflowed."""

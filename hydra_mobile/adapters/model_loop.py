@@ -9,7 +9,6 @@ Called by `HydraCallback`.
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora import live_rank_map
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import Shrink, resize
+from hydra_mobile.adapters.snapshot import TensorSnapshot
 
 LossFn = Callable[[nn.Module, Any], Tensor]
 
@@ -38,8 +38,7 @@ def model_loss(model: nn.Module, batch: Any) -> Tensor:
 @dataclass(frozen=True)
 class _Snapshot:
     rank_map: RankMap
-    tensors: dict[str, Tensor]
-    moments: dict[str, dict[str, Any]]
+    tensors: TensorSnapshot
     random_state: tuple[Any, ...]
 
 
@@ -89,8 +88,7 @@ class ModelLoop:
         """Copy everything that decides the next steps."""
         return _Snapshot(
             live_rank_map(self._model),
-            {name: t.detach().cpu().clone() for name, t in self._tensors().items()},
-            {name: _copied(self._optimizer.state.get(p)) for name, p in self._trained().items()},
+            TensorSnapshot.take(self._tensors(), self._optimizer),
             (
                 torch.get_rng_state(),
                 torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -99,16 +97,10 @@ class ModelLoop:
             ),
         )
 
-    @torch.no_grad()
     def restore(self, snapshot: _Snapshot) -> None:
         """Go back to a snapshot."""
         self._resize(snapshot.rank_map, 0)
-        for name, tensor in self._tensors().items():
-            tensor.copy_(snapshot.tensors[name])
-        for name, parameter in self._trained().items():
-            self._optimizer.state.pop(parameter, None)
-            if snapshot.moments[name]:
-                self._optimizer.state[parameter] = _put_back(snapshot.moments[name])
+        snapshot.tensors.put_back(self._tensors(), self._optimizer)
         self._optimizer.zero_grad(set_to_none=True)
         cpu, cuda, python, numpy = snapshot.random_state
         torch.set_rng_state(cpu)
@@ -195,23 +187,3 @@ def _to(value: Any, device: torch.device) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_to(item, device) for item in value)
     return value
-
-
-def _copied(state: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a parameter's optimizer state on the CPU; tensors with the device to go back to."""
-    return {
-        key: (value.detach().cpu().clone(), value.device)
-        if isinstance(value, Tensor)
-        else copy.deepcopy(value)
-        for key, value in (state or {}).items()
-    }
-
-
-def _put_back(copied: Mapping[str, Any]) -> dict[str, Any]:
-    # Cloned: a snapshot may be gone back to more than once.
-    return {
-        key: value[0].clone().to(value[1])
-        if isinstance(value, tuple) and isinstance(value[0], Tensor)
-        else copy.deepcopy(value)
-        for key, value in copied.items()
-    }

@@ -240,14 +240,14 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         reason = f"ranks of policy {hydra.policy}"
         if hydra.waits:
             reason = f"uniform until importance is known, after step {self._schedule.warmup_end}"
-        self._log(self._event(0, "initial", reason) | {"ranks": dict(hydra.rank_map)})
+        self.controller.record(0, "initial", reason, ranks=dict(hydra.rank_map))
         if hydra.policy == "hydra" and not self._dynamic and not self._settled:
             reason = (
                 "abstained for the whole run: HydraCallback got no probe_batches and held_out, so "
                 "the dynamic stage has nothing to learn from; coarse and fine ranks remain"
             )
             _LOG.warning("dynamic stage %s", reason)
-            self._log(self._event(0, "abstain", reason))
+            self.controller.record(0, "abstain", reason)
 
     def _go_on(self, args: TrainingArguments, state: TrainerState) -> None:
         """Take up a checkpoint that the Trainer has just loaded."""
@@ -326,19 +326,6 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             self._kind_hook = None
 
     # -- records --------------------------------------------------------------------------------
-
-    def _event(self, step: int, kind: str, reason: str) -> dict[str, Any]:
-        hydra = self._hydra
-        ranks = hydra.rank_map
-        return {
-            "step": step,
-            "event": kind,
-            "policy": hydra.policy,
-            "reason": reason,
-            "parameters": hydra.budget.cost_of(ranks),
-            "reference": hydra.budget.reference,
-            "digest": ranks.digest(),
-        }
 
     def _log(self, event: dict[str, Any]) -> None:
         _LOG.info("step %d: %s, %s", event["step"], event["event"], event["reason"])

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hydra_mobile.adapters import agreement
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora import live_rank_map
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import resize
+from hydra_mobile.adapters.snapshot import TensorSnapshot
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.training.loop import BatchStream, LossNotFinite, Objective, train_step
 from hydra_mobile.training.optimizer import NamedAdamW
@@ -26,8 +27,7 @@ from hydra_mobile.training.random_state import RandomState
 @dataclass(frozen=True)
 class _Snapshot:
     rank_map: RankMap
-    trained: dict[str, Tensor]
-    moments: dict[str, Tensor]
+    tensors: TensorSnapshot
     random_state: RandomState
 
 
@@ -61,18 +61,14 @@ class RankLoop:
         """Copy everything that decides the next steps."""
         return _Snapshot(
             live_rank_map(self._model),
-            {name: p.detach().cpu().clone() for name, p in self._optimizer.named()},
-            {name: value.cpu().clone() for name, value in self._optimizer.state().items()},
+            TensorSnapshot.take(dict(self._optimizer.named()), self._optimizer.inner),
             RandomState.now(),
         )
 
-    @torch.no_grad()
     def restore(self, snapshot: _Snapshot) -> None:
         """Go back to a snapshot."""
         self._resize(snapshot.rank_map, 0)
-        for name, parameter in self._optimizer.named():
-            parameter.copy_(snapshot.trained[name])
-        self._optimizer.load(snapshot.moments)
+        snapshot.tensors.put_back(dict(self._optimizer.named()), self._optimizer.inner)
         snapshot.random_state.restore()
 
     def train(self, step: int, steps: int) -> bool:

@@ -13,28 +13,10 @@ from made_history import made_events, write_history
 from rich.console import Console
 
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.cli.main import main
 from hydra_mobile.cli.rank_record import comparison, read_record, replay_config
 from hydra_mobile.cli.rank_tables import print_record
 from hydra_mobile.config import load_config
 from hydra_mobile.errors import ConfigError
-
-
-@pytest.fixture
-def run_verb(monkeypatch, capsys):
-    """Run a command line in this process; return exit code, output and errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hydra-mobile", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else int(bool(error.code))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

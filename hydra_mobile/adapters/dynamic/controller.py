@@ -158,7 +158,7 @@ class RankController:
         if step in self._schedule.events:
             self._event(step, loop)
         if step == self._schedule.freeze:
-            self._write(step, "freeze", f"no more events after step {step}")
+            self.record(step, "freeze", f"no more events after step {step}")
 
     def put(self, rank_map: RankMap, step: int, kind: str, reason: str, loop: Loop) -> None:
         """Bring the run to `rank_map` and record it as an event of `kind`."""
@@ -167,7 +167,7 @@ class RankController:
         if changed:
             loop.resize(rank_map, step)
         self.rank_map = rank_map
-        self._write(step, kind, reason, ranks=dict(rank_map), changed=changed)
+        self.record(step, kind, reason, ranks=dict(rank_map), changed=changed)
 
     def state(self) -> dict[str, Any]:
         """Return everything that decides later events."""
@@ -220,12 +220,12 @@ class RankController:
             self._probe(step, arms, chosen, loop)
         facts = _prediction_facts(model, prediction)
         if chosen is None:
-            self._write(step, "abstain", _why_not(model, moves), prediction=facts)
+            self.record(step, "abstain", _why_not(model, moves), prediction=facts)
             return
         changed = _changed(self.rank_map, decided)
         loop.resize(decided, step)
         self.rank_map = decided
-        self._write(
+        self.record(
             step,
             "move",
             f"predicted gain {facts['gain']:.2g}, at least {facts['lower']:.2g}",
@@ -330,10 +330,10 @@ class RankController:
             gain = losses[0] - losses[1]
             after = self._features(RankMap(arm["rank_map"]))
             if not math.isfinite(gain):
-                self._write(step, "observe", "a probed map diverged; left out", move=arm["move"])
+                self.record(step, "observe", "a probed map diverged; left out", move=arm["move"])
                 continue
             self._observations.append(Observation(before, after, progress, gain))
-            self._write(
+            self.record(
                 step,
                 "observe",
                 f"{'made' if pending.made else 'probed'} at step {pending.step}: "
@@ -360,7 +360,8 @@ class RankController:
     def _labels(self, move: Move) -> dict[str, str]:
         return {"from": label(move.source), "to": label(move.target)}
 
-    def _write(self, step: int, kind: str, reason: str, **more: Any) -> None:
+    def record(self, step: int, kind: str, reason: str, **more: Any) -> None:
+        """Log an event with what all events say of the map in force, and `more`."""
         self._log(
             {
                 "schema": 1,

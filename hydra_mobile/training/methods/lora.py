@@ -108,7 +108,7 @@ class LoraMethod:
         first = agreement.broadcast(first)
         self._inject(first)
         self._open(first, groups)
-        self._record_initial(first, reason)
+        self._controller.record(0, "initial", reason, ranks=dict(first))
         self._stage.say(self._summary(first))
         if self._config.policy == "hydra":
             self._stage.say(self._plan())
@@ -303,20 +303,6 @@ class LoraMethod:
             r_max=config.r_max or None,
             seed=self._stage.config.seed,
             map_file=Path(config.map_file) if config.map_file else None,
-        )
-
-    def _record_initial(self, rank_map: RankMap, reason: str) -> None:
-        self._log(
-            {
-                "step": 0,
-                "event": "initial",
-                "policy": self._config.policy,
-                "reason": reason,
-                "parameters": self.budget.cost_of(rank_map),
-                "reference": self.budget.reference,
-                "digest": rank_map.digest(),
-                "ranks": dict(rank_map),
-            }
         )
 
     def _log(self, event: dict[str, Any]) -> None:
