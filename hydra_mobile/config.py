@@ -34,7 +34,12 @@ class DataConfig:
     template: str = ""
     """Prompt template; empty: the base's own."""
     max_length: int = 2048
-    """Longest conversation in tokens, image tokens included; longer ones are refused by name."""
+    """Longest conversation in tokens, image tokens included."""
+    over_length: Literal["refuse", "truncate", "drop"] = "refuse"
+    """What happens to a longer one: an error that names it, a cut at the end (as LLaVA does), or
+    it is left out; cut and dropped ones are counted."""
+    group_by_modality: bool = False
+    """Batches hold either conversations with a picture or conversations without one."""
     share_prefix: bool = True
     """Pack conversations about one picture into one row that holds the picture once."""
     questions_per_row: int = 8
@@ -63,6 +68,11 @@ class StageConfig:
     """AdamW's decoupled decay."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
+    template: str = ""
+    """Prompt template of this stage; empty: `data.template`, or the base's own."""
+    image_fit: Literal["", "pad", "crop", "stretch"] = ""
+    """How a picture becomes a square: padded with the mean colour, its middle cut out ("square"
+    in LLaVA's scripts), or stretched; empty: the base's own."""
     align_steps: int = 0
     """Stage I only: contrastive steps, before the captions, that pull each picture's mean image
     embedding towards the mean token embedding of its caption. No language model runs, so a step
@@ -146,6 +156,9 @@ class RuntimeConfig:
     """Compute the frozen tower's features once and keep them on disk."""
     threads: int = 0
     """CPU threads; 0: all cores."""
+    workers: int = 0
+    """Threads that read and prepare pictures ahead of the step that needs them; 0 reads them in
+    the step. Of use where `vision_cache` is off."""
     log_every: int = 5
     """Optimizer steps between lines of metrics.jsonl."""
     checkpoint_every: int = 50
