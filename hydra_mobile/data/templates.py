@@ -14,6 +14,8 @@ from hydra_mobile.registry import nearest
 
 #: Label of a token that is not learned; what PyTorch's cross entropy ignores.
 IGNORE_INDEX = -100
+#: Keys that folders and bundles of earlier versions lack; theirs are the defaults.
+_LATER = frozenset({"whole", "bos", "answer_lead", "questions"})
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,13 @@ class Template:
     """The pieces of a conversation, in the order in which they are written.
 
     A turn is `user_prefix` + [`image_suffix` after the image embeddings, first turn only] +
-    question + `user_suffix` + `answer_prefix` + answer + `answer_suffix`. Image embeddings stand
-    right after the first `user_prefix`.
+    question + `user_suffix` + `answer_prefix` + `answer_lead` + answer + `answer_suffix`. Image
+    embeddings stand right after the first `user_prefix`.
+
+    Two ways lead from text to ids. In pieces (the default): every string above is tokenised by
+    itself, so that a prefix never depends on its question. As a whole: what stands between a
+    picture and the end of an answer, and between the ends of two answers, is tokenised as one
+    string, as LLaVA does; published checkpoints have seen nothing else.
 
     Attributes:
         name: key in `TEMPLATES`.
@@ -41,6 +48,11 @@ class Template:
         answer_prefix: text before an answer; generation begins after it.
         answer_suffix: text after an answer; its first token ends generation and is learned.
         turn_suffix: text between turns; never learned.
+        whole: tokenise as a whole, not in pieces.
+        bos: the sequence opens with the tokenizer's BOS token, if it has one.
+        answer_lead: text between `answer_prefix` and an answer in training; generation begins
+            without it, because the first token of an answer carries it.
+        questions: False drops the questions: a picture, then its caption.
     """
 
     name: str
@@ -51,8 +63,12 @@ class Template:
     answer_prefix: str
     answer_suffix: str
     turn_suffix: str = ""
+    whole: bool = False
+    bos: bool = False
+    answer_lead: str = ""
+    questions: bool = True
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the template as manifests store it."""
         return asdict(self)
 
@@ -61,14 +77,18 @@ class Template:
         """Read a stored template; `where` names the file for the message.
 
         Raises:
-            ArtefactError: a piece is missing or is no text.
+            ArtefactError: a piece is missing, or is of the wrong type.
         """
-        pieces = {}
+        pieces: dict[str, Any] = {}
         for field in fields(cls):
+            if field.name in _LATER and field.name not in value:
+                continue
+            kind = bool if isinstance(field.default, bool) else str
             piece = value.get(field.name)
-            if not isinstance(piece, str):
+            if not isinstance(piece, kind):
+                expected = "true or false" if kind is bool else "a string"
                 raise ArtefactError(
-                    f"{where}: template key `{field.name}` is {piece!r}, expected a string."
+                    f"{where}: template key `{field.name}` is {piece!r}, expected {expected}."
                 )
             pieces[field.name] = piece
         return cls(**pieces)
@@ -88,7 +108,7 @@ TEMPLATES = {
             answer_suffix="<|im_end|>",
             turn_suffix="\n",
         ),
-        # LLaVA-1.5 and MobileVLM ("v1" there).
+        # LLaVA-1.5 and MobileVLM, token for token (`docs/templates.md`).
         Template(
             name="v1",
             start=(
@@ -100,9 +120,12 @@ TEMPLATES = {
             image_suffix="\n",
             user_suffix=" ",
             answer_prefix="ASSISTANT:",
+            answer_lead=" ",
             answer_suffix="</s>",
+            whole=True,
+            bos=True,
         ),
-        # Stage I of LLaVA: a picture, then its caption; the question is dropped by the data.
+        # Their stage I: a picture, then its caption.
         Template(
             name="plain",
             start="",
@@ -111,6 +134,9 @@ TEMPLATES = {
             user_suffix="",
             answer_prefix="",
             answer_suffix="\n",
+            whole=True,
+            bos=True,
+            questions=False,
         ),
     )
 }

@@ -17,9 +17,12 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from hydra_mobile.data.templates import IGNORE_INDEX, Template, Turn
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.errors import ArtefactError, DataError
 from hydra_mobile.files import read_json, write_atomically, write_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+
+#: Template and image preprocessing, in the folder of a model or of an adapter.
+PROCESSOR_FILE = "processor_config.json"
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,30 @@ class Prompt:
     after: list[int]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation as training sees it: the sequence is `prefix` + `ids`.
+
+    Attributes:
+        prefix: what conversations about one picture share, one image token id per embedding;
+            never learned. The BOS token alone, or nothing, for a text-only record whose template
+            is tokenised as a whole.
+        ids: the rest.
+        labels: as long as `ids`; the id where it is learned, else -100.
+        matched: False when the conversation itself holds the text that separates its turns. LLaVA
+            then cannot tell questions from answers and learns nothing: every label is -100.
+    """
+
+    prefix: list[int]
+    ids: list[int]
+    labels: list[int]
+    matched: bool
+
+
 class MobileVLMProcessor:
     """Tokenizer, template and image preprocessing of one model.
 
-    Pieces of the template are tokenised one by one and never across a border, so that training,
-    every runtime and the phone see the same ids, and a prompt's prefix does not depend on its
-    question.
+    Training, every runtime and the phone take their ids from here, and so see the same ones.
     """
 
     def __init__(
@@ -59,9 +80,24 @@ class MobileVLMProcessor:
         return ids
 
     @property
+    def bos_ids(self) -> list[int]:
+        """Ids that open a sequence: BOS if the template asks for it and the tokenizer has one."""
+        if not self.template.bos:
+            return []
+        added: list[int] = self.tokenizer.encode("", add_special_tokens=True).ids
+        if added:
+            return added[:1]
+        found = self.tokenizer.token_to_id("<s>")
+        return [] if found is None else [found]
+
+    @property
     def stop_ids(self) -> list[int]:
         """Ids that end an answer: the first token of the template's answer suffix."""
-        return self.text_ids(self.template.answer_suffix)[:1]
+        suffix = self.template.answer_suffix
+        if not self.template.whole:
+            return self.text_ids(suffix)[:1]
+        # Behind an answer, where a tokenizer's mark of a text's beginning does not come between.
+        return self.text_ids("a" + suffix)[len(self.text_ids("a")) :][:1]
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
         """Return pixels float32 [3, H, W]."""
@@ -70,53 +106,127 @@ class MobileVLMProcessor:
     def prompt(self, question: str, with_image: bool = True) -> Prompt:
         """Return the ids of one question, generation starting after them."""
         t = self.template
-        after = (
-            self.text_ids(question) + self.text_ids(t.user_suffix) + self.text_ids(t.answer_prefix)
-        )
+        opening = [t.start, t.user_prefix]
+        asked = [question if t.questions else "", t.user_suffix, t.answer_prefix]
         if not with_image:
-            return Prompt(self.text_ids(t.start) + self.text_ids(t.user_prefix) + after, [])
-        return Prompt(
-            self.text_ids(t.start) + self.text_ids(t.user_prefix),
-            self.text_ids(t.image_suffix) + after,
-        )
+            return Prompt(self.bos_ids + self._ids_of(opening + asked), [])
+        return Prompt(self.bos_ids + self._ids_of(opening), self._ids_of([t.image_suffix, *asked]))
+
+    def encode_record(self, turns: Sequence[Turn], with_image: bool) -> Encoded:
+        """Return the ids and labels of a conversation.
+
+        Args:
+            turns: at least one; texts as the record has them, without the image mark.
+            with_image: the record has a picture; its place is before the first question.
+
+        Raises:
+            DataError: several turns in a template that drops questions.
+        """
+        if len(turns) > 1 and not self.template.questions:
+            raise DataError(
+                f"A conversation has {len(turns)} questions; template `{self.template.name}` "
+                "drops questions and expects one picture with one caption.",
+                "Keep one question and one answer per record, or choose another template.",
+            )
+        prefix = self._prefix(with_image)
+        if self.template.whole:
+            ids, labels, matched = self._encode_whole(turns, with_image)
+        else:
+            ids, labels = self._encode_pieces(turns)
+            matched = True
+        return Encoded(prefix, ids, labels, matched)
+
+    def prefix_ids(self, with_image: bool) -> list[int]:
+        """Return the ids before the first question, image token ids included."""
+        return self._prefix(with_image)
 
     def encode_turns(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
-        """Return ids and labels of what follows the first question's prefix and image.
+        """Return ids and labels behind the prefix of a picture."""
+        encoded = self.encode_record(turns, True)
+        return encoded.ids, encoded.labels
 
-        Labels are -100 but for answers and the first token of the answer suffix, which teaches
-        the model to stop.
+    def encode_conversation(
+        self, turns: Sequence[Turn], with_image: bool
+    ) -> tuple[list[int], list[int]]:
+        """Return ids and labels of a whole conversation, one image token id per embedding."""
+        encoded = self.encode_record(turns, with_image)
+        ids = encoded.prefix + encoded.ids
+        return ids, [IGNORE_INDEX] * len(encoded.prefix) + encoded.labels
+
+    def _ids_of(self, pieces: Sequence[str]) -> list[int]:
+        """Return the ids of texts that follow each other."""
+        if self.template.whole:
+            return self.text_ids("".join(pieces))
+        return [token for piece in pieces for token in self.text_ids(piece)]
+
+    def _prefix(self, with_image: bool) -> list[int]:
+        t = self.template
+        if t.whole and not with_image:
+            return self.bos_ids  # the rest is one string with the first question
+        prefix = self.bos_ids + self._ids_of([t.start, t.user_prefix])
+        if with_image:
+            prefix += [self.image_token_id] * self.num_image_tokens
+        if with_image and not t.whole:
+            prefix += self.text_ids(t.image_suffix)
+        return prefix
+
+    def _encode_pieces(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
+        """Return ids and labels behind the prefix, every piece tokenised by itself.
+
+        Learned are the answers and the first token of the answer suffix, which teaches the model
+        to stop.
         """
         t = self.template
         ids: list[int] = []
         labels: list[int] = []
         for index, turn in enumerate(turns):
-            question = (
-                [] if index == 0 else self.text_ids(t.turn_suffix) + self.text_ids(t.user_prefix)
-            )
-            question += self.text_ids(turn.question)
-            question += self.text_ids(t.user_suffix) + self.text_ids(t.answer_prefix)
-            answer = self.text_ids(turn.answer)
+            before = [] if index == 0 else [t.turn_suffix, t.user_prefix]
+            asked = [turn.question if t.questions else "", t.user_suffix, t.answer_prefix]
+            question = self._ids_of(before + asked)
+            answer = self.text_ids(t.answer_lead + turn.answer)
             suffix = self.text_ids(t.answer_suffix)
             ids += question + answer + suffix
             labels += [IGNORE_INDEX] * len(question) + answer + suffix[:1]
             labels += [IGNORE_INDEX] * (len(suffix) - 1)
         return ids, labels
 
-    def prefix_ids(self, with_image: bool) -> list[int]:
-        """Return the ids before the first question, image token ids included."""
-        before = self.text_ids(self.template.start) + self.text_ids(self.template.user_prefix)
-        if not with_image:
-            return before
-        image = [self.image_token_id] * self.num_image_tokens
-        return before + image + self.text_ids(self.template.image_suffix)
-
-    def encode_conversation(
+    def _encode_whole(
         self, turns: Sequence[Turn], with_image: bool
-    ) -> tuple[list[int], list[int]]:
-        """Return ids and labels of a whole conversation, one image token id per embedding."""
-        prefix = self.prefix_ids(with_image)
-        ids, labels = self.encode_turns(turns)
-        return prefix + ids, [IGNORE_INDEX] * len(prefix) + labels
+    ) -> tuple[list[int], list[int], bool]:
+        """Return ids and labels behind the prefix, and whether the labels could be told, as LLaVA.
+
+        The text is cut into rounds at the answer suffix, and a round into question and answer at
+        the text between them. How many tokens the question has is found by tokenising it alone.
+        """
+        t = self.template
+        between = t.user_suffix + t.answer_prefix + t.answer_lead
+        text = ""
+        for index, turn in enumerate(turns):
+            if index > 0:
+                text += t.turn_suffix + t.user_prefix
+            elif not with_image:
+                text += t.start + t.user_prefix
+            elif turn.question:
+                text += t.image_suffix
+            text += turn.question if t.questions else ""
+            text += between + turn.answer + t.answer_suffix
+        if not between:
+            ids = self.text_ids(text)
+            return ids, list(ids), True
+        rounds = text.split(t.answer_suffix)[:-1]
+        if any(a_round.count(between) != 1 for a_round in rounds):
+            ids = self.text_ids(text)
+            return ids, [IGNORE_INDEX] * len(ids), False
+        ids, labels = [], []
+        for a_round in rounds:
+            asked = a_round[: a_round.index(between) + len(between)]
+            # A lead space is a token only where nothing follows it: the answer's first word has it.
+            unlearned = len(self.text_ids(asked)) - bool(t.answer_lead)
+            round_ids = self.text_ids(a_round + t.answer_suffix)
+            unlearned = min(unlearned, len(round_ids))
+            ids += round_ids
+            labels += [IGNORE_INDEX] * unlearned + round_ids[unlearned:]
+        return ids, labels, True
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated ids, special tokens left out, stripped."""
@@ -176,10 +286,18 @@ class MobileVLMProcessor:
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> MobileVLMProcessor:
-        """Read `tokenizer.json` and `processor_config.json` of a model folder."""
+    def from_pretrained(
+        cls, folder: str | Path, recipe: str | Path | None = None
+    ) -> MobileVLMProcessor:
+        """Read `tokenizer.json` and `processor_config.json` of a model folder.
+
+        Args:
+            folder: the model's.
+            recipe: the folder to take `processor_config.json` from, if it is another one: an
+                adapter was perhaps trained with another template than its base has.
+        """
         folder = Path(folder)
-        file = folder / "processor_config.json"
+        file = Path(recipe or folder) / PROCESSOR_FILE
         stored = read_json(file, "the processor of a MobileVLM folder")
         return cls.from_dict(stored, folder / "tokenizer.json", str(file))
 
@@ -188,4 +306,4 @@ class MobileVLMProcessor:
         folder = Path(folder)
         with write_atomically(folder / "tokenizer.json") as temporary:
             self.tokenizer.save(str(temporary))
-        write_json(folder / "processor_config.json", self.to_dict())
+        write_json(folder / PROCESSOR_FILE, self.to_dict())

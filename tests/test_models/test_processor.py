@@ -103,15 +103,15 @@ def test_clip_s_pad_colour_is_that_of_llava():
     np.testing.assert_allclose(colour, [122, 116, 104], atol=1e-3)
 
 
-def test_no_conversation_is_ever_masked_whole(processor):
+def test_no_conversation_in_pieces_is_ever_masked_whole(processor):
     # Elsewhere lengths are guessed by tokenising twice, and a guess that fails masks the sample.
     # Here ids and labels are made together, so the number of such samples is zero by construction.
     for question, answer in (("a", "b"), ("  spaces  ", " x "), ("USER: </s>", "ASSISTANT: y")):
-        for name in ("chatml", "v1"):
-            processor.template = template_named(name)
-            ids, labels = processor.encode_conversation([Turn(question, answer)], True)
-            assert any(label != -100 for label in labels)
-            assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
+        encoded = processor.encode_record([Turn(question, answer)], True)
+        assert encoded.matched
+        assert any(label != -100 for label in encoded.labels)
+        pairs = zip(encoded.ids, encoded.labels, strict=True)
+        assert all(label in (-100, token) for token, label in pairs)
 
 
 def test_stretch_does_not_pad():
