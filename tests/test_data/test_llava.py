@@ -1,11 +1,13 @@
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from hydra_mobile.data.llava import open_image, read_llava
+from hydra_mobile.data.llava import iter_llava, open_image, read_llava
+from hydra_mobile.data.templates import Turn
 from hydra_mobile.errors import DataError
 
 
@@ -79,7 +81,8 @@ def test_a_record_without_conversations_lists_its_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", '[{"id": 1', "is not JSON"),
+        ("a.json", '[{"id": 1', "is cut short: it ends after 0 whole records"),
+        ("a.json", "", "is empty"),
         ("a.jsonl", '{"id": 1', "line 1 is not JSON"),
         ("a.json", "{}", "expected a list of records"),
         ("a.json", "[]", "holds no records"),
@@ -90,6 +93,52 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: str, message:
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):
         read_llava(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [
+        (", ", "is cut short: it ends after 3 whole records"),
+        (', {"id": "b', "is cut short: it ends after 3 whole records"),
+        (" {}]", "is not JSON from record 3 on: parse error: after array element"),
+        (', "\udcff"]', "is not JSON from record 3 on: lexical error: invalid bytes in UTF8"),
+        ("] x", "is not JSON from record 3 on: parse error: trailing garbage"),
+    ],
+)
+def test_records_before_a_fault_in_the_file_are_given(
+    tmp_path: Path, ending: str, message: str
+) -> None:
+    path = tmp_path / "a.json"
+    text = "[" + ", ".join([json.dumps(GOOD)] * 3) + ending
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    records = iter_llava(path)
+    assert [next(records).id for _ in range(3)] == ["a1"] * 3
+    with pytest.raises(DataError, match=message):
+        next(records)
+
+
+def test_a_long_list_is_read_in_the_memory_of_one_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    text = json.dumps({**GOOD, "conversations": turns("<image>\nWhat?", "A dog. " * 1000)})
+    with path.open("w") as handle:
+        handle.write("[" + ", ".join([text] * 3000) + "]")
+    tracemalloc.start()
+    assert sum(1 for _ in iter_llava(path)) == 3000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 20e6
+    assert peak < 1e6
+
+
+def test_the_text_stays_as_it_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with_picture = {**GOOD, "conversations": turns(" <image>\n What? ", " A dog\n", " Sure?", "y ")}
+    without = {"conversations": turns(" Hello\n", " Hi ")}
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([with_picture, without]).encode())
+    first, second = read_llava(path)
+    assert first.turns == (Turn("What?", " A dog\n"), Turn(" Sure?", "y "))
+    assert second.turns == (Turn(" Hello\n", " Hi "),)
+    assert second.id == "#1"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""The records of a JSON list or a jsonl file one after another, in the memory of one record.
+
+A mix665k-style file has a gigabyte on one line; decoding it whole costs five times that. Knows JSON
+and places in a file, nothing of what a record means; used by `llava` and by the data check.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import ijson
+
+from hydra_mobile.errors import DataError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_CUT_SHORT = "The file was cut short or altered; make or download it again."
+
+
+class Place(NamedTuple):
+    """One record of a file.
+
+    Attributes:
+        number: of the record, counted from 0.
+        where: file and place, for messages.
+        value: what JSON gave; a `DataError` for a jsonl line that is no JSON.
+    """
+
+    number: int
+    where: str
+    value: Any
+
+
+class JsonRecords:
+    """Iterates over a file; `bytes_read` of `bytes_total` tell how far it is.
+
+    Raises:
+        DataError: the file is missing or cannot be read; while iterating: it is no list, no JSON,
+            or ends in the middle of a record. All records before that place have been given.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes_read = 0
+        with _explained(path):
+            self.bytes_total = path.stat().st_size
+
+    def __iter__(self) -> Iterator[Place]:
+        with _explained(self.path), self.path.open("rb") as handle:
+            for place in self._lines(handle) if self.is_lines else self._items(handle):
+                self.bytes_read = handle.tell()
+                yield place
+        self.bytes_read = self.bytes_total
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether the file holds one record a line, as its name says."""
+        return self.path.suffix == ".jsonl"
+
+    def _lines(self, handle: BinaryIO) -> Iterator[Place]:
+        index = 0
+        for number, line in enumerate(handle, 1):
+            if not line.strip():
+                continue
+            where = f"{self.path}, line {number}"
+            yield Place(index, where, _decoded(line, where))
+            index += 1
+
+    def _items(self, handle: BinaryIO) -> Iterator[Place]:
+        self._expect_list(handle)
+        index = 0
+        try:
+            for index, value in enumerate(ijson.items(handle, "item"), 1):
+                yield Place(index - 1, f"{self.path}, record {index - 1}", value)
+        except ijson.JSONError as error:
+            reason = _reason(error)
+            if "premature" in reason or "ncomplete" in reason:
+                raise DataError(
+                    f"{self.path} is cut short: it ends after {index} whole records, before its "
+                    "list is closed.",
+                    "Make or download the file again.",
+                ) from error
+            raise DataError(
+                f"{self.path} is not JSON from record {index} on: {reason}", _CUT_SHORT
+            ) from error
+
+    def _expect_list(self, handle: BinaryIO) -> None:
+        """Leave `handle` at the "[" that opens the list."""
+        if handle.read(3) != _BYTE_ORDER_MARK:
+            handle.seek(0)
+        first = handle.read(1)
+        while first.isspace():
+            first = handle.read(1)
+        if not first:
+            raise DataError(f"{self.path} is empty: expected a list of records.", _CUT_SHORT)
+        if first != b"[":
+            start = (first + handle.read(30)).decode("utf-8", "replace")
+            raise DataError(
+                f"{self.path} begins with {start!r}: expected a list of records, [...].",
+                "A file with one record a line must be named .jsonl.",
+            )
+        handle.seek(-1, 1)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn errors of the file system inside the block into `DataError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", "Check the path of the data file.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+
+
+def _reason(error: ijson.JSONError) -> str:
+    """Return the first line of a message of the parser; a stretch of the file is below it."""
+    message = error.args[0]
+    # The text around bytes that are no UTF-8 comes as bytes.
+    text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
+    return text.strip().split("\n")[0]
+
+
+def _decoded(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return DataError(f"{where} is not JSON: {error}.", _CUT_SHORT)

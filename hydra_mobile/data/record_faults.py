@@ -1,0 +1,119 @@
+"""What may be wrong with one decoded LLaVA record: the rules, once, for reader and check.
+
+A reader stops at the first fault, a check counts them all. Knows nothing of files and pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+IMAGE_MARK = "<image>"
+
+Kind = Literal["malformed records", "empty turns", "wrong roles", "mismatched <image> marks"]
+
+
+class Fault(NamedTuple):
+    """One thing wrong.
+
+    Attributes:
+        kind: under which it is counted.
+        what: goes on where the place of the record ends ("...: `image` is 3").
+        mend: one sentence, or "".
+    """
+
+    kind: Kind
+    what: str
+    mend: str = ""
+
+
+def faults_in(value: Any) -> Iterator[Fault]:
+    """Yield what is wrong with a record, in reading order; nothing if it can be trained on."""
+    if not isinstance(value, dict):
+        yield Fault("malformed records", f" is {describe(value)}: expected an object.")
+        return
+    if "conversations" not in value:
+        found = ", ".join(map(str, value)) or "none"
+        yield Fault(
+            "malformed records",
+            f" has no `conversations`; its keys are: {found}.",
+            "Each record needs `conversations`, a list of turns with `from` and `value`.",
+        )
+        return
+    image = value.get("image")
+    if image is not None and (not isinstance(image, str) or not image):
+        yield Fault(
+            "malformed records", f": `image` is {describe(image)}: expected a path or no key."
+        )
+    turns = value["conversations"]
+    if not isinstance(turns, list) or not turns:
+        yield Fault(
+            "malformed records",
+            f": `conversations` is {describe(turns)}: expected a list of turns.",
+            'A turn is {"from": "human", "value": "..."} or {"from": "gpt", "value": "..."}.',
+        )
+        return
+    for index, turn in enumerate(turns):
+        yield from _turn_faults(turn, index)
+    if len(turns) % 2:
+        yield Fault("wrong roles", ": the last turn is a question: expected an answer after it.")
+    yield from _mark_faults(turns, has_image=image is not None)
+
+
+def _turn_faults(turn: Any, index: int) -> Iterator[Fault]:
+    if not isinstance(turn, dict) or "from" not in turn or "value" not in turn:
+        yield Fault(
+            "malformed records",
+            f", turn {index} is {describe(turn)}: expected `from` and `value`.",
+        )
+        return
+    role = ("human", "gpt")[index % 2]
+    if turn["from"] != role:
+        yield Fault(
+            "wrong roles",
+            f", turn {index} is from {turn['from']!r}: expected {role!r}.",
+            "Turns alternate, human first.",
+        )
+    text = turn["value"]
+    if not isinstance(text, str) or not text.strip():
+        yield Fault("empty turns", f", turn {index} is empty ({text!r}): expected text.")
+
+
+def _mark_faults(turns: list[Any], *, has_image: bool) -> Iterator[Fault]:
+    marks = [
+        turn["value"].count(IMAGE_MARK)
+        if isinstance(turn, dict) and isinstance(turn.get("value"), str)
+        else 0
+        for turn in turns
+    ]
+    kind: Kind = "mismatched <image> marks"
+    if has_image and not any(marks):
+        yield Fault(
+            kind,
+            f" has an `image` but no {IMAGE_MARK} in its first turn.",
+            f"Put {IMAGE_MARK} where the picture belongs, or remove `image`.",
+        )
+    elif not has_image and any(marks):
+        yield Fault(
+            kind,
+            f" says {IMAGE_MARK} but has no `image`.",
+            f"Add `image`, or remove {IMAGE_MARK} from the text.",
+        )
+    elif sum(marks) > 1 or any(marks[1:]):
+        yield Fault(
+            kind,
+            f" has {sum(marks)} {IMAGE_MARK} marks, in turns "
+            f"{[i for i, count in enumerate(marks) if count]}: expected one, in turn 0.",
+            "Records with several pictures are not supported.",
+        )
+
+
+def describe(value: Any) -> str:
+    """Return a decoded JSON value in at most 60 characters, or what kind of thing it is."""
+    if isinstance(value, dict):
+        return f"an object with the keys {', '.join(map(str, value)) or 'none'}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
