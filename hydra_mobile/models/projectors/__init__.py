@@ -6,5 +6,8 @@ the attribute `num_tokens` (N).
 """
 
 PROJECTORS = {
+    "ldpnet": "hydra_mobile.models.projectors.ldpnet:LDPNet",
+    "ldpnetv2": "hydra_mobile.models.projectors.ldpnetv2:LDPNetV2",
+    "mlp": "hydra_mobile.models.projectors.mlp:MLP",
     "pooled_mlp": "hydra_mobile.models.projectors.pooled_mlp:PooledMLP",
 }

@@ -6,6 +6,8 @@ float [B, 3, H, W] to patch features [B, P, C] and has the attributes `num_patch
 """
 
 VISION_TOWERS = {
+    "clip": "hydra_mobile.models.vision.clip:ClipTower",
     "efficientnet_lite0": "hydra_mobile.models.vision.efficientnet_lite:EfficientNetLite0",
     "patch_conv": "hydra_mobile.models.vision.patch_conv:PatchConv",
+    "siglip": "hydra_mobile.models.vision.siglip:SiglipTower",
 }
