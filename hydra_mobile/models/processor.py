@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
-from hydra_mobile.data.templates import IGNORE_INDEX, Template, Turn
+from hydra_mobile.data.templates import Template, Turn
 from hydra_mobile.errors import ArtefactError, DataError
 from hydra_mobile.files import read_json, write_atomically, write_json
+from hydra_mobile.models import supervision
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 #: Template and image preprocessing, in the folder of a model or of an adapter.
@@ -129,29 +130,11 @@ class MobileVLMProcessor:
                 "Keep one question and one answer per record, or choose another template.",
             )
         prefix = self._prefix(with_image)
-        if self.template.whole:
-            ids, labels, matched = self._encode_whole(turns, with_image)
-        else:
-            ids, labels = self._encode_pieces(turns)
-            matched = True
+        if not self.template.whole:
+            ids, labels = supervision.in_pieces(turns, self.template, self.text_ids)
+            return Encoded(prefix, ids, labels, matched=True)
+        ids, labels, matched = supervision.as_whole(turns, self.template, self.text_ids, with_image)
         return Encoded(prefix, ids, labels, matched)
-
-    def prefix_ids(self, with_image: bool) -> list[int]:
-        """Return the ids before the first question, image token ids included."""
-        return self._prefix(with_image)
-
-    def encode_turns(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
-        """Return ids and labels behind the prefix of a picture."""
-        encoded = self.encode_record(turns, True)
-        return encoded.ids, encoded.labels
-
-    def encode_conversation(
-        self, turns: Sequence[Turn], with_image: bool
-    ) -> tuple[list[int], list[int]]:
-        """Return ids and labels of a whole conversation, one image token id per embedding."""
-        encoded = self.encode_record(turns, with_image)
-        ids = encoded.prefix + encoded.ids
-        return ids, [IGNORE_INDEX] * len(encoded.prefix) + encoded.labels
 
     def _ids_of(self, pieces: Sequence[str]) -> list[int]:
         """Return the ids of texts that follow each other."""
@@ -169,64 +152,6 @@ class MobileVLMProcessor:
         if with_image and not t.whole:
             prefix += self.text_ids(t.image_suffix)
         return prefix
-
-    def _encode_pieces(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
-        """Return ids and labels behind the prefix, every piece tokenised by itself.
-
-        Learned are the answers and the first token of the answer suffix, which teaches the model
-        to stop.
-        """
-        t = self.template
-        ids: list[int] = []
-        labels: list[int] = []
-        for index, turn in enumerate(turns):
-            before = [] if index == 0 else [t.turn_suffix, t.user_prefix]
-            asked = [turn.question if t.questions else "", t.user_suffix, t.answer_prefix]
-            question = self._ids_of(before + asked)
-            answer = self.text_ids(t.answer_lead + turn.answer)
-            suffix = self.text_ids(t.answer_suffix)
-            ids += question + answer + suffix
-            labels += [IGNORE_INDEX] * len(question) + answer + suffix[:1]
-            labels += [IGNORE_INDEX] * (len(suffix) - 1)
-        return ids, labels
-
-    def _encode_whole(
-        self, turns: Sequence[Turn], with_image: bool
-    ) -> tuple[list[int], list[int], bool]:
-        """Return ids and labels behind the prefix, and whether the labels could be told, as LLaVA.
-
-        The text is cut into rounds at the answer suffix, and a round into question and answer at
-        the text between them. How many tokens the question has is found by tokenising it alone.
-        """
-        t = self.template
-        between = t.user_suffix + t.answer_prefix + t.answer_lead
-        text = ""
-        for index, turn in enumerate(turns):
-            if index > 0:
-                text += t.turn_suffix + t.user_prefix
-            elif not with_image:
-                text += t.start + t.user_prefix
-            elif turn.question:
-                text += t.image_suffix
-            text += turn.question if t.questions else ""
-            text += between + turn.answer + t.answer_suffix
-        if not between:
-            ids = self.text_ids(text)
-            return ids, list(ids), True
-        rounds = text.split(t.answer_suffix)[:-1]
-        if any(a_round.count(between) != 1 for a_round in rounds):
-            ids = self.text_ids(text)
-            return ids, [IGNORE_INDEX] * len(ids), False
-        ids, labels = [], []
-        for a_round in rounds:
-            asked = a_round[: a_round.index(between) + len(between)]
-            # A lead space is a token only where nothing follows it: the answer's first word has it.
-            unlearned = len(self.text_ids(asked)) - bool(t.answer_lead)
-            round_ids = self.text_ids(a_round + t.answer_suffix)
-            unlearned = min(unlearned, len(round_ids))
-            ids += round_ids
-            labels += [IGNORE_INDEX] * unlearned + round_ids[unlearned:]
-        return ids, labels, True
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated ids, special tokens left out, stripped."""

@@ -55,17 +55,20 @@ def test_picture_changes_the_answer(model, processor):
 
 
 def test_image_tokens_take_the_embeddings_in_order(model, processor):
-    prefix = torch.tensor([processor.prefix_ids(True)])
+    ids = processor.encode_record([Turn("Is it?", "yes")], True).prefix
+    prefix = torch.tensor([ids])
     embeddings = torch.randn(1, model.config.num_image_tokens, 64)
     merged = model.merge_image(prefix, embeddings)
-    at = processor.prefix_ids(True).index(processor.image_token_id)
+    at = ids.index(processor.image_token_id)
     count = processor.num_image_tokens
     assert torch.equal(merged[:, at : at + count], embeddings)
     assert torch.equal(merged[:, :at], model.embed_tokens(prefix[:, :at]))
 
 
 def test_loss_is_that_of_the_supervised_tokens_only(model, processor):
-    ids, labels = processor.encode_conversation([Turn("Is there a cat?", "yes")], True)
+    encoded = processor.encode_record([Turn("Is there a cat?", "yes")], True)
+    ids = encoded.prefix + encoded.ids
+    labels = [-100] * len(encoded.prefix) + encoded.labels
     ids_t, labels_t = torch.tensor([ids]), torch.tensor([labels])
     pixels = torch.from_numpy(processor.preprocess(picture())).unsqueeze(0)
     with torch.no_grad():

@@ -1,0 +1,84 @@
+"""A conversation to ids and labels: what follows its prefix, and what of it is learned.
+
+Two ways, as `Template` describes them. Knows templates, and of a tokenizer only the function that
+gives the ids of a text; called by the processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hydra_mobile.data.templates import IGNORE_INDEX, Template, Turn
+
+
+def in_pieces(
+    turns: Sequence[Turn], template: Template, text_ids: Callable[[str], list[int]]
+) -> tuple[list[int], list[int]]:
+    """Return ids and labels of turns, every piece of the template tokenised by itself.
+
+    Learned are the answers and the first token of the answer suffix, which teaches the model to
+    stop.
+    """
+    t = template
+    ids: list[int] = []
+    labels: list[int] = []
+    for index, turn in enumerate(turns):
+        question = [] if index == 0 else text_ids(t.turn_suffix) + text_ids(t.user_prefix)
+        question += text_ids(turn.question if t.questions else "")
+        question += text_ids(t.user_suffix) + text_ids(t.answer_prefix)
+        answer = text_ids(t.answer_lead + turn.answer)
+        suffix = text_ids(t.answer_suffix)
+        ids += question + answer + suffix
+        labels += [IGNORE_INDEX] * len(question) + answer + suffix[:1]
+        labels += [IGNORE_INDEX] * (len(suffix) - 1)
+    return ids, labels
+
+
+def as_whole(
+    turns: Sequence[Turn],
+    template: Template,
+    text_ids: Callable[[str], list[int]],
+    with_image: bool,
+) -> tuple[list[int], list[int], bool]:
+    """Return ids and labels of turns, and whether questions and answers could be told apart.
+
+    The arithmetic of LLaVA: the text is cut into rounds at the answer suffix, and a round into
+    question and answer at the text that stands between them. Tokenising the question alone gives
+    the number of its tokens. A conversation that itself holds one of these two texts has rounds
+    that this cannot divide; nothing of it is learned.
+    """
+    text = _text(turns, template, with_image)
+    between = template.user_suffix + template.answer_prefix + template.answer_lead
+    if not between:
+        ids = text_ids(text)
+        return ids, list(ids), True
+    rounds = text.split(template.answer_suffix)[:-1]
+    if any(a_round.count(between) != 1 for a_round in rounds):
+        ids = text_ids(text)
+        return ids, [IGNORE_INDEX] * len(ids), False
+    ids, labels = [], []
+    for a_round in rounds:
+        asked = a_round[: a_round.index(between) + len(between)]
+        round_ids = text_ids(a_round + template.answer_suffix)
+        # The lead is a token only here, where nothing follows it: the answer's first word has it.
+        unlearned = len(text_ids(asked)) - bool(template.answer_lead)
+        unlearned = min(unlearned, len(round_ids))
+        ids += round_ids
+        labels += [IGNORE_INDEX] * unlearned + round_ids[unlearned:]
+    return ids, labels, True
+
+
+def _text(turns: Sequence[Turn], template: Template, with_image: bool) -> str:
+    """Return what follows the picture, or the whole conversation without one."""
+    t = template
+    text = ""
+    for index, turn in enumerate(turns):
+        if index > 0:
+            text += t.turn_suffix + t.user_prefix
+        elif not with_image:
+            text += t.start + t.user_prefix
+        elif turn.question:  # LLaVA strips picture and question: alone, a picture has no suffix
+            text += t.image_suffix
+        text += turn.question if t.questions else ""
+        text += t.user_suffix + t.answer_prefix + t.answer_lead + turn.answer + t.answer_suffix
+    return text
