@@ -88,9 +88,9 @@ def write_golden(
             embeddings = model.encode_image(torch.from_numpy(pixels).unsqueeze(0))
             sequence = torch.cat(
                 [
-                    model.embed_tokens(torch.tensor([prompt.before])),
+                    model.embed_tokens(torch.tensor([prompt.before], dtype=torch.long)),
                     embeddings,
-                    model.embed_tokens(torch.tensor([prompt.after])),
+                    model.embed_tokens(torch.tensor([prompt.after], dtype=torch.long)),
                 ],
                 dim=1,
             )

@@ -51,6 +51,7 @@ class Generator:
         self.runner = runner
         self._prefix_key: str | None = None
         self._prefix_state = CacheState()
+        self._prefix_logits: Array = np.zeros(0, dtype=np.float32)
 
     def answer(
         self,
@@ -90,7 +91,10 @@ class Generator:
         else:
             self._prefix_key = None
         prefill_began = time.perf_counter()
-        logits, state = runner.decode(runner.embed(ids), state)
+        if ids:
+            logits, state = runner.decode(runner.embed(ids), state)
+        else:  # a caption's template has nothing behind the picture
+            logits = self._prefix_logits
         token = int(logits.argmax())
         first_token_at = time.perf_counter()
         first_logits = logits
@@ -127,5 +131,5 @@ class Generator:
         features = runner.encode_image(pixels)
         encoded = time.perf_counter()
         embeddings = np.concatenate([runner.embed(before), features], axis=1)
-        _, self._prefix_state = runner.decode(embeddings, CacheState())
+        self._prefix_logits, self._prefix_state = runner.decode(embeddings, CacheState())
         return encoded - began, time.perf_counter() - encoded

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from hydra_mobile.data.templates import template_named
 from hydra_mobile.errors import HydraError
 from hydra_mobile.evaluation import evaluate as module
 from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder
 from hydra_mobile.evaluation.evaluate import Task
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.report import report_on
+from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.torch import TorchRunner
 from hydra_mobile.evaluation.worker import read_answers
 
@@ -78,6 +80,28 @@ def test_reusing_the_prefix_does_not_change_an_answer(tiny_base, shapes_data):
     assert [g.ids for g in shared] == [g.ids for g in alone]
     assert shared[1].encode_seconds is None
     assert shared[1].prefill_tokens < alone[1].prefill_tokens
+
+
+def test_a_caption_begins_right_behind_the_picture(tiny_base, shapes_data):
+    from PIL import Image
+
+    runner = TorchRunner.load(tiny_base)
+    runner.processor.template = template_named("plain")
+    assert runner.processor.prompt("What is it?").after == []
+
+    def caption(generator, key):
+        picture = Image.open(shapes_data / "0.png")
+        return generator.answer("", lambda: picture, key, max_new_tokens=5, stop=False)
+
+    alone = caption(Generator(runner), None)
+    generator = Generator(runner)
+    caption(generator, "p")
+    again = caption(generator, "p")
+    assert again.encode_seconds is None
+    assert again.ids == alone.ids
+    pixels = runner.processor.preprocess(Image.open(shapes_data / "0.png"))[None]
+    logits, _ = runner.decode(runner.encode_image(pixels), CacheState())
+    assert alone.ids[0] == int(logits.argmax())
 
 
 def test_report_of_base_run_and_merged_model(run, questions, tmp_path, console):
