@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_mobile.data.templates import IGNORE_INDEX
-from hydra_mobile.training.rows import Row
+from hydra_mobile.training.rows import Row, Rows
 
 # Rows are sorted by length inside windows of this many batches: long enough for even lengths,
 # short enough that batches stay mixed.
@@ -44,31 +46,54 @@ class Batch:
 
 
 def epoch_batches(
-    rows: Sequence[Row], conversations_per_batch: int, seed: int, epoch: int
+    rows: Rows, conversations_per_batch: int, seed: int, epoch: int, by_modality: bool = False
 ) -> list[list[int]]:
     """Return row indices of every batch of one epoch.
 
     A batch takes rows until the next one would exceed `conversations_per_batch`; it always has
-    at least one.
+    at least one. With `by_modality`, rows with a picture and rows without never share a batch.
     """
     generator = np.random.default_rng((seed, epoch))
     order = generator.permutation(len(rows))
-    mean = max(1.0, sum(len(row.segments) for row in rows) / len(rows))
-    window = max(1, round(_WINDOW_BATCHES * conversations_per_batch / mean))
+    if by_modality:
+        pictured = rows.with_image[order]
+        groups = [order[pictured], order[~pictured]]
+    else:
+        groups = [order]
+    batches: list[list[int]] = []
+    for group in groups:
+        if len(group):
+            batches += _bucketed(rows, group, conversations_per_batch)
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def _bucketed(rows: Rows, order: NDArray[Any], most: int) -> list[list[int]]:
+    """Batch the rows of `order`, like lengths together, window by window."""
+    conversations = rows.conversations[order]
+    lengths = rows.lengths[order]
+    window = max(1, round(_WINDOW_BATCHES * most / max(1.0, conversations.mean())))
     batches: list[list[int]] = []
     for start in range(0, len(order), window):
-        indices = sorted(order[start : start + window].tolist(), key=lambda i: -rows[i].length)
+        # Stable: rows of one length stay in the order that the seed gave them.
+        places = start + np.argsort(-lengths[start : start + window], kind="stable")
         batch: list[int] = []
         held = 0
-        for index in indices:
-            count = len(rows[index].segments)
-            if batch and held + count > conversations_per_batch:
+        for index, count in zip(
+            order[places].tolist(), conversations[places].tolist(), strict=True
+        ):
+            if batch and held + count > most:
                 batches.append(batch)
                 batch, held = [], 0
             batch.append(index)
             held += count
         batches.append(batch)
-    return [batches[i] for i in generator.permutation(len(batches))]
+    return batches
+
+
+def largest_batch(rows: Rows, batches: Sequence[Sequence[int]]) -> Sequence[int]:
+    """Return the batch of the most `cells`, without making its rows."""
+    lengths = rows.lengths
+    return max(batches, key=lambda batch: len(batch) * int(lengths[batch].max()))
 
 
 def cells(rows: Sequence[Row]) -> int:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from hydra_mobile.config import StageConfig
 from hydra_mobile.errors import HydraError
-from hydra_mobile.training.batches import Batch, cells, collate, epoch_batches
+from hydra_mobile.training.batches import Batch, collate, epoch_batches, largest_batch
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.processes import Processes
-from hydra_mobile.training.rows import Row
+from hydra_mobile.training.rows import Row, Rows
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,16 @@ class BatchStream:
     """
 
     def __init__(
-        self, rows: Sequence[Row], config: StageConfig, seed: int, process: int = 0, count: int = 1
+        self,
+        rows: Rows,
+        config: StageConfig,
+        seed: int,
+        process: int = 0,
+        count: int = 1,
+        by_modality: bool = False,
     ) -> None:
         self.rows = rows
+        self._by_modality = by_modality
         self._config = config
         self._seed = seed
         self._process = process
@@ -60,7 +67,9 @@ class BatchStream:
         self.steps = config.steps or max(1, round(config.epochs * self._per_epoch))
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
-        return epoch_batches(self.rows, self._config.batch_size, self._seed, epoch)
+        return epoch_batches(
+            self.rows, self._config.batch_size, self._seed, epoch, self._by_modality
+        )
 
     def step_rows(self, step: int) -> Iterator[list[Row]]:
         """Yield this process's micro-batches of optimizer step `step`, counted from 0."""
@@ -72,8 +81,7 @@ class BatchStream:
 
     def largest(self) -> list[Row]:
         """Return the largest micro-batch of the first epoch."""
-        batches = ([self.rows[i] for i in batch] for batch in self._epoch(0))
-        return max(batches, key=cells)
+        return [self.rows[i] for i in largest_batch(self.rows, self._epoch(0))]
 
 
 class Objective:

@@ -10,11 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import overload
+
+import numpy as np
 
 from hydra_mobile.data.llava import Record
-from hydra_mobile.errors import DataError
+from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.training.conversations import (
+    Array,
+    Conversations,
+    ConversationWriter,
+    InMemory,
+    OverLength,
+    collect,
+)
+from hydra_mobile.training.row_packing import Packing, pack
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,91 @@ class Row:
         return len(self.prefix) + sum(len(segment.ids) for segment in self.segments)
 
 
+class Rows(Sequence[Row]):
+    """R rows; each is made when it is asked for, what a sampler asks of all is in arrays.
+
+    Attributes:
+        truncated, dropped, unmatched: conversations that were cut, too long and left out, left
+            out because nothing of them is learned.
+    """
+
+    def __init__(self, conversations: Conversations, packing: Packing, images: Path) -> None:
+        self._conversations = conversations
+        self._packing = packing
+        self._images = images
+        self.truncated = conversations.truncated
+        self.dropped = conversations.dropped
+        self.unmatched = conversations.unmatched
+
+    @cached_property
+    def conversations(self) -> Array:
+        """Conversations in each row, int64 [R]."""
+        return np.diff(self._packing.first)
+
+    @cached_property
+    def pictures(self) -> Array:
+        """Number of each row's picture, int64 [R]; -1 without one."""
+        firsts = self._packing.order[self._packing.first[:-1]]
+        return np.asarray(self._conversations.pictures[firsts])
+
+    @property
+    def with_image(self) -> Array:
+        """Whether each row has a picture, bool [R]."""
+        return self.pictures >= 0
+
+    @cached_property
+    def lengths(self) -> Array:
+        """Tokens in each row, int64 [R]."""
+        of_segments = self._conversations.lengths[self._packing.order]
+        prefixes = len(self._conversations.prefix_with), len(self._conversations.prefix_without)
+        lengths = np.add.reduceat(of_segments, self._packing.first[:-1])
+        return lengths + np.where(self.with_image, *prefixes)
+
+    def images(self) -> list[Path]:
+        """Return every picture once, in the order of the file."""
+        names = self._conversations.names
+        return [self._images / names[number] for number in range(len(names))]
+
+    def record_of(self, image: Path) -> str:
+        """Return the id of the first record with this picture; "" if there is none.
+
+        Looks through all names: for messages.
+        """
+        names = self._conversations.names
+        for number in range(len(names)):
+            if self._images / names[number] == image:
+                return self._conversations.owners[number]
+        return ""
+
+    def __len__(self) -> int:
+        return len(self._packing.first) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        """Return a row, or a list of rows for a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        held = self._conversations
+        start, end = self._packing.first[index : index + 2]
+        picture = int(self.pictures[index])
+        return Row(
+            None if picture < 0 else self._images / held.names[picture],
+            held.prefix_without if picture < 0 else held.prefix_with,
+            tuple(self._segment(number) for number in self._packing.order[start:end].tolist()),
+        )
+
+    def _segment(self, number: int) -> Segment:
+        held = self._conversations
+        part = slice(held.starts[number], held.starts[number + 1])
+        ids = held.ids[part]
+        labels = np.where(held.learned[part], ids, IGNORE_INDEX)
+        return Segment(tuple(ids.tolist()), tuple(labels.tolist()))
+
+
 def build_rows(
     records: Sequence[Record],
     processor: MobileVLMProcessor,
@@ -46,34 +144,25 @@ def build_rows(
     share_prefix: bool,
     questions_per_row: int,
     max_length: int,
-) -> list[Row]:
-    """Tokenise records and pack those with the same picture, in the order of the file.
+    over_length: OverLength = "refuse",
+) -> Rows:
+    """Tokenise records in memory and pack those with the same picture, in the order of the file.
 
     Raises:
-        DataError: a conversation is longer than `max_length`; names the record.
+        DataError: a conversation is longer than `max_length` and `over_length` is "refuse"; names
+            the record. Or none is left.
     """
-    waiting: dict[Path, list[Segment]] = {}
-    rows: list[Row] = []
-    prefix_with = tuple(processor.prefix_ids(True))
-    prefix_without = tuple(processor.prefix_ids(False))
-    for record in records:
-        prefix = prefix_without if record.image is None else prefix_with
-        ids, labels = processor.encode_turns(record.turns)
-        if len(prefix) + len(ids) > max_length:
-            raise DataError(
-                f"Record {record.id!r} has {len(prefix) + len(ids)} tokens, image included; "
-                f"data.max_length is {max_length}.",
-                "Shorten the record or raise data.max_length.",
-            )
-        segment = Segment(tuple(ids), tuple(labels))
-        if record.image is None or not share_prefix:
-            rows.append(Row(record.image, prefix, (segment,)))
-            continue
-        group = waiting.setdefault(record.image, [])
-        row_length = len(prefix) + sum(len(s.ids) for s in group)
-        if len(group) == questions_per_row or row_length + len(ids) > max_length:
-            rows.append(Row(record.image, prefix, tuple(group)))
-            group.clear()
-        group.append(segment)
-    rows += [Row(image, prefix_with, tuple(group)) for image, group in waiting.items()]
-    return rows
+    writer = ConversationWriter(
+        InMemory("i", np.int32), InMemory("b", np.bool_), max_length, over_length
+    )
+    conversations = collect(records, processor, writer)
+    packing = pack(
+        conversations.pictures,
+        conversations.lengths,
+        len(conversations.prefix_with),
+        share_prefix=share_prefix,
+        questions_per_row=questions_per_row,
+        max_length=max_length,
+    )
+    # The records' pictures are joined to their folder already.
+    return Rows(conversations, packing, Path())

@@ -1,0 +1,236 @@
+"""Tokenised rows of a data file on disk: made once in a stream, mapped by every process and run.
+
+A store is a folder of .npy files under HYDRA_MOBILE_HOME, named by the hash of everything that it
+was made from, so that a stale one is never read; it is renamed into place when complete, so that a
+killed build leaves nothing that loads. The image folder is no part of it: paths are kept as the
+data file has them. Knows no model; `run` opens one per stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hydra_mobile.data.json_stream import JsonRecords
+from hydra_mobile.data.llava import Record, parse_record
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import (
+    cache_home,
+    folder_atomically,
+    read_json,
+    require_free_space,
+    sha256_of,
+    write_json,
+)
+from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.training.conversations import (
+    Array,
+    Conversations,
+    ConversationWriter,
+    OverLength,
+    Strings,
+    collect,
+)
+from hydra_mobile.training.row_packing import Packing, pack
+from hydra_mobile.training.rows import Rows
+
+# Part of the key: raise it when stores would have other content or another form.
+_FORMAT = 1
+_FACTS = "rows.json"
+_COUNTS = ("truncated", "dropped", "unmatched")
+# Four bytes and one a token, a token has about four characters, and room for the pictures' names.
+_BYTES_PER_BYTE = 1.5
+_BUFFERED_VALUES = 1 << 20
+
+Progress = Callable[[int, int, str], None]
+
+
+def open_rows(
+    path: Path,
+    images: Path | None,
+    processor: MobileVLMProcessor,
+    *,
+    share_prefix: bool,
+    questions_per_row: int,
+    max_length: int,
+    over_length: OverLength = "refuse",
+    progress: Progress = lambda done, total, what: None,
+) -> Rows:
+    """Return the rows of a LLaVA json or jsonl file, tokenising it when that has not been done.
+
+    Args:
+        path: the data file.
+        images: the folder that record paths are relative to; None for the file's own folder.
+        processor: tokenizer, template and number of image tokens.
+        share_prefix: pack conversations about one picture into one row.
+        questions_per_row: most conversations in a row.
+        max_length: most tokens in a row, image tokens included.
+        over_length: what becomes of a conversation that is longer.
+        progress: called with (done, total, what) while tokenising, in megabytes of the file.
+
+    Raises:
+        DataError: the file or a record is not as expected, or a record is too long and
+            `over_length` is "refuse"; names the record.
+        ArtefactError: a stored file was altered.
+        HydraError: the disk is too full.
+    """
+    packing: dict[str, Any] = {
+        "share_prefix": share_prefix,
+        "questions_per_row": questions_per_row,
+        "max_length": max_length,
+    }
+    size = JsonRecords(path).bytes_total
+    folder = cache_home() / "rows" / f"{path.stem}-{_key(path, processor, packing, over_length)}"
+    if not (folder / _FACTS).is_file():
+        require_free_space(folder, int(size * _BYTES_PER_BYTE), f"the tokens of {path}")
+        with folder_atomically(folder) as temporary:
+            _build(temporary, path, processor, packing, over_length, progress)
+    return _load(folder, path.parent if images is None else images)
+
+
+def _key(
+    path: Path, processor: MobileVLMProcessor, packing: dict[str, Any], over_length: OverLength
+) -> str:
+    made_from = {
+        "format": _FORMAT,
+        "data": sha256_of(path),
+        "tokenizer": hashlib.sha256(processor.tokenizer.to_str().encode()).hexdigest(),
+        "template": processor.template.to_dict(),
+        "image": [processor.image_token_id, processor.num_image_tokens],
+        "packing": packing,
+        "over_length": over_length,
+    }
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _build(
+    folder: Path,
+    path: Path,
+    processor: MobileVLMProcessor,
+    packing: dict[str, Any],
+    over_length: OverLength,
+    progress: Progress,
+) -> None:
+    source = JsonRecords(path)
+    shown = -1
+
+    def show() -> None:
+        nonlocal shown
+        done = source.bytes_read // 10**6
+        if done != shown:
+            shown = done
+            progress(done, max(1, source.bytes_total // 10**6), f"tokenising {path.name}")
+
+    ids = _InFile(folder / "ids.npy", "i", np.int32)
+    learned = _InFile(folder / "learned.npy", "b", np.bool_)
+    writer = ConversationWriter(ids, learned, packing["max_length"], over_length)
+    held = collect(_records(source), processor, writer, show)
+    packed = pack(held.pictures, held.lengths, len(held.prefix_with), **packing)
+    arrays = {
+        "starts": held.starts,
+        "pictures": held.pictures,
+        "names": held.names.text,
+        "name_starts": held.names.starts,
+        "owners": held.owners.text,
+        "owner_starts": held.owners.starts,
+        "order": packed.order,
+        "first": packed.first,
+    }
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    facts = {
+        "format": _FORMAT,
+        "made_from": str(path),
+        "tokens": len(held.ids),
+        "prefix_with": held.prefix_with,
+        "prefix_without": held.prefix_without,
+        **{name: getattr(held, name) for name in _COUNTS},
+    }
+    write_json(folder / _FACTS, facts)
+
+
+def _records(source: JsonRecords) -> Iterator[Record]:
+    """Yield records with their pictures' paths as the file has them."""
+    for _, where, value in source:
+        yield parse_record(value, where, Path())
+
+
+def _load(folder: Path, images: Path) -> Rows:
+    facts = read_json(folder / _FACTS, "the facts of tokenised rows")
+
+    def mapped(name: str) -> Array:
+        try:
+            return _mapped(folder / f"{name}.npy")
+        except (OSError, ValueError) as error:
+            raise ArtefactError(
+                f"{folder / name}.npy cannot be read: {error}.",
+                f"Remove the folder {folder}; the rows are made anew.",
+            ) from error
+
+    conversations = Conversations(
+        ids=mapped("ids"),
+        learned=mapped("learned"),
+        # Read at every access: in memory, eight bytes a conversation.
+        starts=np.array(mapped("starts")),
+        pictures=np.array(mapped("pictures")),
+        names=Strings(mapped("names"), mapped("name_starts")),
+        owners=Strings(mapped("owners"), mapped("owner_starts")),
+        prefix_with=tuple(facts["prefix_with"]),
+        prefix_without=tuple(facts["prefix_without"]),
+        **{name: facts[name] for name in _COUNTS},
+    )
+    packing = Packing(np.array(mapped("order")), np.array(mapped("first")))
+    return Rows(conversations, packing, images)
+
+
+def _mapped(path: Path) -> Array:
+    values: Array = np.load(path, mmap_mode="r")
+    return values
+
+
+class _InFile:
+    """An array that grows in a .npy file."""
+
+    def __init__(self, path: Path, typecode: str, dtype: type[np.generic]) -> None:
+        self._path = path
+        self._buffer = array(typecode)
+        self._dtype = np.dtype(dtype)
+        self._length = 0
+        with path.open("wb") as handle:
+            self._write_header(handle)
+
+    def extend(self, values: Sequence[Any]) -> None:
+        """Append `values`."""
+        self._buffer.extend(values)
+        if len(self._buffer) >= _BUFFERED_VALUES:
+            self._flush()
+
+    def finish(self) -> Array:
+        """Return the whole array, mapped."""
+        self._flush()
+        with self._path.open("r+b") as handle:
+            self._write_header(handle)
+        return _mapped(self._path)
+
+    def _flush(self) -> None:
+        with self._path.open("ab") as handle:
+            self._buffer.tofile(handle)
+        self._length += len(self._buffer)
+        del self._buffer[:]
+
+    def _write_header(self, handle: Any) -> None:
+        # Numpy leaves room in the header for the first axis to grow.
+        np.lib.format.write_array_header_1_0(
+            handle,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self._length,),
+            },
+        )

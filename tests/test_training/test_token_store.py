@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hydra_mobile.data.llava import read_llava
+from hydra_mobile.data.templates import template_named
+from hydra_mobile.errors import ArtefactError, DataError, HydraError
+from hydra_mobile.files import cache_home
+from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.training.rows import build_rows
+from hydra_mobile.training.token_store import open_rows
+
+PACKING = {"share_prefix": True, "questions_per_row": 4, "max_length": 600}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch, tiny_base) -> None:
+    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def processor(tiny_base: Path) -> MobileVLMProcessor:
+    return MobileVLMProcessor.from_pretrained(tiny_base)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """More records than one batch of the tokeniser; pictures come back far apart."""
+    draw = random.Random(1)
+    records = []
+    for number in range(1300):
+        turns = []
+        for turn in range(draw.randint(1, 3)):
+            question = f"What is {number}, part {turn}? " * draw.randint(1, 3)
+            turns.append({"from": "human", "value": question})
+            turns.append({"from": "gpt", "value": f"A cat, {draw.random()}. "})
+        record = {"id": number, "conversations": turns}
+        if draw.random() < 0.8:
+            turns[0]["value"] = "<image>\n" + turns[0]["value"]
+            record["image"] = f"bilder/ä {draw.randrange(300)}.png"
+        records.append(record)
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(records))
+    return path
+
+
+def stores() -> list[Path]:
+    return sorted((cache_home() / "rows").glob("*"))
+
+
+@pytest.mark.parametrize("template", ["chatml", "v1", "plain"])
+def test_rows_from_the_disk_are_the_rows_made_in_memory(data, processor, template):
+    processor.template = template_named(template)
+    if template == "plain":
+        records = json.loads(data.read_text())
+        captions = [r | {"conversations": r["conversations"][:2]} for r in records]
+        data.write_text(json.dumps(captions))
+    expected = build_rows(read_llava(data), processor, **PACKING)
+    for rows in (open_rows(data, None, processor, **PACKING) for _ in range(2)):
+        assert list(rows) == list(expected)
+        for name in ("lengths", "conversations", "with_image"):
+            assert getattr(rows, name).tolist() == getattr(expected, name).tolist()
+        assert rows.images() == expected.images()
+        assert rows.record_of(rows.images()[7]) == expected.record_of(expected.images()[7])
+    assert len(stores()) == 1
+
+
+def test_the_second_start_reads_nothing_anew(data, processor):
+    seen: list[int] = []
+    open_rows(data, None, processor, **PACKING, progress=lambda done, total, what: seen.append(1))
+    assert seen
+    seen.clear()
+    open_rows(data, None, processor, **PACKING, progress=lambda done, total, what: seen.append(1))
+    assert not seen
+
+
+def test_the_image_folder_is_no_part_of_the_store(data, processor):
+    here = open_rows(data, None, processor, **PACKING)
+    there = open_rows(data, Path("/elsewhere"), processor, **PACKING)
+    assert len(stores()) == 1
+    assert [data.parent / p.relative_to("/elsewhere") for p in there.images()] == here.images()
+
+
+def test_whatever_decides_the_rows_makes_another_store(data, processor):
+    open_rows(data, None, processor, **PACKING)
+    open_rows(data, None, processor, **PACKING | {"questions_per_row": 3})
+    open_rows(data, None, processor, **PACKING | {"max_length": 599})
+    open_rows(data, None, processor, **PACKING, over_length="drop")
+    processor.template = replace(processor.template, user_suffix=" ")
+    open_rows(data, None, processor, **PACKING)
+    processor.num_image_tokens += 1
+    open_rows(data, None, processor, **PACKING)
+    data.write_text(data.read_text() + " ")
+    open_rows(data, None, processor, **PACKING)
+    assert len(stores()) == 7
+
+
+def test_a_record_that_is_refused_leaves_no_store(data, processor):
+    with pytest.raises(
+        DataError, match=r"Record \d+ \(id '\d+'\) has \d+ tokens.*max_length is 60"
+    ):
+        open_rows(data, None, processor, **PACKING | {"max_length": 60})
+    records = json.loads(data.read_text())
+    records[900]["conversations"][1]["value"] = " "
+    data.write_text(json.dumps(records))
+    with pytest.raises(DataError, match=r"record 900 \(id '900'\), turn 1 is empty"):
+        open_rows(data, None, processor, **PACKING)
+    assert stores() == []
+
+
+def test_a_killed_build_leaves_nothing_that_loads(data, processor, tiny_base):
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from hydra_mobile.models.processor import MobileVLMProcessor
+        from hydra_mobile.training import token_store
+
+        def die(folder, value):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        token_store.write_json = die
+        processor = MobileVLMProcessor.from_pretrained({str(tiny_base)!r})
+        token_store.open_rows(Path({str(data)!r}), None, processor, **{PACKING!r})
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not [store for store in stores() if not store.name.startswith(".")]
+    expected = build_rows(read_llava(data), processor, **PACKING)
+    assert list(open_rows(data, None, processor, **PACKING)) == list(expected)
+
+
+def test_an_altered_store_is_named(data, processor):
+    open_rows(data, None, processor, **PACKING)
+    file = stores()[0] / "ids.npy"
+    os.truncate(file, file.stat().st_size - 400)
+    with pytest.raises(ArtefactError, match=r"ids\.npy cannot be read.*\n.*Remove the folder"):
+        open_rows(data, None, processor, **PACKING)
+
+
+def test_a_full_disk_is_said_before_the_work(data, processor, monkeypatch):
+    import shutil
+
+    usage = shutil.disk_usage(data.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(HydraError, match=r"No space for the tokens of .*data\.json"):
+        open_rows(data, None, processor, **PACKING)
