@@ -1,7 +1,8 @@
 """Training configuration: frozen dataclasses, filled from YAML and `section.key=value`.
 
-Later sources win: defaults, then the file, then overrides. An unknown key is an error that names
-the nearest one; a value of the wrong type names what was found. Knows no torch.
+Later sources win: defaults, then the file that `extends:` names, then the file, then overrides. An
+unknown key is an error that names the nearest one; a value of the wrong type names what was found.
+Knows no torch.
 """
 
 from __future__ import annotations
@@ -189,10 +190,14 @@ class TrainConfig:
 def load_config(file: Path | None, overrides: Iterable[str] = ()) -> TrainConfig:
     """Build a configuration from a YAML file and `section.key=value` overrides.
 
+    A file may begin with `extends: other.yaml`, a path relative to itself: it then says only what
+    differs. Sections are laid over each other key by key; the other file may extend a third one.
+
     Raises:
-        ConfigError: file missing or no mapping, unknown key, wrong type or value.
+        ConfigError: file missing or no mapping, unknown key, wrong type or value; files that
+            extend each other in a circle.
     """
-    values = _read_yaml(file) if file else {}
+    values = _read_layers(file, ()) if file else {}
     where = str(file) if file else "defaults"
     for override in overrides:
         _apply_override(values, override)
@@ -201,11 +206,47 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> TrainConfig
     return config
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _read_layers(file: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+    """Return a file's values over those of the file that it extends.
+
+    Args:
+        file: the file.
+        below: the files that extend it, directly or not.
+    """
+    if any(file.resolve() == other.resolve() for other in below):
+        circle = " -> ".join(map(str, (*below, file)))
+        raise ConfigError(
+            f"{below[-1]}: `extends` goes round in a circle: {circle}.",
+            "Let one of them stand on its own.",
+        )
+    named_by = f"{below[-1]}: `extends` names {file}, which" if below else ""
+    values = _read_yaml(file, named_by or f"The configuration {file}")
+    other = values.pop("extends", "")
+    # Here and not only when all layers lie over each other: an error names the file that has it.
+    _build(TrainConfig, values, str(file), "")
+    if not other:
+        return values
+    if not isinstance(other, str):
+        raise ConfigError(f"{file}: `extends` is {other!r}, expected the path of one file.")
+    return _over(_read_layers(file.parent / other, (*below, file)), values)
+
+
+def _over(lower: dict[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `upper` over `lower`, section by section."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        beneath = merged.get(key)
+        if isinstance(beneath, dict) and isinstance(value, dict):
+            value = _over(beneath, value)
+        merged[key] = value
+    return merged
+
+
+def _read_yaml(file: Path, who: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text())
     except FileNotFoundError:
-        raise ConfigError(f"The configuration {file} does not exist.") from None
+        raise ConfigError(f"{who} does not exist.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not readable YAML: {error}") from error
     if not isinstance(values, dict):
