@@ -7,7 +7,7 @@ scale to [0, 1], subtract the mean, divide by the deviation. Knows no model.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,11 @@ from PIL import Image
 
 from hydra_mobile.errors import ArtefactError
 
+Fit = Literal["pad", "crop", "stretch"]
+
+#: How many times longer than wide a picture may be before cropping cuts its ends off first:
+#: enlarging a strip of one pixel by thousands, to look at its middle, would take gigabytes.
+_LONGEST_STRIP = 200
 _RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -26,33 +31,58 @@ class ImagePreprocessing:
         size: side of the square in pixels.
         mean: per channel (RGB), in units of [0, 1].
         std: per channel, in units of [0, 1].
-        fit: "pad" to a square with the mean colour, or "stretch".
+        fit: "pad" to a square with the mean colour, "crop" the middle square after the shortest
+            side has become `size` (CLIP's own; "square" in LLaVA's scripts), or "stretch".
         resample: PIL's filter.
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    fit: Literal["pad", "stretch"] = "pad"
+    fit: Fit = "pad"
     resample: Literal["bicubic", "bilinear"] = "bicubic"
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """Return pixels float32 [3, size, size] of an RGB picture of any size."""
         if image.mode != "RGB":
             image = image.convert("RGB")
-        if self.fit == "pad" and image.width != image.height:
-            side = max(image.size)
-            # LLaVA truncates the mean colour to integers; so do we.
-            colour = tuple(int(255 * channel) for channel in self.mean)
-            square = Image.new("RGB", (side, side), colour)
-            square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-            image = square
+        if image.width != image.height:
+            if self.fit == "pad":
+                image = self._padded(image)
+            elif self.fit == "crop":
+                image = self._cropped(image)
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), _RESAMPLE[self.resample])
         pixels = np.asarray(image, dtype=np.float32) / np.float32(255.0)
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         pixels = (pixels - mean) / std
         return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+
+    def _padded(self, image: Image.Image) -> Image.Image:
+        """Return a square with the picture in its middle."""
+        side = max(image.size)
+        # LLaVA truncates the mean colour to integers; so do we.
+        colour = tuple(int(255 * channel) for channel in self.mean)
+        square = Image.new("RGB", (side, side), colour)
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        return square
+
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        """Return the middle [size, size] of the picture whose shortest side is `size`."""
+        shortest = min(image.size)
+        # As much on either side, so that the middle stays where it is.
+        excess = max(0, max(image.size) - _LONGEST_STRIP * shortest) // 2
+        if excess:
+            x, y = (excess, 0) if image.width > image.height else (0, excess)
+            image = image.crop((x, y, image.width - x, image.height - y))
+        # The long side is truncated to an integer, as CLIPImageProcessor's is.
+        width, height = (
+            self.size if side == shortest else int(self.size * side / shortest)
+            for side in image.size
+        )
+        image = image.resize((width, height), _RESAMPLE[self.resample])
+        left, top = (width - self.size) // 2, (height - self.size) // 2
+        return image.crop((left, top, left + self.size, top + self.size))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as manifests store it."""
@@ -77,9 +107,10 @@ class ImagePreprocessing:
             raise ArtefactError(
                 f"{where}: image preprocessing is incomplete: {error!r}."
             ) from error
-        if recipe.resample not in _RESAMPLE or recipe.fit not in ("pad", "stretch"):
+        if recipe.resample not in _RESAMPLE or recipe.fit not in get_args(Fit):
             raise ArtefactError(
                 f"{where}: image preprocessing has fit={recipe.fit!r}, "
-                f"resample={recipe.resample!r}; expected pad or stretch, bicubic or bilinear."
+                f"resample={recipe.resample!r}; expected {', '.join(get_args(Fit))}, and "
+                f"{' or '.join(_RESAMPLE)}."
             )
         return recipe

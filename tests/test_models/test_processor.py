@@ -3,13 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from hydra_mobile.data.templates import Turn, template_named
 from hydra_mobile.errors import ArtefactError
-from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 
@@ -91,24 +88,6 @@ def test_incomplete_processor_file_names_the_key(processor, tmp_path, key):
         MobileVLMProcessor.from_pretrained(tmp_path)
 
 
-def test_padding_uses_the_truncated_mean_colour():
-    recipe = ImagePreprocessing(10, (0.5, 0.25, 0.9), (1.0, 1.0, 1.0), fit="pad")
-    pixels = recipe(Image.new("RGB", (10, 4), (255, 255, 255)))
-    assert pixels.shape == (3, 10, 10)
-    expected = np.array([127 / 255 - 0.5, 63 / 255 - 0.25, 229 / 255 - 0.9], np.float32)
-    np.testing.assert_allclose(pixels[:, 0, 0], expected, atol=1e-6)
-    np.testing.assert_allclose(pixels[:, 5, 5], 1 - np.float32([0.5, 0.25, 0.9]), atol=1e-6)
-
-
-def test_clip_s_pad_colour_is_that_of_llava():
-    # int(255 * mean) of CLIP: the grey-brown that LLaVA and MobileVLM pad with.
-    mean = (0.48145466, 0.4578275, 0.40821073)
-    recipe = ImagePreprocessing(8, mean, (1.0, 1.0, 1.0), fit="pad")
-    pixels = recipe(Image.new("RGB", (8, 2), (255, 255, 255)))
-    colour = (pixels[:, 0, 0] + np.float32(mean)) * 255
-    np.testing.assert_allclose(colour, [122, 116, 104], atol=1e-3)
-
-
 def test_no_conversation_in_pieces_is_ever_masked_whole(processor):
     # Elsewhere lengths are guessed by tokenising twice, and a guess that fails masks the sample.
     # Here ids and labels are made together, so the number of such samples is zero by construction.
@@ -118,8 +97,3 @@ def test_no_conversation_in_pieces_is_ever_masked_whole(processor):
         assert any(label != -100 for label in encoded.labels)
         pairs = zip(encoded.ids, encoded.labels, strict=True)
         assert all(label in (-100, token) for token, label in pairs)
-
-
-def test_stretch_does_not_pad():
-    recipe = ImagePreprocessing(8, (0.0,) * 3, (1.0,) * 3, fit="stretch")
-    assert recipe(Image.new("RGB", (10, 4), (255, 0, 0)))[0].min() == 1.0
