@@ -19,7 +19,8 @@ from torch import Tensor
 from hydra_mobile.data.llava import open_image
 from hydra_mobile.files import cache_home, require_free_space, write_atomically
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
-from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.training.picture_reader import PictureReader
 
 _CHUNK = 32
 
@@ -27,19 +28,30 @@ Progress = Callable[[int, int], None]
 
 
 class VisionFeatures:
-    """Features of pictures by path: from disk with a cache, else computed when asked for."""
+    """Features of pictures by path: from disk with a cache, else computed when asked for.
+
+    Args:
+        model: its vision tower computes, on the device where it is.
+        image: how a picture becomes pixels.
+        use_cache: keep features on disk; `prepare` must have seen every picture then.
+        workers: threads that read pictures; 0 reads them one by one when asked for.
+        record_of: gives the id of a record with a picture, for messages.
+    """
 
     def __init__(
         self,
         model: MobileVLMForConditionalGeneration,
-        processor: MobileVLMProcessor,
+        image: ImagePreprocessing,
         use_cache: bool = True,
+        workers: int = 0,
+        record_of: Callable[[Path], str] = lambda image: "",
     ) -> None:
         self._model = model
-        self._processor = processor
         self._use_cache = use_cache
+        self._reader = PictureReader(image, workers, record_of)
+        self._record_of = record_of
         self._places: dict[Path, tuple[np.ndarray[Any, Any], int]] = {}
-        self._tower = _tower_digest(model, processor) if use_cache else ""
+        self._tower = _tower_digest(model, image) if use_cache else ""
 
     def prepare(self, images: Sequence[Path], progress: Progress) -> None:
         """Compute and store what is missing.
@@ -64,7 +76,7 @@ class VisionFeatures:
         done = 0
         for chunk, file in zip(chunks, files, strict=True):
             if not file.exists():
-                features = self._compute(chunk).to(torch.float16).numpy()
+                features = self._compute(chunk).to(torch.float16).cpu().numpy()
                 with write_atomically(file) as temporary, temporary.open("wb") as handle:
                     np.save(handle, features)
             stored = np.load(file, mmap_mode="r")
@@ -72,47 +84,75 @@ class VisionFeatures:
             done += len(chunk)
             progress(done, len(images))
 
+    def prefetch(self, images: Sequence[Path | None]) -> None:
+        """Start to read the pictures of a coming batch; does nothing with a cache or no workers.
+
+        Changes no result: a picture that was not announced is read when it is asked for.
+        """
+        if not self._use_cache:
+            self._reader.announce(images)
+
     def batch(self, images: Sequence[Path | None]) -> Tensor:
-        """Return features float32 [B, P, C]; zeros where there is no picture."""
+        """Return features [B, P, C]; zeros where there is no picture.
+
+        From a cache float32 on the CPU; else as the tower gives them, where it is: it runs once,
+        on all pictures of the batch together.
+
+        Raises:
+            DataError: a picture is missing or corrupt; names it and its record.
+        """
+        pictures = list(dict.fromkeys(image for image in images if image is not None))
+        if self._use_cache or not pictures:
+            return self._stored(images)
+        features = self._compute(pictures)
+        if len(pictures) == len(images):
+            return features
+        # One row of zeros behind the pictures, for all that have none.
+        features = torch.cat([features, torch.zeros_like(features[:1])])
+        places = {picture: place for place, picture in enumerate(pictures)}
+        wanted = [len(pictures) if image is None else places[image] for image in images]
+        return features[torch.tensor(wanted, device=features.device)]
+
+    def _stored(self, images: Sequence[Path | None]) -> Tensor:
         tower = self._model.vision_tower
         shape = (len(images), int(tower.num_patches), int(tower.feature_size))  # type: ignore[arg-type]
         result = torch.zeros(shape)
         for row, image in enumerate(images):
-            if image is None:
-                continue
-            if self._use_cache:
+            if image is not None:
                 stored, index = self._places[image]
                 result[row] = torch.from_numpy(np.asarray(stored[index], dtype=np.float32))
-            else:
-                result[row] = self._compute([image])[0]
         return result
 
     def _key(self, images: Sequence[Path]) -> str:
         digest = hashlib.sha256(self._tower.encode())
         for image in images:
-            open_image_bytes = _read(image)
-            digest.update(hashlib.sha256(open_image_bytes).digest())
+            digest.update(hashlib.sha256(self._bytes_of(image)).digest())
         return digest.hexdigest()
+
+    def _bytes_of(self, image: Path) -> bytes:
+        try:
+            return image.read_bytes()
+        except OSError:
+            open_image(image, self._record_of(image))  # says what is wrong with it
+            raise
 
     @torch.no_grad()
     def _compute(self, images: Sequence[Path]) -> Tensor:
-        pixels = np.stack([self._processor.preprocess(open_image(image)) for image in images])
-        device = next(self._model.vision_tower.parameters()).device
-        return self._model.vision_features(torch.from_numpy(pixels).to(device)).cpu()
+        """Return features [n, P, C] of pictures, on the tower's device."""
+        pixels = torch.from_numpy(self._reader.pixels(images))
+        weight = next(self._model.vision_tower.parameters())
+        device = weight.device
+        if device.type == "cuda":
+            # The copy to the device then overlaps with what the device still has to do.
+            pixels = pixels.pin_memory()
+        return self._model.vision_features(pixels.to(device, weight.dtype, non_blocking=True))
 
 
-def _read(image: Path) -> bytes:
-    try:
-        return image.read_bytes()
-    except OSError:
-        open_image(image)  # says what is wrong with it
-        raise
-
-
-def _tower_digest(model: MobileVLMForConditionalGeneration, processor: MobileVLMProcessor) -> str:
-    digest = hashlib.sha256(repr(processor.image).encode())
+def _tower_digest(model: MobileVLMForConditionalGeneration, image: ImagePreprocessing) -> str:
+    digest = hashlib.sha256(repr(image).encode())
     digest.update(f"{_CHUNK} float16".encode())
     for name, tensor in model.vision_tower.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        # As bytes: numpy has no bf16.
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -39,7 +39,7 @@ from hydra_mobile.training.metrics import STAGES, MetricsFile
 from hydra_mobile.training.optimizer import learning_rate_factor
 from hydra_mobile.training.out_of_memory import StepFacts, advising
 from hydra_mobile.training.random_state import RandomState
-from hydra_mobile.training.rows import Row, build_rows
+from hydra_mobile.training.rows import Row, Rows, build_rows
 from hydra_mobile.training.run_folder import RunFolder
 from hydra_mobile.training.session import Session
 
@@ -142,8 +142,9 @@ class TrainingRun:
 
     def prepare(self, session: Session, records: dict[str, list[Record]]) -> None:
         """Compute vision features and rows, make objective and streams."""
+        runtime = self.config.runtime
         self._features = VisionFeatures(
-            session.model, session.processor, self.config.runtime.vision_cache
+            session.model, session.processor.image, runtime.vision_cache, runtime.workers
         )
         pictures = dict.fromkeys(
             record.image for part in records.values() for record in part if record.image
@@ -172,7 +173,7 @@ class TrainingRun:
         console = self.console if self._main else Console(quiet=True)
         return StageProgress(console, name, total, start, unit)
 
-    def _build_rows(self, session: Session, records: list[Record]) -> list[Row]:
+    def _build_rows(self, session: Session, records: list[Record]) -> Rows:
         data = self.config.data
         return build_rows(
             records,

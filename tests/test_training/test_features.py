@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from hydra_mobile.errors import DataError
+from hydra_mobile.models.loading import load_model
+from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.training import picture_reader
+from hydra_mobile.training.features import VisionFeatures
+
+
+@pytest.fixture(scope="module")
+def model(tiny_base):
+    return load_model(tiny_base)
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_base):
+    return MobileVLMProcessor.from_pretrained(tiny_base).image
+
+
+@pytest.fixture(scope="module")
+def pictures(shapes_data) -> list[Path]:
+    return [shapes_data / f"{i}.png" for i in range(12)]
+
+
+def alone(model, recipe, picture):
+    pixels = torch.from_numpy(recipe(Image.open(picture).convert("RGB")))[None]
+    with torch.no_grad():
+        return model.vision_features(pixels)[0]
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_batch_holds_each_pictures_features_in_its_place(model, recipe, pictures, workers):
+    features = VisionFeatures(model, recipe, use_cache=False, workers=workers)
+    wanted = [pictures[4], None, pictures[1], pictures[4], None]
+    batch = features.batch(wanted)
+    for row, picture in zip(batch, wanted, strict=True):
+        if picture is None:
+            assert not row.any()
+        else:
+            torch.testing.assert_close(row, alone(model, recipe, picture))
+    assert not features.batch([None, None]).any()
+
+
+def test_prefetching_changes_no_bit(model, recipe, pictures):
+    plain = VisionFeatures(model, recipe, use_cache=False)
+    ahead = VisionFeatures(model, recipe, use_cache=False, workers=2)
+    batches = [pictures[i : i + 3] for i in range(0, 12, 3)]
+    for now, coming in zip(batches, [*batches[1:], []], strict=True):
+        expected = plain.batch(now)
+        ahead.prefetch(coming)
+        assert torch.equal(ahead.batch(now), expected)
+
+
+def test_announced_pictures_are_read_once_and_by_the_pool(model, recipe, pictures, monkeypatch):
+    read = []
+    actual = picture_reader.open_image
+
+    def noting(image, record=""):
+        read.append((image, threading.current_thread().name))
+        return actual(image, record)
+
+    monkeypatch.setattr(picture_reader, "open_image", noting)
+    features = VisionFeatures(model, recipe, use_cache=False, workers=2)
+    features.prefetch([*pictures[:4], None])
+    features.prefetch(pictures[2:6])
+    features.batch(pictures[:6])
+    assert sorted(image for image, _ in read) == sorted(pictures[:6])
+    assert {name.split("_")[0] for _, name in read} == {"pictures"}
+
+
+def test_the_tower_runs_once_a_batch(model, recipe, pictures, monkeypatch):
+    seen = []
+    actual = model.vision_features
+    monkeypatch.setattr(
+        model, "vision_features", lambda pixels: seen.append(len(pixels)) or actual(pixels)
+    )
+    VisionFeatures(model, recipe, use_cache=False).batch([*pictures[:5], None, pictures[0]])
+    assert seen == [5]
+
+
+def test_pictures_that_nobody_asks_for_do_not_pile_up(recipe, pictures, monkeypatch):
+    monkeypatch.setattr(picture_reader, "_MOST_AHEAD", 4)
+    reader = picture_reader.PictureReader(recipe, 1, lambda image: "")
+    for picture in pictures:
+        reader.announce([picture])
+        assert len(reader._ahead) <= 4
+    assert reader.pixels(pictures).shape == (12, 3, 32, 32)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_picture_is_named_with_its_record(model, recipe, tmp_path, workers):
+    (tmp_path / "bad.png").write_text("no picture")
+    bad, absent = tmp_path / "bad.png", tmp_path / "absent.png"
+    names = {bad: "r7", absent: "r9"}
+    features = VisionFeatures(
+        model, recipe, use_cache=False, workers=workers, record_of=names.__getitem__
+    )
+    features.prefetch([bad, absent])
+    with pytest.raises(DataError, match=r"bad\.png \(record 'r7'\) cannot be read"):
+        features.batch([bad])
+    with pytest.raises(DataError, match=r"absent\.png \(record 'r9'\) does not exist"):
+        features.batch([absent, bad])
+    cached = VisionFeatures(model, recipe, record_of=names.__getitem__)
+    with pytest.raises(DataError, match=r"absent\.png \(record 'r9'\) does not exist"):
+        cached.prepare([absent], lambda done, total: None)
+
+
+def test_the_cache_gives_what_the_tower_gives(model, recipe, pictures):
+    features = VisionFeatures(model, recipe, workers=2)
+    features.prepare(pictures, lambda done, total: None)
+    computed = VisionFeatures(model, recipe, use_cache=False).batch(pictures)
+    # Kept in fp16.
+    torch.testing.assert_close(features.batch(pictures), computed, atol=1e-3, rtol=1e-3)
