@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -29,20 +30,34 @@ def chat(
     say(f"{artefact.name}, loaded in {runner.load_seconds:.1f} s")
     generator = Generator(runner)
     while asked := question or _ask():
-        shown: list[int] = []
-
-        def show(token: int, shown: list[int] = shown) -> None:
-            before = runner.processor.decode(shown)
-            shown.append(token)
-            print(runner.processor.decode(shown)[len(before) :], end="", flush=True)
-
         result = generator.answer(
-            asked, lambda: picture, str(image), max_new_tokens=max_new_tokens, on_token=show
+            asked,
+            lambda: picture,
+            str(image),
+            max_new_tokens=max_new_tokens,
+            on_token=_printer(runner.processor.decode),
         )
         print()
         say(_facts(result))
         if question:
             return
+
+
+def _printer(decode: Callable[[list[int]], str]) -> Callable[[int], None]:
+    """Return what prints an answer token by token, in whole characters."""
+    shown: list[int] = []
+    printed = ""
+
+    def show(token: int) -> None:
+        nonlocal printed
+        shown.append(token)
+        text = decode(shown)
+        if text.endswith("\ufffd"):
+            return  # the rest of a character's bytes are tokens that follow
+        print(text[len(printed) :], end="", flush=True)
+        printed = text
+
+    return show
 
 
 def _ask() -> str:

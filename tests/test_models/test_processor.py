@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.data.templates import Turn, template_named
+from hydra_mobile.data.templates import TEMPLATES, Turn, template_named
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.models.processor import MobileVLMProcessor
 
@@ -71,7 +71,9 @@ def test_pieces_are_tokenised_one_by_one(processor):
     assert processor.prompt("One?", with_image=False).before == ids(user, "One?", end, assistant)
 
 
-def test_round_trip(processor, tmp_path):
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_round_trip(processor, tmp_path, name):
+    processor.template = template_named(name)
     processor.save_pretrained(tmp_path)
     again = MobileVLMProcessor.from_pretrained(tmp_path)
     assert again.to_dict() == processor.to_dict()
