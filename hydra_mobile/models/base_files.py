@@ -1,15 +1,26 @@
 """Writing the folder of a base: weights, configuration with their hash, processor.
 
-Called by the builders of the named bases.
+Called by the builders of the named bases and by the import of checkpoints.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import GenerationConfig
 
 from hydra_mobile.files import sha256_of
+from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.models.original.stream import Form, write_safetensors
 from hydra_mobile.models.processor import MobileVLMProcessor
+
+_WEIGHTS = "model.safetensors"
+# Its dtype is the language model's, by far the largest part.
+_EMBEDDINGS = "language_model.model.embed_tokens.weight"
 
 
 def write_base(
@@ -21,6 +32,40 @@ def write_base(
     """Write a base that carries its name and the sha256 of its weights."""
     model.save_pretrained(folder)
     model.config.base = name
-    model.config.base_sha256 = sha256_of(folder / "model.safetensors")
+    model.config.base_sha256 = sha256_of(folder / _WEIGHTS)
     model.config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def write_streamed_base(
+    folder: Path,
+    name: str,
+    config: MobileVLMConfig,
+    processor: MobileVLMProcessor,
+    forms: Mapping[str, Form],
+    read: Callable[[str], Tensor],
+    log: Callable[[str], None],
+) -> None:
+    """Write a base whose tensors come one at a time, each in its own dtype.
+
+    Args:
+        folder: to fill.
+        name: of the base.
+        config: of the model; name, hash and dtype are filled in.
+        processor: of the model.
+        forms: dtype and shape of each tensor.
+        read: returns a tensor by name.
+        log: receives a line now and then.
+    """
+    text: Any = config.text_config
+    config.base = name
+    config.base_sha256 = write_safetensors(folder / _WEIGHTS, forms, read, log)
+    config.architectures = [MobileVLMForConditionalGeneration.__name__]
+    config.dtype = forms[_EMBEDDINGS].dtype
+    config.save_pretrained(folder)
+    GenerationConfig(
+        bos_token_id=text.bos_token_id,
+        eos_token_id=text.eos_token_id,
+        pad_token_id=text.pad_token_id,
+    ).save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -15,9 +16,9 @@ from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 
 def load_model(
-    folder: Path, dtype: torch.dtype = torch.float32
+    folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32
 ) -> MobileVLMForConditionalGeneration:
-    """Load a base or merged folder in eval mode.
+    """Load a base or merged folder in eval mode; "auto" is the dtype of its files.
 
     Raises:
         ArtefactError: weights are missing, cut short or of another architecture.

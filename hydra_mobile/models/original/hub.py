@@ -1,0 +1,66 @@
+"""A checkpoint by folder or by hub id: downloaded once, and only what is read here.
+
+Called by the importer; knows no format.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
+from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.models.original.stream import Log
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_SMALL = ("*.json", "tokenizer.model")
+_TENSORS = "*.safetensors"
+_PICKLED = "pytorch_model*.bin"
+
+
+def checkpoint_folder(source: str, what: str, log: Log) -> Path:
+    """Return the folder of a checkpoint, downloading it where `source` is a hub id.
+
+    Args:
+        source: a folder, or "owner/name" on the hub.
+        what: it is wanted for, for messages, for example "the vision tower".
+        log: receives a line before a download.
+
+    Raises:
+        ArtefactError: neither a folder with a config.json nor a hub id.
+        HydraError: the hub cannot be reached, or has no such repository.
+    """
+    folder = Path(source)
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.exists() or not _HUB_ID.fullmatch(source):
+        raise ArtefactError(
+            f"{source} is no folder with a config.json: expected {what}.",
+            "Give the folder of a checkpoint, or its hub id (owner/name).",
+        )
+    return _download(source, what, log)
+
+
+def _download(hub_id: str, what: str, log: Log) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    # The library that the hub's client is built on; its name differs between versions.
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
+    log(f"Fetching {hub_id} from the hub ({what}; once)")
+    patterns = [*_SMALL, _TENSORS, _PICKLED]
+    # Without a connection, what was fetched before is still found below.
+    with contextlib.suppress(OSError, httpx.HTTPError):
+        files = HfApi().list_repo_files(hub_id)
+        # Many repositories hold the same weights in both formats.
+        has_tensors = any(fnmatch(file, _TENSORS) for file in files)
+        patterns = [*_SMALL, _TENSORS if has_tensors else _PICKLED]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HydraError(
+            f"{hub_id} could not be fetched as {what}: {reason}",
+            "Check the name and the network; a folder with its files works in its place.",
+        ) from error

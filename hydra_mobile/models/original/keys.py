@@ -1,0 +1,147 @@
+"""Names of tensors in other projects' checkpoints and in ours: prefixes that are exchanged.
+
+Parts keep their published names inside, so a layout is a short table of prefixes, read in both
+directions. Knows no shapes and no files. Called by the importer and the exporter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: Constants that older versions stored and newer ones compute.
+BUFFERS = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
+_BESIDE_VISION = re.compile(
+    r"^(text_model\.|visual_projection\.|text_projection\.|logit_scale$|logit_bias$)"
+)
+_VISION = "vision_tower.model."
+_TEXT = "language_model.model."
+_HEAD = "language_model.lm_head."
+
+
+def _as_it_is(key: str) -> str:
+    return key
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one kind of checkpoint names its tensors.
+
+    Attributes:
+        prefixes: (theirs, ours); for a key of theirs the first that fits is exchanged.
+        canonical: maps the spellings of several versions to the one that `prefixes` knows.
+        ignored: whether a key is a tensor that we have no use for, by design.
+    """
+
+    prefixes: tuple[tuple[str, str], ...]
+    canonical: Callable[[str], str] = _as_it_is
+    ignored: Callable[[str], bool] = lambda key: False
+
+    def ours(self, key: str) -> str | None:
+        """Return our name for their key, None where there is none."""
+        key = self.canonical(key)
+        for theirs, ours in self.prefixes:
+            if key.startswith(theirs):
+                return ours + key.removeprefix(theirs)
+        return None
+
+    def theirs(self, name: str) -> str | None:
+        """Return their key for our name, None where the layout has no place for it."""
+        for theirs, ours in self.prefixes:
+            if name.startswith(ours):
+                return theirs + name.removeprefix(ours)
+        return None
+
+
+def mobilevlm_layout(projector: tuple[str, str]) -> Layout:
+    """Return the layout of MobileVLM's and LLaVA's own code.
+
+    Args:
+        projector: the prefix of the projector's keys there and here, see `projector_prefix`.
+    """
+    return Layout(
+        (
+            ("model.vision_tower.vision_tower.vision_model.", _VISION),
+            projector,
+            ("model.", _TEXT),
+            ("lm_head.", _HEAD),
+        ),
+        canonical=_with_vision_model("model.vision_tower.vision_tower."),
+        ignored=lambda key: BUFFERS.search(key) is not None,
+    )
+
+
+def projector_prefix(name: str, depth: int) -> tuple[str, str]:
+    """Return the prefix of a projector's keys in MobileVLM's layout and in ours.
+
+    Args:
+        name: of our projector: ldpnet, ldpnetv2 or mlp.
+        depth: linear layers of an mlp; one alone has no number in its keys.
+    """
+    if name == "mlp":
+        return "model.mm_projector.", "projector.layers.0." if depth == 1 else "projector.layers."
+    return (
+        "model.mm_projector.model." if name == "ldpnet" else "model.mm_projector."
+    ), "projector."
+
+
+def llava_layout() -> Layout:
+    """Return the layout in which transformers' LLaVA is published.
+
+    Versions 4.52 and later also write `model.language_model.*`, `model.vision_tower.*` and leave
+    out `vision_model.`; these are read too.
+    """
+    with_vision_model = _with_vision_model("vision_tower.")
+
+    def canonical(key: str) -> str:
+        if key.startswith("model.language_model."):
+            key = "language_model.model." + key.removeprefix("model.language_model.")
+        key = re.sub(r"^model\.(vision_tower|multi_modal_projector)\.", r"\1.", key)
+        if key.startswith("lm_head."):
+            key = "language_model." + key
+        return with_vision_model(key)
+
+    return Layout(
+        (
+            ("vision_tower.vision_model.", _VISION),
+            ("multi_modal_projector.linear_1.", "projector.layers.0."),
+            ("multi_modal_projector.linear_2.", "projector.layers.2."),
+            ("language_model.model.", _TEXT),
+            ("language_model.lm_head.", _HEAD),
+        ),
+        canonical=canonical,
+        ignored=lambda key: BUFFERS.search(key) is not None,
+    )
+
+
+def llama_layout() -> Layout:
+    """Return the layout of a Llama language model."""
+    return Layout(
+        (("model.", _TEXT), ("lm_head.", _HEAD)),
+        ignored=lambda key: BUFFERS.search(key) is not None,
+    )
+
+
+def vision_layout() -> Layout:
+    """Return the layout of CLIP and SigLIP; their text halves are ignored."""
+    return Layout(
+        (("vision_model.", _VISION),),
+        canonical=_with_vision_model(""),
+        ignored=lambda key: (
+            _BESIDE_VISION.search(key) is not None or BUFFERS.search(key) is not None
+        ),
+    )
+
+
+def _with_vision_model(prefix: str) -> Callable[[str], str]:
+    """Return a spelling in which `vision_model.` follows `prefix`: some versions leave it out."""
+    parts = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.", "head.")
+
+    def canonical(key: str) -> str:
+        rest = key.removeprefix(prefix)
+        if key.startswith(prefix) and rest.startswith(parts):
+            return f"{prefix}vision_model.{rest}"
+        return key
+
+    return canonical

@@ -1,0 +1,142 @@
+"""A model as llama.cpp's converters expect it: projector, CLIP and language model apart.
+
+By llama.cpp's guide for MobileVLM (docs/multimodal/MobileVLM.md there). Its own tools make GGUF
+files of what is written here; the commands are printed. Called by the command line.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import folder_atomically, require_free_space, write_json
+from hydra_mobile.models.original.base_plan import separate
+from hydra_mobile.models.original.exported_tokenizer import write_slow_tokenizer
+from hydra_mobile.models.original.exporting import Model, open_model, renamed
+from hydra_mobile.models.original.keys import (
+    Layout,
+    llama_layout,
+    mobilevlm_layout,
+    projector_prefix,
+    vision_layout,
+)
+from hydra_mobile.models.original.part_configs import text_fields, vision_fields
+from hydra_mobile.models.original.stream import Log, total_bytes, write_safetensors
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+# What their image encoder converter calls a projector.
+_TYPES = {"ldpnet": "ldp", "ldpnetv2": "ldpv2", "mlp": "mlp"}
+PROJECTOR_FILE = "llava.projector"
+_SPARE_BYTES = 20_000_000
+
+
+def export_llama_cpp(folder: Path, out: Path, *, log: Log = print) -> list[str]:
+    """Write what llama.cpp converts.
+
+    `llava.projector` holds the projector in fp32, `clip/` the vision tower and `language/` a plain
+    Llama with its tokenizer.
+
+    Args:
+        folder: base or merged folder.
+        out: folder to write or replace, atomically.
+        log: receives a line per step.
+
+    Returns:
+        The commands that follow, to be run in llama.cpp's folder.
+
+    Raises:
+        ArtefactError: llama.cpp knows no such projector, or converts no such tower.
+    """
+    model = open_model(folder, log)
+    kind = _projector_type(model)
+    with folder_atomically(separate(out, folder)) as temporary:
+        size = total_bytes(model.files.forms)
+        require_free_space(temporary, size + _SPARE_BYTES, "the export")
+        _write_projector(model, temporary / PROJECTOR_FILE)
+        _write_part(model, vision_layout(), "vision_tower.", temporary / "clip", log)
+        write_json(temporary / "clip" / "config.json", _vision_config(model))
+        _write_part(model, llama_layout(), "language_model.", temporary / "language", log)
+        write_json(temporary / "language" / "config.json", _language_config(model))
+        write_slow_tokenizer(folder, model.config, temporary / "language", log)
+    return _commands(model, kind, out)
+
+
+def _projector_type(model: Model) -> str:
+    projector = model.config.projector_config
+    name, depth = projector["model_type"], projector.get("depth", 2)
+    if name not in _TYPES or depth != 2:
+        raise ArtefactError(
+            f"{model.folder}: llama.cpp knows no projector `{name}`"
+            + (f" of depth {depth}." if name == "mlp" else "."),
+            "It knows ldpnet, ldpnetv2 and an mlp of depth 2.",
+        )
+    if model.config.vision_config["model_type"] != "clip":
+        raise ArtefactError(
+            f"{model.folder}: the vision tower is `{model.config.vision_config['model_type']}`, "
+            "but llama.cpp's converter for this layout reads CLIP."
+        )
+    return _TYPES[name]
+
+
+def _write_projector(model: Model, path: Path) -> None:
+    projector = model.config.projector_config["model_type"]
+    layout = mobilevlm_layout(projector_prefix(projector, 2))
+    _, names = renamed(model, layout, lambda name: name.startswith("projector."))
+    # Their converter takes fp32 and rounds what it wants rounded.
+    torch.save({key: model.files.read(name).float() for key, name in names.items()}, path)
+
+
+def _write_part(model: Model, layout: Layout, prefix: str, folder: Path, log: Log) -> None:
+    forms, names = renamed(model, layout, lambda name: name.startswith(prefix))
+    folder.mkdir()
+    log(f"Writing {folder.name}: {len(forms)} tensors, {total_bytes(forms) / 1e9:.2f} GB")
+
+    def read(key: str) -> Tensor:
+        return model.files.read(names[key])
+
+    write_safetensors(folder / "model.safetensors", forms, read, log)
+
+
+def _vision_config(model: Model) -> dict[str, Any]:
+    return {
+        "architectures": ["CLIPVisionModel"],
+        **vision_fields(model.config.vision_config),
+        # The converter keeps the layers up to this one.
+        "mm_vision_select_layer": model.config.vision_config.get("select_layer", -2),
+        "torch_dtype": "float32",
+    }
+
+
+def _language_config(model: Model) -> dict[str, Any]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        **text_fields(model.config.text_config),
+        "torch_dtype": model.dtype,
+    }
+
+
+def _commands(model: Model, kind: str, out: Path) -> list[str]:
+    image = MobileVLMProcessor.from_pretrained(model.folder).image
+    where = out.resolve()
+    encoder = [
+        *("python", "tools/mtmd/legacy-models/convert_image_encoder_to_gguf.py"),
+        *("-m", f"{where / 'clip'}", "--clip-model-is-vision"),
+        *("--llava-projector", f"{where / PROJECTOR_FILE}", "--projector-type", kind),
+        *("--output-dir", f"{where}"),
+        *("--image-mean", *map(str, image.mean)),
+        *("--image-std", *map(str, image.std)),
+    ]
+    language = where / "language.gguf"
+    decoder = [
+        *("python", "convert_hf_to_gguf.py", f"{where / 'language'}"),
+        *("--outfile", f"{language}", "--outtype", "f16"),
+    ]
+    small = where / "language-q4_k.gguf"
+    quantise = ["./llama-quantize", f"{language}", f"{small}", "q4_k_s"]
+    return [shlex.join(command) for command in (encoder, decoder, quantise)]

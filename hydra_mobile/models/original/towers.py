@@ -1,0 +1,49 @@
+"""CLIP and SigLIP folders as the vision tower of a base.
+
+Called by `importing` and `composing`; knows no projector and no language model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import read_json
+from hydra_mobile.models.original.hub import checkpoint_folder
+from hydra_mobile.models.original.keys import vision_layout
+from hydra_mobile.models.original.matching import Source
+from hydra_mobile.models.original.mobilevlm import CLIP_L_336_ID
+from hydra_mobile.models.original.part_configs import vision_arguments
+from hydra_mobile.models.original.stream import Log
+from hydra_mobile.models.original.weights import open_weights
+
+
+def read_tower(folder: Path) -> dict[str, Any]:
+    """Return the name and arguments of the tower in a CLIP or SigLIP folder."""
+    file = folder / "config.json"
+    return vision_arguments(read_json(file, "the configuration of a vision tower"), str(file))
+
+
+def tower_source(folder: Path, log: Log) -> Source:
+    """Return the tower's tensors in a CLIP or SigLIP folder."""
+    return Source(open_weights(folder, log), vision_layout())
+
+
+def tower_folder(tower: str, asked: str, source: Path, log: Log) -> Path:
+    """Return the folder of the tower that was asked for, or that the configuration names."""
+    if not tower:
+        raise ArtefactError(
+            f"{source} holds no vision tower, and its config.json names none.",
+            f"Give one with --vision, for example --vision {CLIP_L_336_ID}.",
+        )
+    try:
+        return checkpoint_folder(tower, "the vision tower", log)
+    except ArtefactError as error:
+        if asked:
+            raise
+        raise ArtefactError(
+            f"{source} holds no vision tower, and the one that its config.json names is not here: "
+            f"{tower}.",
+            "Give its folder or hub id with --vision.",
+        ) from error

@@ -1,0 +1,155 @@
+"""A checkpoint's weight files: what they hold, and one tensor at a time.
+
+Sharded or single, safetensors or `pytorch_model.bin` (only tensors are unpickled). One file is
+open at a time, mapped into memory, so a checkpoint larger than memory can be read. Knows no names
+of layers. Called by the importer and the exporter.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import read_json
+from hydra_mobile.models.original.stream import DTYPES, Form, Log, total_bytes
+
+# In the order in which they are looked for.
+_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_SINGLES = ("model.safetensors", "pytorch_model.bin")
+
+
+def weight_paths(folder: Path) -> list[Path]:
+    """Return the weight files of a checkpoint folder; safetensors are preferred.
+
+    Raises:
+        ArtefactError: there are none, or the index names a file that is missing.
+    """
+    for index_name, single in zip(_INDEXES, _SINGLES, strict=True):
+        if (folder / index_name).is_file():
+            index = read_json(folder / index_name, "an index of weight files")
+            if not isinstance(index.get("weight_map"), dict):
+                raise ArtefactError(f"{folder / index_name} has no `weight_map`.")
+            paths = [folder / name for name in sorted(set(index["weight_map"].values()))]
+            missing = [path.name for path in paths if not path.is_file()]
+            if missing:
+                raise ArtefactError(
+                    f"{folder / index_name} names {len(missing)} file(s) that are not there, for "
+                    f"example {missing[0]}.",
+                    "The download is incomplete: fetch the missing files.",
+                )
+            return paths
+        if (folder / single).is_file():
+            return [folder / single]
+    raise ArtefactError(
+        f"{folder} has no weights: expected one of {', '.join(_INDEXES + _SINGLES)}."
+    )
+
+
+class WeightFiles:
+    """The tensors of a checkpoint folder by name.
+
+    Attributes:
+        folder: where they are.
+        forms: dtype and shape by name, in the order of the files, which is the fastest to read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.forms: dict[str, Form] = {}
+        self._place: dict[str, Path] = {}
+        self._opened: tuple[Path, Callable[[str], Tensor]] | None = None
+        for path in weight_paths(folder):
+            forms, _ = _open(path)
+            for name, form in forms.items():
+                if name in self._place:
+                    raise ArtefactError(
+                        f"{folder}: `{name}` is in {self._place[name].name} and in {path.name}."
+                    )
+                self._place[name] = path
+                self.forms[name] = form
+
+    def read(self, name: str) -> Tensor:
+        """Return one tensor; its memory belongs to the file as long as that is open."""
+        path = self._place[name]
+        if self._opened is None or self._opened[0] != path:
+            self._opened = None  # unmap the last file before the next one is mapped
+            self._opened = (path, _open(path)[1])
+        return self._opened[1](name)
+
+
+def open_weights(folder: Path, log: Log) -> WeightFiles:
+    """Return the tensors of a checkpoint folder, saying what they are."""
+    files = WeightFiles(folder)
+    size = total_bytes(files.forms) / 1e9
+    log(f"{folder.name}: {len(files.forms)} tensors, {size:.2f} GB")
+    return files
+
+
+def _open(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
+    """Return what a file holds and a reader of one of its tensors."""
+    if path.suffix == ".safetensors":
+        return _open_safetensors(path)
+    tensors = _load_bin(path)
+    forms = {}
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ArtefactError(
+                f"{path}: `{name}` is a {type(tensor).__name__}, expected a tensor.",
+                "Expected the weights of a model, not the state of a training run.",
+            )
+        forms[name] = _form(path, name, tensor.dtype, tuple(tensor.shape))
+    return forms, lambda name: tensors[name]
+
+
+def _open_safetensors(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
+    try:
+        handle: Any = safe_open(str(path), framework="pt")
+        forms = {}
+        for name in handle.offset_keys():
+            part = handle.get_slice(name)
+            dtype = DTYPES.get(part.get_dtype(), part.get_dtype())
+            forms[name] = _form(path, name, dtype, tuple(part.get_shape()))
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(
+            f"{path} is no readable safetensors file: {error}.", "Download or copy it again."
+        ) from error
+    return forms, handle.get_tensor
+
+
+def _load_bin(path: Path) -> dict[str, Any]:
+    try:
+        # Files of before 2020 are no zip archives and cannot be mapped: one is read whole.
+        loaded = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except pickle.UnpicklingError as error:
+        raise ArtefactError(
+            f"{path} holds more than tensors, and unpickling it could run code: refused "
+            f"({str(error).splitlines()[0]}).",
+            "Ask for the weights as safetensors, or save its tensors again where you trust it.",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ArtefactError(
+            f"{path} is no readable weight file: {str(error).splitlines()[0]}",
+            "It was cut short, or is a pointer to the file: download it again.",
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ArtefactError(f"{path} holds a {type(loaded).__name__}, expected tensors by name.")
+    return loaded
+
+
+def _form(path: Path, name: str, dtype: torch.dtype | str, shape: tuple[int, ...]) -> Form:
+    if not isinstance(dtype, torch.dtype) or dtype not in DTYPES.values():
+        raise ArtefactError(
+            f"{path}: `{name}` has dtype {dtype}; only {', '.join(DTYPES)} are read.",
+            "Import the checkpoint before it is quantised.",
+        )
+    return Form(dtype, shape)
