@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +100,13 @@ def test_a_missing_piece_is_named(key):
 def test_unknown_template_lists_the_valid_ones():
     with pytest.raises(HydraError, match=r"Did you mean `chatml`"):
         template_named("chatmll")
+
+
+def test_the_documentation_shows_every_template_as_it_is():
+    text = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| `(\w+)` \| `(.+)` \|$", text, re.MULTILINE))
+    assert shown.keys() == TEMPLATES.keys()
+    turns = [("What is it?", "a cat"), ("Is it red?", "no")]
+    for name, template in TEMPLATES.items():
+        written = training_text(template, *(turns if template.questions else turns[:1]))
+        assert shown[name].replace("\\|", "|").replace("\u23ce", "\n") == written
