@@ -11,10 +11,14 @@ import typer
 from hydra_mobile import __version__
 from hydra_mobile.cli import (
     chat,
+    compose,
     data,
+    estimate,
     evaluate,
     export,
+    export_original,
     fetch,
+    import_,
     merge,
     quickstart,
     ranks,
@@ -34,11 +38,15 @@ app = typer.Typer(
 )
 app.command()(quickstart.quickstart)
 app.command()(fetch.fetch)
+app.command("import")(import_.import_checkpoint)
+app.command()(compose.compose)
 app.add_typer(data.app, name="data")
+app.command()(estimate.estimate)
 app.command()(train.train)
 app.add_typer(ranks.app, name="ranks")
 app.command()(merge.merge)
 app.command()(export.export)
+app.command()(export_original.export_original)
 app.command()(verify.verify)
 app.command()(evaluate.evaluate)
 app.command()(chat.chat)

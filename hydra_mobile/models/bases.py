@@ -1,22 +1,35 @@
 """Named bases: what `--base NAME` means and where its folder is.
 
 A base is one Hugging Face folder that `MobileVLMForConditionalGeneration.from_pretrained` loads.
-A new base is one builder and one line in `BASES`. Knows nothing of training.
+A new base is one builder and one line in `BASES`. Checkpoints of other projects are imported once,
+into the cache. Knows nothing of training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.files import cache_home, folder_atomically, read_json
 from hydra_mobile.registry import nearest, resolve
 
+_NAMED = "hydra_mobile.models.original.named:"
 #: name -> "module:function"; the function fills an empty folder.
 BASES = {
     "smol": "hydra_mobile.models.smol:build",
     "tiny": "hydra_mobile.models.tiny:build",
+    "mobilevlm-1.7b": f"{_NAMED}mobilevlm_1_7b",
+    "mobilevlm-3b": f"{_NAMED}mobilevlm_3b",
+    "mobilevlm-v2-1.7b": f"{_NAMED}mobilevlm_v2_1_7b",
+    "mobilevlm-v2-3b": f"{_NAMED}mobilevlm_v2_3b",
+    "mobilellama-1.4b-ldp": f"{_NAMED}mobilellama_1_4b_ldp",
+    "mobilellama-2.7b-ldp": f"{_NAMED}mobilellama_2_7b_ldp",
+    "mobilellama-1.4b-ldpv2": f"{_NAMED}mobilellama_1_4b_ldpv2",
+    "mobilellama-2.7b-ldpv2": f"{_NAMED}mobilellama_2_7b_ldpv2",
 }
 
 Log = Callable[[str], None]
@@ -31,36 +44,78 @@ def fetch(name: str, log: Log = print) -> Path:
     """Make the folder of a named base, or return it at once where it exists.
 
     Raises:
-        HydraError: unknown name; a download has a wrong hash; no disk space.
+        HydraError: unknown name; a download has a wrong hash or the hub cannot be reached; no
+            disk space.
     """
     folder = cached_base(name)
-    if name in BASES and (folder / "config.json").is_file():
+    if name in BASES and _complete(folder):
         return folder
     # Only now: the builders import torch and transformers, which takes seconds.
     build = resolve("base", name, BASES)
-    with folder_atomically(folder) as temporary:
-        build(temporary, log)
+    with _alone(folder):
+        if not _complete(folder):
+            with folder_atomically(folder) as temporary:
+                build(temporary, log)
     return folder
 
 
 def base_folder(name_or_folder: str, log: Log = print) -> Path:
-    """Return the folder of a base given by name or path; a named base is fetched when absent.
+    """Return the folder of a base given by name or path.
+
+    A named base is fetched when absent. The folder of a MobileVLM or LLaVA checkpoint is imported
+    into the cache when it was not yet, or has changed since.
 
     Raises:
-        ArtefactError: neither a known name nor a folder with a `config.json`.
+        ArtefactError: neither a known name nor a folder with a `config.json`; or a checkpoint
+            that cannot be imported.
     """
     if name_or_folder in BASES:
         return fetch(name_or_folder, log)
     folder = Path(name_or_folder)
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json", "the configuration of a MobileVLM")
-        if config.get("model_type") != "mobile_vlm":
-            raise ArtefactError(
-                f"{folder / 'config.json'}: model_type is {config.get('model_type')!r}, "
-                "expected 'mobile_vlm'."
-            )
-        return folder
+        if config.get("model_type") == "mobile_vlm":
+            return folder
+        return _imported(folder, log)
     raise ArtefactError(
         f"The base `{name_or_folder}` is neither a name nor a folder with a config.json.",
         nearest(name_or_folder, BASES),
     )
+
+
+def _imported(source: Path, log: Log) -> Path:
+    """Return the base that another project's checkpoint was imported to."""
+    from hydra_mobile.models.original.importing import fill_from_checkpoint
+
+    source = source.resolve()
+    folder = cached_base(f"imported-{source.name}-{_digest(source)}")
+    if _complete(folder):
+        return folder
+    with _alone(folder):
+        if not _complete(folder):
+            log(f"Importing {source} (once)")
+            with folder_atomically(folder) as temporary:
+                fill_from_checkpoint(temporary, source, vision="", name=source.name, log=log)
+    return folder
+
+
+def _digest(source: Path) -> str:
+    """Return a short hash that changes when a checkpoint's files do; weights are not read."""
+    files = sorted(path for path in source.iterdir() if path.is_file())
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    config = (source / "config.json").read_bytes()
+    return hashlib.sha256(config + json.dumps(facts).encode()).hexdigest()[:12]
+
+
+def _complete(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process make a folder while the others of a run wait for it."""
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        yield

@@ -34,6 +34,8 @@ from hydra_mobile.models.original.pickled import write_pickled
 from hydra_mobile.models.original.stream import Form, Log, total_bytes, write_safetensors
 from hydra_mobile.models.original.weights import WeightFiles, open_weights
 
+#: What `export-original` can write.
+LAYOUTS = ("llava", "llama.cpp", "mobilevlm")
 _EMBEDDINGS = "language_model.model.embed_tokens.weight"
 _HEAD = "language_model.lm_head.weight"
 _SPARE_BYTES = 20_000_000
