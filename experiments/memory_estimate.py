@@ -1,10 +1,11 @@
-"""How far the estimate of training's peak memory is from the peak that two real steps reach.
+"""How far what `train` says about its memory is from the peak that real steps reach.
 
 Base `smol` with LoRA of rank 16 on random tokens, each configuration in a process of its own.
 Every configuration runs under two settings of the C library's allocator: `kept`, as the trainer
 sets it (freed memory stays in the heap), and `returned` (every tensor of 64 KiB or more is mapped
-by itself and goes back to the system when freed). The estimate is the same for both; the first
-leaves holes in the heap, which no estimate of live tensors can see. Writes JSON.
+by itself and goes back to the system when freed). The simulation is the same for both; the first
+leaves holes in the heap, which no simulation of live tensors can see and which the rehearsal of the
+largest batch, in a process of its own here, measures. Writes JSON.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from hydra_mobile.models.loading import load_model
 from hydra_mobile.reporting import environment
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.memory_estimate import estimate
+from hydra_mobile.training.rehearsal import rehearse
 
 # rows, tokens, precision, gradient checkpointing
 CONFIGURATIONS = (
@@ -65,9 +67,9 @@ def batch(model: Any, rows: int, tokens: int) -> dict[str, Any]:
 
 
 def measure(
-    rows: int, tokens: int, precision: str, checkpointing: bool, allocator: str
+    rows: int, tokens: int, precision: str, checkpointing: bool, allocator: str, rehearsal: bool
 ) -> dict[str, Any]:
-    """Estimate, take real steps, and return both figures."""
+    """Simulate the peak, then rehearse it, or take real steps and measure it."""
     if allocator == "kept":
         keep_freed_memory()
     else:
@@ -93,6 +95,16 @@ def measure(
         device=torch.device("cpu"),
     )
     seconds = time.monotonic() - began
+    if rehearsal:
+        began = time.monotonic()
+        peak = rehearse(
+            model,
+            trained,
+            lambda: batch(model, rows, tokens),
+            autocast_dtype=torch.bfloat16 if precision == "bf16" else None,
+            device=torch.device("cpu"),
+        )
+        return {"rehearsed": peak, "seconds_to_rehearse": round(time.monotonic() - began, 2)}
     before = peak_resident_bytes()
     optimizer = torch.optim.AdamW(trained, fused=True)
     spent = []
@@ -121,6 +133,19 @@ def measure(
     }
 
 
+def one(arguments: list[Any]) -> dict[str, Any]:
+    """Return what `measure` says in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", __file__, "--one", json.dumps(arguments)],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -134,22 +159,17 @@ def main() -> None:
     results = []
     for allocator in ALLOCATORS:
         for configuration in CONFIGURATIONS:
-            command = [sys.executable, "-W", "ignore", __file__, "--one"]
-            done = subprocess.run(
-                [*command, json.dumps([*configuration, allocator])],
-                check=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            result = json.loads(done.stdout.splitlines()[-1])
+            result = one([*configuration, allocator, False])
+            result |= one([*configuration, allocator, True])
+            result["rehearsed_ratio"] = round(result["rehearsed"] / result["measured"], 4)
             results.append(result)
             print(
                 f"{allocator:<9} {result['rows']:>2} x {result['tokens']} {result['precision']} "
                 f"{'checkpointed' if result['gradient_checkpointing'] else '':<12} "
                 f"estimate {result['estimate']['total'] / 2**20:6,.0f} MiB, measured "
-                f"{result['measured'] / 2**20:6,.0f} MiB, ratio {result['ratio']:.2f}, "
-                f"{result['seconds_to_estimate']} s; steps {result['cpu_seconds_of_steps']}",
+                f"{result['measured'] / 2**20:6,.0f} MiB, simulated {result['ratio']:.2f} of it in "
+                f"{result['seconds_to_estimate']} s, rehearsed {result['rehearsed_ratio']:.2f} in "
+                f"{result['seconds_to_rehearse']} s; steps {result['cpu_seconds_of_steps']}",
                 flush=True,
             )
     write_json(

@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/emojiqa"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--rank-step", type=int, default=4, help="grid of the ranks, r_min too")
+    parser.add_argument("--rank-step", type=int, default=8, help="grid of the ranks, r_min too")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from hydra_export.tensor_file import Place, places, read_tensor, tensor_hash, write_tensor
-from hydra_mobile.adapters.identity import base_identity, weight_files
-from hydra_mobile.adapters.portable import Adapter, read_adapter
+from hydra_mobile.adapters.identity import MERGE_FILE, base_identity, weight_files
+from hydra_mobile.adapters.portable import Adapter, read_adapter, require_same_base
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.files import folder_atomically, require_free_space, sha256_of, write_json
+from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.registry import nearest
 
 SCHEMA = 1
-MERGE_FILE = "merge.json"
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,15 @@ def merge(
     """
     if (adapter_folder / "adapter").is_dir():
         adapter_folder = adapter_folder / "adapter"
-    if (base_folder / MERGE_FILE).exists():
+    files = weight_files(base_folder)
+    base = base_identity(base_folder)
+    adapter = read_adapter(adapter_folder)
+    if (base_folder / MERGE_FILE).exists() and adapter.base.sha256 != base.sha256:
         raise ArtefactError(
             f"{base_folder} is already a merged model: its weights are no longer the base's.",
             "Merge into the base that the adapter was trained on.",
         )
-    files = weight_files(base_folder)
-    base = base_identity(base_folder)
-    adapter = read_adapter(adapter_folder, base=base)
+    require_same_base(adapter_folder, adapter.base, base)
     index = {name: (path, p) for path in files for name, p in places(path).items()}
     replacements = _replacements(adapter)
     _require_counterparts(adapter, replacements, index, base_folder)
@@ -90,6 +91,9 @@ def merge(
         for path in sorted(base_folder.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 shutil.copyfile(path, temporary / path.name)
+        if (adapter_folder / PROCESSOR_FILE).is_file():
+            # The template and preprocessing that it was trained with.
+            shutil.copyfile(adapter_folder / PROCESSOR_FILE, temporary / PROCESSOR_FILE)
         merged = _write_updates(adapter, index, temporary)
         log(f"Merged {len(merged)} linears with {adapter.record['parameters']['lora']:,} values")
         for name, value in replacements.items():

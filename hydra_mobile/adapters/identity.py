@@ -13,6 +13,8 @@ from pathlib import Path
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.files import read_json, sha256_of
 
+#: Marks a merged model: its weights are no longer those of the base that its config.json names.
+MERGE_FILE = "merge.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -33,16 +35,20 @@ class BaseIdentity:
 def base_identity(folder: Path) -> BaseIdentity:
     """Return the identity of a base folder.
 
-    The hash is `base_sha256` of its config.json; a folder without that key is hashed: one weight
-    file as it is, several as the hash of their hashes in the order of their names.
+    The hash is `base_sha256` of its config.json. A folder without that key is hashed: one weight
+    file as it is, several as the hash of their hashes in the order of their names. So is a merged
+    model, which is a base of its own: training may go on from it.
 
     Raises:
         ArtefactError: no config.json, or no safetensors weights.
     """
     config = read_json(folder / "config.json", "the configuration of a base model")
     name = str(config.get("base") or config.get("_name_or_path") or folder.name)
+    merged = (folder / MERGE_FILE).is_file()
     recorded = config.get("base_sha256")
-    if recorded:
+    if merged:
+        name += "-merged"
+    elif recorded:
         return BaseIdentity(name, str(recorded))
     hashes = [sha256_of(path) for path in weight_files(folder)]
     if len(hashes) == 1:

@@ -7,8 +7,8 @@ and the loss copies. Knows no configuration and no data. Called before a run and
 
 What it cannot see: buffers inside kernels (an allowance stands for them), and holes in the heap.
 Where freed tensors go back to the system the estimate is within 2 % of the peak (base `smol` on a
-CPU); with `keep_freed_memory` the heap grows holes and the peak is up to 1.9 times the estimate
-(experiments/memory_estimate.py). On a GPU nothing was measured.
+CPU); with `keep_freed_memory` the heap grows holes and the peak is up to 1.9 times the estimate,
+which `rehearsal` measures (experiments/memory_estimate.py). On a GPU nothing was measured.
 """
 
 from __future__ import annotations
@@ -243,13 +243,13 @@ def _simulate(
         device.type, dtype=autocast_dtype or torch.bfloat16, enabled=autocast_dtype is not None
     )
     devices = [device] if device.type == "cuda" else []
-    with _training_mode(model), torch.random.fork_rng(devices=devices), fake, meter:
+    with training_mode(model), torch.random.fork_rng(devices=devices), fake, meter:
         functional_call(_Step(model, meter, autocast), substitutes, kwargs=fakes)
     return meter
 
 
 @contextlib.contextmanager
-def _training_mode(model: nn.Module) -> Iterator[None]:
+def training_mode(model: nn.Module) -> Iterator[None]:
     """Put the model into training mode (checkpointing needs it), afterwards as it was."""
     modes = {module: module.training for module in model.modules()}
     model.train()

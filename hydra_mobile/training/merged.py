@@ -10,11 +10,9 @@ from pathlib import Path
 
 import torch
 
+from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.files import folder_atomically, sha256_of, write_json
 from hydra_mobile.training.session import Session
-
-# The record that marks a merged folder, see hydra_export/merge.py.
-_RECORD = "merge.json"
 
 
 def write_merged(session: Session, out: Path, policy: str) -> None:
@@ -30,7 +28,7 @@ def write_merged(session: Session, out: Path, policy: str) -> None:
         session.processor.save_pretrained(temporary)
         weights = sorted(temporary.glob("*.safetensors"))
         write_json(
-            temporary / _RECORD,
+            temporary / MERGE_FILE,
             {
                 "schema": 1,
                 "out": out.name,

@@ -8,6 +8,7 @@ uninterrupted one would (same processes, fp32, same machine).
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.data.llava import Record, read_llava
 from hydra_mobile.errors import ConfigError
 from hydra_mobile.files import write_json
+from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.progress import StageProgress
 from hydra_mobile.training.align import alignment_loss, caption_vectors
 from hydra_mobile.training.batches import cells, collate
@@ -36,9 +38,10 @@ from hydra_mobile.training.memory_estimate import MemoryEstimate, estimate
 from hydra_mobile.training.merged import write_merged
 from hydra_mobile.training.methods import Method, Result, StageTwo, method_for
 from hydra_mobile.training.metrics import STAGES, MetricsFile
-from hydra_mobile.training.optimizer import learning_rate_factor
+from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.out_of_memory import StepFacts, advising
 from hydra_mobile.training.random_state import RandomState
+from hydra_mobile.training.rehearsal import rehearse
 from hydra_mobile.training.rows import Row, Rows, build_rows
 from hydra_mobile.training.run_folder import RunFolder
 from hydra_mobile.training.session import Session
@@ -199,16 +202,33 @@ class TrainingRun:
         )
 
     def estimate_memory(self, session: Session, trained: Iterable[nn.Parameter]) -> MemoryEstimate:
-        """Estimate the peak of stage II from its largest micro-batch."""
+        """Simulate the peak of stage II from its largest micro-batch: what is alive then."""
+        return estimate(session.model, trained, **self._largest_step(session))
+
+    def rehearse(self, session: Session, trained: Iterable[nn.Parameter]) -> int:
+        """Run the largest micro-batch of stage II without an update; return the peak in bytes."""
+        return rehearse(session.model, trained, **self._largest_step(session))
+
+    def _largest_step(self, session: Session) -> dict[str, Any]:
         largest = self.stream(session, "stage2").largest()
-        return estimate(
-            session.model,
-            trained,
-            lambda: self.objective.inputs(largest, collate(largest)),
-            autocast_dtype=torch.bfloat16 if session.precision == "bf16" else None,
-            device=session.accelerator.device,
-            accumulation=self.config.stage2.accumulation,
-        )
+        return {
+            "make_inputs": lambda: self.objective.inputs(largest, collate(largest)),
+            "autocast_dtype": torch.bfloat16 if session.precision == "bf16" else None,
+            "device": session.accelerator.device,
+            "accumulation": self.config.stage2.accumulation,
+        }
+
+    def _announce_memory(self, session: Session, optimizer: NamedAdamW) -> None:
+        """Say what stage II will take, before hours are spent on it."""
+        # Sharded weights have no shape that one process could simulate.
+        if session.processes.kind == "fsdp":
+            return
+        alive = self.estimate_memory(session, optimizer.parameters()).total
+        self._say(f"memory: {alive / 2**30:.2f} GiB at least, simulated")
+        largest = self.stream(session, "stage2").largest()
+        with advising(self._step_facts("stage2", self.config.stage2, [largest])):
+            peak = self.rehearse(session, optimizer.parameters())
+        self._say(f"memory: {peak / 2**30:.2f} GiB at the peak, rehearsed on the largest batch")
 
     # -- checkpoints ----------------------------------------------------------------------------
 
@@ -323,14 +343,11 @@ class TrainingRun:
         if start and checkpoint:
             optimizer.load(checkpoint.moments)
         if method:
+            # Before the method's hooks are on: they count every backward pass.
+            self._announce_memory(session, optimizer)
             method.begin(optimizer)
-            # Sharded weights have no shape that one process could simulate.
-            if session.processes.kind != "fsdp":
-                expected = self.estimate_memory(session, optimizer.parameters()).total
-                heap = "" if torch.cuda.is_available() else ", without what the heap keeps"
-                self._say(f"memory: {expected / 2**30:.2f} GiB at the peak, estimated{heap}")
             if self.config.runtime.compile:
-                # Last: the estimate above runs the layers as they are.
+                # Last: the announcement above runs the layers as they are.
                 compile_layers(session.model.language_model)
         else:
             wrapped = session.processes.wrap(session.model)
@@ -461,5 +478,6 @@ class TrainingRun:
             alpha_ref=self.config.ranks.alpha_ref,
             base=session.base,
             extra_tensors={"projector.safetensors": projector},
+            extra_files={PROCESSOR_FILE: json.dumps(session.processor.to_dict(), indent=2) + "\n"},
         )
         self._say(f"adapter written to {out}, read again with stock peft and compared")

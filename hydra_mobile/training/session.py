@@ -6,6 +6,7 @@ Knows how to build the model on this process's device; knows no data, no loop an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.config import TrainConfig
+from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.data.templates import template_named
 from hydra_mobile.memory import keep_freed_memory
 from hydra_mobile.models.bases import Log, base_folder
@@ -43,9 +44,10 @@ class Session:
         threads = set_threads(config.runtime, self.processes.count)
         self.base_folder: Path = folder
         self.base: BaseIdentity = base_identity(folder)
-        self.processor = MobileVLMProcessor.from_pretrained(folder)
-        if config.data.template:
-            self.processor.template = template_named(config.data.template)
+        self.processors = {
+            "stage1": self._processor(config.stage1),
+            "stage2": self._processor(config.stage2),
+        }
         # Dropout is the only user of the global generator; data order has its own.
         torch.manual_seed(config.seed + self.processes.index)
         self.model = load_model(folder)
@@ -71,6 +73,20 @@ class Session:
             f"{self.processes.summary()}; precision {self.precision} ({reason}); "
             f"base {self.base.name}"
         )
+
+    @property
+    def processor(self) -> MobileVLMProcessor:
+        """Template and preprocessing of stage II, which the result keeps."""
+        return self.processors["stage2"]
+
+    def _processor(self, stage: StageConfig) -> MobileVLMProcessor:
+        processor = MobileVLMProcessor.from_pretrained(self.base_folder)
+        template = stage.template or self.config.data.template
+        if template:
+            processor.template = template_named(template)
+        if stage.image_fit:
+            processor.image = replace(processor.image, fit=stage.image_fit)
+        return processor
 
     def inject(self, rank_map: RankMap) -> None:
         """Put adapters of `rank_map` into the model."""

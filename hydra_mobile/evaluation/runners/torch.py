@@ -21,7 +21,7 @@ from hydra_mobile.memory import keep_freed_memory
 from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
-from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
 
 
 def load_artefact(
@@ -37,7 +37,8 @@ def load_artefact(
         base = base_of(adapter)
         model = load_model(base)
         load_adapter(model, adapter, base=base_identity(base))
-        return model.eval(), MobileVLMProcessor.from_pretrained(base)
+        trained_with = adapter if (adapter / PROCESSOR_FILE).is_file() else base
+        return model.eval(), MobileVLMProcessor.from_pretrained(base, recipe=trained_with)
     if (path / "run.json").is_file():
         raise ArtefactError(
             f"{path} holds a run without an adapter: it is not finished.",
@@ -81,7 +82,7 @@ class TorchRunner(Runner):
     @torch.inference_mode()
     def embed(self, ids: list[int]) -> Array:
         """Map n ids to embeddings [1, n, hidden]."""
-        embeddings: Array = self.model.embed_tokens(torch.tensor([ids])).numpy()
+        embeddings: Array = self.model.embed_tokens(torch.tensor([ids], dtype=torch.long)).numpy()
         return embeddings
 
     @torch.inference_mode()

@@ -1,0 +1,64 @@
+"""What a run hands on: its template and preprocessing, and a merged model as the next base."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from rich.console import Console
+
+from hydra_export.merge import merge
+from hydra_mobile.adapters.identity import base_identity
+from hydra_mobile.config import load_config
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.evaluation.runners.torch import load_artefact
+from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.training.run import TrainingRun
+
+SHORT = ("stage2.steps=2", "ranks.policy=uniform", "data.stage1=")
+
+
+def train(settings, *more):
+    console = Console(file=open(os.devnull, "w"))  # noqa: SIM115 (lives as long as the run)
+    return TrainingRun(load_config(None, [*settings, *more]), console).train()
+
+
+@pytest.fixture
+def cropped(run_settings, tmp_path):
+    return train(run_settings(tmp_path / "run"), *SHORT, "stage2.image_fit=crop")
+
+
+def test_evaluation_and_merge_prepare_pictures_as_training_did(cropped, tiny_base, tmp_path):
+    assert MobileVLMProcessor.from_pretrained(tiny_base).image.fit == "pad"
+    _, processor = load_artefact(cropped.parent)
+    assert processor.image.fit == "crop"
+    merge(tiny_base, cropped, tmp_path / "merged")
+    merged = MobileVLMProcessor.from_pretrained(tmp_path / "merged")
+    assert merged.to_dict() == processor.to_dict()
+
+
+def test_a_stage_has_its_own_template_and_fit(run_settings, tmp_path):
+    settings = run_settings(tmp_path / "run")
+    more = ("stage1.template=plain", "stage1.image_fit=stretch", "data.template=chatml")
+    run = TrainingRun(load_config(None, [*settings, *more]), Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    session = run.session()
+    one, two = session.processors["stage1"], session.processors["stage2"]
+    assert (one.template.name, one.image.fit) == ("plain", "stretch")
+    assert (two.template.name, two.image.fit) == ("chatml", "pad")
+    assert session.processor is two
+
+
+@pytest.mark.parametrize("policy", ["uniform", "full"])
+def test_training_goes_on_from_a_merged_model(run_settings, tiny_base, tmp_path, policy):
+    first = train(run_settings(tmp_path / "one"), *SHORT, f"ranks.policy={policy}")
+    merged = first if policy == "full" else tmp_path / "merged"
+    if policy == "uniform":
+        merge(tiny_base, first, merged)
+    assert base_identity(merged).sha256 != base_identity(tiny_base).sha256
+    second = train(run_settings(tmp_path / "two"), *SHORT, f"base={merged}")
+    merge(merged, second, tmp_path / "final")
+    record = json.loads((tmp_path / "final" / "merge.json").read_text())
+    assert record["sources"]["base"]["sha256"] == base_identity(merged).sha256
+    with pytest.raises(ArtefactError, match="was trained on base"):
+        merge(tiny_base, second, tmp_path / "wrong")
