@@ -1,4 +1,4 @@
-"""`hydra-mobile data ...`: builds data sets."""
+"""`hydra-mobile data ...`: builds data sets and checks them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from pathlib import Path
 
 import typer
 
+from hydra_mobile.cli import data_check
 from hydra_mobile.errors import ConfigError
 
-app = typer.Typer(help="Build data sets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Build and check data sets.", no_args_is_help=True, rich_markup_mode=None)
+
+
+app.command()(data_check.check)
 
 
 @app.callback()

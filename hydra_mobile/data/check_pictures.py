@@ -1,0 +1,127 @@
+"""Are the pictures there, and whole: each looked at once, by a pool of threads.
+
+Keeps eight bytes a picture to know what was seen. Knows no records but their names; used by the
+data check.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from PIL import Image
+
+from hydra_mobile.data.llava import open_image
+from hydra_mobile.errors import DataError
+
+Depth = Literal["full", "header", "exists", "none"]
+
+# A task costs more than to look whether one file exists.
+_PICTURES_PER_TASK = 32
+_TASKS_PER_WORKER = 4
+
+
+class BadPicture(NamedTuple):
+    """A picture that cannot be used, the record that names it first, and why."""
+
+    kind: Literal["missing pictures", "corrupt pictures"]
+    record: str
+    why: str
+
+
+def digest(text: str) -> int:
+    """Return 64 bits of `text`: two of a million texts share them once in 30 million files."""
+    data = text.encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+
+
+class PictureCheck:
+    """Looks at pictures in the background; reports bad ones in the order of the file.
+
+    Args:
+        depth: "full" decodes, "header" reads the beginning, "exists" only asks for the file.
+        workers: threads; 0: as many as there are cores.
+        report: called in the caller's own thread with what is wrong.
+    """
+
+    def __init__(self, depth: Depth, workers: int, report: Callable[[BadPicture], None]) -> None:
+        self._depth = depth
+        self._report = report
+        self._seen: set[int] = set()
+        workers = workers or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(workers, "pictures")
+        self._most = workers * _TASKS_PER_WORKER
+        self._next: list[tuple[Path, str]] = []
+        self._running: deque[Future[list[BadPicture]]] = deque()
+
+    @property
+    def different(self) -> int:
+        """How many different pictures were named."""
+        return len(self._seen)
+
+    def add(self, folder: Path, name: str, record: str) -> None:
+        """Look at the picture `name` in `folder` unless that has been done; may wait for others."""
+        key = digest(name)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        if self._depth == "none":
+            return
+        self._next.append((folder / name, record))
+        if len(self._next) == _PICTURES_PER_TASK:
+            self._submit()
+
+    def finish(self) -> None:
+        """Wait for all and report."""
+        self._submit()
+        while self._running:
+            self._collect()
+        self._pool.shutdown()
+
+    def stop(self) -> None:
+        """Report what has been looked at, and leave the rest."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for task in self._running:
+            if task.done() and not task.cancelled():
+                self._report_all(task.result())
+
+    def _submit(self) -> None:
+        if len(self._running) >= self._most:
+            self._collect()
+        self._running.append(self._pool.submit(_look_at, self._next, self._depth))
+        self._next = []
+
+    def _collect(self) -> None:
+        # Waits before it takes the task out: an interrupted wait loses nothing.
+        self._running[0].result()
+        self._report_all(self._running.popleft().result())
+
+    def _report_all(self, bad: list[BadPicture]) -> None:
+        for picture in bad:
+            self._report(picture)
+
+
+def _look_at(pictures: list[tuple[Path, str]], depth: Depth) -> list[BadPicture]:
+    return [bad for path, record in pictures if (bad := _fault(path, record, depth))]
+
+
+def _fault(path: Path, record: str, depth: Depth) -> BadPicture | None:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        return BadPicture("missing pictures", record, f"{path} {what}")
+    try:
+        if depth == "full":
+            open_image(path)
+        elif depth == "header":
+            with Image.open(path):
+                pass
+    except DataError as error:
+        return BadPicture("corrupt pictures", record, error.what)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return BadPicture("corrupt pictures", record, f"{path} cannot be read: {error}.")
+    return None

@@ -1,0 +1,81 @@
+"""`hydra-mobile data check` as a person calls it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments.made_mix import PLANTED, MadeMix, counts_of
+
+FEW = {kind: 1 + number for number, kind in enumerate(PLANTED)}
+
+
+@pytest.fixture(scope="module")
+def mix(tmp_path_factory: pytest.TempPathFactory) -> MadeMix:
+    made = MadeMix(tmp_path_factory.mktemp("mix"), 300, FEW, words_of_a_long_sample=3000)
+    made.write()
+    return made
+
+
+def test_the_command_says_what_is_wrong_and_exits_with_1(mix, run_verb, tmp_path):
+    code, out, err = run_verb(
+        "data", "check", mix.file, "--images", mix.pictures, "--base", "tiny", "--template", "v1",
+        "--max-length", 6000, "--json", tmp_path / "out.json", "--show", 1,
+    )  # fmt: skip
+    assert (code, err) == (1, "")
+    assert f"over-long samples{FEW['over-long samples']:>20}" in out
+    assert out.count("does not exist") == 1
+    total = sum(FEW.values()) - FEW["duplicate ids"] - FEW["masked whole"]
+    assert out.splitlines()[-1] == f"{mix.file}: {total} problems in 300 records"
+    assert counts_of(json.loads((tmp_path / "out.json").read_text())) == FEW
+
+
+def test_a_clean_file_exits_with_0(run_verb, shapes_data):
+    code, out, _ = run_verb("data", "check", shapes_data / "questions.json", "--base", "tiny")
+    assert code == 0
+    assert out.splitlines()[-1].endswith("questions.json: clean, 36 records")
+    assert "12 different pictures, each decoded once" in out
+
+
+def test_wrong_options_are_named(run_verb, shapes_data, tmp_path):
+    file = shapes_data / "questions.json"
+    code, _, err = run_verb("data", "check", file, "--pictures", "ful")
+    assert code == 2
+    assert "--pictures is `ful`.\nDid you mean `full`?" in err
+    code, _, err = run_verb("data", "check", file, "--template", "v1")
+    assert (code, err) == (2, "error: --template needs a tokenizer.\nGive --base too.\n")
+    code, _, err = run_verb("data", "check", tmp_path / "no.json")
+    assert code == 2
+    assert "no.json does not exist" in err
+
+
+def test_an_interrupted_check_prints_what_it_has(tmp_path):
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "a cat"}]
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps([{}] + [{"conversations": turns}] * 3000))
+    program = (
+        "import sys, time; from hydra_mobile.data import check\n"
+        "actual = check.faults_in\n"
+        "def slow(value):\n    time.sleep(0.005)\n    return actual(value)\n"
+        "check.faults_in = slow\n"
+        "sys.argv = ['hydra-mobile', 'data', 'check', sys.argv[1]]\n"
+        "from hydra_mobile.cli.main import main\n"
+        "print('ready', flush=True)\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(file)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "malformed records                   1" in out
+    assert "not read to its end: interrupted" in out.splitlines()[-1]
