@@ -62,5 +62,6 @@ def _download(hub_id: str, what: str, log: Log) -> Path:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HydraError(
             f"{hub_id} could not be fetched as {what}: {reason}",
-            "Check the name and the network; a folder with its files works in its place.",
+            "Check the name and the network. A folder with its files works too: "
+            "base=/path/of/the/checkpoint, or the folder in place of the hub id.",
         ) from error
