@@ -84,6 +84,11 @@ class VisionFeatures:
             done += len(chunk)
             progress(done, len(images))
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether `prefetch` does anything."""
+        return not self._use_cache and self._reader.workers > 0
+
     def prefetch(self, images: Sequence[Path | None]) -> None:
         """Start to read the pictures of a coming batch; does nothing with a cache or no workers.
 

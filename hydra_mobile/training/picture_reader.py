@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,8 @@ from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 Pixels = NDArray[np.float32]
 
-# Announced pictures that are never asked for must not pile up: 350 MB at 336 x 336.
+# Pictures that are held ready, 350 MB at 336 x 336; an announcement beyond them is forgotten. Also
+# the most batches that one waits for: what none of them asked for is not coming any more.
 _MOST_AHEAD = 256
 
 
@@ -37,20 +37,31 @@ class PictureReader:
         self, recipe: ImagePreprocessing, workers: int, record_of: Callable[[Path], str]
     ) -> None:
         self._recipe = recipe
+        self.workers = workers
         self._record_of = record_of
         self._pool = ThreadPoolExecutor(workers, "pictures") if workers else None
-        self._ahead: dict[Path, Future[Pixels]] = {}
+        # In the order of announcement, each with the number of batches before it.
+        self._ahead: dict[Path, tuple[Future[Pixels], int]] = {}
+        self._batches = 0
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether there are threads that do."""
+        return self._pool is not None
 
     def announce(self, images: Sequence[Path | None]) -> None:
         """Start to read pictures that will be asked for soon; does nothing without workers."""
         if not self._pool:
             return
-        for image in images:
-            if image is not None and image not in self._ahead:
-                self._ahead[image] = self._pool.submit(self._read, image)
-        while len(self._ahead) > _MOST_AHEAD:
-            oldest = next(iter(self._ahead))
-            self._ahead.pop(oldest).cancel()
+        while self._ahead:
+            image, (future, since) = next(iter(self._ahead.items()))
+            if self._batches - since <= _MOST_AHEAD:
+                break
+            future.cancel()
+            del self._ahead[image]
+        for image in dict.fromkeys(image for image in images if image is not None):
+            if image not in self._ahead and len(self._ahead) < _MOST_AHEAD:
+                self._ahead[image] = self._pool.submit(self._read, image), self._batches
 
     def pixels(self, images: Sequence[Path]) -> Pixels:
         """Return pixels float32 [n, 3, H, W].
@@ -58,13 +69,16 @@ class PictureReader:
         Raises:
             DataError: a picture is missing or corrupt; names it and its record.
         """
-        if self._pool and len(images) > 1:
-            self.announce(images)
-        parts: list[Any] = []
-        for image in images:
-            future = self._ahead.pop(image, None)
-            parts.append(self._read(image) if future is None else future.result())
-        return np.stack(parts)
+        self._batches += 1
+        if not self._pool:
+            return np.stack([self._read(image) for image in images])
+        futures = [
+            self._ahead.pop(image)[0]
+            if image in self._ahead
+            else self._pool.submit(self._read, image)
+            for image in images
+        ]
+        return np.stack([future.result() for future in futures])
 
     def _read(self, image: Path) -> Pixels:
         try:

@@ -68,6 +68,7 @@ def test_announced_pictures_are_read_once_and_by_the_pool(model, recipe, picture
 
     monkeypatch.setattr(picture_reader, "open_image", noting)
     features = VisionFeatures(model, recipe, use_cache=False, workers=2)
+    assert features.reads_ahead
     features.prefetch([*pictures[:4], None])
     features.prefetch(pictures[2:6])
     features.batch(pictures[:6])
@@ -88,10 +89,16 @@ def test_the_tower_runs_once_a_batch(model, recipe, pictures, monkeypatch):
 def test_pictures_that_nobody_asks_for_do_not_pile_up(recipe, pictures, monkeypatch):
     monkeypatch.setattr(picture_reader, "_MOST_AHEAD", 4)
     reader = picture_reader.PictureReader(recipe, 1, lambda image: "")
-    for picture in pictures:
-        reader.announce([picture])
-        assert len(reader._ahead) <= 4
-    assert reader.pixels(pictures).shape == (12, 3, 32, 32)
+    reader.announce(pictures)
+    assert list(reader._ahead) == pictures[:4]
+    for _ in range(4):
+        assert reader.pixels(pictures[4:]).shape == (8, 3, 32, 32)
+        reader.announce(pictures[4:6])
+        assert list(reader._ahead) == pictures[:4]
+    reader.pixels(pictures[4:])
+    # Five batches later none of them is expected any more.
+    reader.announce(pictures[4:6])
+    assert list(reader._ahead) == pictures[4:6]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
