@@ -56,17 +56,25 @@ class MadeMix:
 
     Args:
         folder: an empty one.
-        records: how many; at least twice the number of planted faults.
+        records: how many; more than there are planted faults.
+        planted: kind of fault -> how many; see `PLANTED`.
         words_of_a_long_sample: more than any `max_length` under test has tokens.
+        with_pictures: write picture files.
     """
 
     def __init__(
-        self, folder: Path, records: int, planted: dict[str, int], words_of_a_long_sample: int
+        self,
+        folder: Path,
+        records: int,
+        planted: dict[str, int],
+        words_of_a_long_sample: int,
+        with_pictures: bool = True,
     ) -> None:
         self.file = folder / "data.json"
         self.pictures = folder / "pictures"
         self._records = records
         self._long = words_of_a_long_sample
+        self._with_pictures = with_pictures
         self._draw = random.Random(20)
         self._sentences = self._made_sentences()
         kinds = [kind for kind, count in planted.items() for _ in range(count)]
@@ -76,9 +84,10 @@ class MadeMix:
 
     def write(self) -> None:
         """Write the pictures and the file."""
-        self.pictures.mkdir(parents=True)
-        self._source_files()
         self._linked: set[str] = set()
+        if self._with_pictures:
+            self.pictures.mkdir(parents=True)
+            self._source_files()
         with self.file.open("w") as handle:
             handle.write("[")
             for number, record in enumerate(self._made_records()):
@@ -167,7 +176,7 @@ class MadeMix:
         (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
 
     def _link(self, name: str, fault: str) -> None:
-        if fault == "missing pictures" or name in self._linked:
+        if not self._with_pictures or fault == "missing pictures" or name in self._linked:
             return
         self._linked.add(name)
         path = self.pictures / name

@@ -126,6 +126,11 @@ def _reason(error: ijson.JSONError) -> str:
 
 def _decoded(line: bytes, where: str) -> Any:
     try:
-        return json.loads(line)
+        value = json.loads(line)
+        if b"\\ud" in line.lower():
+            # Half a surrogate pair is no character: "?", as the parser of lists has it.
+            whole = json.dumps(value, ensure_ascii=False).encode(errors="replace")
+            value = json.loads(whole)
+        return value
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         return DataError(f"{where} is not JSON: {error}.", _CUT_SHORT)

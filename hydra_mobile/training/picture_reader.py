@@ -44,11 +44,6 @@ class PictureReader:
         self._ahead: dict[Path, tuple[Future[Pixels], int]] = {}
         self._batches = 0
 
-    @property
-    def reads_ahead(self) -> bool:
-        """Whether there are threads that do."""
-        return self._pool is not None
-
     def announce(self, images: Sequence[Path | None]) -> None:
         """Start to read pictures that will be asked for soon; does nothing without workers."""
         if not self._pool:

@@ -141,6 +141,14 @@ def test_the_text_stays_as_it_is_in_the_file(tmp_path: Path) -> None:
     assert second.id == "#1"
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path: Path, name: str) -> None:
+    record = json.dumps({"conversations": turns("\U0001f600 or", "half")})
+    record = record.replace("half", "\\ud83d!")
+    (tmp_path / name).write_text(f"[{record}]" if name == "a.json" else record)
+    assert read_llava(tmp_path / name)[0].turns == (Turn("\U0001f600 or", "?!"),)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.json does not exist"):
         read_llava(tmp_path / "absent.json")
