@@ -41,16 +41,16 @@ def dry_run(config: TrainConfig, console: Console) -> None:
         )
         run = TrainingRun(config, console)
         session = run.session()
-        row = run.rows["stage2"][0]
+        row = run.data.rows["stage2"][0]
         console.print("\nFirst row as the loss sees it (marked: learned):")
         console.print(_marked(row, session.processor))
         method = run.method(session)
         method.start()
-        stream = run.stream(session, "stage2")
+        stream = run.data.stream("stage2")
         _counts(console, session, method)
-        for name, rows in run.rows.items():
-            steps = run.stream(session, name).steps
-            conversations = sum(len(r.segments) for r in rows)
+        for name, rows in run.data.rows.items():
+            steps = run.data.stream(name).steps
+            conversations = int(rows.conversations.sum())
             console.print(
                 f"{name}: {conversations} conversations in {len(rows)} rows, {steps} steps"
             )
@@ -63,7 +63,7 @@ def dry_run(config: TrainConfig, console: Console) -> None:
         began = time.monotonic()
         result = train_step(
             method.wrapped,
-            run.objective,
+            run.data.objective("stage2"),
             optimizer,
             stream,
             config.stage2,

@@ -5,8 +5,9 @@ One object per stage; `run` builds it and decides what happens between steps.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -91,6 +92,12 @@ class Objective:
         self._accelerator = accelerator
         self._features = features
 
+    def announce(self, batches: Iterable[Sequence[Row]]) -> None:
+        """Say which batches come next: their pictures are read ahead, if there are workers."""
+        if self._features.reads_ahead:
+            for rows in batches:
+                self._features.prefetch([row.image for row in rows])
+
     def __call__(self, model: nn.Module, rows: Sequence[Row]) -> Tensor:
         """Return the mean loss over the supervised tokens of `rows`."""
         return self.of_batch(model, rows, collate(rows))
@@ -105,11 +112,12 @@ class Objective:
     def inputs(self, rows: Sequence[Row], batch: Batch) -> dict[str, Any]:
         """Return the model's arguments for `rows` collated to `batch`, on the device."""
         device = self._accelerator.device
+        mask = batch.attention_mask
         return {
             "input_ids": batch.input_ids.to(device),
             "labels": batch.labels.to(device),
             "position_ids": batch.position_ids.to(device),
-            "attention_mask": batch.attention_mask.to(device),
+            "attention_mask": None if mask is None else mask.to(device),
             "vision_features": self._features.batch([row.image for row in rows]).to(device),
             "use_cache": False,
         }
@@ -152,6 +160,7 @@ def train_step(
     """
     total, conversations = 0.0, 0
     batches = list(stream.step_rows(step))
+    objective.announce(itertools.chain(batches, stream.step_rows(step + 1)))
     for number, rows in enumerate(batches, 1):
         with processes.without_sync(model, skip=number < len(batches)):
             loss = objective(model, rows) / config.accumulation

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -54,8 +54,11 @@ class StepFacts:
 
 
 @contextlib.contextmanager
-def advising(facts: StepFacts) -> Iterator[None]:
+def advising(facts_of: Callable[[], StepFacts]) -> Iterator[None]:
     """Turn running out of memory inside the block into advice; other exceptions pass.
+
+    Args:
+        facts_of: tells about the step; asked only when memory ran out.
 
     Raises:
         HydraError: an allocation failed; says the shape of the step, what was asked for and the
@@ -66,6 +69,7 @@ def advising(facts: StepFacts) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        facts = facts_of()
         raise HydraError(_what(facts, str(error)), advice(facts)) from error
 
 

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ from torch import Tensor, nn
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.portable import save_adapter
 from hydra_mobile.config import StageConfig, TrainConfig
-from hydra_mobile.data.llava import Record, read_llava
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.errors import DataError
 from hydra_mobile.files import write_json
 from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.progress import StageProgress
@@ -31,8 +31,7 @@ from hydra_mobile.training.align import alignment_loss, caption_vectors
 from hydra_mobile.training.batches import cells, collate
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.compiling import compile_layers
-from hydra_mobile.training.features import VisionFeatures
-from hydra_mobile.training.loop import BatchStream, Objective, StepResult, train_step
+from hydra_mobile.training.loop import StepResult, train_step
 from hydra_mobile.training.machine import peak_memory_bytes
 from hydra_mobile.training.memory_estimate import MemoryEstimate, estimate
 from hydra_mobile.training.merged import write_merged
@@ -42,7 +41,8 @@ from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.out_of_memory import StepFacts, advising
 from hydra_mobile.training.random_state import RandomState
 from hydra_mobile.training.rehearsal import rehearse
-from hydra_mobile.training.rows import Row, Rows, build_rows
+from hydra_mobile.training.rows import Row
+from hydra_mobile.training.run_data import RunData, stage_files
 from hydra_mobile.training.run_folder import RunFolder
 from hydra_mobile.training.session import Session
 
@@ -85,16 +85,20 @@ class TrainingRun:
             HydraError: the run folder is in use, was made with another configuration or data, or
                 something is wrong with data, base or disk.
         """
-        records = self._read_data()
+        for file in stage_files(self.config).values():
+            # Before the model is loaded, which takes long.
+            if not file.is_file():
+                raise DataError(f"{file} does not exist.", "Check the path of the data file.")
         session = Session(self.config, self._say)
         try:
-            return self._train(session, records, resume)
+            return self._train(session, resume)
         finally:
             session.processes.close()
 
-    def _train(self, session: Session, records: dict[str, list[Record]], resume: bool) -> Path:
+    def _train(self, session: Session, resume: bool) -> Path:
         processes = session.processes
         self._main = processes.main
+        self.data = RunData(session, self._progress, self._say)
         folder = RunFolder(self.config, processes.count)
         processes.first(lambda: folder.open(resume))
         done = [self.folder / name for name in ("adapter", "merged") if self._finished(name)]
@@ -102,7 +106,7 @@ class TrainingRun:
             self._say(f"{self.folder} is complete; nothing to do.")
             return done[0]
         self._run_folder = folder
-        self.prepare(session, records)
+        self._prepare_features()
         checkpoint = folder.checkpoint() if resume else None
         method = self.method(session)
         if checkpoint:
@@ -126,80 +130,26 @@ class TrainingRun:
 
     # -- data and model -------------------------------------------------------------------------
 
-    def _read_data(self) -> dict[str, list[Record]]:
-        data = self.config.data
-        if not data.stage2:
-            raise ConfigError(
-                "`data.stage2` is empty.", "Name a LLaVA json, for example data.stage2=train.json"
-            )
-        images = Path(data.images) if data.images else None
-        paths = {"stage1": data.stage1, "stage2": data.stage2}
-        return {name: read_llava(Path(p), images) for name, p in paths.items() if p}
-
     def session(self) -> Session:
-        """Read the data and make the model ready, without touching the run folder."""
-        records = self._read_data()
+        """Make the model and the data ready, without touching the run folder."""
         session = Session(self.config, self._say)
-        self.prepare(session, records)
+        self.data = RunData(session, self._progress, self._say)
+        self._prepare_features()
         return session
 
-    def prepare(self, session: Session, records: dict[str, list[Record]]) -> None:
-        """Compute vision features and rows, make objective and streams."""
-        runtime = self.config.runtime
-        self._features = VisionFeatures(
-            session.model, session.processor.image, runtime.vision_cache, runtime.workers
-        )
-        pictures = dict.fromkeys(
-            record.image for part in records.values() for record in part if record.image
-        )
+    def _prepare_features(self) -> None:
         began = time.monotonic()
-        # The first process computes, the others find everything in the cache.
-        session.processes.first_alone(lambda: self._prepare_features(session, list(pictures)))
+        self.data.prepare()
         self._place.seconds["features"] = time.monotonic() - began
-        self.objective = Objective(session.accelerator, self._features)
-        self._records = records
-        self.rows = {name: self._build_rows(session, part) for name, part in records.items()}
-
-    def _prepare_features(self, session: Session, pictures: list[Path]) -> None:
-        device = session.accelerator.device
-        with self._progress("vision features", len(pictures), 0, "pictures") as bar:
-            last = 0
-
-            def advance(done: int, total: int) -> None:
-                nonlocal last
-                bar.advance(done, done - last, "", peak_memory_bytes(device))
-                last = done
-
-            self._features.prepare(pictures, advance)
 
     def _progress(self, name: str, total: int, start: int, unit: str) -> StageProgress:
         console = self.console if self._main else Console(quiet=True)
         return StageProgress(console, name, total, start, unit)
 
-    def _build_rows(self, session: Session, records: list[Record]) -> Rows:
-        data = self.config.data
-        return build_rows(
-            records,
-            session.processor,
-            share_prefix=data.share_prefix,
-            questions_per_row=data.questions_per_row,
-            max_length=data.max_length,
-        )
-
-    def stream(self, session: Session, stage: str) -> BatchStream:
-        """Return this process's micro-batches of a stage."""
-        config: StageConfig = getattr(self.config, stage)
-        processes = session.processes
-        return BatchStream(
-            self.rows[stage], config, self.config.seed, processes.index, processes.count
-        )
-
     def method(self, session: Session) -> Method:
         """Return what trains the language model in stage II; nothing is in the model yet."""
-        stream = self.stream(session, "stage2")
-        return method_for(
-            StageTwo(self.config, session, stream, self.objective, self.folder, self._say)
-        )
+        stream, objective = self.data.stream("stage2"), self.data.objective("stage2")
+        return method_for(StageTwo(self.config, session, stream, objective, self.folder, self._say))
 
     def estimate_memory(self, session: Session, trained: Iterable[nn.Parameter]) -> MemoryEstimate:
         """Simulate the peak of stage II from its largest micro-batch: what is alive then."""
@@ -210,9 +160,9 @@ class TrainingRun:
         return rehearse(session.model, trained, **self._largest_step(session))
 
     def _largest_step(self, session: Session) -> dict[str, Any]:
-        largest = self.stream(session, "stage2").largest()
+        largest, objective = self.data.stream("stage2").largest(), self.data.objective("stage2")
         return {
-            "make_inputs": lambda: self.objective.inputs(largest, collate(largest)),
+            "make_inputs": lambda: objective.inputs(largest, collate(largest)),
             "autocast_dtype": torch.bfloat16 if session.precision == "bf16" else None,
             "device": session.accelerator.device,
             "accumulation": self.config.stage2.accumulation,
@@ -225,8 +175,8 @@ class TrainingRun:
             return
         alive = self.estimate_memory(session, optimizer.parameters()).total
         self._say(f"memory: {alive / 2**30:.2f} GiB at least, simulated")
-        largest = self.stream(session, "stage2").largest()
-        with advising(self._step_facts("stage2", self.config.stage2, [largest])):
+        largest = self.data.stream("stage2").largest()
+        with advising(partial(self._step_facts, "stage2", self.config.stage2, [largest])):
             peak = self.rehearse(session, optimizer.parameters())
         self._say(f"memory: {peak / 2**30:.2f} GiB at the peak, rehearsed on the largest batch")
 
@@ -290,8 +240,7 @@ class TrainingRun:
 
     def _align(self, session: Session) -> None:
         steps = self.config.stage1.align_steps
-        captioned = [r for r in self._records["stage1"] if r.image is not None]
-        answers = [record.turns[0].answer for record in captioned]
+        pictures, answers = zip(*self.data.captions(), strict=True)
         # With a space, as words stand inside a question: byte-level BPE has other tokens for those.
         captions = [session.processor.text_ids(f" {answer}") for answer in answers]
         table = session.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
@@ -300,16 +249,17 @@ class TrainingRun:
         numbers = {answer: i for i, answer in enumerate(dict.fromkeys(answers))}
         label = torch.tensor([numbers[answer] for answer in answers])
         optimizer = session.optimizer("stage1", {})
+        vision = self.data.features("stage1")
         device = session.accelerator.device
         began = time.monotonic()
         with self._progress("align", steps, 0, "pictures") as bar:
             for step in range(steps):
                 chosen = torch.randint(
-                    len(captioned),
-                    (min(_ALIGN_BATCH, len(captioned)),),
+                    len(pictures),
+                    (min(_ALIGN_BATCH, len(pictures)),),
                     generator=torch.Generator().manual_seed(self.config.seed * 100_003 + step),
                 )
-                features = self._features.batch([captioned[int(i)].image for i in chosen])
+                features = vision.batch([pictures[int(i)] for i in chosen])
                 with session.accelerator.autocast():
                     embeddings = session.model.project(features.to(device))
                 same = label[chosen].unsqueeze(0) == label[chosen].unsqueeze(1)
@@ -336,7 +286,7 @@ class TrainingRun:
         method: Method | None = None,
     ) -> None:
         start = self._place.reached(name)
-        stream = self.stream(session, name)
+        stream, objective = self.data.stream(name), self.data.objective(name)
         if start < 0 or start >= stream.steps:
             return
         optimizer = session.optimizer(name, method.parameters() if method else {})
@@ -359,10 +309,10 @@ class TrainingRun:
                 if method:
                     method.before_step(step)
                     wrapped = method.wrapped
-                with advising(self._step_facts(name, config, list(stream.step_rows(step)))):
+                with advising(partial(self._step_facts, name, config, stream.step_rows(step))):
                     result = train_step(
                         wrapped,
-                        self.objective,
+                        objective,
                         optimizer,
                         stream,
                         config,
@@ -380,7 +330,9 @@ class TrainingRun:
                     self._save(session, optimizer.state(), method)
         session.model.eval()
 
-    def _step_facts(self, stage: str, config: StageConfig, batches: list[list[Row]]) -> StepFacts:
+    def _step_facts(
+        self, stage: str, config: StageConfig, batches: Iterable[list[Row]]
+    ) -> StepFacts:
         """Return what running out of memory in this step would be blamed on."""
         largest = max(batches, key=cells)
         data, runtime = self.config.data, self.config.runtime

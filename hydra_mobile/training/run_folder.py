@@ -80,7 +80,7 @@ class RunFolder:
     def _identity(self) -> dict[str, Any]:
         """Return what must not change between a run and its resumption."""
         config = self._config.to_dict()
-        for key in ("log_every", "checkpoint_every"):
+        for key in ("log_every", "checkpoint_every", "workers"):
             del config["runtime"][key]
         del config["output"]
         data = self._config.data

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import nn
 
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
@@ -21,10 +22,13 @@ from hydra_mobile.data.templates import template_named
 from hydra_mobile.memory import keep_freed_memory
 from hydra_mobile.models.bases import Log, base_folder
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.machine import choose_precision, set_threads
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.processes import Processes
+
+_LONGEST_WAIT = timedelta(hours=12)
 
 
 class Session:
@@ -38,7 +42,10 @@ class Session:
         device = torch.device("cpu" if cpu else "cuda")
         self.precision, reason = choose_precision(config.runtime, device)
         self.accelerator = Accelerator(
-            cpu=cpu, mixed_precision="bf16" if self.precision == "bf16" else "no"
+            cpu=cpu,
+            mixed_precision="bf16" if self.precision == "bf16" else "no",
+            # The others wait while the first process tokenises or computes features.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
         )
         self.processes = Processes(self.accelerator, config)
         threads = set_threads(config.runtime, self.processes.count)
@@ -50,11 +57,7 @@ class Session:
         }
         # Dropout is the only user of the global generator; data order has its own.
         torch.manual_seed(config.seed + self.processes.index)
-        self.model = load_model(folder)
-        self.model.requires_grad_(False)
-        # Full fine-tuning needs master weights in fp32; autocast computes in bf16 either way.
-        if self.precision == "bf16" and config.ranks.policy != "full":
-            self.model.language_model.to(torch.bfloat16)
+        self.model = self._load(device)
         if config.runtime.base_precision == "4bit":
             from hydra_mobile.models.four_bit import quantise_linears
 
@@ -73,6 +76,20 @@ class Session:
             f"{self.processes.summary()}; precision {self.precision} ({reason}); "
             f"base {self.base.name}"
         )
+
+    def _load(self, device: torch.device) -> MobileVLMForConditionalGeneration:
+        """Return the base, frozen, its parts in the dtypes that they train in."""
+        # In the file's dtype: a large base would take twice its size in fp32 on the way.
+        model = load_model(self.base_folder, dtype="auto")
+        model.requires_grad_(False)
+        bf16 = self.precision == "bf16"
+        # Full fine-tuning needs master weights in fp32; autocast computes in bf16 either way.
+        whole = self.config.ranks.policy == "full"
+        model.language_model.to(torch.bfloat16 if bf16 and not whole else torch.float32)
+        # On a CPU features are computed once and kept: exactly.
+        model.vision_tower.to(torch.bfloat16 if bf16 and device.type == "cuda" else torch.float32)
+        model.projector.to(torch.float32)
+        return model
 
     @property
     def processor(self) -> MobileVLMProcessor:

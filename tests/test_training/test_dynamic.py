@@ -265,11 +265,11 @@ def test_switched_off_it_is_plain_peft_lora_bit_for_bit(run_settings, tmp_path):
         weight_decay=stage.weight_decay,
         fused=True,
     )
-    stream = BatchStream(run.rows["stage2"], stage, config.seed)
+    stream = BatchStream(run.data.rows["stage2"], stage, config.seed)
     model.train()
     for step in range(stream.steps):
         for rows in stream.step_rows(step):
-            (run.objective(model, rows) / stage.accumulation).backward()
+            (run.data.objective("stage2")(model, rows) / stage.accumulation).backward()
         torch.nn.utils.clip_grad_norm_(
             [p for group in optimizer.param_groups for p in group["params"]], stage.clip
         )

@@ -32,7 +32,7 @@ def with_facts(**changes):
     ],
 )
 def test_a_failed_allocation_says_shape_and_size(allocate, size):
-    with pytest.raises(HydraError) as caught, advising(FACTS):
+    with pytest.raises(HydraError) as caught, advising(lambda: FACTS):
         allocate()
     assert "stage2" in caught.value.what
     assert "3 rows x 412 tokens" in caught.value.what
@@ -41,7 +41,7 @@ def test_a_failed_allocation_says_shape_and_size(allocate, size):
 
 
 def test_memory_error_of_python_names_no_size():
-    with pytest.raises(HydraError, match="412 tokens\\.") as caught, advising(FACTS):
+    with pytest.raises(HydraError, match="412 tokens\\.") as caught, advising(lambda: FACTS):
         bytearray(2**55)
     assert "runtime.gradient_checkpointing=true" in caught.value.mend
 
@@ -54,20 +54,20 @@ def test_memory_error_of_python_names_no_size():
     ],
 )
 def test_a_gpu_s_errors_are_known(error):
-    with pytest.raises(HydraError) as caught, advising(FACTS):
+    with pytest.raises(HydraError) as caught, advising(lambda: FACTS):
         raise error
     assert ("20.00 MiB" in caught.value.what) == ("20.00" in str(error))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("x"), KeyError("y")])
 def test_other_exceptions_pass_untouched(error):
-    with pytest.raises(type(error)) as caught, advising(FACTS):
+    with pytest.raises(type(error)) as caught, advising(lambda: FACTS):
         raise error
     assert caught.value is error
 
 
 def test_nothing_happens_without_a_failure():
-    with advising(FACTS):
+    with advising(lambda: FACTS):
         value = torch.ones(2).sum()
     assert value == 2
 

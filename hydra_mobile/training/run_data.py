@@ -1,0 +1,175 @@
+"""The data of a run: token rows, vision features, batches and the loss of each stage.
+
+Stages may differ in template and in how a picture is fitted; what they have in common they share.
+Knows no checkpoint and no step; `run` makes one per run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from hydra_mobile.config import StageConfig, TrainConfig
+from hydra_mobile.data.llava import iter_llava
+from hydra_mobile.errors import ConfigError
+from hydra_mobile.models.bases import Log
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.progress import StageProgress
+from hydra_mobile.training.features import VisionFeatures
+from hydra_mobile.training.loop import BatchStream, Objective
+from hydra_mobile.training.machine import peak_memory_bytes
+from hydra_mobile.training.rows import Rows
+from hydra_mobile.training.session import Session
+from hydra_mobile.training.token_store import open_rows
+
+#: Makes the progress of one piece of work from its name, total, start and unit.
+ProgressOf = Callable[[str, int, int, str], StageProgress]
+
+
+def stage_files(config: TrainConfig) -> dict[str, Path]:
+    """Return the data file of each stage that has one.
+
+    Raises:
+        ConfigError: stage II has none.
+    """
+    if not config.data.stage2:
+        raise ConfigError(
+            "`data.stage2` is empty.", "Name a LLaVA json, for example data.stage2=train.json"
+        )
+    files = {"stage1": config.data.stage1, "stage2": config.data.stage2}
+    return {name: Path(file) for name, file in files.items() if file}
+
+
+class RunData:
+    """Rows, features, batches and losses of a run's stages.
+
+    Args:
+        session: the model on its device, the processors of the stages.
+        progress: shows what takes long.
+        log: receives a line on what was left out.
+
+    Raises:
+        DataError: a data file or a record in it is not as expected.
+    """
+
+    def __init__(self, session: Session, progress: ProgressOf, log: Log) -> None:
+        self._session = session
+        self._config = session.config
+        self._progress = progress
+        self._files = stage_files(self._config)
+        # The first process tokenises, the others find the rows on disk.
+        self.rows: dict[str, Rows] = {}
+        session.processes.first_alone(self._open)
+        for name, rows in self.rows.items():
+            _say_what_is_missing(name, rows, log)
+        self._features: dict[ImagePreprocessing, VisionFeatures] = {}
+
+    def _open(self) -> None:
+        for name, file in self._files.items():
+            self._open_stage(name, file)
+
+    def _open_stage(self, name: str, file: Path) -> None:
+        data = self._config.data
+        device = self._session.accelerator.device
+        with contextlib.ExitStack() as stack:
+            bar: StageProgress | None = None
+            last = 0
+
+            def show(done: int, total: int, what: str) -> None:
+                nonlocal bar, last
+                if bar is None:
+                    # Only now: rows that are on disk already need no bar.
+                    bar = stack.enter_context(self._progress(what, total, 0, "MB"))
+                bar.advance(done, done - last, "", peak_memory_bytes(device))
+                last = done
+
+            self.rows[name] = open_rows(
+                file,
+                Path(data.images) if data.images else None,
+                self._session.processors[name],
+                share_prefix=data.share_prefix,
+                questions_per_row=data.questions_per_row,
+                max_length=data.max_length,
+                over_length=data.over_length,
+                progress=show,
+            )
+
+    def prepare(self) -> None:
+        """Compute the vision features that are not on disk, if they are kept there.
+
+        Raises:
+            DataError: a picture is missing or corrupt.
+        """
+        for name, rows in self.rows.items():
+            # The first process computes, the others find everything on disk.
+            work = partial(self._compute, self.features(name), rows)
+            self._session.processes.first_alone(work)
+
+    def _compute(self, features: VisionFeatures, rows: Rows) -> None:
+        if not self._config.runtime.vision_cache:
+            return
+        pictures = rows.images()
+        device = self._session.accelerator.device
+        with self._progress("vision features", len(pictures), 0, "pictures") as bar:
+            last = 0
+
+            def advance(done: int, total: int) -> None:
+                nonlocal last
+                bar.advance(done, done - last, "", peak_memory_bytes(device))
+                last = done
+
+            features.prepare(pictures, advance)
+
+    def features(self, stage: str) -> VisionFeatures:
+        """Return the features of a stage's pictures."""
+        recipe = self._session.processors[stage].image
+        if recipe not in self._features:
+            runtime = self._config.runtime
+            self._features[recipe] = VisionFeatures(
+                self._session.model,
+                recipe,
+                runtime.vision_cache,
+                runtime.workers,
+                self.rows[stage].record_of,
+            )
+        return self._features[recipe]
+
+    def objective(self, stage: str) -> Objective:
+        """Return the loss of a stage's rows."""
+        return Objective(self._session.accelerator, self.features(stage))
+
+    def stream(self, stage: str) -> BatchStream:
+        """Return this process's micro-batches of a stage."""
+        config: StageConfig = getattr(self._config, stage)
+        processes = self._session.processes
+        return BatchStream(
+            self.rows[stage],
+            config,
+            self._config.seed,
+            processes.index,
+            processes.count,
+            self._config.data.group_by_modality,
+        )
+
+    def captions(self) -> Sequence[tuple[Path, str]]:
+        """Return pictures and captions of stage I, read again from its file."""
+        images = Path(self._config.data.images) if self._config.data.images else None
+        return [
+            (record.image, record.turns[0].answer)
+            for record in iter_llava(self._files["stage1"], images)
+            if record.image is not None
+        ]
+
+
+def _say_what_is_missing(stage: str, rows: Rows, log: Log) -> None:
+    """Log how many conversations of a stage are not trained as they stand in the file."""
+    counts = {
+        "cut at data.max_length": rows.truncated,
+        "longer than data.max_length and left out": rows.dropped,
+        "left out because LLaVA's mask leaves nothing of them to learn": rows.unmatched,
+    }
+    said = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if said:
+        log(f"{stage}: of the conversations {', '.join(said)}")
