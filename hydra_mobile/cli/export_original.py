@@ -47,7 +47,7 @@ def export_original(
         export_llava(folder, out, log=say)
     else:
         commands = export_llama_cpp(folder, out, log=say)
-        say("Now run in llama.cpp's folder:")
+        say("Now run in llama.cpp's folder, with the packages that its own requirements name:")
         for command in commands:
             say(f"  {command}")
     say(f"Written: {out}")

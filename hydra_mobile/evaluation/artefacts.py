@@ -72,6 +72,9 @@ def artefact_at(path: str) -> Artefact:
             sum(file.stat().st_size for file in adapter.glob("*.safetensors")),
             sha256_of(record),
         )
+    if (folder / "config.json").is_file():
+        # Another project's checkpoint is evaluated as the base that it is imported to.
+        folder = base_folder(str(folder))
     weights = folder / "model.safetensors"
     if weights.is_file() and (folder / "config.json").is_file():
         merged = (folder / "merge.json").is_file()

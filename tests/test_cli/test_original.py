@@ -7,7 +7,8 @@ import torch
 from original_checkpoints import CLIP_CONFIG, original_config, write_clip, write_original
 from safetensors.torch import load_file
 
-from hydra_mobile.models.bases import BASES
+from hydra_mobile.evaluation.artefacts import artefact_at
+from hydra_mobile.models.bases import BASES, base_folder
 
 
 def test_the_verbs_import_and_write_back(tmp_path, run_verb):
@@ -54,6 +55,14 @@ def test_parts_are_composed(tmp_path, run_verb):
     assert len(load_file(base / "model.safetensors")) > len(language)
     stored = json.loads((base / "config.json").read_text())
     assert stored["vision_config"]["hidden_size"] == CLIP_CONFIG["hidden_size"]
+
+
+@pytest.mark.parametrize("form", ["sharded-bin", "safetensors"])
+def test_an_original_folder_is_evaluated_as_the_base_that_it_becomes(tmp_path, form):
+    write_original(tmp_path / "original", "linear", form)
+    artefact = artefact_at(str(tmp_path / "original"))
+    assert (artefact.kind, artefact.runner) == ("base", "torch")
+    assert artefact.path == base_folder(str(tmp_path / "original"))
 
 
 @pytest.mark.parametrize("verb", ["import", "compose", "export-original"])
