@@ -261,22 +261,40 @@ def test_the_source_is_never_replaced(tmp_path):
             import_checkpoint(str(tmp_path / "original"), out, log=quiet)
 
 
-def test_a_tokenizer_that_has_more_tokens_than_rows_is_refused(tmp_path):
+def test_added_tokens_need_a_row_of_the_table(tmp_path):
     source = tmp_path / "original"
+    rows = vocabulary_size()
     tensors = write_original(source, "linear")
-    (source / "added_tokens.json").write_text(json.dumps({"<pad>": vocabulary_size()}))
-    with pytest.raises(ArtefactError, match=f"has {vocabulary_size() + 1} tokens"):
-        import_checkpoint(str(source), tmp_path / "base", log=quiet)
+    (source / "added_tokens.json").write_text(json.dumps({"<pad>": rows}))
+    lines: list[str] = []
+    imported(source, tmp_path / "base", log=lines.append)
+    assert f"added_tokens.json: `<pad>` (id {rows}) has no row" in "\n".join(lines)
+    assert MobileVLMProcessor.from_pretrained(tmp_path / "base").text_ids("<image>") == [rows]
     # With a row for it, it is one of the vocabulary.
-    more = vocabulary_size() + 1
     for key in ("model.embed_tokens.weight", "lm_head.weight"):
         tensors[key] = torch.cat([tensors[key], torch.zeros(1, TEXT["hidden"]).half()])
     write_weights(source, tensors, "safetensors")
-    (source / "config.json").write_text(json.dumps(original_config("linear", more)))
+    (source / "config.json").write_text(json.dumps(original_config("linear", rows + 1)))
     imported(source, tmp_path / "base")
     processor = MobileVLMProcessor.from_pretrained(tmp_path / "base")
-    assert processor.text_ids("<pad>") == [vocabulary_size()]
-    assert processor.image_token_id == more
+    assert processor.text_ids("<pad>") == [rows]
+    assert processor.image_token_id == rows + 1
+    # Ids that the tokenizer cannot give are not taken silently.
+    (source / "added_tokens.json").write_text(json.dumps({"<pad>": rows - 1}))
+    with pytest.raises(ArtefactError, match=rf"`<pad>` should have id {rows - 1}"):
+        import_checkpoint(str(source), tmp_path / "base", log=quiet)
+
+
+def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path):
+    source = tmp_path / "original"
+    rows = vocabulary_size() - 10
+    tensors = write_original(source, "linear")
+    for key in ("model.embed_tokens.weight", "lm_head.weight"):
+        tensors[key] = tensors[key][:rows].contiguous()
+    write_weights(source, tensors, "safetensors")
+    (source / "config.json").write_text(json.dumps(original_config("linear", rows)))
+    with pytest.raises(ArtefactError, match=f"has {rows + 10} tokens.* has {rows} rows"):
+        import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 
 def test_rows_without_a_token_keep_the_image_token_behind_them(tmp_path):

@@ -35,7 +35,7 @@ def folder_tokenizer(
         ArtefactError: no tokenizer, one of another model, or one that does not begin a text as
             Llama's does.
     """
-    tokenizer = _read(folder, log)
+    tokenizer = _read(folder, rows, log)
     # Both would change ids that are asked for.
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -66,11 +66,12 @@ def folder_tokenizer(
     return tokenizer, wanted
 
 
-def _read(folder: Path, log: Log) -> Tokenizer:
+def _read(folder: Path, rows: int, log: Log) -> Tokenizer:
     sentencepiece, fast = folder / "tokenizer.model", folder / "tokenizer.json"
     if sentencepiece.is_file():
         try:
-            return _with_added_tokens(tokenizer_from_sentencepiece(sentencepiece), folder)
+            tokenizer = tokenizer_from_sentencepiece(sentencepiece)
+            return _with_added_tokens(tokenizer, folder, rows, log)
         except ArtefactError as error:
             if not fast.is_file():
                 raise
@@ -89,13 +90,17 @@ def _read(folder: Path, log: Log) -> Tokenizer:
     return tokenizer
 
 
-def _with_added_tokens(tokenizer: Tokenizer, folder: Path) -> Tokenizer:
+def _with_added_tokens(tokenizer: Tokenizer, folder: Path, rows: int, log: Log) -> Tokenizer:
     """Add what `added_tokens.json` lists behind the sentencepiece model."""
     file = folder / "added_tokens.json"
     if not file.is_file():
         return tokenizer
     added = read_json(file, "tokens added to a vocabulary")
     for token, index in sorted(added.items(), key=lambda item: int(item[1])):
+        if index >= rows and token != IMAGE_TOKEN:
+            # Vicuna's <pad>, for example: the model has never seen it.
+            log(f"{file.name}: `{token}` (id {index}) has no row in the embedding table: left out")
+            continue
         if tokenizer.token_to_id(token) is None:
             tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True)])
         if tokenizer.token_to_id(token) != index:
