@@ -151,13 +151,14 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("experiments/results/memory_estimate.json")
     )
+    parser.add_argument("--allocators", nargs="+", choices=ALLOCATORS, default=list(ALLOCATORS))
     parser.add_argument("--one", help="measure one configuration (JSON list) and print it")
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(measure(*json.loads(arguments.one))))
         return
     results = []
-    for allocator in ALLOCATORS:
+    for allocator in arguments.allocators:
         for configuration in CONFIGURATIONS:
             result = one([*configuration, allocator, False])
             result |= one([*configuration, allocator, True])
