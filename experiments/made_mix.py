@@ -82,6 +82,11 @@ class MadeMix:
         places = self._draw.sample(range(1, records), len(kinds))
         self._faults = dict(zip(places, kinds, strict=True))
 
+    @staticmethod
+    def words() -> list[str]:
+        """Return the vocabulary, the most frequent words first."""
+        return _WORDS.split()
+
     def write(self) -> None:
         """Write the pictures and the file."""
         self._linked: set[str] = set()
@@ -152,7 +157,7 @@ class MadeMix:
 
     def _made_sentences(self) -> list[str]:
         draw = self._draw
-        self._words = _WORDS.split()
+        self._words = self.words()
         weights = [1 / (rank + 3) for rank in range(len(self._words))]
         return [
             " ".join(draw.choices(self._words, weights, k=draw.randint(6, 22))).capitalize() + "."
