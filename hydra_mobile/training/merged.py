@@ -6,12 +6,14 @@ layout; knows no training. Called by `run`.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
 
 from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.files import folder_atomically, sha256_of, write_json
+from hydra_mobile.models.original.base_plan import ORIGINAL_CONFIG, TOKENIZER_MODEL
 from hydra_mobile.training.session import Session
 
 
@@ -26,6 +28,10 @@ def write_merged(session: Session, out: Path, policy: str) -> None:
     with folder_atomically(out) as temporary:
         session.model.to(torch.float32).save_pretrained(temporary)
         session.processor.save_pretrained(temporary)
+        # What the way back to another project's layout needs of the checkpoint before the import.
+        for name in (ORIGINAL_CONFIG, TOKENIZER_MODEL):
+            if (session.base_folder / name).is_file():
+                shutil.copyfile(session.base_folder / name, temporary / name)
         weights = sorted(temporary.glob("*.safetensors"))
         write_json(
             temporary / MERGE_FILE,

@@ -16,11 +16,12 @@ from original_checkpoints import (
     write_weights,
 )
 from safetensors.torch import load_file
-from transformers import SiglipConfig, SiglipModel
+from transformers import LlamaForCausalLM, SiglipConfig, SiglipModel
 
 from hydra_mobile.errors import ArtefactError, ConfigError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.original.composing import compose
+from hydra_mobile.models.original.exporting import export_mobilevlm
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 
@@ -94,6 +95,23 @@ def test_a_composed_base_answers(tmp_path, parts):
     inputs = MobileVLMProcessor.from_pretrained(tmp_path / "base")("Which colour is it?")
     with torch.no_grad():
         assert torch.isfinite(model(**inputs).logits).all()
+
+
+def test_scaled_positions_are_kept(tmp_path):
+    scaling = {"type": "linear", "factor": 4.0}
+    write_llama(tmp_path / "llama", rope_scaling=scaling)
+    write_clip(tmp_path / "clip")
+    out = tmp_path / "base"
+    compose(str(tmp_path / "llama"), str(tmp_path / "clip"), "linear", out, log=quiet)
+    theirs = LlamaForCausalLM.from_pretrained(tmp_path / "llama", dtype=torch.float32).eval()
+    ids = torch.randint(3, 200, (1, 40), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours = load_model(out)(input_ids=ids).logits
+        torch.testing.assert_close(ours, theirs(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+    export_mobilevlm(out, tmp_path / "back", log=quiet)
+    config = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert config["rope_theta"] == 5000.0
+    assert config["rope_scaling"] == scaling
 
 
 def test_tied_embeddings_are_stored_once(tmp_path):

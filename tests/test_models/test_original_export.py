@@ -89,7 +89,8 @@ def test_large_bin_files_are_sharded_with_an_index(tmp_path):
 
 def run_on(base: Path, run: Path, settings: list[str]) -> None:
     settings = [s for s in settings if not s.startswith(("base=", "output="))]
-    config = load_config(None, [*settings, f"base={base}", f"output={run}"])
+    short = ["stage1.align_steps=1", "stage1.steps=1", "stage2.steps=3"]
+    config = load_config(None, [*settings, *short, f"base={base}", f"output={run}"])
     TrainingRun(config, Console(quiet=True)).train()
 
 
@@ -113,6 +114,24 @@ def test_trained_merged_and_written_back(tmp_path, kind, run_settings):
     assert changed & projector
     assert all(torch.isfinite(tensor.float()).all() for tensor in after.values())
     assert (tmp_path / "back" / "tokenizer.model").is_file()
+
+
+def test_full_fine_tuning_is_written_back_too(tmp_path, run_settings):
+    before = write_original(tmp_path / "original", "ldpnetv2")
+    run = tmp_path / "run"
+    settings = [s for s in run_settings(run) if not s.startswith("ranks.")]
+    run_on(tmp_path / "original", run, [*settings, "ranks.policy=full"])
+    export_mobilevlm(run / "merged", tmp_path / "back", log=quiet)
+    after = load_file(tmp_path / "back" / "model.safetensors")
+    assert set(after) == set(before)
+    tower = [key for key in before if "vision_tower" in key]
+    assert tower
+    assert all(torch.equal(after[key], before[key].float()) for key in tower)
+    moved = after["model.layers.0.mlp.up_proj.weight"]
+    assert not torch.equal(moved, before["model.layers.0.mlp.up_proj.weight"].float())
+    assert (tmp_path / "back" / "tokenizer.model").read_bytes() == sentencepiece_model()
+    config = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert config["_name_or_path"] == "a/path/of/its/author"
 
 
 def test_an_original_folder_is_imported_once_until_it_changes(tmp_path):

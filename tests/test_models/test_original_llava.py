@@ -13,6 +13,7 @@ from original_checkpoints import (
     vocabulary_size,
     write_original,
 )
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoTokenizer,
@@ -21,11 +22,15 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from hydra_export.merge import merge
+from hydra_mobile.config import load_config
 from hydra_mobile.errors import ArtefactError
+from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.original.exporting import export_llava
 from hydra_mobile.models.original.importing import import_checkpoint
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.training.run import TrainingRun
 
 # As published LLaVA has it: the image token is one of the padded table's rows.
 ROWS = 448
@@ -136,6 +141,24 @@ def test_the_way_back_is_loaded_by_transformers_and_loses_nothing(tmp_path):
     assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
     again = LlavaForConditionalGeneration.from_pretrained(tmp_path / "back").eval()
     assert_same_logits(model, again)
+
+
+def test_trained_merged_and_written_back(tmp_path, run_settings):
+    write(tmp_path / "llava", llava())
+    run = tmp_path / "run"
+    settings = [s for s in run_settings(run) if not s.startswith("base=")]
+    short = ["stage1.align_steps=1", "stage1.steps=1", "stage2.steps=3"]
+    # transformers' folder itself is the base.
+    config = load_config(None, [*settings, *short, f"base={tmp_path / 'llava'}"])
+    TrainingRun(config, Console(quiet=True)).train()
+    base = base_folder(str(tmp_path / "llava"), quiet)
+    merge(base, run, tmp_path / "merged")
+    export_llava(tmp_path / "merged", tmp_path / "back", log=quiet)
+    theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "back").eval()
+    assert_same_logits(load_model(tmp_path / "merged"), theirs)
+    with torch.no_grad():
+        moved = load_model(base)(**inputs()).logits - theirs(**inputs()).logits
+    assert moved.abs().max() > 1e-4
 
 
 def test_a_mobilevlm_with_an_mlp_becomes_a_llava(tmp_path):

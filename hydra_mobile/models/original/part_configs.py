@@ -33,8 +33,6 @@ _TEXT = (
     "eos_token_id",
     "pad_token_id",
 )
-# Versions before 5 write the first two, later ones the third.
-_ROPE = ("rope_theta", "rope_scaling", "rope_parameters")
 _VISION = (
     "hidden_size",
     "intermediate_size",
@@ -67,7 +65,15 @@ COLOURS = {
 
 def text_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `LlamaConfig` that a stored configuration holds."""
-    return {key: config[key] for key in (*_TEXT, *_ROPE) if key in config}
+    arguments = {key: config[key] for key in _TEXT if key in config}
+    rope = config.get("rope_parameters")
+    if rope is None:
+        # Versions before 5 kept the base and the scaling apart.
+        scaling = dict(config.get("rope_scaling") or {})
+        kind = scaling.pop("rope_type", scaling.pop("type", "default"))
+        theta = config.get("rope_theta", 10000.0)
+        rope = {"rope_theta": theta, **scaling, "rope_type": kind}
+    return {**arguments, "rope_parameters": rope}
 
 
 def text_fields(text: Any) -> dict[str, Any]:
@@ -76,7 +82,10 @@ def text_fields(text: Any) -> dict[str, Any]:
     rope = dict(stored.get("rope_parameters") or {})
     fields = {key: stored[key] for key in _TEXT if key in stored}
     fields["rope_theta"] = rope.pop("rope_theta", 10000.0)
-    fields["rope_scaling"] = None if rope.get("rope_type", "default") == "default" else rope
+    kind = rope.pop("rope_type", "default")
+    # The first two kinds are older than the key `rope_type`, and 4.33 insists on `type`.
+    key = "type" if kind in ("linear", "dynamic") else "rope_type"
+    fields["rope_scaling"] = None if kind == "default" else {key: kind, **rope}
     fields["use_cache"] = True
     return fields
 
