@@ -128,6 +128,11 @@ def _remarks(plan: Plan) -> list[str]:
         "Best first: without recomputation, in full precision, unsharded, in large micro-batches; "
         "a rule of thumb, no measured speed.",
     ]
+    if not plan.asked.global_batch:
+        lines.append(
+            "A learning rate belongs to a global batch: --global-batch N lists the settings that "
+            "keep one on another number of GPUs."
+        )
     if plan.train.ranks.policy == "hydra":
         share = plan.train.ranks.dynamic.probe_share
         lines.append(f"HyDRA's probes may add up to {100 * share:.0f} % to the steps of stage II.")

@@ -78,11 +78,13 @@ class Rows:
         tokens: of the longest row; all rows are padded to it.
         image_tokens: among them, without loss.
         image_size: side of a picture in pixels.
+        masked: whether conversations share rows, which takes a mask; else attention is causal.
     """
 
     tokens: int
     image_tokens: int
     image_size: int
+    masked: bool = False
 
     def inputs(self, count: int, image_token_id: int) -> dict[str, Any]:
         """Return arguments for a model; views, so that they take no memory."""
@@ -90,12 +92,14 @@ class Rows:
         ids[: self.image_tokens] = image_token_id
         labels = ids.clone()
         labels[: self.image_tokens] = IGNORE_INDEX
-        seen = torch.ones(self.tokens, self.tokens, dtype=torch.bool).tril()
+        mask = None
+        if self.masked:
+            mask = torch.ones(self.tokens, self.tokens, dtype=torch.bool).tril()
         return {
             "input_ids": ids.expand(count, -1),
             "labels": labels.expand(count, -1),
             "position_ids": torch.arange(self.tokens).expand(count, -1),
-            "attention_mask": seen.expand(count, 1, -1, -1),
+            "attention_mask": None if mask is None else mask.expand(count, 1, -1, -1),
             "pixel_values": torch.zeros(3, self.image_size, self.image_size).expand(
                 count, -1, -1, -1
             ),
@@ -105,7 +109,8 @@ class Rows:
     @property
     def input_bytes(self) -> int:
         """Return the bytes of one row's tensors on the GPU."""
-        return self.tokens * (3 * 8 + self.tokens) + 4 * 3 * self.image_size**2
+        mask = self.tokens**2 if self.masked else 0
+        return 3 * 8 * self.tokens + mask + 4 * 3 * self.image_size**2
 
 
 @dataclass(frozen=True)

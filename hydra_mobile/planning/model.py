@@ -1,7 +1,8 @@
 """A model as it would train, with shapes and names but without memory.
 
 Its tensors are address space that nobody writes to, so that a model of any size can be simulated
-on a laptop. Does what `Session` does to a real one: precision, freezing, adapters. Never computes.
+on a laptop. Does what `Session` does to a real one on a GPU: precision, freezing, adapters. Never
+computes.
 """
 
 from __future__ import annotations
@@ -76,8 +77,10 @@ def planned_model(config: MobileVLMConfig, train: TrainConfig, stage: str) -> An
     model = _on_meta(config)
     full = train.ranks.policy == "full"
     model.requires_grad_(False)
-    if computes_in_bf16(train) and not full:
-        model.language_model.to(torch.bfloat16)
+    if computes_in_bf16(train):
+        model.vision_tower.to(torch.bfloat16)
+        if not full:
+            model.language_model.to(torch.bfloat16)
     model.projector.requires_grad_(True)
     if stage == "stage2" and full:
         model.language_model.requires_grad_(True)

@@ -37,6 +37,8 @@ STAGES = ("stage1", "stage2")
 # stage in the place of stage II learns captions. Assumptions, printed with the result.
 _SHORT_CAPTION = 128
 _LONG_CAPTION = 512
+# Batches are padded to multiples of this.
+_LENGTH_STEP = 32
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,9 @@ def _rows(model: Any, train: TrainConfig, stage: str, given: int) -> Rows:
             f"{image_tokens}.",
             "Raise data.max_length.",
         )
+    tokens = -(-tokens // _LENGTH_STEP) * _LENGTH_STEP
     size = int(model.config.vision_config.get("image_size", 224))
-    return Rows(tokens, image_tokens, size)
+    return Rows(tokens, image_tokens, size, masked=train.data.share_prefix)
 
 
 def _rate(asked: Asked, stage: str) -> Rate:

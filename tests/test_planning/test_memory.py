@@ -27,8 +27,8 @@ def settings(*more):
     return load_config(None, values)
 
 
-def simulation(train, stage="stage2"):
-    return StageSimulation(planned_model(base_config("tiny"), train, stage), train, ROWS)
+def simulation(train, stage="stage2", rows=ROWS):
+    return StageSimulation(planned_model(base_config("tiny"), train, stage), train, rows)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,10 @@ def fp32(tiny_base):
 def real_model(tiny_base, policy, stage, bf16):
     model = load_model(tiny_base)
     model.requires_grad_(False)
-    if bf16 and policy != "full":
-        model.language_model.to(torch.bfloat16)
+    if bf16:
+        model.vision_tower.to(torch.bfloat16)
+        if policy != "full":
+            model.language_model.to(torch.bfloat16)
     model.projector.requires_grad_(True)
     if stage == "stage2" and policy == "full":
         model.language_model.requires_grad_(True)
@@ -55,12 +57,13 @@ def real_model(tiny_base, policy, stage, bf16):
 @pytest.mark.parametrize(
     ("policy", "stage"), [("hydra", "stage1"), ("uniform", "stage2"), ("full", "stage2")]
 )
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("checkpointing", "masked"), [(False, True), (True, True), (True, False)])
 def test_a_model_without_memory_needs_what_a_real_one_needs(
-    tiny_base, precision, policy, stage, checkpointing
+    tiny_base, precision, policy, stage, checkpointing, masked
 ):
+    rows = replace(ROWS, masked=masked)
     train = settings(f"runtime.precision={precision}", f"ranks.policy={policy}")
-    simulated = simulation(train, stage)
+    simulated = simulation(train, stage, rows)
     simulated.simulate(4, checkpointing)
     planned = simulated.memory(replace(PLAIN, gradient_checkpointing=checkpointing), 1)
     model = real_model(tiny_base, policy, stage, precision == "bf16")
@@ -69,7 +72,7 @@ def test_a_model_without_memory_needs_what_a_real_one_needs(
     # A batch with memory of its own, where the simulation only has views.
     inputs = {
         name: value.clone() if isinstance(value, torch.Tensor) else value
-        for name, value in ROWS.inputs(4, model.config.image_token_id).items()
+        for name, value in rows.inputs(4, model.config.image_token_id).items()
     }
     trained = [p for p in model.parameters() if p.requires_grad]
     real = estimate(
@@ -80,7 +83,7 @@ def test_a_model_without_memory_needs_what_a_real_one_needs(
         device=torch.device("cpu"),
     )
     batch = sum(v.numel() * v.element_size() for v in inputs.values() if torch.is_tensor(v))
-    assert batch == 4 * ROWS.input_bytes
+    assert batch == 4 * rows.input_bytes
     assert (planned.gradients, planned.activations) == (real.gradients, real.activations)
     assert planned.transient == real.transient + batch
     assert (planned.weights, planned.moments) == (real.weights, real.moments)
