@@ -59,7 +59,14 @@ class _Block(nn.Module):
 
 
 class LDPNet(nn.Module):
-    """MLP, a block of stride 1, a block of stride 2: a quarter of the patches remain."""
+    """MLP, a block of stride 1, a block of stride 2: a quarter of the patches remain.
+
+    Args:
+        num_patches: a square number.
+        feature_size: of a patch.
+        hidden_size: of the language model.
+        layer_norm_eps: 1e-5 is the default of timm's norm, which the published code leaves alone.
+    """
 
     def __init__(
         self,
