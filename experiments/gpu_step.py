@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from full_width import random_base
+from experiments.full_width import random_base
 from PIL import Image
-from step_time import show, summarise
+from experiments.step_time import show, summarise
 
 from hydra_mobile.files import write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
