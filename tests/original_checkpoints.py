@@ -141,6 +141,7 @@ def original_config(kind: str, vocabulary: int) -> dict[str, object]:
         "rope_theta": 10000.0,
         "tie_word_embeddings": False,
         "torch_dtype": "float16",
+        "use_cache": False,
         "vision_config": CLIP_CONFIG,
         "vision_tower_type": "clip",
         "vocab_size": vocabulary,

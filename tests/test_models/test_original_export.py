@@ -13,6 +13,7 @@ from original_checkpoints import (
     original_config,
     sentencepiece_model,
     vocabulary_size,
+    write_clip,
     write_original,
 )
 from rich.console import Console
@@ -156,7 +157,7 @@ def test_a_composed_base_gets_a_configuration_of_its_own(tmp_path):
     export_mobilevlm(tmp_path / "base", tmp_path / "back", log=quiet)
     config = json.loads((tmp_path / "back" / "config.json").read_text())
     expected = original_config("ldpnet", vocabulary_size())
-    told = {"_name_or_path", "mm_vision_tower", "vision_config"}
+    told = {"_name_or_path", "mm_vision_tower", "use_cache", "vision_config"}
     assert {key: config[key] for key in expected.keys() - told} == {
         key: expected[key] for key in expected.keys() - told
     }
@@ -165,6 +166,23 @@ def test_a_composed_base_gets_a_configuration_of_its_own(tmp_path):
     import_checkpoint(str(tmp_path / "back"), tmp_path / "again", log=quiet)
     one = load_file(tmp_path / "base" / "model.safetensors")
     assert bits(load_file(tmp_path / "again" / "model.safetensors")) == bits(one)
+
+
+def test_a_replaced_tower_is_named_in_the_configuration(tmp_path):
+    write_original(tmp_path / "original", "linear")
+    clip = write_clip(tmp_path / "clip")
+    tower = str(tmp_path / "clip")
+    file = tmp_path / "clip" / "config.json"
+    changed = {"vision_config": CLIP_CONFIG | {"num_attention_heads": 2}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    import_checkpoint(str(tmp_path / "original"), tmp_path / "base", vision=tower, log=quiet)
+    export_mobilevlm(tmp_path / "base", tmp_path / "back", log=quiet)
+    config = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert config["mm_vision_tower"] == tower
+    assert config["vision_config"]["num_attention_heads"] == 2
+    after = load_file(tmp_path / "back" / "model.safetensors")
+    name = "vision_model.pre_layrnorm.bias"
+    assert torch.equal(after[f"{TOWER}{name}"], clip[name])
 
 
 def test_bases_that_mobilevlms_code_could_not_run_are_refused(tmp_path, tiny_base):

@@ -97,6 +97,15 @@ def test_an_import_answers_and_its_folder_is_complete(tmp_path, kind):
     assert load_model(base, "auto").dtype == torch.float16
 
 
+def test_pictures_are_padded_only_where_the_checkpoint_says_so(tmp_path):
+    source = tmp_path / "original"
+    write_original(source, "linear")
+    config = original_config("linear", vocabulary_size()) | {"image_aspect_ratio": "square"}
+    (source / "config.json").write_text(json.dumps(config))
+    imported(source, tmp_path / "base")
+    assert MobileVLMProcessor.from_pretrained(tmp_path / "base").image.fit == "crop"
+
+
 def test_constants_of_older_versions_are_ignored_and_listed(tmp_path):
     source = tmp_path / "original"
     tensors = write_original(source, "ldpnet")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.files import require_free_space, write_json
@@ -37,6 +37,7 @@ class Plan:
         matched: where each tensor comes from.
         tokenizer_folder: the checkpoint whose tokenizer is used.
         template: name of the template.
+        fit: how pictures become squares, see `ImagePreprocessing`.
         kept: files of the checkpoint that the way back needs: content by name.
     """
 
@@ -44,6 +45,7 @@ class Plan:
     matched: Matched
     tokenizer_folder: Path
     template: str = "v1"
+    fit: Literal["pad", "crop"] = "pad"
     kept: Mapping[str, bytes] | None = None
 
 
@@ -63,7 +65,7 @@ def write_plan(folder: Path, plan: Plan, name: str, log: Log) -> None:
     processor = MobileVLMProcessor(
         tokenizer,
         template_named(plan.template),
-        ImagePreprocessing(size=config.vision_config["image_size"], mean=mean, std=std, fit="pad"),
+        ImagePreprocessing(config.vision_config["image_size"], mean, std, fit=plan.fit),
         image_token_id=config.image_token_id,
         num_image_tokens=config.num_image_tokens,
     )

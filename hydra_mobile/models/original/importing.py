@@ -5,9 +5,10 @@ Called by the command line, by the named bases and where a base is given as a fo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.files import folder_atomically, read_json
@@ -120,8 +121,12 @@ def _plan_original(source: Path, stored: Mapping[str, Any], vision: str, log: Lo
         text_config=original.text,
     )
     matched = _match(config, sources)
-    kept = {ORIGINAL_CONFIG: (source / "config.json").read_bytes()}
-    return Plan(config, matched, source, kept=kept)
+    kept = (source / "config.json").read_bytes()
+    if vision:
+        # Their code loads the tower that is named here, whatever the weights hold.
+        kept = json.dumps({**stored, "mm_vision_tower": vision}, indent=2).encode()
+    fit: Literal["pad", "crop"] = "pad" if original.pad else "crop"
+    return Plan(config, matched, source, fit=fit, kept={ORIGINAL_CONFIG: kept})
 
 
 def _plan_llava(source: Path, stored: Mapping[str, Any], vision: str, log: Log) -> Plan:

@@ -12,7 +12,12 @@ from typing import Any
 
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.models.original.part_configs import text_arguments, text_fields
+from hydra_mobile.models.original.part_configs import (
+    text_arguments,
+    text_fields,
+    vision_arguments,
+    vision_fields,
+)
 from hydra_mobile.models.published import CLIP_L_336
 
 #: Tower of the published models, whose sizes are known without its folder.
@@ -135,13 +140,18 @@ def write_original(
     }
     if imported is not None:
         # As it came; only what the model would contradict is replaced.
-        return {**imported, **{k: v for k, v in model.items() if k in imported}}
+        written = {**imported, **{k: v for k, v in model.items() if k in imported}}
+        stored = imported.get("vision_config")
+        if stored is not None and vision_arguments(stored, "vision_config") != vision:
+            written["vision_config"] = vision_fields(vision)
+        return written
     known = {key: value for key, value in CLIP_L_336.items() if key != "select_layer"}
     published = all(vision.get(key) == value for key, value in known.items())
-    written: dict[str, Any] = {
+    written = {
         "architectures": ["MobileLlamaForCausalLM"],
         "model_type": "mobilevlm",
         **model,
+        "use_cache": True,
         "mm_vision_tower": CLIP_L_336_ID if published else "",
         "vision_tower_type": vision["model_type"],
         "mm_vision_select_feature": "patch",
@@ -156,5 +166,5 @@ def write_original(
     }
     if not published:
         # The original code reads the tower's folder; the weights alone do not say their heads.
-        written["vision_config"] = vision
+        written["vision_config"] = vision_fields(vision)
     return written

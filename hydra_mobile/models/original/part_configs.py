@@ -86,7 +86,6 @@ def text_fields(text: Any) -> dict[str, Any]:
     # The first two kinds are older than the key `rope_type`, and 4.33 insists on `type`.
     key = "type" if kind in ("linear", "dynamic") else "rope_type"
     fields["rope_scaling"] = None if kind == "default" else {key: kind, **rope}
-    fields["use_cache"] = True
     return fields
 
 

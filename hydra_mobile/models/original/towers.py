@@ -35,7 +35,7 @@ def tower_folder(tower: str, asked: str, source: Path, log: Log) -> Path:
     if not tower:
         raise ArtefactError(
             f"{source} holds no vision tower, and its config.json names none.",
-            f"Give one with --vision, for example --vision {CLIP_L_336_ID}.",
+            f"Give one: hydra-mobile import {source} --vision {CLIP_L_336_ID} --out BASE",
         )
     try:
         return checkpoint_folder(tower, "the vision tower", log)
@@ -45,5 +45,5 @@ def tower_folder(tower: str, asked: str, source: Path, log: Log) -> Path:
         raise ArtefactError(
             f"{source} holds no vision tower, and the one that its config.json names is not here: "
             f"{tower}.",
-            "Give its folder or hub id with --vision.",
+            f"Give its folder or hub id: hydra-mobile import {source} --vision CLIP --out BASE",
         ) from error
