@@ -89,6 +89,10 @@ def ids(tokenizer, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
+def decoded(tokenizer, ids):
+    return tokenizer.decode(ids, skip_special_tokens=False)
+
+
 def strings():
     chance = random.Random(0)
     parts = ["a", "b", "ab", "aba", " ", "  ", "\n", "é", "日本", "😀", "\u2581", "x", "12", "the "]
@@ -99,14 +103,10 @@ def strings():
 
 
 def test_ids_and_texts_are_sentencepieces_own_for_every_string(ours, theirs):
-    wrong = []
-    for text in [*EDGES, *CORPUS, *strings()]:
-        expected = theirs.encode(text)
-        if ids(ours, text) != expected:
-            wrong.append(text)
-        elif ours.decode(expected, skip_special_tokens=False) != theirs.decode(expected):
-            wrong.append(text)
-    assert not wrong
+    texts = [*EDGES, *CORPUS, *strings()]
+    assert not [text for text in texts if ids(ours, text) != theirs.encode(text)]
+    encoded = [theirs.encode(text) for text in texts]
+    assert not [each for each in encoded if decoded(ours, each) != theirs.decode(each)]
 
 
 def test_vocabulary_is_in_sentencepieces_order(ours, theirs):
