@@ -7,7 +7,7 @@ and the loss copies. Knows no configuration and no data. Called before a run and
 
 What it cannot see: buffers inside kernels (an allowance stands for them), and holes in the heap.
 Where freed tensors go back to the system the estimate is within 2 % of the peak (base `smol` on a
-CPU); with `keep_freed_memory` the heap grows holes and the peak is up to 1.9 times the estimate,
+CPU); with `keep_freed_memory` the heap grows holes and the peak is up to 2.1 times the estimate,
 which `rehearsal` measures (experiments/memory_estimate.py). On a GPU nothing was measured.
 """
 
