@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from experiments.full_width import random_base
 from PIL import Image
-from experiments.step_time import show, summarise
 
+from experiments.full_width import random_base
+from experiments.step_time import show, summarise
 from hydra_mobile.files import write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.reporting import environment

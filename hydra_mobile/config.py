@@ -39,6 +39,9 @@ class DataConfig:
     over_length: Literal["refuse", "truncate", "drop"] = "refuse"
     """What happens to a longer one: an error that names it, a cut at the end (as LLaVA does), or
     it is left out; cut and dropped ones are counted."""
+    bad_records: Literal["refuse", "drop"] = "refuse"
+    """What happens to a record that is malformed (an empty turn, roles out of order, a mark without
+    its picture): an error that names it, or it is left out and counted."""
     group_by_modality: bool = False
     """Batches hold either conversations with a picture or conversations without one."""
     share_prefix: bool = True

@@ -1,4 +1,4 @@
-"""The published 1.7B at full width with random weights: a HyDRA step, merge and forward on a CPU."""
+"""The published 1.7B at full width, random weights: a HyDRA step, merge and forward on a CPU."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from hydra_mobile.errors import DataError
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
 
 OverLength = Literal["refuse", "truncate", "drop"]
+BadRecords = Literal["refuse", "drop"]
 Array = NDArray[Any]
 
 
@@ -64,6 +65,7 @@ class Conversations:
         truncated: conversations cut to the longest length.
         dropped: conversations left out because they were too long.
         unmatched: conversations left out because their template masks them whole.
+        malformed: records left out because they are not as expected.
     """
 
     ids: Array
@@ -77,6 +79,7 @@ class Conversations:
     truncated: int
     dropped: int
     unmatched: int
+    malformed: int
 
     @property
     def lengths(self) -> Array:
@@ -113,18 +116,26 @@ class InMemory:
 class ConversationWriter:
     """Collects encoded conversations; see `Conversations` for what comes out."""
 
-    def __init__(self, ids: Grower, learned: Grower, max_length: int, over: OverLength) -> None:
+    def __init__(
+        self,
+        ids: Grower,
+        learned: Grower,
+        max_length: int,
+        over: OverLength,
+        bad: BadRecords = "refuse",
+    ) -> None:
         self._ids = ids
         self._learned = learned
         self._max_length = max_length
         self._over = over
+        self._bad = bad
         self._starts = array("q", [0])
         self._pictures = array("q")
         self._numbers: dict[str, int] = {}
         self._owners: list[str] = []
         self._prefixes: dict[bool, list[int]] = {}
         self._number = -1
-        self._truncated = self._dropped = self._unmatched = 0
+        self._truncated = self._dropped = self._unmatched = self._malformed = 0
 
     def add(self, record: Record, encoded: Encoded | DataError) -> None:
         """Take the next record of the file.
@@ -134,7 +145,8 @@ class ConversationWriter:
         """
         self._number += 1
         if isinstance(encoded, DataError):
-            raise DataError(f"{self._place(record)}: {encoded.what}", encoded.mend)
+            self.leave_out(DataError(f"{self._place(record)}: {encoded.what}", encoded.mend))
+            return
         with_image = record.image is not None
         if self._prefixes.setdefault(with_image, encoded.prefix) != encoded.prefix:
             raise ValueError("the processor gave two prefixes for one kind of record")
@@ -157,6 +169,12 @@ class ConversationWriter:
         self._starts.append(self._starts[-1] + len(ids))
         self._pictures.append(self._picture(record) if with_image else -1)
 
+    def leave_out(self, error: DataError) -> None:
+        """Count a record that is not as expected, or raise `error` if `bad` is "refuse"."""
+        if self._bad == "refuse":
+            raise error
+        self._malformed += 1
+
     def finish(self) -> Conversations:
         """Return everything taken.
 
@@ -166,7 +184,8 @@ class ConversationWriter:
         if len(self._starts) == 1:
             raise DataError(
                 f"No conversation is left to train on: {self._number + 1} records, "
-                f"{self._dropped} of them too long, {self._unmatched} masked whole.",
+                f"{self._dropped} of them too long, {self._unmatched} masked whole; "
+                f"{self._malformed} others are malformed.",
                 "`hydra-mobile data check` says more about a data file.",
             )
         return Conversations(
@@ -181,6 +200,7 @@ class ConversationWriter:
             self._truncated,
             self._dropped,
             self._unmatched,
+            self._malformed,
         )
 
     def _picture(self, record: Record) -> int:

@@ -56,8 +56,8 @@ class Rows(Sequence[Row]):
     """R rows; each is made when it is asked for, what a sampler asks of all is in arrays.
 
     Attributes:
-        truncated, dropped, unmatched: conversations that were cut, too long and left out, left
-            out because nothing of them is learned.
+        truncated, dropped, unmatched, malformed: conversations that were cut, too long and left
+            out, left out because nothing of them is learned, left out because they are malformed.
     """
 
     def __init__(self, conversations: Conversations, packing: Packing, images: Path) -> None:
@@ -67,6 +67,7 @@ class Rows(Sequence[Row]):
         self.truncated = conversations.truncated
         self.dropped = conversations.dropped
         self.unmatched = conversations.unmatched
+        self.malformed = conversations.malformed
 
     @cached_property
     def conversations(self) -> Array:

@@ -93,6 +93,7 @@ class RunData:
                 questions_per_row=data.questions_per_row,
                 max_length=data.max_length,
                 over_length=data.over_length,
+                bad_records=data.bad_records,
                 progress=show,
             )
 
@@ -168,6 +169,7 @@ def _say_what_is_missing(stage: str, rows: Rows, log: Log) -> None:
     counts = {
         "cut at data.max_length": rows.truncated,
         "longer than data.max_length and left out": rows.dropped,
+        "malformed and left out (`hydra-mobile data check` names them)": rows.malformed,
         "left out because LLaVA's mask leaves nothing of them to learn": rows.unmatched,
     }
     said = [f"{count:,} {what}" for what, count in counts.items() if count]

@@ -19,7 +19,7 @@ import numpy as np
 
 from hydra_mobile.data.json_stream import JsonRecords
 from hydra_mobile.data.llava import Record, parse_record
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.errors import ArtefactError, DataError
 from hydra_mobile.files import (
     cache_home,
     folder_atomically,
@@ -31,6 +31,7 @@ from hydra_mobile.files import (
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.conversations import (
     Array,
+    BadRecords,
     Conversations,
     ConversationWriter,
     OverLength,
@@ -41,9 +42,9 @@ from hydra_mobile.training.row_packing import Packing, pack
 from hydra_mobile.training.rows import Rows
 
 # Part of the key: raise it when stores would have other content or another form.
-_FORMAT = 1
+_FORMAT = 2
 _FACTS = "rows.json"
-_COUNTS = ("truncated", "dropped", "unmatched")
+_COUNTS = ("truncated", "dropped", "unmatched", "malformed")
 # Four bytes and one a token, a token has about four characters, and room for the pictures' names.
 _BYTES_PER_BYTE = 1.5
 _BUFFERED_VALUES = 1 << 20
@@ -60,6 +61,7 @@ def open_rows(
     questions_per_row: int,
     max_length: int,
     over_length: OverLength = "refuse",
+    bad_records: BadRecords = "refuse",
     progress: Progress = lambda done, total, what: None,
 ) -> Rows:
     """Return the rows of a LLaVA json or jsonl file, tokenising it when that has not been done.
@@ -72,11 +74,12 @@ def open_rows(
         questions_per_row: most conversations in a row.
         max_length: most tokens in a row, image tokens included.
         over_length: what becomes of a conversation that is longer.
+        bad_records: what becomes of a record that is not as expected.
         progress: called with (done, total, what) while tokenising, in megabytes of the file.
 
     Raises:
-        DataError: the file or a record is not as expected, or a record is too long and
-            `over_length` is "refuse"; names the record.
+        DataError: the file is not as expected; or a record is not and `bad_records` is "refuse";
+            or one is too long and `over_length` is "refuse"; names the record.
         ArtefactError: a stored file was altered.
         HydraError: the disk is too full.
     """
@@ -86,16 +89,24 @@ def open_rows(
         "max_length": max_length,
     }
     size = JsonRecords(path).bytes_total
-    folder = cache_home() / "rows" / f"{path.stem}-{_key(path, processor, packing, over_length)}"
+    folder = (
+        cache_home()
+        / "rows"
+        / f"{path.stem}-{_key(path, processor, packing, over_length, bad_records)}"
+    )
     if not (folder / _FACTS).is_file():
         require_free_space(folder, int(size * _BYTES_PER_BYTE), f"the tokens of {path}")
         with folder_atomically(folder) as temporary:
-            _build(temporary, path, processor, packing, over_length, progress)
+            _build(temporary, path, processor, packing, over_length, bad_records, progress)
     return _load(folder, path.parent if images is None else images)
 
 
 def _key(
-    path: Path, processor: MobileVLMProcessor, packing: dict[str, Any], over_length: OverLength
+    path: Path,
+    processor: MobileVLMProcessor,
+    packing: dict[str, Any],
+    over_length: OverLength,
+    bad_records: BadRecords,
 ) -> str:
     made_from = {
         "format": _FORMAT,
@@ -105,6 +116,7 @@ def _key(
         "image": [processor.image_token_id, processor.num_image_tokens],
         "packing": packing,
         "over_length": over_length,
+        "bad_records": bad_records,
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -115,6 +127,7 @@ def _build(
     processor: MobileVLMProcessor,
     packing: dict[str, Any],
     over_length: OverLength,
+    bad_records: BadRecords,
     progress: Progress,
 ) -> None:
     source = JsonRecords(path)
@@ -129,8 +142,8 @@ def _build(
 
     ids = _InFile(folder / "ids.npy", "i", np.int32)
     learned = _InFile(folder / "learned.npy", "b", np.bool_)
-    writer = ConversationWriter(ids, learned, packing["max_length"], over_length)
-    held = collect(_records(source), processor, writer, show)
+    writer = ConversationWriter(ids, learned, packing["max_length"], over_length, bad_records)
+    held = collect(_records(source, writer), processor, writer, show)
     packed = pack(held.pictures, held.lengths, len(held.prefix_with), **packing)
     arrays = {
         "starts": held.starts,
@@ -155,10 +168,15 @@ def _build(
     write_json(folder / _FACTS, facts)
 
 
-def _records(source: JsonRecords) -> Iterator[Record]:
+def _records(source: JsonRecords, writer: ConversationWriter) -> Iterator[Record]:
     """Yield records with their pictures' paths as the file has them."""
     for _, where, value in source:
-        yield parse_record(value, where, Path())
+        try:
+            record = parse_record(value, where, Path())
+        except DataError as error:
+            writer.leave_out(error)
+        else:
+            yield record
 
 
 def _load(folder: Path, images: Path) -> Rows:

@@ -40,6 +40,7 @@ def data(tmp_path) -> Path:
     ]
     mix += [record(10 + i, None, f"What is {i} and {i}?", f"It is {2 * i}.") for i in range(4)]
     mix.append(record(20, None, "Repeat.", "again and " * 300))
+    mix.append(record(22, None, "And?", " "))
     mix.append(record(21, None, "What did it say?", "It said USER: a ASSISTANT: b"))
     (folder / "captions.json").write_text(json.dumps(captions))
     (folder / "mix.json").write_text(json.dumps(mix))
@@ -72,6 +73,7 @@ def test_the_published_file_trains_a_checkpoint_as_it_is(tmp_path, data):
 
     said = " ".join(lines)
     assert "1 cut at data.max_length" in said
+    assert "1 malformed and left out" in said
     assert "1 left out because LLaVA's mask leaves nothing of them to learn" in said
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     # Three captions a step; of the mix, pictures and texts never share a batch: 3 and 3.
