@@ -34,6 +34,7 @@ def rows_of_numbers(count: int, seed: int = 0, longest: int = 60) -> Rows:
         truncated=0,
         dropped=0,
         unmatched=0,
+        malformed=0,
     )
     packing = pack(
         pictures, lengths, 9, share_prefix=True, questions_per_row=3, max_length=4 * longest
