@@ -50,8 +50,10 @@ def write_golden(
 ) -> dict[str, str]:
     """Write `golden.json`, `golden.safetensors` and PNG copies into `folder`.
 
-    The tensors of case i are `i.image` [N, hidden], `i.logits` [V] after the prompt and `i.margins`
-    [tokens], the lead of each greedy token's logit over the second best.
+    The tensors of case i are `i.pixels` [3, H, W], `i.features` [P, C] of the vision tower,
+    `i.image` [N, hidden] behind the projector, `i.logits` [V] after the prompt and `i.margins`
+    [tokens], the lead of each greedy token's logit over the second best. Bundles made before
+    pixels and features were stored lack these two; readers must expect that.
 
     Args:
         model: merged, fp32, eval.
@@ -85,7 +87,8 @@ def write_golden(
             pixels = processor.preprocess(stored)
         prompt = processor.prompt(question)
         with torch.no_grad():
-            embeddings = model.encode_image(torch.from_numpy(pixels).unsqueeze(0))
+            features = model.vision_features(torch.from_numpy(pixels).unsqueeze(0))
+            embeddings = model.project(features)
             sequence = torch.cat(
                 [
                     model.embed_tokens(torch.tensor([prompt.before], dtype=torch.long)),
@@ -95,6 +98,8 @@ def write_golden(
                 dim=1,
             )
             ids, logits, margins = _greedy(model, sequence, processor.stop_ids)
+        tensors[f"{index}.pixels"] = torch.from_numpy(pixels)
+        tensors[f"{index}.features"] = features[0].contiguous()
         tensors[f"{index}.image"] = embeddings[0].contiguous()
         tensors[f"{index}.logits"] = logits
         tensors[f"{index}.margins"] = margins

@@ -1,4 +1,4 @@
-"""`hydra-mobile verify`: replays a bundle's golden vectors."""
+"""`hydra-mobile verify`: the parity ladder, from golden vectors alone to every form of a model."""
 
 from __future__ import annotations
 
@@ -7,13 +7,58 @@ from pathlib import Path
 import typer
 
 
-def verify(bundle: Path = typer.Argument(..., help="Bundle folder.")) -> None:
-    """Check that an exported bundle computes what the merged model computed."""
+def verify(
+    bundle: Path = typer.Argument(..., help="Bundle folder."),
+    run: Path = typer.Option(None, help="Run whose adapter is compared with its merged model."),
+    adapter: Path = typer.Option(None, help="Adapter folder, in place of --run; needs --merged."),
+    merged: Path = typer.Option(
+        None, help="Merged folder that the bundle was exported from; default: merged/ of the run."
+    ),
+    program: Path = typer.Option(
+        None, help="fp32 bundle of the same model, as a rung below a quantised one."
+    ),
+    benchmark: str = typer.Option("emojiqa", help="Benchmark that --data is of."),
+    data: Path = typer.Option(
+        None, help="Its data folder: every form answers a slice, and the change of score is told."
+    ),
+    limit: int = typer.Option(100, help="About this many questions per split; 0: all."),
+    json: Path = typer.Option(None, help="File to write the ladder to."),
+    report: Path = typer.Option(
+        None, help="Folder of a report that gets a row for each rung; made if it is not there."
+    ),
+) -> None:
+    """Check that an exported bundle computes what the merged model computed; exit code 3 if not.
+
+    With the run or the merged folder, that adapter, merged model and bundle compute the same.
+    """
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_export.verify import verify as verify_bundle
+    from hydra_export.ladder import climb
+    from hydra_export.ladder_score import Slice
+    from hydra_mobile.errors import HydraError
+    from hydra_mobile.evaluation.benchmarks import BENCHMARKS
+    from hydra_mobile.files import write_json
+    from hydra_mobile.registry import resolve
 
-    result = verify_bundle(bundle)
-    say(result.table())
-    result.require()
+    if run and adapter:
+        raise HydraError("--run and --adapter name the same thing.", "Give one of them.")
+    questions = None
+    if data:
+        questions = Slice(resolve("benchmark", benchmark, BENCHMARKS)(data), limit or None)
+    ladder = climb(
+        bundle,
+        adapter=run or adapter,
+        merged=merged,
+        program=program,
+        questions=questions,
+        log=say,
+    )
+    say(ladder.table())
+    if json:
+        write_json(json, ladder.to_dict())
+    if report:
+        from hydra_mobile.reporting.write import add_parity
+
+        say(f"rows added to {add_parity(report, ladder.rows())}")
+    ladder.require()

@@ -163,6 +163,51 @@ class SystemResult:
 
 
 @dataclass(frozen=True)
+class ParityPart:
+    """One part of the model on a rung, fed what the earlier form's parts computed.
+
+    Attributes:
+        part: "preprocessing", "prompt", "vision", "projector", "decoder" or "greedy".
+        verdict: "absent" where it could not be compared by itself.
+        max_abs: largest absolute difference of what the part computes.
+        mean_abs: mean absolute difference.
+        cosine: the smallest of all questions.
+        top1_agreement: share of equal most likely tokens.
+        greedy_length: mean number of equal greedy tokens before the first that differs.
+        note: why it failed or is absent.
+    """
+
+    part: str
+    verdict: Literal["pass", "fail", "absent"]
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    cosine: float | None = None
+    top1_agreement: float | None = None
+    greedy_length: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ParityScore:
+    """Change of a benchmark's score on a rung, both forms asked the same questions.
+
+    Attributes:
+        benchmark: its name.
+        n: questions.
+        change: score of the later form minus the earlier one's, with its paired 95 % interval
+            from `low` to `high`.
+        same: share of answers that are equal letter by letter.
+    """
+
+    benchmark: str
+    n: int
+    change: float
+    low: float
+    high: float
+    same: float
+
+
+@dataclass(frozen=True)
 class ParityRow:
     """One rung of the parity ladder: two forms of one model on the golden questions.
 
@@ -175,6 +220,9 @@ class ParityRow:
         greedy_match: share of questions with the same greedy answer, token by token.
         tolerance: the bound on `max_abs`; None when the rung is judged otherwise.
         verdict: "not gated" for a rung that is shown and not judged.
+        greedy_length: mean number of equal greedy tokens before the first that differs.
+        parts: each part by itself; empty where they were not compared.
+        score: change of the task's score; None when it was not measured.
     """
 
     rung: str
@@ -185,6 +233,9 @@ class ParityRow:
     greedy_match: float | None = None
     tolerance: float | None = None
     verdict: Verdict = "not gated"
+    greedy_length: float | None = None
+    parts: tuple[ParityPart, ...] = ()
+    score: ParityScore | None = None
 
 
 class LossPoint(NamedTuple):

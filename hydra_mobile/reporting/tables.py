@@ -26,6 +26,8 @@ from hydra_mobile.reporting.rank_history import totals
 from hydra_mobile.reporting.ranks import grids, sparkline
 from hydra_mobile.reporting.schema import (
     Environment,
+    ParityPart,
+    ParityScore,
     RankHistorySection,
     Report,
     Score,
@@ -259,7 +261,35 @@ def parity_table(report: Report) -> Table:
         cells = (Cell(text, tone="muted" if text == DASH else "") for text in values)
         verdict = Cell(row.verdict, tone=tones[row.verdict])
         table.rows.append((Cell(row.rung), *cells, verdict))
+        table.rows += [_parity_part(part) for part in row.parts]
+        if row.score is not None:
+            table.rows.append(_parity_score(row.score))
     return table
+
+
+def _parity_part(part: ParityPart) -> tuple[Cell, ...]:
+    values = (
+        number(part.max_abs),
+        number(part.mean_abs),
+        DASH if part.cosine is None else _cosine(part.cosine),
+        percent(part.top1_agreement),
+        DASH,
+        DASH,
+    )
+    tone = {"pass": "good", "fail": "bad", "absent": "muted"}[part.verdict]
+    cells = (Cell(text, tone="muted" if text == DASH else "") for text in values)
+    return (Cell(f"· {part.part}"), *cells, Cell(part.verdict, tone=tone))
+
+
+def _parity_score(score: ParityScore) -> tuple[Cell, ...]:
+    """Return the change of the score: it takes part in its rung's verdict and has none itself."""
+    change = f"{100 * score.change:+.1f} points"
+    between = f"{100 * score.low:+.1f} to {100 * score.high:+.1f}"
+    name = f"· {score.benchmark}, {count(score.n)} questions: {change} ({between})"
+    dashes = (Cell(DASH, tone="muted") for _ in range(4))
+    same = Cell(percent(score.same))
+    muted = Cell(DASH, tone="muted")
+    return (Cell(name), *dashes, same, muted, muted)
 
 
 def _cosine(value: float) -> str:

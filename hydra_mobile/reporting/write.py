@@ -6,14 +6,17 @@ The JSON is the source; the other two are rendered from it and can be made again
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.files import read_json, write_atomically, write_json
+from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
-from hydra_mobile.reporting.schema import REPORT_SCHEMA, Environment, Report
+from hydra_mobile.reporting.schema import REPORT_SCHEMA, Environment, ParityRow, Report
 
 
 def new_report(title: str, environment: Environment) -> Report:
@@ -38,6 +41,21 @@ def write_report(report: Report, folder: Path) -> list[Path]:
         paths.append(path)
     write_json(folder / "report.json", report.to_dict())
     return [folder / "report.json", *paths]
+
+
+def add_parity(folder: Path, rows: Sequence[ParityRow]) -> Path:
+    """Add rungs to the report in `folder`, in place of those of one name; return its JSON.
+
+    Raises:
+        ArtefactError: the report that is there is damaged or of another version.
+    """
+    if (folder / "report.json").is_file():
+        report = read_report(folder)
+    else:
+        report = new_report("hydra-mobile: parity ladder", collect())
+    names = {row.rung for row in rows}
+    kept = tuple(row for row in report.parity if row.rung not in names)
+    return write_report(replace(report, parity=(*kept, *rows)), folder)[0]
 
 
 def read_report(path: Path) -> Report:

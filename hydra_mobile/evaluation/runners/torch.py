@@ -80,6 +80,18 @@ class TorchRunner(Runner):
         return embeddings
 
     @torch.inference_mode()
+    def vision_features(self, pixels: Array) -> Array:
+        """Map pixels [1, 3, H, W] to the vision tower's features [1, P, C]."""
+        features: Array = self.model.vision_features(torch.from_numpy(pixels)).numpy()
+        return features
+
+    @torch.inference_mode()
+    def project(self, features: Array) -> Array:
+        """Map features [1, P, C] to image embeddings [1, N, hidden]."""
+        embeddings: Array = self.model.project(torch.from_numpy(features)).numpy()
+        return embeddings
+
+    @torch.inference_mode()
     def embed(self, ids: list[int]) -> Array:
         """Map n ids to embeddings [1, n, hidden]."""
         embeddings: Array = self.model.embed_tokens(torch.tensor([ids], dtype=torch.long)).numpy()

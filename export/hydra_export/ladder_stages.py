@@ -1,0 +1,153 @@
+"""The forms of one model that the parity ladder compares, and whether they belong together.
+
+A form of another model would fail every part; here it is told as what it is. Knows folders and
+their records; loads nothing until asked. Called by the ladder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_export.bundle import MANIFEST, Bundle
+from hydra_export.ladder_tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of
+from hydra_export.tensor_file import places
+from hydra_mobile.adapters.identity import MERGE_FILE, weight_files
+from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.evaluation.artefacts import adapter_in, artefact_at
+from hydra_mobile.evaluation.runners import runner_class
+from hydra_mobile.evaluation.runners.base import Runner
+from hydra_mobile.files import read_json, sha256_of
+
+_STORED = {"BF16": "bf16", "F16": "fp16"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One form of the model.
+
+    Attributes:
+        name: for people.
+        load: makes it ready to run.
+        tolerance: how far it may be from the form below it.
+        exported: whether it is a program, whose witness can be the golden vectors.
+    """
+
+    name: str
+    load: Callable[[], Runner]
+    tolerance: Tolerance
+    exported: bool = False
+
+
+def torch_stages(adapter: Path | None, merged: Path | None, bundle: Bundle) -> list[Stage]:
+    """Return the adapter and the merged model, as far as they are given.
+
+    Raises:
+        ArtefactError: one of them is incomplete, or is not what the next one was made from.
+        HydraError: an adapter without its merged model.
+    """
+    if adapter is not None and merged is None:
+        merged = adapter / "merged"
+        if not merged.is_dir():
+            raise HydraError(
+                f"{adapter} has no merged/ inside, so there is nothing to compare it with.",
+                "Give --merged, or merge it with `hydra-mobile merge`.",
+            )
+    if merged is None:
+        return []
+    _require_source_of(merged, bundle)
+    stages = []
+    if adapter is not None:
+        _require_merged_from(merged, adapter)
+        stages.append(Stage("adapter", _torch(adapter), TOLERANCES["fp32"]))
+    stages.append(Stage("merged", _torch(merged), TOLERANCES[_stored_precision(merged)]))
+    return stages
+
+
+def bundle_stage(folder: Path, *, of: Bundle | None = None) -> Stage:
+    """Return a bundle as a form; with `of`, it must be a lossless one of that bundle's model.
+
+    Raises:
+        ArtefactError: the bundle is incomplete, altered, lossy, or of another merged model.
+    """
+    bundle = Bundle.open(Path(folder))
+    if of is not None:
+        ours, theirs = (b.manifest["sources"].get("merged_sha256") for b in (bundle, of))
+        if ours != theirs:
+            raise ArtefactError(
+                f"{folder / MANIFEST} says that it was made from another merged model "
+                f"({_short(ours)}) than {of.folder / MANIFEST} ({_short(theirs)}).",
+                "Export both from one merged folder.",
+            )
+        if precision_class(bundle.manifest["preset"]) != "fp32":
+            raise ArtefactError(
+                f"{folder} has preset `{bundle.preset.name}`; the program between the merged "
+                "model and a quantised bundle must be lossless.",
+                "Export it with --preset fp32.",
+            )
+    return Stage(
+        artefact_at(str(folder)).name,
+        lambda: runner_class(bundle.runtime).load(Path(folder)),
+        tolerance_of(bundle.manifest["preset"]),
+        exported=True,
+    )
+
+
+def device_stage(runner: Runner, bundle: Bundle) -> Stage:
+    """Return a device that runs the bundle, as a runner that hands each call over to it.
+
+    The program is the same, but kernels of another instruction set may round 8-bit activations
+    otherwise, so the bundle's own tolerance holds.
+    """
+    return Stage(
+        f"device ({runner.name})",
+        lambda: runner,
+        tolerance_of(bundle.manifest["preset"]),
+        exported=True,
+    )
+
+
+def _torch(folder: Path) -> Callable[[], Runner]:
+    return lambda: runner_class("torch").load(folder)
+
+
+def _require_source_of(merged: Path, bundle: Bundle) -> None:
+    expected = bundle.manifest["sources"].get("merged_sha256")
+    weights = weight_files(merged)
+    found = sha256_of(weights[0]) if len(weights) == 1 else None
+    if found != expected:
+        raise ArtefactError(
+            f"{bundle.folder / MANIFEST} was exported from another merged model: it names weights "
+            f"{_short(expected)}, {merged} has {_short(found)}.",
+            "Give the merged folder that it was exported from, or export it again.",
+        )
+
+
+def _require_merged_from(merged: Path, adapter: Path) -> None:
+    """Raise unless merge.json names the adapter's files, and the weights are those it wrote."""
+    record = read_json(
+        merged / MERGE_FILE, "the record of a merge, which `hydra-mobile merge` writes"
+    )
+    own = read_json(adapter_in(adapter) / "hydra.json", "the record of a HyDRA adapter")["files"]
+    if record["sources"]["adapter_files"] != own:
+        raise ArtefactError(
+            f"{merged} was merged from another adapter than the one in {adapter}.",
+            "Merge this adapter, or give the one that was merged.",
+        )
+    for name, expected in record["files"].items():
+        if sha256_of(merged / name) != expected:
+            raise ArtefactError(
+                f"{merged / name} is not what the merge wrote: it was altered afterwards.",
+                "Merge the adapter again.",
+            )
+
+
+def _stored_precision(folder: Path) -> str:
+    """Return the row of the tolerances for weights stored as they are in `folder`."""
+    found = {p.dtype for path in weight_files(folder) for p in places(path).values()}
+    return next((row for dtype, row in _STORED.items() if dtype in found), "fp32")
+
+
+def _short(digest: object) -> str:
+    return str(digest)[:12] if digest else "of unknown hash"

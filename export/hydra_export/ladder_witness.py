@@ -1,0 +1,160 @@
+"""Witnesses: what one form of a model computes on a few pictures, part by part.
+
+The witness of a rung is either the golden vectors of a bundle or a runner that is asked now. Knows
+what the parts of the model pass to each other; knows no runtime and no tolerance. Called by the
+parity ladder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from hydra_export.bundle import Bundle
+from hydra_export.golden import MAX_NEW_TOKENS, pixel_statistics
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.files import read_json
+
+_CASE_KEYS = ("image", "question", "pixels", "before", "after", "ids")
+
+
+@runtime_checkable
+class SplitVision(Protocol):
+    """A runner whose vision tower and projector can be run apart."""
+
+    def vision_features(self, pixels: Array) -> Array:
+        """Map pixels [1, 3, H, W] to the tower's features [1, P, C]."""
+
+    def project(self, features: Array) -> Array:
+        """Map features [1, P, C] to image embeddings [1, N, hidden]."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture with a question, and what came out of each part.
+
+    Attributes:
+        image: file of the picture.
+        question: asked about it.
+        statistics: of the pixels, see `hydra_export.golden.pixel_statistics`.
+        pixels: float32 [3, H, W]; None where golden vectors are too old to hold them.
+        before: prompt ids before the picture.
+        after: prompt ids behind it.
+        features: of the vision tower, float32 [P, C]; None where they cannot be had apart.
+        embeddings: of the picture, float32 [N, hidden].
+        logits: float32 [V] after the prompt.
+        ids: greedy answer, the stop id included.
+        margins: lead of each greedy token's logit over the second best.
+    """
+
+    image: Path
+    question: str
+    statistics: dict[str, Any]
+    pixels: Array | None
+    before: list[int]
+    after: list[int]
+    features: Array | None
+    embeddings: Array
+    logits: Array
+    ids: list[int]
+    margins: list[float]
+
+
+def golden_cases(bundle: Bundle) -> list[Case]:
+    """Return the golden vectors of a bundle.
+
+    Raises:
+        ArtefactError: they are missing, unreadable, or a case lacks one of its values.
+    """
+    path, vectors_path = bundle.file("golden"), bundle.file("golden_vectors")
+    golden = read_json(path, "golden vectors")
+    try:
+        vectors: dict[str, Array] = load_file(vectors_path)
+    except SafetensorError as error:
+        raise ArtefactError(f"{vectors_path} is unreadable: {error}") from error
+    cases = golden.get("cases") if isinstance(golden, dict) else None
+    if not cases:
+        raise ArtefactError(
+            f"{path} holds no golden cases, so there is nothing to compare with.",
+            "Export the bundle again.",
+        )
+    for index, case in enumerate(cases):
+        lacking = [key for key in _CASE_KEYS if key not in case]
+        lacking += [
+            f"{index}.{name}"
+            for name in ("image", "logits", "margins")
+            if f"{index}.{name}" not in vectors
+        ]
+        if lacking:
+            raise ArtefactError(
+                f"{path}: case {index} lacks `{lacking[0]}`.", "Export the bundle again."
+            )
+    return [_golden_case(bundle.folder, case, i, vectors) for i, case in enumerate(cases)]
+
+
+def _golden_case(folder: Path, case: dict[str, Any], index: int, vectors: dict[str, Array]) -> Case:
+    return Case(
+        image=folder / case["image"],
+        question=case["question"],
+        statistics=case["pixels"],
+        pixels=vectors.get(f"{index}.pixels"),
+        before=case["before"],
+        after=case["after"],
+        features=vectors.get(f"{index}.features"),
+        embeddings=vectors[f"{index}.image"],
+        logits=vectors[f"{index}.logits"],
+        ids=case["ids"],
+        margins=[float(margin) for margin in vectors[f"{index}.margins"]],
+    )
+
+
+def observe(runner: Runner, questions: Sequence[tuple[Path, str]]) -> list[Case]:
+    """Let a runner be the witness: run every part of it on pictures with a question each."""
+    return [_observe(runner, image, question) for image, question in questions]
+
+
+def _observe(runner: Runner, path: Path, question: str) -> Case:
+    processor = runner.processor
+    with Image.open(path) as image:
+        pixels = processor.preprocess(image)
+    prompt = processor.prompt(question)
+    features = runner.vision_features(pixels[None])[0] if isinstance(runner, SplitVision) else None
+    embeddings = runner.encode_image(pixels[None])
+    logits, state = prefill(runner, prompt.before, embeddings, prompt.after)
+    first, ids, margins = logits, [], []
+    for _ in range(MAX_NEW_TOKENS):
+        second, best = np.partition(logits, -2)[-2:]
+        ids.append(int(logits.argmax()))
+        margins.append(float(best - second))
+        if ids[-1] in processor.stop_ids or state.length >= runner.max_context:
+            break
+        logits, state = runner.decode(runner.embed(ids[-1:]), state)
+    return Case(
+        image=path,
+        question=question,
+        statistics=pixel_statistics(pixels),
+        pixels=pixels,
+        before=prompt.before,
+        after=prompt.after,
+        features=features,
+        embeddings=embeddings[0],
+        logits=first,
+        ids=ids,
+        margins=margins,
+    )
+
+
+def prefill(
+    runner: Runner, before: list[int], embeddings: Array, after: list[int]
+) -> tuple[Array, CacheState]:
+    """Read a prompt around image embeddings [1, N, hidden]; return logits [V] and the state."""
+    parts = [runner.embed(before), embeddings, runner.embed(after)]
+    return runner.decode(np.concatenate(parts, axis=1), CacheState())
