@@ -6,16 +6,18 @@ closes the bundle with a manifest. Called by the command line and by `quickstart
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra_export.bundle import MANIFEST, Bundle, write_manifest
+from hydra_export.calibration import from_data
 from hydra_export.golden import GoldenInput, write_golden
 from hydra_export.presets import Preset, preset_named
 from hydra_export.targets import Limits, target_for
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.files import folder_atomically, require_free_space, sha256_of
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def export_bundle(
     out: Path,
     golden_inputs: Sequence[GoldenInput],
     limits: Limits | None = None,
+    calibrate: Path | None = None,
+    images: Path | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Export the merged model at `merged_folder` to a bundle at `out`.
@@ -43,15 +47,24 @@ def export_bundle(
         out: the bundle; an older bundle there is replaced when the new one is complete.
         golden_inputs: a few pictures with questions, answered by the merged model.
         limits: length of the cache and of one call.
+        calibrate: LLaVA json of the task, on which 4-bit weights are rounded; None: the model
+            calibrates itself on text that it writes.
+        images: the folder that the pictures of `calibrate` are relative to.
         log: gets a line for each step.
 
     Raises:
         HydraError: unknown target, runtime or preset; missing extra; no space; `out` is a folder
-            that is no bundle.
+            that is no bundle; the runtime has nothing to calibrate.
+        DataError: `calibrate` or a picture that it names cannot be read.
         ArtefactError: the merged folder is incomplete or altered.
     """
     start = time.perf_counter()
     runtime, target_export = target_for(target, runtime)
+    if calibrate and "calibration" not in inspect.signature(target_export).parameters:
+        raise HydraError(
+            f"Runtime `{runtime}` has no weights that calibration would change.",
+            "Leave out --calibrate.",
+        )
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     limits = limits or Limits()
     merged_folder, out = Path(merged_folder), Path(out)
@@ -61,6 +74,9 @@ def export_bundle(
     require_free_space(out, 2 * weights.stat().st_size, f"the bundle {out.name}")
     log(f"loading {merged_folder}")
     model, processor = _load(merged_folder)
+    keywords: dict[str, Any] = {}
+    if calibrate:
+        keywords["calibration"] = from_data(model, processor, Path(calibrate), images)
     sources = {
         "base": model.config.base,
         "base_sha256": model.config.base_sha256,
@@ -78,7 +94,7 @@ def export_bundle(
     with folder_atomically(out) as folder:
         golden_files = write_golden(model, processor, golden_inputs, folder)
         log(f"golden vectors: {len(golden_inputs)} pictures")
-        result = target_export(model, chosen, folder, limits, log)
+        result = target_export(model, chosen, folder, limits, log, **keywords)
         del model
         for fallback in result.fallbacks:
             log(f"fallback: {fallback}")

@@ -10,25 +10,23 @@ Knows transformers' LlamaForCausalLM by its modules; knows no image. Called by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hydra_export.mixing import Plan
 from hydra_export.onnx_graph import MICROSOFT, Graph
-from hydra_export.onnx_linear import Int4, Linear, emit_linear
-from hydra_export.presets import Preset
+from hydra_export.onnx_linear import Linear, emit_linear
 from hydra_mobile.errors import HydraError
 
 # Rotary embeddings whose angles do not depend on the length of the input.
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 
-def decoder_graph(
-    model: Any, preset: Preset, max_context: int, rounded: Mapping[str, Int4] | None = None
-) -> Graph:
+def decoder_graph(model: Any, plan: Plan, max_context: int, group: int = 32) -> Graph:
     """Return the graph of a LlamaForCausalLM.
 
     Inputs: `inputs_embeds` float [batch, n, hidden], `attention_mask` int64 [batch, past + n] (its
@@ -39,36 +37,20 @@ def decoder_graph(
 
     Args:
         model: the language model, fp32 on the CPU.
-        preset: precision of `decoder` and `head`.
+        plan: precision of every unit, and the 4-bit weights that are rounded already.
         max_context: positions that the rotary table covers.
-        rounded: 4-bit weights by the name of the linear (see `linear_groups`); those that are
-            absent are rounded to the nearest.
+        group: weights that share a scale at 4 bits.
 
     Raises:
         HydraError: the model is a Llama variant that the graph does not cover.
     """
     _check_supported(model.config)
-    return _DecoderWriter(model, preset, max_context, rounded or {}).write()
+    return _DecoderWriter(model, plan, max_context, group).write()
 
 
 def cache_names(layers: int, prefix: str) -> list[str]:
     """Return the names of the cache tensors, keys and values by turns."""
     return [f"{prefix}.{i}.{part}" for i in range(layers) for part in ("key", "value")]
-
-
-def linear_groups(layer: Any, index: int) -> dict[str, tuple[Any, ...]]:
-    """Return the linears of decoder layer `index` by the name they have in the graph.
-
-    Linears in one tuple read the same input and are stacked along their outputs.
-    """
-    attention, mlp, name = layer.self_attn, layer.mlp, f"layers.{index}"
-    return {
-        f"{name}.attention.qkv": (attention.q_proj, attention.k_proj, attention.v_proj),
-        f"{name}.attention.out": (attention.o_proj,),
-        f"{name}.mlp.gate": (mlp.gate_proj,),
-        f"{name}.mlp.up": (mlp.up_proj,),
-        f"{name}.mlp.down": (mlp.down_proj,),
-    }
 
 
 def _check_supported(config: Any) -> None:
@@ -87,11 +69,8 @@ def _check_supported(config: Any) -> None:
 
 
 class _DecoderWriter:
-    def __init__(
-        self, model: Any, preset: Preset, max_context: int, rounded: Mapping[str, Int4]
-    ) -> None:
-        self.model, self.preset, self.max_context = model, preset, max_context
-        self.rounded = rounded
+    def __init__(self, model: Any, plan: Plan, max_context: int, group: int) -> None:
+        self.model, self.plan, self.max_context, self.group = model, plan, max_context, group
         self.config = model.config
         self.head_dim = self.config.head_dim
         self.graph = Graph("decoder_model_merged")
@@ -106,7 +85,6 @@ class _DecoderWriter:
         residual = ""
         for index, layer in enumerate(layers):
             name = f"layers.{index}"
-            self.linears = linear_groups(layer, index)
             normed, residual = self._norm(
                 f"{name}.input_norm", layer.input_layernorm, hidden, residual
             )
@@ -114,7 +92,7 @@ class _DecoderWriter:
             normed, residual = self._norm(
                 f"{name}.post_norm", layer.post_attention_layernorm, hidden, residual
             )
-            hidden = self._mlp(f"{name}.mlp", normed)
+            hidden = self._mlp(name, layer.mlp, normed)
         normed, _ = self._norm("norm", self.model.model.norm, hidden, residual)
         self._head(normed)
         return graph
@@ -160,7 +138,8 @@ class _DecoderWriter:
 
     def _attention(self, index: int, attention: Any, x: str) -> str:
         graph, name = self.graph, f"layers.{index}.attention"
-        packed = self._layer_linear(f"{name}.qkv", x)
+        heads = (attention.q_proj, attention.k_proj, attention.v_proj)
+        packed = self._linear(f"{name}.qkv", f"layers.{index}.qkv", heads, x)
         shape = ["batch", self.config.num_key_value_heads, "past_length", self.head_dim]
         past = [
             graph.input(f"past_key_values.{index}.{part}", np.float32, shape)
@@ -190,37 +169,47 @@ class _DecoderWriter:
             scale=float(attention.scaling),
             do_rotary=1,
         )
-        return self._layer_linear(f"{name}.out", context)
+        unit = f"layers.{index}.out"
+        return self._linear(f"{name}.out", unit, (attention.o_proj,), context)
 
-    def _mlp(self, name: str, x: str) -> str:
-        graph = self.graph
-        gate = self._layer_linear(f"{name}.gate", x)
-        up = self._layer_linear(f"{name}.up", x)
+    def _mlp(self, layer: str, mlp: Any, x: str) -> str:
+        graph, name, unit = self.graph, f"{layer}.mlp", f"{layer}.gate_up"
+        gate = self._linear(f"{name}.gate", unit, (mlp.gate_proj,), x)
+        up = self._linear(f"{name}.up", unit, (mlp.up_proj,), x, mlp.gate_proj.out_features)
         # With alpha 1 this is silu, in one pass.
         silu = graph.node("QuickGelu", [gate], f"{name}.silu", domain=MICROSOFT, alpha=1.0)
         product = graph.node("Mul", [silu, up], f"{name}.product")
-        return self._layer_linear(f"{name}.down", product)
+        return self._linear(f"{name}.down", f"{layer}.down", (mlp.down_proj,), product)
 
     def _head(self, hidden: str) -> None:
         graph = self.graph
         starts = graph.constant("last_start", np.array([-1]))
         ends = graph.constant("last_end", np.array([np.iinfo(np.int64).max]))
         last = graph.node("Slice", [hidden, starts, ends, "axis_length"], "last_hidden")
-        logits = self._linear("head", (self.model.lm_head,), last, self.preset.head)
+        logits = self._linear("head", "head", (self.model.lm_head,), last)
         graph.node("Identity", [logits], "logits")
 
-    def _layer_linear(self, name: str, x: str) -> str:
-        return self._linear(name, self.linears[name], x, self.preset.decoder)
+    def _linear(
+        self, name: str, unit: str, parts: Sequence[Any], x: str, first_row: int = 0
+    ) -> str:
+        """Add one linear made of `parts` stacked along their outputs.
 
-    def _linear(self, name: str, parts: Sequence[Any], x: str, precision: Any) -> str:
-        """Add one linear layer made of `parts` stacked along their outputs."""
+        Args:
+            name: prefix of its nodes.
+            unit: of the plan.
+            parts: the linears.
+            x: name of the input.
+            first_row: where its rows begin in the unit.
+        """
+        rows, rounded = sum(part.out_features for part in parts), self.plan.int4.get(unit)
         linear = Linear(
             name,
-            (sum(part.out_features for part in parts), parts[0].in_features),
+            (rows, parts[0].in_features),
             lambda: torch.cat([part.weight.detach() for part in parts]),
-            self.rounded.get(name),
+            rounded and rounded.rows(first_row, rows),
         )
-        out = emit_linear(self.graph, x, linear, precision, self.preset.group_size)
+        precision = self.plan.precisions[unit]
+        out = emit_linear(self.graph, x, linear, precision, self.group)
         if all(part.bias is None for part in parts):
             return out
         bias = torch.cat([_bias(part) for part in parts])

@@ -21,19 +21,26 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from hydra_export.onnx_graph import INLINE_LIMIT, MICROSOFT, OPSET, Graph
-from hydra_export.onnx_linear import emit_int8_matmul, quantize_int8
+from hydra_export.onnx_linear import emit_int8_matmul, pack_int4, quantize_int8, widen
 from hydra_export.presets import Precision, Preset
+from hydra_export.rounding import Int4Weight, round_nearest
 
 # Where torch's exporter notes the path of the module that a node came from.
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_TABLE_GROUP = 32
+# Smaller weights (biases, norms) are not worth a step of their own.
+_LEAST_HALF = 1024
 
 
-def embedding_graph(table: Tensor, precision: Precision) -> Graph:
+def embedding_graph(
+    table: Tensor, precision: Precision, rounded: Int4Weight | None = None
+) -> Graph:
     """Return the graph `input_ids` int64 [batch, n] -> `inputs_embeds` float [batch, n, hidden].
 
     Args:
         table: float [vocabulary, hidden].
-        precision: "fp32"; anything else stores int8 rows, each with its own scale.
+        precision: "fp32", "fp16" or "w4"; anything else stores int8 rows, each with a scale.
+        rounded: the table at 4 bits, for "w4".
     """
     rows, hidden = table.shape
     graph = Graph("embed_tokens")
@@ -42,6 +49,29 @@ def embedding_graph(table: Tensor, precision: Precision) -> Graph:
     if precision == "fp32":
         weight = graph.weight("table", np.float32, (rows, hidden), lambda: table.float().numpy())
         graph.node("Gather", [weight, ids], "inputs_embeds")
+        return graph
+    if precision == "fp16":
+        weight = graph.weight("table", np.float16, (rows, hidden), lambda: table.half().numpy())
+        chosen = graph.node("Gather", [weight, ids], "chosen_half")
+        graph.node("Cast", [chosen], "inputs_embeds", to=1)
+        return graph
+    if precision == "w4":
+        rounded = rounded or round_nearest(table, _TABLE_GROUP)
+        halves = rounded.scales.to(torch.float16).numpy()
+        graph.node(
+            "GatherBlockQuantized",
+            [
+                graph.constant("table_int4", pack_int4(rounded).reshape(rows, -1)),
+                ids,
+                widen(graph, graph.constant("scales", halves)),
+            ],
+            "inputs_embeds",
+            domain=MICROSOFT,
+            bits=4,
+            block_size=rounded.group,
+            gather_axis=0,
+            quantize_axis=1,
+        )
         return graph
     values, scales = quantize_int8(table)
     chosen = graph.node("Gather", [graph.constant("table_int8", values), ids], "chosen_int8")
@@ -95,6 +125,8 @@ def write_vision_encoder(
         "projector": preset.projector,
     }
     counts = _quantize_linears(model.graph, precisions)
+    if "fp32" not in precisions.values():
+        _store_in_half(model.graph)
     if counts["linear_int8"] and not any(o.domain == MICROSOFT for o in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
     _forget_origins(model)
@@ -110,7 +142,7 @@ def _quantize_linears(graph: Any, precisions: dict[str, Precision]) -> dict[str,
     for node in graph.node:
         part = _part_of(node, precisions)
         weight = _linear_weight(node, weights)
-        if weight is None or precisions.get(part, "fp32") == "fp32":
+        if weight is None or precisions.get(part, "fp32") in ("fp32", "fp16"):
             counts["linear_fp32"] += weight is not None
             counts["conv_fp32"] += node.op_type == "Conv"
             nodes.append(node)
@@ -132,6 +164,25 @@ def _quantize_linears(graph: Any, precisions: dict[str, Precision]) -> dict[str,
         nodes += extra.take_nodes()
     _replace(graph, nodes, extra)
     return counts
+
+
+def _store_in_half(graph: Any) -> None:
+    """Store the weights that are left in float32 as float16, widened when the graph is loaded."""
+    extra = Graph("halves")
+    kept, tensors = [], {}
+    for tensor in graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.dtype != np.float32 or array.size < _LEAST_HALF:
+            kept.append(_copy(tensor))
+            continue
+        half = f"{tensor.name}.half"
+        tensors[half] = numpy_helper.from_array(array.astype(np.float16), half)
+        extra.node("Cast", [half], tensor.name, to=1)
+    nodes = extra.take_nodes() + [_copy(node) for node in graph.node]
+    del graph.node[:]
+    del graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*kept, *tensors.values()])
 
 
 def _part_of(node: Any, parts: dict[str, Precision]) -> str:

@@ -1,8 +1,8 @@
-"""Linear layers in ONNX: fp32, and 4 or 8 bits with activations quantised at run time.
+"""Linear layers in ONNX: fp32, fp16, and 4 or 8 bits with activations quantised at run time.
 
-In a decoder both are MatMulNBits, whose activations share a scale by group. One scale for all of
-them, as DynamicQuantizeLinear has it, is lost on a language model: a few channels are a hundred
-times larger than the rest. In vision parts it serves.
+In a decoder the last two are MatMulNBits, whose activations share a scale by group. One scale for
+all of them, as DynamicQuantizeLinear has it, is lost on a language model: a few channels are a
+hundred times larger than the rest. In vision parts it serves.
 
 Knows weights as float tensors [out, in]; knows no model. Called by the graphs of the ONNX target.
 """
@@ -19,21 +19,7 @@ from torch import Tensor
 
 from hydra_export.onnx_graph import MICROSOFT, Graph
 from hydra_export.presets import Precision
-
-
-@dataclass(frozen=True)
-class Int4:
-    """A weight [out, in] at 4 bits as MatMulNBits stores it: value = scale * (code - zero point).
-
-    Attributes:
-        values: uint8 [out, groups, group / 2]; the even code of a pair in the low half.
-        scales: float32 [out, groups].
-        zero_points: uint8 [out, ceil(groups / 2)], packed like the values.
-    """
-
-    values: NDArray[np.uint8]
-    scales: NDArray[np.float32]
-    zero_points: NDArray[np.uint8]
+from hydra_export.rounding import Int4Weight, round_nearest
 
 
 @dataclass(frozen=True)
@@ -45,13 +31,13 @@ class Linear:
         shape: (out features, in features).
         weight: makes the weight [out, in] in fp32; called when it is needed, so that only one layer
             at a time is held in a second form.
-        int4: the weight at 4 bits where it was rounded with care already (`onnx_rounding`).
+        int4: the weight at 4 bits where it was rounded with care already (`rounding`).
     """
 
     name: str
     shape: tuple[int, int]
     weight: Callable[[], Tensor]
-    int4: Int4 | None = None
+    int4: Int4Weight | None = None
 
 
 def emit_linear(graph: Graph, x: str, linear: Linear, precision: Precision, group: int) -> str:
@@ -61,7 +47,7 @@ def emit_linear(graph: Graph, x: str, linear: Linear, precision: Precision, grou
         graph: the graph to add to.
         x: name of a float tensor [..., in].
         linear: the layer.
-        precision: "fp32", "w8a8" or "w4a8".
+        precision: "fp32", "fp16", "w8a8" or "w4a8".
         group: values that share one scale; a power of two from 16.
     """
     if precision == "w4a8":
@@ -69,21 +55,33 @@ def emit_linear(graph: Graph, x: str, linear: Linear, precision: Precision, grou
     if precision == "w8a8":
         return _emit_int8(graph, x, linear, group)
     out_features, in_features = linear.shape
+    half = precision == "fp16"
     weight = graph.weight(
         f"{linear.name}.weight",
-        np.float32,
+        np.float16 if half else np.float32,
         (in_features, out_features),
-        lambda: linear.weight().float().T.contiguous().numpy(),
+        lambda: linear.weight().to(torch.float16 if half else torch.float32).T.numpy(),
     )
+    if half:
+        weight = widen(graph, weight)
     return graph.node("MatMul", [x, weight], f"{linear.name}.out")
 
 
+def widen(graph: Graph, weight: str) -> str:
+    """Add the step from a stored float16 weight to float32; return its name.
+
+    onnxruntime computes it once, when it loads the graph: the file is half as large, the speed is
+    that of float32.
+    """
+    return graph.node("Cast", [weight], f"{weight}.float32", to=1)
+
+
 def _emit_int4(graph: Graph, x: str, linear: Linear, group: int) -> str:
-    packed = linear.int4 or quantize_int4(linear.weight(), group)
+    rounded = linear.int4 or round_nearest(_padded(linear.weight(), group), group)
+    scales = graph.constant(f"{linear.name}.scales", rounded.scales.to(torch.float16).numpy())
     weights = [
-        graph.constant(f"{linear.name}.weight_int4", packed.values),
-        graph.constant(f"{linear.name}.scales", packed.scales),
-        graph.constant(f"{linear.name}.zero_points", packed.zero_points),
+        graph.constant(f"{linear.name}.weight_int4", pack_int4(rounded)),
+        widen(graph, scales),
     ]
     return _emit_groups(graph, x, linear, weights, 4, group)
 
@@ -129,36 +127,21 @@ def emit_int8_matmul(graph: Graph, x: str, name: str, weight: str, scale: str, o
     return graph.node("Mul", [product, both], output)
 
 
-def quantize_int4(weight: Tensor, group: int) -> Int4:
-    """Round a weight [out, in] to 4 bits with a scale and a zero point for each `group` inputs.
+def pack_int4(rounded: Int4Weight) -> NDArray[np.uint8]:
+    """Return codes as MatMulNBits stores them without zero points: 8 means zero.
 
-    Inputs that do not fill the last group are padded with zeros.
+    Returns:
+        uint8 [out, groups, group / 2]; the even code of a pair in the low half.
     """
-    out_features, in_features = weight.shape
-    groups = -(-in_features // group)
-    padded = torch.nn.functional.pad(weight.float(), (0, groups * group - in_features))
-    blocks = padded.reshape(out_features, groups, group)
-    scale, zero = int4_grid(blocks)
-    codes = (blocks / scale[..., None] + zero[..., None]).round_().clamp_(0, 15)
-    return pack_int4(codes, scale, zero)
+    out_features, in_features = rounded.codes.shape
+    codes = (rounded.codes + 8).to(torch.uint8)
+    codes = codes.reshape(out_features, in_features // rounded.group, rounded.group)
+    return (codes[..., 0::2] | (codes[..., 1::2] << 4)).contiguous().numpy()
 
 
-def int4_grid(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return scale and zero point [...] that cover the values and zero of blocks [..., group]."""
-    low, high = blocks.amin(-1).clamp(max=0), blocks.amax(-1).clamp(min=0)
-    scale = ((high - low) / 15).clamp(min=1e-10)
-    return scale, (-low / scale).round().clamp(0, 15)
-
-
-def pack_int4(codes: Tensor, scale: Tensor, zero: Tensor) -> Int4:
-    """Pack codes [out, groups, group], scales and zero points [out, groups]."""
-    return Int4(_pack(codes), scale.contiguous().numpy(), _pack(zero))
-
-
-def _pack(codes: Tensor) -> NDArray[np.uint8]:
-    """Pack pairs of codes along the last axis into bytes."""
-    whole = torch.nn.functional.pad(codes, (0, codes.shape[-1] % 2)).to(torch.uint8)
-    return (whole[..., 0::2] | (whole[..., 1::2] << 4)).contiguous().numpy()
+def _padded(weight: Tensor, group: int) -> Tensor:
+    """Return a weight [out, in] with zeros behind its inputs up to a whole number of groups."""
+    return torch.nn.functional.pad(weight.float(), (0, -weight.shape[1] % group))
 
 
 def quantize_int8_groups(
@@ -169,10 +152,8 @@ def quantize_int8_groups(
     Returns:
         Codes [out, groups, group] and scales [out, groups].
     """
-    out_features, in_features = weight.shape
-    groups = -(-in_features // group)
-    padded = torch.nn.functional.pad(weight.float(), (0, groups * group - in_features))
-    blocks = padded.reshape(out_features, groups, group)
+    out_features = weight.shape[0]
+    blocks = _padded(weight, group).reshape(out_features, -1, group)
     scale = (blocks.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-10)
     codes = (blocks / scale).round_().clamp_(-127, 127) + 128
     return codes.to(torch.uint8).numpy(), scale.squeeze(-1).numpy()

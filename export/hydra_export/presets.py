@@ -12,9 +12,10 @@ from typing import Any, Literal
 from hydra_mobile.errors import HydraError
 from hydra_mobile.registry import nearest
 
-#: fp32; "w8a8": int8 weights per channel, int8 activations quantised at run time;
-#: "w4a8": int4 weights per group, int8 activations at run time; "w8": int8 weights only.
-Precision = Literal["fp32", "w8", "w8a8", "w4a8"]
+#: fp32; fp16: weights in half precision; "w8a8": int8 weights per channel, int8 activations
+#: quantised at run time; "w4a8": int4 weights per group, int8 activations at run time; "w8", "w4":
+#: int8 rows or int4 groups, weights only.
+Precision = Literal["fp32", "fp16", "w8", "w8a8", "w4", "w4a8"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class Preset:
         embedding: the token embedding table.
         decoder: linears of the decoder layers.
         head: the output head over the vocabulary.
-        group_size: weights that share one scale in a 4-bit linear.
-        sensitive: q, k, v, down and the head where a target rounds to the nearest; None means as
-            `decoder` and `head`. Targets that calibrate their rounding do not read it. A small
-            model loses most in these; `experiments/presets_executorch.py` measures how much.
+        group_size: weights that share one scale at 4 bits.
+        sensitive: what parts of the decoder, the head and the embedding get that lose most at 4
+            bits, as measured on the model (`hydra_export.sensitivity`); None: no part is raised.
+        budget: size of the programs, as a share of the same in fp16, up to which parts are raised.
+        rounding: "calibrated" (GPTQ) or "nearest", of 4-bit linears.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Preset:
     head: Precision
     group_size: int = 32
     sensitive: Precision | None = None
+    budget: float | None = None
+    rounding: Literal["calibrated", "nearest"] = "calibrated"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the preset as the manifest stores it."""
@@ -52,7 +56,8 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("fp32", "fp32", "fp32", "fp32", "fp32", "fp32"),
-        Preset("int4", "w8a8", "w8a8", "w8", "w4a8", "w4a8", sensitive="w8a8"),
+        Preset("fp16", "fp16", "fp16", "fp16", "fp16", "fp16"),
+        Preset("int4", "w8a8", "w8a8", "w4", "w4a8", "w4a8", sensitive="w8a8", budget=0.30),
         Preset("int8", "w8a8", "w8a8", "w8", "w8a8", "w8a8"),
     )
 }

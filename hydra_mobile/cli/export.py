@@ -11,13 +11,19 @@ def export(
     model: Path = typer.Argument(..., help="Run (merged first) or merged folder."),
     target: str = typer.Option("android", help="Where it will run."),
     runtime: str = typer.Option("", help="executorch or onnx; empty: the target's own."),
-    preset: str = typer.Option("int4", help="Precision: fp32 or int4."),
+    preset: str = typer.Option("int4", help="Precision: fp32, fp16, int8 or int4."),
     out: Path = typer.Option(..., help="Bundle folder to make."),
     golden: Path = typer.Option(
         None,
         help="LLaVA json to take the golden questions from; default: the run's training data, "
         "else drawn pictures.",
     ),
+    calibrate: Path = typer.Option(
+        None,
+        help="LLaVA json of the task to calibrate 4-bit weights on; default: text that the model "
+        "writes itself.",
+    ),
+    images: Path = typer.Option(None, help="Folder of the pictures of --calibrate."),
     max_context: int = typer.Option(512, help="Tokens that the cache holds."),
     max_prefill: int = typer.Option(256, help="Most tokens of one decoder call."),
 ) -> None:
@@ -44,6 +50,8 @@ def export(
         out=out,
         golden_inputs=inputs,
         limits=Limits(max_context, max_prefill),
+        calibrate=calibrate,
+        images=images,
         log=say,
     )
     say(f"Check it with: hydra-mobile verify {out}")

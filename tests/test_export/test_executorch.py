@@ -151,7 +151,7 @@ def test_manifest_says_what_the_program_needs(fp32_bundle: Path, int4_bundle: Pa
     assert Bundle.open(fp32_bundle).manifest["fallbacks"] == []
 
     quantised = Bundle.open(int4_bundle).manifest
-    assert "quantized_decomposed::embedding_byte.out" in quantised["details"]["required_ops"]
+    assert "quantized_decomposed::embedding_4bit.out" in quantised["details"]["required_ops"]
     assert len(quantised["fallbacks"]) == 1
     assert "1 convolutions" in quantised["fallbacks"][0]
     assert Bundle.open(int4_bundle).size_bytes < 0.6 * Bundle.open(fp32_bundle).size_bytes

@@ -19,6 +19,11 @@ class TokenEmbedding(nn.Module):
         # Only training reads it, and ExecuTorch's quantised lookup is not matched where it is set.
         self.table.padding_idx = None
 
+    def halve(self) -> None:
+        """Hold the table in float16, as a copy: the model's own, often the head's, stays."""
+        weight = self.table.weight.detach().half()
+        self.table = nn.Embedding.from_pretrained(weight)  # type: ignore[no-untyped-call]
+
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids int64 [1, n] to embeddings float32 [1, n, hidden]."""
-        return cast(Tensor, self.table(ids))
+        return cast(Tensor, self.table(ids).float())

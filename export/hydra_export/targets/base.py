@@ -82,4 +82,5 @@ class Target(Protocol):
         """Write program files of `model` into the existing `folder`.
 
         The model is on the CPU in fp32, in eval mode, and may be changed in place (quantised).
+        A target that rounds with calibration takes it as a keyword `calibration`, None by default.
         """

@@ -18,7 +18,7 @@ import gc
 import importlib.metadata
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,10 +43,14 @@ from torchao.quantization.quant_api import (
 )
 
 from hydra_export import delegation
+from hydra_export.calibration import Calibration
 from hydra_export.graphs.decoder import Attention, TextDecoder
 from hydra_export.graphs.embedding import TokenEmbedding
+from hydra_export.graphs.half import halve_linears
 from hydra_export.graphs.vision import VisionEncoder
+from hydra_export.mixing import Plan, plan_decoder
 from hydra_export.presets import Precision, Preset
+from hydra_export.rounding import Int4Weight
 from hydra_export.targets.base import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,
@@ -66,6 +70,12 @@ PROGRAM = "model.pte"
 #: What "auto" means: custom decodes faster, manual prefills faster and needs no custom operators
 #: (`experiments/presets_executorch.py` measures both).
 DEFAULT_ATTENTION: Attention = "custom"
+
+#: Operator that reads an embedding of each precision.
+_LOOKUPS = {
+    "w8": "quantized_decomposed::embedding_byte.out",
+    "w4": "quantized_decomposed::embedding_4bit.out",
+}
 
 _PACKAGES = ("executorch", "torch", "torchao", "transformers")
 
@@ -117,16 +127,32 @@ def _linears(module: nn.Module) -> dict[str, nn.Linear]:
 
 
 def quantise_linears(
-    module: nn.Module, names: set[str], precision: Precision, group_size: int, where: str
+    module: nn.Module,
+    names: set[str],
+    precision: Precision,
+    group_size: int,
+    where: str,
+    int4: Mapping[str, Int4Weight] | None = None,
 ) -> list[str]:
     """Quantise linears of `module` in place; return a sentence for each that fell back.
 
     A 4-bit linear whose input is no multiple of `group_size` gets 8-bit weights instead.
+
+    Args:
+        module: holds the linears.
+        names: which of them.
+        precision: of all of them.
+        group_size: inputs that share a scale at 4 bits.
+        where: the part's name, for the sentences.
+        int4: 4-bit weights that are rounded already, by name; others go to the nearest code.
     """
     if precision == "fp32" or not names:
         return []
-    if precision == "w8":
+    if precision in ("w8", "w4"):
         return [f"{where}: weight-only linears have no XNNPACK kernel; they stay fp32."]
+    if precision == "fp16":
+        halve_linears(module, names)
+        return []
     linears = _linears(module)
     four = (
         {name for name in names if linears[name].in_features % group_size == 0}
@@ -140,6 +166,8 @@ def quantise_linears(
             weight_granularity=PerGroup(group_size),
         )
         quantize_(module, config, filter_fn=lambda _, name: name in four)
+        for name in four & set(int4 or {}):
+            _write_codes(linears[name].weight, (int4 or {})[name])
     if eight:
         config = Int8DynamicActivationIntxWeightConfig(
             weight_dtype=torch.int8, weight_granularity=PerAxis(0)
@@ -154,11 +182,22 @@ def quantise_linears(
     ]
 
 
+def _write_codes(quantised: Any, rounded: Int4Weight) -> None:
+    """Put codes and scales into a weight that torchao has quantised on the same grid."""
+    quantised.qdata.copy_(rounded.codes)
+    quantised.scale.copy_(rounded.scales)
+    quantised.zero_point.zero_()
+
+
 def _quantise(
-    vision: VisionEncoder, embedding: TokenEmbedding, decoder: TextDecoder, preset: Preset
+    vision: VisionEncoder,
+    embedding: TokenEmbedding,
+    decoder: TextDecoder,
+    preset: Preset,
+    plan: Plan,
 ) -> list[str]:
-    """Quantise the graphs in place as `preset` says; return what fell back."""
-    fallbacks: list[str] = []
+    """Quantise the graphs in place as `preset` and `plan` say; return what fell back."""
+    fallbacks: list[str] = list(plan.fallbacks)
     group = preset.group_size
     for part, precision in (("tower", preset.vision), ("projector", preset.projector)):
         names = {name for name in _linears(vision) if name.startswith(f"{part}.")}
@@ -168,24 +207,37 @@ def _quantise(
             weights = sum(m.weight.numel() for m in convolutions)
             fallbacks.append(
                 f"{part}: {len(convolutions)} convolutions ({weights / 1e6:.2f} M weights) stay "
-                "fp32; XNNPACK quantises activations at run time for linears only."
+                "fp32; lower precision is for linears only."
             )
-    names = set(_linears(decoder)) - {"head"}
-    sensitive = {name for name in names if name.endswith((".qkv", ".down"))}
-    careful = preset.sensitive or preset.decoder
-    fallbacks += quantise_linears(decoder, sensitive, careful, group, "decoder")
-    fallbacks += quantise_linears(decoder, names - sensitive, preset.decoder, group, "decoder")
-    head = preset.sensitive or preset.head
-    fallbacks += quantise_linears(decoder, {"head"}, head, group, "head")
-    if preset.embedding == "w8":
-        quantize_(
-            embedding,
-            IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0)),
-            filter_fn=lambda module, _: isinstance(module, nn.Embedding),
-        )
-    elif preset.embedding != "fp32":
-        fallbacks.append(f"embedding: {preset.embedding} has no kernel here; it stays fp32.")
+    names = set(_linears(decoder))
+    for kind in sorted({plan.precisions[name] for name in names}):
+        chosen = {name for name in names if plan.precisions[name] == kind}
+        fallbacks += quantise_linears(decoder, chosen, kind, group, "decoder", plan.int4)
+    fallbacks += _quantise_embedding(embedding, plan, group)
     return fallbacks
+
+
+def _quantise_embedding(embedding: TokenEmbedding, plan: Plan, group: int) -> list[str]:
+    precision = plan.precisions["embedding"]
+    if precision == "fp16":
+        embedding.halve()
+        return []
+    granularities = {
+        "w8": (torch.int8, PerAxis(0)),
+        "w4": (torch.int4, PerGroup(group)),  # type: ignore[attr-defined]
+    }
+    if precision not in granularities:
+        told = f"embedding: {precision} has no kernel here; it stays fp32."
+        return [] if precision == "fp32" else [told]
+    dtype, granularity = granularities[precision]
+    quantize_(
+        embedding,
+        IntxWeightOnlyConfig(weight_dtype=dtype, granularity=granularity),
+        filter_fn=lambda module, _: isinstance(module, nn.Embedding),
+    )
+    if precision == "w4":
+        _write_codes(embedding.table.weight, plan.int4["embedding"])
+    return []
 
 
 def _export_graphs(
@@ -275,6 +327,7 @@ def export(
     limits: Limits,
     log: Log,
     *,
+    calibration: Calibration | None = None,
     attention: Literal["auto", "custom", "manual"] = "auto",
 ) -> TargetResult:
     """Write `model.pte` into `folder`; see `hydra_export.targets.base.Target`.
@@ -285,6 +338,7 @@ def export(
         folder: existing folder.
         limits: cache length and longest call.
         log: gets one line for each step.
+        calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
         attention: "custom" needs the `llama::` kernels in the app's runtime and decodes fastest;
             "manual" needs none of them; "auto" takes `DEFAULT_ATTENTION`.
     """
@@ -293,10 +347,13 @@ def export(
     model = model.eval().requires_grad_(False)
     layers = model.config.text_config.num_hidden_layers
     with torch.no_grad(), _lowering_conditions():
+        size = int(model.config.vision_config["image_size"])
+        plan = plan_decoder(model, preset, calibration, size, log)
+        watch.lap("round")
         vision = VisionEncoder(model).eval()
         embedding = TokenEmbedding(model.language_model).eval()
         decoder = TextDecoder(model.language_model, limits.max_context, build).eval()
-        fallbacks = _quantise(vision, embedding, decoder, preset)
+        fallbacks = _quantise(vision, embedding, decoder, preset, plan)
         watch.lap("quantise")
         programs = _export_graphs(model, vision, embedding, decoder, limits)
         watch.lap("trace")
@@ -332,11 +389,8 @@ def export(
             )
         )
         operators = _required_operators(program.executorch_program)
-        if preset.embedding == "w8":
-            _require(
-                "quantized_decomposed::embedding_byte.out" in operators[TOKEN_EMBEDDING],
-                "an 8-bit embedding lookup",
-            )
+        lookup = _LOOKUPS.get(plan.precisions["embedding"])
+        _require(not lookup or lookup in operators[TOKEN_EMBEDDING], f"the lookup {lookup}")
         with (folder / PROGRAM).open("wb") as file:
             program.write_to_file(file)
         watch.lap("emit")
@@ -344,6 +398,7 @@ def export(
         files={"program": PROGRAM},
         details={
             "attention": build,
+            "quantisation": plan.details,
             "required_ops": sorted({name for names in operators.values() for name in names}),
             "required_ops_by_method": operators,
             "delegation": shares,

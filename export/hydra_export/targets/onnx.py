@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hydra_export.calibration import Calibration
+from hydra_export.mixing import Plan, plan_decoder
 from hydra_export.onnx_decoder import decoder_graph
 from hydra_export.onnx_encoders import embedding_graph, write_vision_encoder
 from hydra_export.onnx_graph import IR_VERSION, OPSET
-from hydra_export.onnx_linear import Int4
-from hydra_export.onnx_rounding import calibration_embeddings, round_decoder
 from hydra_export.presets import Precision, Preset
 from hydra_export.targets.base import (
     TEXT_DECODER,
@@ -42,9 +42,9 @@ FILES = {
 }
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")
 # What each part can be written at; anything else becomes the value behind the arrow, and is told.
-_LINEAR: dict[Precision, Precision] = {"w8": "w8a8"}
-_TRACED: dict[Precision, Precision] = {"w8": "w8a8", "w4a8": "w8a8"}
-_TABLE: dict[Precision, Precision] = {"w8a8": "w8", "w4a8": "w8"}
+_LINEAR: dict[Precision, Precision] = {"w8": "w8a8", "w4": "w4a8"}
+_TRACED: dict[Precision, Precision] = {"w8": "w8a8", "w4": "w8a8", "w4a8": "w8a8"}
+_TABLE: dict[Precision, Precision] = {"w8a8": "w8", "w4a8": "w4"}
 
 
 def export(
@@ -53,8 +53,18 @@ def export(
     folder: Path,
     limits: Limits,
     log: Log,
+    *,
+    calibration: Calibration | None = None,
 ) -> TargetResult:
     """Write the three graphs of `model` into `folder`; see `hydra_export.targets.base.Target`.
+
+    Args:
+        model: merged, fp32, on the CPU; left as it was.
+        preset: precision of each part.
+        folder: existing folder.
+        limits: cache length and longest call.
+        log: gets one line for each step.
+        calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
 
     Raises:
         HydraError: the group size or the language model is none that onnxruntime has a kernel for.
@@ -90,49 +100,37 @@ def export(
     embedding: Any = model.get_input_embeddings()
     table = embedding.weight.detach()
     with torch.no_grad():
-        write(VISION_ENCODER, make_vision)
-        write(TOKEN_EMBEDDING, lambda path: embedding_graph(table, preset.embedding).save(path))
         started = time.perf_counter()
-        rounded = _round(model, preset, fallbacks, log)
+        plan = plan_decoder(model, preset, calibration, _image_size(model), log)
+        fallbacks += plan.fallbacks
         seconds["rounding"] = round(time.perf_counter() - started, 2)
+        write(VISION_ENCODER, make_vision)
+        kind = plan.precisions["embedding"]
+        write(
+            TOKEN_EMBEDDING,
+            lambda path: embedding_graph(table, kind, plan.int4.get("embedding")).save(path),
+        )
         write(
             TEXT_DECODER,
-            lambda path: decoder_graph(language_model, preset, limits.max_context, rounded).save(
-                path
-            ),
+            lambda path: decoder_graph(
+                language_model, plan, limits.max_context, preset.group_size
+            ).save(path),
         )
     if preset.vision != "fp32" and counts["conv_fp32"]:
         fallbacks.append(
-            f"vision: {counts['conv_fp32']} convolutions stay fp32; in 8 bits with dynamic "
-            "activations onnxruntime runs them slower, and the features are lost."
+            f"vision: {counts['conv_fp32']} convolutions compute in fp32, from weights stored in "
+            "fp16; in 8 bits with dynamic activations the features are lost."
+        )
+    if preset.decoder == "fp16":
+        fallbacks.append(
+            "all parts: weights are stored in fp16 and widened when a program is loaded; "
+            "onnxruntime has no fast fp16 on CPUs, so products are fp32."
         )
     return TargetResult(
         files=files,
-        details=_details(model, preset, counts, seconds),
+        details=_details(model, plan, counts, seconds),
         fallbacks=fallbacks,
         versions={package: version(package) for package in _PACKAGES},
-    )
-
-
-def _round(
-    model: MobileVLMForConditionalGeneration, preset: Preset, fallbacks: list[str], log: Log
-) -> dict[str, Int4]:
-    """Return the 4-bit weights of the decoder, rounded with calibration where that can be done."""
-    text = model.config.text_config
-    layers, head = preset.decoder == "w4a8", preset.head == "w4a8"
-    if not (layers or head):
-        return {}
-    inputs = (text.hidden_size, text.intermediate_size, text.num_attention_heads * text.head_dim)
-    if any(size % preset.group_size for size in inputs):
-        fallbacks.append(
-            f"decoder, head: widths {inputs} are no multiples of the group of {preset.group_size}; "
-            "the 4-bit weights are rounded to the nearest, without calibration."
-        )
-        return {}
-    log("Rounding the decoder to 4 bits, calibrated on text that the model writes itself")
-    embeddings = calibration_embeddings(model, _image_size(model))
-    return round_decoder(
-        model.language_model, embeddings, preset.group_size, layers=layers, head=head
     )
 
 
@@ -167,7 +165,7 @@ def _image_size(model: MobileVLMForConditionalGeneration) -> int:
 
 def _details(
     model: MobileVLMForConditionalGeneration,
-    preset: Preset,
+    plan: Plan,
     counts: dict[str, int],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
@@ -179,10 +177,8 @@ def _details(
         "and present are bound to one buffer",
         "logits": "last position only, [batch, 1, vocabulary]",
         "batches": "all sequences of a call have one length; padding is not supported",
-        "runtime_operators": _runtime_operators(preset),
-        "rounding": "GPTQ on pictures of random blobs and text sampled from the model"
-        if "w4a8" in (preset.decoder, preset.head)
-        else "none",
+        "runtime_operators": _runtime_operators(plan),
+        "quantisation": plan.details,
         "vision_operators": counts,
         "seconds": seconds,
         "cache": {
@@ -194,11 +190,14 @@ def _details(
     }
 
 
-def _runtime_operators(preset: Preset) -> list[str]:
+def _runtime_operators(plan: Plan) -> list[str]:
     """Return the operators beyond the ONNX standard that the runtime must have."""
     names = ["GroupQueryAttention", "QuickGelu", "SkipSimplifiedLayerNormalization"]
-    if "w4a8" in (preset.decoder, preset.head):
+    linears = {value for name, value in plan.precisions.items() if name != "embedding"}
+    if "w4a8" in linears:
         names.append("MatMulNBits")
-    if "w8a8" in (preset.decoder, preset.head):
+    if "w8a8" in linears:
         names.append("MatMulNBits with 8 bits, on arm64 since onnxruntime 1.23")
+    if plan.precisions["embedding"] == "w4":
+        names.append("GatherBlockQuantized")
     return [f"com.microsoft.{name}" for name in names]

@@ -1,0 +1,174 @@
+"""What a model is shown while it is quantised: embeddings of pictures and text, in one batch.
+
+From training data where the user gives some; else pictures of random blobs followed by text that
+the model samples itself, so that an export needs no data set.
+
+Knows the model and the processor; knows no rounding. Called by `hydra_export.export`, and by
+`hydra_export.mixing` where no data was given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hydra_mobile.data.llava import open_image, read_llava
+from hydra_mobile.errors import DataError
+from hydra_mobile.files import sha256_of
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+_RECORDS = 64
+#: Longer conversations are cut: a picture, a question and a few answers are what matters.
+_LONGEST = 384
+_SEQUENCES = 24
+_SAMPLED_TOKENS = 72
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Sequences of one length, padded on the right, where causal attention cannot see the padding.
+
+    Attributes:
+        ids: int64 [B, T]; -1 where a picture or the padding is.
+        embeddings: float32 [B, T, hidden] of everything but the padding, which is zero.
+        used: bool [B, T]; False at the padding.
+        answers: bool [B, T]; where the next token belongs to an answer (or was sampled).
+        source: facts for the manifest: kind, sequences, tokens, and the data's name and sha256.
+    """
+
+    ids: Tensor
+    embeddings: Tensor
+    used: Tensor
+    answers: Tensor
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def with_table(self, table: Tensor) -> Tensor:
+        """Return the embeddings [B, T, hidden] as the token table [V, hidden] would give them."""
+        rows = table[self.ids.clamp(min=0)]
+        return torch.where((self.ids >= 0)[..., None], rows, self.embeddings)
+
+    def first(self, count: int) -> Calibration:
+        """Return up to `count` of the sequences, evenly spread, for a measurement in less time."""
+        every = max(1, len(self.ids) // count)
+        chosen = slice(0, every * count, every)
+        return Calibration(
+            self.ids[chosen],
+            self.embeddings[chosen],
+            self.used[chosen],
+            self.answers[chosen],
+            self.source,
+        )
+
+
+@torch.no_grad()
+def from_data(
+    model: Any,
+    processor: MobileVLMProcessor,
+    path: Path,
+    images: Path | None = None,
+    records: int = _RECORDS,
+) -> Calibration:
+    """Return the calibration that conversations of a LLaVA file give.
+
+    Args:
+        model: the whole vision-language model, fp32 on the CPU.
+        processor: of the model.
+        path: LLaVA json or jsonl.
+        images: the folder that its pictures are relative to; None for the file's own.
+        records: how many conversations with a picture to take, evenly spread over the file.
+
+    Raises:
+        DataError: the file or a picture cannot be read, or no record has both picture and answer.
+    """
+    pictured = [record for record in read_llava(path, images) if record.image]
+    step = max(1, len(pictured) // records)
+    pieces: list[tuple[list[int], Tensor, list[bool]]] = []
+    for record in pictured[::step][:records]:
+        assert record.image is not None
+        encoded = processor.encode_record(record.turns, True)
+        if not encoded.matched:
+            continue
+        ids = [*encoded.prefix, *encoded.ids]
+        labels = [-100] * len(encoded.prefix) + encoded.labels
+        pixels = torch.from_numpy(processor.preprocess(open_image(record.image, record.id)))
+        embeddings = model.merge_image(torch.tensor([ids]), model.encode_image(pixels[None]))[0]
+        ids = [-1 if token == processor.image_token_id else token for token in ids]
+        # A position answers when the token after it is learned.
+        learned = [label != -100 for label in labels[1:]] + [False]
+        pieces.append((ids[:_LONGEST], embeddings[:_LONGEST], learned[:_LONGEST]))
+    if not any(any(learned) for _, _, learned in pieces):
+        raise DataError(
+            f"{path} has no record with a picture and an answer to calibrate on.",
+            "Give the LLaVA json that the model was trained on.",
+        )
+    source = {"kind": "training data", "file": path.name, "sha256": sha256_of(path)}
+    return _padded(pieces, source)
+
+
+@torch.no_grad()
+def self_sampled(model: Any, image_size: int, seed: int = 0) -> Calibration:
+    """Return the calibration of a start token, a picture of blobs and text the model samples.
+
+    Args:
+        model: the whole vision-language model, fp32 on the CPU.
+        image_size: side of the picture that the tower reads.
+        seed: of pictures and text.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.full((_SEQUENCES, 1), int(model.config.text_config.bos_token_id or 0))
+    pictures = model.encode_image(_blobs(image_size, generator))
+    chunk = torch.cat([model.embed_tokens(ids), pictures], 1)
+    chunks, cache = [chunk], None
+    ids = torch.cat([ids, torch.full(pictures.shape[:2], -1)], 1)
+    for _ in range(_SAMPLED_TOKENS):
+        outputs = model(
+            inputs_embeds=chunk, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        cache = outputs.past_key_values
+        shares = outputs.logits[:, -1].softmax(-1)
+        token = torch.multinomial(shares, 1, generator=generator)
+        chunk = model.embed_tokens(token)
+        chunks.append(chunk)
+        ids = torch.cat([ids, token], 1)
+    used = torch.ones_like(ids, dtype=torch.bool)
+    answers = used.clone()
+    answers[:, : pictures.shape[1]] = False
+    answers[:, -1] = False
+    source = {
+        "kind": "pictures of random blobs and text sampled from the model",
+        "sequences": _SEQUENCES,
+        "tokens": used.numel(),
+    }
+    return Calibration(ids, torch.cat(chunks, 1), used, answers, source)
+
+
+def _padded(
+    pieces: list[tuple[list[int], Tensor, list[bool]]], source: dict[str, Any]
+) -> Calibration:
+    longest = max(len(ids) for ids, _, _ in pieces)
+    hidden = pieces[0][1].shape[-1]
+    ids = torch.full((len(pieces), longest), -1)
+    embeddings = torch.zeros(len(pieces), longest, hidden)
+    used = torch.zeros(len(pieces), longest, dtype=torch.bool)
+    answers = torch.zeros_like(used)
+    for row, (tokens, vectors, learned) in enumerate(pieces):
+        length = len(tokens)
+        ids[row, :length] = torch.tensor(tokens)
+        embeddings[row, :length] = vectors
+        used[row, :length] = True
+        answers[row, :length] = torch.tensor(learned)
+    facts = {**source, "sequences": len(pieces), "tokens": int(used.sum())}
+    return Calibration(ids, embeddings, used, answers, facts)
+
+
+def _blobs(size: int, generator: torch.Generator) -> Tensor:
+    """Return pixels [B, 3, S, S] between -2 and 2: smooth colours, as pictures have."""
+    coarse = torch.rand(_SEQUENCES, 3, 6, 6, generator=generator) * 6 - 3
+    smooth = torch.nn.functional.interpolate(
+        coarse, size=(size, size), mode="bilinear", align_corners=False
+    )
+    return smooth.clamp(-2, 2)

@@ -1,0 +1,196 @@
+"""The plan of a quantised decoder: which part gets how many bits, and its rounded weights.
+
+The same plan serves every runtime, so that a preset means the same everywhere: which parts keep 8
+bits (`sensitivity`), and codes and scales of the 4-bit ones (`rounding`).
+
+Knows the model and the preset; knows no runtime. Called by the targets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from hydra_export import sensitivity
+from hydra_export.calibration import Calibration, self_sampled
+from hydra_export.presets import Precision, Preset
+from hydra_export.rounding import Int4Weight, linear_units, round_decoder, round_nearest
+from hydra_export.targets.base import Log
+
+# Sequences on which parts are measured: the ranking needs fewer than the rounding.
+_MEASURED_SEQUENCES = 12
+# Graph structure, names and constants of the three programs.
+_PROGRAM_OVERHEAD = 1_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Precision of every part of a decoder.
+
+    Attributes:
+        precisions: unit of `rounding.linear_units`, "head" and "embedding" -> precision.
+        int4: rounded weights of the 4-bit units, and of "embedding" where it has 4 bits.
+        details: algorithm, group, grid, calibration, costs and choice, for the manifest.
+        fallbacks: one sentence for each part that did not get what the preset names.
+    """
+
+    precisions: dict[str, Precision]
+    int4: dict[str, Int4Weight] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    fallbacks: list[str] = field(default_factory=list)
+
+
+def plan_decoder(
+    model: Any, preset: Preset, calibration: Calibration | None, image_size: int, log: Log
+) -> Plan:
+    """Decide the precision of each part, and round what gets 4 bits.
+
+    Args:
+        model: the whole vision-language model, fp32 on the CPU; left as it was.
+        preset: what is wanted; its `budget` says how many parts of the `sensitive` precision fit.
+        calibration: what to measure on; None: the model writes text itself, if there is any need.
+        image_size: side of the picture that the tower reads, for that text.
+        log: gets a line for each step.
+    """
+    language_model, group = model.language_model, preset.group_size
+    parts = dict(_parts(language_model))
+    wanted: dict[str, Precision] = {"head": preset.head, "embedding": preset.embedding}
+    precisions: dict[str, Precision] = {name: wanted.get(name, preset.decoder) for name in parts}
+    fallbacks = []
+    for name, shape in parts.items():
+        if precisions[name] in ("w4", "w4a8") and shape[1] % group:
+            precisions[name] = _eight(precisions[name])
+            fallbacks.append(
+                f"{name} has {shape[1]} inputs, no multiple of the group size {group}; "
+                "its weights are 8-bit."
+            )
+    if not any(value in ("w4", "w4a8") for value in precisions.values()):
+        return Plan(precisions, fallbacks=fallbacks)
+    if calibration is None:
+        log("Calibrating on pictures of random blobs and text that the model writes itself")
+        calibration = self_sampled(model, image_size)
+    details: dict[str, Any] = {
+        "algorithm": "GPTQ, columns in order; the nearest in rows where it is no better",
+        "grid": "symmetric, -8..7, one bfloat16 scale of least squared error for each group",
+        "group_size": group,
+        "calibration": calibration.source,
+    }
+    if preset.sensitive and preset.budget:
+        details["mixed_precision"] = _mix(model, preset, calibration, parts, precisions, log)
+    return Plan(
+        precisions, _round(model, precisions, calibration, group, details, log), details, fallbacks
+    )
+
+
+def _mix(
+    model: Any,
+    preset: Preset,
+    calibration: Calibration,
+    parts: Mapping[str, tuple[int, int]],
+    precisions: dict[str, Precision],
+    log: Log,
+) -> dict[str, Any]:
+    """Raise parts in `precisions` to 8 bits as far as the budget goes; return the facts."""
+    assert preset.budget is not None
+    spare = spare_bytes(model, preset, parts, precisions)
+    if spare <= 0:
+        return {"spare_bytes": spare, "kept_at_8_bits": [], "costs": []}
+    log("Measuring what 4 bits cost in each part")
+    began = time.perf_counter()
+    costs = [
+        cost
+        for cost in sensitivity.measure(
+            model.language_model, calibration.first(_MEASURED_SEQUENCES), preset.group_size, log
+        )
+        if precisions[cost.name] in ("w4", "w4a8")
+    ]
+    kept = sensitivity.keep_at_8_bits(costs, spare)
+    for name in kept:
+        precisions[name] = _eight(precisions[name])
+    log(f"{len(kept)} of {len(costs)} parts keep 8 bits")
+    return {
+        "budget": preset.budget,
+        "spare_bytes": spare,
+        "kept_at_8_bits": sorted(kept),
+        "seconds": round(time.perf_counter() - began, 1),
+        "costs": [cost.to_dict() for cost in costs],
+    }
+
+
+def _round(
+    model: Any,
+    precisions: Mapping[str, Precision],
+    calibration: Calibration,
+    group: int,
+    details: dict[str, Any],
+    log: Log,
+) -> dict[str, Int4Weight]:
+    log("Rounding to 4 bits")
+    began = time.perf_counter()
+    rounded = {}
+    embeddings = calibration.embeddings
+    if precisions["embedding"] == "w4":
+        table = model.language_model.model.embed_tokens.weight.detach()
+        rounded["embedding"] = round_nearest(table, group)
+        embeddings = calibration.with_table(rounded["embedding"].values())
+    rounded |= round_decoder(
+        model.language_model, embeddings, calibration.used, precisions, group, log
+    )
+    details["seconds"] = round(time.perf_counter() - began, 1)
+    return rounded
+
+
+def spare_bytes(
+    model: Any,
+    preset: Preset,
+    parts: Mapping[str, tuple[int, int]],
+    precisions: Mapping[str, Precision],
+) -> int:
+    """Return the bytes that the budget leaves; less than 0 where it cannot be kept.
+
+    The budget is a share of what the three programs take with all weights in fp16. Convolutions
+    and everything else that is no linear of the vision part stay fp32.
+    """
+    assert preset.budget is not None
+    group = preset.group_size
+    total = half = 0
+    for name, shape in parts.items():
+        total += sensitivity.bytes_at(precisions[name], shape, group)
+        half += sensitivity.bytes_at("fp16", shape, group)
+    for name, module in (("vision", model.vision_tower), ("projector", model.projector)):
+        linears = [m for m in module.modules() if _is_linear(m)]
+        others = sum(p.numel() for p in module.parameters())
+        for linear in linears:
+            shape = (linear.weight.shape[0], linear.weight[0].numel())
+            total += sensitivity.bytes_at(getattr(preset, name), shape, group)
+            half += 2 * linear.weight.numel()
+            others -= linear.weight.numel()
+        total += 4 * others
+        half += 2 * others
+    return int(preset.budget * half) - total - _PROGRAM_OVERHEAD
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and module.stride == (1, 1)
+        and module.groups == 1
+    )
+
+
+def _eight(precision: Precision) -> Precision:
+    return "w8" if precision == "w4" else "w8a8"
+
+
+def _parts(language_model: Any) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield every unit, the head and the embedding with their shapes."""
+    for index, layer in enumerate(language_model.model.layers):
+        for name, linears in linear_units(layer, index).items():
+            yield name, (sum(part.out_features for part in linears), linears[0].in_features)
+    yield "head", tuple(language_model.lm_head.weight.shape)
+    yield "embedding", tuple(language_model.model.embed_tokens.weight.shape)

@@ -1,0 +1,304 @@
+"""4-bit weights rounded so that the layer's output, and not each weight, stays close.
+
+One grid for every runtime: symmetric codes -8..7 with a scale for each group of inputs, whose
+values bfloat16 and float16 hold both, so that ExecuTorch and onnxruntime compute with the same
+weights. A group's scale is the candidate with the least squared error, inputs weighted by how much
+they matter. Rounding to the nearest costs a small model much; GPTQ (Frantar et al., arXiv
+2210.17323, algorithm 1) rounds one input column at a time and lets the columns that are still free
+make up for the error. Rows where that did not help on the calibration keep the nearest.
+
+Knows weights, inputs and a Llama's layers; knows no runtime. Called by `hydra_export.mixing`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Part of the mean curvature that is added to each input's own: inputs that the calibration never
+# saw keep some weight.
+_DAMPING = 0.02
+#: Least scale: the smallest normal float16. A group below it holds nothing that could matter.
+_LEAST_SCALE = 2.0**-14
+# Scales tried, as shares of the one that just covers the largest weight; 7 eighths lets it be -8.
+_SHRINKS = tuple(1.0 - 0.025 * step for step in range(17))
+
+
+@dataclass(frozen=True)
+class Int4Weight:
+    """A weight at 4 bits: value = scale of the group * code.
+
+    Attributes:
+        codes: int8 [out, in], -8..7.
+        scales: float32 [out, in / group]; each is a bfloat16 and a float16 value.
+    """
+
+    codes: Tensor
+    scales: Tensor
+
+    @property
+    def group(self) -> int:
+        """Inputs that share a scale."""
+        return self.codes.shape[1] // self.scales.shape[1]
+
+    def values(self) -> Tensor:
+        """Return the weight float32 [out, in] that the codes stand for."""
+        return self.codes.float() * self.scales.repeat_interleave(self.group, 1)
+
+    def rows(self, start: int, count: int) -> Int4Weight:
+        """Return the weight of `count` outputs from `start`."""
+        return Int4Weight(self.codes[start : start + count], self.scales[start : start + count])
+
+
+def storable(scale: Tensor) -> Tensor:
+    """Return positive scales as both bfloat16 and float16 hold them."""
+    return scale.clamp(min=_LEAST_SCALE, max=2.0**15).bfloat16().float()
+
+
+def best_scales(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
+    """Return for blocks [..., group] the scale [...] of least squared rounding error.
+
+    Args:
+        blocks: float32 weights, one group along the last axis.
+        importance: [group] or broadcastable: weight of each input's error; None: all alike.
+    """
+    largest = blocks.abs().amax(-1) / 7
+    best_error = torch.full_like(largest, float("inf"))
+    best = storable(largest)
+    for shrink in _SHRINKS:
+        scale = storable(largest * shrink)
+        error = (_on_grid(blocks, scale[..., None]) * scale[..., None] - blocks).square_()
+        total = (error if importance is None else error * importance).sum(-1)
+        better = total < best_error
+        best = torch.where(better, scale, best)
+        best_error = torch.where(better, total, best_error)
+    return best
+
+
+def _on_grid(values: Tensor, scale: Tensor) -> Tensor:
+    return (values / scale).round_().clamp_(-8, 7)
+
+
+def round_nearest(weight: Tensor, group: int) -> Int4Weight:
+    """Round a weight [out, in] to the nearest codes under scales of least error.
+
+    Args:
+        weight: float; not changed.
+        group: inputs that share a scale; it must divide the number of inputs.
+    """
+    out_features, in_features = weight.shape
+    blocks = weight.float().reshape(out_features, in_features // group, group)
+    scales = best_scales(blocks)
+    codes = _on_grid(blocks, scales[..., None]).reshape(out_features, in_features)
+    return Int4Weight(codes.to(torch.int8), scales)
+
+
+def round_int8(weight: Tensor) -> Tensor:
+    """Return a weight [out, in] as 8-bit codes with one scale for each row would hold it."""
+    scale = (weight.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-10)
+    return (weight / scale).round_().clamp_(-127, 127) * scale
+
+
+def output_error(weight: Tensor, rounded: Tensor, curvature: Tensor) -> Tensor:
+    """Return for each row the squared output error [out] over the inputs behind `curvature`."""
+    difference = rounded - weight
+    return ((difference @ curvature) * difference).sum(-1)
+
+
+def round_calibrated(weight: Tensor, curvature: Tensor, group: int) -> Int4Weight:
+    """Round a weight [out, in] column by column; no row's output error exceeds the nearest's.
+
+    Args:
+        weight: float; not changed.
+        curvature: X^T X [in, in] of the inputs; its diagonal is damped here.
+        group: inputs that share a scale; it must divide the number of inputs.
+    """
+    weight = weight.float()
+    damped = curvature.clone()
+    damped.diagonal().add_(curvature.diagonal().mean() * _DAMPING + 1e-8)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    factor = torch.linalg.cholesky(inverse, upper=True)
+    with _one_thread():
+        careful = _round_columns(weight, factor, group)
+    nearest = round_nearest(weight, group)
+    worse = output_error(weight, careful.values(), curvature) > output_error(
+        weight, nearest.values(), curvature
+    )
+    return Int4Weight(
+        torch.where(worse[:, None], nearest.codes, careful.codes),
+        torch.where(worse[:, None], nearest.scales, careful.scales),
+    )
+
+
+def _round_columns(weight: Tensor, factor: Tensor, group: int) -> Int4Weight:
+    in_features = weight.shape[1]
+    # Columns first: each step reads and writes whole rows of these.
+    left = weight.T.contiguous().clone()
+    codes, scales = torch.empty_like(left, dtype=torch.int8), []
+    importance = factor.diagonal().pow(-2)
+    for start in range(0, in_features, group):
+        end = start + group
+        block = left[start:end]
+        scale = best_scales(block.T, importance[start:end])
+        errors = torch.empty_like(block)
+        for column in range(group):
+            at = start + column
+            code = _on_grid(block[column], scale)
+            codes[at] = code
+            errors[column] = (block[column] - code * scale) / factor[at, at]
+            block[column + 1 :] -= torch.outer(factor[at, at + 1 : end], errors[column])
+        left[end:] -= factor[start:end, end:].T @ errors
+        scales.append(scale)
+    return Int4Weight(codes.T.contiguous(), torch.stack(scales, 1))
+
+
+def linear_units(layer: Any, index: int) -> dict[str, tuple[Any, ...]]:
+    """Return the linears of decoder layer `index`, by the unit that has one precision.
+
+    Linears in one tuple read the same input and are stacked along their outputs. The names are
+    those of the modules of `hydra_export.graphs.decoder`.
+    """
+    attention, mlp, name = layer.self_attn, layer.mlp, f"layers.{index}"
+    return {
+        f"{name}.qkv": (attention.q_proj, attention.k_proj, attention.v_proj),
+        f"{name}.out": (attention.o_proj,),
+        f"{name}.gate_up": (mlp.gate_proj, mlp.up_proj),
+        f"{name}.down": (mlp.down_proj,),
+    }
+
+
+def stacked(parts: Sequence[Any]) -> Tensor:
+    """Return the weights of linears that read one input as one [sum of out, in]."""
+    return torch.cat([part.weight.detach() for part in parts])
+
+
+@torch.no_grad()
+def round_decoder(
+    language_model: Any,
+    embeddings: Tensor,
+    used: Tensor,
+    precisions: Mapping[str, str],
+    group: int,
+    log: Callable[[str], None] = lambda _: None,
+) -> dict[str, Int4Weight]:
+    """Round the 4-bit units of a LlamaForCausalLM; the model is left as it was.
+
+    Each layer sees what the rounded layers before it make of the embeddings, so that it can make
+    up for their errors too.
+
+    Args:
+        language_model: fp32 on the CPU.
+        embeddings: float32 [B, T, hidden] of the calibration.
+        used: bool [B, T]; False at padding, which has no say.
+        precisions: unit (see `linear_units`, and "head") -> "w4a8", "w8a8" or anything else,
+            which is left in fp32.
+        group: inputs that share a scale; it must divide the inputs of every 4-bit unit.
+        log: gets a line now and then.
+
+    Returns:
+        The 4-bit weights by unit.
+    """
+    body = language_model.model
+    rounded: dict[str, Int4Weight] = {}
+    positions = torch.arange(embeddings.shape[1])[None]
+    rotary = body.rotary_emb(embeddings, positions)
+    hidden = embeddings
+    for index, layer in enumerate(body.layers):
+
+        def run(layer: Any = layer, hidden: Tensor = hidden) -> Tensor:
+            return run_layer(layer, hidden, positions, rotary)
+
+        hidden = _round_layer(linear_units(layer, index), run, used, precisions, group, rounded)
+        if (index + 1) % 10 == 0:
+            log(f"rounded {index + 1} of {len(body.layers)} layers")
+    if precisions.get("head") == "w4a8":
+        curvature = _curvature(body.norm(hidden), used)
+        rounded["head"] = round_calibrated(language_model.lm_head.weight.detach(), curvature, group)
+    return rounded
+
+
+def run_layer(layer: Any, hidden: Tensor, positions: Tensor, rotary: Any) -> Tensor:
+    """Return what a decoder layer makes of hidden states [B, T, hidden]."""
+    output = layer(hidden, position_ids=positions, position_embeddings=rotary)
+    result: Tensor = output[0] if isinstance(output, tuple) else output
+    return result
+
+
+def _round_layer(
+    units: Mapping[str, tuple[Any, ...]],
+    run: Callable[[], Tensor],
+    used: Tensor,
+    precisions: Mapping[str, str],
+    group: int,
+    rounded: dict[str, Int4Weight],
+) -> Tensor:
+    """Round one layer into `rounded`; return its output with the rounded weights."""
+    four = {name: parts for name, parts in units.items() if precisions.get(name) == "w4a8"}
+    curvatures = _record(four, run, used) if four else {}
+    replaced: dict[str, Tensor] = {}
+    for name, parts in units.items():
+        if name in four:
+            rounded[name] = round_calibrated(stacked(parts), curvatures[name], group)
+            replaced[name] = rounded[name].values()
+        elif precisions.get(name) == "w8a8":
+            replaced[name] = round_int8(stacked(parts))
+    with weights_replaced({units[name]: value for name, value in replaced.items()}):
+        return run()
+
+
+@contextlib.contextmanager
+def weights_replaced(values: Mapping[tuple[Any, ...], Tensor]) -> Iterator[None]:
+    """Give linears (stacked in tuples) other weights [sum of out, in] for a while."""
+    originals = {part: part.weight.data for parts in values for part in parts}
+    try:
+        for parts, value in values.items():
+            sizes = [part.out_features for part in parts]
+            for part, piece in zip(parts, torch.split(value, sizes), strict=True):
+                part.weight.data = piece
+        yield
+    finally:
+        for part, weight in originals.items():
+            part.weight.data = weight
+
+
+def _record(
+    units: Mapping[str, tuple[Any, ...]], run: Callable[[], Tensor], used: Tensor
+) -> dict[str, Tensor]:
+    """Run the layer and return, for each unit, the curvature of its input."""
+    found: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Callable[[Any, Sequence[Tensor]], None]:
+        def store(_: Any, inputs: Sequence[Tensor]) -> None:
+            found[name] = _curvature(inputs[0], used)
+
+        return store
+
+    handles = [parts[0].register_forward_pre_hook(hook(name)) for name, parts in units.items()]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _curvature(x: Tensor, used: Tensor) -> Tensor:
+    """Return X^T X [in, in] of inputs [B, T, in]: how the squared output error grows."""
+    flat = x[used].float()
+    return flat.T @ flat
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of small operations: waking a second thread for each takes longer than it saves."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
