@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ladder_chain import Chain, export, make_adapter
 from PIL import Image
 
 from hydra_mobile.models.tiny import build
@@ -76,3 +77,26 @@ def copied(fp32_bundle: Path, tmp_path: Path) -> Callable[[], Path]:
         return Path(shutil.copytree(fp32_bundle, tmp_path / "copy"))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def sound_chain(
+    tiny_base: Path,
+    golden_inputs: list[tuple[Image.Image, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Chain:
+    """Adapter, merged model and ONNX fp32 bundle of one model. Tests must not write into it."""
+    pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
+    from hydra_export.merge import merge
+
+    folder = tmp_path_factory.mktemp("chain")
+    adapter = make_adapter(tiny_base, folder / "adapter")
+    merge(tiny_base, adapter, folder / "merged")
+    bundle = export(folder / "merged", folder / "bundle", golden_inputs)
+    return Chain(adapter, folder / "merged", bundle)
+
+
+@pytest.fixture
+def chain(sound_chain: Chain, tmp_path: Path) -> Chain:
+    """A copy that a test may spoil."""
+    return Chain(*(Path(shutil.copytree(path, tmp_path / path.name)) for path in sound_chain))

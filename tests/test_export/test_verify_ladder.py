@@ -1,0 +1,259 @@
+"""The ladder beyond its rungs: the score, what does not belong together, JSON, report, verb."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ladder_chain import ONE, TWO, Chain, export
+from safetensors.numpy import load_file, save_file
+from test_verify import respoil
+
+from hydra_export.ladder import climb
+from hydra_export.ladder_parts import PartResult
+from hydra_export.ladder_score import Slice
+from hydra_export.ladder_tolerance import TOLERANCES, Tolerance, precision_class
+from hydra_export.presets import PRESETS
+from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample, Score
+from hydra_mobile.evaluation.runners.torch import TorchRunner
+from hydra_mobile.reporting.markdown import render_markdown
+from hydra_mobile.reporting.write import read_report
+
+pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
+GOLDEN_RUNG = "merged (golden vectors) → ONNX Runtime fp32"
+
+
+class Shapes(Benchmark):
+    """Pictures whose right answer is whatever `right` says."""
+
+    name = "shapes"
+    max_new_tokens = 3
+
+    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
+        return [
+            Sample(f"{n}", self.data / f"{n}.png", "What is it?", "all", "word", "x", f"{n}")
+            for n in range(limit or 12)
+        ]
+
+    def is_correct(self, sample: Sample, answer: str) -> bool:
+        return answer == "right"
+
+    def score(self, samples: Sequence[Sample], answers: Mapping[str, str]) -> list[Score]:
+        return []
+
+
+@pytest.fixture
+def questions(shapes_data: Path) -> Slice:
+    return Slice(Shapes(shapes_data), 4)
+
+
+class TestScore:
+    def test_each_rung_tells_the_change(self, sound_chain: Chain, questions: Slice) -> None:
+        ladder = sound_chain.climb(questions=questions)
+        assert ladder.passed
+        for rung in ladder.rungs:
+            assert rung.score is not None
+            assert (rung.score.n, rung.score.change, rung.score.same) == (4, 0.0, 1.0)
+            assert "shapes, 4 questions" in rung.table()
+
+    def test_other_answers_break_the_rung(
+        self, sound_chain: Chain, questions: Slice, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told = iter((["right"] * 4, ["right"] * 4, ["right"] * 2 + ["wrong"] * 2))
+        monkeypatch.setattr(questions, "answers", lambda runner: next(told))
+        ladder = sound_chain.climb(questions=questions)
+        one, two = ladder.rungs
+        assert one.passed
+        assert two.failures == ["Score: 50.0% of the answers are the same (at least 99%)."]
+        assert two.broken == ()
+
+    @pytest.mark.parametrize(("lost", "passes"), [(1, True), (40, False)])
+    def test_a_loss_counts_when_it_is_certain(
+        self, shapes_data: Path, lost: int, passes: bool
+    ) -> None:
+        many = Slice(Shapes(shapes_data), 200)
+        after = ["wrong"] * lost + ["right"] * (200 - lost)
+        change = many.change(["right"] * 200, after, TOLERANCES["int4"])
+        assert change.change == pytest.approx(-lost / 200)
+        assert change.low <= change.change <= change.high
+        assert (change.note == "") is passes
+        if not passes:
+            assert "falls by 20.0 points" in change.note
+
+    def test_a_bundle_alone_has_nothing_to_fall_from(
+        self, sound_chain: Chain, questions: Slice
+    ) -> None:
+        with pytest.raises(HydraError, match="needs two forms of the model"):
+            climb(sound_chain.bundle, questions=questions)
+
+
+def test_a_quantised_bundle_stands_on_the_lossless_program(
+    sound_chain: Chain, golden_inputs: Any, tmp_path: Path
+) -> None:
+    quantised = export(sound_chain.merged, tmp_path / "int8", golden_inputs, preset="int8")
+    ladder = climb(
+        quantised,
+        adapter=sound_chain.adapter,
+        merged=sound_chain.merged,
+        program=sound_chain.bundle,
+    )
+    names = [rung.name for rung in ladder.rungs]
+    assert names == [ONE, TWO, "ONNX Runtime fp32 → ONNX Runtime int8"]
+    assert [rung.tolerance for rung in ladder.rungs] == [
+        TOLERANCES["fp32"], TOLERANCES["fp32"], TOLERANCES["int8"]
+    ]  # fmt: skip
+    assert ladder.rungs[2].parts[4].max_abs > ladder.rungs[1].parts[4].max_abs
+    with pytest.raises(ArtefactError, match="preset `int8`; the program between"):
+        climb(sound_chain.bundle, program=quantised)
+
+
+def test_a_device_is_the_last_rung(sound_chain: Chain) -> None:
+    ladder = climb(sound_chain.bundle, device=TorchRunner.load(sound_chain.merged))
+    assert [rung.name for rung in ladder.rungs] == [
+        GOLDEN_RUNG, "ONNX Runtime fp32 → device (torch)"
+    ]  # fmt: skip
+    assert ladder.passed
+
+
+class TestWhatDoesNotBelongTogether:
+    def test_a_bundle_of_another_merged_model(self, chain: Chain, tiny_base: Path) -> None:
+        with pytest.raises(ArtefactError, match="was exported from another merged model"):
+            climb(chain.bundle, merged=tiny_base)
+
+    def test_a_merged_model_altered_since_its_export(self, chain: Chain) -> None:
+        path = chain.merged / "model.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 128
+        path.write_bytes(bytes(data))
+        with pytest.raises(ArtefactError, match="another merged model"):
+            chain.climb()
+
+    def test_another_adapter(self, chain: Chain) -> None:
+        record = json.loads((chain.merged / "merge.json").read_text())
+        record["sources"]["adapter_files"]["adapter_model.safetensors"] = "0" * 64
+        (chain.merged / "merge.json").write_text(json.dumps(record))
+        with pytest.raises(ArtefactError, match="merged from another adapter"):
+            chain.climb()
+
+    def test_an_adapter_cut_short(self, chain: Chain) -> None:
+        path = chain.adapter / "adapter_model.safetensors"
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(ArtefactError, match="no complete safetensors file"):
+            chain.climb()
+
+    def test_an_adapter_without_its_merged_model(self, chain: Chain) -> None:
+        with pytest.raises(HydraError, match="has no merged/ inside"):
+            climb(chain.bundle, adapter=chain.adapter)
+
+
+class TestGolden:
+    def test_without_golden_vectors(self, chain: Chain) -> None:
+        manifest = json.loads((chain.bundle / "manifest.json").read_text())
+        del manifest["files"]["golden.json"]
+        (chain.bundle / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(ArtefactError, match="no file with role `golden`"):
+            climb(chain.bundle)
+
+    @pytest.mark.parametrize(
+        ("golden", "message"),
+        [('{"schema": 1, "cases": []}', "holds no golden cases"),
+         ('{"schema": 1, "cases": [{"image": "golden/0.png"}]}', "case 0 lacks `question`"),
+         ("{", "golden.json")],
+    )  # fmt: skip
+    def test_damaged_golden_cases(self, chain: Chain, golden: str, message: str) -> None:
+        respoil(chain.bundle, "golden.json", lambda path: path.write_text(golden))
+        with pytest.raises(ArtefactError, match=message):
+            climb(chain.bundle)
+
+    def test_vectors_that_lack_a_case(self, chain: Chain) -> None:
+        def drop(path: Path) -> None:
+            save_file({k: v for k, v in load_file(path).items() if k != "1.image"}, path)
+
+        respoil(chain.bundle, "golden.safetensors", drop)
+        with pytest.raises(ArtefactError, match=r"case 1 lacks `1\.image`"):
+            climb(chain.bundle)
+
+    def test_older_vectors_still_verify(self, chain: Chain) -> None:
+        """Bundles made before pixels and features were stored."""
+
+        def age(path: Path) -> None:
+            kept = {k: v for k, v in load_file(path).items() if k[2:] not in ("pixels", "features")}
+            assert len(kept) == 6
+            save_file(kept, path)
+
+        respoil(chain.bundle, "golden.safetensors", age)
+        (rung,) = climb(chain.bundle).rungs
+        assert rung.passed
+        assert rung.parts[0].max_abs is not None
+
+    def test_stored_features_are_those_of_the_tower(self, sound_chain: Chain) -> None:
+        vectors = load_file(sound_chain.bundle / "golden.safetensors")
+        runner = TorchRunner.load(sound_chain.merged)
+        features = runner.vision_features(vectors["0.pixels"][None])
+        np.testing.assert_allclose(features[0], vectors["0.features"], atol=1e-5)
+        np.testing.assert_allclose(runner.project(features)[0], vectors["0.image"], atol=1e-5)
+
+
+def test_presets_have_the_tolerance_of_their_least_precise_part() -> None:
+    found = {name: precision_class(preset.to_dict()) for name, preset in PRESETS.items()}
+    assert {name: found[name] for name in ("fp32", "int8", "int4")} == {
+        "fp32": "fp32", "int8": "int8", "int4": "int4"
+    }  # fmt: skip
+    mixed = PRESETS["fp32"].to_dict() | {"head": "w8"}
+    assert precision_class(mixed) == "int8"
+    assert precision_class(PRESETS["fp32"].to_dict() | {"vision": "fp16"}) == "fp16"
+    assert set(found.values()) <= set(TOLERANCES)
+
+
+def test_what_json_does_not_know_becomes_none_or_text() -> None:
+    assert TOLERANCES["int4"].to_dict()["logits"] is None
+    assert Tolerance(1.0, 0.9, 0.9, 0.5, 0.0).to_dict()["logits"] == 1.0
+    part = PartResult("decoder", "fail", max_abs=math.nan, mean_abs=math.inf).to_dict()
+    assert (part["max_abs"], part["mean_abs"], part["cosine"]) == ("nan", "inf", None)
+
+
+class TestVerb:
+    def call(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hydra_mobile", "verify", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def test_table_json_and_report(self, chain: Chain, tmp_path: Path) -> None:
+        arguments = [chain.bundle, "--adapter", chain.adapter, "--merged", chain.merged]
+        files = ["--json", tmp_path / "ladder.json", "--report", tmp_path / "report"]
+        for _ in range(2):  # a row is replaced, not doubled
+            done = self.call(*arguments, *files)
+            assert done.returncode == 0, done.stderr
+        assert f"{ONE}: pass" in done.stdout
+        assert "preprocessing pass" in done.stdout
+        assert json.loads((tmp_path / "ladder.json").read_text())["passed"] is True
+        report = read_report(tmp_path / "report")
+        assert [(row.rung, row.verdict) for row in report.parity] == [(ONE, "pass"), (TWO, "pass")]
+        assert [part.part for part in report.parity[0].parts][2] == "vision"
+        assert "· projector" in render_markdown(report)
+
+    def test_a_broken_rung_ends_with_code_3_and_its_row(self, chain: Chain, tmp_path: Path) -> None:
+        vectors = "golden.safetensors"
+
+        def shift(path: Path) -> None:
+            values = load_file(path)
+            save_file(values | {"0.logits": values["0.logits"] + 0.01}, path)
+
+        respoil(chain.bundle, vectors, shift)
+        done = self.call(chain.bundle, "--report", tmp_path)
+        assert done.returncode == 3
+        assert f"Rung `{GOLDEN_RUNG}` does not hold, broken at decoder" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert read_report(tmp_path).parity[0].verdict == "fail"
+
+    def test_run_and_adapter_are_one(self, chain: Chain) -> None:
+        done = self.call(chain.bundle, "--run", chain.adapter, "--adapter", chain.adapter)
+        assert done.returncode == 2
+        assert "name the same thing" in done.stderr
