@@ -14,6 +14,7 @@ from transformers import GenerationConfig
 
 from hydra_mobile.files import sha256_of
 from hydra_mobile.models.configuration import MobileVLMConfig
+from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.original.stream import Form, write_safetensors
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -30,7 +31,8 @@ def write_base(
     processor: MobileVLMProcessor,
 ) -> None:
     """Write a base that carries its name and the sha256 of its weights."""
-    model.save_pretrained(folder)
+    with without_progress_bars():
+        model.save_pretrained(folder)
     model.config.base = name
     model.config.base_sha256 = sha256_of(folder / _WEIGHTS)
     model.config.save_pretrained(folder)

@@ -26,7 +26,7 @@ def load_model(
     if not (folder / "config.json").is_file():
         raise ArtefactError(f"{folder} has no config.json: expected the folder of a MobileVLM.")
     try:
-        with _without_progress_bars():
+        with without_progress_bars():
             model, loading = MobileVLMForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, output_loading_info=True
             )
@@ -46,7 +46,8 @@ def load_model(
 
 
 @contextlib.contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars for work of a second."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

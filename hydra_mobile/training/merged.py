@@ -13,6 +13,7 @@ import torch
 
 from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.files import folder_atomically, sha256_of, write_json
+from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.original.base_plan import ORIGINAL_CONFIG, TOKENIZER_MODEL
 from hydra_mobile.training.session import Session
 
@@ -26,7 +27,8 @@ def write_merged(session: Session, out: Path, policy: str) -> None:
         policy: how it was trained, for the record.
     """
     with folder_atomically(out) as temporary:
-        session.model.to(torch.float32).save_pretrained(temporary)
+        with without_progress_bars():
+            session.model.to(torch.float32).save_pretrained(temporary)
         session.processor.save_pretrained(temporary)
         # What the way back to another project's layout needs of the checkpoint before the import.
         for name in (ORIGINAL_CONFIG, TOKENIZER_MODEL):
