@@ -18,7 +18,13 @@ from torch import nn
 from hydra_export import sensitivity
 from hydra_export.calibration import Calibration, self_sampled
 from hydra_export.presets import Precision, Preset
-from hydra_export.rounding import Int4Weight, linear_units, round_decoder, round_nearest
+from hydra_export.rounding import (
+    Int4Weight,
+    linear_units,
+    round_decoder,
+    round_nearest,
+    stacked,
+)
 from hydra_export.targets.base import Log
 
 # Sequences on which parts are measured: the ranking needs fewer than the rounding.
@@ -74,16 +80,17 @@ def plan_decoder(
         log("Calibrating on pictures of random blobs and text that the model writes itself")
         calibration = self_sampled(model, image_size)
     details: dict[str, Any] = {
-        "algorithm": "GPTQ, columns in order; the nearest in rows where it is no better",
+        "algorithm": "nearest"
+        if preset.rounding == "nearest"
+        else "GPTQ, columns in order; the nearest in rows where it is no better",
         "grid": "symmetric, -8..7, one bfloat16 scale of least squared error for each group",
         "group_size": group,
         "calibration": calibration.source,
     }
     if preset.sensitive and preset.budget:
         details["mixed_precision"] = _mix(model, preset, calibration, parts, precisions, log)
-    return Plan(
-        precisions, _round(model, precisions, calibration, group, details, log), details, fallbacks
-    )
+    rounded = _round(model, preset, precisions, calibration, details, log)
+    return Plan(precisions, rounded, details, fallbacks)
 
 
 def _mix(
@@ -123,23 +130,28 @@ def _mix(
 
 def _round(
     model: Any,
+    preset: Preset,
     precisions: Mapping[str, Precision],
     calibration: Calibration,
-    group: int,
     details: dict[str, Any],
     log: Log,
 ) -> dict[str, Int4Weight]:
     log("Rounding to 4 bits")
     began = time.perf_counter()
-    rounded = {}
+    rounded: dict[str, Int4Weight] = {}
+    language_model, group = model.language_model, preset.group_size
     embeddings = calibration.embeddings
     if precisions["embedding"] == "w4":
-        table = model.language_model.model.embed_tokens.weight.detach()
+        table = language_model.model.embed_tokens.weight.detach()
         rounded["embedding"] = round_nearest(table, group)
         embeddings = calibration.with_table(rounded["embedding"].values())
-    rounded |= round_decoder(
-        model.language_model, embeddings, calibration.used, precisions, group, log
-    )
+    if preset.rounding == "nearest":
+        for name, linears in _units(language_model):
+            if precisions[name] == "w4a8":
+                rounded[name] = round_nearest(stacked(linears), group)
+    else:
+        used = calibration.used
+        rounded |= round_decoder(language_model, embeddings, used, precisions, group, log)
     details["seconds"] = round(time.perf_counter() - began, 1)
     return rounded
 
@@ -152,8 +164,8 @@ def spare_bytes(
 ) -> int:
     """Return the bytes that the budget leaves; less than 0 where it cannot be kept.
 
-    The budget is a share of what the three programs take with all weights in fp16. Convolutions
-    and everything else that is no linear of the vision part stay fp32.
+    The budget is a share of what the three programs take with all weights in fp16. What is no
+    linear in the vision part, such as convolutions, counts as fp32, which one runtime keeps.
     """
     assert preset.budget is not None
     group = preset.group_size
@@ -162,11 +174,9 @@ def spare_bytes(
         total += sensitivity.bytes_at(precisions[name], shape, group)
         half += sensitivity.bytes_at("fp16", shape, group)
     for name, module in (("vision", model.vision_tower), ("projector", model.projector)):
-        linears = [m for m in module.modules() if _is_linear(m)]
         others = sum(p.numel() for p in module.parameters())
-        for linear in linears:
-            shape = (linear.weight.shape[0], linear.weight[0].numel())
-            total += sensitivity.bytes_at(getattr(preset, name), shape, group)
+        for linear in (m for m in module.modules() if isinstance(m, nn.Linear)):
+            total += sensitivity.bytes_at(getattr(preset, name), linear.weight.shape, group)
             half += 2 * linear.weight.numel()
             others -= linear.weight.numel()
         total += 4 * others
@@ -174,23 +184,20 @@ def spare_bytes(
     return int(preset.budget * half) - total - _PROGRAM_OVERHEAD
 
 
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or (
-        isinstance(module, nn.Conv2d)
-        and module.kernel_size == (1, 1)
-        and module.stride == (1, 1)
-        and module.groups == 1
-    )
-
-
 def _eight(precision: Precision) -> Precision:
     return "w8" if precision == "w4" else "w8a8"
 
 
+def _units(language_model: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield every unit of the layers and the head, with its linears."""
+    for index, layer in enumerate(language_model.model.layers):
+        yield from linear_units(layer, index).items()
+    yield "head", (language_model.lm_head,)
+
+
 def _parts(language_model: Any) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield every unit, the head and the embedding with their shapes."""
-    for index, layer in enumerate(language_model.model.layers):
-        for name, linears in linear_units(layer, index).items():
-            yield name, (sum(part.out_features for part in linears), linears[0].in_features)
-    yield "head", tuple(language_model.lm_head.weight.shape)
-    yield "embedding", tuple(language_model.model.embed_tokens.weight.shape)
+    for name, linears in _units(language_model):
+        yield name, (sum(part.out_features for part in linears), linears[0].in_features)
+    rows, columns = language_model.model.embed_tokens.weight.shape
+    yield "embedding", (rows, columns)

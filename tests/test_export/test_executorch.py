@@ -16,7 +16,10 @@ from hydra_mobile.models.loading import load_model
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
-from hydra_export.targets.executorch import quantise_linears
+from hydra_export.presets import preset_named
+from hydra_export.rounding import round_calibrated
+from hydra_export.targets.base import Limits
+from hydra_export.targets.executorch import export, quantise_linears
 from hydra_mobile.evaluation.runners.executorch import ExecuTorchRunner
 
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
@@ -172,3 +175,35 @@ def test_a_linear_that_groups_do_not_divide_falls_back_by_name() -> None:
     assert len(fallbacks) == 1
     assert "decoder: 1 has 8 inputs" in fallbacks[0]
     assert quantise_linears(module, {"0"}, "fp32", 32, "decoder") == []
+
+
+def test_codes_that_are_rounded_already_are_taken_as_they_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(64, 8, bias=False))
+    x = torch.randn(90, 8, generator=generator) @ torch.randn(8, 64, generator=generator)
+    rounded = round_calibrated(module[0].weight.detach(), x.T @ x, 32)
+    nearest = round_calibrated(module[0].weight.detach(), torch.eye(64), 32)
+    quantise_linears(module, {"0"}, "w4a8", 32, "decoder", {"0": rounded})
+    assert torch.equal(module[0].weight.dequantize(), rounded.values())
+    assert not torch.equal(rounded.values(), nearest.values())
+
+
+def test_fp16_computes_as_fp32_does_from_half_the_weights(
+    tiny_merged: Path, fp32_bundle: Path, tmp_path: Path
+) -> None:
+    model = load_model(tiny_merged)
+    expected = eager_logits(model, IDS)[-1]
+    result = export(model, preset_named("fp16"), tmp_path, Limits(80, 32), lambda _: None)
+    manifest = Bundle.open(fp32_bundle).manifest
+    whole = manifest["files"]["model.pte"]["bytes"]
+    assert (tmp_path / result.files["program"]).stat().st_size < 0.75 * whole
+    decoder = result.details["delegation"]["text_decoder"]
+    assert decoder["share_of_multiply_accumulates"] > 0.8
+    from executorch.extension.pybindings.portable_lib import _load_for_executorch
+
+    program = str(tmp_path / result.files["program"])
+    embed = _load_for_executorch(program).run_method("token_embedding", (torch.tensor([IDS]),))[0]
+    logits = _load_for_executorch(program).run_method(
+        "text_decoder", (embed.clone(), torch.tensor([0]))
+    )[0]
+    np.testing.assert_allclose(logits[0, 0].numpy(), expected, atol=2e-2)

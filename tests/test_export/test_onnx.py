@@ -39,7 +39,7 @@ def exported(
     model: MobileVLMForConditionalGeneration, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Path, TargetResult]]:
     made = {}
-    for name in ("fp32", "int4"):
+    for name in ("fp32", "fp16", "int4"):
         folder = tmp_path_factory.mktemp(name)
         made[name] = (folder, export(model, preset_named(name), folder, LIMITS, lambda _: None))
     return made
@@ -144,6 +144,35 @@ def test_int4_has_the_structure_that_is_fast(exported):
     assert table.initializer[0].data_type == onnx.TensorProto.UINT8
     assert any("convolution" in sentence for sentence in result.fallbacks)
     assert "com.microsoft.MatMulNBits" in result.details["runtime_operators"]
+
+
+def test_fp16_halves_the_files_and_computes_as_fp32_does(model, exported, tiny_merged):
+    runner = runner_of(exported["fp16"], tiny_merged)
+    ids = list(range(3, 30))
+    logits, _ = runner.decode(runner.embed(ids), CacheState())
+    np.testing.assert_allclose(logits, torch_logits(model, ids)[-1], atol=5e-3)
+    folder, result = exported["fp16"]
+    decoder = onnx.load(folder / "decoder_model_merged.onnx").graph
+    stored = {t.name: t.data_type for t in decoder.initializer if t.name.endswith(".weight")}
+    assert stored["layers.0.mlp.down.weight"] == stored["head.weight"] == onnx.TensorProto.FLOAT16
+    vision = onnx.load(folder / "vision_encoder.onnx").graph
+    assert onnx.TensorProto.FLOAT16 in {tensor.data_type for tensor in vision.initializer}
+    assert any("widened when a program is loaded" in sentence for sentence in result.fallbacks)
+
+
+def test_int4_holds_the_weights_of_the_plan(model, exported):
+    """The codes in the file are those that any other runtime gets."""
+    plan = plan_decoder(model, preset_named("int4"), None, 32, lambda _: None)
+    decoder = onnx.load(exported["int4"][0] / "decoder_model_merged.onnx").graph
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in decoder.initializer}
+    for unit, names in (("gate_up", ("mlp.gate", "mlp.up")), ("down", ("mlp.down",))):
+        pairs = np.concatenate([stored[f"layers.1.{name}.weight_int4"] for name in names])
+        codes = np.stack([pairs & 15, pairs >> 4], -1).reshape(len(pairs), -1).astype(int) - 8
+        np.testing.assert_array_equal(codes, plan.int4[f"layers.1.{unit}"].codes)
+        scales = np.concatenate([stored[f"layers.1.{name}.scales"] for name in names])
+        np.testing.assert_array_equal(
+            scales.astype(np.float32), plan.int4[f"layers.1.{unit}"].scales
+        )
 
 
 def test_int4_stays_near_fp32(model, exported, tiny_merged):
