@@ -19,10 +19,15 @@ TARGETS: dict[str, dict[str, str]] = {
         "executorch": "hydra_export.targets.executorch:export",
         "onnx": "hydra_export.targets.onnx:export",
     },
+    "ios": {
+        "coreml": "hydra_export.targets.coreml:export",
+        "executorch": "hydra_export.targets.executorch:export",
+    },
+    "onnx": {"onnx": "hydra_export.targets.onnx:export"},
 }
 
 #: The runtime a target gets when the user names none.
-DEFAULT_RUNTIME = {"android": "executorch"}
+DEFAULT_RUNTIME = {"android": "executorch", "ios": "coreml", "onnx": "onnx"}
 
 
 def target_for(target: str, runtime: str | None = None) -> tuple[str, Target]:

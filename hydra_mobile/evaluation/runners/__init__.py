@@ -17,6 +17,7 @@ RUNNERS = {
     "torch": "hydra_mobile.evaluation.runners.torch:TorchRunner",
     "executorch": "hydra_mobile.evaluation.runners.executorch:ExecuTorchRunner",
     "onnx": "hydra_mobile.evaluation.runners.onnx:OnnxRunner",
+    "coreml": "hydra_mobile.evaluation.runners.coreml:CoreMLRunner",
 }
 
 
