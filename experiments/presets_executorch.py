@@ -36,9 +36,13 @@ from hydra_mobile.reporting import environment
 
 INT4 = PRESETS["int4"]
 VARIANTS: dict[str, tuple[Preset, str]] = {
-    "all linears 4-bit": (dataclasses.replace(INT4, sensitive=None), "custom"),
-    "q, k, v, down and head 8-bit": (dataclasses.replace(INT4, sensitive="w8a8"), "custom"),
-    "the same, manual attention": (dataclasses.replace(INT4, sensitive="w8a8"), "manual"),
+    "4-bit, rounded to the nearest": (
+        dataclasses.replace(INT4, sensitive=None, rounding="nearest"),
+        "custom",
+    ),
+    "4-bit, calibrated": (dataclasses.replace(INT4, sensitive=None), "custom"),
+    "the same, manual attention": (dataclasses.replace(INT4, sensitive=None), "manual"),
+    "some parts at 8 bits, 0.34 of fp16": (dataclasses.replace(INT4, budget=0.34), "custom"),
     "all linears 8-bit": (PRESETS["int8"], "custom"),
 }
 
@@ -96,6 +100,7 @@ def main() -> None:
             out=arguments.work / name.replace(" ", "-").replace(",", ""),
             golden_inputs=golden_inputs(merged)[:1],
             limits=Limits(256, 128),
+            calibrate=arguments.quickstart / "emojiqa" / "train_stage2.json",
         )
         seconds = time.perf_counter() - began
         runner = ExecuTorchRunner.load(bundle.folder)

@@ -106,7 +106,7 @@ def from_data(
             "Give the LLaVA json that the model was trained on.",
         )
     source = {"kind": "training data", "file": path.name, "sha256": sha256_of(path)}
-    return _padded(pieces, source)
+    return padded(pieces, source)
 
 
 @torch.no_grad()
@@ -146,9 +146,10 @@ def self_sampled(model: Any, image_size: int, seed: int = 0) -> Calibration:
     return Calibration(ids, torch.cat(chunks, 1), used, answers, source)
 
 
-def _padded(
+def padded(
     pieces: list[tuple[list[int], Tensor, list[bool]]], source: dict[str, Any]
 ) -> Calibration:
+    """Return sequences (ids, embeddings [T, hidden], answering positions) in one batch."""
     longest = max(len(ids) for ids, _, _ in pieces)
     hidden = pieces[0][1].shape[-1]
     ids = torch.full((len(pieces), longest), -1)
