@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra_export.footprint import RUNTIME_BYTES, footprint_of_manifest
+from hydra_export.footprint_phones import facts
 from hydra_export.presets import Preset
 from hydra_export.targets.base import Limits, TargetResult
 from hydra_mobile.errors import ArtefactError
@@ -180,6 +182,7 @@ def write_manifest(
     result: TargetResult,
     other_files: Mapping[str, str],
     sources: Mapping[str, Any],
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write `tokenizer.json` and the manifest that closes a bundle, and return the manifest.
 
@@ -195,6 +198,8 @@ def write_manifest(
             share its role by listing them in `result.files` under their own role names.
         other_files: relative path -> role of files that are not the target's, golden vectors.
         sources: where the weights come from: hash of the merged weights, name of the base.
+        sizes: what the memory estimate needs beside `shapes`; with it the manifest gets the key
+            `footprint`, where something is known about the runtime's memory.
     """
     processor.tokenizer.save(str(folder / TOKENIZER))
     roles = {path: role for role, path in result.files.items()}
@@ -228,5 +233,9 @@ def write_manifest(
         "details": result.details,
         "fallbacks": list(result.fallbacks),
     }
+    if sizes is not None:
+        manifest["sizes"] = dict(sizes)
+        if runtime in RUNTIME_BYTES:
+            manifest["footprint"] = facts(footprint_of_manifest(manifest))
     write_json(folder / MANIFEST, manifest)
     return manifest

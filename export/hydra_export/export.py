@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra_export.bundle import MANIFEST, Bundle, write_manifest
+from hydra_export.bundle_card import CARD, adapter_summary, bundle_card
 from hydra_export.calibration import from_data
+from hydra_export.footprint_sizes import sizes_of
 from hydra_export.golden import GoldenInput, write_golden
 from hydra_export.presets import Preset, preset_named
 from hydra_export.targets import Limits, target_for
@@ -92,13 +94,15 @@ def export_bundle(
         "image_size": int(processor.image.size),
     }
     with folder_atomically(out) as folder:
+        # Before the target, which changes the model in place.
+        sizes = sizes_of(model, shapes["image_size"])
         golden_files = write_golden(model, processor, golden_inputs, folder)
         log(f"golden vectors: {len(golden_inputs)} pictures")
         result = target_export(model, chosen, folder, limits, log, **keywords)
         del model
         for fallback in result.fallbacks:
             log(f"fallback: {fallback}")
-        write_manifest(
+        manifest = write_manifest(
             folder,
             target=target,
             runtime=runtime,
@@ -109,7 +113,10 @@ def export_bundle(
             result=result,
             other_files=golden_files,
             sources=sources,
+            sizes=sizes,
         )
+        card = bundle_card(manifest, adapter_summary(merged_folder))
+        (folder / CARD).write_text(card, encoding="utf-8")
     bundle = Bundle.open(out, verify_hashes=False)
     log(
         f"{out}: {runtime} {chosen.name}, {bundle.size_bytes / 1e6:.1f} MB, "
