@@ -39,7 +39,7 @@ def questions(model: Any, processor: Any, data: Path, limit: int) -> Calibration
     for sample in EmojiQA(data).samples(splits=("seen", "unseen"), limit=limit):
         key = str(sample.image)
         if key not in seen:
-            pixels = processor.preprocess(open_image(sample.image))
+            pixels = processor.preprocess(open_image(Path(key)))
             seen[key] = model.encode_image(torch.from_numpy(pixels)[None])[0]
         prompt = processor.prompt(sample.question)
         before = model.embed_tokens(torch.tensor([prompt.before]))[0]
