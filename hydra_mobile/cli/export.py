@@ -9,8 +9,8 @@ import typer
 
 def export(
     model: Path = typer.Argument(..., help="Run (merged first) or merged folder."),
-    target: str = typer.Option("android", help="Where it will run."),
-    runtime: str = typer.Option("", help="executorch or onnx; empty: the target's own."),
+    target: str = typer.Option("android", help="Where it will run: android, ios or onnx."),
+    runtime: str = typer.Option("", help="executorch, onnx or coreml; empty: the target's own."),
     preset: str = typer.Option("int4", help="Precision: fp32, fp16, int8 or int4."),
     out: Path = typer.Option(..., help="Bundle folder to make."),
     golden: Path = typer.Option(
@@ -27,7 +27,7 @@ def export(
     max_context: int = typer.Option(512, help="Tokens that the cache holds."),
     max_prefill: int = typer.Option(256, help="Most tokens of one decoder call."),
 ) -> None:
-    """Export to ExecuTorch or ONNX, with tokenizer, template and golden vectors in one folder."""
+    """Export for a phone: program, tokenizer, template and golden vectors in one folder."""
     from hydra_mobile.cli.console import prepare, say
 
     prepare()

@@ -11,6 +11,7 @@ from typing import Literal
 
 from hydra_export.bundle import MANIFEST, Bundle
 from hydra_mobile.errors import ArtefactError
+from hydra_mobile.evaluation.coreml_execution import coreml_title
 from hydra_mobile.files import read_json, sha256_of
 from hydra_mobile.models.bases import BASES, Log, base_folder
 
@@ -52,7 +53,11 @@ def artefact_at(path: str) -> Artefact:
         folder = base_folder(path)
     if (folder / MANIFEST).is_file():
         bundle = Bundle.open(folder, verify_hashes=False)
-        name = f"{_RUNTIME_NAMES.get(bundle.runtime, bundle.runtime)} {bundle.preset.name}"
+        name = (
+            coreml_title(bundle.preset.name)
+            if bundle.runtime == "coreml"
+            else f"{_RUNTIME_NAMES.get(bundle.runtime, bundle.runtime)} {bundle.preset.name}"
+        )
         digest = sha256_of(folder / MANIFEST)
         return Artefact(
             folder, "bundle", bundle.runtime, name, bundle.preset.name, bundle.size_bytes, digest

@@ -16,9 +16,11 @@ from PIL import Image
 
 from hydra_export.bundle import Bundle
 from hydra_export.export import export_bundle
+from hydra_export.ladder import climb
 from hydra_export.targets import DEFAULT_RUNTIME, Limits, target_for
 from hydra_export.verify import verify
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.errors import ArtefactError, HydraError, ParityError
+from hydra_mobile.evaluation.artefacts import artefact_at
 from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.files import sha256_of
@@ -26,10 +28,13 @@ from hydra_mobile.models.loading import load_model
 
 pytest.importorskip("coremltools", reason="needs the extra [coreml]")
 
-from hydra_export.coreml_check import LARGEST_STEP
+from hydra_export import mil_interpreter
+from hydra_export.coreml_check import LARGEST_STEP, compare_weights
+from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.mil_program import read_program
+from hydra_mobile.evaluation.coreml_execution import INTERPRETED, NATIVE
 from hydra_mobile.evaluation.runners import coreml as coreml_runner
-from hydra_mobile.evaluation.runners.coreml import INTERPRETED, NATIVE, CoreMLRunner, NativeEngine
+from hydra_mobile.evaluation.runners.coreml import CoreMLRunner, NativeEngine
 
 pytestmark = pytest.mark.coreml
 
@@ -209,6 +214,15 @@ def test_wrong_input_is_an_error(
         call(runner)
 
 
+def test_verify_and_reports_say_that_no_apple_hardware_ran(bundles: dict[str, Path]) -> None:
+    ladder = climb(bundles["fp32"])
+    assert ladder.passed
+    told = "converted and interpreted, not executed on Apple hardware"
+    assert f"CoreML fp32 ({told}): pass" in ladder.table()
+    assert told in ladder.rows()[0].rung
+    assert artefact_at(str(bundles["int8"])).name == f"CoreML int8 ({told})"
+
+
 @pytest.mark.parametrize("preset", list(LOGITS))
 def test_verify_runs_the_golden_vectors_through_the_program(
     bundles: dict[str, Path], preset: str
@@ -288,3 +302,52 @@ def test_a_missing_extra_gives_the_install_line(monkeypatch: pytest.MonkeyPatch)
     for resolved in (lambda: target_for("ios", "coreml"), lambda: runner_class("coreml")):
         with pytest.raises(HydraError, match=r'pip install "hydra-mobile\[coreml\]"'):
             resolved()
+
+
+def test_an_unknown_operator_is_named(
+    bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(mil_interpreter.OPERATORS, "softmax")
+    with pytest.raises(HydraError, match="does not know the operators softmax"):
+        CoreMLRunner.load(bundles["fp32"])
+
+
+def test_a_damaged_package_is_an_error_that_names_the_file(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    package = Bundle.open(bundles["fp32"]).file("token_embedding").parent
+    short = Path(shutil.copytree(package, tmp_path / "short.mlpackage"))
+    weights = short / "Data/com.apple.CoreML/weights/weight.bin"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ArtefactError, match=r"weight\.bin has no weight of 81920 bytes"):
+        read_program(short)
+    (short / "Data/com.apple.CoreML/model.mlmodel").write_bytes(b"\xff\xff nonsense")
+    with pytest.raises(ArtefactError, match=r"model\.mlmodel cannot be read"):
+        read_program(short)
+
+
+def test_exchanged_weights_are_found_on_export(
+    bundles: dict[str, Path], model: Any, tmp_path: Path
+) -> None:
+    package = Bundle.open(bundles["int8"]).file("token_embedding").parent
+    module = TokenEmbedding(model.language_model)
+    assert compare_weights(package, module, {"table.weight"})["int8"] == 2
+    spoilt = Path(shutil.copytree(package, tmp_path / "spoilt.mlpackage"))
+    weights = spoilt / "Data/com.apple.CoreML/weights/weight.bin"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    weights.write_bytes(bytes(data))
+    with pytest.raises(ParityError, match="weight `p_table_weight` differs from its source"):
+        compare_weights(spoilt, module, {"table.weight"})
+
+
+def test_the_interpreter_holds_the_program_to_its_types(loaded: dict[str, CoreMLRunner]) -> None:
+    engine: Any = loaded["fp16"]._engines["token_embedding"]
+    with pytest.raises(HydraError, match=r"the shape is \[1, 3\], the program says int32\[1, 1\]"):
+        engine.run("decode", {"ids": np.zeros((1, 3), np.int32)})
+    with pytest.raises(HydraError, match=r"does not fit int16"):
+        engine.run("decode", {"ids": np.full((1, 1), 40_000, np.int32)})
+    with pytest.raises(HydraError, match="no function `main`; it has decode, prefill"):
+        engine.run("main", {})
+    found = engine.run("decode", {"ids": np.array([[7]], np.int32)})["token_embeddings"]
+    np.testing.assert_array_equal(found, found.astype(np.float16))

@@ -35,14 +35,12 @@ from hydra_export.targets.base import (
     Log,
     TargetResult,
 )
+from hydra_mobile.evaluation.coreml_execution import INTERPRETED
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 PREFILL, DECODE = "prefill", "decode"
-
-#: In the manifest, so that no reader takes a check on another machine for a run on a phone.
-EXECUTION = "converted and interpreted, not executed on Apple hardware"
 
 _PACKAGES = ("coremltools", "torch", "transformers")
 #: Part of a preset -> package, and the attributes of its module that the part is.
@@ -72,7 +70,7 @@ def export(
     modules, calls, outputs = _graphs(model, limits)
     files: dict[str, str] = {}
     details: dict[str, Any] = {
-        "execution": EXECUTION,
+        "execution": INTERPRETED,
         "minimum_system": "iOS 18, macOS 15",
         "cache": _cache(model, limits, compute[TEXT_DECODER]),
         "compute": dict(compute),

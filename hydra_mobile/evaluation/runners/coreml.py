@@ -10,7 +10,6 @@ Called by `hydra_mobile.evaluation` and `hydra_export.verify`.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,15 +23,12 @@ from hydra_export.mil_interpreter import Interpreter
 from hydra_export.mil_program import read_program
 from hydra_export.targets.base import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.evaluation.coreml_execution import INTERPRETED, NATIVE, native_available
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
 
 Values = Mapping[str, NDArray[Any]]
 MAIN, PREFILL, DECODE = "main", "prefill", "decode"
 _NUMPY = {"fp16": np.float16, "fp32": np.float32, "int32": np.int32}
-
-#: What a report says of answers that no Apple hardware gave.
-INTERPRETED = "converted and interpreted, not executed on Apple hardware"
-NATIVE = "executed by CoreML on this Mac"
 
 
 class Engine(Protocol):
@@ -70,17 +66,6 @@ def _load_native(folder: Path, function: str | None) -> Any:
     import coremltools
 
     return coremltools.models.MLModel(str(folder), function_name=function)
-
-
-def native_available() -> bool:
-    """Whether coremltools can predict here: on macOS, with its native library."""
-    if sys.platform != "darwin":
-        return False
-    try:
-        import coremltools.libcoremlpython  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 class CoreMLRunner(Runner):
