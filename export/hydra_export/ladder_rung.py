@@ -127,7 +127,8 @@ def compare(
     results, failures = [], []
     for index, case in enumerate(cases):
         result = replay(runner, case, index, tolerance)
-        log(f"case {index}: {result.agreeing}/{result.tokens} tokens, `{case.question[:60]}`")
+        question = " ".join(case.question.split())[:60]
+        log(f"case {index}: {result.agreeing}/{result.tokens} tokens, `{question}`")
         failures += [f"Case {index}: {what}" for what in case_failures(result, tolerance)]
         results.append(result)
     agreement = agreement_of(results)
