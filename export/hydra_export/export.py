@@ -7,6 +7,7 @@ closes the bundle with a manifest. Called by the command line and by `quickstart
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,11 +20,15 @@ from hydra_export.footprint_sizes import sizes_of
 from hydra_export.golden import GoldenInput, write_golden
 from hydra_export.presets import Preset, preset_named
 from hydra_export.targets import Limits, target_for
+from hydra_export.tensor_file import places
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.files import folder_atomically, require_free_space, sha256_of
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+
+#: Tokenizer, golden pictures and vectors, and what a file format adds.
+_BESIDE_PROGRAM = 16_000_000
 
 
 def export_bundle(
@@ -72,8 +77,7 @@ def export_bundle(
     merged_folder, out = Path(merged_folder), Path(out)
     weights = _weights_of(merged_folder)
     _require_replaceable(out)
-    # A program is never larger than the fp32 weights plus an untied head; golden files are small.
-    require_free_space(out, 2 * weights.stat().st_size, f"the bundle {out.name}")
+    require_free_space(out, _most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
     model, processor = _load(merged_folder)
     keywords: dict[str, Any] = {}
@@ -133,6 +137,15 @@ def _weights_of(folder: Path) -> Path:
             "Make one with `hydra-mobile merge RUN`.",
         )
     return weights
+
+
+def _most_bytes(weights: Path) -> int:
+    """Return the most bytes that a bundle of these weights can take, whatever their dtype.
+
+    A program holds every weight at most in fp32, and a tied table a second time as the head.
+    """
+    counts = [math.prod(place.shape) for place in places(weights).values()]
+    return 4 * (sum(counts) + max(counts, default=0)) + _BESIDE_PROGRAM
 
 
 def _require_replaceable(out: Path) -> None:
