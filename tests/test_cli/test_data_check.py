@@ -58,7 +58,9 @@ def test_an_interrupted_check_prints_what_it_has(tmp_path):
     file = tmp_path / "a.json"
     file.write_text(json.dumps([{}] + [{"conversations": turns}] * 3000))
     program = (
-        "import sys, time; from hydra_mobile.data import check\n"
+        "import signal, sys, time; from hydra_mobile.data import check\n"
+        # Under a shell's background job the signal would be ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "actual = check.faults_in\n"
         "def slow(value):\n"
         "    if value:\n        print('reading', flush=True)\n"
