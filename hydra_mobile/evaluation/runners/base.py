@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hydra_mobile.errors import HydraError
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 Array = NDArray[np.float32]
@@ -31,6 +32,33 @@ class CacheState:
 
     length: int = 0
     handle: Any = field(default=None, repr=False, compare=False)
+
+
+class CacheLengths:
+    """Lengths of the states that can still be used, for a cache that one buffer holds."""
+
+    def __init__(self) -> None:
+        self._lengths: list[int] = []
+
+    def add(self, length: int) -> None:
+        """Note a state that was just reached."""
+        self._lengths.append(length)
+
+    def rewind(self, length: int) -> None:
+        """Forget the states beyond `length`.
+
+        Raises:
+            HydraError: there is no state of that length any more.
+        """
+        while self._lengths and self._lengths[-1] > length:
+            self._lengths.pop()
+        held = self._lengths[-1] if self._lengths else 0
+        if held != length:
+            raise HydraError(
+                f"The cache holds {held} tokens up to the state of length {length}, which was "
+                "forgotten when an earlier state was used again.",
+                "Decode again from the start.",
+            )
 
 
 class Runner(ABC):

@@ -24,7 +24,7 @@ from hydra_export.mil_program import read_program
 from hydra_export.targets.base import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.coreml_execution import INTERPRETED, NATIVE, native_available
-from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.evaluation.runners.base import Array, CacheLengths, CacheState, Runner
 
 Values = Mapping[str, NDArray[Any]]
 MAIN, PREFILL, DECODE = "main", "prefill", "decode"
@@ -95,7 +95,7 @@ class CoreMLRunner(Runner):
         self._keys = np.zeros(cache, np.float32)
         self._values = np.zeros(cache, np.float32)
         # Lengths of the states that can still be used, oldest first.
-        self._lengths: list[int] = []
+        self._lengths = CacheLengths()
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 0) -> CoreMLRunner:
@@ -160,11 +160,11 @@ class CoreMLRunner(Runner):
                 f"the program holds {self.max_context}.",
                 "Shorten the prompt, or export with a larger max_context.",
             )
-        self._rewind(state.length)
+        self._lengths.rewind(state.length)
         logits = np.empty(0, np.float32)
         for function, start, end, length in self._chunks(count):
             logits = self._step(function, embeddings[:, start:end], state.length + start, length)
-        self._lengths.append(state.length + count)
+        self._lengths.add(state.length + count)
         return logits, CacheState(state.length + count)
 
     def _step(self, function: str, rows: Array, position: int, length: int) -> Array:
@@ -196,15 +196,3 @@ class CoreMLRunner(Runner):
             else (PREFILL, start, end, self._max_prefill)
             for start, end in zip(starts, ends, strict=True)
         ]
-
-    def _rewind(self, length: int) -> None:
-        """Forget what the cache holds beyond `length`."""
-        while self._lengths and self._lengths[-1] > length:
-            self._lengths.pop()
-        held = self._lengths[-1] if self._lengths else 0
-        if held != length:
-            raise HydraError(
-                f"The cache holds {held} tokens up to the state of length {length}, which was "
-                "forgotten when an earlier state was used again.",
-                "Decode again from the start.",
-            )

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.evaluation.runners.base import Array, CacheLengths, CacheState, Runner
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 #: Role of a file in the bundle -> the inputs that its graph must have (the decoder has more).
@@ -66,7 +66,7 @@ class OnnxRunner(Runner):
         self._vocabulary = int(shapes["logits"][-1])
         self._hidden = int(self._embedding.get_outputs()[0].shape[-1])
         # Lengths of the states that can still be used, oldest first.
-        self._lengths: list[int] = []
+        self._lengths = CacheLengths()
         self._binding = self._bind_cache()
         self.load_seconds = time.perf_counter() - started
 
@@ -138,7 +138,7 @@ class OnnxRunner(Runner):
                 "that this bundle was made for.",
                 "Ask for a shorter answer, or export with a larger max_context.",
             )
-        self._rewind(start)
+        self._lengths.rewind(start)
         binding = self._binding
         # Bound arrays must outlive the run: these names hold them.
         embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
@@ -149,22 +149,10 @@ class OnnxRunner(Runner):
         binding.bind_cpu_input("position_ids", positions)
         binding.bind_output("logits")
         self._decoder.run_with_iobinding(binding)
-        self._lengths.append(length)
+        self._lengths.add(length)
         # Outputs come in the order in which they were bound: the cache first, then these.
         logits: Array = binding.get_outputs()[-1].numpy().reshape(-1)
         return logits, CacheState(length)
-
-    def _rewind(self, length: int) -> None:
-        """Forget what the cache holds beyond `length`."""
-        while self._lengths and self._lengths[-1] > length:
-            self._lengths.pop()
-        held = self._lengths[-1] if self._lengths else 0
-        if held != length:
-            raise HydraError(
-                f"The cache holds {held} tokens up to the state of length {length}, which was "
-                "forgotten when an earlier state was used again.",
-                "Decode again from the start.",
-            )
 
     def _bind_cache(self) -> Any:
         """Bind past and present of every layer to one zeroed buffer of `max_context` positions."""
