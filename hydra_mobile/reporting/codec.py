@@ -64,6 +64,8 @@ def _refuse(where: str, what: str, mend: str = "") -> ArtefactError:
 
 def _decode(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None

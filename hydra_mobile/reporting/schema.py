@@ -5,7 +5,8 @@ device write the same one. `None` always means "not measured" and is never writt
 reason goes into `SystemResult.reasons`. Knows nothing of models, runtimes or files; evaluation,
 training and the command line build reports, the other modules here render them.
 
-Units: seconds, bytes, tokens per second; scores, shares and agreement in [0, 1].
+Units: seconds, bytes, tokens per second; scores, shares and agreement in [0, 1], except scores
+whose unit is "points".
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ Role = Literal["reference", "untrained", "export", "other"]
 the same model before training, an exported form of it, or anything else worth a row."""
 
 Verdict = Literal["pass", "fail", "not gated"]
+
+Unit = Literal["share", "points"]
+"""What a score counts in: a share in [0, 1], shown as percent, or a sum of points (MME)."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,12 @@ class Score:
         benchmark: name of the benchmark, e.g. "emojiqa".
         split: part of the benchmark, e.g. "seen".
         kind: kind of question, "all" for the whole split.
-        value: the score in [0, 1]; `low` and `high` bound its interval.
+        value: the score in its `unit`; `low` and `high` bound its interval.
         n: number of questions.
         majority: score of always giving the commonest answer; None when it means nothing.
+        unit: "share" for values in [0, 1], "points" for sums.
+        headline: whether it is the benchmark's one number for tables; one a benchmark at most.
+        unread: answers that could not be read as any valid answer; they count as wrong.
     """
 
     benchmark: str
@@ -89,10 +96,143 @@ class Score:
     high: float
     n: int
     majority: float | None = None
+    unit: Unit = "share"
+    headline: bool = False
+    unread: int = 0
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
             raise ValueError(f"interval from {self.low} to {self.high}")
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """How one benchmark was asked of one system, and what the asking took.
+
+    Attributes:
+        benchmark: its name.
+        protocol: name of the way of asking, e.g. "llava-1.5"; "" when it was not recorded.
+        facts: the protocol spelled out (suffixes, padding, most tokens, OCR tokens), JSON values.
+        sources: names of the question files, since releases of one benchmark differ; an absolute
+            path is cut to its last part.
+        questions: how many were to be asked.
+        answered: how many were; fewer than `questions` make the scores incomplete.
+        samples: digest of the questions' keys: equal digests are the same questions.
+        answers: where the answers are, relative to the folder of the report; "" when not kept.
+        timings: as measured while it was answered; what is None here is as in the system's.
+        seconds: from the first question to the last answer, over all processes.
+        runner_share: share in [0, 1] of that time that was spent inside the runner.
+        peak_memory_bytes: peak resident memory of the process that answered.
+    """
+
+    benchmark: str
+    protocol: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    questions: int | None = None
+    answered: int | None = None
+    samples: str = ""
+    answers: str = ""
+    timings: Timings = field(default_factory=Timings)
+    seconds: float | None = None
+    runner_share: float | None = None
+    peak_memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(_portable(source) for source in self.sources))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no question is known to lack its answer."""
+        return self.questions is None or self.answered is None or self.answered >= self.questions
+
+
+@dataclass(frozen=True)
+class ScoreChange:
+    """One number of a benchmark: the system's minus the reference's on the same questions.
+
+    Attributes:
+        split: part of the benchmark.
+        kind: part of the split, "all" for the whole.
+        change: in `unit`, with its paired 95 % interval from `low` to `high`.
+        p: two-sided bootstrap p value of "no change".
+        unit: as in `Score`.
+        headline: as in `Score`.
+    """
+
+    split: str
+    kind: str
+    change: float
+    low: float
+    high: float
+    p: float
+    unit: Unit = "share"
+    headline: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"interval from {self.low} to {self.high}")
+
+
+@dataclass(frozen=True)
+class FlippedAnswer:
+    """A question that one system answered better than the other.
+
+    Attributes:
+        key: the question's, unique in its benchmark.
+        split: part of the benchmark.
+        kind: form of the question.
+        question: as it was asked.
+        expected: the right answer.
+        answer: the system's, and its `credit` in [0, 1].
+        reference_answer: the reference's, and its `reference_credit`.
+    """
+
+    key: str
+    split: str
+    kind: str
+    question: str
+    expected: str
+    answer: str
+    reference_answer: str
+    credit: float
+    reference_credit: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same questions of one benchmark.
+
+    Attributes:
+        benchmark: its name.
+        system: name of the one.
+        reference: name of the other, which it is compared with.
+        n: questions that both answered.
+        same: answers that are equal letter by letter.
+        gained: questions with more credit than the reference's answer got.
+        lost: questions with less.
+        changes: of every number of the benchmark.
+        flips: some of the gained and lost questions.
+        flips_file: all of them as JSON lines, relative to the report's folder; "" if unwritten.
+        warnings: why the two may not be comparable.
+    """
+
+    benchmark: str
+    system: str
+    reference: str
+    n: int
+    same: int
+    gained: int = 0
+    lost: int = 0
+    changes: tuple[ScoreChange, ...] = ()
+    flips: tuple[FlippedAnswer, ...] = ()
+    flips_file: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> ScoreChange | None:
+        """The change of the benchmark's one number for tables."""
+        return next((change for change in self.changes if change.headline), None)
 
 
 @dataclass(frozen=True)
@@ -134,6 +274,8 @@ class SystemResult:
         fallbacks: every place where the export or the runtime did less than was asked.
         reasons: field name (of this class or of `Timings`) to the reason why it is absent, or
             why it is below its bound.
+        runs: how each benchmark was asked.
+        environment: the machine that measured it, where that is not the report's.
     """
 
     name: str
@@ -151,6 +293,8 @@ class SystemResult:
     threads: int | None = None
     fallbacks: tuple[str, ...] = ()
     reasons: dict[str, str] = field(default_factory=dict)
+    runs: tuple[BenchmarkRun, ...] = ()
+    environment: Environment | None = None
 
     def __post_init__(self) -> None:
         if self.artefact is not None:
@@ -160,6 +304,14 @@ class SystemResult:
         """Return the score of a split, or None."""
         wanted = (benchmark, split, kind)
         return next((s for s in self.scores if (s.benchmark, s.split, s.kind) == wanted), None)
+
+    def headline(self, benchmark: str) -> Score | None:
+        """Return the benchmark's one number for tables, or None."""
+        return next((s for s in self.scores if s.benchmark == benchmark and s.headline), None)
+
+    def run(self, benchmark: str) -> BenchmarkRun | None:
+        """Return how a benchmark was asked, or None when that was not recorded."""
+        return next((run for run in self.runs if run.benchmark == benchmark), None)
 
 
 @dataclass(frozen=True)
@@ -381,6 +533,7 @@ class Report:
         created: UTC, ISO 8601.
         protocol: how the timings were taken: prompt, tokens, repeats, processes.
         licences: of what went in, name to licence.
+        comparisons: of systems on the same questions.
     """
 
     schema: int
@@ -393,11 +546,17 @@ class Report:
     protocol: str = ""
     notes: tuple[str, ...] = ()
     licences: dict[str, str] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def reference(self) -> SystemResult | None:
         """The trained eager model that the others are compared with."""
         return next((s for s in self.systems if s.role == "reference"), None)
+
+    def comparison(self, benchmark: str, system: str) -> Comparison | None:
+        """Return the comparison of a system with its reference, or None."""
+        wanted = (benchmark, system)
+        return next((c for c in self.comparisons if (c.benchmark, c.system) == wanted), None)
 
     def with_system(self, system: SystemResult) -> Report:
         """Return the report with `system` added, in place of one of the same name."""

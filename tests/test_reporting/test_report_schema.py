@@ -42,6 +42,7 @@ def test_pinned_format(report):
         "protocol",
         "notes",
         "licences",
+        "comparisons",
     }
     assert value["training"]["loss"][0] == ["projector", 1, report.training.loss[0].loss]
     assert value["systems"][0]["timings"]["encode"] is None
