@@ -22,7 +22,6 @@ from hydra_export.calibration import Calibration, from_data, padded, self_sample
 from hydra_export.mixing import Plan, plan_decoder
 from hydra_export.presets import PRESETS, Preset
 from hydra_export.rounding import linear_units, round_int8, stacked, weights_replaced
-from hydra_mobile.data.llava import open_image
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.evaluation.runners.torch import load_artefact
 from hydra_mobile.files import write_json
@@ -37,9 +36,10 @@ def questions(model: Any, processor: Any, data: Path, limit: int) -> Calibration
     pieces: list[tuple[list[int], Tensor, list[bool]]] = []
     seen: dict[str, Tensor] = {}
     for sample in EmojiQA(data).samples(splits=("seen", "unseen"), limit=limit):
-        key = str(sample.image)
+        assert sample.image is not None
+        key = sample.image.key
         if key not in seen:
-            pixels = processor.preprocess(open_image(Path(key)))
+            pixels = processor.preprocess(sample.image.open())
             seen[key] = model.encode_image(torch.from_numpy(pixels)[None])[0]
         prompt = processor.prompt(sample.question)
         before = model.embed_tokens(torch.tensor([prompt.before]))[0]

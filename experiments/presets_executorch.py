@@ -12,7 +12,6 @@ import dataclasses
 import json
 import statistics
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from hydra_export.export import export_bundle
 from hydra_export.presets import PRESETS, Preset
 from hydra_export.targets import executorch as target
 from hydra_export.targets.base import Limits
-from hydra_mobile.data.llava import open_image
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.evaluation.generation import Generation, Generator
 from hydra_mobile.evaluation.golden_inputs import golden_inputs
@@ -52,8 +50,8 @@ def answers(runner: Runner, samples: list[Any], benchmark: EmojiQA) -> list[Gene
     return [
         generator.answer(
             benchmark.prompt(sample),
-            partial(open_image, sample.image),
-            str(sample.image),
+            sample.image.open,
+            sample.image.key,
             max_new_tokens=benchmark.max_new_tokens,
         )
         for sample in samples

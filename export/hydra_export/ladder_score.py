@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra_export.ladder_tolerance import Tolerance
-from hydra_mobile.data.llava import open_image
 from hydra_mobile.evaluation.benchmarks.base import Benchmark
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners.base import Runner
@@ -65,11 +64,11 @@ class Slice:
         generator = Generator(runner)
         texts = []
         for sample in self.samples:
-            image, key = sample.image, sample.key
+            image = sample.image
             generation = generator.answer(
                 self.benchmark.prompt(sample),
-                (lambda image=image, key=key: open_image(image, key)) if image else None,  # type: ignore[misc]
-                str(image),
+                image.open if image else None,
+                image.key if image else None,
                 max_new_tokens=self.benchmark.max_new_tokens,
             )
             texts.append(generation.text)

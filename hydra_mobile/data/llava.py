@@ -114,11 +114,7 @@ def open_image(path: Path, record_id: str = "") -> Image.Image:
     of_record = f" (record {record_id!r})" if record_id else ""
     try:
         with Image.open(path) as picture:
-            # Transparent pixels carry arbitrary colours: show them on white, as viewers do.
-            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-                white = Image.new("RGBA", picture.size, "white")
-                return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-            return picture.convert("RGB")
+            return as_rgb(picture)
     except FileNotFoundError:
         raise DataError(
             f"The picture {path}{of_record} does not exist.",
@@ -133,3 +129,14 @@ def open_image(path: Path, record_id: str = "") -> Image.Image:
         ) from error
     except Image.DecompressionBombError as error:
         raise DataError(f"The picture {path}{of_record} is too large: {error}.") from error
+
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """Return an open picture, fully read, as RGB.
+
+    Transparent pixels carry arbitrary colours: they are shown on white, as viewers do.
+    """
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    return picture.convert("RGB")

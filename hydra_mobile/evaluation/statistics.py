@@ -1,7 +1,7 @@
 """Intervals by bootstrap over clusters: questions about one thing are not independent.
 
 All draws are made with numpy from a seed, so that a report can be made again. Knows nothing of
-benchmarks; used by them and by comparisons of two runs.
+benchmarks; used by their metrics and by comparisons of two runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """The mean of a minus the mean of b on the same questions.
+    """What a has more than b on the same questions.
 
     Attributes:
         p: two-sided bootstrap p value of "no difference", at least 1 / resamples.
@@ -75,13 +75,13 @@ def bootstrap_interval(
         ValueError: no values, or as many labels as values are not given.
     """
     values = np.asarray(correct, dtype=np.float64)
-    sums, sizes = _cluster_sums(values, clusters)
-    mean = float(values.mean())
+    means = _resampled_means(values, clusters, seed, resamples)
+    mean, count = float(values.mean()), len(set(clusters))
     if values.min() == values.max() and mean in (0.0, 1.0):
-        low, high = _wilson(mean, len(sizes), confidence)
+        low, high = wilson(mean, count, confidence)
     else:
-        low, high = _percentiles(_resampled_means(sums, sizes, seed, resamples), confidence)
-    return Interval(mean, low, high, len(values), len(sizes))
+        low, high = percentiles(means, confidence)
+    return Interval(mean, low, high, len(values), count)
 
 
 def paired_bootstrap(
@@ -109,50 +109,104 @@ def paired_bootstrap(
     left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if left.shape != right.shape:
         raise ValueError(f"a has shape {left.shape}, b {right.shape}: pairs are needed")
-    difference = left - right
-    sums, sizes = _cluster_sums(difference, clusters)
-    means = _resampled_means(sums, sizes, seed, resamples)
-    low, high = _percentiles(means, confidence)
-    tail = min(float((means <= 0).mean()), float((means >= 0).mean()))
-    p = min(1.0, max(2 * tail, 1 / resamples))
-    return Difference(float(difference.mean()), low, high, len(difference), len(sizes), p)
+    values = left - right
+    draws = _resampled_means(values, clusters, seed, resamples)
+    mean = float(values.mean())
+    return difference_of(mean, draws, confidence, len(values), len(set(clusters)))
 
 
-def _cluster_sums(values: Floats, clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:
-    if values.ndim != 1 or len(values) == 0 or len(values) != len(clusters):
+def difference_of(
+    value: float, draws: Floats, confidence: float, n: int, clusters: int
+) -> Difference:
+    """Return a difference with the interval and the p value that its draws give.
+
+    Args:
+        value: the difference itself.
+        draws: [resamples] differences of the draws.
+        confidence: in (0, 1).
+        n: number of values behind it.
+        clusters: number of clusters.
+    """
+    low, high = percentiles(draws, confidence)
+    tail = min(float((draws <= 0).mean()), float((draws >= 0).mean()))
+    p = min(1.0, max(2 * tail, 1 / len(draws)))
+    return Difference(value, low, high, n, clusters, p)
+
+
+def resampled_sums(
+    terms: Floats,
+    clusters: Sequence[Hashable],
+    strata: Sequence[Hashable] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Floats:
+    """Return the sums of `terms` [n, k] over resampled clusters: [resamples, k].
+
+    Each stratum keeps its number of clusters in every draw.
+
+    Args:
+        terms: n rows.
+        clusters: n labels; rows with equal labels (of one stratum) are drawn together.
+        strata: n labels; None for one stratum.
+        seed: of the resampling.
+        resamples: number of draws.
+
+    Raises:
+        ValueError: no rows, or as many labels as rows are not given.
+    """
+    if terms.ndim != 2 or len(terms) == 0 or len(terms) != len(clusters):
         raise ValueError(
-            f"{values.shape} values and {len(clusters)} cluster labels: expected n >= 1"
+            f"{terms.shape} values and {len(clusters)} cluster labels: expected n >= 1"
         )
-    numbers: dict[Hashable, int] = {}
-    index = np.array([numbers.setdefault(label, len(numbers)) for label in clusters])
-    sums = np.bincount(index, weights=values).astype(np.float64)
-    return sums, np.bincount(index).astype(np.float64)
-
-
-def _resampled_means(sums: Floats, sizes: Floats, seed: int, resamples: int) -> Floats:
-    means = [
-        (weights @ sums) / (weights @ sizes) for weights in _weights(len(sums), seed, resamples)
-    ]
-    return np.concatenate(means)
-
-
-def _weights(count: int, seed: int, resamples: int) -> Iterator[Floats]:
-    """Yield blocks [rows, count]: how often each cluster is drawn in each resample."""
+    groups = strata if strata is not None else [0] * len(clusters)
+    numbers: dict[tuple[Hashable, Hashable], int] = {}
+    labels = zip(groups, clusters, strict=True)
+    index = np.array([numbers.setdefault(label, len(numbers)) for label in labels])
+    sums = np.stack([np.bincount(index, weights=column) for column in terms.T], axis=1)
+    members: dict[Hashable, list[int]] = {}
+    for (group, _), number in numbers.items():
+        members.setdefault(group, []).append(number)
     generator = np.random.default_rng(seed)
+    total = np.zeros((resamples, terms.shape[1]))
+    for chosen in members.values():
+        of_group = sums[chosen]
+        for start, weights in _weights(generator, len(chosen), resamples):
+            total[start : start + len(weights)] += weights @ of_group
+    return total
+
+
+def _resampled_means(
+    values: Floats, clusters: Sequence[Hashable], seed: int, resamples: int
+) -> Floats:
+    if values.ndim != 1:
+        raise ValueError(f"{values.shape} values: expected n >= 1 of them in a row")
+    terms = np.stack([values, np.ones_like(values)], axis=1)
+    sums = resampled_sums(terms, clusters, seed=seed, resamples=resamples)
+    means: Floats = sums[:, 0] / sums[:, 1]
+    return means
+
+
+def _weights(
+    generator: np.random.Generator, count: int, resamples: int
+) -> Iterator[tuple[int, Floats]]:
+    """Yield the first row and a block [rows, count]: how often each draw takes each cluster."""
     rows = max(1, _BLOCK // count)
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
-        yield generator.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
+        drawn = generator.multinomial(count, np.full(count, 1 / count), size=size)
+        yield start, drawn.astype(np.float64)
 
 
-def _percentiles(means: Floats, confidence: float) -> tuple[float, float]:
+def percentiles(draws: Floats, confidence: float) -> tuple[float, float]:
+    """Return the ends of the percentile interval of [resamples] draws."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval (E. B. Wilson, 1927)."""
+def wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
+    """Return Wilson's score interval of a share of n (E. B. Wilson, 1927)."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))

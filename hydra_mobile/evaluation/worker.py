@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from hydra_mobile.data.llava import open_image
 from hydra_mobile.errors import HydraError
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
@@ -105,8 +104,8 @@ def _answer(
     image = sample.image
     generation = generator.answer(
         benchmark.prompt(sample),
-        (lambda: open_image(image, sample.key)) if image else None,
-        str(image),
+        image.open if image else None,
+        image.key if image else None,
         max_new_tokens=benchmark.max_new_tokens,
     )
     if index % LOGITS_EVERY == 0:

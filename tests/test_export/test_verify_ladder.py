@@ -22,7 +22,9 @@ from hydra_export.ladder_score import Slice
 from hydra_export.ladder_tolerance import TOLERANCES, Tolerance, precision_class
 from hydra_export.presets import PRESETS
 from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample, Score
+from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
+from hydra_mobile.evaluation.benchmarks.metric import Metric
+from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
 from hydra_mobile.evaluation.runners.torch import TorchRunner
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.write import read_report
@@ -39,14 +41,16 @@ class Shapes(Benchmark):
 
     def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
         return [
-            Sample(f"{n}", self.data / f"{n}.png", "What is it?", "all", "word", "x", f"{n}")
-            for n in range(limit or 12)
+            Sample(key, FilePicture(self.data / f"{key}.png"), "What is it?", "", "word", "x", key)
+            for key in map(str, range(limit or 12))
         ]
 
     def is_correct(self, sample: Sample, answer: str) -> bool:
         return answer == "right"
 
-    def score(self, samples: Sequence[Sample], answers: Mapping[str, str]) -> list[Score]:
+    def metrics(
+        self, samples: Sequence[Sample], answers: Mapping[str, str], *, partial: bool = False
+    ) -> list[Metric]:
         return []
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.errors import DataError
-from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample, Score, check_complete
-from hydra_mobile.evaluation.statistics import bootstrap_interval
+from hydra_mobile.evaluation.benchmarks.base import Benchmark, DataFile, Sample, check_complete
+from hydra_mobile.evaluation.benchmarks.metric import Metric, share
+from hydra_mobile.evaluation.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.files import sha256_of
 from hydra_mobile.registry import nearest
 
@@ -95,18 +96,37 @@ class EmojiQA(Benchmark):
             else (read == sample.reference)
         )
 
-    def score(self, samples: Sequence[Sample], answers: Mapping[str, str]) -> list[Score]:
+    def metrics(
+        self, samples: Sequence[Sample], answers: Mapping[str, str], *, partial: bool = False
+    ) -> list[Metric]:
         """Return for every split: all, each kind, existence by absent kind, and circular.
 
         "circular" counts a choice question only if it is right in all its rotations. The majority
-        of "all" is the mix of the best constant answers of the kinds.
+        of "all" is the mix of the best constant answers of the kinds. The headline is the split of
+        unseen names, if it is there.
         """
-        check_complete(samples, answers)
-        scores = []
-        for split in dict.fromkeys(sample.split for sample in samples):
-            of_split = [sample for sample in samples if sample.split == split]
-            scores += self._score_split(split, of_split, answers)
-        return scores
+        answered = check_complete(samples, answers, partial)
+        splits = list(dict.fromkeys(sample.split for sample in answered))
+        metrics = []
+        for split in splits:
+            of_split = [sample for sample in answered if sample.split == split]
+            headline = split == ("unseen" if "unseen" in splits else splits[0])
+            metrics += self._score_split(split, of_split, answers, headline)
+        return metrics
+
+    def files(self) -> list[DataFile]:
+        """Return the manifest and the files of questions."""
+        try:
+            splits = list(self._files())
+        except DataError:
+            splits = ["seen", "unseen"]
+        return [
+            DataFile(self.data / _MANIFEST, "what was built", required=True),
+            *(
+                DataFile(self.data / f"test_{split}.jsonl", "questions", required=True)
+                for split in splits
+            ),
+        ]
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -149,8 +169,8 @@ class EmojiQA(Benchmark):
     # -- scoring ----------------------------------------------------------------------------
 
     def _score_split(
-        self, split: str, samples: Sequence[Sample], answers: Mapping[str, str]
-    ) -> list[Score]:
+        self, split: str, samples: Sequence[Sample], answers: Mapping[str, str], headline: bool
+    ) -> list[Metric]:
         right = {s.key: float(self.is_correct(s, answers[s.key])) for s in samples}
         unread = {s.key for s in samples if not self._read_answer(s, answers[s.key])}
         parts: dict[str, list[Sample]] = {"all": list(samples)}
@@ -159,12 +179,19 @@ class EmojiQA(Benchmark):
         for sample in samples:
             if "pair" in sample.meta:
                 parts.setdefault(f"{sample.kind} {sample.meta['pair']}", []).append(sample)
-        scores = []
-        for kind, chosen in parts.items():
-            values = [right[sample.key] for sample in chosen]
-            lost = sum(sample.key in unread for sample in chosen)
-            scores.append(_score(split, kind, chosen, values, majority(chosen), lost))
-        return scores + _circular(split, samples, right)
+        metrics = [
+            share(
+                split,
+                kind,
+                [right[sample.key] for sample in chosen],
+                [sample.cluster for sample in chosen],
+                headline=headline and kind == "all",
+                majority=majority(chosen),
+                unread=sum(sample.key in unread for sample in chosen),
+            )
+            for kind, chosen in parts.items()
+        ]
+        return metrics + _circular(split, samples, right)
 
 
 def majority(samples: Sequence[Sample]) -> float:
@@ -175,37 +202,23 @@ def majority(samples: Sequence[Sample]) -> float:
     return sum(max(counter.values()) for counter in counts.values()) / len(samples)
 
 
-def _score(
-    split: str,
-    kind: str,
-    samples: Sequence[Sample],
-    values: Sequence[float],
-    constant: float,
-    unread: int = 0,
-) -> Score:
-    interval = bootstrap_interval(values, [sample.cluster for sample in samples])
-    return Score(
-        split, kind, interval.value, interval.low, interval.high, interval.n, constant, unread
-    )
-
-
-def _circular(split: str, samples: Sequence[Sample], right: Mapping[str, float]) -> list[Score]:
+def _circular(split: str, samples: Sequence[Sample], right: Mapping[str, float]) -> list[Metric]:
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
         if "group" in sample.meta:
             groups.setdefault(sample.meta["group"], []).append(sample)
     if not groups:
         return []
-    firsts = [group[0] for group in groups.values()]
+    clusters = [group[0].cluster for group in groups.values()]
     values = [min(right[sample.key] for sample in group) for group in groups.values()]
     # A constant letter is wrong in three rotations of four.
-    return [_score(split, "circular", firsts, values, 0.0)]
+    return [share(split, "circular", values, clusters, majority=0.0)]
 
 
 def _sample(line: dict[str, Any], split: str, folder: Path) -> Sample:
     return Sample(
         key=line["question_id"],
-        image=folder / line["image"],
+        image=FilePicture(folder / line["image"]),
         question=line["text"],
         split=split,
         kind=line["category"],
@@ -223,7 +236,7 @@ def _limited(samples: list[Sample], limit: int | None) -> list[Sample]:
         kind: round(count * limit / len(samples))
         for kind, count in Counter(sample.kind for sample in samples).items()
     }
-    kept: set[Path | None] = set()
+    kept: set[Picture | None] = set()
     for image, count in Counter((s.image, s.kind) for s in samples).items():
         if left[image[1]] >= count:
             left[image[1]] -= count
