@@ -22,6 +22,7 @@ from hydra_mobile.cli import (
     merge,
     quickstart,
     ranks,
+    score,
     train,
     verify,
 )
@@ -49,6 +50,7 @@ app.command()(export.export)
 app.command()(export_original.export_original)
 app.command()(verify.verify)
 app.command()(evaluate.evaluate)
+app.command()(score.score)
 app.command()(chat.chat)
 
 

@@ -12,9 +12,9 @@ from hydra_mobile.evaluation.benchmarks.emojiqa import (
     EmojiQA,
     read_letter,
     read_word,
-    read_yesno,
     same_word,
 )
+from hydra_mobile.evaluation.benchmarks.pope_scores import read_yesno
 from hydra_mobile.registry import resolve
 
 

@@ -4,4 +4,7 @@ from __future__ import annotations
 
 BENCHMARKS = {
     "emojiqa": "hydra_mobile.evaluation.benchmarks.emojiqa:EmojiQA",
+    "pope": "hydra_mobile.evaluation.benchmarks.pope:Pope",
+    "mme": "hydra_mobile.evaluation.benchmarks.mme:Mme",
+    "gqa": "hydra_mobile.evaluation.benchmarks.gqa:Gqa",
 }

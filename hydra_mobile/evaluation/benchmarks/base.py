@@ -201,6 +201,9 @@ class Benchmark(ABC):
         """Return counts behind the scores as JSON values; only answered samples are counted."""
         return {}
 
+    def answers_at(self, path: Path) -> None:  # noqa: B027
+        """Tell where existing answers are, before `samples`; some formats hold questions too."""
+
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Read an existing answers file and join it to the samples by key.
 

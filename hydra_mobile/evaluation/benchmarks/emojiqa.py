@@ -17,23 +17,13 @@ from hydra_mobile.errors import DataError
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, DataFile, Sample, check_complete
 from hydra_mobile.evaluation.benchmarks.metric import Metric, share
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture, Picture
+from hydra_mobile.evaluation.benchmarks.pope_scores import read_yesno
 from hydra_mobile.files import sha256_of
 from hydra_mobile.registry import nearest
 
 _LETTERS = "ABCD"
 _MANIFEST = "emojiqa.json"
 _MEND = "Build it again with: hydra-mobile data emojiqa --out DIR"
-
-
-def read_yesno(answer: str) -> str:
-    """Read "yes" or "no" as POPE's evaluate.py does: no unless one of three words says so is yes.
-
-    The text before the first full stop, commas deleted, split on single spaces; "no" if a word is
-    `No`, `not` or `no`, else "yes". Case-sensitive, and an empty answer is "yes": the official
-    rule is kept so that numbers compare.
-    """
-    words = answer.split(".")[0].replace(",", "").split(" ")
-    return "no" if {"No", "not", "no"} & set(words) else "yes"
 
 
 def read_letter(answer: str, options: Sequence[str]) -> str:

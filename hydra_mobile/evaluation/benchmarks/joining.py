@@ -122,6 +122,7 @@ class Joiner:
         self._unknown: list[str] = []
         self._duplicate: list[str] = []
         self._mismatched: list[str] = []
+        self._missing: list[str] = []
         self._aside = 0
         self._notes: dict[str, None] = {}
 
@@ -149,6 +150,13 @@ class Joiner:
             )
         self.add(str(record.value["key"]), record.text("text"), record.where)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys
+
+    def miss(self, name: str) -> None:
+        """Count a question that the benchmark has and these data lack, answer and all."""
+        self._missing.append(name)
+
     def mismatched(self, where: str) -> None:
         """Count an answer whose prompt or true answer is not that of its question."""
         self._mismatched.append(where)
@@ -169,7 +177,10 @@ class Joiner:
             questions=len(self._keys),
             found=len(self._answers) + wrong + self._aside,
             answers={key: self._answers[key] for key in self._keys if key in self._answers},
-            missing=tuple(key for key in self._keys if key not in self._answers),
+            missing=(
+                *(key for key in self._keys if key not in self._answers),
+                *self._missing,
+            ),
             unknown=tuple(self._unknown),
             duplicate=tuple(self._duplicate),
             mismatched=tuple(self._mismatched),
