@@ -7,4 +7,7 @@ BENCHMARKS = {
     "pope": "hydra_mobile.evaluation.benchmarks.pope:Pope",
     "mme": "hydra_mobile.evaluation.benchmarks.mme:Mme",
     "gqa": "hydra_mobile.evaluation.benchmarks.gqa:Gqa",
+    "mmbench": "hydra_mobile.evaluation.benchmarks.mmbench:MMBench",
+    "scienceqa": "hydra_mobile.evaluation.benchmarks.scienceqa:ScienceQA",
+    "textvqa": "hydra_mobile.evaluation.benchmarks.textvqa:TextVQA",
 }

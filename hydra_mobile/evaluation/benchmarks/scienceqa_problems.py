@@ -1,0 +1,161 @@
+"""ScienceQA's files: problems, splits, and LLaVA's conversations made of them.
+
+Knows the formats, no scores; used by the benchmark ScienceQA.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra_mobile.errors import DataError
+from hydra_mobile.evaluation.benchmarks.answer_files import read_json_file
+
+LETTERS = "ABCDE"
+_MEND = "Download the file again."
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question.
+
+    Attributes:
+        question: alone, without hint and choices.
+        prompt: hint, question and choices, without picture mark and suffix.
+        choices: how many there are.
+        letter: the right one.
+        image: name of the picture's file in the problem's folder; "" without one.
+        split: train, val or test.
+        subject: natural, social or language science.
+        grade: 1 to 12; 0 where the file does not say.
+        has_hint: whether a text comes with the question; None where the file does not say.
+    """
+
+    question: str
+    prompt: str
+    choices: int
+    letter: str
+    image: str
+    split: str
+    subject: str = ""
+    grade: int = 0
+    has_hint: bool | None = None
+
+
+def prompt_of(question: str, hint: str, choices: list[str]) -> str:
+    """Return LLaVA's prompt without picture mark and suffix."""
+    context = f"Context: {hint.strip()}\n" if hint.strip() else ""
+    lettered = [f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False)]
+    return (context + "\n".join([question, *lettered])).strip()
+
+
+def read_problems(path: Path) -> dict[str, Problem]:
+    """Read problems.json: id -> problem.
+
+    Raises:
+        DataError: it is missing, no JSON, or a problem lacks a field; names the problem.
+    """
+    return {key: _problem(value, f"{path}, problem {key}") for key, value in _object(path).items()}
+
+
+def read_splits(path: Path, problems: Mapping[str, Problem]) -> dict[str, list[str]]:
+    """Read pid_splits.json: split -> ids.
+
+    Only splits whose questions all are in `problems` are returned, besides `test`.
+
+    Raises:
+        DataError: it is missing or no JSON, or a question of `test` is not in `problems`.
+    """
+    splits = {name: [str(key) for key in keys] for name, keys in _object(path).items()}
+    lost = [key for key in splits.get("test", ()) if key not in problems]
+    if "test" not in splits or lost:
+        raise DataError(
+            f"{path} names {len(lost)} questions in `test` that the problems lack "
+            f"({', '.join(lost[:3])})."
+            if lost
+            else f"{path} has no split `test`: found {', '.join(splits)}.",
+            "Take problems.json and pid_splits.json from the same release.",
+        )
+    return {
+        name: keys for name, keys in splits.items() if all(key in problems for key in keys) and keys
+    } | {"test": splits["test"]}
+
+
+def read_llava(path: Path) -> dict[str, Problem]:
+    """Read LLaVA's conversations: id -> problem, with the prompt byte for byte.
+
+    Raises:
+        DataError: it is missing, no JSON, or a record is not as expected; names the record.
+    """
+    records = read_json_file(path)
+    if not isinstance(records, list):
+        raise DataError(f"{path} holds {type(records).__name__}: expected a list.", _MEND)
+    found = {}
+    for number, record in enumerate(records, 1):
+        where = f"{path}, record {number}"
+        try:
+            asked, answer = record["conversations"]
+            prompt = str(asked["value"]).replace("<image>", "").strip()
+            letter = str(answer["value"]).strip()
+            image = Path(record["image"]).name if record.get("image") else ""
+            found[str(record["id"])] = Problem(
+                question=prompt,
+                prompt=prompt,
+                choices=max(_choices_in(prompt), LETTERS.find(letter[:1]) + 1),
+                letter=letter,
+                image=image,
+                split="test",
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"{where} is not a question and its letter: {error!r}.", _MEND
+            ) from error
+    return found
+
+
+def _problem(value: Mapping[str, Any], where: str) -> Problem:
+    try:
+        question, choices = str(value["question"]), [str(choice) for choice in value["choices"]]
+        answer = int(value["answer"])
+        hint = str(value.get("hint") or "")
+        grade = re.search(r"\d+", str(value.get("grade") or ""))
+        if not 0 <= answer < len(choices) <= len(LETTERS):
+            raise DataError(
+                f"{where} has answer {answer} of {len(choices)} choices: expected 2 to "
+                f"{len(LETTERS)} choices and one of them.",
+                _MEND,
+            )
+        return Problem(
+            question=question,
+            prompt=prompt_of(question, hint, choices),
+            choices=len(choices),
+            letter=LETTERS[answer],
+            image=str(value.get("image") or ""),
+            split=str(value.get("split") or ""),
+            subject=str(value.get("subject") or ""),
+            grade=int(grade.group()) if grade else 0,
+            has_hint=bool(hint.strip()),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{where} is not as expected: {error!r}.", _MEND) from error
+
+
+def _choices_in(prompt: str) -> int:
+    """Count the choices at the end of a prompt; each may run over several lines."""
+    count, at = 0, 0
+    for letter in LETTERS:
+        at = prompt.find(f"\n{letter}. ", at)
+        if at < 0:
+            break
+        count += 1
+    return count
+
+
+def _object(path: Path) -> dict[str, Any]:
+    value = read_json_file(path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds {type(value).__name__}: expected an object.", _MEND)
+    return value
