@@ -10,42 +10,59 @@ Knows transformers' LlamaForCausalLM by its modules; knows no image. Called by t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hydra_export.mixing import Plan
 from hydra_export.onnx_graph import MICROSOFT, Graph
-from hydra_export.onnx_linear import Linear, emit_linear
+from hydra_export.onnx_linear import AdapterSlot, Linear, emit_linear, emit_updates
 from hydra_mobile.errors import HydraError
 
 # Rotary embeddings whose angles do not depend on the length of the input.
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 
-def decoder_graph(model: Any, plan: Plan, max_context: int, group: int = 32) -> Graph:
+def decoder_graph(
+    model: Any, plan: Plan, max_context: int, group: int = 32, *, adapters: bool = False
+) -> Graph:
     """Return the graph of a LlamaForCausalLM.
 
     Inputs: `inputs_embeds` float [batch, n, hidden], `attention_mask` int64 [batch, past + n] (its
     length is the length of the cache after this call), `position_ids` int64 [batch, n], and
     `past_key_values.{i}.key` and `.value` float [batch, kv heads, past, head size] of each layer.
     Outputs: `logits` float [batch, 1, vocabulary] and `present.{i}.key` and `.value`.
-    Padding is not supported: sequences of a batch have one length.
+    Padding is not supported: sequences of a batch have one length. With `adapters`, every slot of
+    `adapter_slots` has two inputs more, float A [in, rank] and B [rank, out], empty by default.
 
     Args:
         model: the language model, fp32 on the CPU.
         plan: precision of every unit, and the 4-bit weights that are rounded already.
         max_context: positions that the rotary table covers.
         group: weights that share a scale at 4 bits.
+        adapters: give the linears of the layers low-rank updates as inputs.
 
     Raises:
         HydraError: the model is a Llama variant that the graph does not cover.
     """
     _check_supported(model.config)
-    return _DecoderWriter(model, plan, max_context, group).write()
+    slots = adapter_slots(model) if adapters else {}
+    return _DecoderWriter(model, plan, max_context, group, slots).write()
+
+
+def adapter_slots(model: Any) -> dict[Any, AdapterSlot]:
+    """Return the linears that can carry an adapter: all of the layers of a LlamaForCausalLM.
+
+    Names are those of the whole vision-language model, which adapters are trained on.
+    """
+    return {
+        part: AdapterSlot(f"language_model.{name}", (int(part.out_features), int(part.in_features)))
+        for name, part in model.named_modules()
+        if name.startswith("model.layers.") and isinstance(part, nn.Linear)
+    }
 
 
 def cache_names(layers: int, prefix: str) -> list[str]:
@@ -69,8 +86,16 @@ def _check_supported(config: Any) -> None:
 
 
 class _DecoderWriter:
-    def __init__(self, model: Any, plan: Plan, max_context: int, group: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        plan: Plan,
+        max_context: int,
+        group: int,
+        slots: Mapping[Any, AdapterSlot],
+    ) -> None:
         self.model, self.plan, self.max_context, self.group = model, plan, max_context, group
+        self.slots = slots
         self.config = model.config
         self.head_dim = self.config.head_dim
         self.graph = Graph("decoder_model_merged")
@@ -210,6 +235,8 @@ class _DecoderWriter:
         )
         precision = self.plan.precisions[unit]
         out = emit_linear(self.graph, x, linear, precision, self.group)
+        if slots := [self.slots[part] for part in parts if part in self.slots]:
+            out = emit_updates(self.graph, x, out, slots)
         if all(part.bias is None for part in parts):
             return out
         bias = torch.cat([_bias(part) for part in parts])

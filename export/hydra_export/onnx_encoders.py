@@ -19,6 +19,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from hydra_export.onnx_graph import INLINE_LIMIT, MICROSOFT, OPSET, Graph
 from hydra_export.onnx_linear import emit_int8_matmul, pack_int4, quantize_int8, widen
@@ -28,6 +29,8 @@ from hydra_export.rounding import Int4Weight, round_nearest
 # Where torch's exporter notes the path of the module that a node came from.
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _TABLE_GROUP = 32
+# The projector's place in the whole model, which adapters are trained on.
+_PROJECTOR = "projector."
 # Smaller weights (biases, norms) are not worth a step of their own.
 _LEAST_HALF = 1024
 
@@ -95,31 +98,56 @@ class _VisionEncoder(nn.Module):
         return embeddings
 
 
+class _OpenVisionEncoder(nn.Module):
+    """The same with the projector's weights as inputs; those that it holds are not looked at."""
+
+    def __init__(self, tower: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+        self.vision_tower = tower
+        # In a tuple it is no child, so that its weights do not become weights of the program.
+        self._projector = (projector,)
+
+    def forward(self, pixel_values: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        """Map [B, 3, H, W] to [B, N, hidden] with the tensors of a projector's state."""
+        features = self.vision_tower(pixel_values)
+        embeddings: Tensor = functional_call(self._projector[0], weights, (features,))
+        return embeddings
+
+
+def projector_tensors(projector: nn.Module) -> dict[str, Tensor]:
+    """Return a projector's floating-point state under its names in the whole model."""
+    return {
+        f"{_PROJECTOR}{name}": tensor.detach()
+        for name, tensor in projector.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
 def write_vision_encoder(
-    tower: nn.Module, projector: nn.Module, image_size: int, preset: Preset, path: Path
+    tower: nn.Module,
+    projector: nn.Module,
+    image_size: int,
+    preset: Preset,
+    path: Path,
+    *,
+    projector_inputs: bool = False,
 ) -> tuple[list[Path], dict[str, int]]:
     """Write `pixel_values` float [batch, 3, S, S] -> `image_features` float [batch, N, hidden].
+
+    Args:
+        tower: the vision tower.
+        projector: from its features to embeddings.
+        image_size: S.
+        preset: precision of both.
+        path: of the graph.
+        projector_inputs: make every tensor of `projector_tensors` an input, whose default is that
+            tensor; fp16 unless the preset's projector is fp32.
 
     Returns:
         The files written, and how many operators with weights have each form:
         `{"linear_int8": n, "linear_fp32": n, "conv_fp32": n}`.
     """
-    encoder = _VisionEncoder(tower, projector).eval()
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            encoder,
-            # Two pictures: an example size of one would be taken for a constant.
-            (torch.zeros(2, 3, image_size, image_size),),
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=["pixel_values"],
-            output_names=["image_features"],
-            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1, max=1024)}},
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    model = program.model_proto
+    model = _traced(tower, projector, image_size, projector_inputs)
     precisions: dict[str, Precision] = {
         "vision_tower": preset.vision,
         "projector": preset.projector,
@@ -127,10 +155,60 @@ def write_vision_encoder(
     counts = _quantize_linears(model.graph, precisions)
     if "fp32" not in precisions.values():
         _store_in_half(model.graph)
+    if projector_inputs:
+        _give_defaults(model.graph, projector_tensors(projector), preset.projector != "fp32")
     if counts["linear_int8"] and not any(o.domain == MICROSOFT for o in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
     _forget_origins(model)
     return _save(model, path), counts
+
+
+def _traced(tower: nn.Module, projector: nn.Module, image_size: int, projector_inputs: bool) -> Any:
+    """Return the ModelProto of both parts, in fp32."""
+    encoder: nn.Module = _VisionEncoder(tower, projector)
+    # Two pictures: an example size of one would be taken for a constant.
+    arguments: dict[str, Any] = {"pixel_values": torch.zeros(2, 3, image_size, image_size)}
+    names = ["pixel_values"]
+    shapes: dict[str, Any] = {"pixel_values": {0: torch.export.Dim("batch", min=1, max=1024)}}
+    if projector_inputs:
+        encoder = _OpenVisionEncoder(tower, projector)
+        weights = projector_tensors(projector)
+        names += weights
+        weights = {name.removeprefix(_PROJECTOR): tensor for name, tensor in weights.items()}
+        arguments["weights"] = weights
+        shapes["weights"] = dict.fromkeys(weights)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            encoder.eval(),
+            kwargs=arguments,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=["image_features"],
+            dynamic_shapes=shapes,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return program.model_proto
+
+
+def _give_defaults(graph: Any, tensors: dict[str, Tensor], half: bool) -> None:
+    """Make inputs optional: `tensors` become their defaults, in fp16 where `half`."""
+    inputs = {value.name: value for value in graph.input}
+    casts = Graph("casts")
+    for name, tensor in tensors.items():
+        array = tensor.float().numpy()
+        if half:
+            inputs[name].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+            array = array.astype(np.float16)
+            wide = widen(casts, name)
+            for node in graph.node:
+                node.input[:] = [wide if value == name else value for value in node.input]
+        graph.initializer.append(numpy_helper.from_array(array, name))
+    nodes = casts.take_nodes() + [_copy(node) for node in graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _quantize_linears(graph: Any, precisions: dict[str, Precision]) -> dict[str, int]:

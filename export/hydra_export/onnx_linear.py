@@ -9,7 +9,7 @@ Knows weights as float tensors [out, in]; knows no model. Called by the graphs o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,24 @@ class Linear:
     int4: Int4Weight | None = None
 
 
+@dataclass(frozen=True)
+class AdapterSlot:
+    """A linear whose low-rank update is an input of the graph.
+
+    Attributes:
+        name: full name of the module, as in the model that is trained.
+        shape: (out features, in features).
+    """
+
+    name: str
+    shape: tuple[int, int]
+
+    @property
+    def inputs(self) -> tuple[str, str]:
+        """Names of the inputs A [in, rank] and B [rank, out]."""
+        return f"{self.name}.lora_A", f"{self.name}.lora_B"
+
+
 def emit_linear(graph: Graph, x: str, linear: Linear, precision: Precision, group: int) -> str:
     """Add `x @ weight.T` and return the name of the result [..., out].
 
@@ -65,6 +83,36 @@ def emit_linear(graph: Graph, x: str, linear: Linear, precision: Precision, grou
     if half:
         weight = widen(graph, weight)
     return graph.node("MatMul", [x, weight], f"{linear.name}.out")
+
+
+def emit_updates(graph: Graph, x: str, base: str, slots: Sequence[AdapterSlot]) -> str:
+    """Add `base + x @ A @ B` of linears that stand side by side; return the name of the sum.
+
+    A and B of each slot are inputs of a rank of its own. Their default has rank 0, so that a module
+    without an adapter, and a program without one, costs two empty products. Products one by one are
+    as fast as one with a block-diagonal B, which would hold and read the zeros between the blocks.
+
+    Args:
+        graph: the graph to add to.
+        x: name of the linears' input, float [..., in].
+        base: name of their output, float [..., sum of out].
+        slots: in the order of the outputs.
+    """
+    updates = []
+    for slot in slots:
+        (a, b), (out_features, in_features) = slot.inputs, slot.shape
+        rank = f"{slot.name}.rank"
+        # A weight that has the name of an input is that input's default.
+        graph.input(a, np.float32, [in_features, rank])
+        graph.constant(a, np.zeros((in_features, 0), np.float32))
+        graph.input(b, np.float32, [rank, out_features])
+        graph.constant(b, np.zeros((0, out_features), np.float32))
+        inner = graph.node("MatMul", [x, a], f"{slot.name}.inner")
+        updates.append(graph.node("MatMul", [inner, b], f"{slot.name}.update"))
+    whole = updates[0]
+    if len(updates) > 1:
+        whole = graph.node("Concat", updates, f"{base}.updates", axis=-1)
+    return graph.node("Add", [base, whole], f"{base}.adapted")
 
 
 def widen(graph: Graph, weight: str) -> str:

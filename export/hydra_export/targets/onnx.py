@@ -17,8 +17,12 @@ import torch
 
 from hydra_export.calibration import Calibration
 from hydra_export.mixing import Plan, plan_decoder
-from hydra_export.onnx_decoder import decoder_graph
-from hydra_export.onnx_encoders import embedding_graph, write_vision_encoder
+from hydra_export.onnx_decoder import adapter_slots, decoder_graph
+from hydra_export.onnx_encoders import (
+    embedding_graph,
+    projector_tensors,
+    write_vision_encoder,
+)
 from hydra_export.onnx_graph import IR_VERSION, OPSET
 from hydra_export.presets import Precision, Preset
 from hydra_export.targets.base import (
@@ -55,6 +59,7 @@ def export(
     log: Log,
     *,
     calibration: Calibration | None = None,
+    adapters: bool = False,
 ) -> TargetResult:
     """Write the three graphs of `model` into `folder`; see `hydra_export.targets.base.Target`.
 
@@ -65,6 +70,8 @@ def export(
         limits: cache length and longest call.
         log: gets one line for each step.
         calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
+        adapters: make a base program: linears of the decoder layers take low-rank updates as
+            inputs, and the projector's weights are inputs as well (`hydra_export.adapter_file`).
 
     Raises:
         HydraError: the group size or the language model is none that onnxruntime has a kernel for.
@@ -91,7 +98,12 @@ def export(
 
     def make_vision(path: Path) -> list[Path]:
         written, found = write_vision_encoder(
-            model.vision_tower, model.projector, _image_size(model), preset, path
+            model.vision_tower,
+            model.projector,
+            _image_size(model),
+            preset,
+            path,
+            projector_inputs=adapters,
         )
         counts.update(found)
         return written
@@ -113,7 +125,7 @@ def export(
         write(
             TEXT_DECODER,
             lambda path: decoder_graph(
-                language_model, plan, limits.max_context, preset.group_size
+                language_model, plan, limits.max_context, preset.group_size, adapters=adapters
             ).save(path),
         )
     if preset.vision != "fp32" and counts["conv_fp32"]:
@@ -126,9 +138,13 @@ def export(
             "all parts: weights are stored in fp16 and widened when a program is loaded; "
             "onnxruntime has no fast fp16 on CPUs, so products are fp32."
         )
+    details = _details(model, plan, counts, seconds)
+    if adapters:
+        details["adapter_inputs"] = _adapter_inputs(model)
+        fallbacks += _adapter_fallbacks(preset)
     return TargetResult(
         files=files,
-        details=_details(model, plan, counts, seconds),
+        details=details,
         fallbacks=fallbacks,
         versions={package: version(package) for package in _PACKAGES},
     )
@@ -188,6 +204,27 @@ def _details(
             "dtype": "float32",
         },
     }
+
+
+def _adapter_inputs(model: MobileVLMForConditionalGeneration) -> dict[str, Any]:
+    """Return shapes of what an adapter may fill: linears [out, in] and whole tensors, by name."""
+    return {
+        "linears": {
+            slot.name: list(slot.shape) for slot in adapter_slots(model.language_model).values()
+        },
+        "tensors": {
+            name: list(tensor.shape) for name, tensor in projector_tensors(model.projector).items()
+        },
+    }
+
+
+def _adapter_fallbacks(preset: Preset) -> list[str]:
+    if preset.projector in ("fp32", "fp16"):
+        return []
+    return [
+        f"projector: {preset.projector} is not available for weights that are inputs of a program; "
+        "they are fp16, widened at every picture."
+    ]
 
 
 def _runtime_operators(plan: Plan) -> list[str]:
