@@ -32,6 +32,7 @@ from hydra_mobile.evaluation.benchmarks.base import (
 from hydra_mobile.evaluation.benchmarks.choosing import chosen_splits, limited
 from hydra_mobile.evaluation.benchmarks.folders import Places
 from hydra_mobile.evaluation.benchmarks.metric import share
+from hydra_mobile.evaluation.benchmarks.official_files import write_gqa
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
 
 _WHOLE = "testdev_balanced"
@@ -61,6 +62,7 @@ class Gqa(Benchmark):
     def __init__(self, data: Path, protocol: str = "llava-1.5") -> None:
         super().__init__(data, protocol)
         self.places = Places(data, ("gqa", "GQA", "gqa_ood", "gqa-ood"))
+        self._files: dict[Path, dict[str, dict[str, Any]]] = {}
 
     # -- questions --------------------------------------------------------------------------
 
@@ -123,6 +125,8 @@ class Gqa(Benchmark):
         return there if len(there) == len(_OOD) else {_WHOLE: self.places.expected(whole)}
 
     def _questions(self, path: Path) -> dict[str, dict[str, Any]]:
+        if path in self._files:
+            return self._files[path]
         if not path.is_file():
             self.places.require(path.name, what="GQA's questions and answers")
         value = read_json_file(path)
@@ -132,6 +136,7 @@ class Gqa(Benchmark):
                 "question.",
                 f"Give {_WHOLE}_questions.json, or the folder with it.",
             )
+        self._files[path] = value
         return value
 
     def _asked(self) -> dict[str, str]:
@@ -149,7 +154,7 @@ class Gqa(Benchmark):
         pictures: dict[str, list[Sample]] = {}
         for number, question in self._questions(path).items():
             try:
-                if question["isBalanced"]:
+                if question.get("isBalanced", True):
                     sample = _sample(number, question, split, folder, asked)
                     pictures.setdefault(sample.cluster, []).append(sample)
             except (KeyError, TypeError) as error:
@@ -175,7 +180,7 @@ class Gqa(Benchmark):
             number
             for source in self._sources.values()
             for number, question in self._questions(source).items()
-            if not question["isBalanced"]
+            if not question.get("isBalanced", True)
         }
         for record in read_records(path):
             if "key" in record.value:
@@ -197,6 +202,13 @@ class Gqa(Benchmark):
                     "LLaVA's conversion would write them; GQA's own tool counts them as wrong"
                 )
         return joiner.joined()
+
+    def write_submission(
+        self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
+    ) -> list[Path]:
+        """Write LLaVA's lines, and the predictions that GQA's eval.py reads."""
+        said = {key: read_answer(text) for key, text in answers.items()}
+        return write_gqa(samples, answers, folder, model_id, said)
 
     # -- scoring ----------------------------------------------------------------------------
 
@@ -229,22 +241,26 @@ class Gqa(Benchmark):
 def _sample(
     number: str, question: dict[str, Any], split: str, folder: Path, asked: Mapping[str, str]
 ) -> Sample:
-    text, types = question["question"], question["types"]
-    steps = [f"{step['operation']}: {step['argument']}" for step in question["semantic"]]
+    # Files with fewer fields than the official ones give fewer parts to break the score down by.
+    text, types = question["question"], question.get("types") or {}
+    operations = question.get("semantic")
+    steps = [f"{step['operation']}: {step['argument']}" for step in operations or ()]
+    counted = sum(not any(word in step for word in _UNCOUNTED) for step in steps)
+    picture = str(question.get("imageId", number))
     return Sample(
         key=number,
-        image=FilePicture(folder / f"{question['imageId']}.jpg"),
+        image=FilePicture(folder / f"{picture}.jpg"),
         question=text,
         split=split,
-        kind=types["structural"],
+        kind=types.get("structural") or "",
         reference=question["answer"],
-        cluster=question["imageId"],
+        cluster=picture,
         meta={
             "prompt": asked.get(number, text + SHORT_ANSWER),
-            "semantic": types["semantic"],
-            "steps": sum(not any(word in step for word in _UNCOUNTED) for step in steps),
+            "semantic": types.get("semantic"),
+            "steps": None if operations is None else counted,
             "words": len(text.split()),
-            "group": question.get("groups", {}).get("global"),
+            "group": (question.get("groups") or {}).get("global"),
         },
     )
 
@@ -254,10 +270,11 @@ def _accuracies(
 ) -> list[Metric]:
     parts: dict[str, list[Sample]] = {"all": list(samples), "binary": [], "open": []}
     for sample in samples:
-        parts["open" if sample.kind == "query" else "binary"].append(sample)
+        if sample.kind:
+            parts["open" if sample.kind == "query" else "binary"].append(sample)
     for name in ("structural", "semantic", "steps", "words"):
         values = [sample.kind if name == "structural" else sample.meta[name] for sample in samples]
-        for value in sorted(set(values)):
+        for value in sorted({value for value in values if value not in (None, "")}):
             chosen = [s for s, own in zip(samples, values, strict=True) if own == value]
             parts[f"{name}:{value}"] = chosen
     return [

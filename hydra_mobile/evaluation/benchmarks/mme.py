@@ -40,6 +40,7 @@ from hydra_mobile.evaluation.benchmarks.mme_files import (
     read_results,
 )
 from hydra_mobile.evaluation.benchmarks.mme_scores import accuracies, points, read_answer
+from hydra_mobile.evaluation.benchmarks.official_files import write_mme
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
 
 _ASKED = "llava_mme.jsonl"
@@ -70,7 +71,9 @@ class Mme(Benchmark):
         """Return the questions, both of a picture beside each other; see `Benchmark.samples`."""
         chosen = chosen_splits(self.name, splits, _SPLITS)
         truth, asked = self._truth(), self._asked
-        lacking = [one.place.key for one in asked if one.place not in truth]
+        lacking = [
+            one.place.key for one in asked if one.place not in truth and _split(one.place) in chosen
+        ]
         independent = self._independent
         if lacking and independent:
             raise DataError(
@@ -151,10 +154,14 @@ class Mme(Benchmark):
                     return folder / name
         return None
 
+    @cached_property
+    def _release_truth(self) -> dict[Place, str]:
+        """The right answers of the release; none where it has its pictures alone."""
+        return read_release(self._release) if self._release else {}
+
     def _truth_source(self) -> Path | None:
         """Return what the right answers are read from: release, template, or the answers."""
-        # A release may be there with its pictures alone.
-        if self._release and any(self._release.glob("*/**/*.txt")):
+        if self._release and self._release_truth:
             return self._release
         for name in (*_RESULTS, ""):
             for folder in self.places.folders:
@@ -177,7 +184,7 @@ class Mme(Benchmark):
                 "Give the folder `mme` (LLaVA: `MME`) with the release in it.",
             )
         if source == self._release:
-            return read_release(source)
+            return self._release_truth
         return {result.place: result.truth for result in read_results(source)}
 
     def _sample(self, place: Place, truth: str, asked: Asked | None) -> Sample:
@@ -187,7 +194,7 @@ class Mme(Benchmark):
             key=place.key,
             image=FilePicture(path),
             question=place.question,
-            split="perception" if place.subtask in PERCEPTION else "cognition",
+            split=_split(place),
             kind=place.subtask,
             reference=truth,
             cluster=place.picture,
@@ -265,6 +272,12 @@ class Mme(Benchmark):
             else:
                 joiner.add(key, result.response, result.where)
 
+    def write_submission(
+        self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
+    ) -> list[Path]:
+        """Write LLaVA's lines, and the text files of the subtasks that calculation.py reads."""
+        return write_mme(samples, answers, folder, model_id)
+
     # -- scoring ----------------------------------------------------------------------------
 
     def metrics(
@@ -299,6 +312,10 @@ class Mme(Benchmark):
                     read_answer(answers[sample.key])
                 ] += 1
         return counts
+
+
+def _split(place: Place) -> str:
+    return "perception" if place.subtask in PERCEPTION else "cognition"
 
 
 def _hold_to_release(joiner: Joiner, samples: Sequence[Sample]) -> None:

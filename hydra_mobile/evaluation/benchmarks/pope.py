@@ -15,6 +15,7 @@ from hydra_mobile.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import (
     Record,
     asks,
+    bare,
     read_json_lines,
     read_records,
 )
@@ -30,6 +31,7 @@ from hydra_mobile.evaluation.benchmarks.base import (
 )
 from hydra_mobile.evaluation.benchmarks.choosing import chosen_splits, limited
 from hydra_mobile.evaluation.benchmarks.folders import Places
+from hydra_mobile.evaluation.benchmarks.official_files import write_pope
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
 from hydra_mobile.evaluation.benchmarks.pope_scores import (
     NAMES,
@@ -199,37 +201,46 @@ class Pope(Benchmark):
         annotations'. Lines with `image` and `category` need no such file.
         """
         joiner, questions = Joiner(samples, path), self._questions()
-        splits = {sample.split for sample in samples}
-        alone = splits.pop() if len(splits) == 1 else None
+        known = {sample.split for sample in samples}
+        alone = next(iter(known)) if len(known) == 1 else None
+        confirmed = bool(questions)
         if not questions and alone:
-            # One split has unique ids, and the prompt confirms each.
+            # One split has unique ids; every prompt must confirm them.
             questions = {
                 sample.meta["annotation_id"]: _Question(alone, sample.cluster, sample.question)
                 for sample in samples
             }
-        known = {sample.split for sample in samples}
+        by_words = {
+            (sample.split, sample.cluster, bare(_spelled(sample.question))): sample.key
+            for sample in samples
+        }
         for record in read_records(path):
             if "key" in record.value:
                 joiner.add_own(record)
                 continue
-            question = self._question_of(record, questions, alone)
             text = record.text("text", "answer", "response")
+            image, prompt, split = record.id("image"), record.prompt, _split_of(record, alone)
+            if image and prompt and split:
+                key = by_words.get((split, image, bare(_spelled(prompt))))
+                if split not in known and split in SPLITS:
+                    joiner.set_aside()
+                else:
+                    joiner.add(key, text, record.where)
+                continue
+            question = self._question_of(record, questions)
             if question is None:
                 joiner.add(None, text, record.where)
-            elif record.prompt and not asks(_spelled(record.prompt), _spelled(question.text)):
-                joiner.mismatched(record.where)
             elif question.split not in known and question.split in SPLITS:
                 joiner.set_aside()
+            elif image not in (None, question.image) or not (
+                asks(_spelled(prompt), _spelled(question.text)) if prompt else confirmed
+            ):
+                joiner.mismatched(record.where)
             else:
                 joiner.add(question.key, text, record.where)
         return joiner.joined()
 
-    def _question_of(
-        self, record: Record, questions: Mapping[str, _Question], alone: str | None
-    ) -> _Question | None:
-        image, split = record.id("image"), record.id("category", "split") or alone
-        if image and record.prompt and split:
-            return _Question(split, image, record.prompt)
+    def _question_of(self, record: Record, questions: Mapping[str, _Question]) -> _Question | None:
         number = record.id()
         if number is None:
             raise DataError(
@@ -244,6 +255,17 @@ class Pope(Benchmark):
                 f"Put LLaVA's {_QUESTIONS} beside the folder of annotations.",
             )
         return questions.get(number)
+
+    def write_submission(
+        self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
+    ) -> list[Path]:
+        """Write LLaVA's lines and, for complete splits, what POPE's evaluate.py reads."""
+        ids = {question.key: number for number, question in self._questions().items()}
+        order = {
+            split: [sample.key for sample in self._read(split, {})]
+            for split in dict.fromkeys(sample.split for sample in samples)
+        }
+        return write_pope(samples, answers, folder, model_id, ids=ids, order=order)
 
     # -- scoring ----------------------------------------------------------------------------
 
@@ -284,6 +306,13 @@ class Pope(Benchmark):
 
 def _homes(name: str) -> tuple[str, ...]:
     return (f"coco/{name}", name, f"output/coco/{name}")
+
+
+def _split_of(record: Record, alone: str | None) -> str | None:
+    """Return the split that an answer says it belongs to, by itself or by its file's name."""
+    named = set(re.findall("|".join(SPLITS), record.file.name))
+    of_file = named.pop() if len(named) == 1 else None
+    return record.id("category", "split") or alone or of_file
 
 
 def _spelled(text: str) -> str:
