@@ -183,10 +183,18 @@ def test_prompts_are_llavas_or_made_by_its_rule(root: Path) -> None:
     assert with_file[0] == "What is on the table?" + SUFFIX
 
 
+def test_questions_with_fewer_fields_give_fewer_parts(root: Path) -> None:
+    fewer = {n: {"question": q["question"], "answer": q["answer"]} for n, q in QUESTIONS.items()}
+    (root / "gqa" / "testdev_balanced_questions.json").write_text(json.dumps(fewer))
+    table = scores(root, write(root, llava(RIGHT | {"5": "No"})))
+    assert set(table) == {("all", "all"), ("all", "words:3"), ("all", "words:5")}
+    assert table["all", "all"] == 1
+
+
 def test_missing_and_foreign_files_are_named(root: Path) -> None:
     path = root / "gqa" / "testdev_balanced_questions.json"
     path.write_text(json.dumps({"1": {"isBalanced": True, "question": "What?"}}))
-    with pytest.raises(DataError, match=r"question 1 lacks '\w+' of GQA's fields"):
+    with pytest.raises(DataError, match=r"question 1 lacks 'answer' of GQA's fields"):
         Gqa(root).samples()
     path.write_text("[]")
     with pytest.raises(DataError, match=r"is no file of GQA's questions"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -371,6 +372,13 @@ def test_a_release_that_is_cut_short_is_refused(root: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match=r"2 of 8 questions of llava_mme\.jsonl have no right"):
         Mme(root).samples()
+
+
+def test_a_release_without_a_split_can_be_asked_the_other(root: Path) -> None:
+    shutil.rmtree(root / "mme" / "images" / "code_reasoning")
+    with pytest.raises(DataError, match="2 of 8 questions"):
+        Mme(root).samples()
+    assert len(Mme(root).samples(splits=["perception"])) == 6
 
 
 def test_data_without_right_answers_say_so(root: Path) -> None:

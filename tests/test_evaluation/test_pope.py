@@ -171,6 +171,33 @@ def test_lines_with_picture_and_split_need_no_ids(root: Path) -> None:
     assert scores(root, values)["all", "f1 mean"] == 1
 
 
+def test_a_file_of_one_split_with_pictures_is_joined_by_them(root: Path) -> None:
+    values = [
+        {"question_id": 9, "image": i, "question": f"<image>\n{q}", "answer": label}
+        for i, q, label in QUESTIONS
+    ]
+    benchmark = Pope(root)
+    samples = benchmark.samples(splits=["popular"])
+    path = lines(root / "model_pope_popular.json", values)
+    assert benchmark.join(path, samples).complete
+    assert len(benchmark.join(path, benchmark.samples()).missing) == 8
+
+
+def test_one_split_without_llavas_file_is_joined_by_ids_that_prompts_confirm(root: Path) -> None:
+    (root / "pope" / "llava_pope_test.jsonl").rename(root / "elsewhere.jsonl")
+    benchmark = Pope(root / "pope" / "coco" / "coco_pope_popular.json")
+    samples = benchmark.samples()
+    values = [
+        {"question_id": n, "prompt": q + SUFFIX, "text": label}
+        for n, (_, q, label) in enumerate(QUESTIONS, 1)
+    ]
+    path = root / "answers.jsonl"
+    assert benchmark.join(lines(path, values), samples).complete
+    values[0]["prompt"], values[1]["prompt"] = values[1]["prompt"], values[0]["prompt"]
+    del values[2]["prompt"]
+    assert len(benchmark.join(lines(path, values), samples).mismatched) == 3
+
+
 def test_the_file_of_questions_is_no_file_of_answers(root: Path) -> None:
     benchmark = Pope(root)
     with pytest.raises(DataError, match="holds questions, not answers"):

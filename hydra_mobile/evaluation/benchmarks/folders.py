@@ -7,6 +7,7 @@ links are followed. Knows names of folders, nothing of what the files hold.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,8 @@ class Places:
         inner = [base / root / name for root in _ROOTS for name in self.names]
         self.folders = [folder for folder in inner if folder.is_dir()] + [base]
         # A file of annotations, or a folder of them, lies beside or below what belongs to it.
-        self.above = base.resolve().parent
+        # By its own path and by where links lead: either may be the official tree.
+        self.above = [Path(os.path.abspath(base)).parent, base.resolve().parent]
 
     def find(self, *relative: str, above: bool = False) -> Path | None:
         """Return the first of the files or folders `relative` that exists; None if there is none.
@@ -50,7 +52,7 @@ class Places:
             relative: paths inside the benchmark's folder, the likeliest first.
             above: look in the folder above the given one too.
         """
-        folders = [*self.folders, self.above] if above else self.folders
+        folders = [*self.folders, *self.above] if above else self.folders
         for folder in folders:
             for name in relative:
                 if (folder / name).exists():
