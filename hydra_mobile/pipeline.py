@@ -141,5 +141,5 @@ def _evaluate(out: Path, questions: int, console: Console) -> None:
 
     paths = ["smol", str(out / "run" / "merged")]
     paths += [str(out / f"android-{r}-{p}") for r, p in sorted(_BUNDLES)]
-    task = Task("emojiqa", out / "emojiqa", ("seen", "unseen"), questions or None)
+    task = Task(("emojiqa",), out / "emojiqa", ("seen", "unseen"), questions or None)
     report_on([artefact_at(path) for path in paths], task, out / "report", console)

@@ -13,21 +13,73 @@ def evaluate(
         help="Runs, merged folders, bundles or a base; the first trained torch one is the "
         "reference of the others.",
     ),
-    benchmarks: str = typer.Option("emojiqa", help="Benchmark to run."),
-    data: Path = typer.Option(..., help="Its data folder."),
-    out: Path = typer.Option(Path("report"), help="Folder for report.json, .md and .html."),
+    benchmarks: str = typer.Option("emojiqa", help="Comma-separated benchmarks."),
+    data: Path = typer.Option(..., help="Their data folder, or the one of a single benchmark."),
+    out: Path = typer.Option(
+        Path("report"), help="Folder for report.json, .md and .html, and for the answers."
+    ),
+    protocol: str = typer.Option("", help="llava-1.5 or mobilevlm; empty: each benchmark's own."),
     splits: str = typer.Option("", help="Comma-separated splits; empty: all."),
     limit: int = typer.Option(0, help="About this many questions per split; 0: all."),
-    threads: int = typer.Option(0, help="CPU threads; 0: all cores."),
+    threads: int = typer.Option(0, help="CPU threads altogether; 0: all cores."),
+    workers: int = typer.Option(
+        0, help="Processes per artefact; 0: one per core for small models, else one."
+    ),
+    shard: str = typer.Option(
+        "", help="i/n: answer only that part; `merge-answers` puts the parts together."
+    ),
+    allow_partial: bool = typer.Option(
+        False,
+        "--allow-partial",
+        help="Leave out questions whose picture is missing or that do not fit; marks the result.",
+    ),
+    interpret_coreml: bool = typer.Option(
+        False,
+        "--interpret-coreml",
+        help="Interpret CoreML bundles where CoreML cannot run; slow, and no Apple kernel runs.",
+    ),
 ) -> None:
-    """Answer a benchmark with each artefact and write one report."""
+    """Answer benchmarks with each artefact and write one report.
+
+    Interrupted, the same command goes on at the next question. Started by torchrun, each process
+    answers its part and the first reports.
+    """
     from hydra_mobile.cli.console import console, prepare
 
     prepare()
+    from rich.console import Console
+
+    from hydra_mobile.errors import ConfigError
     from hydra_mobile.evaluation.artefacts import artefact_at
     from hydra_mobile.evaluation.evaluate import Task
     from hydra_mobile.evaluation.report import report_on
+    from hydra_mobile.evaluation.shards import Shard
 
-    chosen = tuple(split for split in splits.split(",") if split)
-    task = Task(benchmarks, data, chosen, limit or None, threads)
-    report_on([artefact_at(a) for a in artefacts], task, out, console)
+    group = Shard.of_process()
+    if group and shard:
+        raise ConfigError("--shard and torchrun both name a part.", "Give one of them.")
+    if min(limit, threads, workers) < 0:
+        raise ConfigError("--limit, --threads and --workers are 0 or more.")
+    part = group or (Shard.parse(shard) if shard else Shard())
+    task = Task(
+        benchmarks=_names(benchmarks),
+        data=data,
+        splits=_names(splits),
+        limit=limit or None,
+        threads=threads,
+        protocol=protocol,
+        workers=workers,
+        shard=part,
+        grouped=group is not None,
+        allow_partial=allow_partial,
+        interpret_coreml=interpret_coreml,
+    )
+    # Of a group only the first speaks, apart from errors.
+    talks = group is None or group.number == 1
+    report_on(
+        [artefact_at(a) for a in artefacts], task, out, console if talks else Console(quiet=True)
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -16,10 +16,12 @@ from hydra_mobile.cli import (
     estimate,
     evaluate,
     export,
+    export_adapter,
     export_original,
     fetch,
     import_,
     merge,
+    merge_answers,
     quickstart,
     ranks,
     score,
@@ -47,10 +49,12 @@ app.command()(train.train)
 app.add_typer(ranks.app, name="ranks")
 app.command()(merge.merge)
 app.command()(export.export)
+app.command()(export_adapter.export_adapter)
 app.command()(export_original.export_original)
 app.command()(verify.verify)
 app.command()(evaluate.evaluate)
 app.command()(score.score)
+app.command()(merge_answers.merge_answers)
 app.command()(chat.chat)
 
 

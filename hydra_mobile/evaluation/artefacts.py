@@ -5,10 +5,12 @@ Knows the marks of each folder and which runner runs it; loads nothing.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hydra_export.adapter_file_manifest import split_selection
 from hydra_export.bundle import MANIFEST, Bundle
 from hydra_mobile.errors import ArtefactError
 from hydra_mobile.evaluation.coreml_execution import coreml_title
@@ -30,7 +32,8 @@ class Artefact:
         name: row title in tables, for example "ExecuTorch int4".
         preset: precision preset; "fp32" for eager torch.
         size_bytes: weights or program files.
-        digest: changes whenever the artefact does.
+        digest: sha256 of the weights, or of what names them by their hashes.
+        recipe: digest of tokenizer, template and preprocessing where `digest` does not cover them.
     """
 
     path: Path
@@ -40,10 +43,16 @@ class Artefact:
     preset: str
     size_bytes: int
     digest: str
+    recipe: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Changes whenever an answer could: equal identities give equal answers."""
+        return hashlib.sha256(f"{self.runner} {self.digest} {self.recipe}".encode()).hexdigest()
 
 
 def artefact_at(path: str) -> Artefact:
-    """Recognise the artefact at `path`, or the named base.
+    """Recognise the artefact at `path`, or the named base; `BUNDLE#NAME` is one of its adapters.
 
     Raises:
         ArtefactError: there is nothing that can be evaluated.
@@ -51,14 +60,17 @@ def artefact_at(path: str) -> Artefact:
     folder = Path(path)
     if path in BASES and not folder.exists():
         folder = base_folder(path)
-    if (folder / MANIFEST).is_file():
+    if (split_selection(folder)[0] / MANIFEST).is_file():
         bundle = Bundle.open(folder, verify_hashes=False)
         name = (
             coreml_title(bundle.preset.name)
             if bundle.runtime == "coreml"
             else f"{_RUNTIME_NAMES.get(bundle.runtime, bundle.runtime)} {bundle.preset.name}"
         )
-        digest = sha256_of(folder / MANIFEST)
+        digest = sha256_of(bundle.folder / MANIFEST)
+        if "adapters" in bundle.manifest:
+            name += f" + {bundle.adapter or 'no adapter'}"
+            digest = hashlib.sha256(f"{digest} {bundle.adapter}".encode()).hexdigest()
         return Artefact(
             folder, "bundle", bundle.runtime, name, bundle.preset.name, bundle.size_bytes, digest
         )
@@ -76,6 +88,7 @@ def artefact_at(path: str) -> Artefact:
             "fp32",
             sum(file.stat().st_size for file in adapter.glob("*.safetensors")),
             sha256_of(record),
+            _recipe_in(adapter),
         )
     if (folder / "config.json").is_file():
         # Another project's checkpoint is evaluated as the base that it is imported to.
@@ -91,11 +104,19 @@ def artefact_at(path: str) -> Artefact:
             "fp32",
             weights.stat().st_size,
             sha256_of(weights),
+            _recipe_in(folder),
         )
     raise ArtefactError(
         f"{path} is no run, adapter, merged model, bundle or named base.",
         "Expected a folder with run.json, adapter_config.json, model.safetensors or manifest.json.",
     )
+
+
+def _recipe_in(folder: Path) -> str:
+    """Return a digest of the files beside the weights that change answers."""
+    names = ("config.json", "processor_config.json", "tokenizer.json")
+    found = {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}
+    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def _trained_whole(run: Path) -> bool:

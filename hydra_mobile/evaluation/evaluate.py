@@ -1,317 +1,306 @@
-"""Several artefacts, one benchmark, one table: starts the workers and collects what they wrote.
+"""Several artefacts, several benchmarks, one table: who answers what, and what comes of it.
 
-Knows how results become rows of the report; knows no runtime.
+Knows the order of the work; processes, folders, shards and rows are other modules'. Called by
+`report`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
+import dataclasses
 import os
-import subprocess
-import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from hydra_export.bundle import Bundle
-from hydra_export.targets.base import TEXT_DECODER
 from hydra_mobile.errors import HydraError
 from hydra_mobile.evaluation.artefacts import Artefact
+from hydra_mobile.evaluation.asked import Asked, Request
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
-from hydra_mobile.evaluation.worker import ANSWERS, FACTS, LOGITS, REQUEST, read_answers
+from hydra_mobile.evaluation.compare import AnswerSet, compare, write_flips
+from hydra_mobile.evaluation.coreml_execution import native_available
+from hydra_mobile.evaluation.merging import ShardAnswers, merge
+from hydra_mobile.evaluation.results import Evaluated, collect, parity_of, system_of
+from hydra_mobile.evaluation.shards import WHOLE, Shard
+from hydra_mobile.evaluation.sittings import DONE, Job, Sitting, request_of
+from hydra_mobile.evaluation.submissions import write_submissions
+from hydra_mobile.evaluation.worker_pool import answer_all, measure_all
 from hydra_mobile.files import read_json, write_json
-from hydra_mobile.progress import StageProgress
-from hydra_mobile.registry import resolve
-from hydra_mobile.reporting.schema import (
-    Agreement,
-    Delegation,
-    ParityRow,
-    Score,
-    Spread,
-    SystemResult,
-    Timings,
-)
+from hydra_mobile.progress import duration
+from hydra_mobile.registry import nearest
+from hydra_mobile.reporting.schema import Comparison, ParityRow, SystemResult
 
-_POLL_SECONDS = 0.5
-#: Logits of an exported fp32 program stay this close to torch.
-FP32_LOGITS_TOLERANCE = 1e-3
-#: A lead of the best token over the second that rounding of weights can easily overturn.
-_CLOSE = 1.0
-_ROLES = {"base": "untrained", "run": "reference", "merged": "reference", "bundle": "export"}
+_POLL_SECONDS = 1.0
+#: The first process of a group gives up on the others when none of them wrote for so long.
+_PATIENCE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of every artefact."""
+    """What is asked of every artefact.
 
-    benchmark: str
+    Attributes:
+        benchmarks: their names.
+        data: the folder of their files.
+        splits: which ones of each; empty for all.
+        limit: about how many questions of each split; None for all.
+        threads: CPU threads altogether; 0 for all cores.
+        protocol: the way of asking; "" for each benchmark's own.
+        workers: processes for each artefact; 0 for as many as seem right.
+        shard: which part of the questions.
+        grouped: the other shards are answered at the same time, into the same folder (torchrun):
+            the first process waits for them and goes on with all answers.
+        allow_partial: leave out questions that cannot be asked, and say so in the result.
+        interpret_coreml: interpret CoreML bundles where CoreML cannot run.
+    """
+
+    benchmarks: Sequence[str]
     data: Path
     splits: tuple[str, ...] = ()
     limit: int | None = None
     threads: int = 0
+    protocol: str = ""
+    workers: int = 0
+    shard: Shard = WHOLE
+    grouped: bool = False
+    allow_partial: bool = False
+    interpret_coreml: bool = False
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """An artefact's answers and facts."""
+class Outcome:
+    """The rows of the report."""
 
-    artefact: Artefact
-    folder: Path
-    answers: dict[str, dict[str, Any]]
-    facts: dict[str, Any]
+    systems: tuple[SystemResult, ...]
+    parity: tuple[ParityRow, ...]
+    comparisons: tuple[Comparison, ...]
 
 
 def evaluate(
-    artefacts: Sequence[Artefact], task: Task, work: Path, console: Console
-) -> tuple[list[SystemResult], list[ParityRow]]:
+    artefacts: Sequence[Artefact], task: Task, out: Path, console: Console
+) -> Outcome | None:
     """Let every artefact answer, and return the report's rows.
 
-    Questions are answered by as many processes as there are cores, one thread each: small models
-    gain little from a second thread. Speed is measured afterwards, one artefact at a time with
-    all threads. The first trained torch artefact is the reference of agreement and parity.
+    Small models answer in as many processes as there are cores, one thread each: they gain little
+    from a second thread. Speed is measured afterwards, one artefact at a time with all threads. The
+    first trained torch artefact is the reference of agreement, parity and comparisons.
 
     Args:
         artefacts: in the order of the table.
-        task: benchmark and sizes.
-        work: folder for answers; what is there already is not done again.
+        task: benchmarks and sizes.
+        out: the report's folder; answers are in `answers`, and what is there is not done again.
         console: for progress.
+
+    Returns:
+        None where this process answered a shard and others have the rest.
+
+    Raises:
+        HydraError: whatever is wrong with artefacts or data; before the first question if possible.
     """
-    benchmark: Benchmark = resolve("benchmark", task.benchmark, BENCHMARKS)(task.data)
-    samples = benchmark.samples(splits=task.splits, limit=task.limit)
-    jobs = [_job(artefact, task, work) for artefact in artefacts]
-    cores = task.threads or os.cpu_count() or 1
-    _answer_all(jobs, len(samples), cores, console)
-    _measure_all(jobs, cores, console)
-    done = [
-        Evaluated(
-            artefact,
-            folder,
-            read_answers(folder / ANSWERS),
-            read_json(folder / FACTS, "the facts of an evaluation"),
+    artefacts = distinct(artefacts)
+    _require_runnable(artefacts, task)
+    root = out / "answers"
+    cores = task.threads or _cores()
+    with contextlib.ExitStack() as stack:
+        ours = _sittings(artefacts, task, task.shard, root)
+        held = [(sitting, stack.enter_context(sitting.locked())) for sitting in ours]
+        answer_all(held, cores, task.workers, console)
+        for sitting in ours:
+            _finish(sitting, task)
+        if not task.shard.whole:
+            if not task.grouped:
+                _say_how_to_go_on(ours, task, out, console)
+                return None
+            if task.shard.number > 1:
+                return None
+            whole = _sittings(artefacts, task, WHOLE, root)
+            held = [(sitting, stack.enter_context(sitting.locked())) for sitting in whole]
+            _merge_group(ours, whole, task)
+            ours = whole
+        for sitting in ours:
+            for job in sitting.jobs:
+                write_submissions(job)
+        measure_all(held, cores, console)
+        done = [collect(sitting, out) for sitting in ours]
+    _say_shares(done, console)
+    return _outcome(done, out)
+
+
+def distinct(artefacts: Sequence[Artefact]) -> list[Artefact]:
+    """Return the artefacts with names that differ.
+
+    Raises:
+        HydraError: one is there twice.
+    """
+    seen: dict[str, Artefact] = {}
+    for artefact in artefacts:
+        twin = seen.setdefault(artefact.identity, artefact)
+        if twin is not artefact:
+            raise HydraError(
+                f"{twin.path} and {artefact.path} are the same artefact.", "Give it once."
+            )
+    counts = Counter(artefact.name for artefact in artefacts)
+    endings = Counter((a.name, a.path.absolute().name) for a in artefacts)
+
+    def name_of(artefact: Artefact) -> str:
+        if counts[artefact.name] == 1:
+            return artefact.name
+        path = artefact.path.absolute()
+        shared = endings[artefact.name, path.name] > 1
+        return (
+            f"{artefact.name} ({path.parent.name}/{path.name})"
+            if shared
+            else (f"{artefact.name} ({path.name})")
         )
-        for artefact, folder in jobs
+
+    return [dataclasses.replace(artefact, name=name_of(artefact)) for artefact in artefacts]
+
+
+def _require_runnable(artefacts: Sequence[Artefact], task: Task) -> None:
+    for name in task.benchmarks:
+        if name not in BENCHMARKS:
+            raise HydraError(f"Unknown benchmark `{name}`.", nearest(name, BENCHMARKS))
+    if not task.benchmarks:
+        raise HydraError("No benchmark was named.", nearest("", BENCHMARKS))
+    for artefact in artefacts:
+        if artefact.runner == "coreml" and not (task.interpret_coreml or native_available()):
+            raise HydraError(
+                f"{artefact.path} is a CoreML bundle, and CoreML runs on macOS only.",
+                "Evaluate it on a Mac. --interpret-coreml interprets its programs here: that says "
+                "what they define, not what Apple's kernels make of them, and takes long.",
+            )
+
+
+def _cores() -> int:
+    """Return the cores that are ours: of a group's processes on one machine, each has its share."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (count or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _sittings(artefacts: Sequence[Artefact], task: Task, shard: Shard, root: Path) -> list[Sitting]:
+    requests = [
+        Request(name, task.data, task.protocol, task.splits, task.limit, shard, task.allow_partial)
+        for name in dict.fromkeys(task.benchmarks)
     ]
-    reference = next((e for e in done if _ROLES[e.artefact.kind] == "reference"), None)
-    systems = [_system(e, benchmark, samples, reference) for e in done]
+    asked = [Asked.of(request) for request in requests]
+    return [Sitting.prepare(artefact, asked, root, shard) for artefact in artefacts]
+
+
+def _finish(sitting: Sitting, task: Task) -> None:
+    """Require all answers, and mark the jobs as done."""
+    for job in sitting.jobs:
+        keys = job.log.keys()
+        missing = [s.key for _, s in job.asked.questions if s.key not in keys]
+        if missing and not task.allow_partial:
+            raise HydraError(
+                f"{job.title}: {len(missing)} of {len(job.asked.questions)} questions are without "
+                f"an answer ({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}).",
+                "The same command asks them again.",
+            )
+        write_json(job.folder / DONE, {"answers": len(keys)})
+
+
+def _merge_group(ours: Sequence[Sitting], whole: Sequence[Sitting], task: Task) -> None:
+    """Wait for the other processes' shards and put all answers into the jobs of `whole`."""
+    for our, all_of in zip(ours, whole, strict=True):
+        for job, target in zip(our.jobs, all_of.jobs, strict=True):
+            shards = [
+                _wait_for(job, all_of.folder, Shard(number, task.shard.count))
+                for number in range(1, task.shard.count + 1)
+            ]
+            merged = merge(shards, all_of.folder, allow_partial=task.allow_partial)
+            if merged.folder != target.folder:
+                raise HydraError(
+                    f"{target.title}: pictures changed while they were asked about.",
+                    "Run the same command again.",
+                )
+            write_json(target.folder / "request.json", request_of(target))
+
+
+def _wait_for(job: Job, folder: Path, shard: Shard) -> ShardAnswers:
+    """Return a shard's folder once the process that answers it has finished."""
+    began = time.time()
+    while True:
+        for request in (folder / shard.folder).glob(f"{job.asked.benchmark.name}-*/request.json"):
+            made = ShardAnswers(request.parent, read_json(request, "the request of a benchmark"))
+            alike = made.kind == ShardAnswers(job.folder, request_of(job)).kind
+            if alike and (request.parent / DONE).is_file():
+                return made
+        newest = max(
+            (file.stat().st_mtime for file in folder.rglob("answers*.jsonl")), default=began
+        )
+        if time.time() - max(began, newest) > _PATIENCE_SECONDS:
+            raise HydraError(
+                f"{job.title}: shard {shard} wrote no answer for "
+                f"{_PATIENCE_SECONDS / 60:.0f} minutes; expected it in {folder / shard.folder}.",
+                "Processes of one group share --out. Shards of several machines: "
+                "`hydra-mobile merge-answers`.",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _say_how_to_go_on(sittings: Sequence[Sitting], task: Task, out: Path, console: Console) -> None:
+    count = sum(len(job.asked.questions) for sitting in sittings for job in sitting.jobs)
+    console.print(
+        f"Shard {task.shard}: {count} answers are in {out}. When all {task.shard.count} shards are "
+        "there: hydra-mobile merge-answers SHARD... --out OUT, then the same evaluate command with "
+        "--out OUT and without --shard.",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _say_shares(done: Sequence[Evaluated], console: Console) -> None:
+    """Say how long each benchmark took, and how much of it was the runtime's."""
+    for evaluated in done:
+        for answered in evaluated.answered:
+            run = answered.run
+            share = "" if run.runner_share is None else f", {run.runner_share:.1%} in the runner"
+            left = f" of {run.questions}" if answered.partial else ""
+            console.print(
+                f"{evaluated.sitting.artefact.name}, {run.benchmark}: {run.answered}{left} answers "
+                f"in {duration(run.seconds or 0.0)} of process time{share}",
+                soft_wrap=True,
+                markup=False,
+            )
+
+
+def _outcome(done: Sequence[Evaluated], out: Path) -> Outcome:
+    reference = next((e for e in done if e.role == "reference"), None)
     parity = [
-        _parity(e, reference)
+        parity_of(e, reference)
         for e in done
-        if reference is not None and e is not reference and _ROLES[e.artefact.kind] != "untrained"
+        if reference is not None and e is not reference and e.role != "untrained"
     ]
-    return systems, parity
-
-
-def _job(artefact: Artefact, task: Task, work: Path) -> tuple[Artefact, Path]:
-    """Return the artefact and the folder of its answers, with the request written."""
-    request = {
-        "artefact": str(artefact.path),
-        "digest": artefact.digest,
-        "runner": artefact.runner,
-        "benchmark": task.benchmark,
-        "data": str(task.data),
-        "splits": list(task.splits),
-        "limit": task.limit,
-    }
-    # A name that changes with the request: answers of another artefact are never taken for these.
-    key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
-    folder = work / f"{artefact.kind}-{artefact.runner}-{artefact.preset}-{key}"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / REQUEST, request)
-    return artefact, folder
-
-
-def _answer_all(
-    jobs: Sequence[tuple[Artefact, Path]], count: int, cores: int, console: Console
-) -> None:
-    """Run the answering workers, `cores` at a time, under one progress bar."""
-    waiting = [job for job in jobs if _count_lines(job[1] / ANSWERS) < count]
-    running: list[tuple[Artefact, Path, subprocess.Popen[bytes]]] = []
-    done = last = sum(_count_lines(folder / ANSWERS) for _, folder in jobs)
-    total = count * len(jobs)
-    with StageProgress(console, "answering", total, done, "questions") as bar:
-        try:
-            while waiting or running:
-                while waiting and len(running) < cores:
-                    artefact, folder = waiting.pop(0)
-                    running.append((artefact, folder, _start(folder, "answer", 1)))
-                time.sleep(_POLL_SECONDS)
-                for job in [job for job in running if job[2].poll() is not None]:
-                    running.remove(job)
-                    _require_success(*job)
-                done = sum(_count_lines(folder / ANSWERS) for _, folder in jobs)
-                if done > last:
-                    names = ", ".join(artefact.name for artefact, _, _ in running)
-                    bar.advance(done, done - last, names)
-                    last = done
-        finally:
-            for _, _, process in running:
-                process.terminate()
-                process.wait()
-
-
-def _measure_all(jobs: Sequence[tuple[Artefact, Path]], cores: int, console: Console) -> None:
-    """Measure speed and memory, one artefact at a time."""
-    with StageProgress(console, "timing", len(jobs), 0, "systems") as bar:
-        for number, (artefact, folder) in enumerate(jobs, 1):
-            if not (folder / FACTS).is_file():
-                process = _start(folder, "measure", cores)
-                try:
-                    process.wait()
-                finally:
-                    process.terminate()
-                _require_success(artefact, folder, process)
-            bar.advance(number, 1, artefact.name)
-
-
-def _start(folder: Path, task: str, threads: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.evaluation.worker"]
-    # OpenMP reads its variable once, before any code of ours could set it.
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    with (folder / f"{task}.log").open("w") as log:
-        return subprocess.Popen(
-            [*command, task, str(folder), str(threads)],
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
-
-
-def _require_success(artefact: Artefact, folder: Path, process: subprocess.Popen[bytes]) -> None:
-    if process.returncode:
-        logs = sorted(folder.glob("*.log"), key=lambda file: file.stat().st_mtime)
-        said = logs[-1].read_text().strip()
-        raise HydraError(f"Evaluating {artefact.name} failed:\n{said[-2000:]}")
-
-
-def _count_lines(file: Path) -> int:
-    return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def _system(
-    evaluated: Evaluated,
-    benchmark: Benchmark,
-    samples: Sequence[Sample],
-    reference: Evaluated | None,
-) -> SystemResult:
-    artefact, facts = evaluated.artefact, evaluated.facts
-    texts = {sample.key: evaluated.answers[sample.key]["text"] for sample in samples}
-    scores = tuple(
-        Score(benchmark.name, s.name, s.kind, s.value, s.low, s.high, s.n, s.majority)
-        for s in benchmark.score(samples, texts)
-    )
-    role: Any = _ROLES[artefact.kind]
-    agreement, reasons = None, {}
-    if reference is not None and evaluated is not reference and role != "untrained":
-        agreement = _agreement(samples, texts, reference)
-        if any(texts[key] != answer["text"] for key, answer in reference.answers.items()):
-            reasons["agreement"] = _why_answers_differ(samples, texts, reference)
-    delegation: Delegation | None = None
-    fallbacks: tuple[str, ...] = ()
-    if artefact.kind == "bundle":
-        delegation, fallbacks = _bundle_facts(artefact.path)
-    speed = facts["speed"]
-    return SystemResult(
-        name=artefact.name,
-        runtime=artefact.runner,
-        preset=artefact.preset,
-        role=role,
-        artefact=artefact.path.name,
-        source_hash=artefact.digest,
-        size_bytes=artefact.size_bytes,
-        timings=Timings(
-            load=Spread.of([facts["load_seconds"]]),
-            encode=Spread.of(speed["encode"]),
-            prefill_tokens_per_second=Spread.of(speed["prefill_rate"]),
-            first_token=Spread.of(speed["first_token"]),
-            decode_tokens_per_second=Spread.of(speed["decode_rate"]),
-        ),
-        peak_memory_bytes=facts["peak_memory_bytes"],
-        delegation=delegation,
-        scores=scores,
-        agreement=agreement,
-        threads=facts["threads"],
-        fallbacks=fallbacks,
-        reasons=reasons,
+    return Outcome(
+        systems=tuple(system_of(e, reference) for e in done),
+        parity=tuple(row for row in parity if row is not None),
+        comparisons=tuple(_comparisons(done, reference, out)),
     )
 
 
-def _agreement(
-    samples: Sequence[Sample], texts: dict[str, str], reference: Evaluated
-) -> dict[str, Agreement]:
-    result = {}
-    for split in dict.fromkeys(sample.split for sample in samples):
-        keys = [sample.key for sample in samples if sample.split == split]
-        same = sum(texts[key] == reference.answers[key]["text"] for key in keys)
-        result[split] = Agreement(same, len(keys))
-    return result
-
-
-def _why_answers_differ(
-    samples: Sequence[Sample], texts: dict[str, str], reference: Evaluated
-) -> str:
-    """Say which kinds of question differ, and how sure the reference was of those answers."""
-    same: dict[str, list[bool]] = {}
-    margins: dict[bool, list[float]] = {True: [], False: []}
-    for sample in samples:
-        theirs = reference.answers[sample.key]
-        equal = texts[sample.key] == theirs["text"]
-        same.setdefault(sample.kind, []).append(equal)
-        margins[equal].append(theirs["margin"])
-    kinds = ", ".join(f"{kind} {np.mean(values):.0%}" for kind, values in same.items())
-    close = sum(margin < _CLOSE for margin in margins[False])
-    sure = f"{np.median(margins[True]):.2f}" if margins[True] else "none"
-    return (
-        f"same answers by kind: {kinds}. Of the {len(margins[False])} that differ, the reference "
-        f"decided {close} by less than {_CLOSE:g} logit; its median lead was "
-        f"{np.median(margins[False]):.2f} there and {sure} where the answers agree."
-    )
-
-
-def _bundle_facts(path: Path) -> tuple[Delegation | None, tuple[str, ...]]:
-    manifest = Bundle.open(path, verify_hashes=False).manifest
-    fallbacks = tuple(manifest["fallbacks"])
-    # Only ExecuTorch delegates. The decoder stands for the program: it runs once a token.
-    decoder = manifest["details"].get("delegation", {}).get(TEXT_DECODER)
-    if decoder is None:
-        return None, fallbacks
-    shares = decoder["share_of_nodes"], decoder["share_of_multiply_accumulates"]
-    return Delegation(*shares), fallbacks
-
-
-def _parity(evaluated: Evaluated, reference: Evaluated) -> ParityRow:
-    """Compare first logits on the questions whose logits were kept, and all answers."""
-    largest, mean, cosines, top1 = 0.0, [], [], []
-    for file in sorted((evaluated.folder / LOGITS).glob("*.npy")):
-        ours = np.load(file).astype(np.float64)
-        theirs = np.load(reference.folder / LOGITS / file.name).astype(np.float64)
-        difference = np.abs(ours - theirs)
-        largest = max(largest, float(difference.max()))
-        mean.append(float(difference.mean()))
-        norms = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
-        cosines.append(float(ours @ theirs) / norms)
-        top1.append(float(ours.argmax() == theirs.argmax()))
-    same = [
-        evaluated.answers[key]["ids"] == answer["ids"] for key, answer in reference.answers.items()
-    ]
-    exact = evaluated.artefact.preset == "fp32"
-    verdict: Any = "not gated"
-    if exact:
-        verdict = "pass" if largest <= FP32_LOGITS_TOLERANCE else "fail"
-    return ParityRow(
-        rung=f"{reference.artefact.name} vs {evaluated.artefact.name} ({len(mean)} questions)",
-        max_abs=largest,
-        mean_abs=float(np.mean(mean)),
-        cosine=float(np.min(cosines)),
-        top1_agreement=float(np.mean(top1)),
-        greedy_match=float(np.mean(same)),
-        tolerance=FP32_LOGITS_TOLERANCE if exact else None,
-        verdict=verdict,
-    )
+def _comparisons(
+    done: Sequence[Evaluated], reference: Evaluated | None, out: Path
+) -> list[Comparison]:
+    """Compare every system with the reference, benchmark by benchmark."""
+    made = []
+    for evaluated in done:
+        if reference is None or evaluated is reference:
+            continue
+        for ours, theirs in zip(evaluated.answered, reference.answered, strict=True):
+            if set(ours.answers) != set(theirs.answers):
+                continue  # partial results of different questions cannot be subtracted
+            asked = ours.job.asked
+            compared = compare(
+                asked.benchmark,
+                asked.samples,
+                AnswerSet(evaluated.sitting.artefact.name, ours.texts, ours.run.facts),
+                AnswerSet(reference.sitting.artefact.name, theirs.texts, theirs.run.facts),
+                partial=ours.partial,
+            )
+            made.append(write_flips(compared, out))
+    return made

@@ -56,7 +56,7 @@ class Generator:
     def answer(
         self,
         question: str,
-        image: Callable[[], Image.Image] | None = None,
+        image: Callable[[], Image.Image | Array] | None = None,
         image_key: str | None = None,
         *,
         max_new_tokens: int = 16,
@@ -67,7 +67,8 @@ class Generator:
 
         Args:
             question: without the template.
-            image: opens the picture; called only when it is not in the cache.
+            image: opens the picture, or gives its pixels float32 [3, H, W] where somebody has
+                prepared them; called only when it is not in the cache.
             image_key: equal keys mean equal pictures.
             max_new_tokens: most tokens to generate.
             stop: end at the template's stop token; off for timing a fixed length.
@@ -123,10 +124,11 @@ class Generator:
             decode_steps=steps,
         )
 
-    def _take_picture(self, image: Image.Image, before: list[int]) -> tuple[float, float]:
+    def _take_picture(self, image: Image.Image | Array, before: list[int]) -> tuple[float, float]:
         """Encode a picture and prefill the prefix; return seconds of both."""
         runner = self.runner
-        pixels = runner.processor.preprocess(image)[None]
+        prepared = runner.processor.preprocess(image) if isinstance(image, Image.Image) else image
+        pixels = prepared[None]
         began = time.perf_counter()
         features = runner.encode_image(pixels)
         encoded = time.perf_counter()

@@ -23,6 +23,7 @@ from hydra_mobile.reporting.schema import (
     ParameterCounts,
     Report,
     StageFacts,
+    SystemResult,
     TrainingSection,
 )
 from hydra_mobile.reporting.write import new_report, write_report
@@ -35,20 +36,29 @@ _LICENCES = {
 }
 
 
-def report_on(artefacts: Sequence[Artefact], task: Task, out: Path, console: Console) -> Report:
-    """Evaluate, write report.json, .md and .html to `out`, print the table; return the report."""
-    report = new_report(f"hydra-mobile: {task.benchmark}", environment.collect())
+def report_on(
+    artefacts: Sequence[Artefact], task: Task, out: Path, console: Console
+) -> Report | None:
+    """Evaluate, write report.json, .md and .html to `out`, print the table; return the report.
+
+    Where the task is a shard that others complete, there is nothing to report yet: None.
+    """
+    names = ", ".join(task.benchmarks)
+    report = new_report(f"hydra-mobile: {names}", environment.collect())
     # Before the minutes of answering: a damaged run folder must not cost them.
     training = _training(artefacts)
-    systems, parity = evaluate(artefacts, task, out / "answers", console)
+    outcome = evaluate(artefacts, task, out, console)
+    if outcome is None:
+        return None
     report = dataclasses.replace(
         report,
-        systems=tuple(systems),
-        parity=tuple(parity),
+        systems=outcome.systems,
+        parity=outcome.parity,
+        comparisons=outcome.comparisons,
         training=training,
-        protocol=f"{task.benchmark}, greedy, batch 1, image prefix kept in the cache",
-        notes=_notes(task),
-        licences=_LICENCES if task.benchmark == "emojiqa" else {},
+        protocol=f"{_protocols(outcome.systems)}, greedy, batch 1, image prefix kept in the cache",
+        notes=_notes(task, outcome.systems),
+        licences=_LICENCES if "emojiqa" in task.benchmarks else {},
     )
     files = write_report(report, out)
     print_report(report, console)
@@ -57,7 +67,13 @@ def report_on(artefacts: Sequence[Artefact], task: Task, out: Path, console: Con
     return report
 
 
-def _notes(task: Task) -> tuple[str, ...]:
+def _protocols(systems: Sequence[SystemResult]) -> str:
+    """Return "pope (llava-1.5), mme (llava-1.5)"."""
+    runs = [run for system in systems for run in system.runs]
+    return ", ".join(dict.fromkeys(f"{run.benchmark} ({run.protocol})" for run in runs))
+
+
+def _notes(task: Task, systems: Sequence[SystemResult]) -> tuple[str, ...]:
     notes = [
         "Decode and prefill rates: one picture, a short question, 32 new tokens with "
         "end-of-answer ignored, five repeats after a warm-up, one system at a time. Peak memory is "
@@ -65,6 +81,13 @@ def _notes(task: Task) -> tuple[str, ...]:
     ]
     if task.limit:
         notes.append(f"About {task.limit} questions of each split were asked, not all.")
+    for system in systems:
+        notes += [
+            f"Incomplete: {system.name} answered {run.answered} of {run.questions} questions of "
+            f"{run.benchmark}; its scores are of those."
+            for run in system.runs
+            if not run.complete
+        ]
     return tuple(notes)
 
 

@@ -1,61 +1,64 @@
-"""One artefact answering one benchmark, in a process of its own.
+"""One artefact answering its part of the questions, in a process of its own.
 
 A process of its own gives each artefact its own peak memory and keeps runtimes apart. Answers are
 appended as they come, so that a killed evaluation goes on at the next question. Started by
-`evaluate`; reads a request from a JSON file and writes beside it.
+`worker_pool`; reads requests from JSON files and writes beside them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
+import psutil
 
-from hydra_mobile.errors import HydraError
-from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
-from hydra_mobile.evaluation.generation import Generator
+from hydra_mobile.errors import DataError, HydraError
+from hydra_mobile.evaluation.answer_log import AnswerLog
+from hydra_mobile.evaluation.asked import Asked, Request
+from hydra_mobile.evaluation.benchmarks.base import Sample
+from hydra_mobile.evaluation.generation import Generation, Generator
+from hydra_mobile.evaluation.prefetch import PicturesAhead
+from hydra_mobile.evaluation.runner_clock import TimedRunner
 from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import Array, Runner
+from hydra_mobile.evaluation.shards import Shard, picture_groups
+from hydra_mobile.evaluation.sittings import FACTS, LOGITS, REQUEST
 from hydra_mobile.evaluation.speed import measure_speed
 from hydra_mobile.files import read_json, write_json
 from hydra_mobile.memory import peak_resident_bytes
 from hydra_mobile.quiet import quiet
-from hydra_mobile.registry import resolve
 
-REQUEST, ANSWERS, FACTS, LOGITS = "request.json", "answers.jsonl", "facts.json", "logits"
-#: Logits of every so many questions are kept for comparison with the reference.
+#: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
+#: the six benchmarks' would fill gigabytes.
+LOGITS_KEPT = 64
+#: Questions between two kept logits at the least.
 LOGITS_EVERY = 8
+#: How often in a benchmark resident memory is noted.
+_MEMORY_NOTES = 20
 
 
-def read_answers(file: Path) -> dict[str, dict[str, Any]]:
-    """Return answers by key; a last line cut short by a killed process is left out."""
-    answers: dict[str, dict[str, Any]] = {}
-    if file.exists():
-        for line in file.read_text().splitlines():
-            try:
-                answer = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            answers[answer["key"]] = answer
-    return answers
-
-
-def answer(folder: Path, threads: int) -> None:
-    """Answer all questions of `folder`/request.json that have no answer yet.
+def answer(folder: Path, threads: int, part: Shard) -> None:
+    """Answer this worker's part of every job of `folder`/request.json, what is not answered yet.
 
     Raises:
         HydraError: whatever is wrong with artefact or data.
     """
     request = read_json(folder / REQUEST, "an evaluation request")
-    benchmark: Benchmark = resolve("benchmark", request["benchmark"], BENCHMARKS)(
-        Path(request["data"])
-    )
-    samples = benchmark.samples(splits=request["splits"], limit=request["limit"])
-    _answer_all(benchmark, samples, _load(request, threads), folder)
+    jobs = [folder / name for name in request["jobs"]]
+    asked = {job: _asked(job) for job in jobs}
+    runner = TimedRunner(_load(request, threads))
+    for job in jobs:
+        # Before the first answer: nobody waits an hour for a question that does not fit.
+        _left_out(asked[job], runner)
+    for job in jobs:
+        _answer_job(asked.pop(job), runner, job, part)
 
 
 def measure(folder: Path, threads: int) -> None:
@@ -75,51 +78,108 @@ def measure(folder: Path, threads: int) -> None:
 
 
 def _load(request: dict[str, Any], threads: int) -> Runner:
-    loaded: Runner = runner_class(request["runner"]).load(
-        Path(request["artefact"]), threads=threads
-    )
+    kind = runner_class(request["runner"])
+    kind.own_process(threads)
+    loaded: Runner = kind.load(Path(request["artefact"]), threads=threads)
     return loaded
 
 
-def _answer_all(benchmark: Benchmark, samples: list[Sample], runner: Runner, folder: Path) -> None:
-    done = read_answers(folder / ANSWERS)
-    # Written anew, so that a line cut short does not swallow the next one.
-    (folder / ANSWERS).write_text("".join(json.dumps(a) + "\n" for a in done.values()))
-    (folder / LOGITS).mkdir(exist_ok=True)
+def _asked(job: Path) -> Asked:
+    """Read the questions of a job and hold them to its request."""
+    written = read_json(job / REQUEST, "the request of a benchmark")
+    asked = Asked.of(Request.from_dict(written["asked"]))
+    # Through JSON, as the request went.
+    if json.loads(json.dumps(asked.identity)) != written["identity"]:
+        raise DataError(
+            f"The files of {asked.benchmark.name} changed since the evaluation began.",
+            "Start it again: answers to the earlier questions are not used.",
+        )
+    return asked
+
+
+def _left_out(asked: Asked, runner: Runner) -> set[str]:
+    """Return keys of questions that do not fit into the runner's context.
+
+    Raises:
+        HydraError: there are some, and the request does not allow a partial result.
+    """
+    lengths = {
+        sample.key: _length(runner, asked.benchmark.prompt(sample), sample.image is not None)
+        for _, sample in asked.questions
+    }
+    too_long = {key for key, length in lengths.items() if length >= runner.max_context}
+    if too_long and not asked.request.allow_partial:
+        raise HydraError(
+            f"{asked.benchmark.name}: {len(too_long)} of {len(lengths)} prompts do not fit into "
+            f"the context of {runner.max_context} tokens; the longest has "
+            f"{max(lengths.values())} (first: {sorted(too_long)[0]}).",
+            "Export with a larger max_context, or leave them out with --allow-partial, which marks "
+            "the result.",
+        )
+    return too_long
+
+
+def _length(runner: Runner, text: str, with_image: bool) -> int:
+    """Return the tokens of a prompt, the picture's included."""
+    prompt = runner.processor.prompt(text, with_image=with_image)
+    image = runner.processor.num_image_tokens if with_image else 0
+    return len(prompt.before) + image + len(prompt.after)
+
+
+def _answer_job(asked: Asked, runner: TimedRunner, job: Path, part: Shard) -> None:
+    log = AnswerLog(job)
+    done = log.keys() | _left_out(asked, runner)
+    waiting = part.of([item for item in asked.questions if item[1].key not in done])
+    (job / LOGITS).mkdir(exist_ok=True)
+    step = max(LOGITS_EVERY, len(asked.samples) // LOGITS_KEPT)
+    pictures = [picture for group in picture_groups(waiting) if (picture := group[0][1].image)]
     generator = Generator(runner)
-    with (folder / ANSWERS).open("a") as handle:
-        for index, sample in enumerate(samples):
-            if sample.key not in done:
-                _answer(benchmark, sample, index, generator, folder, handle)
+    appender = log.append(part.number - 1)
+    memory = Memory(len(waiting))
+    try:
+        with PicturesAhead(pictures, runner.processor.preprocess) as ahead:
+            last, inside = time.perf_counter(), runner.seconds
+            for index, sample in waiting:
+                generation = _generate(asked, sample, generator, ahead)
+                if index % step == 0:
+                    _save(job / LOGITS / f"{index}.npy", generation.first_logits)
+                now = time.perf_counter()
+                spent = (now - last, runner.seconds - inside)
+                last, inside = now, runner.seconds
+                appender.add(_line(index, sample.key, generation, spent))
+                memory.note()
+    finally:
+        appender.close()
+    write_json(job / f"worker-{part.number - 1}.json", memory.to_dict())
 
 
-def _answer(
-    benchmark: Benchmark,
-    sample: Sample,
-    index: int,
-    generator: Generator,
-    folder: Path,
-    handle: TextIO,
-) -> None:
-    image = sample.image
-    generation = generator.answer(
-        benchmark.prompt(sample),
-        image.open if image else None,
-        image.key if image else None,
-        max_new_tokens=benchmark.max_new_tokens,
+def _generate(
+    asked: Asked, sample: Sample, generator: Generator, ahead: PicturesAhead
+) -> Generation:
+    picture = sample.image
+    return generator.answer(
+        asked.benchmark.prompt(sample),
+        (lambda: ahead.take(picture)) if picture else None,
+        picture.key if picture else None,
+        max_new_tokens=asked.benchmark.max_new_tokens,
     )
-    if index % LOGITS_EVERY == 0:
-        np.save(folder / LOGITS / f"{index}.npy", generation.first_logits)
-    line = {
-        "key": sample.key,
+
+
+def _line(
+    index: int, key: str, generation: Generation, spent: tuple[float, float]
+) -> dict[str, Any]:
+    """Return what is kept of an answer; `spent`: seconds since the last one, and in the runner."""
+    return {
+        "index": index,
+        "key": key,
         "text": generation.text,
         "ids": generation.ids,
         "margin": _margin(generation.first_logits),
-        "encode_seconds": generation.encode_seconds,
-        "first_token_seconds": generation.first_token_seconds,
+        "encode_seconds": _rounded(generation.encode_seconds),
+        "first_token_seconds": _rounded(generation.first_token_seconds),
+        "seconds": _rounded(spent[0]),
+        "runner_seconds": _rounded(spent[1]),
     }
-    handle.write(json.dumps(line) + "\n")
-    handle.flush()
 
 
 def _margin(logits: Array) -> float:
@@ -128,11 +188,72 @@ def _margin(logits: Array) -> float:
     return round(float(first - second), 4)
 
 
-def main() -> int:
-    """`answer|measure FOLDER THREADS`; errors go to standard error."""
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
+def _save(file: Path, logits: Array) -> None:
+    """Write logits so that a killed process leaves no half-written file."""
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as handle:
+        np.save(handle, logits)
+    temporary.replace(file)
+
+
+class Memory:
+    """Resident memory along the way, at some twenty moments.
+
+    Args:
+        questions: how many will be answered.
+    """
+
+    def __init__(self, questions: int) -> None:
+        self._process = psutil.Process()
+        self._every = max(1, questions // _MEMORY_NOTES)
+        self._answered = 0
+        self._notes: list[tuple[int, int]] = []
+
+    def note(self) -> None:
+        """Count one answer."""
+        self._answered += 1
+        if self._answered == 1 or self._answered % self._every == 0:
+            self._notes.append((self._answered, self._process.memory_info().rss))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return (answers so far, bytes) pairs and the peak, as JSON values."""
+        return {
+            "answered": self._answered,
+            "resident_bytes": self._notes,
+            "peak_memory_bytes": peak_resident_bytes(),
+        }
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, whatever ended it."""
+
+    def watch() -> None:
+        # Not through sys.stdin: its lock, held by a thread, would abort the interpreter's end.
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`answer FOLDER THREADS PART` or `measure FOLDER THREADS [PART]`; errors go to stderr.
+
+    With a PART, standard input is a pipe whose end means that the starting process has ended.
+    """
+    task, folder, threads = arguments[0], Path(arguments[1]), int(arguments[2])
+    if len(arguments) > 3:
+        _end_with_parent()
     quiet()
     try:
-        {"answer": answer, "measure": measure}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+        if task == "answer":
+            answer(folder, threads, Shard.parse(arguments[3]))
+        else:
+            measure(folder, threads)
     except HydraError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -140,4 +261,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

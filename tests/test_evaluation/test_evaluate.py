@@ -1,53 +1,24 @@
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import json
-import os
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from hydra_mobile.data.templates import template_named
-from hydra_mobile.errors import HydraError
+from hydra_mobile.errors import DataError, HydraError
 from hydra_mobile.evaluation import evaluate as module
-from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder
-from hydra_mobile.evaluation.evaluate import Task
+from hydra_mobile.evaluation.answer_log import read_answers
+from hydra_mobile.evaluation.artefacts import Artefact, artefact_at, merged_folder
+from hydra_mobile.evaluation.evaluate import Task, distinct, evaluate
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.report import report_on
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.torch import TorchRunner
-from hydra_mobile.evaluation.worker import read_answers
-
-
-@pytest.fixture(scope="module")
-def questions(shapes_data: Path, tmp_path_factory) -> Path:
-    """An EmojiQA folder with the drawn pictures of `shapes_data`."""
-    folder = tmp_path_factory.mktemp("emojiqa")
-    lines = []
-    for number in range(12):
-        (folder / f"{number}.png").write_bytes((shapes_data / f"{number}.png").read_bytes())
-        for kind, text, answer in (
-            ("yesno", "Is there a circle?", ("yes", "no")[number % 2]),
-            ("class", "Which colour is it?", ("red", "green", "blue")[number % 3]),
-        ):
-            lines.append(
-                {
-                    "question_id": f"seen-{number}-{kind}",
-                    "image": f"{number}.png",
-                    "text": text,
-                    "category": kind,
-                    "answer": answer,
-                    "name": f"thing {number}",
-                    "class": "shape",
-                    "meta": {},
-                }
-            )
-    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    (folder / "test_seen.jsonl").write_bytes(content)
-    files = {"test_seen.jsonl": {"sha256": hashlib.sha256(content).hexdigest()}}
-    (folder / "emojiqa.json").write_text(json.dumps({"files": files}))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +31,7 @@ def run(tmp_path_factory, run_settings) -> Path:
     return folder
 
 
-@pytest.fixture
-def console() -> Console:
-    return Console(file=open(os.devnull, "w"))
-
-
 def test_reusing_the_prefix_does_not_change_an_answer(tiny_base, shapes_data):
-    from PIL import Image
-
     def ask(keys):
         generator = Generator(TorchRunner.load(tiny_base))
         picture = Image.open(shapes_data / "0.png")
@@ -83,8 +47,6 @@ def test_reusing_the_prefix_does_not_change_an_answer(tiny_base, shapes_data):
 
 
 def test_a_caption_begins_right_behind_the_picture(tiny_base, shapes_data):
-    from PIL import Image
-
     runner = TorchRunner.load(tiny_base)
     runner.processor.template = template_named("plain")
     assert runner.processor.prompt("What is it?").after == []
@@ -107,7 +69,7 @@ def test_a_caption_begins_right_behind_the_picture(tiny_base, shapes_data):
 def test_report_of_base_run_and_merged_model(run, questions, tmp_path, console):
     merged = merged_folder(artefact_at(str(run)), lambda line: None)
     artefacts = [artefact_at("tiny"), artefact_at(str(merged)), artefact_at(str(run))]
-    report = report_on(artefacts, Task("emojiqa", questions), tmp_path / "report", console)
+    report = report_on(artefacts, Task(("emojiqa",), questions), tmp_path / "report", console)
     assert [system.role for system in report.systems] == ["untrained", "reference", "reference"]
     unmerged = report.systems[2]
     assert unmerged.agreement is not None
@@ -123,29 +85,154 @@ def test_report_of_base_run_and_merged_model(run, questions, tmp_path, console):
     assert decode.n == 5
 
 
+def test_report_says_how_each_benchmark_was_asked(run, questions, tmp_path, console):
+    merged = merged_folder(artefact_at(str(run)), lambda line: None)
+    artefacts = [artefact_at("tiny"), artefact_at(str(merged))]
+    report = report_on(artefacts, Task(("emojiqa",), questions), tmp_path, console)
+    assert report is not None
+    (asked,) = report.systems[1].runs
+    assert (asked.benchmark, asked.questions, asked.answered) == ("emojiqa", 24, 24)
+    assert asked.complete
+    assert 0 < asked.runner_share <= 1
+    assert (tmp_path / asked.answers).is_file()
+    (comparison,) = report.comparisons
+    assert (comparison.system, comparison.n) == (artefacts[0].name, 24)
+    (llava,) = tmp_path.rglob("bas*/*/answers-llava.jsonl")
+    lines = [json.loads(line) for line in llava.read_text().splitlines()]
+    assert len(lines) == 24
+    assert lines[0]["prompt"] == "Is there a circle?"
+    assert lines[0].keys() >= {"question_id", "text", "answer_id", "model_id", "metadata"}
+
+
+def test_workers_divide_the_questions_and_answer_as_one_does(questions, tmp_path, console):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    for out, workers in ((alone, 1), (together, 3)):
+        task = Task(("emojiqa",), questions, workers=workers)
+        evaluate([artefact_at("tiny")], task, out, console)
+    (one,) = alone.rglob("answers.jsonl")
+    (three,) = together.rglob("answers.jsonl")
+    told = [[(a["key"], a["ids"]) for a in read_answers(file)] for file in (one, three)]
+    assert told[0] == told[1]
+    assert len(list(three.parent.glob("worker-*.json"))) == 3
+    assert not list(three.parent.glob("answers-*.jsonl.*"))
+
+
 def test_an_interrupted_evaluation_goes_on_at_the_next_question(questions, tmp_path, console):
-    task = Task("emojiqa", questions)
-    module.evaluate([artefact_at("tiny")], task, tmp_path, console)
-    (folder,) = tmp_path.iterdir()
-    answers = read_answers(folder / "answers.jsonl")
-    lines = (folder / "answers.jsonl").read_text().splitlines()
-    # As a kill leaves it: some answers, the last one cut short, no facts.
+    task = Task(("emojiqa",), questions, workers=1)
+    evaluate([artefact_at("tiny")], task, tmp_path, console)
+    (file,) = tmp_path.rglob("answers.jsonl")
+    answers = {answer["key"]: answer for answer in read_answers(file)}
+    lines = file.read_text().splitlines()
+    # As a kill leaves it: some answers gathered, one more in a worker's file, then half a line.
     marked = json.dumps(json.loads(lines[0]) | {"text": "kept"})
-    (folder / "answers.jsonl").write_text("\n".join([marked, *lines[1:7], lines[7][:20]]))
-    (folder / "facts.json").unlink()
-    module.evaluate([artefact_at("tiny")], task, tmp_path, console)
-    again = read_answers(folder / "answers.jsonl")
-    assert len((folder / "answers.jsonl").read_text().splitlines()) == len(answers) == 24
+    file.write_text("".join(line + "\n" for line in [marked, *lines[1:7]]))
+    (file.parent / "answers-0.jsonl").write_text(lines[7] + "\n" + lines[8][:20])
+    for facts in tmp_path.rglob("facts.json"):
+        facts.unlink()
+    evaluate([artefact_at("tiny")], task, tmp_path, console)
+    again = {answer["key"]: answer for answer in read_answers(file)}
+    assert len(file.read_text().splitlines()) == len(answers) == 24
     assert again.pop(json.loads(lines[0])["key"])["text"] == "kept", "it was asked twice"
     assert all(again[key]["ids"] == answers[key]["ids"] for key in again)
+    assert list(answers) == [answer["key"] for answer in read_answers(file)], "not in order"
+
+
+def test_answers_are_not_used_for_other_questions_pictures_or_artefacts(
+    questions, tmp_path, console, tiny_base
+):
+    data = tmp_path / "data"
+    shutil.copytree(questions, data)
+    out = tmp_path / "out"
+
+    def folders() -> int:
+        return len(list(out.rglob("answers.jsonl")))
+
+    task = Task(("emojiqa",), data, limit=8)
+    evaluate([artefact_at("tiny")], task, out, console)
+    evaluate([artefact_at("tiny")], task, out, console)
+    assert folders() == 1
+    evaluate([artefact_at("tiny")], dataclasses.replace(task, limit=12), out, console)
+    assert folders() == 2
+    # Another picture under the same name.
+    Image.new("RGB", (50, 50), "purple").save(data / "0.png")
+    evaluate([artefact_at("tiny")], task, out, console)
+    assert folders() == 3
+    # The same weights with another template are another artefact.
+    other = tmp_path / "other"
+    shutil.copytree(tiny_base, other)
+    recipe = json.loads((other / "processor_config.json").read_text())
+    recipe["template"]["user_prefix"] = "Q: "
+    (other / "processor_config.json").write_text(json.dumps(recipe))
+    evaluate([artefact_at(str(other))], task, out, console)
+    assert folders() == 4
+
+
+def test_a_missing_picture_stops_it_before_the_first_question(questions, tmp_path, console):
+    data = tmp_path / "data"
+    shutil.copytree(questions, data)
+    (data / "3.png").unlink()
+    task = Task(("emojiqa",), data)
+    with pytest.raises(DataError, match=r"1 of 12 pictures are missing: .*3\.png"):
+        evaluate([artefact_at("tiny")], task, tmp_path / "out", console)
+    assert not list((tmp_path / "out").rglob("answers*.jsonl"))
+    partial = dataclasses.replace(task, allow_partial=True)
+    report = report_on([artefact_at("tiny")], partial, tmp_path / "out", console)
+    assert report is not None
+    (asked,) = report.systems[0].runs
+    assert (asked.answered, asked.questions, asked.complete) == (22, 24, False)
+    assert any("answered 22 of 24 questions" in note for note in report.notes)
+
+
+def test_prompts_that_do_not_fit_stop_it_before_the_first_question(
+    tiny_base, questions, tmp_path, console
+):
+    small = tmp_path / "small"
+    shutil.copytree(tiny_base, small)
+    config = json.loads((small / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 20
+    (small / "config.json").write_text(json.dumps(config))
+    with pytest.raises(HydraError, match="24 of 24 prompts do not fit into the context of 20"):
+        evaluate([artefact_at(str(small))], Task(("emojiqa",), questions), tmp_path, console)
 
 
 def test_a_failing_worker_says_why(questions, tmp_path, console, tiny_base):
-    import shutil
-
     broken = tmp_path / "broken"
     shutil.copytree(tiny_base, broken)
     artefact = artefact_at(str(broken))
     (broken / "tokenizer.json").write_text("{")
     with pytest.raises(HydraError, match=r"tokenizer\.json is no readable tokenizer"):
-        module.evaluate([artefact], Task("emojiqa", questions), tmp_path / "work", console)
+        evaluate([artefact], Task(("emojiqa",), questions), tmp_path / "work", console)
+
+
+def test_one_artefact_given_twice_is_refused(tiny_base, questions, tmp_path, console):
+    artefacts = [artefact_at("tiny"), artefact_at(str(tiny_base))]
+    with pytest.raises(HydraError, match="are the same artefact"):
+        evaluate(artefacts, Task(("emojiqa",), questions), tmp_path, console)
+
+
+def test_artefacts_of_one_name_are_told_apart(tiny_base, tmp_path):
+    def made(folder: str, digest: str) -> Artefact:
+        return dataclasses.replace(
+            artefact_at("tiny"), path=tmp_path / folder, name="ExecuTorch int4", digest=digest
+        )
+
+    names = [a.name for a in distinct([made("a/int4", "1"), made("b/int4", "2"), made("c", "3")])]
+    assert names == [
+        "ExecuTorch int4 (a/int4)",
+        "ExecuTorch int4 (b/int4)",
+        "ExecuTorch int4 (c)",
+    ]
+
+
+def test_a_coreml_bundle_off_macos_is_refused_unless_interpreting_is_asked_for(
+    monkeypatch, questions, tmp_path, console
+):
+    monkeypatch.setattr(module, "native_available", lambda: False)
+    bundle = dataclasses.replace(artefact_at("tiny"), kind="bundle", runner="coreml", digest="c")
+    with pytest.raises(HydraError, match=r"(?s)CoreML runs on macOS only.*--interpret-coreml"):
+        evaluate([bundle], Task(("emojiqa",), questions), tmp_path, console)
+
+
+def test_an_unknown_benchmark_names_the_nearest(questions, tmp_path, console):
+    with pytest.raises(HydraError, match="Did you mean `emojiqa`"):
+        evaluate([artefact_at("tiny")], Task(("emojiq",), questions), tmp_path, console)

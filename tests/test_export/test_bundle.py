@@ -11,6 +11,7 @@ import pytest
 
 from hydra_export.bundle import MANIFEST, SCHEMA, Bundle, write_manifest
 from hydra_export.export import export_bundle
+from hydra_export.ladder_tolerance import tolerance_of
 from hydra_export.presets import preset_named
 from hydra_export.targets import TARGETS, Limits, TargetResult, target_for
 from hydra_mobile.errors import ArtefactError, DataError, HydraError
@@ -60,9 +61,10 @@ def test_format_is_pinned(bundle: Path) -> None:
     manifest = json.loads((bundle / MANIFEST).read_text())
     assert manifest["schema"] == SCHEMA == 1
     assert set(manifest) == {
-        *("schema", "created", "target", "runtime", "preset", "limits", "shapes", "template"),
-        *("image", "stop_ids", "files", "versions", "sources", "details", "fallbacks"),
+        *("schema", "created", "target", "runtime", "preset", "tolerance", "limits", "shapes"),
+        *("template", "image", "stop_ids", "files", "versions", "sources", "details", "fallbacks"),
     }
+    assert manifest["tolerance"] == tolerance_of(manifest["preset"]).to_dict()
     assert set(manifest["files"]["model.bin"]) == {"sha256", "bytes", "role"}
     assert manifest["files"]["tokenizer.json"]["role"] == "tokenizer"
 
@@ -188,9 +190,9 @@ def test_export_refuses_truncated_weights(tiny_merged: Path, tmp_path: Path) -> 
 
 
 def test_delegation_reaches_the_report(fp32_bundle: Path) -> None:
-    from hydra_mobile.evaluation.evaluate import _bundle_facts
+    from hydra_mobile.evaluation.results import bundle_facts
 
-    delegation, _ = _bundle_facts(fp32_bundle)
+    delegation, _ = bundle_facts(fp32_bundle)
     assert delegation is not None
     assert delegation.nodes is not None
     assert 0.0 < delegation.nodes <= 1.0

@@ -1,0 +1,54 @@
+"""A runner with a clock around it: how long the runtime itself was at work.
+
+What remains of the time is Python around it: tokenising, waiting for pictures, writing answers.
+Used by the answering worker.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+
+
+class TimedRunner(Runner):
+    """Passes everything on to `runner` and adds up the seconds that it takes."""
+
+    name: ClassVar[str] = "timed"
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.processor = runner.processor
+        self.max_context = runner.max_context
+        self.precision = runner.precision
+        self.load_seconds = runner.load_seconds
+        #: Seconds inside the runtime so far.
+        self.seconds = 0.0
+
+    @classmethod
+    def load(cls, path: Path, *, threads: int = 0) -> TimedRunner:
+        """Not a runtime of its own: wrap a loaded runner instead."""
+        raise TypeError("TimedRunner wraps a loaded runner")
+
+    def encode_image(self, pixels: Array) -> Array:
+        """Time the runner's `encode_image`."""
+        began = time.perf_counter()
+        result = self._runner.encode_image(pixels)
+        self.seconds += time.perf_counter() - began
+        return result
+
+    def embed(self, ids: list[int]) -> Array:
+        """Time the runner's `embed`."""
+        began = time.perf_counter()
+        result = self._runner.embed(ids)
+        self.seconds += time.perf_counter() - began
+        return result
+
+    def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
+        """Time the runner's `decode`."""
+        began = time.perf_counter()
+        result = self._runner.decode(embeddings, state)
+        self.seconds += time.perf_counter() - began
+        return result

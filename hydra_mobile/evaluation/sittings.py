@@ -1,0 +1,165 @@
+"""Folders of an evaluation: one for each artefact, and in it one for each benchmark it answers.
+
+    <artefact>/facts.json                  speed and memory
+    <artefact>/<benchmark>-<key>/          request.json, answers.jsonl, logits/, submission/
+    <artefact>/shard-2-of-4/<benchmark>-<key>/   the same, of one shard
+
+Names carry fingerprints: answers of another artefact, of other questions or of another way of
+asking lie elsewhere and are never taken for these. Knows folders and locks; starts no process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra_mobile.errors import HydraError
+from hydra_mobile.evaluation.answer_log import AnswerLog
+from hydra_mobile.evaluation.artefacts import Artefact
+from hydra_mobile.evaluation.asked import Asked
+from hydra_mobile.evaluation.shards import Shard
+from hydra_mobile.files import write_json
+
+REQUEST, FACTS, LOGITS, DONE = "request.json", "facts.json", "logits", "done.json"
+_LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One benchmark asked of one artefact.
+
+    Attributes:
+        artefact: who answers.
+        asked: the questions.
+        folder: of the answers.
+    """
+
+    artefact: Artefact
+    asked: Asked
+    folder: Path
+
+    @property
+    def log(self) -> AnswerLog:
+        """The answers."""
+        return AnswerLog(self.folder)
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"{self.artefact.name}, {self.asked.benchmark.name}"
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One artefact answering all benchmarks, or its shard of them.
+
+    Attributes:
+        artefact: who answers.
+        folder: the artefact's.
+        work: where this shard's jobs are; `folder` itself when there is one shard.
+        jobs: one for each benchmark.
+    """
+
+    artefact: Artefact
+    folder: Path
+    work: Path
+    jobs: tuple[Job, ...]
+
+    @classmethod
+    def prepare(
+        cls, artefact: Artefact, asked: Sequence[Asked], root: Path, shard: Shard
+    ) -> Sitting:
+        """Name and make the folders; `locked` writes what workers read."""
+        folder = root / artefact_folder(artefact)
+        work = folder if shard.whole else folder / shard.folder
+        jobs = tuple(Job(artefact, each, work / job_folder(each.identity, shard)) for each in asked)
+        for job in jobs:
+            job.folder.mkdir(parents=True, exist_ok=True)
+        return cls(artefact, folder, work, jobs)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[int]:
+        """Hold the folder against other evaluations; yield the lock's file descriptor.
+
+        Workers inherit it: the lock lasts until the last of them has ended, even when the process
+        that started them was killed, so that nobody asks beside a worker that was left over.
+
+        Raises:
+            HydraError: another evaluation is at work in the folder.
+        """
+        descriptor = os.open(self.work / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _wait_for(descriptor, self.work)
+            self._write_requests()
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _write_requests(self) -> None:
+        for job in self.jobs:
+            write_json(job.folder / REQUEST, request_of(job))
+        artefact = self.artefact
+        loading = {"artefact": str(artefact.path.absolute()), "runner": artefact.runner}
+        write_json(self.work / REQUEST, loading | {"jobs": [j.folder.name for j in self.jobs]})
+        if self.work != self.folder:
+            write_json(self.folder / REQUEST, loading | {"jobs": []})
+
+
+def artefact_folder(artefact: Artefact) -> str:
+    """Return the name of an artefact's folder, which changes with its contents."""
+    return f"{artefact.kind}-{artefact.runner}-{artefact.preset}-{artefact.identity[:12]}"
+
+
+def job_folder(identity: dict[str, Any], shard: Shard) -> str:
+    """Return the name of a benchmark's folder, which changes with what is asked.
+
+    A shard's pictures are checked by the shard itself: only the whole has them in its name, and a
+    shard in its own.
+    """
+    return f"{identity['benchmark']}-{digest_of(identity | {'shard': str(shard)})}"
+
+
+def request_of(job: Job) -> dict[str, Any]:
+    """Return what a worker needs, and what a merge compares, as JSON values."""
+    return {
+        "artefact": {
+            "name": job.artefact.name,
+            "kind": job.artefact.kind,
+            "runner": job.artefact.runner,
+            "preset": job.artefact.preset,
+            "identity": job.artefact.identity,
+            "folder": artefact_folder(job.artefact),
+        },
+        "asked": job.asked.request.to_dict(),
+        "identity": job.asked.identity,
+        "in_shard": len(job.asked.questions),
+    }
+
+
+def digest_of(value: Any) -> str:
+    """Return twelve hexadecimal digits that change with a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _wait_for(descriptor: int, folder: Path) -> None:
+    """Take the lock; workers of a killed evaluation end within seconds."""
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise HydraError(
+                    f"Another evaluation is at work in {folder}.",
+                    "Wait for it, or give another --out.",
+                ) from None
+            time.sleep(0.2)
