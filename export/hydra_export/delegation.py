@@ -1,20 +1,27 @@
 """How much of a lowered ExecuTorch program runs in delegates, and what is left outside.
 
-A node outside a delegate runs on plain kernels, so the share says whether a program can be fast.
-Knows the graph of a lowered method; writes plain numbers. Called by the ExecuTorch target.
+A node outside a delegate runs on plain kernels, unless it is one of the few that were written to be
+fast there, so the shares say whether a program can be fast. Knows the graph of a lowered method;
+writes plain numbers. Called by the ExecuTorch target; `hydra_export.fast_path` judges the numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 #: Nodes that compute nothing at run time.
 _BOOKKEEPING = ("getitem", "alloc", "sym_size", "_assert_scalar", "ge", "le", "lt", "gt", "add")
+#: Kernels outside of delegates that are as fast as delegates: fused attention over the cache, the
+#: cache written in place, rows of a quantised table.
+FUSED = ("custom_sdpa", "update_cache", "embedding_byte", "embedding_4bit", "embedding_2bit")
+# Operators named in the list of the most expensive ones outside.
+_LISTED = 5
 
 
 def _target_name(node: Any) -> str:
@@ -83,33 +90,74 @@ def count(graph_module: Any, name: str, *, delegated: bool | None = None) -> int
     )
 
 
+@dataclass
+class _Outside:
+    """What one operator costs outside of the fast path."""
+
+    count: int = 0
+    multiply_accumulates: int = 0
+    elements: int = 0
+
+    def add(self, node: Any) -> None:
+        self.count += 1
+        self.multiply_accumulates += multiply_accumulates(node)
+        self.elements += math.prod(_shape(node) or [0])
+
+    @property
+    def cost(self) -> int:
+        return self.multiply_accumulates + self.elements
+
+
 def summarise(graph_module: Any) -> dict[str, Any]:
     """Return the delegation of one lowered method as JSON values.
 
     Returns:
-        `subgraphs`, `nodes` and `nodes_delegated` (operators that compute), `share_of_nodes`,
-        `share_of_multiply_accumulates` (approximate: matrix products and convolutions, a dynamic
-        length counted as 1), and `outside`, the operators left outside by count, most first.
+        `subgraphs`, `nodes` and `nodes_delegated` (operators that compute), `nodes_fused` (those of
+        `FUSED`), `share_of_nodes` and `share_of_multiply_accumulates` in delegates (approximate:
+        matrix products and convolutions, a dynamic length counted as 1), the same shares on the
+        fast path, which is delegates and fused kernels: `fast_share_of_nodes` and
+        `fast_share_of_multiply_accumulates` (1.0 where a method has none), `outside`, the
+        operators outside of delegates by count, most first, and `most_expensive_off_path`:
+        operator, count, multiply-accumulates and elements written, the costliest first.
     """
-    inside_nodes = outside_nodes = inside_work = outside_work = 0
+    delegated = fused = outside_nodes = 0
+    work = {"delegated": 0, "fused": 0, "outside": 0}
     outside: Counter[str] = Counter()
+    off_path: dict[str, _Outside] = defaultdict(_Outside)
     for node, inside in walk(graph_module):
         name = _target_name(node)
         if name.split(".")[0] in _BOOKKEEPING and not inside:
             continue
         if inside:
-            inside_nodes += 1
-            inside_work += multiply_accumulates(node)
+            delegated += 1
+            work["delegated"] += multiply_accumulates(node)
+            continue
+        outside_nodes += 1
+        outside[name] += 1
+        if name.startswith(FUSED):
+            fused += 1
+            work["fused"] += multiply_accumulates(node)
         else:
-            outside_nodes += 1
-            outside_work += multiply_accumulates(node)
-            outside[name] += 1
-    nodes, work = inside_nodes + outside_nodes, inside_work + outside_work
+            work["outside"] += multiply_accumulates(node)
+            off_path[name].add(node)
+    nodes, total = delegated + outside_nodes, sum(work.values())
+    costly = sorted(off_path.items(), key=lambda item: -item[1].cost)[:_LISTED]
     return {
         "subgraphs": sum(_lowered(node) is not None for node in graph_module.graph.nodes),
         "nodes": nodes,
-        "nodes_delegated": inside_nodes,
-        "share_of_nodes": round(inside_nodes / nodes, 4) if nodes else 0.0,
-        "share_of_multiply_accumulates": round(inside_work / work, 4) if work else 0.0,
+        "multiply_accumulates": total,
+        "nodes_delegated": delegated,
+        "nodes_fused": fused,
+        "share_of_nodes": _share(delegated, nodes, 0.0),
+        "share_of_multiply_accumulates": _share(work["delegated"], total, 0.0),
+        "fast_share_of_nodes": _share(delegated + fused, nodes, 1.0),
+        "fast_share_of_multiply_accumulates": _share(total - work["outside"], total, 1.0),
         "outside": dict(outside.most_common(12)),
+        "most_expensive_off_path": [
+            {"operator": name, **asdict(cost)} for name, cost in costly if cost.cost
+        ],
     }
+
+
+def _share(part: int, whole: int, empty: float) -> float:
+    return round(part / whole, 4) if whole else empty

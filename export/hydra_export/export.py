@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 from hydra_export.bundle import MANIFEST, Bundle, write_manifest
 from hydra_export.bundle_card import CARD, adapter_summary, bundle_card
 from hydra_export.calibration import from_data
+from hydra_export.fast_path import MINIMUM, require_fast, sentence
 from hydra_export.footprint_sizes import sizes_of
 from hydra_export.golden import GoldenInput, write_golden
 from hydra_export.presets import Preset, preset_named
 from hydra_export.targets import Limits, target_for
+from hydra_export.targets.base import METHODS, TargetResult
 from hydra_export.tensor_file import places
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.files import folder_atomically, require_free_space, sha256_of
 
 if TYPE_CHECKING:
+    from hydra_export.adapter_file_bundle import SeparateAdapter
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 #: Tokenizer, golden pictures and vectors, and what a file format adds.
@@ -42,6 +45,8 @@ def export_bundle(
     limits: Limits | None = None,
     calibrate: Path | None = None,
     images: Path | None = None,
+    separate: SeparateAdapter | None = None,
+    min_fast_path: float = MINIMUM,
     log: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Export the merged model at `merged_folder` to a bundle at `out`.
@@ -57,11 +62,15 @@ def export_bundle(
         calibrate: LLaVA json of the task, on which 4-bit weights are rounded; None: the model
             calibrates itself on text that it writes.
         images: the folder that the pictures of `calibrate` are relative to.
+        separate: keep this adapter a file beside a program of its base; `merged_folder` is then
+            the base's folder.
+        min_fast_path: least share of each method's multiply-accumulates on fast kernels.
         log: gets a line for each step.
 
     Raises:
         HydraError: unknown target, runtime or preset; missing extra; no space; `out` is a folder
-            that is no bundle; the runtime has nothing to calibrate.
+            that is no bundle; the runtime has nothing to calibrate; too little of the program runs
+            on fast kernels.
         DataError: `calibrate` or a picture that it names cannot be read.
         ArtefactError: the merged folder is incomplete or altered.
     """
@@ -72,6 +81,11 @@ def export_bundle(
             f"Runtime `{runtime}` has no weights that calibration would change.",
             "Leave out --calibrate.",
         )
+    if separate and "adapters" not in inspect.signature(target_export).parameters:
+        raise HydraError(
+            f"Runtime `{runtime}` has no programs that take an adapter from a file.",
+            "Use --runtime onnx, or leave --adapter at merged.",
+        )
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     limits = limits or Limits()
     merged_folder, out = Path(merged_folder), Path(out)
@@ -79,8 +93,8 @@ def export_bundle(
     _require_replaceable(out)
     require_free_space(out, _most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
-    model, processor = _load(merged_folder)
-    keywords: dict[str, Any] = {}
+    model, processor = separate.load() if separate else _load(merged_folder)
+    keywords: dict[str, Any] = {"adapters": True} if separate else {}
     if calibrate:
         keywords["calibration"] = from_data(model, processor, Path(calibrate), images)
     sources = {
@@ -88,6 +102,8 @@ def export_bundle(
         "base_sha256": model.config.base_sha256,
         "merged_sha256": sha256_of(weights),
     }
+    if separate:
+        sources = {"base": separate.identity.name, "base_sha256": separate.identity.sha256}
     text = model.config.text_config
     shapes = {
         "vocab_size": int(text.vocab_size),
@@ -102,8 +118,11 @@ def export_bundle(
         sizes = sizes_of(model, shapes["image_size"])
         golden_files = write_golden(model, processor, golden_inputs, folder)
         log(f"golden vectors: {len(golden_inputs)} pictures")
+        if separate:
+            separate.detach(model)
         result = target_export(model, chosen, folder, limits, log, **keywords)
         del model
+        _gate_speed(runtime, folder, result, limits, min_fast_path, log)
         for fallback in result.fallbacks:
             log(f"fallback: {fallback}")
         manifest = write_manifest(
@@ -119,7 +138,9 @@ def export_bundle(
             sources=sources,
             sizes=sizes,
         )
-        card = bundle_card(manifest, adapter_summary(merged_folder))
+        if separate:
+            manifest = separate.close(folder, manifest)
+        card = bundle_card(manifest, None if separate else adapter_summary(merged_folder))
         (folder / CARD).write_text(card, encoding="utf-8")
     bundle = Bundle.open(out, verify_hashes=False)
     log(
@@ -127,6 +148,29 @@ def export_bundle(
         f"{time.perf_counter() - start:.0f} s"
     )
     return bundle
+
+
+def _gate_speed(
+    runtime: str,
+    folder: Path,
+    result: TargetResult,
+    limits: Limits,
+    minimum: float,
+    log: Callable[[str], None],
+) -> None:
+    """Refuse a program that is slow where it could be fast; note the shares in its details."""
+    if runtime == "onnx":
+        from hydra_export.onnx_fast_path import summarise
+
+        result.details["delegation"] = {
+            method: summarise(folder / result.files[method], limits.max_context)
+            for method in METHODS
+        }
+    methods = result.details.get("delegation")
+    if methods is None:  # CoreML chooses its compute units on the phone
+        return
+    require_fast(methods, minimum)
+    log(sentence(methods))
 
 
 def _weights_of(folder: Path) -> Path:

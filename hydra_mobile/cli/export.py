@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from hydra_export.adapter_file_bundle import SeparateAdapter
+    from hydra_mobile.evaluation.artefacts import Artefact
+
+_ADAPTERS = ("merged", "separate")
 
 
 def export(
@@ -24,6 +31,18 @@ def export(
         "writes itself.",
     ),
     images: Path = typer.Option(None, help="Folder of the pictures of --calibrate."),
+    adapter: str = typer.Option(
+        "merged",
+        help="merged: into the weights. separate (onnx): a program of the base, and the adapter a "
+        "file beside it that can be swapped; slower.",
+    ),
+    name: str = typer.Option("default", help="What a separate adapter is called in the bundle."),
+    min_fast_path: float = typer.Option(
+        0.95,
+        min=0.0,
+        max=1.0,
+        help="Least share of each method's multiply-accumulates that must run on fast kernels.",
+    ),
     max_context: int = typer.Option(512, help="Tokens that the cache holds."),
     max_prefill: int = typer.Option(256, help="Most tokens of one decoder call."),
 ) -> None:
@@ -34,16 +53,21 @@ def export(
     from hydra_export.export import export_bundle
     from hydra_export.presets import preset_named
     from hydra_export.targets import Limits, target_for
+    from hydra_mobile.errors import HydraError
     from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder
     from hydra_mobile.evaluation.golden_inputs import golden_inputs
+    from hydra_mobile.registry import nearest
 
     # Typing mistakes are told before minutes are spent on merging.
     target_for(target, runtime or None)
     preset_named(preset)
+    if adapter not in _ADAPTERS:
+        raise HydraError(f"--adapter is `{adapter}`.", nearest(adapter, _ADAPTERS))
     artefact = artefact_at(str(model))
     inputs = golden_inputs(artefact.path, golden)
+    separate = _separate(artefact, name) if adapter == "separate" else None
     export_bundle(
-        merged_folder(artefact, say),
+        separate.base if separate else merged_folder(artefact, say),
         target=target,
         runtime=runtime or None,
         preset=preset,
@@ -52,6 +76,23 @@ def export(
         limits=Limits(max_context, max_prefill),
         calibrate=calibrate,
         images=images,
+        separate=separate,
+        min_fast_path=min_fast_path,
         log=say,
     )
     say(f"Check it with: hydra-mobile verify {out}")
+
+
+def _separate(artefact: Artefact, name: str) -> SeparateAdapter:
+    """Return base and adapter of a run; a base or a merged folder is a base without one."""
+    from hydra_export.adapter_file_bundle import SeparateAdapter
+    from hydra_mobile.errors import ArtefactError
+    from hydra_mobile.evaluation.artefacts import adapter_in, base_of
+
+    if artefact.kind == "bundle":
+        raise ArtefactError(
+            f"{artefact.path} is a bundle already.", "Export the run, or `export-adapter` to it."
+        )
+    if artefact.kind != "run":
+        return SeparateAdapter(artefact.path, None, name)
+    return SeparateAdapter(base_of(artefact.path), adapter_in(artefact.path), name)
