@@ -16,10 +16,14 @@ from hydra_mobile.models.loading import load_model
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
+from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+
+from hydra_export.delegation import summarise
+from hydra_export.graphs.pointwise import linearise_pointwise
 from hydra_export.presets import preset_named
 from hydra_export.rounding import round_calibrated
 from hydra_export.targets.base import Limits
-from hydra_export.targets.executorch import export, quantise_linears
+from hydra_export.targets.executorch import _vision_partitioners, export, quantise_linears
 from hydra_mobile.evaluation.runners.executorch import ExecuTorchRunner
 
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
@@ -151,6 +155,10 @@ def test_manifest_says_what_the_program_needs(fp32_bundle: Path, int4_bundle: Pa
     assert decoder["nodes_delegated"] < decoder["nodes"]
     assert decoder["outside"]["custom_sdpa.default"] == 2
     assert decoder["share_of_multiply_accumulates"] > 0.8
+    # Attention over the cache runs in the fused kernel, which is as fast as a delegate.
+    assert decoder["fast_share_of_multiply_accumulates"] == 1.0
+    assert decoder["nodes_fused"] == 3 * 2
+    assert all(entry["multiply_accumulates"] == 0 for entry in decoder["most_expensive_off_path"])
     assert Bundle.open(fp32_bundle).manifest["fallbacks"] == []
 
     quantised = Bundle.open(int4_bundle).manifest
@@ -175,6 +183,57 @@ def test_a_linear_that_groups_do_not_divide_falls_back_by_name() -> None:
     assert len(fallbacks) == 1
     assert "decoder: 1 has 8 inputs" in fallbacks[0]
     assert quantise_linears(module, {"0"}, "fp32", 32, "decoder") == []
+
+
+def test_pointwise_convolutions_become_the_same_linears() -> None:
+    torch.manual_seed(0)
+    inner = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 1), torch.nn.ReLU6())
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        inner,
+        torch.nn.Conv2d(4, 4, 1, groups=4),
+        torch.nn.Conv2d(4, 6, 1, stride=2, bias=False),
+        torch.nn.Conv2d(6, 5, 1, bias=False),
+    )
+    x = torch.randn(2, 3, 6, 6)
+    expected = module(x)
+    assert linearise_pointwise(module) == 2
+    linears = [m for m in module.modules() if isinstance(m, torch.nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in linears] == [(8, 4), (6, 5)]
+    torch.testing.assert_close(module(x), expected)
+
+
+def test_a_convolutional_tower_has_8_bit_weights_in_one_delegated_method() -> None:
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = torch.nn.Conv2d(3, 64, 3, padding=1)
+            self.expand = torch.nn.Conv2d(64, 256, 1)
+            self.project = torch.nn.Conv2d(256, 64, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.project(torch.nn.functional.relu6(self.expand(self.stem(x))))
+
+    torch.manual_seed(0)
+    tower, x = Tower().requires_grad_(False), torch.randn(1, 3, 16, 16)
+    expected = tower(x)
+    linearise_pointwise(tower)
+    quantise_linears(tower, {"expand.linear", "project.linear"}, "w8a8", 32, "tower")
+    program = to_edge_transform_and_lower(
+        {"vision_encoder": torch.export.export(tower, (x,), strict=False)},
+        partitioner={"vision_encoder": _vision_partitioners(tower)},
+        compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+    )
+    shares = summarise(program.exported_program("vision_encoder").graph_module)
+    assert shares["share_of_multiply_accumulates"] == 1.0
+    emitted = program.to_executorch().buffer
+    weights = 64 * 27 * 4 + 2 * 64 * 256
+    assert weights < len(emitted) < weights + 30_000
+    from executorch.extension.pybindings.portable_lib import _load_for_executorch_from_buffer
+
+    found = _load_for_executorch_from_buffer(emitted).run_method("vision_encoder", (x,))[0]
+    cosine = torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0)
+    assert 0.999 < cosine < 0.9999999
 
 
 def test_codes_that_are_rounded_already_are_taken_as_they_are() -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import executorch.extension.llm.custom_ops.custom_ops
 import executorch.kernels.quantized  # noqa: F401 (both imports register operators)
 import torch
+from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import (
     EdgeCompileConfig,
@@ -47,6 +48,7 @@ from hydra_export.calibration import Calibration
 from hydra_export.graphs.decoder import Attention, TextDecoder
 from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.half import halve_linears
+from hydra_export.graphs.pointwise import PointwiseLinear, linearise_pointwise
 from hydra_export.graphs.vision import VisionEncoder
 from hydra_export.mixing import Plan, plan_decoder
 from hydra_export.presets import Precision, Preset
@@ -200,6 +202,8 @@ def _quantise(
     fallbacks: list[str] = list(plan.fallbacks)
     group = preset.group_size
     for part, precision in (("tower", preset.vision), ("projector", preset.projector)):
+        if precision in ("w8a8", "w4a8"):
+            linearise_pointwise(getattr(vision, part))
         names = {name for name in _linears(vision) if name.startswith(f"{part}.")}
         fallbacks += quantise_linears(vision, names, precision, group, part)
         convolutions = [m for m in getattr(vision, part).modules() if isinstance(m, nn.Conv2d)]
@@ -207,7 +211,7 @@ def _quantise(
             weights = sum(m.weight.numel() for m in convolutions)
             fallbacks.append(
                 f"{part}: {len(convolutions)} convolutions ({weights / 1e6:.2f} M weights) stay "
-                "fp32; lower precision is for linears only."
+                "fp32; lower precision is for linears and pointwise convolutions."
             )
     names = set(_linears(decoder))
     for kind in sorted({plan.precisions[name] for name in names}):
@@ -280,6 +284,18 @@ def _decoder_partitioner() -> XnnpackPartitioner:
         partitioner.delegation_spec.backend_id, [CompileSpec("dqlinear_partitioner", b"")]
     )
     return partitioner
+
+
+def _vision_partitioners(vision: nn.Module) -> list[XnnpackPartitioner]:
+    """XNNPACK's partitioners: quantised linears one by one first where convolutions stand between.
+
+    In one delegate with convolutions XNNPACK does not see that such a linear is quantised.
+    """
+    everything = XnnpackPartitioner()
+    if not any(isinstance(module, PointwiseLinear) for module in vision.modules()):
+        return [everything]
+    dynamic = ConfigPrecisionType.DYNAMIC_QUANT
+    return [XnnpackPartitioner(config_precisions=dynamic, per_op_mode=True), everything]
 
 
 def _stop_ids(model: MobileVLMForConditionalGeneration) -> list[int]:
@@ -360,7 +376,7 @@ def export(
         edge = to_edge_transform_and_lower(
             programs,
             partitioner={
-                VISION_ENCODER: [XnnpackPartitioner()],
+                VISION_ENCODER: _vision_partitioners(vision),
                 TEXT_DECODER: [_decoder_partitioner()],
             },
             constant_methods={
