@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -25,6 +25,8 @@ OPSET = 21
 IR_VERSION = 10
 #: A file above this size keeps its weights beside it: protobuf ends at 2 GiB.
 INLINE_LIMIT = 1_500_000_000
+# Numbers of protobuf fields, all below 16: their tags are one byte.
+_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
 # Offsets of weights in a data file, so that the runtime can map pages instead of reading them.
 _PAGE = 4096
 
@@ -110,17 +112,23 @@ class Graph:
         return self.nodes(operator, inputs, [output], domain=domain, **attrs)[0]
 
     def save(self, path: Path) -> list[Path]:
-        """Write the graph; return the files: `path`, and `<path>_data` if the weights are large."""
+        """Write the graph; return the files: `path`, and `<path>_data` if the weights are large.
+
+        One weight is in memory at a time, beside those that the caller holds.
+        """
         external = sum(weight.nbytes for weight in self._weights) > self.inline_limit
         data_path = path.with_name(path.name + "_data")
-        tensors = self._write_data(data_path) if external else self.inline_tensors()
+        tensors = self._write_data(data_path) if external else []
+        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, tensors)
         model = helper.make_model(
-            helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, tensors),
+            onnx.GraphProto(),
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
             ir_version=IR_VERSION,
             producer_name="hydra-mobile",
         )
-        path.write_bytes(model.SerializeToString())
+        model.ClearField("graph")
+        with path.open("wb") as file:
+            write_model(file, model, graph, [] if external else self._weights)
         return [path, data_path] if external else [path]
 
     def take_nodes(self) -> list[Any]:
@@ -149,6 +157,50 @@ class Graph:
                 file.write(weight.data())
                 tensors.append(tensor)
         return tensors
+
+
+def write_model(file: BinaryIO, model: Any, graph: Any, weights: Sequence[_Weight]) -> None:
+    """Write a ModelProto whose weights are made one after the other.
+
+    A serialised message is the concatenation of its fields, in any order, so the weights can follow
+    the rest of the graph without ever being in one message in memory (protobuf's encoding
+    specification, "Last One Wins" and "Message Structure").
+
+    Args:
+        file: where to.
+        model: the model without its graph.
+        graph: the graph without `weights`.
+        weights: become its initializers.
+    """
+    start = graph.SerializeToString()
+    headers = [_tensor(weight).SerializeToString() for weight in weights]
+    sizes = [
+        len(header) + _field_size(weight.nbytes)
+        for header, weight in zip(headers, weights, strict=True)
+    ]
+    file.write(model.SerializeToString())
+    file.write(_prefix(_MODEL_GRAPH, len(start) + sum(_field_size(size) for size in sizes)))
+    file.write(start)
+    for weight, header, size in zip(weights, headers, sizes, strict=True):
+        file.write(_prefix(_GRAPH_INITIALIZER, size))
+        file.write(header)
+        file.write(_prefix(_TENSOR_RAW_DATA, weight.nbytes))
+        file.write(weight.data())
+
+
+def _prefix(field_number: int, length: int) -> bytes:
+    """Return the tag and the length that stand before a length-delimited field."""
+    out = bytearray([field_number << 3 | 2])
+    while length > 0x7F:
+        out.append(length & 0x7F | 0x80)
+        length >>= 7
+    out.append(length)
+    return bytes(out)
+
+
+def _field_size(length: int) -> int:
+    """Return the bytes of a length-delimited field, its prefix included."""
+    return len(_prefix(1, length)) + length
 
 
 def _value_info(name: str, dtype: type[np.generic], shape: Sequence[int | str]) -> Any:
