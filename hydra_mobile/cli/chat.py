@@ -26,7 +26,9 @@ def chat(
 
     picture = open_image(image)
     artefact = artefact_at(model)
-    runner = runner_class(artefact.runner).load(artefact.path, threads=threads)
+    kind = runner_class(artefact.runner)
+    kind.own_process(threads)
+    runner = kind.load(artefact.path, threads=threads)
     say(f"{artefact.name}, loaded in {runner.load_seconds:.1f} s")
     generator = Generator(runner)
     while asked := question or _ask():

@@ -80,6 +80,14 @@ class Runner(ABC):
     def load(cls, path: Path, *, threads: int = 0) -> Runner:
         """Load the artefact at `path`; `threads` 0 leaves the choice to the runtime."""
 
+    @classmethod  # noqa: B027 (most runtimes need nothing)
+    def own_process(cls, threads: int) -> None:
+        """Prepare a process that runs nothing but this runner; call it before `load`.
+
+        Some runtimes are faster when they may set up the whole process, which no library should
+        do to the program that uses it.
+        """
+
     @abstractmethod
     def encode_image(self, pixels: Array) -> Array:
         """Map pixels float32 [1, 3, H, W] to image embeddings float32 [1, N, hidden]."""
