@@ -16,15 +16,17 @@ import tempfile
 from pathlib import Path
 
 from hydra_mobile.evaluation.artefacts import Artefact, artefact_at
-from hydra_mobile.evaluation.worker import FACTS, REQUEST
+from hydra_mobile.evaluation.sittings import FACTS, REQUEST
 from hydra_mobile.files import write_json
 from hydra_mobile.reporting import environment
 
 SYSTEMS = (
     "run/merged",
     "android-executorch-fp32",
+    "android-executorch-int8",
     "android-executorch-int4",
     "android-onnx-fp32",
+    "android-onnx-int8",
     "android-onnx-int4",
 )
 RATES = ("decode_rate", "prefill_rate", "encode", "first_token")
@@ -42,6 +44,25 @@ def measure(artefact: Artefact, threads: int) -> dict[str, list[float]]:
     return speed
 
 
+def print_table(measured: dict[str, dict[str, list[float]]]) -> None:
+    """Print medians, quartiles of decode rates, and ratios to the first system, the eager one."""
+    reference = {rate: statistics.median(v) for rate, v in next(iter(measured.values())).items()}
+    titles = ("decode tok/s", "of eager", "prefill tok/s", "encode ms", "1st token ms", "of eager")
+    print(f"\n{'system':<28}" + "".join(f"{title:>16}" for title in titles))
+    for name, rates in measured.items():
+        medians = {rate: statistics.median(values) for rate, values in rates.items()}
+        low, _, high = statistics.quantiles(rates["decode_rate"], n=4)
+        cells = (
+            f"{medians['decode_rate']:.1f} [{low:.0f},{high:.0f}]",
+            f"{medians['decode_rate'] / reference['decode_rate']:.1f}x",
+            f"{medians['prefill_rate']:.0f}",
+            f"{1e3 * medians['encode']:.1f}",
+            f"{1e3 * medians['first_token']:.1f}",
+            f"{reference['first_token'] / medians['first_token']:.1f}x",
+        )
+        print(f"{name:<28}" + "".join(f"{cell:>16}" for cell in cells))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quickstart", type=Path, default=Path("quickstart"))
@@ -50,7 +71,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("experiments/results/decode_speed.json"))
     arguments = parser.parse_args()
     facts = environment.collect()
-    artefacts = [artefact_at(str(arguments.quickstart / system)) for system in SYSTEMS]
+    folders = [arguments.quickstart / system for system in SYSTEMS]
+    artefacts = [artefact_at(str(folder)) for folder in folders if folder.is_dir()]
     measured: dict[str, dict[str, list[float]]] = {
         artefact.name: {rate: [] for rate in RATES} for artefact in artefacts
     }
@@ -59,17 +81,7 @@ def main() -> None:
             for rate, values in measure(artefact, arguments.threads).items():
                 measured[artefact.name][rate] += values
             print(f"round {turn + 1}: {artefact.name}", flush=True)
-    reference = statistics.median(measured[artefacts[0].name]["decode_rate"])
-    titles = ("decode tok/s", "of eager", "prefill tok/s", "encode ms")
-    print(f"\n{'system':<28}" + "".join(f"{title:>16}" for title in titles))
-    for name, rates in measured.items():
-        decode = statistics.median(rates["decode_rate"])
-        quartiles = statistics.quantiles(rates["decode_rate"], n=4)
-        print(
-            f"{name:<28}{f'{decode:.1f} [{quartiles[0]:.0f},{quartiles[2]:.0f}]':>16}"
-            f"{f'{decode / reference:.1f}x':>16}{statistics.median(rates['prefill_rate']):>16.0f}"
-            f"{1e3 * statistics.median(rates['encode']):>16.1f}"
-        )
+    print_table(measured)
     write_json(
         arguments.out,
         {
