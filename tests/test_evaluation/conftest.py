@@ -6,9 +6,14 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+
+from hydra_mobile.errors import HydraError
+from hydra_mobile.evaluation import worker, worker_pool
+from hydra_mobile.evaluation.shards import Shard
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +49,28 @@ def questions(shapes_data: Path, tmp_path_factory) -> Path:
 @pytest.fixture
 def console() -> Console:
     return Console(file=open(os.devnull, "w"))
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers run inside the test: a process of their own takes seconds to import torch."""
+
+    def start(
+        task: str, folder: Path, threads: int, part: Shard, lock: int, log: Path
+    ) -> SimpleNamespace:
+        code = 0
+        try:
+            worker.answer(folder, threads, part) if task == "answer" else worker.measure(folder, 1)
+        except HydraError as error:
+            log.write_text(str(error))
+            code = error.exit_code
+        return SimpleNamespace(
+            returncode=code,
+            pid=os.getpid(),
+            poll=lambda: code,
+            wait=lambda: code,
+            terminate=lambda: None,
+        )
+
+    monkeypatch.setattr(worker_pool, "_start", start)
+    monkeypatch.setattr(worker_pool, "_POLL_SECONDS", 0.0)

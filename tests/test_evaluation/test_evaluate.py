@@ -66,7 +66,7 @@ def test_a_caption_begins_right_behind_the_picture(tiny_base, shapes_data):
     assert alone.ids[0] == int(logits.argmax())
 
 
-def test_report_of_base_run_and_merged_model(run, questions, tmp_path, console):
+def test_report_of_base_run_and_merged_model(in_process, run, questions, tmp_path, console):
     merged = merged_folder(artefact_at(str(run)), lambda line: None)
     artefacts = [artefact_at("tiny"), artefact_at(str(merged)), artefact_at(str(run))]
     report = report_on(artefacts, Task(("emojiqa",), questions), tmp_path / "report", console)
@@ -85,7 +85,7 @@ def test_report_of_base_run_and_merged_model(run, questions, tmp_path, console):
     assert decode.n == 5
 
 
-def test_report_says_how_each_benchmark_was_asked(run, questions, tmp_path, console):
+def test_report_says_how_each_benchmark_was_asked(in_process, run, questions, tmp_path, console):
     merged = merged_folder(artefact_at(str(run)), lambda line: None)
     artefacts = [artefact_at("tiny"), artefact_at(str(merged))]
     report = report_on(artefacts, Task(("emojiqa",), questions), tmp_path, console)
@@ -104,7 +104,9 @@ def test_report_says_how_each_benchmark_was_asked(run, questions, tmp_path, cons
     assert lines[0].keys() >= {"question_id", "text", "answer_id", "model_id", "metadata"}
 
 
-def test_workers_divide_the_questions_and_answer_as_one_does(questions, tmp_path, console):
+def test_workers_divide_the_questions_and_answer_as_one_does(
+    in_process, questions, tmp_path, console
+):
     alone, together = tmp_path / "alone", tmp_path / "together"
     for out, workers in ((alone, 1), (together, 3)):
         task = Task(("emojiqa",), questions, workers=workers)
@@ -117,7 +119,9 @@ def test_workers_divide_the_questions_and_answer_as_one_does(questions, tmp_path
     assert not list(three.parent.glob("answers-*.jsonl.*"))
 
 
-def test_an_interrupted_evaluation_goes_on_at_the_next_question(questions, tmp_path, console):
+def test_an_interrupted_evaluation_goes_on_at_the_next_question(
+    in_process, questions, tmp_path, console
+):
     task = Task(("emojiqa",), questions, workers=1)
     evaluate([artefact_at("tiny")], task, tmp_path, console)
     (file,) = tmp_path.rglob("answers.jsonl")
@@ -138,7 +142,7 @@ def test_an_interrupted_evaluation_goes_on_at_the_next_question(questions, tmp_p
 
 
 def test_answers_are_not_used_for_other_questions_pictures_or_artefacts(
-    questions, tmp_path, console, tiny_base
+    in_process, questions, tmp_path, console, tiny_base
 ):
     data = tmp_path / "data"
     shutil.copytree(questions, data)
@@ -167,7 +171,9 @@ def test_answers_are_not_used_for_other_questions_pictures_or_artefacts(
     assert folders() == 4
 
 
-def test_a_missing_picture_stops_it_before_the_first_question(questions, tmp_path, console):
+def test_a_missing_picture_stops_it_before_the_first_question(
+    in_process, questions, tmp_path, console
+):
     data = tmp_path / "data"
     shutil.copytree(questions, data)
     (data / "3.png").unlink()
@@ -184,7 +190,7 @@ def test_a_missing_picture_stops_it_before_the_first_question(questions, tmp_pat
 
 
 def test_prompts_that_do_not_fit_stop_it_before_the_first_question(
-    tiny_base, questions, tmp_path, console
+    in_process, tiny_base, questions, tmp_path, console
 ):
     small = tmp_path / "small"
     shutil.copytree(tiny_base, small)
@@ -201,10 +207,10 @@ def test_a_failing_worker_says_why(questions, tmp_path, console, tiny_base):
     artefact = artefact_at(str(broken))
     (broken / "tokenizer.json").write_text("{")
     with pytest.raises(HydraError, match=r"tokenizer\.json is no readable tokenizer"):
-        evaluate([artefact], Task(("emojiqa",), questions), tmp_path / "work", console)
+        evaluate([artefact], Task(("emojiqa",), questions, workers=1), tmp_path / "work", console)
 
 
-def test_one_artefact_given_twice_is_refused(tiny_base, questions, tmp_path, console):
+def test_one_artefact_given_twice_is_refused(in_process, tiny_base, questions, tmp_path, console):
     artefacts = [artefact_at("tiny"), artefact_at(str(tiny_base))]
     with pytest.raises(HydraError, match="are the same artefact"):
         evaluate(artefacts, Task(("emojiqa",), questions), tmp_path, console)
@@ -225,7 +231,7 @@ def test_artefacts_of_one_name_are_told_apart(tiny_base, tmp_path):
 
 
 def test_a_coreml_bundle_off_macos_is_refused_unless_interpreting_is_asked_for(
-    monkeypatch, questions, tmp_path, console
+    in_process, monkeypatch, questions, tmp_path, console
 ):
     monkeypatch.setattr(module, "native_available", lambda: False)
     bundle = dataclasses.replace(artefact_at("tiny"), kind="bundle", runner="coreml", digest="c")

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from hydra_mobile.errors import ConfigError, DataError
+from hydra_mobile.evaluation import evaluate as module
+from hydra_mobile.evaluation.answer_log import read_answers
+from hydra_mobile.evaluation.artefacts import artefact_at
+from hydra_mobile.evaluation.benchmarks.base import Sample
+from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
+from hydra_mobile.evaluation.evaluate import Task, evaluate
+from hydra_mobile.evaluation.merging import merge_all
+from hydra_mobile.evaluation.shards import Shard, picture_groups
+
+
+def sample(key: str, picture: str | None) -> Sample:
+    image = FilePicture(Path(picture)) if picture else None
+    return Sample(key, image, "?", "all", "yesno", "yes", key)
+
+
+def test_shards_are_disjoint_complete_and_keep_pictures_together() -> None:
+    pictures = ["a", "b", "a", None, "c", "b", None, "d", "e"]
+    questions = [(n, sample(str(n), picture)) for n, picture in enumerate(pictures)]
+    shards = [Shard(number, 3).of(questions) for number in (1, 2, 3)]
+    indices = sorted(index for shard in shards for index, _ in shard)
+    assert indices == list(range(len(pictures)))
+    for picture in "abcde":
+        holders = [s for s in shards if any(i[1].image and i[1].image.key == picture for i in s)]
+        assert len(holders) == 1
+    assert max(map(len, shards)) - min(map(len, shards)) <= 2
+
+
+def test_questions_without_a_picture_are_groups_of_their_own() -> None:
+    groups = picture_groups([(0, sample("x", None)), (1, sample("y", None))])
+    assert [len(group) for group in groups] == [1, 1]
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", ""])
+def test_a_wrong_shard_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--shard"):
+        Shard.parse(text)
+
+
+def test_torchrun_makes_the_shard() -> None:
+    assert Shard.of_process({"RANK": "1", "WORLD_SIZE": "4"}) == Shard(2, 4)
+    assert Shard.of_process({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    assert Shard.of_process({}) is None
+    with pytest.raises(ConfigError, match="RANK='4' and WORLD_SIZE='4'"):
+        Shard.of_process({"RANK": "4", "WORLD_SIZE": "4"})
+
+
+# -- merging ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(in_process, questions: Path, tmp_path: Path, console: Console) -> list[Path]:
+    """Two shards as two machines would leave them."""
+    folders = []
+    for number in (1, 2):
+        task = Task(("emojiqa",), questions, shard=Shard(number, 2))
+        folders.append(tmp_path / f"machine{number}")
+        assert evaluate([artefact_at("tiny")], task, folders[-1], console) is None
+    return folders
+
+
+def answers_in(folder: Path) -> list[tuple[str, list[int]]]:
+    (file,) = folder.glob("answers/*/*/answers.jsonl")
+    return [(answer["key"], answer["ids"]) for answer in read_answers(file)]
+
+
+def test_merged_shards_are_what_one_process_answers(
+    in_process, shards, questions, tmp_path, console
+):
+    evaluate([artefact_at("tiny")], Task(("emojiqa",), questions), tmp_path / "one", console)
+    (merged,) = merge_all(shards, tmp_path / "all")
+    assert (merged.answers, merged.questions) == (24, 24)
+    assert answers_in(tmp_path / "all") == answers_in(tmp_path / "one")
+    logits = [sorted(f.name for f in (tmp_path / n).rglob("*.npy")) for n in ("one", "all")]
+    assert logits[0] == logits[1]
+
+
+def test_evaluate_goes_on_where_the_merge_left_it(
+    in_process, shards, questions, tmp_path, console, monkeypatch
+):
+    merge_all(shards, tmp_path / "all")
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("all/**/answers.jsonl")}
+    outcome = evaluate(
+        [artefact_at("tiny")], Task(("emojiqa",), questions), tmp_path / "all", console
+    )
+    assert outcome is not None
+    assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("all/**/answers.jsonl")} == before
+    assert outcome.systems[0].runs[0].complete
+
+
+def test_a_missing_shard_is_named(shards, tmp_path):
+    with pytest.raises(DataError, match="shard 2/2 is missing"):
+        merge_all(shards[:1], tmp_path / "all")
+    (merged,) = merge_all(shards[:1], tmp_path / "all", allow_partial=True)
+    assert 0 < merged.answers < merged.questions
+
+
+def test_an_unfinished_shard_is_named(shards, tmp_path):
+    (file,) = shards[1].rglob("answers.jsonl")
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:-2]))
+    with pytest.raises(DataError, match=f"shard 2/2 has {len(lines) - 2} of {len(lines)} answers"):
+        merge_all(shards, tmp_path / "all")
+
+
+def test_overlapping_shards_are_refused(shards, tmp_path):
+    first, second = (next(folder.rglob("answers.jsonl")) for folder in shards)
+    second.write_text(second.read_text() + first.read_text().splitlines()[0] + "\n")
+    with pytest.raises(DataError, match="was answered in shard 1/2 and in shard 2/2"):
+        merge_all(shards, tmp_path / "all", allow_partial=True)
+
+
+def test_the_same_shard_twice_is_refused(shards, tmp_path):
+    shutil.copytree(shards[0], tmp_path / "copy")
+    with pytest.raises(DataError, match=r"Shard 1/2 of .* is there twice"):
+        merge_all([*shards, tmp_path / "copy"], tmp_path / "all")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("protocol", "mobilevlm"), ("asked", "0" * 64), ("protocol_facts", {})]
+)
+def test_shards_of_different_protocols_or_questions_are_refused(shards, tmp_path, key, value):
+    file = next(f for f in shards[1].rglob("request.json") if "identity" in f.read_text())
+    request = json.loads(file.read_text())
+    request["identity"][key] = value
+    file.write_text(json.dumps(request))
+    with pytest.raises(DataError, match=f"no shards of one whole.*differ in: {key} "):
+        merge_all(shards, tmp_path / "all", allow_partial=True)
+
+
+def test_shards_of_different_artefacts_are_refused(shards, tmp_path):
+    file = next(f for f in shards[1].rglob("request.json") if "identity" in f.read_text())
+    request = json.loads(file.read_text())
+    request["artefact"]["identity"] = "another"
+    file.write_text(json.dumps(request))
+    with pytest.raises(DataError, match="differ in: artefact "):
+        merge_all(shards, tmp_path / "all")
+
+
+def test_a_folder_without_shards_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no answers of a shard"):
+        merge_all([tmp_path], tmp_path / "all")
+
+
+# -- torchrun ---------------------------------------------------------------------------------
+
+
+def test_the_first_process_of_a_group_waits_for_the_others_and_reports(
+    in_process, questions, tmp_path, console
+):
+    task = Task(("emojiqa",), questions, shard=Shard(2, 2), grouped=True)
+    assert evaluate([artefact_at("tiny")], task, tmp_path / "group", console) is None
+    first = dataclasses.replace(task, shard=Shard(1, 2))
+    outcome = evaluate([artefact_at("tiny")], first, tmp_path / "group", console)
+    assert outcome is not None
+    assert outcome.systems[0].runs[0].answered == 24
+    evaluate([artefact_at("tiny")], Task(("emojiqa",), questions), tmp_path / "one", console)
+    assert answers_in_whole(tmp_path / "group") == answers_in(tmp_path / "one")
+
+
+def answers_in_whole(folder: Path) -> list[tuple[str, list[int]]]:
+    (file,) = folder.glob("answers/*/emojiqa-*/answers.jsonl")
+    return [(answer["key"], answer["ids"]) for answer in read_answers(file)]
+
+
+def test_a_process_that_never_answers_is_named(
+    in_process, questions, tmp_path, console, monkeypatch
+):
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", -1.0)
+    task = Task(("emojiqa",), questions, shard=Shard(1, 2), grouped=True)
+    with pytest.raises(module.HydraError, match="shard 2/2 wrote no answer"):
+        evaluate([artefact_at("tiny")], task, tmp_path, console)
