@@ -30,6 +30,7 @@ from hydra_mobile.evaluation.benchmarks.scienceqa_answers import join_answers, w
 from hydra_mobile.evaluation.benchmarks.scienceqa_problems import (
     LETTERS,
     Problem,
+    count_test,
     read_llava,
     read_problems,
     read_splits,
@@ -81,7 +82,7 @@ class ScienceQA(Benchmark):
                 self.places.expected(_SPLITS),
                 "which questions are in test",
                 required=False,
-                count=lambda: len(self._ids["test"]),
+                count=lambda: count_test(self.places.expected(_SPLITS)),
                 official=(4241,),
             ),
             DataFile(

@@ -84,6 +84,15 @@ def read_splits(path: Path, problems: Mapping[str, Problem]) -> dict[str, list[s
     } | {"test": splits["test"]}
 
 
+def count_test(path: Path) -> int:
+    """Return how many questions pid_splits.json has in `test`.
+
+    Raises:
+        DataError: it is missing or no JSON.
+    """
+    return len(_object(path).get("test", ()))
+
+
 def read_llava(path: Path) -> dict[str, Problem]:
     """Read LLaVA's conversations: id -> problem, with the prompt byte for byte.
 

@@ -349,14 +349,14 @@ def _sample(entry: Mapping[str, Any], split: str, pictures: Path, where: str) ->
             f"{_PEOPLE}.",
             "Download the file again.",
         )
-    common = Counter(normalise(answer) for answer in given).most_common(1)
+    common = Counter(normalise(answer) for answer in given)
     return Sample(
         key=number,
         image=FilePicture(pictures / f"{image}.jpg"),
         question=question,
         split=split,
         kind="open",
-        reference=common[0][0] if common else "",
+        reference=max(given, key=lambda answer: common[normalise(answer)], default=""),
         cluster=image,
         meta={"image_id": image, "question_id": number, "answers": given},
     )

@@ -1,0 +1,69 @@
+"""`hydra-mobile data check-benchmark`: a benchmark's folder, before an hour is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hydra_mobile.errors import ConfigError
+from hydra_mobile.registry import nearest
+
+if TYPE_CHECKING:
+    from hydra_mobile.evaluation.check_benchmark import Depth
+
+_SIX = ("pope", "mme", "gqa", "mmbench", "scienceqa", "textvqa")
+
+
+def check_benchmark(
+    benchmark: str = typer.Argument(
+        ..., help="pope, mme, gqa, mmbench, scienceqa, textvqa, emojiqa; several with commas; all."
+    ),
+    data: Path = typer.Option(
+        ..., help="The folder that holds the official folders, or the benchmark's own."
+    ),
+    protocol: str = typer.Option("", help="The way of asking; empty: llava-1.5."),
+    splits: str = typer.Option("", help="Comma-separated splits; empty: those that are evaluated."),
+    pictures: str = typer.Option(
+        "some", help="some (look for all, open a few), all (open each), or none."
+    ),
+    json: Path | None = typer.Option(None, help="Write the result to this file too."),
+) -> None:
+    """Say which files of a benchmark are there, how much is in them, and what is missing."""
+    from hydra_mobile.cli.console import console, prepare, say
+
+    prepare()
+    from hydra_mobile.evaluation.check_benchmark import check_benchmark as check
+    from hydra_mobile.evaluation.check_benchmark import check_lines
+    from hydra_mobile.files import write_json
+    from hydra_mobile.progress import counted
+
+    names = _SIX if benchmark == "all" else tuple(benchmark.split(","))
+    depth = _depth(pictures)
+    results = []
+    for name in names:
+        with counted(console, "pictures") as progress:
+            result = check(
+                name,
+                data,
+                protocol=protocol,
+                splits=tuple(split for split in splits.split(",") if split),
+                pictures=depth,
+                # Looking for files takes no time that is worth a bar; opening thousands does.
+                **({"progress": progress} if depth == "all" else {}),
+            )
+        results.append(result)
+        for line in check_lines(result):
+            say(line)
+    if json:
+        write_json(json, [result.to_dict() for result in results])
+    raise typer.Exit(0 if all(result.can_ask for result in results) else 1)
+
+
+def _depth(name: str) -> Depth:
+    depths: tuple[Depth, ...] = ("some", "all", "none")
+    for depth in depths:
+        if depth == name:
+            return depth
+    raise ConfigError(f"--pictures is `{name}`.", nearest(name, depths))
