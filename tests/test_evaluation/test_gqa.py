@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hydra_mobile.errors import DataError
-from hydra_mobile.evaluation.benchmarks.gqa import Gqa, read_answer
+from hydra_mobile.evaluation.benchmarks.gqa import Gqa
+from hydra_mobile.evaluation.benchmarks.gqa_scores import read_answer
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."
@@ -222,6 +223,11 @@ class TestRealPair:
             assert 100 * table[key].value == pytest.approx(known["accuracy"], abs=1e-9), name
             assert len(table[key].terms) == known["n"], name
         assert "not comparable" in benchmark.protocol_facts()["notes"][0]
+
+    def test_a_chosen_part_sets_the_other_parts_answers_aside(self) -> None:
+        benchmark = Gqa(self.data)
+        joined = benchmark.join(self.answers, benchmark.samples(splits=["tail"]))
+        assert (joined.complete, joined.aside, len(joined.answers)) == (True, 1733, 1063)
 
     def test_one_part_alone_finds_the_other_parts_answers_unknown(self) -> None:
         benchmark = Gqa(self.data / "ood_testdev_head.json")

@@ -359,6 +359,14 @@ def test_prompts_are_llavas_and_pictures_are_found_in_both_layouts(root: Path) -
         assert without[sample.key].image == sample.image
 
 
+def test_answers_of_the_split_that_is_not_scored_are_set_aside(root: Path) -> None:
+    benchmark = Mme(root)
+    samples = benchmark.samples(splits=["perception"])
+    for path in (write(root, llava(root)), small_results(root)):
+        joined = benchmark.join(path, samples)
+        assert (joined.complete, joined.aside, len(joined.answers)) == (True, 2, 6)
+
+
 def test_a_release_that_is_cut_short_is_refused(root: Path) -> None:
     release = root / "mme" / "MME_Benchmark_release_version"
     path = release / "existence" / "1.txt"

@@ -6,7 +6,6 @@ is another quantity). An answer is right if it equals the official one after LLa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +30,7 @@ from hydra_mobile.evaluation.benchmarks.base import (
 )
 from hydra_mobile.evaluation.benchmarks.choosing import chosen_splits, limited
 from hydra_mobile.evaluation.benchmarks.folders import Places
-from hydra_mobile.evaluation.benchmarks.metric import share
+from hydra_mobile.evaluation.benchmarks.gqa_scores import accuracies, distribution, read_answer
 from hydra_mobile.evaluation.benchmarks.official_files import write_gqa
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
 
@@ -46,11 +45,6 @@ _SUBSET = (
 )
 # Steps of this kind only name what the others found; the official tool does not count them.
 _UNCOUNTED = ("exist", "query: name", "choose name")
-
-
-def read_answer(text: str) -> str:
-    """Read an answer as LLaVA's conversion does: no full stops at the end, lower-case, no more."""
-    return text.rstrip(".").lower()
 
 
 class Gqa(Benchmark):
@@ -176,11 +170,12 @@ class Gqa(Benchmark):
         """Join LLaVA's answers or the official tool's predictions; see `Benchmark.join`."""
         joiner = Joiner(samples, path)
         questions = {sample.key: sample.question for sample in samples}
-        unbalanced = {
+        splits = {sample.split for sample in samples}
+        elsewhere = {
             number
-            for source in self._sources.values()
+            for split, source in self._sources.items()
             for number, question in self._questions(source).items()
-            if not question.get("isBalanced", True)
+            if split not in splits or not question.get("isBalanced", True)
         }
         for record in read_records(path):
             if "key" in record.value:
@@ -188,7 +183,7 @@ class Gqa(Benchmark):
                 continue
             number = record.id("question_id", "questionId")
             text = record.text("text", "prediction", "answer")
-            if number in unbalanced:
+            if number in elsewhere:
                 joiner.set_aside()
             elif (
                 number in questions and record.prompt and not asks(record.prompt, questions[number])
@@ -219,11 +214,11 @@ class Gqa(Benchmark):
         answered = check_complete(samples, answers, partial)
         splits = list(dict.fromkeys(sample.split for sample in answered))
         right = {s.key: float(self.is_correct(s, answers[s.key])) for s in answered}
-        metrics = _accuracies("all", answered, right, headline=True)
+        metrics = accuracies("all", answered, right, headline=True)
         if len(splits) > 1:
             for split in splits:
                 chosen = [sample for sample in answered if sample.split == split]
-                metrics += _accuracies(split, chosen, right)
+                metrics += accuracies(split, chosen, right)
         return metrics
 
     def details(self, samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
@@ -234,7 +229,7 @@ class Gqa(Benchmark):
             "correct": right,
             "n": len(answered),
             "empty": sum(not answers[sample.key].strip() for sample in answered),
-            "distribution": _distribution(answered, answers),
+            "distribution": distribution(answered, answers),
         }
 
 
@@ -263,47 +258,3 @@ def _sample(
             "group": (question.get("groups") or {}).get("global"),
         },
     )
-
-
-def _accuracies(
-    split: str, samples: Sequence[Sample], right: Mapping[str, float], *, headline: bool = False
-) -> list[Metric]:
-    parts: dict[str, list[Sample]] = {"all": list(samples), "binary": [], "open": []}
-    for sample in samples:
-        if sample.kind:
-            parts["open" if sample.kind == "query" else "binary"].append(sample)
-    for name in ("structural", "semantic", "steps", "words"):
-        values = [sample.kind if name == "structural" else sample.meta[name] for sample in samples]
-        for value in sorted({value for value in values if value not in (None, "")}):
-            chosen = [s for s, own in zip(samples, values, strict=True) if own == value]
-            parts[f"{name}:{value}"] = chosen
-    return [
-        share(
-            split,
-            kind,
-            [right[sample.key] for sample in chosen],
-            [sample.cluster for sample in chosen],
-            headline=headline and kind == "all",
-            majority=Counter(s.reference for s in chosen).most_common(1)[0][1] / len(chosen),
-        )
-        for kind, chosen in parts.items()
-        if chosen
-    ]
-
-
-def _distribution(samples: Sequence[Sample], answers: Mapping[str, str]) -> float | None:
-    """Return the chi-square of predicted against true answers, averaged over the global groups.
-
-    Each group counts with its number of questions; questions without a group are left out.
-    """
-    groups: dict[str, list[Sample]] = {}
-    for sample in samples:
-        if sample.meta["group"] is not None:
-            groups.setdefault(sample.meta["group"], []).append(sample)
-    total = 0.0
-    for chosen in groups.values():
-        true = Counter(sample.reference for sample in chosen)
-        said = Counter(read_answer(answers[sample.key]) for sample in chosen)
-        total += len(chosen) * sum((said[a] - count) ** 2 / count for a, count in true.items())
-    questions = sum(map(len, groups.values()))
-    return total / questions if questions else None

@@ -40,6 +40,11 @@ _PICTURES = (".jpg", ".png", ".jpeg", ".bmp", ".webp")
 _FIELDS = "image, question, right answer, response"
 
 
+def split_of(subtask: str) -> str:
+    """Return the split of a subtask."""
+    return "perception" if subtask in PERCEPTION else "cognition"
+
+
 class Place(NamedTuple):
     """What identifies a question: MME's ids occur twice each."""
 

@@ -9,30 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra_mobile.errors import DataError
-from hydra_mobile.evaluation.benchmarks.answer_files import (
-    Record,
-    asks,
-    bare,
-    read_json_lines,
-    read_records,
-)
 from hydra_mobile.evaluation.benchmarks.base import (
     SHORT_ANSWER,
     Benchmark,
     DataFile,
     Joined,
-    Joiner,
     Metric,
     Sample,
     check_complete,
 )
 from hydra_mobile.evaluation.benchmarks.choosing import chosen_splits, limited
-from hydra_mobile.evaluation.benchmarks.folders import Places
 from hydra_mobile.evaluation.benchmarks.official_files import write_pope
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
+from hydra_mobile.evaluation.benchmarks.pope_files import QUESTIONS, PopeData, Question, field
+from hydra_mobile.evaluation.benchmarks.pope_joining import join_pope
 from hydra_mobile.evaluation.benchmarks.pope_scores import (
     NAMES,
     accuracy,
@@ -43,20 +36,8 @@ from hydra_mobile.evaluation.benchmarks.pope_scores import (
     read_yesno,
 )
 
-SPLITS = ("random", "popular", "adversarial")
-_QUESTIONS = "llava_pope_test.jsonl"
 #: Lines of a split's annotations: the older `random` file lacks 90 of the later one's questions.
 _OFFICIAL = {"random": (2910, 3000), "popular": (3000,), "adversarial": (3000,)}
-
-
-class _Question(NamedTuple):
-    split: str
-    image: str
-    text: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.split}/{self.image}/{_spelled(self.text.removesuffix(SHORT_ANSWER))}"
 
 
 class Pope(Benchmark):
@@ -67,14 +48,14 @@ class Pope(Benchmark):
 
     def __init__(self, data: Path, protocol: str = "llava-1.5") -> None:
         super().__init__(data, protocol)
-        self.places = Places(data, ("pope", "POPE"))
+        self.tree = PopeData(data)
 
     # -- questions --------------------------------------------------------------------------
 
     def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
         """Return the questions of the annotations; see `Benchmark.samples`."""
-        chosen = chosen_splits(self.name, splits, self._splits())
-        asked = {question.key: question.text for question in self._questions().values()}
+        chosen = chosen_splits(self.name, splits, self.tree.splits())
+        asked = {question.key: question.text for question in self.tree.questions().values()}
         return [sample for split in chosen for sample in limited(self._read(split, asked), limit)]
 
     def prompt(self, sample: Sample) -> str:
@@ -85,92 +66,44 @@ class Pope(Benchmark):
         """Return annotations, questions and pictures."""
         annotations = [
             DataFile(
-                self._annotations(split),
+                self.tree.annotations(split),
                 f"questions and labels, {split}",
                 required=True,
-                count=lambda split=split: len(self._lines(split)),  # type: ignore[misc]
+                count=lambda split=split: len(self.tree.lines(split)),  # type: ignore[misc]
                 official=_OFFICIAL[split],
             )
-            for split in self._splits()
+            for split in self.tree.splits()
         ]
         questions = DataFile(
-            self._question_file() or self.places.expected(_QUESTIONS),
+            self.tree.question_file() or self.tree.places.expected(QUESTIONS),
             "LLaVA's questions, by whose ids its answers are joined",
             required=False,
-            count=lambda: len(self._questions()),
+            count=lambda: len(self.tree.questions()),
             official=(8910,),
         )
-        return [*annotations, questions, DataFile(self._pictures(), "pictures", required=False)]
+        return [*annotations, questions, DataFile(self.tree.pictures(), "pictures", required=False)]
 
     def protocol_facts(self) -> dict[str, Any]:
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
         return super().protocol_facts() | {
             "suffix": SHORT_ANSWER,
             "padding": "mean colour, to a square",
-            "files": {path.name: len(self._lines(split)) for split, path in self._sources()},
+            "files": {
+                path.name: len(self.tree.lines(split)) for split, path in self.tree.sources()
+            },
         }
-
-    def _splits(self) -> tuple[str, ...]:
-        if self.places.file is None:
-            return SPLITS
-        found = re.search("|".join(SPLITS), self.places.file.name)
-        if found is None:
-            raise DataError(
-                f"{self.places.file} is no file of POPE's annotations: expected a name with "
-                f"{', '.join(SPLITS)}.",
-                "Give coco_pope_random.json or its siblings, or the folder `pope`.",
-            )
-        return (found.group(),)
-
-    def _sources(self) -> list[tuple[str, Path]]:
-        return [(split, self._annotations(split)) for split in self._splits()]
-
-    def _annotations(self, split: str) -> Path:
-        name = f"coco_pope_{split}.json"
-        return (
-            self.places.file
-            or self.places.find(*_homes(name))
-            or self.places.expected(f"coco/{name}")
-        )
-
-    def _lines(self, split: str) -> list[Record]:
-        name = f"coco_pope_{split}.json"
-        path = self.places.file or self.places.require(
-            *_homes(name), what="POPE's questions with their labels"
-        )
-        return list(read_json_lines(path))
-
-    def _question_file(self) -> Path | None:
-        return self.places.find(_QUESTIONS, above=True)
-
-    def _questions(self) -> dict[str, _Question]:
-        """Return LLaVA's questions by id; none where the file is missing."""
-        path = self._question_file()
-        if path is None:
-            return {}
-        return {
-            str(_field(record, "question_id")): _Question(
-                str(_field(record, "category")),
-                str(_field(record, "image")),
-                str(_field(record, "text")),
-            )
-            for record in read_json_lines(path)
-        }
-
-    def _pictures(self) -> Path:
-        return self.places.find("val2014", above=True) or self.places.expected("val2014")
 
     def _read(self, split: str, asked: Mapping[str, str]) -> list[Sample]:
-        pictures = self._pictures()
+        pictures = self.tree.pictures()
         samples = []
-        for record in self._lines(split):
-            image, text = str(_field(record, "image")), str(_field(record, "text"))
-            label = _field(record, "label")
+        for record in self.tree.lines(split):
+            image, text = str(field(record, "image")), str(field(record, "text"))
+            label = field(record, "label")
             if label not in ("yes", "no"):
                 raise DataError(
                     f"{record.file}, {record.where}: `label` is {label!r}, expected yes or no."
                 )
-            key = _Question(split, image, text).key
+            key = Question(split, image, text).key
             samples.append(
                 Sample(
                     key=key,
@@ -200,67 +133,13 @@ class Pope(Benchmark):
         LLaVA's answers name questions by the ids of its own file of questions, which are not the
         annotations'. Lines with `image` and `category` need no such file.
         """
-        joiner, questions = Joiner(samples, path), self._questions()
-        known = {sample.split for sample in samples}
-        alone = next(iter(known)) if len(known) == 1 else None
-        confirmed = bool(questions)
-        if not questions and alone:
-            # One split has unique ids; every prompt must confirm them.
-            questions = {
-                sample.meta["annotation_id"]: _Question(alone, sample.cluster, sample.question)
-                for sample in samples
-            }
-        by_words = {
-            (sample.split, sample.cluster, bare(_spelled(sample.question))): sample.key
-            for sample in samples
-        }
-        for record in read_records(path):
-            if "key" in record.value:
-                joiner.add_own(record)
-                continue
-            text = record.text("text", "answer", "response")
-            image, prompt, split = record.id("image"), record.prompt, _split_of(record, alone)
-            if image and prompt and split:
-                key = by_words.get((split, image, bare(_spelled(prompt))))
-                if split not in known and split in SPLITS:
-                    joiner.set_aside()
-                else:
-                    joiner.add(key, text, record.where)
-                continue
-            question = self._question_of(record, questions)
-            if question is None:
-                joiner.add(None, text, record.where)
-            elif question.split not in known and question.split in SPLITS:
-                joiner.set_aside()
-            elif image not in (None, question.image) or not (
-                asks(_spelled(prompt), _spelled(question.text)) if prompt else confirmed
-            ):
-                joiner.mismatched(record.where)
-            else:
-                joiner.add(question.key, text, record.where)
-        return joiner.joined()
-
-    def _question_of(self, record: Record, questions: Mapping[str, _Question]) -> _Question | None:
-        number = record.id()
-        if number is None:
-            raise DataError(
-                f"{record.file}, {record.where} has neither `question_id` nor `image` and "
-                "`category`: which picture it is about could only be guessed from its position.",
-                "Write one of them to every answer.",
-            )
-        if not questions:
-            raise DataError(
-                f"{_QUESTIONS} is missing in {self.data}: without it the ids in {record.file} "
-                "name no picture.",
-                f"Put LLaVA's {_QUESTIONS} beside the folder of annotations.",
-            )
-        return questions.get(number)
+        return join_pope(path, samples, self.tree.questions())
 
     def write_submission(
         self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
     ) -> list[Path]:
         """Write LLaVA's lines and, for complete splits, what POPE's evaluate.py reads."""
-        ids = {question.key: number for number, question in self._questions().items()}
+        ids = {question.key: number for number, question in self.tree.questions().items()}
         order = {
             split: [sample.key for sample in self._read(split, {})]
             for split in dict.fromkeys(sample.split for sample in samples)
@@ -302,29 +181,3 @@ class Pope(Benchmark):
                 ),
             }
         return table
-
-
-def _homes(name: str) -> tuple[str, ...]:
-    return (f"coco/{name}", name, f"output/coco/{name}")
-
-
-def _split_of(record: Record, alone: str | None) -> str | None:
-    """Return the split that an answer says it belongs to, by itself or by its file's name."""
-    named = set(re.findall("|".join(SPLITS), record.file.name))
-    of_file = named.pop() if len(named) == 1 else None
-    return record.id("category", "split") or alone or of_file
-
-
-def _spelled(text: str) -> str:
-    """Return a question with the older annotations' spelling mended."""
-    return text.replace("imange", "image")
-
-
-def _field(record: Record, name: str) -> Any:
-    try:
-        return record.value[name]
-    except KeyError:
-        raise DataError(
-            f"{record.file}, {record.where} has no `{name}`: found {', '.join(record.value)}.",
-            "Download the file again.",
-        ) from None
