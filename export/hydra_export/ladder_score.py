@@ -102,4 +102,4 @@ class Slice:
 
     def _right(self, texts: list[str]) -> list[float]:
         pairs = zip(self.samples, texts, strict=True)
-        return [float(self.benchmark.is_correct(sample, text)) for sample, text in pairs]
+        return [self.benchmark.credit(sample, text) for sample, text in pairs]

@@ -1,0 +1,107 @@
+"""Pictures in files and in tables, and the folders that they are in."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hydra_mobile.errors import DataError
+from hydra_mobile.evaluation.benchmarks.folders import Places
+from hydra_mobile.evaluation.benchmarks.pictures import EncodedPicture, FilePicture
+
+
+def encoded(colour: tuple[int, ...], mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (4, 3), colour).save(buffer, "png")
+    return base64.b64encode(buffer.getvalue())
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> tuple[Path, list[EncodedPicture]]:
+    path, pictures, content = tmp_path / "table.tsv", [], b"index\timage\n"
+    for number, cell in enumerate((encoded((255, 0, 0)), encoded((0, 0, 0, 0), "RGBA"))):
+        content += f"{number}\t".encode()
+        pictures.append(EncodedPicture(path, len(content), len(cell), f"row {number}"))
+        content += cell + b"\n"
+    path.write_bytes(content)
+    return path, pictures
+
+
+def test_a_cell_is_opened_where_it_stands(table: tuple[Path, list[EncodedPicture]]) -> None:
+    _, (red, transparent) = table
+    assert red.exists()
+    assert (red.open().mode, red.open().size, red.open().getpixel((0, 0))) == (
+        "RGB", (4, 3), (255, 0, 0)
+    )  # fmt: skip
+    assert transparent.open().getpixel((0, 0)) == (255, 255, 255), "shown on white, as files are"
+    assert red.key != transparent.key
+
+
+def test_a_broken_cell_is_named(table: tuple[Path, list[EncodedPicture]]) -> None:
+    path, (_, last) = table
+    content = path.read_bytes()
+    path.write_bytes(content[:-20])
+    assert not last.exists()
+    with pytest.raises(DataError, match=r"table\.tsv \(row 1\) cannot be read"):
+        last.open()
+    path.write_bytes(content.replace(content[last.offset : last.offset + 8], b"%%%%%%%%"))
+    with pytest.raises(DataError, match=r"\(row 1\) cannot be read"):
+        last.open()
+    path.unlink()
+    with pytest.raises(DataError, match=r"table\.tsv does not exist any more"):
+        last.open()
+
+
+def test_a_file_is_opened_or_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(base64.b64decode(encoded((0, 0, 255))))
+    picture = FilePicture(path)
+    assert picture.exists()
+    assert picture.open().getpixel((0, 0)) == (0, 0, 255)
+    assert picture.key == str(path)
+    missing = FilePicture(tmp_path / "b.png")
+    assert not missing.exists()
+    with pytest.raises(DataError, match=r"b\.png does not exist"):
+        missing.open()
+
+
+@pytest.mark.parametrize(
+    ("tree", "given"),
+    [
+        ("mme", "."),
+        ("MME", "."),
+        ("mme", "mme"),
+        ("benchmark_data/mme", "."),
+        ("playground/data/eval/MME", "."),
+        ("playground/data/eval/MME", "playground/data"),
+        ("playground/data/eval/MME", "playground/data/eval"),
+    ],
+)
+def test_every_tree_and_every_folder_of_it_is_found(tmp_path: Path, tree: str, given: str) -> None:
+    (tmp_path / tree).mkdir(parents=True)
+    (tmp_path / tree / "questions.jsonl").touch()
+    places = Places(tmp_path / given, ("mme", "MME"))
+    assert places.find("other.jsonl", "questions.jsonl") == tmp_path / tree / "questions.jsonl"
+    assert places.expected("pictures") == tmp_path / tree / "pictures"
+
+
+def test_what_belongs_to_an_inner_folder_or_a_file_is_found_above(tmp_path: Path) -> None:
+    inner = tmp_path / "pope" / "coco"
+    inner.mkdir(parents=True)
+    (inner / "labels.json").touch()
+    (tmp_path / "pope" / "questions.jsonl").touch()
+    (tmp_path / "link").symlink_to(inner)
+    for given in (inner, inner / "labels.json", tmp_path / "link"):
+        found = Places(given, ("pope",)).find("questions.jsonl", above=True)
+        assert found is not None
+        assert found.samefile(tmp_path / "pope" / "questions.jsonl")
+        assert Places(given, ("pope",)).find("questions.jsonl") is None
+
+
+def test_a_missing_file_is_named_with_the_folders(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.json or b\.json \(questions\) is missing; looked in"):
+        Places(tmp_path, ("mme",)).require("a.json", "b.json", what="questions")
