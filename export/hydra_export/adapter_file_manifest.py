@@ -93,15 +93,6 @@ def selected(manifest: Mapping[str, Any], name: str | None, path: Path) -> dict[
     return {**manifest, "sources": sources, "files": files, "adapter": chosen}
 
 
-def adapter_files(manifest: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Return role ("adapter", "adapter_vision") -> file of the adapter that was selected."""
-    return {
-        str(entry["role"]): folder / name
-        for name, entry in manifest["files"].items()
-        if str(entry["role"]).startswith("adapter")
-    }
-
-
 def _digest(base: object, entry: Mapping[str, Any] | None) -> str:
     """Return what stands for the hash of merged weights that were never made."""
     lines = [f"{file} {digest}" for file, digest in sorted((entry or {}).get("source", {}).items())]

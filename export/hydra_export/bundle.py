@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra_export.adapter_file_manifest import selected, split_selection
 from hydra_export.footprint import RUNTIME_BYTES, footprint_of_manifest
 from hydra_export.footprint_phones import facts
+from hydra_export.ladder_tolerance import tolerance_of
 from hydra_export.presets import Preset
 from hydra_export.targets.base import Limits, TargetResult
 from hydra_mobile.errors import ArtefactError
@@ -47,7 +49,7 @@ class Bundle:
 
     Attributes:
         folder: where it lies.
-        manifest: the content of `manifest.json`.
+        manifest: the content of `manifest.json`, for one adapter where there are several.
     """
 
     folder: Path
@@ -58,14 +60,15 @@ class Bundle:
         """Read the manifest and check every file that it names.
 
         Args:
-            folder: the bundle.
+            folder: the bundle; `BUNDLE#NAME` chooses one of its adapters, and the manifest is then
+                the one that `adapter_file_manifest.selected` makes for it.
             verify_hashes: compare sha256 as well as sizes; a second or so for each gigabyte.
 
         Raises:
             ArtefactError: no manifest, an unknown schema, a missing key, a file that is missing or
-                whose size or hash is not what the manifest says.
+                whose size or hash is not what the manifest says; no such adapter.
         """
-        folder = Path(folder)
+        folder, adapter = split_selection(Path(folder))
         if not folder.is_dir():
             raise ArtefactError(f"{folder} is no folder: expected a bundle.")
         path = folder / MANIFEST
@@ -73,7 +76,7 @@ class Bundle:
         _check_manifest(path, manifest)
         for name, entry in manifest["files"].items():
             _check_file(folder, name, entry, verify_hashes)
-        return cls(folder, manifest)
+        return cls(folder, selected(manifest, adapter, path))
 
     @property
     def target(self) -> str:
@@ -84,6 +87,12 @@ class Bundle:
     def runtime(self) -> str:
         """What runs it, for example "executorch"; also the name of its runner."""
         return str(self.manifest["runtime"])
+
+    @property
+    def adapter(self) -> str | None:
+        """Name of the adapter that was chosen; None: none, or one that is merged in."""
+        name: str | None = self.manifest.get("adapter")
+        return name
 
     @property
     def preset(self) -> Preset:
@@ -218,6 +227,7 @@ def write_manifest(
         "target": target,
         "runtime": runtime,
         "preset": preset.to_dict(),
+        "tolerance": tolerance_of(preset.to_dict()).to_dict(),
         "limits": limits.to_dict(),
         "shapes": {
             **shapes,
@@ -236,6 +246,6 @@ def write_manifest(
     if sizes is not None:
         manifest["sizes"] = dict(sizes)
         if runtime in RUNTIME_BYTES:
-            manifest["footprint"] = facts(footprint_of_manifest(manifest))
+            manifest["footprint"] = facts(footprint_of_manifest(manifest), runtime)
     write_json(folder / MANIFEST, manifest)
     return manifest

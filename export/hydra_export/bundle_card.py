@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra_export.adapter_file_card import adapter_sections
 from hydra_export.bundle_card_code import snippets
 from hydra_export.footprint import MIB
 from hydra_mobile.adapters.identity import MERGE_FILE
@@ -56,6 +57,7 @@ def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None =
         "## Check it\n\n```sh\nhydra-mobile verify path/to/this/folder\n```\n\nIt replays the "
         "golden pictures of this folder and compares with what the merged model computed.",
         *_code(manifest),
+        *adapter_sections(manifest),
         _licence(str(base)),
     ]
     return "\n\n".join(sections) + "\n"
@@ -92,9 +94,12 @@ def _origin(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> s
         "## Where it comes from",
         "",
         f"- Base: `{sources.get('base')}`, weights sha256 `{sources.get('base_sha256')}`.",
-        f"- Merged weights: sha256 `{sources.get('merged_sha256')}`.",
     ]
-    if adapter is None:
+    if "adapters" not in manifest:
+        lines.append(f"- Merged weights: sha256 `{sources.get('merged_sha256')}`.")
+    if "adapters" in manifest:
+        lines.append("- The program is of the base alone; adapters are files beside it.")
+    elif adapter is None:
         lines.append("- Adapter: none was merged.")
     else:
         lines.append(
@@ -144,7 +149,7 @@ def _sizes(manifest: Mapping[str, Any]) -> str:
         fits = ", ".join(f"{gib:g} GiB" for gib in memory["fits_gib"]) or "none of 4 to 12 GiB"
         lines += [
             "",
-            f"Memory, estimated: {memory['resting'] / MIB:.0f} MiB while it waits, "
+            f"Memory ({memory['basis']}): {memory['resting'] / MIB:.0f} MiB while it waits, "
             f"{memory['peak'] / MIB:.0f} MiB at its peak, without the app. Phones that it fits: "
             f"{fits} (`hydra-mobile estimate --bundle` says on which assumptions).",
         ]

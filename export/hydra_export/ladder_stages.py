@@ -45,8 +45,11 @@ def torch_stages(adapter: Path | None, merged: Path | None, bundle: Bundle) -> l
 
     Raises:
         ArtefactError: one of them is incomplete, or is not what the next one was made from.
-        HydraError: an adapter without its merged model.
+        HydraError: an adapter without its merged model, or a merged model beside a bundle that
+            keeps its adapter in a file.
     """
+    if "adapters" in bundle.manifest:
+        return _unmerged_stages(adapter, merged, bundle)
     if adapter is not None and merged is None:
         merged = adapter / "merged"
         if not merged.is_dir():
@@ -63,6 +66,26 @@ def torch_stages(adapter: Path | None, merged: Path | None, bundle: Bundle) -> l
         stages.append(Stage("adapter", _torch(adapter), TOLERANCES["fp32"]))
     stages.append(Stage("merged", _torch(merged), TOLERANCES[_stored_precision(merged)]))
     return stages
+
+
+def _unmerged_stages(adapter: Path | None, merged: Path | None, bundle: Bundle) -> list[Stage]:
+    """Return the adapter, if it is given, as what a base program with its adapter comes from."""
+    if merged is not None:
+        raise HydraError(
+            f"{bundle.folder} keeps its adapter in a file; no merged model was made of it.",
+            "Give --run or --adapter alone.",
+        )
+    if adapter is None:
+        return []
+    entry = bundle.manifest["adapters"].get(bundle.adapter, {})
+    own = read_json(adapter_in(adapter) / "hydra.json", "the record of a HyDRA adapter")["files"]
+    if entry.get("source") != own:
+        raise ArtefactError(
+            f"Adapter `{bundle.adapter}` of {bundle.folder} was made from another adapter than the "
+            f"one in {adapter}.",
+            f"Choose with BUNDLE#NAME; it has {', '.join(bundle.manifest['adapters']) or 'none'}.",
+        )
+    return [Stage("adapter", _torch(adapter), TOLERANCES["fp32"])]
 
 
 def bundle_stage(folder: Path, *, of: Bundle | None = None) -> Stage:

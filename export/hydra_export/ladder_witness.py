@@ -97,7 +97,7 @@ def golden_cases(bundle: Bundle) -> list[Case]:
             raise ArtefactError(
                 f"{path}: case {index} lacks `{lacking[0]}`.", "Export the bundle again."
             )
-    return [_golden_case(bundle.folder, case, i, vectors) for i, case in enumerate(cases)]
+    return [_golden_case(path.parent, case, i, vectors) for i, case in enumerate(cases)]
 
 
 def _golden_case(folder: Path, case: dict[str, Any], index: int, vectors: dict[str, Array]) -> Case:

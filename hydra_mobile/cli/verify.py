@@ -8,7 +8,9 @@ import typer
 
 
 def verify(
-    bundle: Path = typer.Argument(..., help="Bundle folder."),
+    bundle: Path = typer.Argument(
+        ..., help="Bundle folder; BUNDLE#NAME for another of its adapters."
+    ),
     run: Path = typer.Option(None, help="Run whose adapter is compared with its merged model."),
     adapter: Path = typer.Option(None, help="Adapter folder, in place of --run; needs --merged."),
     merged: Path = typer.Option(

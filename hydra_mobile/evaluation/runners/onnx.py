@@ -4,6 +4,9 @@ The cache lives in one buffer per layer that the decoder writes in place: bindin
 to the same memory saves copying the cache at every token. A state is therefore a length; going
 back to an earlier state forgets what came after, and a state that was forgotten is refused.
 
+A base program takes an adapter from a file. Its tensors stay bound between calls, and another
+adapter takes their place without loading anything else.
+
 Knows onnxruntime and the names of inputs; knows no prompt. Called by `hydra_mobile.evaluation`.
 """
 
@@ -16,10 +19,12 @@ from typing import Any, ClassVar
 import numpy as np
 import onnxruntime as ort
 
+from hydra_export.adapter_file import AdapterFiles, filled
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheLengths, CacheState, Runner
+from hydra_mobile.evaluation.runners.onnx_threads import share_pool, use_threads
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 #: Role of a file in the bundle -> the inputs that its graph must have (the decoder has more).
@@ -39,9 +44,11 @@ class OnnxRunner(Runner):
         max_context: tokens that the cache holds.
         precision: name of the preset.
         threads: threads of each operator; 0 leaves the choice to onnxruntime.
+        adapter: files for a base program; None: none.
 
     Raises:
-        ArtefactError: a file is missing, is no ONNX graph or is another graph than its role says.
+        ArtefactError: a file is missing, is no ONNX graph or is another graph than its role says;
+            the adapter is damaged or belongs to another program.
     """
 
     name: ClassVar[str] = "onnx"
@@ -53,6 +60,7 @@ class OnnxRunner(Runner):
         max_context: int,
         precision: str,
         threads: int = 0,
+        adapter: AdapterFiles | None = None,
     ) -> None:
         started = time.perf_counter()
         sessions = {role: _session(role, files, threads) for role in _INPUTS}
@@ -65,9 +73,8 @@ class OnnxRunner(Runner):
         shapes = {value.name: value.shape for value in self._decoder.get_outputs()}
         self._vocabulary = int(shapes["logits"][-1])
         self._hidden = int(self._embedding.get_outputs()[0].shape[-1])
-        # Lengths of the states that can still be used, oldest first.
-        self._lengths = CacheLengths()
-        self._binding = self._bind_cache()
+        self._cache = self._new_cache()
+        self.use_adapter(adapter)
         self.load_seconds = time.perf_counter() - started
 
     @classmethod
@@ -88,7 +95,35 @@ class OnnxRunner(Runner):
             bundle.limits.max_context,
             bundle.preset.name,
             threads,
+            adapter_files(bundle),
         )
+
+    @classmethod
+    def own_process(cls, threads: int) -> None:
+        """Let all graphs of this process share one pool of threads."""
+        share_pool(threads)
+
+    def use_adapter(self, adapter: AdapterFiles | None) -> None:
+        """Compute with another adapter from now on, or with none.
+
+        What the cache holds was computed with the last one, so every state is forgotten.
+
+        Raises:
+            ArtefactError: a file is missing, damaged, or made for another program; the runner then
+                goes on as it was.
+        """
+        files = adapter or AdapterFiles(None, None)
+        vision = filled(self._vision.get_overridable_initializers(), files.vision)
+        decoder = filled(self._decoder.get_overridable_initializers(), files.decoder)
+        binding = self._decoder.io_binding()
+        for past, present, buffer in self._cache:
+            binding.bind_ortvalue_input(past, buffer)
+            binding.bind_ortvalue_output(present, buffer)
+        for name, value in decoder.items():
+            binding.bind_ortvalue_input(name, value)
+        self._binding, self._vision_adapter = binding, vision
+        # Lengths of the states that can still be used, oldest first.
+        self._lengths = CacheLengths()
 
     def encode_image(self, pixels: Array) -> Array:
         """Map pixels float32 [1, 3, H, W] to image embeddings float32 [1, N, hidden].
@@ -103,7 +138,8 @@ class OnnxRunner(Runner):
                 f"[batch, {', '.join(map(str, expected))}].",
                 "Preprocess pictures with the bundle's own processor.",
             )
-        output: Array = self._vision.run(None, {"pixel_values": pixels})[0]
+        given = {"pixel_values": ort.OrtValue.ortvalue_from_numpy(pixels), **self._vision_adapter}
+        output: Array = self._vision.run_with_ort_values(None, given)[0].numpy()
         return output
 
     def embed(self, ids: list[int]) -> Array:
@@ -154,19 +190,29 @@ class OnnxRunner(Runner):
         logits: Array = binding.get_outputs()[-1].numpy().reshape(-1)
         return logits, CacheState(length)
 
-    def _bind_cache(self) -> Any:
-        """Bind past and present of every layer to one zeroed buffer of `max_context` positions."""
-        binding = self._decoder.io_binding()
+    def _new_cache(self) -> list[tuple[str, str, Any]]:
+        """Return past, present and the zeroed buffer of `max_context` positions that both are."""
+        cache = []
         for value in self._decoder.get_inputs():
             if not value.name.startswith("past_key_values."):
                 continue
             _, heads, _, size = value.shape
             shape = (1, heads, self.max_context, size)
             buffer = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
-            binding.bind_ortvalue_input(value.name, buffer)
             present = value.name.replace("past_key_values.", "present.")
-            binding.bind_ortvalue_output(present, buffer)
-        return binding
+            cache.append((value.name, present, buffer))
+        return cache
+
+
+def adapter_files(bundle: Bundle) -> AdapterFiles | None:
+    """Return the files of the adapter that a bundle was opened for; None where it has none."""
+    if bundle.adapter is None:
+        return None
+    roles = {str(entry["role"]): name for name, entry in bundle.manifest["files"].items()}
+    decoder, vision = roles.get("adapter"), roles.get("adapter_vision")
+    return AdapterFiles(
+        bundle.folder / decoder if decoder else None, bundle.folder / vision if vision else None
+    )
 
 
 def _session(role: str, files: dict[str, Path], threads: int) -> Any:
@@ -175,7 +221,7 @@ def _session(role: str, files: dict[str, Path], threads: int) -> Any:
         raise ArtefactError(f"{path} is missing: expected the ONNX graph `{role}`.")
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    use_threads(options, threads)
     # Errors reach the user as exceptions; the log would print them a second time.
     options.log_severity_level = 4
     try:
