@@ -205,6 +205,18 @@ def test_missing_and_foreign_files_are_named(root: Path) -> None:
         Gqa(root).samples()
 
 
+def test_a_subset_sets_answers_to_the_rest_of_the_full_set_aside(root: Path) -> None:
+    (root / "gqa" / "testdev_balanced_questions.json").unlink()
+    for part, number in (("head", "1"), ("tail", "2")):
+        questions = json.dumps({number: QUESTIONS[number]})
+        (root / "gqa" / f"ood_testdev_{part}.json").write_text(questions)
+    benchmark = Gqa(root)
+    samples = benchmark.samples()
+    joined = benchmark.join(write(root, llava(RIGHT | {"5": "no"})), samples)
+    assert (len(joined.answers), joined.aside) == (2, 2)
+    assert joined.unknown == ("line 5 (question_id 5)",)
+
+
 @needs_pairs
 class TestRealPair:
     data = PAIRS / "gqa_ood"

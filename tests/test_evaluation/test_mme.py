@@ -323,6 +323,15 @@ def test_the_template_of_the_official_tool_holds_right_answers(root: Path) -> No
         scores(root, template)
 
 
+def test_results_of_another_model_hold_right_answers_for_lines(root: Path) -> None:
+    results = small_results(root)
+    (root / "mme" / "images").unlink()
+    (root / "mme" / "MME_Benchmark_release_version").rename(root / "away")
+    (root / "mme" / "eval_tool" / "answers").mkdir(parents=True)
+    results.rename(root / "mme" / "eval_tool" / "answers" / "other-model")
+    assert scores(root, write(root, llava(root)))["perception", "all"] == 400
+
+
 # -- data ------------------------------------------------------------------------------------
 
 

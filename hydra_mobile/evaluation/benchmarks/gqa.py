@@ -177,6 +177,9 @@ class Gqa(Benchmark):
             for number, question in self._questions(source).items()
             if split not in splits or not question.get("isBalanced", True)
         }
+        if _WHOLE not in self._sources:
+            # The rest of the full set, whose answers are made by the same run.
+            elsewhere |= set(self._asked()) - set(questions)
         for record in read_records(path):
             if "key" in record.value:
                 joiner.add_own(record)

@@ -1,7 +1,8 @@
 """Where MME's questions and right answers come from in the tree that a user has.
 
-Right answers stand in the release; where that is missing, in the template of the official tool;
-and where that is missing too, in the very results that are to be scored. Knows files, no rules.
+Right answers stand in the release; where that is missing, in the template of the official tool; and
+where that is missing too, in results, those that are to be scored or any others. Knows files, no
+rules.
 """
 
 from __future__ import annotations
@@ -71,7 +72,20 @@ class MmeData:
             for folder in self.places.folders:
                 if has_results(folder / name):
                     return folder / name
-        return self.answers if self.answers and not is_lines(self.answers) else None
+        if self.answers and not is_lines(self.answers):
+            return self.answers
+        return self._any_results
+
+    @cached_property
+    def _any_results(self) -> Path | None:
+        """Results of whatever model in the tree: the largest, for they hold right answers too."""
+        sizes = {
+            file.parent: sum(1 for _ in read_results(file.parent))
+            for folder in self.places.folders
+            for depth in ("*", "*/*", "*/*/*")
+            for file in folder.glob(f"{depth}/existence.txt")
+        }
+        return max(sizes, key=lambda folder: sizes[folder], default=None)
 
     @property
     def independent(self) -> bool:
