@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hydra_export.footprint import MIB, Footprint
+from hydra_export.footprint import BASIS, MIB, Footprint
 
 GIB = 2**30
 #: Memory of the phone classes that a bundle is judged for, in GiB.
@@ -50,11 +50,12 @@ def fit_on(footprint: Footprint, memory_gib: float) -> Fit:
     return Fit(memory_gib, usable, PROCESS_BYTES + footprint.peak)
 
 
-def facts(footprint: Footprint) -> dict[str, object]:
+def facts(footprint: Footprint, runtime: str) -> dict[str, object]:
     """Return the manifest's `footprint`: bytes by part, and the phone classes that it fits."""
     fits = [fit_on(footprint, memory) for memory in CLASSES]
     return {
         **footprint.to_dict(),
         "app": PROCESS_BYTES,
+        "basis": BASIS[runtime],
         "fits_gib": [fit.memory_gib for fit in fits if fit.fits],
     }

@@ -94,7 +94,7 @@ def _require_one(
 
 def _estimate_bundle(folder: Path, device_memory: float, json_file: Path | None) -> None:
     from hydra_export.bundle import Bundle
-    from hydra_export.footprint import footprint_of_manifest
+    from hydra_export.footprint import BASIS, footprint_of_manifest
     from hydra_export.footprint_phones import CLASSES, fit_on
     from hydra_mobile.cli.console import console, say
     from hydra_mobile.cli.footprint_tables import print_footprint
@@ -103,7 +103,8 @@ def _estimate_bundle(folder: Path, device_memory: float, json_file: Path | None)
     bundle = Bundle.open(folder, verify_hashes=False)
     footprint = footprint_of_manifest(bundle.manifest)
     title = f"{folder}: {bundle.runtime} {bundle.preset.name}, estimated"
-    print_footprint(title, footprint, device_memory, console)
+    basis = BASIS[bundle.runtime]
+    print_footprint(title, footprint, basis, device_memory, console)
     if json_file:
         fits = [fit_on(footprint, memory) for memory in (*CLASSES, device_memory)]
         write_json(
@@ -111,6 +112,7 @@ def _estimate_bundle(folder: Path, device_memory: float, json_file: Path | None)
             {
                 "schema": 1,
                 "bundle": str(folder),
+                "basis": basis,
                 "bytes": footprint.to_dict(),
                 "phones": [
                     {

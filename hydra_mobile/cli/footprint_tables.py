@@ -21,8 +21,18 @@ _PARTS = {
 _RESTING = ("weights", "cache", "tokenizer", "runtime")
 
 
-def print_footprint(title: str, footprint: Footprint, memory_gib: float, console: Console) -> None:
-    """Print the parts of a footprint and the phones it fits, in at most 80 columns."""
+def print_footprint(
+    title: str, footprint: Footprint, basis: str, memory_gib: float, console: Console
+) -> None:
+    """Print the parts of a footprint and the phones it fits, in at most 80 columns.
+
+    Args:
+        title: the first line.
+        footprint: of the bundle.
+        basis: how far its numbers can be trusted.
+        memory_gib: the phone that was asked for.
+        console: where to.
+    """
     console.print(title, style="bold", soft_wrap=True)
     values = footprint.to_dict()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -39,6 +49,7 @@ def print_footprint(title: str, footprint: Footprint, memory_gib: float, console
     for memory in CLASSES:
         console.print(_verdict(fit_on(footprint, memory)), soft_wrap=True)
     console.print("asked: " + _verdict(fit_on(footprint, memory_gib)), style="bold", soft_wrap=True)
+    console.print(f"Numbers: {basis}.", style="dim", soft_wrap=True)
     console.print(
         f"Assumed, not measured: an app may use {SMALL_SHARE:.0%} of a phone below 6 GiB and "
         f"{SHARE:.0%} of a larger one.",

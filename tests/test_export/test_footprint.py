@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hydra_export.footprint import RUNTIME_BYTES, footprint_of_manifest
-from hydra_export.footprint_phones import CLASSES, GIB, PROCESS_BYTES, fit_on
+from hydra_export.footprint_phones import CLASSES, GIB, PROCESS_BYTES, facts, fit_on
 from hydra_export.footprint_sizes import sizes_of, vision_step
 from hydra_mobile.cli.main import main
 from hydra_mobile.errors import ArtefactError
@@ -102,7 +102,7 @@ def test_a_bundle_of_an_earlier_version_gets_a_careful_guess() -> None:
 
 
 def test_what_is_not_known_is_said() -> None:
-    with pytest.raises(ArtefactError, match="runtime `abacus` needs was never measured"):
+    with pytest.raises(ArtefactError, match="runtime `abacus` needs is not known"):
         footprint_of_manifest(manifest(runtime="abacus"))
     shapes = manifest()["shapes"]
     del shapes["kv_heads"]
@@ -119,6 +119,16 @@ def test_a_phone_is_judged_at_the_peak_with_the_app() -> None:
     assert fit_on(at_limit, 6).fits
     assert not fit_on(dataclasses.replace(at_limit, weights=at_limit.weights + 1), 6).fits
     assert [fit_on(at_limit, memory).fits for memory in CLASSES] == [False, True, True, True]
+
+
+def test_coreml_is_computed_and_says_that_nobody_measured_it() -> None:
+    coreml = manifest(runtime="coreml", details={})
+    found = footprint_of_manifest(coreml)
+    assert found.runtime == found.holes == 0
+    assert found.weights == 1_000_000
+    # Scores of 4 heads over 10 new and 100 held tokens.
+    assert found.prefill - footprint_of_manifest(manifest()).prefill == 4 * 4 * 10 * 100
+    assert "never measured" in str(facts(found, "coreml")["basis"])
 
 
 def test_largest_step_of_the_vision_encoder_is_seen(tiny_merged: Path) -> None:
@@ -146,6 +156,7 @@ def test_export_writes_it_and_the_verb_reads_it(
     assert "phone with 4 GiB: fits" in out
     assert "asked: phone with 0.25 GiB: does NOT fit" in out
     assert "Assumed, not measured" in out
+    assert "Numbers: measured on Linux within 15 %." in out
     found = json.loads(out_file.read_text())
     assert (found["schema"], found["asked"]["fits"]) == (1, False)
     assert found["bytes"]["peak"] == written["footprint"]["peak"]
