@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hydra_mobile.evaluation.benchmarks.metric import Metric, paired, ratio, share
+from hydra_mobile.evaluation.benchmarks.metric import Metric, paired, ratio, scores_of, share
 from hydra_mobile.evaluation.statistics import bootstrap_interval, paired_bootstrap, resampled_sums
 
 RNG = np.random.default_rng(0)
@@ -60,6 +60,18 @@ def test_all_right_is_no_certainty_for_a_share_but_points_have_no_such_interval(
 
 def test_nothing_to_divide_by_is_zero() -> None:
     assert ratio(np.array([[1.0, 0.0], [1.0, 2.0]])).tolist() == [0.0, 0.5]
+
+
+def test_scores_together_are_those_of_each_alone() -> None:
+    terms = np.stack([RIGHT, 1 - RIGHT], axis=1)
+    metrics = [
+        share("a", "all", RIGHT, CLUSTERS),
+        share("a", "half", RIGHT[:150], CLUSTERS[:150]),
+        Metric("a", "f1", terms, CLUSTERS, combine=f1),
+        Metric("a", "strata", terms, CLUSTERS, [n % 3 for n in range(300)], combine=f1),
+        share("b", "none", np.zeros(300), CLUSTERS),
+    ]
+    assert scores_of(metrics) == [metric.score() for metric in metrics]
 
 
 def test_pairs_use_the_same_draws() -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from hydra_mobile.errors import ConfigError, DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import read_records
 from hydra_mobile.evaluation.benchmarks.joining import Joined, Joiner, check_complete
-from hydra_mobile.evaluation.benchmarks.metric import Metric
+from hydra_mobile.evaluation.benchmarks.metric import Metric, scores_of
 from hydra_mobile.evaluation.benchmarks.pictures import Picture
 from hydra_mobile.registry import nearest
 
@@ -131,6 +131,8 @@ class Benchmark(ABC):
     max_new_tokens: ClassVar[int] = 16
     #: The ways of asking that it knows; the first is the default.
     protocols: ClassVar[tuple[str, ...]] = PROTOCOLS
+    #: How pictures are fitted to the square where the protocol says so; None: as the model does.
+    image_fit: Literal["crop"] | None = None
 
     def __init__(self, data: Path, protocol: str = PROTOCOLS[0]) -> None:
         if protocol not in self.protocols:
@@ -195,7 +197,7 @@ class Benchmark(ABC):
         self, samples: Sequence[Sample], answers: Mapping[str, str], *, partial: bool = False
     ) -> list[Score]:
         """Return the scores with their intervals; arguments and errors as for `metrics`."""
-        return [metric.score() for metric in self.metrics(samples, answers, partial=partial)]
+        return scores_of(self.metrics(samples, answers, partial=partial))
 
     def details(self, samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
         """Return counts behind the scores as JSON values; only answered samples are counted."""
