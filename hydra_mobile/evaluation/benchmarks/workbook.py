@@ -130,6 +130,10 @@ def _value(cell: ElementTree.Element, shared: Sequence[str]) -> str:
         inline = cell.find(f"{{{_MAIN}}}is")
         return "" if inline is None else _string(inline)
     text = cell.findtext(f"{{{_MAIN}}}v") or ""
+    formula = cell.findtext(f"{{{_MAIN}}}f")
+    if formula and not text:
+        # A text that began with "=", which openpyxl took for a formula that nobody computed.
+        return f"={formula}"
     if kind == "s" and text:
         return shared[int(text)]
     if kind == "b":
