@@ -234,6 +234,7 @@ def test_prompts_are_those_of_llavas_file_or_made_by_its_rule(root: Path) -> Non
     texts = [json.loads(line)["text"] for line in asked.read_text().splitlines()]
     benchmark = Pope(root)
     assert [benchmark.prompt(s) for s in benchmark.samples()] == texts
+    assert benchmark.samples(splits=["popular"])[0].meta["question_id"] == 10_000_001
     asked.unlink()
     benchmark = Pope(root)
     assert [benchmark.prompt(s) for s in benchmark.samples()] == texts

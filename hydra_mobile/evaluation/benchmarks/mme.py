@@ -137,7 +137,10 @@ class Mme(Benchmark):
             kind=place.subtask,
             reference=truth,
             cluster=place.picture,
-            meta={"prompt": asked.text if asked else place.question + SHORT_ANSWER},
+            meta={
+                "prompt": asked.text if asked else place.question + SHORT_ANSWER,
+                "question_id": asked.image if asked else path.relative_to(release).as_posix(),
+            },
         )
 
     def _require_pairs(self, pictures: Mapping[str, Sequence[Sample]]) -> None:

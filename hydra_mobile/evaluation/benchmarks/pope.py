@@ -55,7 +55,10 @@ class Pope(Benchmark):
     def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
         """Return the questions of the annotations; see `Benchmark.samples`."""
         chosen = chosen_splits(self.name, splits, self.tree.splits())
-        asked = {question.key: question.text for question in self.tree.questions().values()}
+        asked = {
+            question.key: {"prompt": question.text, "question_id": _id(number)}
+            for number, question in self.tree.questions().items()
+        }
         return [sample for split in chosen for sample in limited(self._read(split, asked), limit)]
 
     def prompt(self, sample: Sample) -> str:
@@ -93,7 +96,7 @@ class Pope(Benchmark):
             },
         }
 
-    def _read(self, split: str, asked: Mapping[str, str]) -> list[Sample]:
+    def _read(self, split: str, asked: Mapping[str, dict[str, Any]]) -> list[Sample]:
         pictures = self.tree.pictures()
         samples = []
         for record in self.tree.lines(split):
@@ -114,8 +117,9 @@ class Pope(Benchmark):
                     reference=label,
                     cluster=image,
                     meta={
-                        "prompt": asked.get(key, text + SHORT_ANSWER),
+                        "prompt": text + SHORT_ANSWER,
                         "annotation_id": str(record.value.get("question_id")),
+                        **asked.get(key, {}),
                     },
                 )
             )
@@ -181,3 +185,8 @@ class Pope(Benchmark):
                 ),
             }
         return table
+
+
+def _id(number: str) -> int | str:
+    """Return an id as LLaVA's file has it."""
+    return int(number) if number.isdecimal() else number
