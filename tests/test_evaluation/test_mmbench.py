@@ -87,6 +87,18 @@ def test_prompts_hold_hint_question_and_the_options_there_are(tmp_path: Path) ->
     assert benchmark.max_new_tokens == 1024
 
 
+def test_a_right_option_that_is_lost_does_not_stop_the_table(tmp_path: Path) -> None:
+    rows = [row(1, "C", C="None"), row(1_000_001, "A", A="None", B="red", C="blue")]
+    table(tmp_path / TABLE, rows)
+    benchmark = MMBench(tmp_path)
+    first, turned = benchmark.samples()
+    assert (first.question, turned.question) == ("Which?\nA. red\nB. blue", "Which?")
+    assert benchmark.is_correct(first, "C")
+    assert benchmark.is_correct(turned, "A")
+    assert not benchmark.is_correct(first, "")
+    assert not benchmark.is_correct(first, "D")
+
+
 def test_columns_are_read_by_name(tmp_path: Path) -> None:
     rows = [row(1), row(1_000_001, "B", A="blue", B="red")]
     table(tmp_path / TABLE, rows)
@@ -323,7 +335,7 @@ def test_each_protocol_has_its_own_table(folder: Path) -> None:
     [
         ([row(1), row(1)], (), "two rows with the index 1"),
         ([row(1) | {"index": "x"}], (), r"record 1: the index is 'x'"),
-        ([row(1, answer="C")], (), r"index 1: the answer is 'C', but the options are A, B"),
+        ([row(1, answer="E")], (), r"index 1: the answer is 'E', expected one of A, B, C, D"),
         ([row(1)], ("index", "A", "B"), "lacks the columns question"),
     ],
 )

@@ -49,7 +49,7 @@ def read_option(answer: str, options: Sequence[str]) -> str:
     same = [
         letter
         for letter, option in zip(letters, options, strict=True)
-        if option.strip().lower() == told.lower()
+        if told and option.strip().lower() == told.lower()
     ]
     return same[0] if len(same) == 1 else ""
 

@@ -195,7 +195,7 @@ def _letter(answer: str, options: tuple[str, ...]) -> str:
 
 
 def _read(sample: Sample, answer: str) -> str:
-    return _letter(answer, sample.meta["options"])
+    return _letter(answer, sample.meta["readable"])
 
 
 def _samples(split: str, questions: Sequence[Question]) -> list[Sample]:
@@ -219,6 +219,7 @@ def _samples(split: str, questions: Sequence[Question]) -> list[Sample]:
             meta={
                 "group": question.group,
                 "options": question.options,
+                "readable": question.readable,
                 "question": question.question,
                 "category": question.category,
                 "l2-category": question.l2_category,

@@ -104,7 +104,8 @@ def _join_line(joiner: Joiner, by_index: Mapping[str, Sample], record: Record) -
     if record.value.get("round_id"):
         # Made with rotations on top of the table's own: a second answer to the same row.
         where += f", round {record.value['round_id']}"
-    if sample is not None and record.prompt and not asks(record.prompt, sample.meta["question"]):
+    asked = bare(sample.meta["question"]) if sample else ""
+    if sample is not None and record.prompt and asked and not asks(record.prompt, asked):
         joiner.mismatched(where)
     else:
         joiner.add(

@@ -53,7 +53,9 @@ class Question:
         group: of the question that the row is a rotation of.
         question: alone.
         prompt: hint, question and options, without the suffix.
-        options: texts of A, B, ...
+        options: texts of A, B, ... as they are offered: up to the first missing one.
+        readable: texts of the letters that an answer may name; more than `options` only where the
+            right one is not offered.
         answer: the right letter; "" where the table has none.
         category: fine category; "" where the table has none.
         l2_category: coarse category; "" where the table has none.
@@ -65,6 +67,7 @@ class Question:
     question: str
     prompt: str
     options: tuple[str, ...]
+    readable: tuple[str, ...]
     answer: str
     category: str
     l2_category: str
@@ -145,12 +148,14 @@ def _question(path: Path, index: int, row: Row, letters: list[str], picture: Pic
     cells, options = row.cells, options_of(row, letters)
     answer = cells.get("answer", "").strip()
     answer = "" if is_none(answer) else answer
-    if answer and answer not in letters[: len(options)]:
+    if answer and answer not in letters:
         raise DataError(
-            f"{path}, index {index}: the answer is {answer!r}, but the options are "
-            f"{', '.join(letters[: len(options)]) or 'missing'}.",
+            f"{path}, index {index}: the answer is {answer!r}, expected one of "
+            f"{', '.join(letters)}.",
             _MEND,
         )
+    # LLaVA never offers a right option "None"; its letter, should it come, is right all the same.
+    readable = max(len(options), letters.index(answer) + 1 if answer else 0)
     hint = cells.get("hint", "")
     asked = cells["question"] if is_none(hint) else f"{hint}\n{cells['question']}"
     lettered = [f"{letter}. {text}" for letter, text in zip(letters, options, strict=False)]
@@ -160,6 +165,7 @@ def _question(path: Path, index: int, row: Row, letters: list[str], picture: Pic
         question=cells["question"],
         prompt="\n".join([asked, *lettered]),
         options=options,
+        readable=tuple(cells[letter] for letter in letters[:readable]),
         answer=answer,
         category=cells.get("category", ""),
         l2_category=cells.get("l2-category", ""),

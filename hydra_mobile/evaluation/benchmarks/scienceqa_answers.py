@@ -99,9 +99,10 @@ def _of_another(record: Record, sample: Sample) -> bool:
     truth = record.value.get("ground_truth")
     if isinstance(truth, str) and truth != sample.reference:
         return True
-    return record.prompt not in (None, _NO_PREDICTION) and not asks(
-        record.prompt or "", sample.meta["question"]
-    )
+    asked = sample.meta["question"].strip()
+    if not asked or record.prompt in (None, _NO_PREDICTION):
+        return False
+    return not asks(record.prompt or "", asked)
 
 
 def _records(path: Path, joiner: Joiner) -> Iterator[Record]:
