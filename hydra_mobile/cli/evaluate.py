@@ -18,7 +18,10 @@ def evaluate(
     out: Path = typer.Option(
         Path("report"), help="Folder for report.json, .md and .html, and for the answers."
     ),
-    protocol: str = typer.Option("", help="llava-1.5 or mobilevlm; empty: each benchmark's own."),
+    protocol: str = typer.Option(
+        "",
+        help="llava-1.5 or mobilevlm; BENCHMARK=NAME,... for some of them; empty: llava-1.5.",
+    ),
     splits: str = typer.Option("", help="Comma-separated splits; empty: all."),
     limit: int = typer.Option(0, help="About this many questions per split; 0: all."),
     threads: int = typer.Option(0, help="CPU threads altogether; 0: all cores."),

@@ -49,7 +49,8 @@ class Task:
         splits: which ones of each; empty for all.
         limit: about how many questions of each split; None for all.
         threads: CPU threads altogether; 0 for all cores.
-        protocol: the way of asking; "" for each benchmark's own.
+        protocol: the way of asking; "" for each benchmark's own. Also "scienceqa=NAME,...", for
+            some of the benchmarks.
         workers: processes for each artefact; 0 for as many as seem right.
         shard: which part of the questions.
         grouped: the other shards are answered at the same time, into the same folder (torchrun):
@@ -188,6 +189,23 @@ def _sittings(artefacts: Sequence[Artefact], task: Task, shard: Shard, root: Pat
     ]
     asked = [Asked.of(request) for request in requests]
     return [Sitting.prepare(artefact, asked, root, shard) for artefact in artefacts]
+
+
+def _protocol_of(benchmark: str, task: Task) -> str:
+    """Return the protocol that the task names for a benchmark."""
+    general, special = "", {}
+    for item in filter(None, task.protocol.split(",")):
+        name, equals, protocol = item.partition("=")
+        if not equals:
+            general = item
+        elif name in task.benchmarks:
+            special[name] = protocol
+        else:
+            raise HydraError(
+                f"--protocol {item} is for a benchmark that is not asked.",
+                nearest(name, task.benchmarks),
+            )
+    return special.get(benchmark, general)
 
 
 def _finish(sitting: Sitting, task: Task) -> None:

@@ -34,6 +34,12 @@ from hydra_mobile.reporting.schema import (
 FP32_LOGITS_TOLERANCE = 1e-3
 #: A lead of the best token over the second that rounding of weights can easily overturn.
 _CLOSE = 1.0
+#: How pictures became squares, in the words of the protocols.
+_FITS = {
+    "pad": "mean colour, to a square",
+    "crop": "none, middle square",
+    "stretch": "none, stretched",
+}
 ROLES: dict[str, Role] = {
     "base": "untrained",
     "run": "reference",
@@ -202,7 +208,11 @@ def _answered(job: Job, out: Path) -> Answered:
             encode.append(line["encode_seconds"])
             first_token.append(line["first_token_seconds"])
     benchmark, samples = job.asked.benchmark, job.asked.samples
+    notes = [read_json(f, "a worker's notes") for f in sorted(job.folder.glob("worker-*.json"))]
     facts = dict(benchmark.protocol_facts())
+    if notes:
+        # What the model's own preprocessing did, whatever the protocol expects of it.
+        facts["padding"] = _FITS[notes[0]["image_fit"]]
     run = BenchmarkRun(
         benchmark=benchmark.name,
         protocol=benchmark.protocol,
@@ -215,15 +225,9 @@ def _answered(job: Job, out: Path) -> Answered:
         timings=Timings(encode=Spread.of(encode), first_token=Spread.of(first_token)),
         seconds=seconds,
         runner_share=inside / seconds if seconds else None,
-        peak_memory_bytes=_peak(job),
+        peak_memory_bytes=max((note["peak_memory_bytes"] for note in notes), default=None),
     )
     return Answered(job, answers, run)
-
-
-def _peak(job: Job) -> int | None:
-    """Return the largest peak of the processes that answered; None where none has noted it."""
-    notes = [read_json(f, "a worker's memory") for f in job.folder.glob("worker-*.json")]
-    return max((note["peak_memory_bytes"] for note in notes), default=None)
 
 
 def _below(file: Path, out: Path) -> str:

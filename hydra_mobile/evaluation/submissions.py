@@ -1,4 +1,4 @@
-"""Answers in the formats of the field: LLaVA's jsonl, and what each benchmark's own tool reads.
+"""Answers in the formats of the field: what each benchmark's own tool reads, and LLaVA's jsonl.
 
 Knows the benchmarks' writers by their interface only. Called by `evaluate`.
 """
@@ -13,7 +13,7 @@ from hydra_mobile.evaluation.benchmarks.base import Benchmark
 from hydra_mobile.evaluation.sittings import Job
 from hydra_mobile.files import write_atomically
 
-LLAVA, SUBMISSION = "answers-llava.jsonl", "submission"
+SUBMISSION = "submission"
 
 
 def write_submissions(job: Job) -> list[Path]:
@@ -21,12 +21,11 @@ def write_submissions(job: Job) -> list[Path]:
     asked = job.asked
     texts = {line["key"]: line["text"] for line in job.log.read()}
     samples = [sample for sample in asked.samples if sample.key in texts]
-    files = [_write_llava(job, texts)]
-    if type(asked.benchmark).write_submission is not Benchmark.write_submission:
-        folder = job.folder / SUBMISSION
-        folder.mkdir(exist_ok=True)
-        files += asked.benchmark.write_submission(samples, texts, folder, model_id(job))
-    return files
+    folder = job.folder / SUBMISSION
+    folder.mkdir(exist_ok=True)
+    if type(asked.benchmark).write_submission is Benchmark.write_submission:
+        return [_write_llava(job, texts, folder)]
+    return asked.benchmark.write_submission(samples, texts, folder, model_id(job))
 
 
 def model_id(job: Job) -> str:
@@ -34,23 +33,22 @@ def model_id(job: Job) -> str:
     return f"{job.artefact.path.absolute().name}-{job.artefact.digest[:8]}"
 
 
-def _write_llava(job: Job, texts: dict[str, str]) -> Path:
-    """Write LLaVA's answer lines, with our keys besides: ids alone do not tell questions apart."""
-    file = job.folder / LLAVA
+def _write_llava(job: Job, texts: dict[str, str], folder: Path) -> Path:
+    """Write LLaVA's answer lines for a benchmark that the field has no format for."""
     model = model_id(job)
+    file = folder / f"{model}.jsonl"
     with write_atomically(file) as temporary, temporary.open("w", encoding="utf-8") as out:
         for sample in job.asked.samples:
             if sample.key not in texts:
                 continue
             line = {
-                "question_id": sample.meta.get("question_id", sample.key),
+                "question_id": sample.key,
                 "prompt": job.asked.benchmark.prompt(sample),
                 "text": texts[sample.key],
                 # The same run writes the same file again.
                 "answer_id": uuid.uuid5(uuid.NAMESPACE_OID, f"{model}/{sample.key}").hex,
                 "model_id": model,
                 "metadata": {},
-                "key": sample.key,
             }
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
     return file

@@ -7,6 +7,7 @@ appended as they come, so that a killed evaluation goes on at the next question.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -133,11 +134,14 @@ def _answer_job(asked: Asked, runner: TimedRunner, job: Path, part: Shard) -> No
     (job / LOGITS).mkdir(exist_ok=True)
     step = max(LOGITS_EVERY, len(asked.samples) // LOGITS_KEPT)
     pictures = [picture for group in picture_groups(waiting) if (picture := group[0][1].image)]
+    recipe = runner.processor.image
+    if asked.benchmark.image_fit:
+        recipe = dataclasses.replace(recipe, fit=asked.benchmark.image_fit)
     generator = Generator(runner)
     appender = log.append(part.number - 1)
     memory = Memory(len(waiting))
     try:
-        with PicturesAhead(pictures, runner.processor.preprocess) as ahead:
+        with PicturesAhead(pictures, recipe) as ahead:
             last, inside = time.perf_counter(), runner.seconds
             for index, sample in waiting:
                 generation = _generate(asked, sample, generator, ahead)
@@ -150,7 +154,9 @@ def _answer_job(asked: Asked, runner: TimedRunner, job: Path, part: Shard) -> No
                 memory.note()
     finally:
         appender.close()
-    write_json(job / f"worker-{part.number - 1}.json", memory.to_dict())
+    write_json(
+        job / f"worker-{part.number - 1}.json", {"image_fit": recipe.fit, **memory.to_dict()}
+    )
 
 
 def _generate(

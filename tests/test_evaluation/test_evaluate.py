@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from benchmark_tree import SIX, build_tree
 from PIL import Image
 from rich.console import Console
 
+from hydra_mobile.data.llava import open_image
 from hydra_mobile.data.templates import template_named
 from hydra_mobile.errors import DataError, HydraError
 from hydra_mobile.evaluation import evaluate as module
@@ -19,6 +21,7 @@ from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.report import report_on
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.torch import TorchRunner
+from hydra_mobile.models.processor import MobileVLMProcessor
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,7 @@ def test_report_says_how_each_benchmark_was_asked(in_process, run, questions, tm
     assert (tmp_path / asked.answers).is_file()
     (comparison,) = report.comparisons
     assert (comparison.system, comparison.n) == (artefacts[0].name, 24)
-    (llava,) = tmp_path.rglob("bas*/*/answers-llava.jsonl")
+    (llava,) = tmp_path.rglob("bas*/*/submission/tiny-*.jsonl")
     lines = [json.loads(line) for line in llava.read_text().splitlines()]
     assert len(lines) == 24
     assert lines[0]["prompt"] == "Is there a circle?"
@@ -242,3 +245,46 @@ def test_a_coreml_bundle_off_macos_is_refused_unless_interpreting_is_asked_for(
 def test_an_unknown_benchmark_names_the_nearest(questions, tmp_path, console):
     with pytest.raises(HydraError, match="Did you mean `emojiqa`"):
         evaluate([artefact_at("tiny")], Task(("emojiq",), questions), tmp_path, console)
+
+
+def test_a_protocol_may_be_named_for_one_benchmark():
+    def protocol(benchmark: str, text: str) -> str:
+        task = Task(("gqa", "scienceqa"), Path("."), protocol=text)
+        return module._protocol_of(benchmark, task)
+
+    both = "mobilevlm,scienceqa=mobilevlm-no-padding"
+    assert protocol("gqa", both) == "mobilevlm"
+    assert protocol("scienceqa", both) == "mobilevlm-no-padding"
+    assert protocol("gqa", "scienceqa=mobilevlm-no-padding") == ""
+    with pytest.raises(HydraError, match="pope=mobilevlm is for a benchmark that is not asked"):
+        protocol("gqa", "pope=mobilevlm")
+
+
+def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_path, console):
+    pictures = [open_image(shapes_data / f"{number}.png") for number in range(4)]
+    for layout in ("mobilevlm", "llava"):
+        tree = build_tree(tmp_path / layout, pictures, questions=4, layout=layout)
+        small = tmp_path / "small"
+        if not small.is_dir():
+            shutil.copytree(tiny_base, small)
+            config = json.loads((small / "config.json").read_text())
+            # Bounds the 1024 tokens that a model without training goes on for.
+            config["text_config"]["max_position_embeddings"] = 200
+            (small / "config.json").write_text(json.dumps(config))
+        out = tmp_path / f"out-{layout}"
+        report = report_on([artefact_at(str(small))], Task(SIX, tree), out, console)
+        assert report is not None
+        (system,) = report.systems
+        assert [asked.benchmark for asked in system.runs] == list(SIX)
+        assert all(asked.complete and asked.answered >= 4 for asked in system.runs)
+        assert [s.benchmark for s in system.scores if s.headline] == list(SIX)
+        fit = MobileVLMProcessor.from_pretrained(small).image.fit
+        words = {"pad": "mean colour, to a square", "stretch": "none, stretched"}[fit]
+        assert {asked.facts["padding"] for asked in system.runs} == {words}
+        for name, file in (
+            ("mme", "existence.txt"),
+            ("gqa", "testdev_balanced_predictions.json"),
+            ("mmbench", "*.xlsx"),
+            ("textvqa", "*.jsonl"),
+        ):
+            assert list(out.glob(f"answers/*/{name}-*/submission/**/{file}")), name
