@@ -217,6 +217,7 @@ def _samples(split: str, questions: Sequence[Question]) -> list[Sample]:
             reference=question.answer,
             cluster=picture,
             meta={
+                "question_id": question.index,
                 "group": question.group,
                 "options": question.options,
                 "readable": question.readable,
