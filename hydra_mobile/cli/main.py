@@ -24,6 +24,7 @@ from hydra_mobile.cli import (
     merge_answers,
     quickstart,
     ranks,
+    report,
     score,
     train,
     verify,
@@ -55,6 +56,7 @@ app.command()(verify.verify)
 app.command()(evaluate.evaluate)
 app.command()(score.score)
 app.command()(merge_answers.merge_answers)
+app.command()(report.report)
 app.command()(chat.chat)
 
 

@@ -18,7 +18,7 @@ from hydra_mobile.reporting.tables import Cell, Column, Table
 from hydra_mobile.reporting.verdicts import findings
 
 _MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "unknown": ("?", "yellow")}
-_MARKS["note"] = ("·", "dim")
+_MARKS |= {"note": ("·", "dim"), "warning": ("!", "yellow")}
 
 
 def print_report(report: Report, console: Console | None = None) -> None:

@@ -56,6 +56,40 @@ def interval(low: float, high: float) -> str:
     return f"{percent(low)}{DASH}{percent(high)}"
 
 
+def score(value: float | None, unit: str) -> str:
+    """Return a score in its unit: a share as percent, points with one decimal."""
+    if unit == "share" or value is None:
+        return percent(value)
+    return f"{value:,.1f}" if math.isfinite(value) else NOT_FINITE
+
+
+def score_interval(low: float, high: float, unit: str) -> str:
+    """Return the interval of a score in its unit."""
+    return f"{score(low, unit)}{DASH}{score(high, unit)}"
+
+
+def sign_of(unit: str) -> str:
+    """Return what stands behind a score: "%" or "points"."""
+    return "%" if unit == "share" else "points"
+
+
+def change(value: float | None, unit: str) -> str:
+    """Return a change with its sign: hundredths of a share, or points. "+0.4", "\u22121.25"."""
+    if value is None:
+        return DASH
+    if not math.isfinite(value):
+        return NOT_FINITE
+    shown = 100 * value if unit == "share" else value
+    text = f"{shown:+.1f}" if abs(shown) >= 9.95 or unit == "points" else f"{shown:+.2f}"
+    # No change has no direction.
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "\u2212", 1)
+
+
+def change_interval(low: float, high: float, unit: str) -> str:
+    """Return the interval of a change; "to", because a dash between signs cannot be read."""
+    return f"{change(low, unit)} to {change(high, unit)}"
+
+
 def megabytes(count: int | None) -> str:
     """Return bytes as MB (10⁶ bytes)."""
     return number(None if count is None else count / 1e6)

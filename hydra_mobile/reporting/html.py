@@ -1,23 +1,25 @@
 """The report as one HTML file that needs nothing else: no network, no script, no other file.
 
 Text from the report is escaped; the style sheet and the pictures are inside. Renders what
-`tables`, `verdicts` and `plots` decided; adds no number of its own.
+`tables`, `benchmark_tables`, `verdicts`, `bars` and `plots` decided; adds no number of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from importlib import resources
 
-from hydra_mobile.reporting import plots, rank_history_svg, tables
+from hydra_mobile.reporting import bars, benchmark_tables, plots, rank_history_svg, tables
 from hydra_mobile.reporting.rank_history import totals
 from hydra_mobile.reporting.schema import Report, TrainingSection
 from hydra_mobile.reporting.tables import Cell, Column, Table
 from hydra_mobile.reporting.verdicts import findings, size_summary
 
 _MARKS = {"pass": ("✓", "passes"), "fail": ("✗", "fails"), "unknown": ("?", "not known")}
-_MARKS["note"] = ("·", "note")
+_MARKS |= {"note": ("·", "note"), "warning": ("!", "warning")}
+#: Breakdowns with more rows are folded away behind their title.
+_FOLD = 30
 
 
 def render_html(report: Report) -> str:
@@ -40,16 +42,15 @@ def _parts(report: Report) -> Iterable[str]:
     if report.systems:
         notes = [tables.caution(report.environment), report.protocol, size_summary(report)]
         yield _section(tables.main_table(report), notes)
-    yield _figure("Scores", plots.score_bars(report), _score_key(report))
-    yield _figure("Decode speed", plots.decode_bars(report), "Median; the whisker spans quartiles.")
+    yield from _benchmarks(report)
+    note = "Median; the whisker spans quartiles."
+    yield _figure("Decode speed", _drawn(bars.decode_bars, report), note)
     key = '<i class="key part-encode"></i>encode <i class="key part-prefill"></i>'
-    yield _figure(
-        "Time to the first token", plots.first_token_bars(report), f"{key}prefill and first token"
-    )
+    picture = _drawn(bars.first_token_bars, report)
+    yield _figure("Time to the first token", picture, f"{key}prefill and first token")
     if report.parity:
         yield _section(tables.parity_table(report))
-    if any(system.scores for system in report.systems):
-        yield _section(tables.kinds_table(report))
+    yield from _benchmark_details(report)
     if report.training:
         facts = _facts(tables.training_facts(report.training))
         yield f'<section class="training"><h2>Training</h2>{facts}</section>'
@@ -64,14 +65,45 @@ def _parts(report: Report) -> Iterable[str]:
     if report.systems:
         yield _section(tables.timings_table(report))
         yield _section(tables.artefacts_table(report))
-    facts = _facts(tables.environment_facts(report.environment))
-    yield f"<section><h2>Environment</h2>{facts}</section>"
+    for title, machine in tables.environments(report):
+        facts = _facts(tables.environment_facts(machine))
+        yield f"<section><h2>{escape(title)}</h2>{facts}</section>"
     if report.notes:
         items = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
         yield f"<section><h2>Notes</h2><ul>{items}</ul></section>"
     if report.licences:
         yield f"<section><h2>Licences</h2>{_facts(list(report.licences.items()))}</section>"
     yield f"<footer>Report schema {report.schema}. All numbers are in report.json.</footer>"
+
+
+def _benchmarks(report: Report) -> Iterable[str]:
+    yield _figure("Scores", _drawn(bars.score_bars, report), _score_key(report))
+    note = "Paired 95 % intervals: right of the line is better than the reference."
+    yield _figure("Against the trained model", _drawn(bars.change_bars, report), note)
+    if any(system.runs for system in report.systems):
+        note = (
+            "Timings and memory are those of the benchmark's own run where it has them, else of "
+            "the speed measurement. In runner: share of the answering time inside the runtime."
+        )
+        yield _section(benchmark_tables.results_table(report), [note])
+
+
+def _benchmark_details(report: Report) -> Iterable[str]:
+    if any(system.runs for system in report.systems):
+        yield _section(benchmark_tables.protocols_table(report))
+    if report.comparisons:
+        yield _section(benchmark_tables.changes_table(report), fold=True)
+        flips = benchmark_tables.flips_table(report)
+        if flips.rows:
+            yield _section(flips, fold=True)
+    if any(system.scores for system in report.systems):
+        kinds = benchmark_tables.kinds_table(report)
+        yield _section(kinds, fold=len(kinds.rows) > _FOLD)
+
+
+def _drawn(draw: Callable[[Report, bars.Layout], str], report: Report) -> str:
+    """Return a bar picture for wide and for narrow pages; the style sheet shows one of them."""
+    return "".join(draw(report, layout) for layout in bars.LAYOUTS)
 
 
 def _ranks_over_time(training: TrainingSection) -> Iterable[str]:
@@ -130,7 +162,7 @@ def _figure(title: str, picture: str, key: str) -> str:
     return f'<figure>{caption}<div class="scroll">{picture}</div></figure>'
 
 
-def _section(table: Table, notes: Iterable[str] = ()) -> str:
+def _section(table: Table, notes: Iterable[str] = (), fold: bool = False) -> str:
     head = "".join(_heading(column) for column in table.columns)
     rows = []
     for row in table.rows:
@@ -140,10 +172,15 @@ def _section(table: Table, notes: Iterable[str] = ()) -> str:
     footnotes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes)
     below = f'<ol class="footnotes">{footnotes}</ol>' if footnotes else ""
     below += "".join(f'<p class="remark">{escape(note)}</p>' for note in notes if note)
-    return (
-        f'<section><h2>{escape(table.title)}</h2><div class="scroll"><table><thead><tr>{head}'
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{below}</section>"
+    title = f"<h2>{escape(table.title)}</h2>"
+    body = (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>{below}"
     )
+    if fold:
+        summary = f"<summary>{title}<span>{len(rows)} rows</span></summary>"
+        return f"<section><details>{summary}{body}</details></section>"
+    return f"<section>{title}{body}</section>"
 
 
 def _heading(column: Column) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hydra_mobile.reporting import tables
+from hydra_mobile.reporting import benchmark_tables, tables
 from hydra_mobile.reporting.schema import Report
 from hydra_mobile.reporting.tables import Cell, Column, Table
 from hydra_mobile.reporting.verdicts import findings
 
-_MARKS = {"pass": "✓", "fail": "✗", "unknown": "?", "note": "·"}
+_MARKS = {"pass": "✓", "fail": "✗", "unknown": "?", "note": "·", "warning": "!"}
 
 
 def render_markdown(report: Report) -> str:
@@ -24,8 +24,7 @@ def render_markdown(report: Report) -> str:
         parts.append(f"_{_text(tables.caution(report.environment))}_")
         if report.protocol:
             parts.append(f"_{_text(report.protocol)}_")
-        if any(system.scores for system in report.systems):
-            parts += _section(tables.kinds_table(report))
+        parts += _benchmarks(report)
         parts += _section(tables.timings_table(report))
     if report.parity:
         parts += _section(tables.parity_table(report))
@@ -35,12 +34,27 @@ def render_markdown(report: Report) -> str:
         parts += ["## Training", _facts(tables.training_facts(report.training))]
         if report.training.rank_map:
             parts += _section(tables.ranks_table(report.training))
-    parts += ["## Environment", _facts(tables.environment_facts(report.environment))]
+    for title, machine in tables.environments(report):
+        parts += [f"## {_text(title)}", _facts(tables.environment_facts(machine))]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {_text(note)}" for note in report.notes)]
     if report.licences:
         parts += ["## Licences", _facts(list(report.licences.items()))]
     return "\n\n".join(parts) + "\n"
+
+
+def _benchmarks(report: Report) -> list[str]:
+    parts: list[str] = []
+    if any(system.runs for system in report.systems):
+        parts += _section(benchmark_tables.results_table(report))
+        parts += _section(benchmark_tables.protocols_table(report))
+    if report.comparisons:
+        parts += _section(benchmark_tables.changes_table(report))
+        flips = benchmark_tables.flips_table(report)
+        parts += _section(flips) if flips.rows else []
+    if any(system.scores for system in report.systems):
+        parts += _section(benchmark_tables.kinds_table(report))
+    return parts
 
 
 def _findings(report: Report) -> Iterable[str]:

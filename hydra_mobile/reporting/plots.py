@@ -1,4 +1,4 @@
-"""The report's pictures as inline SVG: loss curve, rank map, scores, speed.
+"""The report's pictures of the training as inline SVG: loss curve and rank map.
 
 Needs no plotting library, no display and no network. Each function takes a `Report` and returns
 markup, or "" when the report lacks the numbers. Called by `html`; `png` draws two of them with
@@ -8,19 +8,15 @@ matplotlib for slides.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hydra_mobile.reporting import svg
-from hydra_mobile.reporting.formats import interval, milliseconds, number, percent
+from hydra_mobile.reporting.formats import number
 from hydra_mobile.reporting.ranks import STEPS, RankGrid, grids, step_of
-from hydra_mobile.reporting.schema import LossPoint, Report, SystemResult
-from hydra_mobile.reporting.tables import split_title, splits
+from hydra_mobile.reporting.schema import LossPoint, Report
 
 WIDTH = 1000
-_LABELS = 200
-_VALUES = 150
-_ROW = 25
 
 
 # Loss curve
@@ -228,123 +224,4 @@ def rank_legend(x: float, y: float, r_ref: int) -> str:
         words = "none" if i == 0 else labels.get(i - 1 - STEPS, "")
         words += " uniform" if i == 1 + STEPS else ""
         parts.append(svg.text(x + wide * (i + 0.5), y + 22, words, "tick", "middle"))
-    return "".join(parts)
-
-
-# Bars
-
-
-def score_bars(report: Report) -> str:
-    """Return every system's score with its interval, one panel a split, majority as a line."""
-    parts, y, words = [], 0.0, []
-    for benchmark, split in splits(report):
-        scored = [(s, s.score(benchmark, split)) for s in report.systems]
-        shown = [(system, score) for system, score in scored if score]
-        if not shown:
-            continue
-        title = split_title(report, benchmark, split).capitalize()
-        sizes = sorted({score.n for _, score in shown})
-        asked = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-        parts.append(svg.text(0, y + 13, title, "panel"))
-        parts.append(svg.text(_LABELS, y + 13, f"% correct of {asked} questions", "tick"))
-        majority = max((s.majority for _, s in shown if s.majority is not None), default=None)
-        y += 24 if majority is None else 40
-        bottom = y + _ROW * len(shown)
-        parts += _scale(0, 1, y, bottom, lambda v: f"{100 * v:.0f}")
-        for system, score in shown:
-            value = (score.value, score.low, score.high)
-            label = f"{percent(score.value)}  ({interval(score.low, score.high)})"
-            parts.append(_bar(system, value, 1, y, label))
-            y += _ROW
-        if majority is not None:
-            at = _bar_x(majority, 1)
-            top = bottom - _ROW * len(shown)
-            parts.append(svg.line(at, top - 2, at, bottom, "majority"))
-            parts.append(svg.text(at, top - 6, f"majority {percent(majority)}", "tick", "middle"))
-        words.append(f"{title}: " + ", ".join(f"{s.name} {percent(v.value)} %" for s, v in shown))
-        y += 36
-    if not parts:
-        return ""
-    return svg.picture(
-        "score-bars", "Scores and 95 % intervals", "; ".join(words), WIDTH, y - 14, "".join(parts)
-    )
-
-
-def decode_bars(report: Report) -> str:
-    """Return every system's decode speed, median with quartiles."""
-    timed = [(s, s.timings.decode_tokens_per_second) for s in report.systems]
-    shown = [(system, spread) for system, spread in timed if spread]
-    if not shown:
-        return ""
-    top = max(spread.p75 for _, spread in shown) or 1.0
-    bottom = float(_ROW * len(shown))
-    parts = _scale(0, top, 0, bottom, lambda v: f"{v:g}")
-    parts.append(svg.text(WIDTH, bottom + 16, "tokens/s", "tick", "end"))
-    for i, (system, spread) in enumerate(shown):
-        value = (spread.median, spread.p25, spread.p75)
-        parts.append(_bar(system, value, top, _ROW * i, number(spread.median)))
-    words = ", ".join(f"{s.name} {number(v.median)} tokens/s" for s, v in shown)
-    return svg.picture("decode-bars", "Decode speed", words, WIDTH, bottom + 20, "".join(parts))
-
-
-def first_token_bars(report: Report) -> str:
-    """Return the time to the first token of every system, split into encode and the rest."""
-    shown = [(s, s.timings.first_token, s.timings.encode) for s in report.systems]
-    timed = [(s, first.median, encode.median) for s, first, encode in shown if first and encode]
-    if not timed:
-        return ""
-    top = max(first for _, first, _ in timed) or 1.0
-    bottom = float(_ROW * len(timed))
-    parts = _scale(0, top, 0, bottom, milliseconds)
-    parts.append(svg.text(WIDTH, bottom + 16, "ms", "tick", "end"))
-    for i, (system, first, encode) in enumerate(timed):
-        y, cut = _ROW * i, min(encode, first)
-        label = f"{milliseconds(first)}  ({milliseconds(cut)} + {milliseconds(first - cut)})"
-        parts.append(_name(system, y))
-        width = _bar_x(cut, top) - _LABELS
-        parts.append(svg.rect(_LABELS, y + 7, width, 11, "part-encode", f"{system.name}: encode"))
-        rest = _bar_x(first, top) - _bar_x(cut, top)
-        title = f"{system.name}: prefill and first token"
-        parts.append(svg.rect(_LABELS + width, y + 7, rest, 11, "part-prefill", title))
-        parts.append(svg.text(WIDTH, y + 17, label, "value", "end"))
-    words = ", ".join(f"{s.name} {milliseconds(first)} ms" for s, first, _ in timed)
-    return svg.picture(
-        "first-token-bars", "Time to the first token", words, WIDTH, bottom + 20, "".join(parts)
-    )
-
-
-def _bar_x(value: float, top: float) -> float:
-    share = min(max(value / top, 0), 1) if math.isfinite(value) else 0
-    return _LABELS + (WIDTH - _LABELS - _VALUES) * share
-
-
-def _scale(low: float, top: float, y1: float, y2: float, show: Callable[[float], str]) -> list[str]:
-    parts = []
-    for value in svg.ticks(low, top, 4):
-        at = _bar_x(value, top)
-        parts.append(svg.line(at, y1, at, y2, "axis" if value == low else "grid"))
-        parts.append(svg.text(at, y2 + 14, show(value), "tick", "middle"))
-    return parts
-
-
-def _name(system: SystemResult, y: float) -> str:
-    name = system.name if len(system.name) <= 27 else f"{system.name[:26]}…"
-    return svg.text(0, y + 17, name, "label")
-
-
-def _bar(
-    system: SystemResult, value: tuple[float, float, float], top: float, y: float, label: str
-) -> str:
-    middle, low, high = value
-    end = _bar_x(middle, top)
-    at = y + 12.5
-    parts = [
-        _name(system, y),
-        svg.rect(_LABELS, y + 7, end - _LABELS, 11, f"bar {system.role}", label),
-    ]
-    if high > low:
-        x1, x2 = _bar_x(low, top), _bar_x(high, top)
-        parts.append(svg.line(x1, at, x2, at, "whisker"))
-        parts += [svg.line(x, at - 4, x, at + 4, "whisker") for x in (x1, x2)]
-    parts.append(svg.text(WIDTH, y + 17, label, "value", "end"))
     return "".join(parts)

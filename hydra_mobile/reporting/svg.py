@@ -1,7 +1,7 @@
 """The few SVG pieces that the pictures are made of.
 
 Colours and fonts come from the page's style sheet through class names, so that one picture serves
-light, dark and print. Knows nothing of reports; only `plots` calls it.
+light, dark and print. Knows nothing of reports; `plots`, `bars` and `rank_history_svg` call it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,12 @@ def rect(
     return tag(
         "rect", content, x=x, y=y, width=max(width, 0), height=height, class_=class_, rx=rx or None
     )
+
+
+def dot(x: float, y: float, radius: float, class_: str, title: str = "") -> str:
+    """Return a disc, with a tooltip when `title` is given."""
+    content = tag("title", escape(title)) if title else ""
+    return tag("circle", content, cx=x, cy=y, r=radius, class_=class_)
 
 
 def path(points: list[tuple[float, float]], class_: str) -> str:

@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hydra_mobile.reporting import formats
 from hydra_mobile.reporting.formats import (
     DASH,
     TIMES,
     count,
     duration,
     gain,
-    interval,
     megabytes,
     milliseconds,
     number,
     percent,
     ratio,
 )
+from hydra_mobile.reporting.measures import measures
 from hydra_mobile.reporting.rank_history import totals
 from hydra_mobile.reporting.ranks import grids, sparkline
 from hydra_mobile.reporting.schema import (
@@ -83,22 +84,10 @@ class Table:
         return Cell(DASH, footnote=self.footnotes.index(reason) + 1, tone="muted")
 
 
-def splits(report: Report) -> list[tuple[str, str]]:
-    """Return (benchmark, split) of every scored split, in order of appearance."""
-    found = ((s.benchmark, s.split) for system in report.systems for s in system.scores)
-    return list(dict.fromkeys(found))
-
-
-def split_title(report: Report, benchmark: str, split: str) -> str:
-    """Return the heading of a split; the benchmark is named when there are several."""
-    several = len({name for name, _ in splits(report)}) > 1
-    return f"{benchmark} {split}" if several else split
-
-
 def main_table(report: Report) -> Table:
     """Return the table of systems side by side."""
-    parts = splits(report)
-    scored = [Column(split_title(report, *part).capitalize(), "% (95 %)") for part in parts]
+    shown = measures(report)
+    scored = [Column(m.title, f"{formats.sign_of(m.unit)} (95 %)") for m in shown]
     table = Table(
         "Systems side by side",
         (
@@ -118,18 +107,18 @@ def main_table(report: Report) -> Table:
         table.rows.append(
             (
                 Cell(system.name),
-                *(_score_cell(table, system, system.score(*part)) for part in parts),
+                *(score_cell(table, system, measure.of(system)) for measure in shown),
                 _agreement_cell(table, system),
-                _bytes_cell(table, system, "size_bytes"),
-                _bytes_cell(table, system, "peak_memory_bytes"),
-                _median(table, timings.encode, milliseconds, missing.get("encode")),
-                _median(
+                bytes_cell(table, system, "size_bytes"),
+                bytes_cell(table, system, "peak_memory_bytes"),
+                median_cell(table, timings.encode, milliseconds, missing.get("encode")),
+                median_cell(
                     table,
                     timings.prefill_tokens_per_second,
                     number,
                     missing.get("prefill_tokens_per_second"),
                 ),
-                _median(
+                median_cell(
                     table,
                     timings.decode_tokens_per_second,
                     number,
@@ -141,10 +130,12 @@ def main_table(report: Report) -> Table:
     return table
 
 
-def _score_cell(table: Table, system: SystemResult, score: Score | None) -> Cell:
+def score_cell(table: Table, system: SystemResult, score: Score | None) -> Cell:
+    """Return a score with its interval."""
     if score is None:
         return table.dash(system.reasons.get("scores"))
-    return Cell(percent(score.value), interval(score.low, score.high))
+    between = formats.score_interval(score.low, score.high, score.unit)
+    return Cell(formats.score(score.value, score.unit), between)
 
 
 def _agreement_cell(table: Table, system: SystemResult) -> Cell:
@@ -157,7 +148,8 @@ def _agreement_cell(table: Table, system: SystemResult) -> Cell:
     return Cell(percent(same / asked), f"{same}/{asked}") if asked else table.dash()
 
 
-def _bytes_cell(table: Table, system: SystemResult, name: str) -> Cell:
+def bytes_cell(table: Table, system: SystemResult, name: str) -> Cell:
+    """Return a field of a system that counts bytes, in MB."""
     value: int | None = getattr(system, name)
     return table.dash(system.reasons.get(name)) if value is None else Cell(megabytes(value))
 
@@ -167,9 +159,10 @@ def _ratio_cell(table: Table, report: Report, system: SystemResult) -> Cell:
     return table.dash() if times is None else Cell(ratio(times))
 
 
-def _median(
+def median_cell(
     table: Table, spread: Spread | None, show: Callable[[float], str], reason: str | None
 ) -> Cell:
+    """Return the median of measurements, or the dash with its reason."""
     return table.dash(reason) if spread is None else Cell(show(spread.median))
 
 
@@ -204,32 +197,6 @@ def timings_table(report: Report) -> Table:
             for key, _, _, show in shown
         )
         table.rows.append((Cell(system.name), threads, *cells))
-    return table
-
-
-def kinds_table(report: Report) -> Table:
-    """Return the scores by kind of question: one row per split and kind, one column a system."""
-    scored = [system for system in report.systems if system.scores]
-    table = Table(
-        "Scores by kind of question",
-        (
-            Column("Questions", figures=False),
-            Column("n"),
-            Column("Majority", "%"),
-            *(Column(system.name, "%") for system in scored),
-        ),
-    )
-    every = (score for system in scored for score in system.scores)
-    rows = dict.fromkeys((s.benchmark, s.split, s.kind) for s in every)
-    for benchmark, split, kind in rows:
-        found = [system.score(benchmark, split, kind) for system in scored]
-        first = next(score for score in found if score)
-        majority = table.dash() if first.majority is None else Cell(percent(first.majority))
-        cells = (
-            Cell(percent(s.value), interval(s.low, s.high)) if s else table.dash() for s in found
-        )
-        name = f"{split_title(report, benchmark, split)}, {kind}"
-        table.rows.append((Cell(name), Cell(count(first.n)), majority, *cells))
     return table
 
 
@@ -422,6 +389,21 @@ def training_facts(training: TrainingSection) -> list[tuple[str, str]]:
     if training.peak_memory_bytes is not None:
         facts.append(("Peak memory", f"{megabytes(training.peak_memory_bytes)} MB"))
     return facts
+
+
+def environments(report: Report) -> list[tuple[str, Environment]]:
+    """Return (title, machine) of every sitting that the report's numbers come from."""
+    found = [("Environment", report.environment)]
+    others: list[tuple[Environment, list[str]]] = []
+    for system in report.systems:
+        if system.environment is None:
+            continue
+        same = next((names for machine, names in others if machine == system.environment), None)
+        if same is None:
+            others.append((system.environment, [system.name]))
+        else:
+            same.append(system.name)
+    return found + [(f"Environment of {', '.join(names)}", e) for e, names in others]
 
 
 def environment_facts(environment: Environment) -> list[tuple[str, str]]:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from hydra_mobile.reporting.formats import count, interval, megabytes, percent, ratio
-from hydra_mobile.reporting.schema import Report, Score, SystemResult
+from hydra_mobile.reporting import formats
+from hydra_mobile.reporting.formats import count, megabytes, percent, ratio
+from hydra_mobile.reporting.measures import benchmark_title, benchmarks, measures
+from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemResult
 
 AGREEMENT_BOUND = {"fp32": 0.99}
 """Least share of answers equal to the reference's, by preset."""
@@ -22,19 +24,22 @@ QUANTISED_AGREEMENT_BOUND = 0.90
 SPEED_BOUND = {("executorch", "int4"): 3.0}
 """Least ratio of decode speed to that of eager torch fp32, by runtime and preset."""
 
+LOSS_BOUND = {"share": 0.01, "points": 20.0}
+"""What an export may lose of a benchmark's headline: one point of a hundred, 20 of MME's 2000."""
+
 
 @dataclass(frozen=True)
 class Finding:
     """One judged claim.
 
     Attributes:
-        status: "unknown" when the numbers for it are not in the report, "note" when nothing is
-            demanded.
+        status: "unknown" when the numbers for it are not in the report, or do not decide it;
+            "note" when nothing is demanded, "warning" when numbers must not be compared lightly.
         claim: what was asked, a few words.
         evidence: the numbers.
     """
 
-    status: Literal["pass", "fail", "unknown", "note"]
+    status: Literal["pass", "fail", "unknown", "note", "warning"]
     claim: str
     evidence: str
 
@@ -42,7 +47,10 @@ class Finding:
 def findings(report: Report) -> tuple[Finding, ...]:
     """Judge every claim that the report has a say in."""
     return (
+        *_protocols(report),
+        *_incomplete(report),
         *_learning(report),
+        *_losses(report),
         *_agreement(report),
         *_parity(report),
         *_speed(report),
@@ -51,26 +59,83 @@ def findings(report: Report) -> tuple[Finding, ...]:
     )
 
 
+def _protocols(report: Report) -> Iterator[Finding]:
+    """Warn where one benchmark was asked in several ways, or of several files."""
+    for benchmark in benchmarks(report):
+        scored = [s for s in report.systems if any(x.benchmark == benchmark for x in s.scores)]
+        ways: dict[str, list[str]] = {}
+        for system, way in zip(scored, _ways([s.run(benchmark) for s in scored]), strict=True):
+            ways.setdefault(way, []).append(system.name)
+        if len(ways) > 1:
+            told = "; ".join(f"{way}: {_some(names)}" for way, names in ways.items())
+            claim = f"{benchmark_title(benchmark)} was not asked of all in the same way"
+            yield Finding("warning", claim, f"{told}. Such scores do not compare")
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def _ways(runs: list[BenchmarkRun | None]) -> list[str]:
+    """Say in words how each run asked, naming only what tells them apart."""
+    known = [run for run in runs if run]
+    files_differ = len({run.sources for run in known}) > 1
+    questions_differ = len({run.samples for run in known}) > 1
+    # Files and notes follow from the sources, which are compared by themselves.
+    facts = {name for run in known for name in run.facts} - {"protocol", "files", "notes"}
+    several = [f for f in sorted(facts) if len({repr(r.facts.get(f)) for r in known}) > 1]
+    ways = []
+    for run in runs:
+        if run is None or not run.protocol:
+            ways.append("protocol not recorded")
+            continue
+        parts = [f"protocol {run.protocol}"]
+        parts += [
+            f"{name.replace('_', ' ')} {run.facts[name]!r}"
+            if name in run.facts
+            else f"{name.replace('_', ' ')} not recorded"
+            for name in several
+        ]
+        if files_differ:
+            parts.append(f"files {', '.join(run.sources) or 'not recorded'}")
+        if questions_differ:
+            asked = "" if run.questions is None else f"{count(run.questions)} "
+            parts.append(f"{asked}questions {run.samples[:6] or 'not recorded'}")
+        ways.append(", ".join(parts))
+    return ways
+
+
+def _incomplete(report: Report) -> Iterator[Finding]:
+    for system in report.systems:
+        for run in system.runs:
+            if not run.complete:
+                evidence = f"{count(run.answered)} of {count(run.questions)} questions answered"
+                claim = f"{system.name} on {benchmark_title(run.benchmark)} is incomplete"
+                yield Finding("warning", claim, evidence)
+
+
 def _learning(report: Report) -> Iterator[Finding]:
     reference = report.reference
-    scores = [s for s in reference.scores if s.kind == "all"] if reference else []
+    shown = [(m, m.of(reference)) for m in measures(report)] if reference else []
+    scores = [(measure, score) for measure, score in shown if score]
     if not scores:
         yield Finding("unknown", "Training helped", "the trained model was not scored")
         return
     untrained = next((s for s in report.systems if s.role == "untrained"), None)
-    several = len({s.benchmark for s in scores}) > 1
-    for score in scores:
-        name = f"{score.benchmark} {score.split}" if several else score.split
-        before = untrained.score(score.benchmark, score.split) if untrained else None
+    for measure, score in scores:
+        name = measure.split if measure.alone and measure.kind == "all" else measure.title
+        before = measure.of(untrained) if untrained else None
         yield _learned(f"Training helped ({name})", score, before)
 
 
 def _learned(claim: str, score: Score, before: Score | None) -> Finding:
-    evidence = f"{percent(score.value)} % ({interval(score.low, score.high)}), n = {score.n}"
+    evidence = f"{_shown(score)}, n = {score.n}"
     if before:
-        evidence += f"; untrained {percent(before.value)} % ({interval(before.low, before.high)})"
+        evidence += f"; untrained {_shown(before)}"
     if score.majority is not None:
-        evidence += f"; majority {percent(score.majority)} %"
+        constant = formats.score(score.majority, score.unit)
+        evidence += f"; majority {constant} {formats.sign_of(score.unit)}"
     beaten = [before.high] if before else []
     beaten += [score.majority] if score.majority is not None else []
     if before is None:
@@ -79,6 +144,37 @@ def _learned(claim: str, score: Score, before: Score | None) -> Finding:
         return Finding("fail" if lost else "unknown", claim, f"{evidence}; untrained not scored")
     passed = all(score.low > bound for bound in beaten)
     return Finding("pass" if passed else "fail", claim, evidence)
+
+
+def _shown(score: Score) -> str:
+    unit = score.unit
+    between = formats.score_interval(score.low, score.high, unit)
+    return f"{formats.score(score.value, unit)} {formats.sign_of(unit)} ({between})"
+
+
+def _losses(report: Report) -> Iterator[Finding]:
+    """Judge what every export loses of the headlines, by the paired intervals."""
+    for system in _exports(report):
+        found = [c for c in report.comparisons if c.system == system.name and c.headline]
+        if not found:
+            continue
+        states, parts = set(), []
+        for comparison in found:
+            move = comparison.headline
+            assert move is not None
+            bound = -LOSS_BOUND[move.unit]
+            states.add("pass" if move.low >= bound else "fail" if move.high < bound else "open")
+            between = formats.change_interval(move.low, move.high, move.unit)
+            value = formats.change(move.change, move.unit)
+            parts.append(f"{benchmark_title(comparison.benchmark)} {value} ({between})")
+        evidence = f"{', '.join(parts)}; at most 1 point of 100 (MME: 20 of 2000) may be lost"
+        claim = f"{system.name} scores as {found[0].reference} does"
+        if "fail" in states:
+            yield Finding("fail", claim, evidence)
+        elif "open" in states:
+            yield Finding("unknown", claim, f"{evidence}; the intervals do not decide it")
+        else:
+            yield Finding("pass", claim, evidence)
 
 
 def _exports(report: Report) -> list[SystemResult]:
@@ -117,6 +213,9 @@ def _parity(report: Report) -> Iterator[Finding]:
 def decode_ratio(report: Report, system: SystemResult) -> float | None:
     """Return how many times faster `system` decodes than the reference, or None."""
     reference = report.reference
+    # A ratio needs both in one sitting: on one machine, under one load.
+    if reference and reference.environment != system.environment:
+        return None
     base = reference.timings.decode_tokens_per_second if reference else None
     own = system.timings.decode_tokens_per_second
     return own.median / base.median if own and base and base.median > 0 else None
@@ -127,6 +226,8 @@ def _speed(report: Report) -> Iterator[Finding]:
         times = decode_ratio(report, system)
         bound = SPEED_BOUND.get((system.runtime, system.preset))
         if bound is None or report.reference is None:
+            continue
+        if system.environment != report.reference.environment:
             continue
         claim = f"{system.name} decodes faster than torch"
         if times is None:

@@ -1,0 +1,82 @@
+"""Which numbers stand for a benchmark in tables, pictures and verdicts.
+
+A benchmark with a headline is shown by it. Where there is only one benchmark, its splits are shown
+too: they are then what is compared. Knows the report and no benchmark but by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hydra_mobile.reporting.schema import Report, Score, SystemResult
+
+_TITLES = {
+    "emojiqa": "EmojiQA",
+    "pope": "POPE",
+    "mme": "MME",
+    "gqa": "GQA",
+    "mmbench": "MMBench",
+    "scienceqa": "ScienceQA",
+    "textvqa": "TextVQA",
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that all systems may have.
+
+    Attributes:
+        benchmark: its name.
+        split: part of the benchmark.
+        kind: part of the split.
+        unit: see `Score`.
+        headline: whether it is the benchmark's one number.
+        alone: whether the report has no other benchmark.
+    """
+
+    benchmark: str
+    split: str
+    kind: str
+    unit: str
+    headline: bool
+    alone: bool
+
+    @property
+    def title(self) -> str:
+        """The heading: the benchmark is named unless it is the only one."""
+        parts = [part for part in (self.split, self.kind) if part != "all"]
+        if self.alone and parts:
+            words = " ".join(parts)
+            return words[0].upper() + words[1:]
+        return " ".join([benchmark_title(self.benchmark), *parts])
+
+    def of(self, system: SystemResult) -> Score | None:
+        """Return the system's score, or None."""
+        return system.score(self.benchmark, self.split, self.kind)
+
+
+def benchmark_title(name: str) -> str:
+    """Return a benchmark's name as people write it."""
+    return _TITLES.get(name, name)
+
+
+def benchmarks(report: Report) -> list[str]:
+    """Return the names of all scored benchmarks, in order of appearance."""
+    return list(dict.fromkeys(s.benchmark for system in report.systems for s in system.scores))
+
+
+def measures(report: Report) -> list[Measure]:
+    """Return the numbers that stand for each benchmark of the report, in order of appearance."""
+    scores = [score for system in report.systems for score in system.scores]
+    alone = len({score.benchmark for score in scores}) == 1
+    led = {score.benchmark for score in scores if score.headline}
+    shown: dict[tuple[str, str, str], Measure] = {}
+    for benchmark in dict.fromkeys(score.benchmark for score in scores):
+        own = [score for score in scores if score.benchmark == benchmark]
+        chosen = [score for score in own if score.headline]
+        if benchmark not in led or alone:
+            chosen += [score for score in own if score.kind == "all"]
+        for s in chosen:
+            key = (s.benchmark, s.split, s.kind)
+            shown.setdefault(key, Measure(*key, s.unit, s.headline, alone))
+    return list(shown.values())
