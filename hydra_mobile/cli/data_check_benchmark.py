@@ -35,7 +35,7 @@ def check_benchmark(
 
     prepare()
     from hydra_mobile.evaluation.check_benchmark import check_benchmark as check
-    from hydra_mobile.evaluation.check_benchmark import check_lines
+    from hydra_mobile.evaluation.check_benchmark_report import check_lines
     from hydra_mobile.files import write_json
     from hydra_mobile.progress import counted
 

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from hydra_mobile.cli.main import app
 from hydra_mobile.errors import ConfigError, HydraError
-from hydra_mobile.evaluation.check_benchmark import check_benchmark, check_lines, verdict
+from hydra_mobile.evaluation.check_benchmark import check_benchmark
+from hydra_mobile.evaluation.check_benchmark_report import check_lines, verdict
 
 PICTURES = [Image.new("RGB", (20, 12), colour) for colour in ("red", "green", "blue")]
 
