@@ -157,7 +157,7 @@ def merge(shards: Sequence[ShardAnswers], folder: Path, *, allow_partial: bool =
         for answer in shard.answers():
             appender.add(answer)
         appender.close()
-        _copy_logits(shard.folder, target)
+        _copy_notes(shard, target)
     write_json(
         target / REQUEST,
         request
@@ -240,7 +240,11 @@ def _require_complete(shards: Sequence[ShardAnswers], found: dict[Path, int]) ->
         )
 
 
-def _copy_logits(source: Path, target: Path) -> None:
-    for file in sorted((source / LOGITS).glob("*.npy")):
+def _copy_notes(shard: ShardAnswers, target: Path) -> None:
+    """Copy what the workers kept besides answers: some logits, and their memory."""
+    for file in sorted((shard.folder / LOGITS).glob("*.npy")):
         (target / LOGITS).mkdir(exist_ok=True)
         (target / LOGITS / file.name).write_bytes(file.read_bytes())
+    for file in sorted(shard.folder.glob("worker-*.json")):
+        name = file.name.replace("worker-", f"worker-{shard.shard.number}-")
+        (target / name).write_bytes(file.read_bytes())

@@ -95,7 +95,10 @@ def test_evaluate_goes_on_where_the_merge_left_it(
     )
     assert outcome is not None
     assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("all/**/answers.jsonl")} == before
-    assert outcome.systems[0].runs[0].complete
+    (asked,) = outcome.systems[0].runs
+    assert asked.complete
+    assert asked.peak_memory_bytes
+    assert "padding" in asked.facts
 
 
 def test_a_missing_shard_is_named(shards, tmp_path):
