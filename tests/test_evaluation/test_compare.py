@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,3 +177,34 @@ def test_digest_of_the_questions(benchmark):
     samples = benchmark.samples()
     assert samples_digest(samples) == samples_digest(reversed(samples))
     assert samples_digest(samples) != samples_digest(samples[1:])
+
+
+PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
+
+
+@pytest.mark.skipif(not PAIRS.is_dir(), reason="the pairs with known scores are not here")
+def test_the_headline_is_compared_through_its_own_formula():
+    """POPE's is a mean of three F1, which no mean over questions gives."""
+    from hydra_mobile.evaluation.benchmarks.pope import Pope
+
+    benchmark = Pope(PAIRS)
+    samples = benchmark.samples()
+    file = PAIRS / "pope" / "answers" / "llava-v1.5-13b.jsonl"
+    ours = benchmark.read_answers(file, samples)
+    # What a model that has seen less would say: every tenth question is answered "No".
+    theirs = {key: "No" if i % 10 == 0 else text for i, (key, text) in enumerate(ours.items())}
+    found = compare(benchmark, samples, AnswerSet("13b", ours), AnswerSet("blind", theirs))
+    scores = [
+        {(s.name, s.kind): s for s in benchmark.score(samples, answers)}
+        for answers in (ours, theirs)
+    ]
+    assert len(found.comparison.changes) == len(scores[0])
+    for change in found.comparison.changes:
+        a, b = (of[change.split, change.kind].value for of in scores)
+        assert change.change == pytest.approx(a - b, abs=1e-12)
+        assert change.low <= change.change <= change.high
+    headline = found.comparison.headline
+    own = scores[0][headline.split, headline.kind]
+    assert own.value == pytest.approx(0.8594688090539114, abs=1e-9)
+    # The questions are shared: the change is known better than either score.
+    assert headline.high - headline.low < own.high - own.low
