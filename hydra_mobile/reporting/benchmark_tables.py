@@ -33,8 +33,8 @@ def results_table(report: Report) -> Table:
         "Results",
         (
             Column("System", figures=False),
-            Column("Score", "% or points (95 %)"),
-            Column("Against trained", "change (95 %)"),
+            Column("Score", "% or points"),
+            Column("Against trained", "change"),
             Column("Flipped", "better, worse"),
             Column("n"),
             Column("Encode", "ms"),
@@ -51,6 +51,7 @@ def results_table(report: Report) -> Table:
         measure = next((m for m in shown if m.headline), shown[0] if shown else None)
         if measure is None:
             continue
+        table.groups.append(len(table.rows))
         for system in report.systems:
             score = measure.of(system)
             if score is not None:
@@ -64,7 +65,7 @@ def _result(table: Table, report: Report, system: SystemResult, score: Score) ->
     detail = " ".join([benchmark_title(score.benchmark), *words])
     comparison = report.comparison(score.benchmark, system.name)
     return (
-        Cell(system.name, detail),
+        Cell(system.name, detail, _source(table, run)),
         score_cell(table, system, score),
         _change_cell(table, report, system, comparison),
         _flipped_cell(table, comparison),
@@ -81,6 +82,15 @@ def _result(table: Table, report: Report, system: SystemResult, score: Score) ->
     )
 
 
+def _source(table: Table, run: BenchmarkRun | None) -> int | None:
+    """Return the footnote that names the files: releases of one benchmark give other scores."""
+    if run is None or not run.sources:
+        return None
+    protocol = run.protocol or "not recorded"
+    files = ", ".join(run.sources)
+    return table.note(f"{benchmark_title(run.benchmark)}: {files}; protocol {protocol}")
+
+
 def _change_cell(
     table: Table, report: Report, system: SystemResult, comparison: Comparison | None
 ) -> Cell:
@@ -93,10 +103,7 @@ def _change_cell(
     between = formats.change_interval(move.low, move.high, move.unit)
     reference = report.reference
     other = reference is None or comparison.reference != reference.name
-    notes = [f"against {comparison.reference}"] if other else []
-    if notes and notes[0] not in table.footnotes:
-        table.footnotes.append(notes[0])
-    footnote = table.footnotes.index(notes[0]) + 1 if notes else None
+    footnote = table.note(f"against {comparison.reference}") if other else None
     return Cell(formats.change(move.change, move.unit), between, footnote, tone)
 
 

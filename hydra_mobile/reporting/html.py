@@ -83,7 +83,8 @@ def _benchmarks(report: Report) -> Iterable[str]:
     if any(system.runs for system in report.systems):
         note = (
             "Timings and memory are those of the benchmark's own run where it has them, else of "
-            "the speed measurement. In runner: share of the answering time inside the runtime."
+            "the speed measurement. In runner: share of the answering time inside the runtime. "
+            "Small figures are 95 % intervals, of changes the paired ones."
         )
         yield _section(benchmark_tables.results_table(report), [note])
 
@@ -165,10 +166,11 @@ def _figure(title: str, picture: str, key: str) -> str:
 def _section(table: Table, notes: Iterable[str] = (), fold: bool = False) -> str:
     head = "".join(_heading(column) for column in table.columns)
     rows = []
-    for row in table.rows:
+    for number, row in enumerate(table.rows):
         pairs = zip(row, table.columns, strict=True)
         cells = (_cell(cell, column, i) for i, (cell, column) in enumerate(pairs))
-        rows.append(f"<tr>{''.join(cells)}</tr>")
+        kind = ' class="group"' if number and number in table.groups else ""
+        rows.append(f"<tr{kind}>{''.join(cells)}</tr>")
     footnotes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes)
     below = f'<ol class="footnotes">{footnotes}</ol>' if footnotes else ""
     below += "".join(f'<p class="remark">{escape(note)}</p>' for note in notes if note)

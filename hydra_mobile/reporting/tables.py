@@ -68,20 +68,25 @@ class Column:
 
 @dataclass
 class Table:
-    """Columns, rows and the footnotes that the rows point to."""
+    """Columns, rows and the footnotes that the rows point to; `groups`: rows that begin one."""
 
     title: str
     columns: tuple[Column, ...]
     rows: list[tuple[Cell, ...]] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
 
     def dash(self, reason: str | None = None) -> Cell:
         """Return the cell for "not measured"; equal reasons share a footnote."""
         if not reason:
             return Cell(DASH, tone="muted")
-        if reason not in self.footnotes:
-            self.footnotes.append(reason)
-        return Cell(DASH, footnote=self.footnotes.index(reason) + 1, tone="muted")
+        return Cell(DASH, footnote=self.note(reason), tone="muted")
+
+    def note(self, text: str) -> int:
+        """Return the number of the footnote that says `text`; equal ones are one."""
+        if text not in self.footnotes:
+            self.footnotes.append(text)
+        return self.footnotes.index(text) + 1
 
 
 def main_table(report: Report) -> Table:

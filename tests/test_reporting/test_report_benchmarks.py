@@ -38,6 +38,13 @@ def test_one_row_for_each_system_on_each_benchmark(scored):
     table = benchmark_tables.results_table(scored)
     found = rows(table)
     assert len(found) == len(table.rows) == 6 * 3
+    assert table.groups == [0, 6, 12]
+    # Each row says which release of the questions its score is of.
+    notes = [table.footnotes[row[0].footnote - 1] for row in table.rows]
+    assert notes[::6] == [
+        f"{b}: {b.lower()}.json; protocol llava-1.5" for b in ("POPE", "MME", "GQA")
+    ]
+    assert render_html(scored).count('<tr class="group">') == 2
     row = found["ExecuTorch int4", "MME perception"]
     assert row == {
         "Score": "1,184.2",
@@ -92,7 +99,7 @@ def test_all_three_forms_hold_the_results(scored):
     for words in ("Results", "Protocols", "Every number against the trained model", "Flipped"):
         assert words in text
         assert words in page
-    assert "ExecuTorch int4 (MME perception) | 1,184.2 (1,156.2–1,212.2) | −12.0" in text
+    assert "ExecuTorch int4 (MME perception) (4) | 1,184.2 (1,156.2–1,212.2) | −12.0" in text
     assert "all 70 in flips/mme.jsonl" in text
     assert r"Is there \| a dog? Answer the question" in text
     out = io.StringIO()
