@@ -196,6 +196,20 @@ def test_missing_doubled_unknown_and_foreign_answers_are_counted(folder: Path) -
     assert (metric.value, len(metric.terms)) == (1.0, 11)
 
 
+def test_prompts_of_another_protocol_are_noted(folder: Path) -> None:
+    answers = llava_answers(folder)
+    path = write(folder / "a.jsonl", answers)
+    samples = TextVQA(folder).samples()
+    assert TextVQA(folder).join(path, samples).notes == ()
+    assert TextVQA(folder, "llava-1.5-no-ocr").join(path, samples).notes == (
+        "12 prompts in a.jsonl have OCR tokens, against the protocol llava-1.5-no-ocr",
+    )
+    answers[0]["prompt"] = answers[0]["prompt"].split("\n")[0] + SUFFIX
+    joined = TextVQA(folder).join(write(path, answers), samples)
+    assert joined.complete
+    assert joined.notes == ("1 prompts in a.jsonl lack OCR tokens, against the protocol llava-1.5",)
+
+
 def test_an_answer_that_could_be_to_either_question_is_refused(folder: Path) -> None:
     benchmark = TextVQA(folder)
     path = write(folder / "a.jsonl", [{"question_id": f"{0:016x}", "text": "stop0"}])

@@ -162,7 +162,7 @@ class TextVQA(Benchmark):
 
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Join LLaVA's lines by (image, question), official ones by the question's number."""
-        return join_answers(path, samples)
+        return join_answers(path, samples, self.protocol, self.protocol != NO_OCR)
 
     def write_submission(
         self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str

@@ -47,6 +47,11 @@ def question_in(prompt: str) -> str | None:
     return lines[0].lower() if len(lines) == 2 else None
 
 
+def has_tokens(prompt: str) -> bool:
+    """Say whether a prompt gives OCR tokens, or the line for them."""
+    return _TOKENS.strip() in prompt or prompt.startswith("OCR tokens:")
+
+
 def find_annotations(places: Places) -> dict[str, Path]:
     """Return split -> file of annotations of those that are there, `val` first."""
     if places.file is not None:

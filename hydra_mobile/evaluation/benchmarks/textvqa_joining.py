@@ -12,11 +12,17 @@ from pathlib import Path
 from hydra_mobile.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import Record, asks, read_records
 from hydra_mobile.evaluation.benchmarks.base import Joined, Joiner, Sample
-from hydra_mobile.evaluation.benchmarks.textvqa_files import question_in
+from hydra_mobile.evaluation.benchmarks.textvqa_files import has_tokens, question_in
 
 
-def join_answers(path: Path, samples: Sequence[Sample]) -> Joined:
+def join_answers(path: Path, samples: Sequence[Sample], protocol: str, tokens: bool) -> Joined:
     """Join an answers file to the samples by (image, question), or by the question's number.
+
+    Args:
+        path: the file.
+        samples: the questions.
+        protocol: how the questions are said to have been asked; differences become a note.
+        tokens: whether that protocol has OCR tokens in the prompts.
 
     Raises:
         DataError: the file cannot be read, or says of an answer neither its question nor its
@@ -27,7 +33,9 @@ def join_answers(path: Path, samples: Sequence[Sample]) -> Joined:
     images: dict[str, list[Sample]] = {}
     for sample in samples:
         images.setdefault(sample.cluster, []).append(sample)
+    otherwise = 0
     for record in read_records(path):
+        otherwise += record.prompt is not None and has_tokens(record.prompt) != tokens
         if "key" in record.value:
             joiner.add_own(record)
             continue
@@ -39,6 +47,12 @@ def join_answers(path: Path, samples: Sequence[Sample]) -> Joined:
             joiner.mismatched(record.where)
         else:
             joiner.add(numbered.key, text, record.where)
+    if otherwise:
+        # The same model scores ten points more or less.
+        joiner.note(
+            f"{otherwise} prompts in {path.name} {'lack' if tokens else 'have'} OCR tokens, "
+            f"against the protocol {protocol}"
+        )
     return joiner.joined()
 
 
