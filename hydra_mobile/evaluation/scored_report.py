@@ -62,7 +62,9 @@ def scored_report(value: dict[str, Any], file: Path) -> Report:
             f"{file} is not what `hydra-mobile score --json` prints: {error!r}.",
             "Score the answers again.",
         ) from error
-    name = f"{Path(answers).stem} (answers)"
+    # Our own files are all called answers.jsonl: then the JSON's name says more.
+    stem = Path(answers).stem
+    name = f"{file.stem if stem == 'answers' else stem} (answers)"
     system = SystemResult(
         name=name,
         runtime="answers file",

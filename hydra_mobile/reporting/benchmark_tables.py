@@ -5,13 +5,14 @@ As `tables`, they decide what is shown and how it is rounded, and know no output
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from hydra_mobile.reporting import formats
 from hydra_mobile.reporting.formats import DASH, count, megabytes, milliseconds, number, percent
-from hydra_mobile.reporting.measures import benchmark_title, benchmarks, measures
+from hydra_mobile.reporting.measures import benchmark_title, benchmarks, measures, place
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
     Comparison,
@@ -61,7 +62,7 @@ def results_table(report: Report) -> Table:
 
 def _result(table: Table, report: Report, system: SystemResult, score: Score) -> tuple[Cell, ...]:
     run = system.run(score.benchmark)
-    words = [part for part in (score.split, score.kind) if part != "all"]
+    words = place(score.benchmark, score.split, score.kind)
     detail = " ".join([benchmark_title(score.benchmark), *words])
     comparison = report.comparison(score.benchmark, system.name)
     return (
@@ -277,16 +278,22 @@ def kinds_table(report: Report) -> Table:
         found = [system.score(benchmark, split, kind) for system in scored]
         first = next(score for score in found if score)
         constant = first.majority
-        cells = (
-            score_cell(table, system, score) if score else table.dash()
-            for system, score in zip(scored, found, strict=True)
-        )
+        cells = (_with_unread(table, *pair) for pair in zip(scored, found, strict=True))
         name = f"{split}, {kind}" if alone else _place(benchmark, split, kind)
         shown = table.dash() if constant is None else Cell(formats.score(constant, first.unit))
         table.rows.append((Cell(name), Cell(count(first.n)), shown, *cells))
     return table
 
 
+def _with_unread(table: Table, system: SystemResult, score: Score | None) -> Cell:
+    """Return a score; below it, how many answers could not be read as any valid answer."""
+    if score is None:
+        return table.dash()
+    cell = score_cell(table, system, score)
+    if not score.unread:
+        return cell
+    return dataclasses.replace(cell, detail=f"{cell.detail}; {count(score.unread)} unread")
+
+
 def _place(benchmark: str, split: str, kind: str) -> str:
-    parts = [part for part in (split, kind) if part != "all"]
-    return " ".join([benchmark_title(benchmark), *(parts or ["all"])])
+    return " ".join([benchmark_title(benchmark), *(place(benchmark, split, kind) or ["all"])])

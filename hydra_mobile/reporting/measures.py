@@ -44,7 +44,7 @@ class Measure:
     @property
     def title(self) -> str:
         """The heading: the benchmark is named unless it is the only one."""
-        parts = [part for part in (self.split, self.kind) if part != "all"]
+        parts = place(self.benchmark, self.split, self.kind)
         if self.alone and parts:
             words = " ".join(parts)
             return words[0].upper() + words[1:]
@@ -58,6 +58,13 @@ class Measure:
 def benchmark_title(name: str) -> str:
     """Return a benchmark's name as people write it."""
     return _TITLES.get(name, name)
+
+
+def place(benchmark: str, split: str, kind: str) -> list[str]:
+    """Return the words for a part of a benchmark; none for the whole of it."""
+    # A split that is a file (MMBench) begins with the benchmark's name.
+    own = split.removeprefix(f"{benchmark}_")
+    return [part for part in (own, kind) if part != "all"]
 
 
 def benchmarks(report: Report) -> list[str]:

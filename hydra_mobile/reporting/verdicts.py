@@ -81,7 +81,9 @@ def _ways(runs: list[BenchmarkRun | None]) -> list[str]:
     """Say in words how each run asked, naming only what tells them apart."""
     known = [run for run in runs if run]
     files_differ = len({run.sources for run in known}) > 1
-    questions_differ = len({run.samples for run in known}) > 1
+    # A digest or a number that was not recorded tells nothing apart.
+    digests = {run.samples for run in known} - {""}
+    questions_differ = len(digests) > 1 or len({run.questions for run in known} - {None}) > 1
     # Files and notes follow from the sources, which are compared by themselves.
     facts = {name for run in known for name in run.facts} - {"protocol", "files", "notes"}
     several = [f for f in sorted(facts) if len({repr(r.facts.get(f)) for r in known}) > 1]
@@ -101,7 +103,7 @@ def _ways(runs: list[BenchmarkRun | None]) -> list[str]:
             parts.append(f"files {', '.join(run.sources) or 'not recorded'}")
         if questions_differ:
             asked = "" if run.questions is None else f"{count(run.questions)} "
-            parts.append(f"{asked}questions {run.samples[:6] or 'not recorded'}")
+            parts.append(f"{asked}questions {run.samples[:6]}".rstrip())
         ways.append(", ".join(parts))
     return ways
 

@@ -75,6 +75,9 @@ def test_two_reports_and_an_answers_file(tmp_path):
     assert "an answers file was scored" in shown.reasons["size_bytes"]
     assert made.title == "one, two, published side by side"
     assert not [f for f in findings(made) if f.status == "warning" and "complete" in f.claim]
+    own = score_answers("capitals", one / "answers" / "capitals.jsonl", tmp_path).to_dict()
+    scored.write_text(json.dumps(own | {"answers_file": "answers.jsonl"}))
+    assert results_beside([scored], tmp_path / "out").systems[0].name == "published (answers)"
 
 
 def test_data_give_paired_changes_across_reports(tmp_path):

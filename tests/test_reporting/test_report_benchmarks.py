@@ -84,6 +84,29 @@ def test_headlines_stand_for_benchmarks(scored, report):
     assert [(m.title, m.headline) for m in measures(one)] == [("Seen", True), ("Unseen", False)]
 
 
+def test_a_split_that_is_a_file_does_not_repeat_the_benchmark(scored):
+    system = scored.systems[1]
+    score = Score("mmbench", "mmbench_dev_20230712", "circular", 0.5, 0.4, 0.6, 9, headline=True)
+    more = scored.with_system(replace(system, scores=(*system.scores, score)))
+    assert measures(more)[-1].title == "MMBench dev_20230712 circular"
+
+
+def test_unread_answers_are_counted(scored):
+    system = scored.systems[1]
+    scores = (replace(system.scores[0], unread=17), *system.scores[1:])
+    text = render_markdown(scored.with_system(replace(system, scores=scores)))
+    assert "84.3 (83.4–85.2; 17 unread)" in text
+
+
+def test_questions_that_were_not_recorded_tell_nothing_apart(scored):
+    same = changed_run(scored, samples="")
+    assert not [f for f in findings(same) if f.status == "warning"]
+    (found,) = [f for f in findings(changed_run(scored, samples="", questions=9, answered=9))
+                if f.status == "warning"]  # fmt: skip
+    assert "8,910 questions ab12cd: " in found.evidence
+    assert "9 questions: ExecuTorch int4" in found.evidence
+
+
 def test_points_are_not_percent(scored):
     text = render_markdown(scored)
     row = next(line for line in text.splitlines() if line.startswith("| torch fp32 (trained) |"))
