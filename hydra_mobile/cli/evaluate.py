@@ -36,6 +36,9 @@ def evaluate(
         "--allow-partial",
         help="Leave out questions whose picture is missing or that do not fit; marks the result.",
     ),
+    torch_device: str = typer.Option(
+        "cpu", help="Where eager torch runs: cpu, or cuda (under torchrun a GPU per process)."
+    ),
     interpret_coreml: bool = typer.Option(
         False,
         "--interpret-coreml",
@@ -63,6 +66,8 @@ def evaluate(
         raise ConfigError("--shard and torchrun both name a part.", "Give one of them.")
     if min(limit, threads, workers) < 0:
         raise ConfigError("--limit, --threads and --workers are 0 or more.")
+    if torch_device not in ("cpu", "cuda"):
+        raise ConfigError(f"--torch-device is `{torch_device}`.", "Valid: cpu, cuda.")
     part = group or (Shard.parse(shard) if shard else Shard())
     task = Task(
         benchmarks=_names(benchmarks),
@@ -76,6 +81,7 @@ def evaluate(
         grouped=group is not None,
         allow_partial=allow_partial,
         interpret_coreml=interpret_coreml,
+        torch_device=torch_device,
     )
     # Of a group only the first speaks, apart from errors.
     talks = group is None or group.number == 1

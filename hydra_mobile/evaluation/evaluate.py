@@ -57,6 +57,7 @@ class Task:
             the first process waits for them and goes on with all answers.
         allow_partial: leave out questions that cannot be asked, and say so in the result.
         interpret_coreml: interpret CoreML bundles where CoreML cannot run.
+        torch_device: where eager torch runs: "cpu" or "cuda", of a group each process its own.
     """
 
     benchmarks: Sequence[str]
@@ -70,6 +71,7 @@ class Task:
     grouped: bool = False
     allow_partial: bool = False
     interpret_coreml: bool = False
+    torch_device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,10 @@ def _sittings(artefacts: Sequence[Artefact], task: Task, shard: Shard, root: Pat
         for name in dict.fromkeys(task.benchmarks)
     ]
     asked = [Asked.of(request) for request in requests]
-    return [Sitting.prepare(artefact, asked, root, shard) for artefact in artefacts]
+    device = task.torch_device
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return [Sitting.prepare(artefact, asked, root, shard, device) for artefact in artefacts]
 
 
 def _protocol_of(benchmark: str, task: Task) -> str:

@@ -66,16 +66,23 @@ class Sitting:
         folder: the artefact's.
         work: where this shard's jobs are; `folder` itself when there is one shard.
         jobs: one for each benchmark.
+        torch_device: where eager torch runs; "" for other runtimes.
     """
 
     artefact: Artefact
     folder: Path
     work: Path
     jobs: tuple[Job, ...]
+    torch_device: str = ""
 
     @classmethod
     def prepare(
-        cls, artefact: Artefact, asked: Sequence[Asked], root: Path, shard: Shard
+        cls,
+        artefact: Artefact,
+        asked: Sequence[Asked],
+        root: Path,
+        shard: Shard,
+        torch_device: str = "cpu",
     ) -> Sitting:
         """Name and make the folders; `locked` writes what workers read."""
         folder = root / artefact_folder(artefact)
@@ -83,7 +90,8 @@ class Sitting:
         jobs = tuple(Job(artefact, each, work / job_folder(each.identity, shard)) for each in asked)
         for job in jobs:
             job.folder.mkdir(parents=True, exist_ok=True)
-        return cls(artefact, folder, work, jobs)
+        device = torch_device if artefact.runner == "torch" else ""
+        return cls(artefact, folder, work, jobs, device)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:
@@ -107,7 +115,11 @@ class Sitting:
         for job in self.jobs:
             write_json(job.folder / REQUEST, request_of(job))
         artefact = self.artefact
-        loading = {"artefact": str(artefact.path.absolute()), "runner": artefact.runner}
+        loading = {
+            "artefact": str(artefact.path.absolute()),
+            "runner": artefact.runner,
+            "torch_device": self.torch_device,
+        }
         write_json(self.work / REQUEST, loading | {"jobs": [j.folder.name for j in self.jobs]})
         if self.work != self.folder:
             write_json(self.folder / REQUEST, loading | {"jobs": []})

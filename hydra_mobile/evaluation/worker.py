@@ -81,7 +81,9 @@ def measure(folder: Path, threads: int) -> None:
 def _load(request: dict[str, Any], threads: int) -> Runner:
     kind = runner_class(request["runner"])
     kind.own_process(threads)
-    loaded: Runner = kind.load(Path(request["artefact"]), threads=threads)
+    # Only eager torch has a choice of devices.
+    chosen = {"device": request["torch_device"]} if request.get("torch_device") else {}
+    loaded: Runner = kind.load(Path(request["artefact"]), threads=threads, **chosen)
     return loaded
 
 

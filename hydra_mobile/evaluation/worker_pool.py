@@ -91,7 +91,9 @@ def answer_all(
     for sitting, lock in sittings:
         left = sum(len(job.asked.questions) - len(job.log.keys()) for job in sitting.jobs)
         if left > 0:
-            count, threads = workers_for(sitting.artefact, left, cores, workers)
+            # A GPU is kept busy by one process.
+            wish = workers or (0 if sitting.torch_device in ("", "cpu") else 1)
+            count, threads = workers_for(sitting.artefact, left, cores, wish)
             waiting += [_Worker(sitting, Shard(k + 1, count), threads, lock) for k in range(count)]
     try:
         _run(waiting, _Progress(jobs, total, done, console), cores)

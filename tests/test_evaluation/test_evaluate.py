@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from benchmark_tree import SIX, build_tree
 from PIL import Image
 from rich.console import Console
@@ -288,3 +289,21 @@ def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_
             ("textvqa", "*.jsonl"),
         ):
             assert list(out.glob(f"answers/*/{name}-*/submission/**/{file}")), name
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_named(in_process, questions, tmp_path, console):
+    task = Task(("emojiqa",), questions, torch_device="cuda")
+    with pytest.raises(HydraError, match="There is no `cuda:0`: torch sees 0 CUDA devices"):
+        evaluate([artefact_at("tiny")], task, tmp_path, console)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_logits_of_the_cpu(tiny_base):
+    ids = [5, 80, 17, 200]
+    found = []
+    for device in ("cpu", "cuda"):
+        runner = TorchRunner.load(tiny_base, device=device)
+        logits, state = runner.decode(runner.embed(ids), CacheState())
+        found.append(runner.decode(runner.embed([int(logits.argmax())]), state)[0])
+    assert abs(found[0] - found[1]).max() < 1e-3

@@ -49,52 +49,67 @@ def load_artefact(
 
 
 class TorchRunner(Runner):
-    """Eager fp32 on the CPU, transformers' own cache."""
+    """Eager fp32 with transformers' own cache, on the CPU or on one GPU."""
 
     name = "torch"
 
     def __init__(
-        self, model: MobileVLMForConditionalGeneration, processor: MobileVLMProcessor
+        self,
+        model: MobileVLMForConditionalGeneration,
+        processor: MobileVLMProcessor,
+        device: str = "cpu",
     ) -> None:
-        self.model = model
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
         self.processor = processor
         self.max_context = model.config.text_config.max_position_embeddings
         self.precision = "fp32"
         self.load_seconds = 0.0
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> TorchRunner:
-        """Load a run, adapter, merged folder or base."""
+    def load(cls, path: Path, *, threads: int = 0, device: str = "cpu") -> TorchRunner:
+        """Load a run, adapter, merged folder or base.
+
+        Args:
+            path: its folder.
+            threads: CPU threads; 0 leaves the choice to torch.
+            device: "cpu", or a GPU: "cuda", "cuda:1".
+
+        Raises:
+            HydraError: there is no such GPU.
+        """
+        _require_device(device)
         keep_freed_memory()
         if threads:
             torch.set_num_threads(threads)
         began = time.perf_counter()
-        runner = cls(*load_artefact(path))
+        runner = cls(*load_artefact(path), device)
         runner.load_seconds = time.perf_counter() - began
         return runner
 
     @torch.inference_mode()
     def encode_image(self, pixels: Array) -> Array:
         """Map pixels [1, 3, H, W] to image embeddings [1, N, hidden]."""
-        embeddings: Array = self.model.encode_image(torch.from_numpy(pixels)).numpy()
+        embeddings: Array = self.model.encode_image(self._tensor(pixels)).cpu().numpy()
         return embeddings
 
     @torch.inference_mode()
     def vision_features(self, pixels: Array) -> Array:
         """Map pixels [1, 3, H, W] to the vision tower's features [1, P, C]."""
-        features: Array = self.model.vision_features(torch.from_numpy(pixels)).numpy()
+        features: Array = self.model.vision_features(self._tensor(pixels)).cpu().numpy()
         return features
 
     @torch.inference_mode()
     def project(self, features: Array) -> Array:
         """Map features [1, P, C] to image embeddings [1, N, hidden]."""
-        embeddings: Array = self.model.project(torch.from_numpy(features)).numpy()
+        embeddings: Array = self.model.project(self._tensor(features)).cpu().numpy()
         return embeddings
 
     @torch.inference_mode()
     def embed(self, ids: list[int]) -> Array:
         """Map n ids to embeddings [1, n, hidden]."""
-        embeddings: Array = self.model.embed_tokens(torch.tensor([ids], dtype=torch.long)).numpy()
+        tokens = torch.tensor([ids], dtype=torch.long, device=self.device)
+        embeddings: Array = self.model.embed_tokens(tokens).cpu().numpy()
         return embeddings
 
     @torch.inference_mode()
@@ -109,13 +124,30 @@ class TorchRunner(Runner):
         surplus = cache.get_seq_length() - state.length
         if surplus > 0:
             cache.crop(-surplus)
-        positions = torch.arange(state.length, state.length + count).unsqueeze(0)
+        positions = torch.arange(state.length, state.length + count, device=self.device)
         output = self.model(
-            inputs_embeds=torch.from_numpy(np.ascontiguousarray(embeddings)),
-            position_ids=positions,
+            inputs_embeds=self._tensor(embeddings),
+            position_ids=positions.unsqueeze(0),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        logits: Array = output.logits[0, -1].numpy()
+        logits: Array = output.logits[0, -1].cpu().numpy()
         return logits, CacheState(state.length + count, cache)
+
+    def _tensor(self, values: Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+
+def _require_device(device: str) -> None:
+    """Check that a GPU is there, and keep its convolutions in fp32."""
+    if device == "cpu":
+        return
+    index = torch.device(device).index or 0
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        raise HydraError(
+            f"There is no `{device}`: torch sees {torch.cuda.device_count()} CUDA devices.",
+            "Leave --torch-device out, or start no more processes than there are GPUs.",
+        )
+    # Off for matrix products already; an fp32 reference must not be rounded to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
