@@ -23,6 +23,8 @@ from hydra_export.adapter_file import (
 )
 from hydra_export.adapter_file_manifest import require_name
 from hydra_export.bundle import MANIFEST, Bundle
+from hydra_export.footprint import footprint_of_manifest
+from hydra_export.footprint_phones import facts
 from hydra_export.golden import GOLDEN, write_golden
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.portable import Adapter, read_adapter
@@ -97,6 +99,9 @@ class SeparateAdapter:
         if self.adapter is not None:
             manifest = _with_adapter(folder, manifest, self.adapter, self.name, {})
             manifest["default_adapter"] = self.name
+        if "footprint" in manifest:
+            footprint = footprint_of_manifest(manifest)
+            manifest["footprint"] = facts(footprint, manifest["runtime"])
         write_json(folder / MANIFEST, manifest)
         return manifest
 

@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from typer.testing import CliRunner
 
 from hydra_export.adapter_file import (
     AdapterFiles,
@@ -33,6 +36,7 @@ from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.portable import read_adapter, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.cli.main import app
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.artefacts import artefact_at
 from hydra_mobile.evaluation.runners.base import CacheState
@@ -43,7 +47,7 @@ ort = pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
 
 from hydra_mobile.evaluation.runners.onnx import OnnxRunner, adapter_files  # noqa: E402
 
-LIMITS = Limits(max_context=80, max_prefill=16)
+LIMITS = Limits(max_context=200, max_prefill=16)
 IDS = [5, 80, 17, 200, 3, 44, 9]
 PIXELS = np.random.default_rng(4).normal(size=(1, 3, 32, 32)).astype(np.float32)
 
@@ -418,30 +422,54 @@ def test_the_card_tells_how_to_swap(sound: Path) -> None:
     assert "Merged weights" not in card
 
 
-def test_from_the_command_line(
-    tiny_base: Path, adapters: dict[str, Path], sound: Path, tmp_path: Path
-) -> None:
-    """export --adapter separate, export-adapter, verify of both, chat with one."""
+def said_by(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a verb in this process; return what it printed, errors first."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if done.exception is not None:
+        return f"{type(done.exception).__name__}: {done.exception}"
+    # The console was made before the runner took the output.
+    return done.output + capsys.readouterr().out
 
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "hydra_mobile", *arguments]
+
+def test_from_the_command_line(
+    adapters: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """export --adapter separate, export-adapter, and verify of both."""
+    out, run = tmp_path / "bundle", partial(said_by, capsys)
+    separate = ("export", adapters["one"], "--preset", "fp32", "--adapter")
+    limits = ("--max-context", "250", "--max-prefill", "60", "--out", out)
+    assert "Did you mean `separate`" in run(*separate, "seperate", *limits)
+    assert "Use --runtime onnx" in run(*separate, "separate", "--runtime", "executorch", *limits)
+    said = run(*separate, "separate", "--target", "onnx", "--name", "first", *limits)
+    assert f"verify {out}" in said
+    said = run("export-adapter", adapters["two"], "--bundle", out, "--name", "second")
+    assert f"verify {out}#second" in said
+    assert "7 linears" in said
+    said = run("verify", out, "--adapter", adapters["one"])
+    assert "adapter → ONNX Runtime fp32 + first" in said
+    said = run("verify", f"{out}#second")
+    assert "→ ONNX Runtime fp32 + second" in said
+    assert run("verify", f"{out}#third").startswith("ArtefactError")
+
+
+@pytest.mark.slow
+def test_chat_and_evaluate_with_a_selection(sound: Path, tmp_path: Path) -> None:
+    sys.path.append(str(Path(__file__).parents[1] / "test_evaluation"))
+    from benchmark_tree import pope
+
+    def run(*arguments: object) -> str:
+        command = [sys.executable, "-m", "hydra_mobile", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
+        return done.stdout
 
-    out = str(tmp_path / "bundle")
-    run(
-        "export", str(adapters["one"]), "--target", "onnx", "--preset", "fp32", "--adapter",
-        "separate", "--name", "first", "--max-context", "120", "--max-prefill", "60", "--out", out,
-    )  # fmt: skip
-    said = run("export-adapter", str(adapters["two"]), "--bundle", out, "--name", "second")
-    assert f"verify {out}#second" in said.replace("\n", "")
-    assert "adapter → ONNX Runtime fp32 + first" in run(
-        "verify", out, "--adapter", str(adapters["one"])
-    )
-    run("verify", f"{out}#second")
-    said = run(
-        "chat", f"{out}#second", "--image", str(sound / "golden/0.png"), "--question", "What?",
-        "--max-new-tokens", "2",
-    )  # fmt: skip
-    assert "ONNX Runtime fp32 + second" in said
+    asked = ("--image", sound / "golden/0.png", "--question", "What?", "--max-new-tokens", 2)
+    assert "ONNX Runtime fp32 + two" in run("chat", f"{sound}#two", *asked)
+    with Image.open(sound / "golden/0.png") as picture:
+        pope(tmp_path / "data/pope", [picture.convert("RGB")], 3)
+    where = ("--data", tmp_path / "data", "--out", tmp_path / "report")
+    run("evaluate", sound, f"{sound}#two", "--benchmarks", "pope", "--workers", 1, *where)
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    names = [system["name"] for system in report["systems"]]
+    assert names == ["ONNX Runtime fp32 + one", "ONNX Runtime fp32 + two"]
+    assert len({system["source_hash"] for system in report["systems"]}) == 2
