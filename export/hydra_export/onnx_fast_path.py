@@ -18,6 +18,8 @@ from typing import Any
 import onnx
 from onnx import shape_inference
 
+from hydra_export.onnx_skeleton import skeleton
+
 #: Products and attention with kernels of the runtime's matrix library.
 _PRODUCTS = (
     "MatMul", "Gemm", "Conv", "MatMulNBits", "MatMulInteger", "ConvInteger",
@@ -44,7 +46,7 @@ def summarise(path: Path, max_context: int) -> dict[str, Any]:
     """Return what one graph does on fast kernels, as JSON values.
 
     Args:
-        path: the graph; weights beside it are not read.
+        path: the graph; large weights are not read.
         max_context: positions of a full cache, which attention is counted over.
 
     Returns:
@@ -53,7 +55,7 @@ def summarise(path: Path, max_context: int) -> dict[str, Any]:
         (`fast_share_of_nodes`, `fast_share_of_multiply_accumulates`), a dynamic size counted as 1,
         and `most_expensive_off_path`.
     """
-    model = onnx.load(str(path), load_external_data=False)
+    model = skeleton(path)
     shapes = _shapes(model)
     fast_nodes = nodes = fast_work = work = 0
     off_path: dict[str, _Cost] = defaultdict(_Cost)

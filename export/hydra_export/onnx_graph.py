@@ -25,8 +25,8 @@ OPSET = 21
 IR_VERSION = 10
 #: A file above this size keeps its weights beside it: protobuf ends at 2 GiB.
 INLINE_LIMIT = 1_500_000_000
-# Numbers of protobuf fields, all below 16: their tags are one byte.
-_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
+#: Numbers of protobuf fields, all below 16: their tags are one byte.
+MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
 # Offsets of weights in a data file, so that the runtime can map pages instead of reading them.
 _PAGE = 4096
 
@@ -179,16 +179,16 @@ def write_model(file: BinaryIO, model: Any, graph: Any, weights: Sequence[_Weigh
         for header, weight in zip(headers, weights, strict=True)
     ]
     file.write(model.SerializeToString())
-    file.write(_prefix(_MODEL_GRAPH, len(start) + sum(_field_size(size) for size in sizes)))
+    file.write(prefix(MODEL_GRAPH, len(start) + sum(_field_size(size) for size in sizes)))
     file.write(start)
     for weight, header, size in zip(weights, headers, sizes, strict=True):
-        file.write(_prefix(_GRAPH_INITIALIZER, size))
+        file.write(prefix(GRAPH_INITIALIZER, size))
         file.write(header)
-        file.write(_prefix(_TENSOR_RAW_DATA, weight.nbytes))
+        file.write(prefix(TENSOR_RAW_DATA, weight.nbytes))
         file.write(weight.data())
 
 
-def _prefix(field_number: int, length: int) -> bytes:
+def prefix(field_number: int, length: int) -> bytes:
     """Return the tag and the length that stand before a length-delimited field."""
     out = bytearray([field_number << 3 | 2])
     while length > 0x7F:
@@ -200,7 +200,7 @@ def _prefix(field_number: int, length: int) -> bytes:
 
 def _field_size(length: int) -> int:
     """Return the bytes of a length-delimited field, its prefix included."""
-    return len(_prefix(1, length)) + length
+    return len(prefix(1, length)) + length
 
 
 def _value_info(name: str, dtype: type[np.generic], shape: Sequence[int | str]) -> Any:

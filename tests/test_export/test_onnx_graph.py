@@ -12,6 +12,8 @@ pytest.importorskip("onnx")
 import onnx
 
 from hydra_export.onnx_graph import Graph
+from hydra_export.onnx_skeleton import skeleton
+from hydra_mobile.errors import ArtefactError
 
 
 @pytest.mark.parametrize("size", [1, 127, 128, 20_000, 3_000_000])
@@ -33,6 +35,30 @@ def test_streamed_weights_are_read_back(tmp_path: Path, size: int) -> None:
     assert [node.op_type for node in model.graph.node] == ["Add"]
     # Byte for byte as large as protobuf makes it: nothing is written twice or left out.
     assert (tmp_path / "sums.onnx").stat().st_size == model.ByteSize()
+
+
+def test_the_skeleton_has_everything_but_large_weights(tmp_path: Path) -> None:
+    graph = Graph("sums")
+    x = graph.input("x", np.float32, [5000])
+    graph.output("y", np.float32, [5000])
+    large = graph.constant("large", np.ones(5000, np.float32))
+    small = graph.constant("small", np.array([7], np.int64))
+    graph.node("Add", [x, large], "y")
+    path = graph.save(tmp_path / "sums.onnx")[0]
+    read, whole = skeleton(path), onnx.load(path)
+    tensors = {tensor.name: tensor for tensor in read.graph.initializer}
+    assert onnx.numpy_helper.to_array(tensors[small]).tolist() == [7]
+    assert (list(tensors[large].dims), tensors[large].raw_data) == ([5000], b"")
+    for tensor in (*read.graph.initializer, *whole.graph.initializer):
+        tensor.ClearField("raw_data")
+    assert read == whole
+
+
+def test_what_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"\x3a\xff\xff\xff\x7f short")
+    with pytest.raises(ArtefactError, match=r"broken\.onnx is no ONNX model: a field ends"):
+        skeleton(path)
 
 
 def test_a_weight_is_made_when_it_is_written_and_not_kept(tmp_path: Path) -> None:
