@@ -23,6 +23,9 @@ _ENDINGS = ("_quantized", "_to_fp16")
 #: what rounding source and scale to 16 bits adds at 127 steps.
 LARGEST_STEP = 0.5 + 2 * 127 * 2.0**-11
 
+# Scales up to half of the smallest fp16 number round to zero.
+_HALF_UNDERFLOW = 2.0**-25
+
 
 def interface_of(program: Program) -> dict[str, Any]:
     """Return function -> inputs, outputs and operators, as the manifest stores them."""
@@ -110,8 +113,9 @@ def _compare_function(
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
                 steps = np.abs(source - stored) / scale.astype(np.float32)
-            # A row of zeros has any scale.
-            steps = np.where(source == stored, 0.0, steps)
+            # A row of zeros has any scale; one whose scale rounds to zero is stored as zeros.
+            lost = (scale == 0) & (np.abs(source) <= 127 * _HALF_UNDERFLOW)
+            steps = np.where((source == stored) | lost, 0.0, steps)
             difference = float(steps.max())
             good = difference <= LARGEST_STEP
             worst = max(worst, difference)

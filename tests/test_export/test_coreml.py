@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import sys
@@ -28,7 +29,7 @@ from hydra_mobile.models.loading import load_model
 
 pytest.importorskip("coremltools", reason="needs the extra [coreml]")
 
-from hydra_export import mil_interpreter
+from hydra_export import coreml_check, mil_interpreter
 from hydra_export.coreml_check import LARGEST_STEP, compare_weights
 from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.mil_program import read_program
@@ -339,6 +340,24 @@ def test_exchanged_weights_are_found_on_export(
     weights.write_bytes(bytes(data))
     with pytest.raises(ParityError, match="weight `p_table_weight` differs from its source"):
         compare_weights(spoilt, module, {"table.weight"})
+
+
+def test_a_dead_channel_may_lose_its_tiny_weights_and_no_other_may(
+    bundles: dict[str, Path], model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folded batch normalisation leaves channels whose fp16 scale rounds to zero."""
+    package = Bundle.open(bundles["int8"]).file("token_embedding").parent
+    module = copy.deepcopy(TokenEmbedding(model.language_model))
+    weight = module.table.weight.detach().numpy()
+    stored, scale = np.zeros_like(weight), np.zeros((len(weight), 1), np.float16)
+    monkeypatch.setattr(
+        coreml_check, "stored_tensors", lambda _: [("p_table_weight_quantized", stored, scale)]
+    )
+    module.table.weight.data = torch.full_like(module.table.weight, 3e-6)
+    assert compare_weights(package, module, {"table.weight"})["int8"] == 2
+    module.table.weight.data[3, 5] = 1e-4
+    with pytest.raises(ParityError, match="weight `p_table_weight` differs from its source by inf"):
+        compare_weights(package, module, {"table.weight"})
 
 
 def test_the_interpreter_holds_the_program_to_its_types(loaded: dict[str, CoreMLRunner]) -> None:
