@@ -47,6 +47,12 @@ class Preset:
     budget: float | None = None
     rounding: Literal["calibrated", "nearest"] = "calibrated"
 
+    @property
+    def has_4bit_weights(self) -> bool:
+        """Whether any part is rounded so coarsely that calibration changes it."""
+        parts = (self.vision, self.projector, self.embedding, self.decoder, self.head)
+        return any(part.startswith("w4") for part in parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the preset as the manifest stores it."""
         return asdict(self)
