@@ -25,10 +25,14 @@ from hydra_export.targets.base import METHODS, TargetResult
 from hydra_export.tensor_file import places
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.files import folder_atomically, require_free_space, sha256_of
+from hydra_mobile.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_export.adapter_file_bundle import SeparateAdapter
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+
+#: Ways to build a decoder's attention, where a runtime has more than one.
+ATTENTIONS = ("auto", "custom", "manual")
 
 #: Tokenizer, golden pictures and vectors, and what a file format adds.
 _BESIDE_PROGRAM = 16_000_000
@@ -46,6 +50,7 @@ def export_bundle(
     calibrate: Path | None = None,
     images: Path | None = None,
     separate: SeparateAdapter | None = None,
+    attention: str = "auto",
     min_fast_path: float = MINIMUM,
     log: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
@@ -64,6 +69,8 @@ def export_bundle(
         images: the folder that the pictures of `calibrate` are relative to.
         separate: keep this adapter a file beside a program of its base; `merged_folder` is then
             the base's folder.
+        attention: "custom" or "manual", of runtimes that have both: manual needs no operators
+            beside the runtime's own; "auto" leaves the choice to the runtime.
         min_fast_path: least share of each method's multiply-accumulates on fast kernels.
         log: gets a line for each step.
 
@@ -86,6 +93,7 @@ def export_bundle(
             f"Runtime `{runtime}` has no programs that take an adapter from a file.",
             "Use --runtime onnx, or leave --adapter at merged.",
         )
+    keywords = _attention(runtime, target_export, attention)
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     limits = limits or Limits()
     merged_folder, out = Path(merged_folder), Path(out)
@@ -94,8 +102,11 @@ def export_bundle(
     require_free_space(out, _most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
     model, processor = separate.load() if separate else _load(merged_folder)
-    keywords: dict[str, Any] = {"adapters": True} if separate else {}
-    if calibrate:
+    if separate:
+        keywords["adapters"] = True
+    if calibrate and not chosen.has_4bit_weights:
+        log(f"Preset {chosen.name} rounds no weight to 4 bits: {calibrate.name} is not needed")
+    elif calibrate:
         keywords["calibration"] = from_data(model, processor, Path(calibrate), images)
     sources = {
         "base": model.config.base,
@@ -148,6 +159,20 @@ def export_bundle(
         f"{time.perf_counter() - start:.0f} s"
     )
     return bundle
+
+
+def _attention(runtime: str, target_export: Callable[..., Any], attention: str) -> dict[str, Any]:
+    """Return the keyword that chooses an attention build; none for "auto"."""
+    if attention not in ATTENTIONS:
+        raise HydraError(f"--attention is `{attention}`.", nearest(attention, ATTENTIONS))
+    if attention == "auto":
+        return {}
+    if "attention" not in inspect.signature(target_export).parameters:
+        raise HydraError(
+            f"Runtime `{runtime}` has one attention only, not `{attention}`.",
+            "Leave out --attention.",
+        )
+    return {"attention": attention}
 
 
 def _gate_speed(

@@ -37,6 +37,11 @@ def export(
         "file beside it that can be swapped; slower.",
     ),
     name: str = typer.Option("default", help="What a separate adapter is called in the bundle."),
+    attention: str = typer.Option(
+        "auto",
+        help="executorch: custom decodes fastest and needs the llama operators in the app; manual "
+        "needs none, and the native runner (--device) runs only that. auto: custom.",
+    ),
     min_fast_path: float = typer.Option(
         0.95,
         min=0.0,
@@ -77,6 +82,7 @@ def export(
         calibrate=calibrate,
         images=images,
         separate=separate,
+        attention=attention,
         min_fast_path=min_fast_path,
         log=say,
     )

@@ -1,0 +1,102 @@
+#include "bundle.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "failure.h"
+
+namespace hydra {
+namespace {
+
+using Json = nlohmann::json;
+
+[[noreturn]] void refuse(const std::string& what) { throw Failure(Exit::kInput, what); }
+
+Json read(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  if (!file) refuse(path.string() + " is missing: expected the manifest of a bundle.");
+  try {
+    return Json::parse(file);
+  } catch (const Json::exception& error) {
+    refuse(path.string() + " is not readable JSON: " + error.what());
+  }
+}
+
+void refuse_other_programs(const Json& manifest, const std::string& where) {
+  const int schema = manifest.at("schema").get<int>();
+  if (schema != 1) {
+    refuse(where + ": key `schema` is " + std::to_string(schema) + ", expected 1.");
+  }
+  const auto runtime = manifest.at("runtime").get<std::string>();
+  if (runtime != "executorch") {
+    refuse(where + ": the bundle is for the runtime `" + runtime + "`, not `executorch`.");
+  }
+  for (const auto& name : manifest.at("details").at("required_ops")) {
+    // Their kernels are part of the Python extension only, which needs libtorch.
+    if (name.get<std::string>().starts_with("llama::")) {
+      refuse(where + ": the program needs " + name.get<std::string>() +
+             ", which this runner does not have.\nExport it with --attention manual.");
+    }
+  }
+}
+
+void find_program(Bundle& bundle, const std::filesystem::path& folder, const Json& manifest) {
+  for (const auto& [name, entry] : manifest.at("files").items()) {
+    if (entry.at("role") != "program") continue;
+    bundle.program = folder / name;
+    bundle.program_sha256 = entry.at("sha256").get<std::string>();
+    std::error_code missing;
+    const auto found = std::filesystem::file_size(bundle.program, missing);
+    if (missing) refuse(bundle.program.string() + " is missing; the manifest names it.");
+    const auto expected = entry.at("bytes").get<uintmax_t>();
+    if (found != expected) {
+      refuse(bundle.program.string() + " has " + std::to_string(found) +
+             " bytes, the manifest says " + std::to_string(expected) + "; copy it again.");
+    }
+    return;
+  }
+  refuse((folder / "manifest.json").string() + " names no file with role `program`.");
+}
+
+ImageRecipe image_recipe(const Json& value) {
+  ImageRecipe recipe;
+  recipe.size = value.at("size").get<int>();
+  recipe.mean = value.at("mean").get<std::array<double, 3>>();
+  recipe.std = value.at("std").get<std::array<double, 3>>();
+  const auto fit = value.at("fit").get<std::string>();
+  const auto filter = value.at("resample").get<std::string>();
+  if (fit == "pad") recipe.fit = Fit::kPad;
+  else if (fit == "crop") recipe.fit = Fit::kCrop;
+  else if (fit == "stretch") recipe.fit = Fit::kStretch;
+  else refuse("image fit `" + fit + "` is unknown; expected pad, crop or stretch.");
+  if (filter == "bicubic") recipe.filter = Filter::kBicubic;
+  else if (filter == "bilinear") recipe.filter = Filter::kBilinear;
+  else refuse("image resample `" + filter + "` is unknown; expected bicubic or bilinear.");
+  return recipe;
+}
+
+}  // namespace
+
+Bundle Bundle::open(const std::filesystem::path& folder) {
+  const auto path = folder / "manifest.json";
+  const Json manifest = read(path);
+  Bundle bundle;
+  try {
+    refuse_other_programs(manifest, path.string());
+    find_program(bundle, folder, manifest);
+    bundle.preset = manifest.at("preset").at("name").get<std::string>();
+    bundle.max_context = manifest.at("limits").at("max_context").get<int64_t>();
+    bundle.max_prefill = manifest.at("limits").at("max_prefill").get<int64_t>();
+    const Json& shapes = manifest.at("shapes");
+    bundle.vocab_size = shapes.at("vocab_size").get<int64_t>();
+    bundle.hidden_size = shapes.at("hidden_size").get<int64_t>();
+    bundle.num_image_tokens = shapes.at("num_image_tokens").get<int64_t>();
+    bundle.stop_ids = manifest.at("stop_ids").get<std::vector<int64_t>>();
+    bundle.image = image_recipe(manifest.at("image"));
+  } catch (const Json::exception& error) {
+    refuse(path.string() + ": " + error.what() + "\nExport the bundle again.");
+  }
+  return bundle;
+}
+
+}  // namespace hydra

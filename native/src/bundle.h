@@ -1,0 +1,42 @@
+// What the runner needs of a bundle's manifest: files, limits, shapes, stop ids, image recipe.
+//
+// Sizes of files are checked, their sha256 is not: who copies a bundle compares hashes.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace hydra {
+
+enum class Fit { kPad, kCrop, kStretch };
+enum class Filter { kBicubic, kBilinear };
+
+struct ImageRecipe {
+  int size = 0;                  // side of the square, in pixels
+  std::array<double, 3> mean{};  // RGB, in units of [0, 1]
+  std::array<double, 3> std{};
+  Fit fit = Fit::kPad;
+  Filter filter = Filter::kBicubic;
+};
+
+struct Bundle {
+  std::filesystem::path program;
+  std::string program_sha256;
+  std::string preset;
+  int64_t max_context = 0;  // tokens that the cache holds
+  int64_t max_prefill = 0;  // most tokens of one call
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t num_image_tokens = 0;
+  std::vector<int64_t> stop_ids;
+  ImageRecipe image;
+
+  // Throws Failure(kInput) when the folder is no whole ExecuTorch bundle for this binary.
+  static Bundle open(const std::filesystem::path& folder);
+};
+
+}  // namespace hydra

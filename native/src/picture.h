@@ -1,0 +1,32 @@
+// A picture to pixels, with the arithmetic of the recipe in the bundle's manifest.
+//
+// The steps and their rounding are those of hydra_mobile/models/preprocessing.py, which resizes
+// with Pillow: two passes of 8-bit results with 22 bits of fraction in the weights. PNG files give
+// the same pixels; a JPEG decoder may differ by a few levels from another one.
+
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "bundle.h"
+
+namespace hydra {
+
+struct Picture {
+  int width = 0;
+  int height = 0;
+  std::vector<uint8_t> rgb;  // rows from the top, 3 bytes a pixel
+};
+
+// Throws Failure(kInput) when the file is missing or is neither PNG nor JPEG.
+Picture read_picture(const std::filesystem::path& file);
+
+// Pixels float32 [3, size, size].
+std::vector<float> preprocess(Picture picture, const ImageRecipe& recipe);
+
+// Pixels float32 [3, size, size] of a picture, or of raw little-endian float32 in a file `*.f32`.
+std::vector<float> read_pixels(const std::filesystem::path& file, const ImageRecipe& recipe);
+
+}  // namespace hydra
