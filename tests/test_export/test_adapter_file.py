@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clip_bases import clip_model
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
+from hydra_export import adapter_file_bundle
 from hydra_export.adapter_file import (
     AdapterFiles,
     adapter_tensors,
@@ -29,6 +31,8 @@ from hydra_export.adapter_file_manifest import split_selection
 from hydra_export.bundle import MANIFEST, Bundle
 from hydra_export.export import export_bundle
 from hydra_export.ladder import climb
+from hydra_export.onnx_encoders import projector_tensors, write_vision_encoder
+from hydra_export.presets import preset_named
 from hydra_export.targets import Limits
 from hydra_export.verify import verify
 from hydra_mobile.adapters.budget import Budget
@@ -201,6 +205,32 @@ class TestOneProgram:
         assert_same(OnnxRunner.load(bare), TorchRunner.load(tiny_base))
 
 
+@pytest.mark.parametrize("kind", ["ldpnet", "ldpnetv2", "mlp"])
+@pytest.mark.parametrize(("preset", "atol"), [("fp32", 1e-4), ("fp16", 2e-2)])
+def test_every_projector_s_weights_are_inputs(
+    tiny_base: Path, tmp_path: Path, kind: str, preset: str, atol: float
+) -> None:
+    """Convolutions and norms too; their defaults are the base's own."""
+    model = clip_model(tiny_base, kind)[0].requires_grad_(False)
+    file = tmp_path / "vision_encoder.onnx"
+    parts = (model.vision_tower, model.projector)
+    with torch.no_grad():
+        write_vision_encoder(*parts, 32, preset_named(preset), file, projector_inputs=True)
+    session = ort.InferenceSession(file)
+    pixels = torch.from_numpy(PIXELS)
+    (found,) = session.run(None, {"pixel_values": PIXELS})
+    own = model.encode_image(pixels).numpy()
+    np.testing.assert_allclose(found, own, atol=atol)
+    tensors = {name: value * 1.3 for name, value in projector_tensors(model.projector).items()}
+    model.load_state_dict(tensors, strict=False)
+    kind_of = np.float32 if preset == "fp32" else np.float16
+    feeds = {name: value.numpy().astype(kind_of) for name, value in tensors.items()}
+    (found,) = session.run(None, {"pixel_values": PIXELS, **feeds})
+    other = model.encode_image(pixels).numpy()
+    np.testing.assert_allclose(found, other, atol=atol)
+    assert np.abs(other - own).max() > 0.1
+
+
 class TestManifest:
     def test_lists_adapters(self, sound: Path, adapters: dict[str, Path]) -> None:
         manifest = json.loads((sound / MANIFEST).read_text())
@@ -304,6 +334,22 @@ def rewrite(bundle: Path, name: str, source: Path) -> None:
     size = (bundle / name).stat().st_size
     manifest["files"][name].update(sha256=sha256_of(bundle / name), bytes=size)
     (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_a_bundle_is_whole_until_the_manifest_names_the_adapter(
+    bundle: Path, tiny_base: Path, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+
+        def full(path: Path, value: Any) -> None:
+            raise OSError(28, "No space left on device", str(path))
+
+        patched.setattr(adapter_file_bundle, "write_json", full)
+        with pytest.raises(OSError, match="No space"):
+            add_adapter(bundle, tiny_base, adapters["two"], "third")
+    assert set(Bundle.open(bundle).manifest["adapters"]) == {"one", "two"}
+    add_adapter(bundle, tiny_base, adapters["two"], "third")
+    assert verify(Path(f"{bundle}#third")).passed
 
 
 class TestRefused:
