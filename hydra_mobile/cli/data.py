@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from hydra_mobile.cli import data_check, data_check_benchmark
+from hydra_mobile.cli import data_check, data_check_benchmark, data_tsv
 from hydra_mobile.errors import ConfigError
 
 app = typer.Typer(help="Build and check data sets.", no_args_is_help=True, rich_markup_mode=None)
@@ -14,6 +14,7 @@ app = typer.Typer(help="Build and check data sets.", no_args_is_help=True, rich_
 
 app.command()(data_check.check)
 app.command()(data_check_benchmark.check_benchmark)
+app.command()(data_tsv.tsv)
 
 
 @app.callback()

@@ -16,7 +16,7 @@ from hydra_mobile.errors import ConfigError, DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import read_records
 from hydra_mobile.evaluation.benchmarks.joining import Joined, Joiner, check_complete
 from hydra_mobile.evaluation.benchmarks.metric import Metric, scores_of
-from hydra_mobile.evaluation.benchmarks.pictures import Picture
+from hydra_mobile.evaluation.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.registry import nearest
 
 __all__ = [
@@ -167,6 +167,17 @@ class Benchmark(ABC):
     def protocol_facts(self) -> dict[str, Any]:
         """Return what was asked and how, for the result: JSON values only, no absolute paths."""
         return {"protocol": self.protocol, "max_new_tokens": self.max_new_tokens}
+
+    def table_cells(self, sample: Sample) -> dict[str, str]:
+        """Return the sample's cells for a table of the field, without index and picture.
+
+        Columns by the names that VLMEvalKit reads: question, hint, A, B, ..., answer, category,
+        image_path (a name of the picture, of its own for every picture).
+        """
+        cells = {"question": sample.question, "answer": sample.reference, "category": sample.kind}
+        if isinstance(sample.image, FilePicture):
+            cells["image_path"] = sample.image.path.name
+        return cells
 
     # -- answers ----------------------------------------------------------------------------
 

@@ -71,6 +71,11 @@ class MMBench(Benchmark):
         """Return hint, question, options and suffix."""
         return sample.question + CHOICE
 
+    def table_cells(self, sample: Sample) -> dict[str, str]:
+        """Return the row as its own table has it."""
+        cells = sample.meta["cells"]
+        return {name: cells[name] for name in cells if name not in ("index", "image")}
+
     def files(self) -> list[DataFile]:
         """Return the tables; the protocol's own one is required, or any where that is missing."""
         there = self._tables() or {
@@ -224,6 +229,7 @@ def _samples(split: str, questions: Sequence[Question]) -> list[Sample]:
                 "question": question.question,
                 "category": question.category,
                 "l2-category": question.l2_category,
+                "cells": question.cells,
             },
         )
         for picture, some in together.items()

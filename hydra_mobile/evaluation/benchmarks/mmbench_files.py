@@ -6,6 +6,7 @@ number, "None" or "nan" may be an option. Pictures are only located. Used by the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
@@ -14,6 +15,7 @@ from PIL import Image
 
 from hydra_mobile.errors import DataError
 from hydra_mobile.evaluation.benchmarks.choice_letters import is_none
+from hydra_mobile.evaluation.benchmarks.picture_cells import only_of_list
 from hydra_mobile.evaluation.benchmarks.pictures import EncodedPicture, Picture
 from hydra_mobile.evaluation.benchmarks.tab_separated import Row, Span, read_columns, read_rows
 
@@ -39,6 +41,10 @@ class NoPicture(Picture):
         """Raise: there is nothing to open."""
         raise DataError(f"{self.where} has no picture in the column `image`.", _MEND)
 
+    def content(self) -> bytes:
+        """Raise: there is nothing to read."""
+        raise DataError(f"{self.where} has no picture in the column `image`.", _MEND)
+
     def exists(self) -> bool:
         """Say that there is nothing."""
         return False
@@ -60,6 +66,7 @@ class Question:
         category: fine category; "" where the table has none.
         l2_category: coarse category; "" where the table has none.
         picture: where it is.
+        cells: the row as the table has it, without the picture.
     """
 
     index: int
@@ -72,6 +79,7 @@ class Question:
     category: str
     l2_category: str
     picture: Picture
+    cells: Mapping[str, str]
 
 
 def has_answers(path: Path) -> bool:
@@ -170,6 +178,7 @@ def _question(path: Path, index: int, row: Row, letters: list[str], picture: Pic
         category=cells.get("category", ""),
         l2_category=cells.get("l2-category", ""),
         picture=picture,
+        cells=cells,
     )
 
 
@@ -193,7 +202,11 @@ def _picture(
             )
         at = pointed
         seen.add(at)
-    _require_one(span, f"{path}, index {index}")
+    if span.head.lstrip().startswith(b"["):
+        one = only_of_list(path, span, f"{path}, index {index}")
+        if one is None:
+            return NoPicture(f"{path}, index {index}")
+        span = one
     # Rotations repeat the picture; the first place stands for all, so that it is encoded once.
     return shared.setdefault(
         span.digest, EncodedPicture(path, span.offset, span.length, f"index {at}")
@@ -203,11 +216,3 @@ def _picture(
 def _pointed(span: Span) -> int | None:
     text = span.head.decode("ascii", "replace").strip().removesuffix(".0")
     return int(text) if span.length <= _LONGEST_INDEX and text.isdecimal() else None
-
-
-def _require_one(span: Span, where: str) -> None:
-    if span.head.startswith(b"["):
-        raise DataError(
-            f"{where}: the cell `image` holds a list of pictures, expected the base64 text of one.",
-            "Models here take one picture a question.",
-        )

@@ -25,6 +25,7 @@ from hydra_mobile.evaluation.benchmarks.choosing import chosen_splits, limited
 from hydra_mobile.evaluation.benchmarks.mme_data import ASKED, RELEASE, MmeData, is_lines
 from hydra_mobile.evaluation.benchmarks.mme_files import (
     QUESTIONS,
+    YES_OR_NO,
     Asked,
     Place,
     find_picture,
@@ -85,6 +86,15 @@ class Mme(Benchmark):
     def prompt(self, sample: Sample) -> str:
         """Return the question as LLaVA's file has it, suffix included."""
         return str(sample.meta["prompt"])
+
+    def table_cells(self, sample: Sample) -> dict[str, str]:
+        """Return the release's question and answer; VLMEvalKit pairs questions by `image_path`."""
+        return {
+            "question": f"{sample.question} {YES_OR_NO}",
+            "answer": sample.reference.capitalize(),
+            "category": sample.kind,
+            "image_path": sample.meta["question_id"],
+        }
 
     def answers_at(self, path: Path) -> None:
         """Take right answers from the official tool's results, which hold them, if need be."""

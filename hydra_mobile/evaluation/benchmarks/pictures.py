@@ -36,6 +36,14 @@ class Picture(ABC):
         """
 
     @abstractmethod
+    def content(self) -> bytes:
+        """Return the picture's file as it is: compressed bytes, not pixels.
+
+        Raises:
+            DataError: it is missing, or its place holds no base64 text; names the file.
+        """
+
+    @abstractmethod
     def exists(self) -> bool:
         """Say whether there is anything to open, without opening it."""
 
@@ -54,6 +62,16 @@ class FilePicture(Picture):
     def open(self) -> Image.Image:
         """Return the picture; see `Picture.open`."""
         return open_image(self.path)
+
+    def content(self) -> bytes:
+        """Return the file; see `Picture.content`."""
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"The picture {self.path} cannot be read: {error.strerror}.",
+                "Check the folder of pictures.",
+            ) from error
 
     def exists(self) -> bool:
         """Say whether the file is there."""
@@ -83,23 +101,32 @@ class EncodedPicture(Picture):
 
     def open(self) -> Image.Image:
         """Return the picture; see `Picture.open`."""
-        where = f"{self.file}{f' ({self.record})' if self.record else ''}"
+        try:
+            with Image.open(io.BytesIO(self.content())) as picture:
+                return as_rgb(picture)
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            raise self._unreadable(error) from error
+
+    def content(self) -> bytes:
+        """Return the decoded cell; see `Picture.content`."""
         try:
             with self.file.open("rb") as handle:
                 handle.seek(self.offset)
-                encoded = handle.read(self.length)
-            with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))) as picture:
-                return as_rgb(picture)
+                return base64.b64decode(handle.read(self.length), validate=True)
         except FileNotFoundError:
             raise DataError(f"{self.file} does not exist any more: it holds the pictures.") from (
                 None
             )
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, binascii.Error) as error:
-            raise DataError(
-                f"The picture in {where} cannot be read: {error}.",
-                "The file is cut short or was altered; download it again.",
-            ) from error
+        except (OSError, binascii.Error) as error:
+            raise self._unreadable(error) from error
 
     def exists(self) -> bool:
         """Say whether the file reaches as far as the picture."""
         return self.file.is_file() and self.file.stat().st_size >= self.offset + self.length
+
+    def _unreadable(self, error: Exception) -> DataError:
+        where = f"{self.file}{f' ({self.record})' if self.record else ''}"
+        return DataError(
+            f"The picture in {where} cannot be read: {error}.",
+            "The file is cut short or was altered; download it again.",
+        )

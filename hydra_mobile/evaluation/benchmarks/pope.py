@@ -65,6 +65,11 @@ class Pope(Benchmark):
         """Return the question as LLaVA's file has it, suffix included."""
         return str(sample.meta["prompt"])
 
+    def table_cells(self, sample: Sample) -> dict[str, str]:
+        """Return the annotation, with Yes or No as VLMEvalKit reads them and split as category."""
+        cells = {"answer": sample.reference.capitalize(), "category": sample.split}
+        return super().table_cells(sample) | cells
+
     def files(self) -> list[DataFile]:
         """Return annotations, questions and pictures."""
         annotations = [

@@ -65,6 +65,20 @@ class ScienceQA(Benchmark):
         """Return the question as LLaVA's file has it, with the suffix, without picture mark."""
         return sample.question + CHOICE
 
+    def table_cells(self, sample: Sample) -> dict[str, str]:
+        """Return question, hint and choices; the picture's name has the problem's id in it."""
+        problem = self._problems[sample.key]
+        cells = {
+            "question": problem.stem,
+            "hint": problem.hint,
+            **dict(zip(LETTERS, problem.options, strict=False)),
+            "answer": sample.reference,
+            "category": problem.category,
+        }
+        if problem.image:
+            cells["image_path"] = f"{sample.key}/{problem.image}"
+        return cells
+
     def files(self) -> list[DataFile]:
         """Return problems, splits, LLaVA's prompts and the pictures."""
         problems = self.places.find(_PROBLEMS)

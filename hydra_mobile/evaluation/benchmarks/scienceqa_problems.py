@@ -32,6 +32,10 @@ class Problem:
         subject: natural, social or language science.
         grade: 1 to 12; 0 where the file does not say.
         has_hint: whether a text comes with the question; None where the file does not say.
+        stem: the question alone; of LLaVA's file with the hint, which cannot be told apart.
+        hint: the text; "" without one.
+        options: texts of the choices.
+        category: of the question's topic.
     """
 
     question: str
@@ -43,6 +47,10 @@ class Problem:
     subject: str = ""
     grade: int = 0
     has_hint: bool | None = None
+    stem: str = ""
+    hint: str = ""
+    options: tuple[str, ...] = ()
+    category: str = ""
 
 
 def prompt_of(question: str, hint: str, choices: list[str]) -> str:
@@ -109,14 +117,17 @@ def read_llava(path: Path) -> dict[str, Problem]:
             asked, answer = record["conversations"]
             prompt = str(asked["value"]).replace("<image>", "").strip()
             letter = str(answer["value"]).strip()
+            stem, *options = _parts(prompt)
             image = Path(record["image"]).name if record.get("image") else ""
             found[str(record["id"])] = Problem(
                 question=prompt,
                 prompt=prompt,
-                choices=max(_choices_in(prompt), LETTERS.find(letter[:1]) + 1),
+                choices=max(len(options), LETTERS.find(letter[:1]) + 1),
                 letter=letter,
                 image=image,
                 split="test",
+                stem=stem,
+                options=tuple(options),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
@@ -147,20 +158,25 @@ def _problem(value: Mapping[str, Any], where: str) -> Problem:
             subject=str(value.get("subject") or ""),
             grade=int(grade.group()) if grade else 0,
             has_hint=bool(hint.strip()),
+            stem=question,
+            hint=hint,
+            options=tuple(choices),
+            category=str(value.get("category") or ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where} is not as expected: {error!r}.", _MEND) from error
 
 
-def _choices_in(prompt: str) -> int:
-    """Count the choices at the end of a prompt; each may run over several lines."""
-    count, at = 0, 0
+def _parts(prompt: str) -> list[str]:
+    """Return what stands before the choices, and each choice, which may run over several lines."""
+    parts, rest = [], prompt
     for letter in LETTERS:
-        at = prompt.find(f"\n{letter}. ", at)
-        if at < 0:
+        part, mark, after = rest.partition(f"\n{letter}. ")
+        if not mark:
             break
-        count += 1
-    return count
+        parts.append(part)
+        rest = after
+    return [*parts, rest]
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ are, so that they can be read when needed. Knows nothing of MMBench; used by it.
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import BinaryIO
 from hydra_mobile.errors import DataError
 from hydra_mobile.files import write_atomically
 
+_SPECIAL = re.compile('[\t\r\n"]')
 _BOM = b"\xef\xbb\xbf"
 _CUT = "The file was cut short or altered; download it again."
 #: So much of a large cell is kept as text: enough for a number or the beginning of a list.
@@ -103,10 +104,19 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
         columns: in order.
         rows: column -> text; a missing column is an empty cell.
     """
-    with write_atomically(path) as temporary, temporary.open("w", newline="") as handle:
-        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([row.get(column, "") for column in columns] for row in rows)
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
+        handle.write("\t".join(map(_cell, columns)) + "\n")
+        for row in rows:
+            handle.write("\t".join(_cell(row.get(column, "")) for column in columns) + "\n")
+
+
+def _cell(text: str) -> str:
+    # The csv module of some versions leaves a lone carriage return bare, which ends a row for
+    # other readers.
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -6,6 +6,7 @@ The metric is the M4C evaluator's; it depends on how many of the ten gave the sa
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -88,6 +89,12 @@ class TextVQA(Benchmark):
             f"{self.places.expected(_QUESTIONS)}.",
             f"Put LLaVA's {_QUESTIONS} there, or ask without tokens: --protocol {NO_OCR}",
         )
+
+    def table_cells(self, sample: Sample) -> dict[str, str]:
+        """Return the question without OCR tokens; the answer is the list of the ten people's."""
+        given = sample.meta["answers"]
+        answer = {"answer": json.dumps(given, ensure_ascii=False) if given else ""}
+        return super().table_cells(sample) | answer
 
     def files(self) -> list[DataFile]:
         """Return annotations, LLaVA's questions and the pictures."""
