@@ -38,7 +38,7 @@ class HydraMobile(lmms):  # type: ignore[misc]
         threads: CPU threads of the runtime; 0 leaves the choice to it.
         batch_size: 1; lmms-eval hands it over.
         max_batch_size: None or 1.
-        device: None or "cpu": the artefact's runtime decides where it runs.
+        device: None, "cpu", or for what eager torch runs a GPU such as "cuda:0".
 
     Raises:
         HydraError: there is no such artefact, or an argument has another value.
@@ -71,13 +71,17 @@ class HydraMobile(lmms):  # type: ignore[misc]
                 f"batch_size is {batch_size}: exported programs answer one question at a time.",
                 "Use --batch_size 1, or leave it out.",
             )
-        if device not in (None, "", "cpu"):
+        artefact = artefact_at(str(pretrained))
+        elsewhere = device not in (None, "", "cpu")
+        if elsewhere and artefact.runner != "torch":
             raise ConfigError(
-                f"device is {device!r}: the runtime of the artefact decides where it runs.",
+                f"device is {device!r}: {artefact.name} runs on the processor.",
                 "Leave --device out.",
             )
-        artefact = artefact_at(str(pretrained))
-        runner: Runner = runner_class(artefact.runner).load(artefact.path, threads=int(threads))
+        placed = {"device": device} if elsewhere else {}
+        runner: Runner = runner_class(artefact.runner).load(
+            artefact.path, threads=int(threads), **placed
+        )
         self._generator = Generator(runner)
 
     @property

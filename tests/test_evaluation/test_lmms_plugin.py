@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib
-import importlib.util
 import subprocess
 import sys
 import tomllib
@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from hydra_mobile.errors import HydraError
+from hydra_mobile.evaluation.artefacts import artefact_at
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners.torch import TorchRunner
 
@@ -189,13 +190,22 @@ def test_several_rounds(model, tiny_base):
         ("", {}, "pretrained=BUNDLE"),
         ("pretrained=tiny,thread=2", {}, "`thread`, which.*`threads`"),
         ("pretrained=tiny", {"batch_size": 8}, "one question at a time"),
-        ("pretrained=tiny", {"device": "cuda:0"}, "decides where it runs"),
+        ("pretrained=tiny", {"device": "cuda:99"}, "There is no `cuda:99`"),
         ("pretrained=/nowhere/at/all", {}, "/nowhere/at/all is no run"),
     ],
 )
 def test_wrong_model_arguments_are_explained(model_class, arguments, more, message):
     with pytest.raises(HydraError, match=f"(?s){message}"):
         model_class.create_from_arg_string(arguments, more)
+
+
+def test_an_exported_program_stays_on_the_processor(model_class, tiny_base, monkeypatch):
+    module = sys.modules[OURS[1]]
+    artefact = artefact_at(str(tiny_base))
+    exported = dataclasses.replace(artefact, runner="onnx", name="ONNX Runtime int4")
+    monkeypatch.setattr(module, "artefact_at", lambda path: exported)
+    with pytest.raises(HydraError, match="ONNX Runtime int4 runs on the processor"):
+        model_class.create_from_arg_string("pretrained=x", {"device": "cuda"})
 
 
 def test_the_rest_of_the_package_does_not_need_lmms_eval():
