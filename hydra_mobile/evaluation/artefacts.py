@@ -5,14 +5,17 @@ Knows the marks of each folder and which runner runs it; loads nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hydra_export.adapter_file_manifest import split_selection
 from hydra_export.bundle import MANIFEST, Bundle
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.coreml_execution import coreml_title
 from hydra_mobile.files import read_json, sha256_of
 from hydra_mobile.models.bases import BASES, Log, base_folder
@@ -110,6 +113,36 @@ def artefact_at(path: str) -> Artefact:
         f"{path} is no run, adapter, merged model, bundle or named base.",
         "Expected a folder with run.json, adapter_config.json, model.safetensors or manifest.json.",
     )
+
+
+def distinct(artefacts: Sequence[Artefact]) -> list[Artefact]:
+    """Return the artefacts with names that differ.
+
+    Raises:
+        HydraError: one is there twice.
+    """
+    seen: dict[str, Artefact] = {}
+    for artefact in artefacts:
+        twin = seen.setdefault(artefact.identity, artefact)
+        if twin is not artefact:
+            raise HydraError(
+                f"{twin.path} and {artefact.path} are the same artefact.", "Give it once."
+            )
+    counts = Counter(artefact.name for artefact in artefacts)
+    endings = Counter((a.name, a.path.absolute().name) for a in artefacts)
+
+    def name_of(artefact: Artefact) -> str:
+        if counts[artefact.name] == 1:
+            return artefact.name
+        path = artefact.path.absolute()
+        shared = endings[artefact.name, path.name] > 1
+        return (
+            f"{artefact.name} ({path.parent.name}/{path.name})"
+            if shared
+            else (f"{artefact.name} ({path.name})")
+        )
+
+    return [dataclasses.replace(artefact, name=name_of(artefact)) for artefact in artefacts]
 
 
 def _recipe_in(folder: Path) -> str:

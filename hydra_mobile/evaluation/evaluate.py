@@ -7,10 +7,7 @@ Knows the order of the work; processes, folders, shards and rows are other modul
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
-import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +15,21 @@ from pathlib import Path
 from rich.console import Console
 
 from hydra_mobile.errors import HydraError
-from hydra_mobile.evaluation.artefacts import Artefact
+from hydra_mobile.evaluation.answered import Evaluated
+from hydra_mobile.evaluation.artefacts import Artefact, distinct
 from hydra_mobile.evaluation.asked import Asked, Request
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.compare import AnswerSet, compare, write_flips
 from hydra_mobile.evaluation.coreml_execution import native_available
-from hydra_mobile.evaluation.merging import ShardAnswers, merge
-from hydra_mobile.evaluation.results import Evaluated, collect, parity_of, system_of
+from hydra_mobile.evaluation.group import merge_group
+from hydra_mobile.evaluation.outcome import Outcome, outcome_of
+from hydra_mobile.evaluation.results import collect
 from hydra_mobile.evaluation.shards import WHOLE, Shard
-from hydra_mobile.evaluation.sittings import DONE, Job, Sitting, request_of
+from hydra_mobile.evaluation.sittings import DONE, Sitting
 from hydra_mobile.evaluation.submissions import write_submissions
 from hydra_mobile.evaluation.worker_pool import answer_all, measure_all
-from hydra_mobile.files import read_json, write_json
+from hydra_mobile.files import write_json
 from hydra_mobile.progress import duration
 from hydra_mobile.registry import nearest
-from hydra_mobile.reporting.schema import Comparison, ParityRow, SystemResult
-
-_POLL_SECONDS = 1.0
-#: The first process of a group gives up on the others when none of them wrote for so long.
-_PATIENCE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -72,15 +65,6 @@ class Task:
     allow_partial: bool = False
     interpret_coreml: bool = False
     torch_device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The rows of the report."""
-
-    systems: tuple[SystemResult, ...]
-    parity: tuple[ParityRow, ...]
-    comparisons: tuple[Comparison, ...]
 
 
 def evaluate(
@@ -122,7 +106,7 @@ def evaluate(
                 return None
             whole = _sittings(artefacts, task, WHOLE, root)
             held = [(sitting, stack.enter_context(sitting.locked())) for sitting in whole]
-            _merge_group(ours, whole, task)
+            merge_group(ours, whole, task.shard.count, task.allow_partial)
             ours = whole
         for sitting in ours:
             for job in sitting.jobs:
@@ -130,37 +114,7 @@ def evaluate(
         measure_all(held, cores, console)
         done = [collect(sitting, out) for sitting in ours]
     _say_shares(done, console)
-    return _outcome(done, out)
-
-
-def distinct(artefacts: Sequence[Artefact]) -> list[Artefact]:
-    """Return the artefacts with names that differ.
-
-    Raises:
-        HydraError: one is there twice.
-    """
-    seen: dict[str, Artefact] = {}
-    for artefact in artefacts:
-        twin = seen.setdefault(artefact.identity, artefact)
-        if twin is not artefact:
-            raise HydraError(
-                f"{twin.path} and {artefact.path} are the same artefact.", "Give it once."
-            )
-    counts = Counter(artefact.name for artefact in artefacts)
-    endings = Counter((a.name, a.path.absolute().name) for a in artefacts)
-
-    def name_of(artefact: Artefact) -> str:
-        if counts[artefact.name] == 1:
-            return artefact.name
-        path = artefact.path.absolute()
-        shared = endings[artefact.name, path.name] > 1
-        return (
-            f"{artefact.name} ({path.parent.name}/{path.name})"
-            if shared
-            else (f"{artefact.name} ({path.name})")
-        )
-
-    return [dataclasses.replace(artefact, name=name_of(artefact)) for artefact in artefacts]
+    return outcome_of(done, out)
 
 
 def _require_runnable(artefacts: Sequence[Artefact], task: Task) -> None:
@@ -227,45 +181,6 @@ def _finish(sitting: Sitting, task: Task) -> None:
         write_json(job.folder / DONE, {"answers": len(keys)})
 
 
-def _merge_group(ours: Sequence[Sitting], whole: Sequence[Sitting], task: Task) -> None:
-    """Wait for the other processes' shards and put all answers into the jobs of `whole`."""
-    for our, all_of in zip(ours, whole, strict=True):
-        for job, target in zip(our.jobs, all_of.jobs, strict=True):
-            shards = [
-                _wait_for(job, all_of.folder, Shard(number, task.shard.count))
-                for number in range(1, task.shard.count + 1)
-            ]
-            merged = merge(shards, all_of.folder, allow_partial=task.allow_partial)
-            if merged.folder != target.folder:
-                raise HydraError(
-                    f"{target.title}: pictures changed while they were asked about.",
-                    "Run the same command again.",
-                )
-            write_json(target.folder / "request.json", request_of(target))
-
-
-def _wait_for(job: Job, folder: Path, shard: Shard) -> ShardAnswers:
-    """Return a shard's folder once the process that answers it has finished."""
-    began = time.time()
-    while True:
-        for request in (folder / shard.folder).glob(f"{job.asked.benchmark.name}-*/request.json"):
-            made = ShardAnswers(request.parent, read_json(request, "the request of a benchmark"))
-            alike = made.kind == ShardAnswers(job.folder, request_of(job)).kind
-            if alike and (request.parent / DONE).is_file():
-                return made
-        newest = max(
-            (file.stat().st_mtime for file in folder.rglob("answers*.jsonl")), default=began
-        )
-        if time.time() - max(began, newest) > _PATIENCE_SECONDS:
-            raise HydraError(
-                f"{job.title}: shard {shard} wrote no answer for "
-                f"{_PATIENCE_SECONDS / 60:.0f} minutes; expected it in {folder / shard.folder}.",
-                "Processes of one group share --out. Shards of several machines: "
-                "`hydra-mobile merge-answers`.",
-            )
-        time.sleep(_POLL_SECONDS)
-
-
 def _say_how_to_go_on(sittings: Sequence[Sitting], task: Task, out: Path, console: Console) -> None:
     count = sum(len(job.asked.questions) for sitting in sittings for job in sitting.jobs)
     console.print(
@@ -290,40 +205,3 @@ def _say_shares(done: Sequence[Evaluated], console: Console) -> None:
                 soft_wrap=True,
                 markup=False,
             )
-
-
-def _outcome(done: Sequence[Evaluated], out: Path) -> Outcome:
-    reference = next((e for e in done if e.role == "reference"), None)
-    parity = [
-        parity_of(e, reference)
-        for e in done
-        if reference is not None and e is not reference and e.role != "untrained"
-    ]
-    return Outcome(
-        systems=tuple(system_of(e, reference) for e in done),
-        parity=tuple(row for row in parity if row is not None),
-        comparisons=tuple(_comparisons(done, reference, out)),
-    )
-
-
-def _comparisons(
-    done: Sequence[Evaluated], reference: Evaluated | None, out: Path
-) -> list[Comparison]:
-    """Compare every system with the reference, benchmark by benchmark."""
-    made = []
-    for evaluated in done:
-        if reference is None or evaluated is reference:
-            continue
-        for ours, theirs in zip(evaluated.answered, reference.answered, strict=True):
-            if set(ours.answers) != set(theirs.answers):
-                continue  # partial results of different questions cannot be subtracted
-            asked = ours.job.asked
-            compared = compare(
-                asked.benchmark,
-                asked.samples,
-                AnswerSet(evaluated.sitting.artefact.name, ours.texts, ours.run.facts),
-                AnswerSet(reference.sitting.artefact.name, theirs.texts, theirs.run.facts),
-                partial=ours.partial,
-            )
-            made.append(write_flips(compared, out))
-    return made

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from hydra_mobile.errors import DataError, HydraError
 from hydra_mobile.evaluation.answer_log import AnswerLog
 from hydra_mobile.evaluation.asked import Asked, Request
 from hydra_mobile.evaluation.benchmarks.base import Sample
+from hydra_mobile.evaluation.fitting import left_out
 from hydra_mobile.evaluation.generation import Generation, Generator
 from hydra_mobile.evaluation.prefetch import PicturesAhead
 from hydra_mobile.evaluation.runner_clock import TimedRunner
@@ -32,6 +32,7 @@ from hydra_mobile.evaluation.runners.base import Array, Runner
 from hydra_mobile.evaluation.shards import Shard, picture_groups
 from hydra_mobile.evaluation.sittings import FACTS, LOGITS, REQUEST
 from hydra_mobile.evaluation.speed import measure_speed
+from hydra_mobile.evaluation.worker_memory import Memory
 from hydra_mobile.files import read_json, write_json
 from hydra_mobile.memory import peak_resident_bytes
 from hydra_mobile.quiet import quiet
@@ -41,8 +42,6 @@ from hydra_mobile.quiet import quiet
 LOGITS_KEPT = 64
 #: Questions between two kept logits at the least.
 LOGITS_EVERY = 8
-#: How often in a benchmark resident memory is noted.
-_MEMORY_NOTES = 20
 
 
 def answer(folder: Path, threads: int, part: Shard) -> None:
@@ -57,7 +56,7 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
     runner = TimedRunner(_load(request, threads))
     for job in jobs:
         # Before the first answer: nobody waits an hour for a question that does not fit.
-        _left_out(asked[job], runner)
+        left_out(asked[job], runner)
     for job in jobs:
         _answer_job(asked.pop(job), runner, job, part)
 
@@ -100,38 +99,9 @@ def _asked(job: Path) -> Asked:
     return asked
 
 
-def _left_out(asked: Asked, runner: Runner) -> set[str]:
-    """Return keys of questions that do not fit into the runner's context.
-
-    Raises:
-        HydraError: there are some, and the request does not allow a partial result.
-    """
-    lengths = {
-        sample.key: _length(runner, asked.benchmark.prompt(sample), sample.image is not None)
-        for _, sample in asked.questions
-    }
-    too_long = {key for key, length in lengths.items() if length >= runner.max_context}
-    if too_long and not asked.request.allow_partial:
-        raise HydraError(
-            f"{asked.benchmark.name}: {len(too_long)} of {len(lengths)} prompts do not fit into "
-            f"the context of {runner.max_context} tokens; the longest has "
-            f"{max(lengths.values())} (first: {sorted(too_long)[0]}).",
-            "Export with a larger max_context, or leave them out with --allow-partial, which marks "
-            "the result.",
-        )
-    return too_long
-
-
-def _length(runner: Runner, text: str, with_image: bool) -> int:
-    """Return the tokens of a prompt, the picture's included."""
-    prompt = runner.processor.prompt(text, with_image=with_image)
-    image = runner.processor.num_image_tokens if with_image else 0
-    return len(prompt.before) + image + len(prompt.after)
-
-
 def _answer_job(asked: Asked, runner: TimedRunner, job: Path, part: Shard) -> None:
     log = AnswerLog(job)
-    done = log.keys() | _left_out(asked, runner)
+    done = log.keys() | left_out(asked, runner)
     waiting = part.of([item for item in asked.questions if item[1].key not in done])
     (job / LOGITS).mkdir(exist_ok=True)
     step = max(LOGITS_EVERY, len(asked.samples) // LOGITS_KEPT)
@@ -206,34 +176,6 @@ def _save(file: Path, logits: Array) -> None:
     with temporary.open("wb") as handle:
         np.save(handle, logits)
     temporary.replace(file)
-
-
-class Memory:
-    """Resident memory along the way, at some twenty moments.
-
-    Args:
-        questions: how many will be answered.
-    """
-
-    def __init__(self, questions: int) -> None:
-        self._process = psutil.Process()
-        self._every = max(1, questions // _MEMORY_NOTES)
-        self._answered = 0
-        self._notes: list[tuple[int, int]] = []
-
-    def note(self) -> None:
-        """Count one answer."""
-        self._answered += 1
-        if self._answered == 1 or self._answered % self._every == 0:
-            self._notes.append((self._answered, self._process.memory_info().rss))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return (answers so far, bytes) pairs and the peak, as JSON values."""
-        return {
-            "answered": self._answered,
-            "resident_bytes": self._notes,
-            "peak_memory_bytes": peak_resident_bytes(),
-        }
 
 
 def _end_with_parent() -> None:

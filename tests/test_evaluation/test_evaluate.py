@@ -16,8 +16,8 @@ from hydra_mobile.data.templates import template_named
 from hydra_mobile.errors import DataError, HydraError
 from hydra_mobile.evaluation import evaluate as module
 from hydra_mobile.evaluation.answer_log import read_answers
-from hydra_mobile.evaluation.artefacts import Artefact, artefact_at, merged_folder
-from hydra_mobile.evaluation.evaluate import Task, distinct, evaluate
+from hydra_mobile.evaluation.artefacts import Artefact, artefact_at, distinct, merged_folder
+from hydra_mobile.evaluation.evaluate import Task, evaluate
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.report import report_on
 from hydra_mobile.evaluation.runners.base import CacheState

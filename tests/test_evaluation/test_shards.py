@@ -10,6 +10,7 @@ from rich.console import Console
 
 from hydra_mobile.errors import ConfigError, DataError
 from hydra_mobile.evaluation import evaluate as module
+from hydra_mobile.evaluation import group
 from hydra_mobile.evaluation.answer_log import read_answers
 from hydra_mobile.evaluation.artefacts import artefact_at
 from hydra_mobile.evaluation.benchmarks.base import Sample
@@ -179,7 +180,7 @@ def answers_in_whole(folder: Path) -> list[tuple[str, list[int]]]:
 def test_a_process_that_never_answers_is_named(
     in_process, questions, tmp_path, console, monkeypatch
 ):
-    monkeypatch.setattr(module, "_PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(group, "_PATIENCE_SECONDS", -1.0)
     task = Task(("emojiqa",), questions, shard=Shard(1, 2), grouped=True)
     with pytest.raises(module.HydraError, match="shard 2/2 wrote no answer"):
         evaluate([artefact_at("tiny")], task, tmp_path, console)

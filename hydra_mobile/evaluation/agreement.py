@@ -1,0 +1,112 @@
+"""How far one form of a model answers as another does: texts, token ids and first logits.
+
+Knows answers and logits; knows no benchmark's rules. Called by `results` and `outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hydra_mobile.evaluation.answered import Answered, Evaluated
+from hydra_mobile.evaluation.sittings import LOGITS
+from hydra_mobile.reporting.schema import Agreement, ParityRow
+
+#: Logits of an exported fp32 program stay this close to torch.
+FP32_LOGITS_TOLERANCE = 1e-3
+#: A lead of the best token over the second that rounding of weights can easily overturn.
+_CLOSE = 1.0
+
+
+def agreement_of(
+    evaluated: Evaluated, reference: Evaluated | None
+) -> tuple[dict[str, Agreement] | None, dict[str, str]]:
+    """Return how many answers are the reference's, split by split, and why others are not.
+
+    Splits are named with their benchmark where there are several.
+    """
+    if reference is None or evaluated is reference or evaluated.role == "untrained":
+        return None, {}
+    agreement: dict[str, Agreement] = {}
+    differences = []
+    for ours, theirs in zip(evaluated.answered, reference.answered, strict=True):
+        prefix = f"{ours.run.benchmark} " if len(evaluated.answered) > 1 else ""
+        agreement |= _agreement(ours, theirs, prefix)
+        if any(ours.answers[key].text != theirs.answers[key].text for key in _both(ours, theirs)):
+            differences.append(prefix + _why_answers_differ(ours, theirs))
+    return agreement, {"agreement": " ".join(differences)} if differences else {}
+
+
+def parity_of(evaluated: Evaluated, reference: Evaluated) -> ParityRow | None:
+    """Compare first logits on the questions whose logits were kept, and all answers."""
+    largest, mean, cosines, top1, same = 0.0, [], [], [], []
+    for ours, theirs in zip(evaluated.answered, reference.answered, strict=True):
+        for file in sorted((ours.job.folder / LOGITS).glob("*.npy")):
+            other = theirs.job.folder / LOGITS / file.name
+            if not other.is_file():
+                continue
+            a, b = np.load(file).astype(np.float64), np.load(other).astype(np.float64)
+            difference = np.abs(a - b)
+            largest = max(largest, float(difference.max()))
+            mean.append(float(difference.mean()))
+            cosines.append(float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b)))
+            top1.append(float(a.argmax() == b.argmax()))
+        same += [ours.answers[k].ids == theirs.answers[k].ids for k in _both(ours, theirs)]
+    if not mean or not same:
+        return None
+    exact = evaluated.sitting.artefact.preset == "fp32"
+    verdict: Any = "not gated"
+    if exact:
+        verdict = "pass" if largest <= FP32_LOGITS_TOLERANCE else "fail"
+    names = reference.sitting.artefact.name, evaluated.sitting.artefact.name
+    return ParityRow(
+        rung=f"{names[0]} vs {names[1]} ({len(mean)} questions)",
+        max_abs=largest,
+        mean_abs=float(np.mean(mean)),
+        cosine=float(np.min(cosines)),
+        top1_agreement=float(np.mean(top1)),
+        greedy_match=float(np.mean(same)),
+        tolerance=FP32_LOGITS_TOLERANCE if exact else None,
+        verdict=verdict,
+    )
+
+
+def _both(ours: Answered, theirs: Answered) -> list[str]:
+    """Return the keys that both answered."""
+    return [key for key in ours.answers if key in theirs.answers]
+
+
+def _agreement(ours: Answered, theirs: Answered, prefix: str) -> dict[str, Agreement]:
+    keys: dict[str, list[str]] = {}
+    for sample in ours.job.asked.samples:
+        if sample.key in ours.answers and sample.key in theirs.answers:
+            keys.setdefault(sample.split, []).append(sample.key)
+    return {
+        prefix + split: Agreement(
+            sum(ours.answers[key].text == theirs.answers[key].text for key in of_split),
+            len(of_split),
+        )
+        for split, of_split in keys.items()
+    }
+
+
+def _why_answers_differ(ours: Answered, theirs: Answered) -> str:
+    """Say which kinds of question differ, and how sure the reference was of those answers."""
+    same: dict[str, list[bool]] = {}
+    margins: dict[bool, list[float]] = {True: [], False: []}
+    both = set(_both(ours, theirs))
+    samples: Sequence[Any] = [s for s in ours.job.asked.samples if s.key in both]
+    for sample in samples:
+        one, other = ours.answers[sample.key], theirs.answers[sample.key]
+        same.setdefault(sample.kind, []).append(one.text == other.text)
+        margins[one.text == other.text].append(other.margin)
+    kinds = ", ".join(f"{kind} {np.mean(values):.0%}" for kind, values in same.items())
+    close = sum(margin < _CLOSE for margin in margins[False])
+    sure = f"{np.median(margins[True]):.2f}" if margins[True] else "none"
+    return (
+        f"same answers by kind: {kinds}. Of the {len(margins[False])} that differ, the reference "
+        f"decided {close} by less than {_CLOSE:g} logit; its median lead was "
+        f"{np.median(margins[False]):.2f} there and {sure} where the answers agree."
+    )

@@ -1,0 +1,73 @@
+"""Processes that torchrun started, each answering a shard into one folder: the first gathers.
+
+They share a folder and nothing else, so that one which ends early leaves the others to finish.
+Knows folders of shards; starts no process. Called by `evaluate`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra_mobile.errors import HydraError
+from hydra_mobile.evaluation.merging import ShardAnswers, merge
+from hydra_mobile.evaluation.shards import Shard
+from hydra_mobile.evaluation.sittings import DONE, REQUEST, Job, Sitting, request_of
+from hydra_mobile.files import read_json, write_json
+
+_POLL_SECONDS = 1.0
+#: The first process gives up on the others when none of them wrote for so long.
+_PATIENCE_SECONDS = 3600.0
+
+
+def merge_group(
+    ours: Sequence[Sitting], whole: Sequence[Sitting], shards_in_all: int, allow_partial: bool
+) -> None:
+    """Wait for the other processes' shards and put all answers into the jobs of `whole`.
+
+    Args:
+        ours: the shard that this process answered.
+        whole: gets the answers.
+        shards_in_all: how many processes there are.
+        allow_partial: take what there is.
+
+    Raises:
+        HydraError: a process wrote nothing for an hour.
+        DataError: the shards do not fit together.
+    """
+    for our, all_of in zip(ours, whole, strict=True):
+        for job, target in zip(our.jobs, all_of.jobs, strict=True):
+            shards = [
+                _wait_for(job, all_of.folder, Shard(number, shards_in_all))
+                for number in range(1, shards_in_all + 1)
+            ]
+            merged = merge(shards, all_of.folder, allow_partial=allow_partial)
+            if merged.folder != target.folder:
+                raise HydraError(
+                    f"{target.title}: pictures changed while they were asked about.",
+                    "Run the same command again.",
+                )
+            write_json(target.folder / REQUEST, request_of(target))
+
+
+def _wait_for(job: Job, folder: Path, shard: Shard) -> ShardAnswers:
+    """Return a shard's folder once the process that answers it has finished."""
+    began = time.time()
+    while True:
+        for request in (folder / shard.folder).glob(f"{job.asked.benchmark.name}-*/{REQUEST}"):
+            made = ShardAnswers(request.parent, read_json(request, "the request of a benchmark"))
+            alike = made.kind == ShardAnswers(job.folder, request_of(job)).kind
+            if alike and (request.parent / DONE).is_file():
+                return made
+        newest = max(
+            (file.stat().st_mtime for file in folder.rglob("answers*.jsonl")), default=began
+        )
+        if time.time() - max(began, newest) > _PATIENCE_SECONDS:
+            raise HydraError(
+                f"{job.title}: shard {shard} wrote no answer for "
+                f"{_PATIENCE_SECONDS / 60:.0f} minutes; expected it in {folder / shard.folder}.",
+                "Processes of one group share --out. Shards of several machines: "
+                "`hydra-mobile merge-answers`.",
+            )
+        time.sleep(_POLL_SECONDS)
