@@ -61,8 +61,11 @@ class Record:
     def id(self, *fields: str) -> str | None:
         """Return the first of `fields` (default `question_id`) as text; None if there is none."""
         for name in fields or ("question_id",):
-            if self.value.get(name) is not None:
-                return str(self.value[name])
+            found = self.value.get(name)
+            if found is not None:
+                # What passed through a table of numbers comes back as 7001.0.
+                whole = isinstance(found, float) and found.is_integer()
+                return str(int(found) if whole else found)
         return None
 
     @property

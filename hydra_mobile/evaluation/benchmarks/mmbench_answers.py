@@ -37,8 +37,13 @@ def join_answers(path: Path, samples: Sequence[Sample]) -> Joined:
     joiner = Joiner(samples, path)
     by_index = {sample.key: sample for sample in samples}
     if path.suffix.lower() in (".xlsx", ".tsv", ".csv"):
+        empty = 0
         for where, cells in _table(path):
             _join_row(joiner, by_index, where, cells)
+            empty += not cells["prediction"].strip()
+        if empty:
+            # A cell does not tell an answer without text from one that was never given.
+            joiner.note(f"{empty} rows of {path.name} have an empty prediction, which is wrong")
         return joiner.joined()
     for record in read_records(path):
         if "key" in record.value:

@@ -112,10 +112,18 @@ def _records(path: Path, joiner: Joiner) -> Iterator[Record]:
     elif "correct" in whole and isinstance(whole["correct"], list):
         for kind in ("correct", "incorrect"):
             for number, value in enumerate(whole.get(kind) or (), 1):
+                if not isinstance(value, dict) or "question_id" not in value:
+                    raise DataError(
+                        f"{path}, {kind} {number} has no `question_id`: which problem it answers "
+                        "could only be guessed.",
+                        "Give LLaVA's answers file instead.",
+                    )
                 yield Record(path, f"{kind} {number} (question_id {value['question_id']})", value)
     elif isinstance(whole.get("outputs"), dict):
         joiner.note("scored from `outputs`; the indices in `results` may hold guesses")
-        yield from _texts(path, whole["outputs"])
+        # LLaVA's scorer writes this word where a prediction is missing, and there alone.
+        given = {key: text for key, text in whole["outputs"].items() if text != FAILED}
+        yield from _texts(path, given)
     elif whole and all(isinstance(text, str) for text in whole.values()):
         yield from _texts(path, whole)
     else:
