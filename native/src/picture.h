@@ -1,8 +1,8 @@
 // A picture to pixels, with the arithmetic of the recipe in the bundle's manifest.
 //
 // The steps and their rounding are those of hydra_mobile/models/preprocessing.py, which resizes
-// with Pillow: two passes of 8-bit results with 22 bits of fraction in the weights. PNG files give
-// the same pixels; a JPEG decoder may differ by a few levels from another one.
+// with Pillow 13: two passes of 8-bit results with 22 bits of fraction in the weights. PNG files
+// give the same pixels; a JPEG decoder may differ by a few levels from another one.
 
 #pragma once
 

@@ -19,6 +19,8 @@ RUNNERS = {
     "executorch": "hydra_mobile.evaluation.runners.executorch:ExecuTorchRunner",
     "onnx": "hydra_mobile.evaluation.runners.onnx:OnnxRunner",
     "coreml": "hydra_mobile.evaluation.runners.coreml:CoreMLRunner",
+    "native": "hydra_mobile.evaluation.runners.native:NativeRunner",
+    "emulator": "hydra_mobile.evaluation.runners.native:EmulatorRunner",
 }
 
 

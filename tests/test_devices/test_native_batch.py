@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+
+Asked = Callable[[list[dict[str, Any]]], Path]
+
+
+def run(binary: Path, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    command = [str(binary), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60)
+
+
+def answer(
+    binary: Path, bundle: Path, requests: Path, answers: Path
+) -> subprocess.CompletedProcess[bytes]:
+    given = ("--bundle", bundle, "--requests", requests, "--answers", answers, "--threads", "1")
+    return run(binary, *given)
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def by_id(file: Path) -> dict[str, dict[str, Any]]:
+    found = [line for line in lines(file) if "id" in line]
+    assert len({line["id"] for line in found}) == len(found), "an answer stands there twice"
+    return {line["id"]: line for line in found}
+
+
+def test_golden_answers_and_logits(
+    binary: Path,
+    bundle: Path,
+    golden_requests: list[dict[str, Any]],
+    asked: Asked,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "answers.jsonl"
+    done = answer(binary, bundle, asked(golden_requests), out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+    found = by_id(out)
+    vectors = load_file(bundle / "golden.safetensors")
+    for index, case in enumerate(json.loads((bundle / "golden.json").read_text())["cases"]):
+        assert found[f"golden-{index}"]["ids"] == case["ids"]
+        logits = np.fromfile(tmp_path / f"{index}.f32", np.float32)
+        np.testing.assert_allclose(logits, vectors[f"{index}.logits"], atol=1e-4)
+        # The picture's prefix stays: neither encoded nor computed a second time.
+        assert found[f"golden-{index}"]["encode_seconds"] > 0
+        assert found[f"again-{index}"]["encode_seconds"] is None
+        tokens = found[f"again-{index}"]["prefill_tokens"]
+        assert tokens == len(case["after"]) - 3
+        assert found[f"golden-{index}"]["prefill_tokens"] == len(case["before"] + case["after"]) + 4
+    assert len({tuple(line["ids"]) for line in found.values()}) == 5
+    session, *_, end = lines(out)
+    assert session["session"]["load_seconds"] > 0
+    assert session["session"]["threads"] == 1
+    assert end == {"end": {"answered": 5, "skipped": 0}}
+
+
+def test_a_killed_run_goes_on_without_loss_or_double(
+    binary: Path,
+    bundle: Path,
+    golden_requests: list[dict[str, Any]],
+    asked: Asked,
+    tmp_path: Path,
+) -> None:
+    requests, out = asked(golden_requests), tmp_path / "answers.jsonl"
+    assert answer(binary, bundle, requests, out).returncode == 0
+    whole = out.read_bytes()
+    expected = {key: line["ids"] for key, line in by_id(out).items()}
+    # Cut anywhere, as a kill leaves it: within a line, behind one, within the first.
+    for cut in range(0, len(whole), 211):
+        out.write_bytes(whole[:cut])
+        assert answer(binary, bundle, requests, out).returncode == 0
+        assert {key: line["ids"] for key, line in by_id(out).items()} == expected
+        assert sum(lines(out)[-1]["end"].values()) == 5
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
+def test_pixels_equal_pythons_bit_for_bit(
+    binary: Path, copied: Callable[..., Path], fit: Any, resample: Any, tmp_path: Path
+) -> None:
+    mean, std = (0.481, 0.457, 0.408), (0.268, 0.261, 0.275)
+    recipe = ImagePreprocessing(48, mean, std, fit, resample)
+    folder = copied(lambda manifest: manifest.update(image=recipe.to_dict()))
+    rng = np.random.default_rng(3)
+    for size in [(48, 48), (31, 31), (200, 90), (90, 201), (7, 5), (48, 30), (1, 1), (900, 2)]:
+        picture = Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+        picture.save(tmp_path / "p.png")
+        done = run(binary, "--bundle", folder, "--pixels", tmp_path / "p.png")
+        assert done.returncode == 0, done.stderr
+        found = np.frombuffer(done.stdout, np.float32).reshape(3, 48, 48)
+        np.testing.assert_array_equal(found, recipe(picture), err_msg=f"{size}")
+
+
+def test_raw_pixels_and_modes_of_pictures(
+    binary: Path, bundle: Path, asked: Asked, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(4)
+    recipe = ImagePreprocessing.from_dict(
+        json.loads((bundle / "manifest.json").read_text())["image"], ""
+    )
+    requests = []
+    for mode, bands in (("L", 1), ("RGBA", 4), ("RGB", 3)):
+        values = rng.integers(0, 256, (40, 30, bands), dtype=np.uint8)
+        picture = Image.fromarray(values.squeeze(), mode)
+        picture.save(tmp_path / f"{mode}.png")
+        recipe(picture).tofile(tmp_path / f"{mode}.f32")
+        for kind in ("png", "f32"):
+            image = {"image": f"{mode}.{kind}", "before": [1, 87], "after": [201, 5]}
+            requests.append({"id": f"{mode}-{kind}", **image, "logits": f"{mode}-{kind}"})
+    done = answer(binary, bundle, asked(requests), tmp_path / "a.jsonl")
+    assert done.returncode == 0, done.stderr
+    for mode in ("L", "RGBA", "RGB"):
+        png, raw = (np.fromfile(tmp_path / f"{mode}-{k}", np.float32) for k in ("png", "f32"))
+        np.testing.assert_array_equal(png, raw)
+    Image.fromarray(values[..., :3]).save(tmp_path / "p.jpg", quality=95)
+    done = run(binary, "--bundle", bundle, "--pixels", tmp_path / "p.jpg")
+    with Image.open(tmp_path / "p.jpg") as opened:
+        difference = np.abs(np.frombuffer(done.stdout, np.float32) - recipe(opened).ravel())
+    assert difference.mean() < 0.05
+
+
+PROMPT = {"id": "a", "before": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("requests", "message"),
+    [
+        ([{"before": [1]}], r"requests.jsonl:1: .*'id' not found"),
+        ([PROMPT, PROMPT], "requests.jsonl:2: the id `a` stands there twice"),
+        ([{"id": "a", "before": [1, 320]}], "token id 320 lies outside of 0..319"),
+        ([{"id": "a", "before": []}], "the prompt is empty"),
+        ([{"id": "a", "before": [1] * 80}], "the prompt has 80 tokens; the program holds 80"),
+        ([{**PROMPT, "image": "no.png", "after": [3]}], "no.png is missing: expected a picture"),
+        ([{**PROMPT, "image": "requests.jsonl", "after": []}], "is no readable PNG or JPEG"),
+        ([{**PROMPT, "max_new_tokens": 0}], "max_new_tokens is less than 1"),
+    ],
+)
+def test_wrong_requests_are_told_by_line(
+    binary: Path,
+    bundle: Path,
+    asked: Asked,
+    requests: list[dict[str, Any]],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    import re
+
+    done = answer(binary, bundle, asked(requests), tmp_path / "a.jsonl")
+    assert done.returncode == 2
+    assert re.search(message, done.stderr.decode()), done.stderr
+
+
+def test_a_full_disk_and_a_missing_folder(
+    binary: Path, bundle: Path, asked: Asked, tmp_path: Path
+) -> None:
+    requests = asked([PROMPT])
+    done = answer(binary, bundle, requests, Path("/dev/full"))
+    assert done.returncode == 4
+    assert b"/dev/full cannot be written: No space left" in done.stderr
+    done = answer(binary, bundle, requests, tmp_path / "none" / "a.jsonl")
+    assert done.returncode == 4
+    assert b"No such file or directory" in done.stderr
+
+
+def test_bundles_that_it_cannot_run(
+    binary: Path,
+    copied: Callable[..., Path],
+    asked: Asked,
+    exported: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    requests, out = asked([PROMPT]), tmp_path / "a.jsonl"
+    done = answer(binary, exported("fp32", "custom"), requests, out)
+    assert done.returncode == 2
+    assert b"needs llama::custom_sdpa.out" in done.stderr
+    assert b"--attention manual" in done.stderr
+
+    folder = copied()
+    with (folder / "model.pte").open("r+b") as file:
+        file.seek(4)
+        file.write(b"junk")
+    done = answer(binary, folder, requests, out)
+    assert done.returncode == 3
+    assert b"does not load: ExecuTorch says Error::InvalidProgram" in done.stderr
+
+    (folder / "model.pte").write_bytes(b"short")
+    done = answer(binary, folder, requests, out)
+    assert done.returncode == 2
+    assert b"model.pte has 5 bytes, the manifest says" in done.stderr
+
+    (folder / "manifest.json").unlink()
+    done = answer(binary, folder, requests, out)
+    assert done.returncode == 2
+    assert b"manifest.json is missing" in done.stderr
+    assert not out.exists()
+
+
+def test_answers_of_another_program_are_not_gone_on_with(
+    binary: Path, bundle: Path, asked: Asked, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.jsonl"
+    out.write_text(json.dumps({"session": {"program_sha256": "0" * 64}}) + "\n")
+    done = answer(binary, bundle, asked([PROMPT]), out)
+    assert done.returncode == 2
+    assert b"a.jsonl:1: these are answers of another program" in done.stderr
+
+
+def test_arguments(binary: Path, bundle: Path) -> None:
+    assert run(binary, "--version").stdout == b"hydra-runner, executorch 1.5.1+cpu\n"
+    for wrong, message in [
+        (["--bundel", bundle], b"unknown argument `--bundel`"),
+        (["--bundle"], b"--bundle lacks its value"),
+        (["--bundle", bundle], b"usage:"),
+        (["--bundle", bundle, "--serve", "--threads", "two"], b"--threads is `two`"),
+    ]:
+        done = run(binary, *wrong)
+        assert done.returncode == 2
+        assert message in done.stderr
