@@ -16,6 +16,8 @@ from hydra_mobile.evaluation.benchmarks.base import Benchmark, Joined, Score
 from hydra_mobile.registry import resolve
 
 OWN_ANSWERS = "answers.jsonl"
+#: What LLaVA's scripts join the parts of several GPUs to.
+_MERGED = "merge.jsonl"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def score_answers(
     Args:
         name: of the benchmark.
         answers: LLaVA's jsonl, a format of the benchmark's own tool, or our own answers.jsonl (or
-            the folder that holds it).
+            the folder that holds it, or LLaVA's merge.jsonl).
         data: the official data folder.
         protocol: how the questions were asked; empty for the benchmark's default.
         splits: which ones; empty for all there are.
@@ -86,8 +88,9 @@ def score_answers(
     benchmark: Benchmark = kind(data, protocol) if protocol else kind(data)
     if not answers.exists():
         raise DataError(f"The answers {answers} do not exist.")
-    if (answers / OWN_ANSWERS).is_file():
-        answers = answers / OWN_ANSWERS
+    for name_inside in (OWN_ANSWERS, _MERGED):
+        if (answers / name_inside).is_file():
+            answers = answers / name_inside
     benchmark.answers_at(answers)
     samples = benchmark.samples(splits=splits)
     joined = benchmark.join(answers, samples)

@@ -21,9 +21,12 @@ import pytest
 from benchmark_tree import Layout, build_tree
 from PIL import Image
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.errors import DataError, HydraError
+from hydra_mobile.evaluation.benchmarks import BENCHMARKS
+from hydra_mobile.evaluation.benchmarks.m4c import normalise
 from hydra_mobile.evaluation.benchmarks.tab_separated import read_rows
 from hydra_mobile.evaluation.scoring import Scored, score_answers
+from hydra_mobile.registry import resolve
 
 Lines = list[dict[str, Any]]
 PICTURES = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]
@@ -711,6 +714,42 @@ def test_textvqa_official(tree: Path, write: Callable[[Lines], Path]) -> None:
     assert headline(everywhere("textvqa", write(official), tree)) == pytest.approx(expected)
 
 
+def m4c(text: str) -> str:
+    """Transcribe the evaluator without its contractions; its slips are kept."""
+    marks = [*";/[]", '"', *"{}()=+\\_-><@`,?!"]
+    text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
+    text = text.replace("\n", " ").replace("\t", " ").strip()
+    bare = text
+    for mark in marks:
+        if mark + " " in text or " " + mark in text or re.search(r"(\d)(,)(\d)", text) is not None:
+            bare = bare.replace(mark, "")
+        else:
+            bare = bare.replace(mark, " ")
+    bare = re.compile(r"(?!<=\d)(\.)(?!\d)").sub("", bare, 32)
+    digits = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4"}
+    digits |= {"five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"}
+    words = [digits.get(word, word) for word in bare.lower().split()]
+    return " ".join(word for word in words if word not in ("a", "an", "the"))
+
+
+def test_answers_are_made_comparable_as_the_m4c_evaluator_does() -> None:
+    draw = random.Random(8)
+    parts = [
+        *'ab1.2, ?!;/[]"{}()=+\\_-><@`:é\n\t',
+        "the ",
+        "none",
+        "'s ",
+        " ten ",
+        "...",
+        "1,2",
+        "A",
+    ]
+    for _ in range(4000):
+        text = "".join(draw.choices(parts, k=draw.randint(0, 12)))
+        assert normalise(text) == m4c(text), text
+    assert normalise("." * 40 + "1.5.") == m4c("." * 40 + "1.5.")
+
+
 # -- all ----------------------------------------------------------------------------------------
 
 LLAVA: dict[str, Callable[[Path], Lines]] = {
@@ -748,3 +787,93 @@ def test_llavas_own_folders_are_found_from_above(name: str, tmp_path: Path) -> N
         for where in (tmp_path, tmp_path / "playground", data.parent, data)
     ]
     assert len(set(found)) == 1
+
+
+def test_llavas_folder_of_merged_answers_is_read(tree: Path, tmp_path: Path) -> None:
+    answers, _, expected = gqa_pair(tree)
+    # The parts that several GPUs answered lie beside what they were joined to.
+    (tmp_path / "2_0.jsonl").write_bytes(shuffled(answers[:30]))
+    (tmp_path / "merge.jsonl").write_bytes(shuffled(answers))
+    assert headline(everywhere("gqa", tmp_path, tree)) == pytest.approx(expected["all"], abs=1e-9)
+
+
+BROKEN_ANSWERS = {
+    "empty.jsonl": b"",
+    "mark.jsonl": b"\xef\xbb\xbf",
+    "list.json": b"[]",
+    "object.json": b"{}",
+    "number.json": b"3",
+    "strings.json": b'["a"]',
+    "lists.json": b"[[1]]",
+    "deep.json": b"[" * 100_000,
+    "binary.jsonl": bytes(range(256)),
+    "empty.xlsx": b"",
+    "cut.xlsx": b"PK\x03\x04junk",
+    "header.tsv": b"index\tprediction\n",
+    "cut.csv": b"index,prediction\n1",
+    "null.jsonl": b'{"question_id": null, "text": null, "prompt": null}\n',
+    "objects.jsonl": b'{"question_id": {"a": 1}, "text": ["x"], "prompt": 3}\n',
+    "nan.jsonl": b'{"question_id": NaN, "text": "Yes", "prompt": "q"}\n',
+    "counts.json": b'{"correct": 3}',
+    "ones.json": b'{"correct": [1], "incorrect": null}',
+    "nulls.json": b'{"outputs": {"5": null}}',
+    "existence.txt": b"a\tb\tYes\tno\n",
+}
+
+
+@pytest.mark.parametrize("name", [*LLAVA, "mmbench"])
+@pytest.mark.parametrize("partial", [False, True])
+def test_broken_answers_are_refused_with_a_message(
+    name: str, partial: bool, tree: Path, tmp_path: Path
+) -> None:
+    for file, content in BROKEN_ANSWERS.items():
+        path = tmp_path / file
+        path.write_bytes(content)
+        with pytest.raises(HydraError) as refused:
+            scored(name, path, tree, tree, allow_partial=partial)
+        assert len(str(refused.value)) < 2000
+
+
+@pytest.mark.parametrize("name", [*LLAVA, "mmbench"])
+def test_broken_official_files_never_end_in_a_traceback(name: str, tmp_path: Path) -> None:
+    data = build_tree(tmp_path / "eval", PICTURES, questions=6, layout="llava")
+    refused: list[str] = []
+
+    def attempt(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            resolve("benchmark", name, BENCHMARKS)(data).samples()
+        except HydraError as error:
+            refused.append(str(error))
+
+    files = [path for path in own(data, name).rglob("*") if path.suffix not in (".jpg", ".png")]
+    for path in (path for path in files if path.is_file()):
+        raw = path.read_bytes()
+        for cut in (0, len(raw) // 3, len(raw) - 3):
+            attempt(path, raw[:cut])
+        attempt(path, raw.replace(b"e", b"\xff", 1))
+        if path.suffix in (".json", ".jsonl"):
+            for broken in mutated(raw.decode()):
+                attempt(path, broken)
+        path.write_bytes(raw)
+    assert len(refused) >= 3
+    assert all(str(data) in message for message in refused)
+
+
+def mutated(text: str) -> Iterator[bytes]:
+    """Yield a JSON or jsonl file with its first record, or a field of it, missing or odd."""
+    lines = text.splitlines()
+    whole = [json.loads(line) for line in lines] if len(lines) > 1 else json.loads(text)
+    records = whole["data"] if isinstance(whole, dict) and "data" in whole else whole
+    first = 0 if isinstance(records, list) else next(iter(records))
+    good = records[first]
+    odd = (None, 3, "", [], {}, [None], True)
+    changes = [*odd]
+    if isinstance(good, dict):
+        changes += [good | {name: value} for name in good for value in odd]
+        changes += [{n: v for n, v in good.items() if n != name} for name in good]
+    for change in changes:
+        records[first] = change
+        written = "\n".join(map(json.dumps, whole)) if len(lines) > 1 else json.dumps(whole)
+        yield written.encode()
+    records[first] = good

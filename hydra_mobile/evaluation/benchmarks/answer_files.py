@@ -117,7 +117,7 @@ def read_json_file(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON: {error}.", _CUT_SHORT) from error
 
 
@@ -132,7 +132,7 @@ def read_json_lines(path: Path) -> Iterator[Record]:
         if line.strip():
             try:
                 value = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(
                     f"{path}, line {number} is not readable JSON: {error}.", _CUT_SHORT
                 ) from error

@@ -137,7 +137,7 @@ class Gqa(Benchmark):
         path = self.places.find(_ASKED, above=True)
         if path is None:
             return {}
-        return {str(record.id()): str(record.value["text"]) for record in read_json_lines(path)}
+        return {str(record.id()): record.text("text") for record in read_json_lines(path)}
 
     def _pictures(self) -> Path:
         names = ("images", "data/images")
@@ -151,9 +151,11 @@ class Gqa(Benchmark):
                 if question.get("isBalanced", True):
                     sample = _sample(number, question, split, folder, asked)
                     pictures.setdefault(sample.cluster, []).append(sample)
-            except (KeyError, TypeError) as error:
+            except (KeyError, TypeError, AttributeError) as error:
                 raise DataError(
-                    f"{path}, question {number} lacks {error} of GQA's fields.",
+                    f"{path}, question {number} lacks {error} of GQA's fields."
+                    if isinstance(error, KeyError)
+                    else f"{path}, question {number} is not as GQA's are: {error}.",
                     "Download the questions again.",
                 ) from error
         if not pictures:
@@ -241,6 +243,8 @@ def _sample(
 ) -> Sample:
     # Files with fewer fields than the official ones give fewer parts to break the score down by.
     text, types = question["question"], question.get("types") or {}
+    if not isinstance(text, str) or not isinstance(question["answer"], str):
+        raise TypeError(f"question {text!r}, answer {question['answer']!r}, expected texts")
     operations = question.get("semantic")
     steps = [f"{step['operation']}: {step['argument']}" for step in operations or ()]
     counted = sum(not any(word in step for word in _UNCOUNTED) for step in steps)

@@ -146,6 +146,6 @@ def _whole_object(path: Path) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) and not {"question_id", "key"} & set(value) else None

@@ -77,7 +77,11 @@ def read_splits(path: Path, problems: Mapping[str, Problem]) -> dict[str, list[s
     Raises:
         DataError: it is missing or no JSON, or a question of `test` is not in `problems`.
     """
-    splits = {name: [str(key) for key in keys] for name, keys in _object(path).items()}
+    value = _object(path)
+    odd = [name for name, keys in value.items() if not isinstance(keys, list)]
+    if odd:
+        raise DataError(f"{path}: `{odd[0]}` is {value[odd[0]]!r}, expected a list of ids.", _MEND)
+    splits = {name: [str(key) for key in keys] for name, keys in value.items()}
     lost = [key for key in splits.get("test", ()) if key not in problems]
     if "test" not in splits or lost:
         raise DataError(

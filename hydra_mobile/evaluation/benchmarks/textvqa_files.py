@@ -144,7 +144,10 @@ def _sample(entry: Mapping[str, Any], split: str, pictures: Path, where: str) ->
     except (KeyError, TypeError) as error:
         raise DataError(f"{where} lacks the field {error}.", "Download the file again.") from error
     number = str(entry.get("question_id", f"{image}/{question.lower()}"))
-    given = [str(answer) for answer in entry.get("answers") or ()]
+    people = entry.get("answers") or []
+    if not isinstance(people, list):
+        raise DataError(f"{where} has the answers {people!r}: expected a list of {_PEOPLE} texts.")
+    given = [str(answer) for answer in people]
     if len(given) not in (0, _PEOPLE):
         raise DataError(
             f"{where} (question_id {number}) has {len(given)} answers: the metric is defined for "
