@@ -16,8 +16,9 @@ def score(
     ),
     answers: Path = typer.Option(
         ...,
-        help="LLaVA's answers (jsonl), what the benchmark's own tool reads (MME's folder of "
-        "results, MMBench's xlsx, GQA's predictions), or answers.jsonl of `evaluate`.",
+        help="LLaVA's answers (jsonl), what the benchmark's own tool reads (POPE's file for each "
+        "split in a folder, MME's folder of results, MMBench's xlsx, GQA's predictions), or "
+        "answers.jsonl of `evaluate`.",
     ),
     data: Path | None = typer.Option(
         None,

@@ -81,7 +81,8 @@ class MMBench(Benchmark):
         there = self._tables() or {
             _FILES[self.protocol]: self.places.expected(f"{_FILES[self.protocol]}.tsv")
         }
-        own = _FILES[self.protocol] if _FILES[self.protocol] in there else next(iter(there))
+        present = {split: path for split, path in there.items() if path.exists()}
+        own = self._chosen(present) or next(iter(there))
         return [
             DataFile(
                 path,
@@ -117,22 +118,25 @@ class MMBench(Benchmark):
         return found
 
     def _own(self, there: Mapping[str, Path]) -> str:
-        own = _FILES[self.protocol]
-        if own in there:
-            return own
+        chosen, own = self._chosen(there), _FILES[self.protocol]
+        if chosen is not None:
+            return chosen
         if not there:
             self.places.require(f"{own}.tsv", what="MMBench's questions and pictures")
+        raise DataError(
+            f"{self.data} holds {len(there)} tables of MMBench ({', '.join(sorted(there))}), "
+            f"and none is {own}, the one of the protocol {self.protocol}: their scores differ.",
+            f"Choose one, for example --splits {sorted(there)[0]}",
+        )
+
+    def _chosen(self, there: Mapping[str, Path]) -> str | None:
+        """Return the protocol's own table, or the only one that it can be; None if unclear."""
+        own = _FILES[self.protocol]
+        if own in there or len(there) == 1:
+            return own if own in there else next(iter(there))
+        # Tables of the test split may lie beside it, whose answers nobody has.
         answered = [split for split, path in there.items() if has_answers(path)]
-        if len(answered) == 1:
-            # Beside tables of the test split, whose answers nobody has.
-            return answered[0]
-        if len(there) > 1:
-            raise DataError(
-                f"{self.data} holds {len(there)} tables of MMBench ({', '.join(sorted(there))}), "
-                f"and none is {own}, the one of the protocol {self.protocol}: their scores differ.",
-                f"Choose one, for example --splits {sorted(there)[0]}",
-            )
-        return next(iter(there))
+        return answered[0] if len(answered) == 1 else None
 
     def _questions(self, path: Path) -> list[Question]:
         if path.stem not in self._read:
