@@ -205,6 +205,17 @@ def test_pope_llava(tree: Path, write: Callable[[Lines], Path]) -> None:
     assert headline(everywhere("pope", write(answers), tree)) == pytest.approx(expected, abs=1e-9)
 
 
+def test_pope_annotations_copied_into_lists(tree: Path, tmp_path: Path) -> None:
+    _, answers, expected = pope_pair(tree)
+    shutil.copytree(tree / "pope", tmp_path / "pope")
+    for path in (tmp_path / "pope" / "coco").iterdir():
+        path.write_bytes(as_a_list(read_lines(path)))
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(shuffled(answers))
+    result = score_answers("pope", path, tmp_path)
+    assert headline(result) == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.fixture
 def pope_official(tree: Path, tmp_path: Path) -> Path:
     """What POPE's evaluate.py takes: {question, answer} in the annotations' order, no picture."""

@@ -84,7 +84,7 @@ def read_records(path: Path) -> list[Record]:
         DataError: the file is missing, is no JSON, holds something else, or is a file of questions
             (which, read as answers, would get a score too).
     """
-    records = list(_records(path))
+    records = list(read_objects(path))
     if records and all(_is_question(record.value) for record in records):
         raise DataError(
             f"{path} holds questions, not answers: its lines have `category` and no `prompt`.",
@@ -139,6 +139,19 @@ def read_json_lines(path: Path) -> Iterator[Record]:
             yield _record(path, f"line {number}", value)
 
 
+def read_objects(path: Path) -> Iterator[Record]:
+    """Yield the objects of a jsonl file, or of a JSON file that holds a list of them.
+
+    Raises:
+        DataError: the file is missing, is no JSON, or holds something else; names the place.
+    """
+    if not read_text(path).lstrip().startswith("["):
+        yield from read_json_lines(path)
+        return
+    for number, value in enumerate(read_json_file(path), 1):
+        yield _record(path, f"entry {number}", value)
+
+
 def bare(prompt: str) -> str:
     """Return what a prompt asks: one line, lower-case, without picture mark and known suffixes.
 
@@ -154,14 +167,6 @@ def asks(prompt: str, question: str) -> bool:
     """Say whether a prompt asks that question, whatever stands around it."""
     wanted = re.escape(bare(question))
     return re.search(rf"(?<!\w){wanted}(?!\w)", bare(prompt)) is not None
-
-
-def _records(path: Path) -> Iterator[Record]:
-    if not read_text(path).lstrip().startswith("["):
-        yield from read_json_lines(path)
-        return
-    for number, value in enumerate(read_json_file(path), 1):
-        yield _record(path, f"entry {number}", value)
 
 
 def _record(path: Path, where: str, value: Any) -> Record:

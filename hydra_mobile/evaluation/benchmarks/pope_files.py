@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra_mobile.errors import DataError
-from hydra_mobile.evaluation.benchmarks.answer_files import Record, read_json_lines
+from hydra_mobile.evaluation.benchmarks.answer_files import Record, read_json_lines, read_objects
 from hydra_mobile.evaluation.benchmarks.base import SHORT_ANSWER
 from hydra_mobile.evaluation.benchmarks.folders import Places
 
@@ -77,7 +77,8 @@ class PopeData:
         path = self.places.file or self.places.require(
             *_homes(name), what="POPE's questions with their labels"
         )
-        return list(read_json_lines(path))
+        # Lines officially; copies made a list of them are read too.
+        return list(read_objects(path))
 
     def question_file(self) -> Path | None:
         """Return LLaVA's file of questions; None where it is missing."""
