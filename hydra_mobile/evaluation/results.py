@@ -77,12 +77,16 @@ def bundle_facts(path: Path) -> tuple[Delegation | None, tuple[str, ...]]:
     """Return what a bundle's manifest says of delegation, and its fallbacks."""
     manifest = Bundle.open(path, verify_hashes=False).manifest
     fallbacks = tuple(manifest["fallbacks"])
-    # Only ExecuTorch delegates. The decoder stands for the program: it runs once a token.
+    # The decoder stands for the program: it runs once a token. CoreML tells nothing.
     decoder = manifest["details"].get("delegation", {}).get(TEXT_DECODER)
     if decoder is None:
         return None, fallbacks
-    shares = decoder["share_of_nodes"], decoder["share_of_multiply_accumulates"]
-    return Delegation(*shares), fallbacks
+    # Bundles of earlier versions know delegates only, not the fused kernels beside them.
+    nodes, work = (
+        decoder.get(f"fast_{share}", decoder[share])
+        for share in ("share_of_nodes", "share_of_multiply_accumulates")
+    )
+    return Delegation(nodes, work), fallbacks
 
 
 def _answered(job: Job, out: Path) -> Answered:

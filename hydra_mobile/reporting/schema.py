@@ -249,7 +249,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Delegation:
-    """Share of the graph that the fast backend took, in [0, 1], by nodes and by multiply-adds."""
+    """Share of the decoder that runs on fast kernels, in [0, 1], by nodes and by multiply-adds."""
 
     nodes: float | None = None
     macs: float | None = None

@@ -279,8 +279,8 @@ def artefacts_table(report: Report) -> Table:
             Column("Artefact", figures=False),
             Column("Runtime", figures=False),
             Column("Preset", figures=False),
-            Column("Nodes delegated", "%"),
-            Column("MACs delegated", "%"),
+            Column("Nodes on fast kernels", "%"),
+            Column("MACs on fast kernels", "%"),
             Column("Source", figures=False),
         ),
     )
