@@ -39,6 +39,11 @@ def evaluate(
     torch_device: str = typer.Option(
         "cpu", help="Where eager torch runs: cpu, or cuda (under torchrun a GPU per process)."
     ),
+    device: str = typer.Option(
+        "host",
+        help="Where ExecuTorch bundles run: host, native (C++ without torch), or emulator (arm64 "
+        "under qemu: parity, no timings). The last two need --attention manual at export.",
+    ),
     interpret_coreml: bool = typer.Option(
         False,
         "--interpret-coreml",
@@ -58,6 +63,7 @@ def evaluate(
     from hydra_mobile.errors import ConfigError
     from hydra_mobile.evaluation.artefacts import artefact_at
     from hydra_mobile.evaluation.evaluate import Task
+    from hydra_mobile.evaluation.on_device import moved
     from hydra_mobile.evaluation.report import report_on
     from hydra_mobile.evaluation.shards import Shard
 
@@ -86,7 +92,10 @@ def evaluate(
     # Of a group only the first speaks, apart from errors.
     talks = group is None or group.number == 1
     report_on(
-        [artefact_at(a) for a in artefacts], task, out, console if talks else Console(quiet=True)
+        moved([artefact_at(a) for a in artefacts], device),
+        task,
+        out,
+        console if talks else Console(quiet=True),
     )
 
 

@@ -24,6 +24,11 @@ def verify(
         None, help="Its data folder: every form answers a slice, and the change of score is told."
     ),
     limit: int = typer.Option(100, help="About this many questions per split; 0: all."),
+    device: str = typer.Option(
+        "host",
+        help="Where the bundle runs as a last rung: native (C++ without torch) or emulator (arm64 "
+        "under qemu). host: nowhere else.",
+    ),
     json: Path = typer.Option(None, help="File to write the ladder to."),
     report: Path = typer.Option(
         None, help="Folder of a report that gets a row for each rung; made if it is not there."
@@ -40,6 +45,7 @@ def verify(
     from hydra_export.ladder_score import Slice
     from hydra_mobile.errors import HydraError
     from hydra_mobile.evaluation.benchmarks import BENCHMARKS
+    from hydra_mobile.evaluation.on_device import runner_on
     from hydra_mobile.files import write_json
     from hydra_mobile.registry import resolve
 
@@ -53,6 +59,7 @@ def verify(
         adapter=run or adapter,
         merged=merged,
         program=program,
+        device=runner_on(device, bundle),
         questions=questions,
         log=say,
     )

@@ -31,10 +31,9 @@ from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import Array, Runner
 from hydra_mobile.evaluation.shards import Shard, picture_groups
 from hydra_mobile.evaluation.sittings import FACTS, LOGITS, REQUEST
-from hydra_mobile.evaluation.speed import measure_speed
+from hydra_mobile.evaluation.speed import Speed, measure_speed
 from hydra_mobile.evaluation.worker_memory import Memory
 from hydra_mobile.files import read_json, write_json
-from hydra_mobile.memory import peak_resident_bytes
 from hydra_mobile.quiet import quiet
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
@@ -64,14 +63,14 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
 def measure(folder: Path, threads: int) -> None:
     """Measure speed and memory of the request's artefact and write facts.json."""
     runner = _load(read_json(folder / REQUEST, "an evaluation request"), threads)
-    speed = measure_speed(runner)
+    speed = measure_speed(runner) if runner.timings_count else Speed()
     write_json(
         folder / FACTS,
         {
             "load_seconds": runner.load_seconds,
             "threads": threads,
             "precision": runner.precision,
-            "peak_memory_bytes": peak_resident_bytes(),
+            "peak_memory_bytes": runner.peak_memory(),
             "speed": speed.to_dict(),
         },
     )

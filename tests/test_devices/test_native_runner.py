@@ -80,7 +80,7 @@ def test_facts_of_the_process(native: Any) -> None:
     assert native.threads == 1
     assert native.precision == "fp32"
     assert native.load_seconds > 0
-    assert native.peak_memory_bytes > 1_000_000
+    assert native.peak_memory() > 1_000_000
     assert runner_class("native") is NativeRunner
     assert runner_class("emulator") is EmulatorRunner
     assert EmulatorRunner.execution == "emulated arm64: parity yes, timings no"

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_mobile.errors import HydraError
+from hydra_mobile.memory import peak_resident_bytes
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 Array = NDArray[np.float32]
@@ -65,6 +66,8 @@ class Runner(ABC):
     """One loaded artefact on one runtime. Not thread-safe: one generation at a time."""
 
     name: ClassVar[str]
+    #: Whether its timings say something; an emulator's do not, and are left out of reports.
+    timings_count: ClassVar[bool] = True
 
     #: Tokenizer, prompt template and image preprocessing that belong to the artefact.
     processor: MobileVLMProcessor
@@ -87,6 +90,10 @@ class Runner(ABC):
         Some runtimes are faster when they may set up the whole process, which no library should
         do to the program that uses it.
         """
+
+    def peak_memory(self) -> int:
+        """Return the most resident bytes of the process that holds the program so far."""
+        return peak_resident_bytes()
 
     @abstractmethod
     def encode_image(self, pixels: Array) -> Array:

@@ -67,9 +67,8 @@ class NativeRunner(Runner):
         arguments = ["--bundle", str(bundle.folder), "--threads", str(threads), "--serve"]
         return cls(bundle, NativeProcess([*cls.command(), *arguments]))
 
-    @property
-    def peak_memory_bytes(self) -> int:
-        """Most memory that the process with the program has held so far."""
+    def peak_memory(self) -> int:
+        """Return the most resident bytes of the process with the program, not of this one."""
         return self._process.peak_memory_bytes
 
     def close(self) -> None:
@@ -104,6 +103,7 @@ class EmulatorRunner(NativeRunner):
     """The same on an emulated arm64 machine: its answers count, its timings do not."""
 
     name = "emulator"
+    timings_count: ClassVar[bool] = False
     execution: ClassVar[str] = EXECUTION
 
     @classmethod
