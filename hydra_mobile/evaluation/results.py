@@ -46,7 +46,7 @@ def system_of(evaluated: Evaluated, reference: Evaluated | None) -> SystemResult
     fallbacks: tuple[str, ...] = ()
     if artefact.kind == "bundle":
         delegation, fallbacks = bundle_facts(artefact.path)
-    speed = facts["speed"]
+    speed, load = facts["speed"], facts["load_seconds"]
     return SystemResult(
         name=artefact.name,
         runtime=artefact.runner,
@@ -56,7 +56,7 @@ def system_of(evaluated: Evaluated, reference: Evaluated | None) -> SystemResult
         source_hash=artefact.digest,
         size_bytes=artefact.size_bytes,
         timings=Timings(
-            load=Spread.of([facts["load_seconds"]]),
+            load=Spread.of([] if load is None else [load]),
             encode=Spread.of(speed["encode"]),
             prefill_tokens_per_second=Spread.of(speed["prefill_rate"]),
             first_token=Spread.of(speed["first_token"]),

@@ -67,10 +67,10 @@ def measure(folder: Path, threads: int) -> None:
     write_json(
         folder / FACTS,
         {
-            "load_seconds": runner.load_seconds,
+            "load_seconds": runner.load_seconds if runner.timings_count else None,
             "threads": threads,
             "precision": runner.precision,
-            "peak_memory_bytes": runner.peak_memory(),
+            "peak_memory_bytes": runner.peak_memory() if runner.timings_count else None,
             "speed": speed.to_dict(),
         },
     )

@@ -100,6 +100,8 @@ def test_timings_of_an_emulator_are_left_out(
     untimed = json.loads((tmp_path / "facts.json").read_text())
     assert len(timed["speed"]["decode_rate"]) == 5
     assert untimed["speed"] == {key: [] for key in timed["speed"]}
+    assert timed["load_seconds"] > 0
+    assert untimed["load_seconds"] is untimed["peak_memory_bytes"] is None
 
 
 def test_names_of_devices_and_of_runners_are_the_same() -> None:

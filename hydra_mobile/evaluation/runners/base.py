@@ -66,7 +66,7 @@ class Runner(ABC):
     """One loaded artefact on one runtime. Not thread-safe: one generation at a time."""
 
     name: ClassVar[str]
-    #: Whether its timings say something; an emulator's do not, and are left out of reports.
+    #: Whether its timings and memory say something; an emulator's do not, and no report has them.
     timings_count: ClassVar[bool] = True
 
     #: Tokenizer, prompt template and image preprocessing that belong to the artefact.
