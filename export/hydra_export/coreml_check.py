@@ -23,7 +23,7 @@ _ENDINGS = ("_quantized", "_to_fp16")
 #: what rounding source and scale to 16 bits adds at 127 steps.
 LARGEST_STEP = 0.5 + 2 * 127 * 2.0**-11
 
-# Scales up to half of the smallest fp16 number round to zero.
+# Half of the smallest fp16 number: scales up to it round to zero.
 _HALF_UNDERFLOW = 2.0**-25
 
 
@@ -111,8 +111,11 @@ def _compare_function(
             good = difference == 0.0
             facts["exact"] += int(good)
         else:
+            scale = scale.astype(np.float32)
+            # Near zero a scale in fp16 is off by up to half of the smallest number, 127 times.
+            slack = 128 * _HALF_UNDERFLOW * (scale > 0)
             with np.errstate(divide="ignore", invalid="ignore"):
-                steps = np.abs(source - stored) / scale.astype(np.float32)
+                steps = np.maximum(np.abs(source - stored) - slack, 0.0) / scale
             # A row of zeros has any scale; one whose scale rounds to zero is stored as zeros.
             lost = (scale == 0) & (np.abs(source) <= 127 * _HALF_UNDERFLOW)
             steps = np.where((source == stored) | lost, 0.0, steps)

@@ -355,6 +355,12 @@ def test_a_dead_channel_may_lose_its_tiny_weights_and_no_other_may(
     )
     module.table.weight.data = torch.full_like(module.table.weight, 3e-6)
     assert compare_weights(package, module, {"table.weight"})["int8"] == 2
+    # A scale of 1.4 times the smallest fp16 number is stored as that number.
+    scale[:] = 2.0**-24
+    module.table.weight.data[:] = 127 * 1.4 * 2.0**-24
+    stored[:] = 127 * 2.0**-24
+    assert compare_weights(package, module, {"table.weight"})["int8"] == 2
+    scale[3] = 0
     module.table.weight.data[3, 5] = 1e-4
     with pytest.raises(ParityError, match="weight `p_table_weight` differs from its source by inf"):
         compare_weights(package, module, {"table.weight"})
