@@ -40,11 +40,13 @@ class Job:
         artefact: who answers.
         asked: the questions.
         folder: of the answers.
+        home: name of the artefact's folder, the same for every shard.
     """
 
     artefact: Artefact
     asked: Asked
     folder: Path
+    home: str
 
     @property
     def log(self) -> AnswerLog:
@@ -85,12 +87,15 @@ class Sitting:
         torch_device: str = "cpu",
     ) -> Sitting:
         """Name and make the folders; `locked` writes what workers read."""
-        folder = root / artefact_folder(artefact)
+        device = torch_device if artefact.runner == "torch" else ""
+        home = artefact_folder(artefact, device)
+        folder = root / home
         work = folder if shard.whole else folder / shard.folder
-        jobs = tuple(Job(artefact, each, work / job_folder(each.identity, shard)) for each in asked)
+        jobs = tuple(
+            Job(artefact, each, work / job_folder(each.identity, shard), home) for each in asked
+        )
         for job in jobs:
             job.folder.mkdir(parents=True, exist_ok=True)
-        device = torch_device if artefact.runner == "torch" else ""
         return cls(artefact, folder, work, jobs, device)
 
     @contextlib.contextmanager
@@ -125,9 +130,14 @@ class Sitting:
             write_json(self.folder / REQUEST, loading | {"jobs": []})
 
 
-def artefact_folder(artefact: Artefact) -> str:
-    """Return the name of an artefact's folder, which changes with its contents."""
-    return f"{artefact.kind}-{artefact.runner}-{artefact.preset}-{artefact.identity[:12]}"
+def artefact_folder(artefact: Artefact, device: str = "") -> str:
+    """Return the name of an artefact's folder, which changes with its contents.
+
+    Another kind of torch device rounds differently: its answers lie elsewhere too.
+    """
+    kind = device.partition(":")[0]
+    place = f"-{kind}" if kind not in ("", "cpu") else ""
+    return f"{artefact.kind}-{artefact.runner}-{artefact.preset}-{artefact.identity[:12]}{place}"
 
 
 def job_folder(identity: dict[str, Any], shard: Shard) -> str:
@@ -148,7 +158,7 @@ def request_of(job: Job) -> dict[str, Any]:
             "runner": job.artefact.runner,
             "preset": job.artefact.preset,
             "identity": job.artefact.identity,
-            "folder": artefact_folder(job.artefact),
+            "folder": job.home,
         },
         "asked": job.asked.request.to_dict(),
         "identity": job.asked.identity,
