@@ -8,20 +8,19 @@ writes plain numbers. Called by the ExecuTorch target; `hydra_export.fast_path` 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+
+from hydra_export.fast_path import OffPath, share
 
 #: Nodes that compute nothing at run time.
 _BOOKKEEPING = ("getitem", "alloc", "sym_size", "_assert_scalar", "ge", "le", "lt", "gt", "add")
 #: Kernels outside of delegates that are as fast as delegates: fused attention over the cache, the
 #: cache written in place, rows of a quantised table.
 FUSED = ("custom_sdpa", "update_cache", "embedding_byte", "embedding_4bit", "embedding_2bit")
-# Operators named in the list of the most expensive ones outside.
-_LISTED = 5
 
 
 def _target_name(node: Any) -> str:
@@ -90,24 +89,6 @@ def count(graph_module: Any, name: str, *, delegated: bool | None = None) -> int
     )
 
 
-@dataclass
-class _Outside:
-    """What one operator costs outside of the fast path."""
-
-    count: int = 0
-    multiply_accumulates: int = 0
-    elements: int = 0
-
-    def add(self, node: Any) -> None:
-        self.count += 1
-        self.multiply_accumulates += multiply_accumulates(node)
-        self.elements += math.prod(_shape(node) or [0])
-
-    @property
-    def cost(self) -> int:
-        return self.multiply_accumulates + self.elements
-
-
 def summarise(graph_module: Any) -> dict[str, Any]:
     """Return the delegation of one lowered method as JSON values.
 
@@ -123,41 +104,35 @@ def summarise(graph_module: Any) -> dict[str, Any]:
     delegated = fused = outside_nodes = 0
     work = {"delegated": 0, "fused": 0, "outside": 0}
     outside: Counter[str] = Counter()
-    off_path: dict[str, _Outside] = defaultdict(_Outside)
+    off_path = OffPath()
     for node, inside in walk(graph_module):
         name = _target_name(node)
         if name.split(".")[0] in _BOOKKEEPING and not inside:
             continue
+        done = multiply_accumulates(node)
         if inside:
             delegated += 1
-            work["delegated"] += multiply_accumulates(node)
+            work["delegated"] += done
             continue
         outside_nodes += 1
         outside[name] += 1
         if name.startswith(FUSED):
             fused += 1
-            work["fused"] += multiply_accumulates(node)
+            work["fused"] += done
         else:
-            work["outside"] += multiply_accumulates(node)
-            off_path[name].add(node)
+            work["outside"] += done
+            off_path.add(name, done, math.prod(_shape(node) or [0]))
     nodes, total = delegated + outside_nodes, sum(work.values())
-    costly = sorted(off_path.items(), key=lambda item: -item[1].cost)[:_LISTED]
     return {
         "subgraphs": sum(_lowered(node) is not None for node in graph_module.graph.nodes),
         "nodes": nodes,
         "multiply_accumulates": total,
         "nodes_delegated": delegated,
         "nodes_fused": fused,
-        "share_of_nodes": _share(delegated, nodes, 0.0),
-        "share_of_multiply_accumulates": _share(work["delegated"], total, 0.0),
-        "fast_share_of_nodes": _share(delegated + fused, nodes, 1.0),
-        "fast_share_of_multiply_accumulates": _share(total - work["outside"], total, 1.0),
+        "share_of_nodes": share(delegated, nodes, 0.0),
+        "share_of_multiply_accumulates": share(work["delegated"], total, 0.0),
+        "fast_share_of_nodes": share(delegated + fused, nodes, 1.0),
+        "fast_share_of_multiply_accumulates": share(total - work["outside"], total, 1.0),
         "outside": dict(outside.most_common(12)),
-        "most_expensive_off_path": [
-            {"operator": name, **asdict(cost)} for name, cost in costly if cost.cost
-        ],
+        "most_expensive_off_path": off_path.most_expensive(),
     }
-
-
-def _share(part: int, whole: int, empty: float) -> float:
-    return round(part / whole, 4) if whole else empty

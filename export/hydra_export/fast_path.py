@@ -2,12 +2,14 @@
 
 A single operator that no fast kernel takes can cost more than all others together, and nothing but
 the stopwatch of a user would tell. Knows the numbers that a target reports (`delegation`,
-`onnx_fast_path`); knows no runtime. Called by `hydra_export.export`.
+`onnx_fast_path`), which add them up here; knows no runtime. Called by those and by
+`hydra_export.export`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra_mobile.errors import HydraError
@@ -15,6 +17,35 @@ from hydra_mobile.errors import HydraError
 #: Least share of the multiply-accumulates of each method that must run on fast kernels.
 MINIMUM = 0.95
 SHARE = "fast_share_of_multiply_accumulates"
+# Operators named in the list of the most expensive ones off the fast path.
+_LISTED = 5
+
+
+@dataclass
+class OffPath:
+    """What each operator off the fast path costs, added up as a graph is walked."""
+
+    _costs: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, operator: str, multiply_accumulates: int, elements: int) -> None:
+        """Count one node, by its work and the values that it writes."""
+        cost = self._costs.setdefault(operator, [0, 0, 0])
+        for index, amount in enumerate((1, multiply_accumulates, elements)):
+            cost[index] += amount
+
+    def most_expensive(self) -> list[dict[str, Any]]:
+        """Return a few operators that cost anything, the costliest first, as JSON values."""
+        costly = sorted(self._costs.items(), key=lambda item: -sum(item[1][1:]))
+        return [
+            {"operator": name, "count": count, "multiply_accumulates": work, "elements": elements}
+            for name, (count, work, elements) in costly[:_LISTED]
+            if work + elements
+        ]
+
+
+def share(part: int, whole: int, empty: float = 1.0) -> float:
+    """Return part / whole in four digits; `empty` where there is nothing."""
+    return round(part / whole, 4) if whole else empty
 
 
 def require_fast(methods: Mapping[str, Mapping[str, Any]], minimum: float = MINIMUM) -> None:

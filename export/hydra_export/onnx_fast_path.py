@@ -9,15 +9,14 @@ no model. Called by `hydra_export.export`; `hydra_export.fast_path` judges the n
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import shape_inference
 
+from hydra_export.fast_path import OffPath, share
 from hydra_export.onnx_skeleton import skeleton
 
 #: Products and attention with kernels of the runtime's matrix library.
@@ -32,14 +31,6 @@ _FAST = (
     "DynamicQuantizeLinear", "Add", "Mul", "Sub", "Div", "Sigmoid", "Relu", "Clip", "Cast", "Tanh",
 )  # fmt: skip
 _WORK_ELSEWHERE = ("Einsum", "ConvTranspose", "LSTM", "GRU", "RNN")
-_LISTED = 5
-
-
-@dataclass
-class _Cost:
-    count: int = 0
-    multiply_accumulates: int = 0
-    elements: int = 0
 
 
 def summarise(path: Path, max_context: int) -> dict[str, Any]:
@@ -58,7 +49,7 @@ def summarise(path: Path, max_context: int) -> dict[str, Any]:
     model = skeleton(path)
     shapes = _shapes(model)
     fast_nodes = nodes = fast_work = work = 0
-    off_path: dict[str, _Cost] = defaultdict(_Cost)
+    off_path = OffPath()
     for node in model.graph.node:
         if _is_bookkeeping(node, shapes):
             continue
@@ -69,15 +60,8 @@ def summarise(path: Path, max_context: int) -> dict[str, Any]:
             fast_nodes += 1
             fast_work += done
             continue
-        cost = off_path[node.op_type]
-        cost.count += 1
-        cost.multiply_accumulates += done
-        cost.elements += math.prod(shapes.get(node.output[0], [0]))
-    costly = sorted(
-        off_path.items(), key=lambda item: -(item[1].multiply_accumulates + item[1].elements)
-    )
-    node_share = round(fast_nodes / nodes, 4) if nodes else 1.0
-    work_share = round(fast_work / work, 4) if work else 1.0
+        off_path.add(node.op_type, done, math.prod(shapes.get(node.output[0], [0])))
+    node_share, work_share = share(fast_nodes, nodes), share(fast_work, work)
     return {
         "nodes": nodes,
         "multiply_accumulates": work,
@@ -85,9 +69,7 @@ def summarise(path: Path, max_context: int) -> dict[str, Any]:
         "share_of_multiply_accumulates": work_share,
         "fast_share_of_nodes": node_share,
         "fast_share_of_multiply_accumulates": work_share,
-        "most_expensive_off_path": [
-            {"operator": name, **asdict(cost)} for name, cost in costly[:_LISTED]
-        ],
+        "most_expensive_off_path": off_path.most_expensive(),
     }
 
 
