@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from hydra_export.onnx_graph import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_RAW_DATA, prefix
 from hydra_mobile.errors import ArtefactError
+from hydra_mobile.varint import read_varint
 
 #: Tensors up to this size are kept: shapes are derived from small constants.
 _KEPT = 4096
@@ -69,12 +70,12 @@ def _fields(data: mmap.mmap, begin: int, stop: int) -> Iterator[tuple[int, int, 
     """Yield each field's number, start, start of its value, and end."""
     at = begin
     while at < stop:
-        tag, value = _varint(data, at)
+        tag, value = read_varint(data, at)
         kind = tag & 7
         if kind == _VARINT:
-            _, end = _varint(data, value)
+            _, end = read_varint(data, value)
         elif kind == _LENGTH:
-            length, value = _varint(data, value)
+            length, value = read_varint(data, value)
             end = value + length
         elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
             end = value + (8 if kind == _EIGHT_BYTES else 4)
@@ -84,15 +85,3 @@ def _fields(data: mmap.mmap, begin: int, stop: int) -> Iterator[tuple[int, int, 
             raise ValueError(f"a field ends at byte {end}, its message at {stop}")
         yield tag >> 3, at, value, end
         at = end
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    """Return the number at `at`, in groups of 7 bits, the lowest first, and where it ends."""
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7

@@ -15,6 +15,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 from hydra_mobile.errors import ArtefactError
+from hydra_mobile.varint import read_varint
 
 _SPACE = "\u2581"
 # Values of `ModelProto.SentencePiece.Type`.
@@ -162,14 +163,14 @@ def _fields(data: bytes) -> Iterator[tuple[int, Value]]:
     """
     at = 0
     while at < len(data):
-        tag, at = _varint(data, at)
+        tag, at = read_varint(data, at)
         number, wire = tag >> 3, tag & 7
         if wire == 0:
-            value, at = _varint(data, at)
+            value, at = read_varint(data, at)
             yield number, value
             continue
         if wire == 2:
-            size, at = _varint(data, at)
+            size, at = read_varint(data, at)
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
@@ -178,17 +179,6 @@ def _fields(data: bytes) -> Iterator[tuple[int, Value]]:
             raise ValueError(f"field {number} is cut short")
         yield number, data[at : at + size]
         at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
 
 
 def _bytes(value: Value) -> bytes:
