@@ -1,0 +1,63 @@
+/*
+ * The text around a question, a picture and an answer, as ids.
+ *
+ * The pieces are data of the bundle (`hydra_mobile/data/templates.py` describes them); this is
+ * `MobileVLMProcessor.prompt`. Called once for each question.
+ */
+package org.hydramobile.core
+
+/** Ids before and after the place of the image embeddings; all are [before] without a picture. */
+class Prompt(val before: IntArray, val after: IntArray)
+
+/** The pieces of a template, in the order in which they are written. */
+class TemplateText(
+    val name: String,
+    val start: String,
+    val userPrefix: String,
+    val imageSuffix: String,
+    val userSuffix: String,
+    val answerPrefix: String,
+    /** Tokenise neighbouring pieces as one string. */
+    val whole: Boolean,
+    /** The sequence opens with BOS. */
+    val bos: Boolean,
+    /** False drops the question: a picture, then its caption. */
+    val questions: Boolean,
+) {
+    companion object {
+        /** The manifest's `template`. JsonException: a piece is missing or of another type. */
+        fun of(json: JsonObject): TemplateText = TemplateText(
+            name = json.string("name"),
+            start = json.string("start"),
+            userPrefix = json.string("user_prefix"),
+            imageSuffix = json.string("image_suffix"),
+            userSuffix = json.string("user_suffix"),
+            answerPrefix = json.string("answer_prefix"),
+            whole = json.has("whole", false),
+            bos = json.has("bos", false),
+            questions = json.has("questions", true),
+        )
+
+        private fun JsonObject.has(key: String, otherwise: Boolean) = if (key in this) boolean(key) else otherwise
+    }
+}
+
+/** A template with the tokenizer whose ids it gives. */
+class PromptTemplate(val text: TemplateText, private val tokenizer: Tokenizer) {
+    private val bos = if (text.bos) tokenizer.bosIds else IntArray(0)
+
+    /** Ids of one [question]; generation starts after them. */
+    fun prompt(question: String, withImage: Boolean): Prompt {
+        val opening = listOf(text.start, text.userPrefix)
+        val asked = listOf(if (text.questions) question else "", text.userSuffix, text.answerPrefix)
+        if (!withImage) return Prompt(bos + idsOf(opening + asked), IntArray(0))
+        return Prompt(bos + idsOf(opening), idsOf(listOf(text.imageSuffix) + asked))
+    }
+
+    private fun idsOf(pieces: List<String>): IntArray {
+        if (text.whole) return tokenizer.encode(pieces.joinToString(""))
+        val ids = IdList()
+        for (piece in pieces) ids.addAll(tokenizer.encode(piece))
+        return ids.toArray()
+    }
+}
