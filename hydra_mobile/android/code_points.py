@@ -60,8 +60,8 @@ def kotlin() -> str:
         "/*\n"
         " * Sets of code points, written by `python -m hydra_mobile.android.code_points`.\n"
         " *\n"
-        " * Lengths in base 36 of alternating runs, outside and inside of the set, from code point 0 on;\n"
-        " * `CodePoints` reads them.\n"
+        " * Lengths in base 36 of alternating runs, outside and inside of the set, from code\n"
+        " * point 0 on; `CodePoints` reads them.\n"
         " */\n"
         "package org.hydramobile.core\n\n"
         f"internal object CodePointTables {{\n{tables}\n}}\n"
@@ -86,11 +86,7 @@ def _blocks() -> Iterator[str]:
 
 def _runs(members: set[int]) -> list[int]:
     """Return lengths of runs outside and inside of a set, in turn."""
-    borders = [
-        point
-        for point in range(0x110001)
-        if (point in members) != (point - 1 in members)
-    ]
+    borders = [point for point in range(0x110001) if (point in members) != (point - 1 in members)]
     return [border - before for before, border in zip([0, *borders], borders, strict=False)]
 
 

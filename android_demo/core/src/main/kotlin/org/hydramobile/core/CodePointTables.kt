@@ -1,8 +1,8 @@
 /*
  * Sets of code points, written by `python -m hydra_mobile.android.code_points`.
  *
- * Lengths in base 36 of alternating runs, outside and inside of the set, from code point 0 on;
- * `CodePoints` reads them.
+ * Lengths in base 36 of alternating runs, outside and inside of the set, from code
+ * point 0 on; `CodePoints` reads them.
  */
 package org.hydramobile.core
 

@@ -1,0 +1,99 @@
+"""Manifests of every kind of bundle that the app reads, with the memory that Python says they take.
+
+Called by `hydra_mobile.android.vectors`.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from hydra_export.bundle import SCHEMA
+from hydra_export.footprint import footprint_of_manifest
+from hydra_export.footprint_phones import PROCESS_BYTES, fit_on
+from hydra_mobile.data.templates import TEMPLATES
+from hydra_mobile.files import write_json
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+
+_PRECISIONS = ("fp32", "fp16", "w8", "w8a8", "w4", "w4a8")
+_ROLES = {
+    "onnx": ("vision_encoder", "token_embedding", "text_decoder"),
+    "executorch": ("program",),
+}
+
+
+def write_manifests(folder: Path, count: int = 200) -> int:
+    """Write manifests and `manifests.json` with the bytes of each part; returns how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(0)
+    entries = []
+    for index in range(count):
+        manifest = _manifest(chance)
+        file = folder / f"{index}.json"
+        write_json(file, manifest)
+        footprint = footprint_of_manifest(manifest)
+        memory = chance.choice((2, 3, 4, 5.5, 6, 8, 12))
+        fit = fit_on(footprint, memory)
+        entries.append(
+            {
+                "file": file.name,
+                "footprint": footprint.to_dict(),
+                "process": PROCESS_BYTES,
+                "memory_bytes": int(memory * 2**30),
+                "usable_bytes": fit.usable,
+                "fits": fit.fits,
+            }
+        )
+    write_json(folder / "manifests.json", entries)
+    return count
+
+
+def _manifest(chance: random.Random) -> dict[str, Any]:
+    runtime = chance.choice(tuple(_ROLES))
+    roles = (*_ROLES[runtime], "tokenizer", "golden", "golden_image", "golden_vectors")
+    heads, size = chance.choice((4, 9, 16, 32)), chance.choice((16, 64, 80, 128))
+    manifest: dict[str, Any] = {
+        "schema": SCHEMA,
+        "target": "android",
+        "runtime": runtime,
+        "preset": {
+            "name": "any",
+            "head": chance.choice(_PRECISIONS),
+            "decoder": chance.choice(_PRECISIONS),
+            "sensitive": chance.choice((None, "", "w8a8", "fp32")),
+        },
+        "limits": {"max_context": chance.choice((64, 256, 2048, 4096)), "max_prefill": 128},
+        "shapes": {
+            "vocab_size": chance.randint(300, 160_000),
+            "hidden_size": heads * size,
+            "layers": chance.randint(1, 40),
+            "kv_heads": chance.choice((1, 2, heads)),
+            "head_dim": size,
+            "image_size": chance.choice((32, 224, 336)),
+            "image_token_id": 1,
+            "num_image_tokens": chance.choice((4, 16, 144)),
+        },
+        "template": chance.choice(tuple(TEMPLATES.values())).to_dict(),
+        "image": ImagePreprocessing(336, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).to_dict(),
+        "stop_ids": [2],
+        "files": {
+            f"{role}.bin": {
+                "role": role,
+                "bytes": chance.randint(1, 2**31),
+                "sha256": f"{chance.getrandbits(256):064x}",
+            }
+            for role in roles
+        },
+        "versions": {},
+        "sources": {"base": "any"},
+        "details": {"attention": chance.choice(("manual", "fused"))},
+        "fallbacks": [],
+    }
+    if chance.random() < 0.7:
+        manifest["sizes"] = {
+            "heads": heads,
+            "intermediate_size": chance.randint(100, 12_000),
+            "vision_step": chance.randint(1, 2**28),
+        }
+    return manifest

@@ -1,0 +1,139 @@
+"""The tokenizers that the app must agree with: of our bases, and one of each other kind it reads.
+
+Those that no base has are trained here, on a few lines, in a second. Called by
+`hydra_mobile.android.vectors`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from hydra_mobile.models.bases import base_folder
+
+_MARK = "\u2581"
+_CORPUS = (
+    "A chat between a curious user and an artificial intelligence assistant. USER: ASSISTANT:",
+    "Is there a red car in the image? Answer the question using a single word or phrase.",
+    "What is in the image? A. apple B. bridge C. cat D. dog 12 123 2024 it's don't we'll",
+    "def f(x):\n        return x  # indented\n\n\n    x = aaaa aaa aa",
+    "日本語の文字 中文字 한국어 привет ñ é ü 😀 👍 שלום مرحبا",
+    *("a" * n + " " + "ab" * n + " " * n for n in range(1, 12)),
+)
+
+
+def base_tokenizer(name: str) -> Tokenizer:
+    """Return the tokenizer of a base, for example "tiny"."""
+    return Tokenizer.from_file(str(base_folder(name) / "tokenizer.json"))
+
+
+def llama() -> Tokenizer:
+    """Return a tokenizer as `tokenizer_from_sentencepiece` makes it, with an image token."""
+    tokenizer = _trained(with_bytes=True)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend(_MARK), normalizers.Replace(" ", _MARK)]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace(_MARK, " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.add_special_tokens([AddedToken("<image>", normalized=False, special=True)])
+    return tokenizer
+
+
+def metaspace() -> Tokenizer:
+    """Return a tokenizer as newer checkpoints have them: Metaspace, BOS by the post-processor.
+
+    One token is found in normalised text, and is not special.
+    """
+    tokenizer = _trained(with_bytes=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_MARK, prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.ByteFallback(), decoders.Metaspace(_MARK, prepend_scheme="first")]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    tokenizer.add_tokens([AddedToken("red car", normalized=True, special=False)])
+    return tokenizer
+
+
+def digits() -> Tokenizer:
+    """Return a byte-level tokenizer that takes digits one by one, as SmolLM2's own file does."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        _CORPUS,
+        trainers.BpeTrainer(
+            vocab_size=500,
+            special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return tokenizer
+
+
+def unknown() -> Tokenizer:
+    """Return a tokenizer without bytes: what it does not know is one `<unk>` after the other."""
+    tokenizer = _trained(with_bytes=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_MARK, prepend_scheme="always", split=True)
+    tokenizer.decoder = decoders.Metaspace(_MARK, prepend_scheme="always")
+    return tokenizer
+
+
+def save(tokenizer: Tokenizer, folder: Path) -> Path:
+    """Write `tokenizer.json` into `folder` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+def _trained(*, with_bytes: bool) -> Tokenizer:
+    special = ["<unk>", "<s>", "</s>"]
+    settings: dict[str, Any] = {"unk_token": "<unk>", "fuse_unk": with_bytes}
+    tokenizer = Tokenizer(models.BPE(byte_fallback=with_bytes, **settings))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_MARK, prepend_scheme="first", split=False)
+    written = [f"<0x{byte:02X}>" for byte in range(256)] if with_bytes else []
+    tokenizer.train_from_iterator(
+        _CORPUS,
+        trainers.BpeTrainer(vocab_size=700, special_tokens=special + written, show_progress=False),
+    )
+    if not with_bytes:
+        return tokenizer
+    # As in Llama's file: the bytes are tokens of the model, which a text cannot spell out.
+    stored = _without_added(tokenizer, set(written))
+    stored.pre_tokenizer = None
+    return stored
+
+
+def _without_added(tokenizer: Tokenizer, names: set[str]) -> Tokenizer:
+    value = json.loads(tokenizer.to_str())
+    value["added_tokens"] = [
+        token for token in value["added_tokens"] if token["content"] not in names
+    ]
+    value["pre_tokenizer"] = None
+    return Tokenizer.from_str(json.dumps(value))

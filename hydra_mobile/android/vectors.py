@@ -1,0 +1,141 @@
+"""What the app must compute, computed by Python: written for the JVM tests of `android_demo/core`.
+
+    python -m hydra_mobile.android.vectors OUT [BASE ...]
+
+writes strings with their ids, ids with their text, prompts, pixels, memory estimates and classes of
+code points into a folder, the same bytes each time; nothing of it is committed. BASE: bases whose
+tokenizers are added to those made here, default `tiny smol`. Called by the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from hydra_mobile.android import code_points, vector_tokenizers
+from hydra_mobile.android.vector_manifests import write_manifests
+from hydra_mobile.android.vector_pictures import write_pictures
+from hydra_mobile.android.vector_texts import Sample, samples
+from hydra_mobile.data.templates import TEMPLATES, Template
+from hydra_mobile.files import write_json
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.processor import MobileVLMProcessor
+
+#: Strings for each tokenizer, and lists of ids to decode.
+STRINGS, DECODES = 10_000, 1_000
+_PROMPTS = 40
+_UNUSED_IMAGE = ImagePreprocessing(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def write_vectors(
+    out: Path, bases: Iterable[str] = ("tiny", "smol"), strings: int = STRINGS
+) -> None:
+    """Write all vectors.
+
+    Args:
+        out: a folder, made if it is not there.
+        bases: named bases; those that are not in the cache are fetched.
+        strings: how many for each tokenizer.
+    """
+    tokenizers: dict[str, Tokenizer] = {
+        name: vector_tokenizers.base_tokenizer(name) for name in bases
+    }
+    for made in (
+        vector_tokenizers.llama,
+        vector_tokenizers.metaspace,
+        vector_tokenizers.digits,
+        vector_tokenizers.unknown,
+    ):
+        tokenizers[made.__name__] = made()
+    texts = list(samples(strings))
+    for name, tokenizer in tokenizers.items():
+        folder = out / "tokenizers" / name
+        vector_tokenizers.save(tokenizer, folder)
+        _write_lines(folder / "texts.jsonl", _encodings(tokenizer, texts))
+        _write_lines(folder / "decodes.jsonl", _decodings(tokenizer, texts))
+        _write_lines(folder / "prompts.jsonl", _prompts(tokenizer, texts))
+    write_pictures(out / "pictures")
+    write_manifests(out / "manifests")
+    _write_code_points(out / "code_points.json")
+
+
+def _encodings(tokenizer: Tokenizer, texts: Iterable[Sample]) -> Iterator[dict[str, Any]]:
+    for sample in texts:
+        raw = {"hex": sample.raw.hex()} if isinstance(sample.raw, bytes) else {"text": sample.raw}
+        yield {**raw, "ids": tokenizer.encode(sample.text, add_special_tokens=False).ids}
+
+
+def _decodings(tokenizer: Tokenizer, texts: list[Sample]) -> Iterator[dict[str, Any]]:
+    """Yield ids of texts, cut anywhere, and ids at random, some of which no token has."""
+    chance = random.Random(1)
+    size = tokenizer.get_vocab_size()
+    processor = _processor(tokenizer, TEMPLATES["chatml"])
+    for index in range(DECODES):
+        if index % 2:
+            text = texts[chance.randrange(len(texts))].text
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            ids = ids[chance.randint(0, 2) : len(ids) - chance.randint(0, 2)]
+        else:
+            ids = [chance.randrange(size + 3) for _ in range(chance.randint(0, 24))]
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        yield {"ids": ids, "text": text, "answer": processor.decode(ids)}
+
+
+def _prompts(tokenizer: Tokenizer, texts: list[Sample]) -> Iterator[dict[str, Any]]:
+    chance = random.Random(2)
+    for template in TEMPLATES.values():
+        processor = _processor(tokenizer, template)
+        for index in range(_PROMPTS):
+            question = texts[chance.randrange(len(texts))].text
+            with_image = index % 4 != 0
+            prompt = processor.prompt(question, with_image)
+            yield {
+                "template": template.to_dict(),
+                "question": question,
+                "with_image": with_image,
+                "before": prompt.before,
+                "after": prompt.after,
+            }
+
+
+def _processor(tokenizer: Tokenizer, template: Template) -> MobileVLMProcessor:
+    return MobileVLMProcessor(
+        tokenizer, template, _UNUSED_IMAGE, image_token_id=0, num_image_tokens=1
+    )
+
+
+def _write_code_points(path: Path) -> None:
+    """Write first and last code point of each run of letters, numbers, digits and spaces."""
+    classes = {
+        "letters": code_points.letters(),
+        "numbers": code_points.numbers(),
+        "numeric": code_points.numeric(),
+        "spaces": code_points.spaces(),
+    }
+    write_json(path, {name: _runs(members) for name, members in classes.items()})
+
+
+def _runs(members: set[int]) -> list[list[int]]:
+    runs: list[list[int]] = []
+    for point in sorted(members):
+        if runs and runs[-1][1] == point - 1:
+            runs[-1][1] = point
+        else:
+            runs.append([point, point])
+    return runs
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="ascii") as file:
+        # ASCII: half surrogate pairs have no UTF-8, but an escape.
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+if __name__ == "__main__":
+    write_vectors(Path(sys.argv[1]), sys.argv[2:] or ("tiny", "smol"))
