@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tokenizers import Regex, pre_tokenizers
@@ -19,31 +20,35 @@ _BLOCK = 4096
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def letters() -> set[int]:
+@cache
+def letters() -> frozenset[int]:
     """Return the members of a regular expression's class of letters."""
     return _of_expression(r"\p{L}+")
 
 
-def numbers() -> set[int]:
+@cache
+def numbers() -> frozenset[int]:
     """Return the members of a regular expression's class of numbers."""
     return _of_expression(r"\p{N}+")
 
 
-def spaces() -> set[int]:
+@cache
+def spaces() -> frozenset[int]:
     """Return the members of a regular expression's class of white space."""
     return _of_expression(r"\s+")
 
 
-def numeric() -> set[int]:
+@cache
+def numeric() -> frozenset[int]:
     """Return what the pre-tokenizer `Digits` takes for a digit."""
     digits = pre_tokenizers.Digits(individual_digits=True)
     # Two letters between all points: what is no digit never stands alone.
-    return {
+    return frozenset(
         ord(piece)
         for block in _blocks()
         for piece, _ in digits.pre_tokenize_str("aa" + "aa".join(block) + "aa")
         if len(piece) == 1
-    }
+    )
 
 
 def kotlin() -> str:
@@ -68,7 +73,7 @@ def kotlin() -> str:
     )
 
 
-def _of_expression(expression: str) -> set[int]:
+def _of_expression(expression: str) -> frozenset[int]:
     others = pre_tokenizers.Split(Regex(expression), "removed")
     kept = {
         ord(character)
@@ -76,7 +81,7 @@ def _of_expression(expression: str) -> set[int]:
         for piece, _ in others.pre_tokenize_str(block)
         for character in piece
     }
-    return set(POINTS) - kept
+    return frozenset(POINTS) - kept
 
 
 def _blocks() -> Iterator[str]:
@@ -84,7 +89,7 @@ def _blocks() -> Iterator[str]:
         yield "".join(map(chr, POINTS[at : at + _BLOCK]))
 
 
-def _runs(members: set[int]) -> list[int]:
+def _runs(members: frozenset[int]) -> list[int]:
     """Return lengths of runs outside and inside of a set, in turn."""
     borders = [point for point in range(0x110001) if (point in members) != (point - 1 in members)]
     return [border - before for before, border in zip([0, *borders], borders, strict=False)]

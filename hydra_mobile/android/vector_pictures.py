@@ -32,6 +32,11 @@ _SIZES = (
     (1023, 767),
     (5, 1200),
     (90, 90),
+    # Shrunk in height first, or just not: that depends on both sides.
+    (64, 112),
+    (64, 96),
+    (64, 97),
+    (76, 106),
 )
 _MODES = ("RGB", "RGBA", "P")
 _CLIP = {

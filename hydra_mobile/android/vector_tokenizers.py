@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from tokenizers import (
     AddedToken,
@@ -76,13 +75,54 @@ def metaspace() -> Tokenizer:
 
 def digits() -> Tokenizer:
     """Return a byte-level tokenizer that takes digits one by one, as SmolLM2's own file does."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
+    return _byte_level(
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
     )
+
+
+def prefixed() -> Tokenizer:
+    """Return a byte-level tokenizer that puts a space before a text; numbers stay whole."""
+    return _byte_level(
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=False),
+                pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True),
+            ]
+        )
+    )
+
+
+def unknown() -> Tokenizer:
+    """Return a tokenizer without bytes: what it does not know is one `<unk>` after the other."""
+    tokenizer = _trained(with_bytes=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_MARK, prepend_scheme="always", split=True)
+    tokenizer.decoder = decoders.Metaspace(_MARK, prepend_scheme="always")
+    return tokenizer
+
+
+def fused() -> Tokenizer:
+    """Return a tokenizer without bytes: what it does not know, in a row, is one `<unk>`."""
+    value = json.loads(unknown().to_str())
+    value["model"]["fuse_unk"] = True
+    return Tokenizer.from_str(json.dumps(value))
+
+
+def save(tokenizer: Tokenizer, folder: Path) -> Path:
+    """Write `tokenizer.json` into `folder` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+def _byte_level(steps: pre_tokenizers.PreTokenizer) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = steps
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
         _CORPUS,
@@ -96,26 +136,11 @@ def digits() -> Tokenizer:
     return tokenizer
 
 
-def unknown() -> Tokenizer:
-    """Return a tokenizer without bytes: what it does not know is one `<unk>` after the other."""
-    tokenizer = _trained(with_bytes=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_MARK, prepend_scheme="always", split=True)
-    tokenizer.decoder = decoders.Metaspace(_MARK, prepend_scheme="always")
-    return tokenizer
-
-
-def save(tokenizer: Tokenizer, folder: Path) -> Path:
-    """Write `tokenizer.json` into `folder` and return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "tokenizer.json"
-    tokenizer.save(str(path))
-    return path
-
-
 def _trained(*, with_bytes: bool) -> Tokenizer:
     special = ["<unk>", "<s>", "</s>"]
-    settings: dict[str, Any] = {"unk_token": "<unk>", "fuse_unk": with_bytes}
-    tokenizer = Tokenizer(models.BPE(byte_fallback=with_bytes, **settings))
+    tokenizer = Tokenizer(
+        models.BPE(byte_fallback=with_bytes, unk_token="<unk>", fuse_unk=with_bytes)
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_MARK, prepend_scheme="first", split=False)
     written = [f"<0x{byte:02X}>" for byte in range(256)] if with_bytes else []
     tokenizer.train_from_iterator(

@@ -40,17 +40,19 @@ def write_vectors(
 
     Args:
         out: a folder, made if it is not there.
-        bases: named bases; those that are not in the cache are fetched.
+        bases: names or folders; named ones that are not in the cache are fetched.
         strings: how many for each tokenizer.
     """
     tokenizers: dict[str, Tokenizer] = {
-        name: vector_tokenizers.base_tokenizer(name) for name in bases
+        Path(name).name: vector_tokenizers.base_tokenizer(name) for name in bases
     }
     for made in (
         vector_tokenizers.llama,
         vector_tokenizers.metaspace,
         vector_tokenizers.digits,
+        vector_tokenizers.prefixed,
         vector_tokenizers.unknown,
+        vector_tokenizers.fused,
     ):
         tokenizers[made.__name__] = made()
     texts = list(samples(strings))
@@ -121,7 +123,7 @@ def _write_code_points(path: Path) -> None:
     write_json(path, {name: _runs(members) for name, members in classes.items()})
 
 
-def _runs(members: set[int]) -> list[list[int]]:
+def _runs(members: frozenset[int]) -> list[list[int]]:
     runs: list[list[int]] = []
     for point in sorted(members):
         if runs and runs[-1][1] == point - 1:

@@ -10,18 +10,18 @@ internal class ArgbRows(private val argb: IntArray, override val width: Int, ove
         for (at in y * width until (y + 1) * width) {
             val colour = argb[at]
             val alpha = colour ushr 24
-            for (shift in intArrayOf(16, 8, 0)) {
-                val value = (colour ushr shift) and 0xFF
-                row[out++] = (if (alpha == 255) value else onWhite(value, alpha)).toByte()
-            }
+            row[out++] = shown((colour ushr 16) and 0xFF, alpha)
+            row[out++] = shown((colour ushr 8) and 0xFF, alpha)
+            row[out++] = shown(colour and 0xFF, alpha)
         }
     }
 
-    private fun onWhite(value: Int, alpha: Int): Int {
+    private fun shown(value: Int, alpha: Int): Byte {
+        if (alpha == 255) return value.toByte()
         // Seven more bits than the result has, and a division by 255 from two shifts.
         val share = alpha * 255 * 255 * (1 shl BITS) / (alpha * 255 + 255 * (255 - alpha))
         val sum = value * share + 255 * (255 * (1 shl BITS) - share) + (0x80 shl BITS)
-        return (((sum shr 8) + sum) shr 8) shr BITS
+        return ((((sum shr 8) + sum) shr 8) shr BITS).toByte()
     }
 
     private companion object {

@@ -1,0 +1,100 @@
+"""The app's core computes what Python computes: vectors written here, read by tests in a JVM."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hydra_mobile.android import code_points, vector_texts, vectors
+from hydra_mobile.data.llava import open_image
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+
+CORE = Path(__file__).parents[2] / "android_demo" / "core"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("vectors")
+    vectors.write_vectors(out, bases=("tiny",), strings=300)
+    return out
+
+
+def test_the_table_of_code_points_is_of_this_version_of_tokenizers():
+    table = CORE / "src/main/kotlin/org/hydramobile/core/CodePointTables.kt"
+    assert table.read_text(encoding="utf-8") == code_points.kotlin(), (
+        "write it again: python -m hydra_mobile.android.code_points CodePointTables.kt"
+    )
+
+
+def test_strings_are_the_same_each_time_and_of_every_kind():
+    found = list(vector_texts.samples(10_000))
+    assert found == list(vector_texts.samples(10_000))
+    assert len({sample.text for sample in found}) > 9_000
+    damaged = [s for s in found if isinstance(s.raw, bytes) and "\ufffd" in s.text]
+    halves = [s for s in found if isinstance(s.raw, str) and s.raw != s.text]
+    assert len(damaged) > 300
+    assert len(halves) > 300
+    text = "".join(sample.text for sample in found)
+    for piece in (
+        "\u200d",
+        "🇩🇪",
+        "👍🏽",
+        "日本語",
+        "שלום",
+        "\u0301",
+        "\0",
+        "   ",
+        "<|im_end|",
+        "𠀀",
+    ):
+        assert piece in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("\ud83d\ude00", "😀"),
+        ("a\ud83db", "a\ufffdb"),
+        ("\ude00\ud83d", "\ufffd\ufffd"),
+        ("\ud83d\ud83d\ude00", "\ufffd😀"),
+    ],
+)
+def test_half_surrogate_pairs(raw: str, text: str):
+    assert vector_texts.proper(raw) == text
+
+
+def test_vectors_are_the_same_bytes_each_time(small: Path, tmp_path: Path):
+    vectors.write_vectors(tmp_path, bases=("tiny",), strings=300)
+    names = sorted(str(path.relative_to(small)) for path in small.rglob("*") if path.is_file())
+    assert len(names) > 300
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (small / name).read_bytes(), name
+
+
+def test_pixels_belong_to_their_pictures(small: Path):
+    folder = small / "pictures"
+    entries = json.loads((folder / "pictures.json").read_text())
+    modes = {Image.open(folder / entry["png"]).mode for entry in entries}
+    assert modes == {"RGB", "RGBA", "P"}
+    for entry in entries[:20]:
+        recipe = ImagePreprocessing.from_dict(entry["recipe"], "entry")
+        written = np.fromfile(folder / entry["pixels"], "<f4").reshape(3, recipe.size, recipe.size)
+        np.testing.assert_array_equal(written, recipe(open_image(folder / entry["png"])))
+
+
+@pytest.mark.slow  # the compiler takes most of a minute
+def test_core_in_a_jvm(tmp_path: Path, real_home: str | None):
+    jvm = pytest.importorskip("hydra_mobile.android.jvm", reason="needs the Kotlin tool chain")
+    if missing := jvm.missing():
+        pytest.skip(missing)
+    # Real merges where they are at hand; nothing is fetched for a test.
+    home = Path(real_home or os.path.expanduser("~/.cache/hydra-mobile"))
+    smol = home / "bases" / "smol"
+    bases = ("tiny", str(smol)) if (smol / "config.json").is_file() else ("tiny",)
+    vectors.write_vectors(tmp_path, bases=bases)
+    jvm.run_jvm_tests(["core"], properties={"hydra.vectors": str(tmp_path)})
