@@ -9,6 +9,7 @@ choice of the likeliest token (numpy's argmax) is inside every step. Started by 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -105,6 +106,7 @@ def run(task: str, request: dict[str, Any]) -> dict[str, Any]:
         tuple(Path(folder) for folder in request["bundles"]),
         protocol.context,
         max(protocol.prompts),
+        request["export"],
     )
     processor = MobileVLMProcessor.from_pretrained(place.merged)
     if task == "make":
@@ -124,8 +126,12 @@ def run(task: str, request: dict[str, Any]) -> dict[str, Any]:
     if task == "profile":
         rows = engine.profile(prompts[max(prompts)], 32, place.work / f"{form.name}.trace")
         return {"operators": rows, "tokens": max(prompts)}
+    busy = round(os.getloadavg()[0], 2)
+    seconds = timed(engine, processor, protocol)
     return {
-        "seconds": timed(engine, processor, protocol),
+        "at": int(time.time()),
+        "load_average": busy,
+        "seconds": seconds,
         "peak_bytes": peak_resident_bytes(),
         "imports_bytes": before,
     }
@@ -136,7 +142,7 @@ def main() -> int:
     try:
         result = run(sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
     except HydraError as error:
-        result = {"failed": str(error)}
+        result = {"failed": " ".join(str(error).split())}
     print(json.dumps(result), flush=True)
     return 0
 

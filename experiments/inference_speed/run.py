@@ -9,8 +9,9 @@ engine's outputs are held to eager torch's; what fails is left out of the timing
 Then rounds are interleaved: every engine once for each number of threads, then every engine again,
 the order turned by one each round, so that a slow minute of the machine falls on all. Ratios are
 taken within a round. What was measured is kept in `--work`: the same command goes on where it was
-interrupted. Peers that pip does not install with the project: `requirements.txt` here; one that is
-not installed is skipped, and table and JSON say so.
+interrupted; each row says when it was measured and how busy the machine was. Peers that pip does
+not install with the project: `requirements.txt` here; one that is not installed is skipped, and
+table and JSON say so.
 """
 
 from __future__ import annotations
@@ -186,7 +187,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+")
     parser.add_argument("--prompts", type=int, nargs="+")
     parser.add_argument("--new-tokens", type=int)
-    parser.add_argument("--quick", action="store_true", help="2 rounds, 2 threads, prompt 64")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 rounds, 2 threads, prompt 64; exports nothing"
+    )
     parser.add_argument("--profile", action="store_true", help="times of operators instead")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -203,7 +206,7 @@ def main() -> None:
         forms = chosen(given.only)
         if not (given.merged / WEIGHTS).is_file():
             raise HydraError(f"{given.merged} holds no merged model.", "Run `make quickstart`.")
-        session = Session(given.merged, given.work, given.bundles, protocol)
+        session = Session(given.merged, given.work, given.bundles, protocol, not given.quick)
         if given.profile:
             profile(session, forms, given.out or PROFILE)
             return

@@ -26,8 +26,11 @@ _MEASURED = "measured.jsonl"
 class Session:
     """Tasks in processes of their own, and what they have answered so far."""
 
-    def __init__(self, merged: Path, work: Path, bundles: list[Path], protocol: Protocol) -> None:
+    def __init__(
+        self, merged: Path, work: Path, bundles: list[Path], protocol: Protocol, export: bool
+    ) -> None:
         self.work, self._merged, self._bundles = work, merged, bundles
+        self._export = export
         self.protocol = protocol
         work.mkdir(parents=True, exist_ok=True)
         self.weights = sha256_of(merged / WEIGHTS)
@@ -77,6 +80,7 @@ class Session:
                 "weights_sha256": self.weights,
                 "work": str(self.work.absolute()),
                 "bundles": [str(folder.absolute()) for folder in self._bundles],
+                "export": self._export,
                 "protocol": self.protocol.to_dict(),
             },
         )

@@ -46,6 +46,7 @@ class Place:
         bundles: folders searched for finished bundles of ours.
         context: tokens that a cache must hold.
         prefill: most tokens of one call.
+        export: whether bundles that are not found may be exported, which takes minutes each.
     """
 
     merged: Path
@@ -54,6 +55,7 @@ class Place:
     bundles: tuple[Path, ...]
     context: int
     prefill: int
+    export: bool = True
 
 
 class Engine(ABC):

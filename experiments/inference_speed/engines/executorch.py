@@ -61,7 +61,7 @@ def _rows(phase: str, inspector: Any) -> list[dict[str, Any]]:
                 continue
             if name.startswith("DELEGATE_CALL") or name.startswith("Program::"):
                 continue
-            kind = f"{event.delegate_backend_name}: {name}" if event.is_delegated_op else name
+            kind = f"delegate: {name}" if event.is_delegated_op else name
             entry = sums.setdefault(kind.rsplit(" #", 1)[0], [0.0, 0])
             entry[0] += float(event.perf_data.p50)
             entry[1] += 1

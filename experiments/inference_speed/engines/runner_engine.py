@@ -76,6 +76,11 @@ class BundleEngine(RunnerEngine):
         """Find a bundle of this model with room for the prompts, or export one."""
         folder = bundle_of(cls.runner, form, place, required=False)
         if not (folder / "manifest.json").is_file():
+            if not place.export:
+                raise HydraError(
+                    f"there is no bundle android-{cls.runner}-{form.precision} of this model",
+                    "Run without --quick, which exports what is missing.",
+                )
             command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile", "export"]
             command += [str(place.merged), "--out", str(folder), "--preset", form.precision]
             command += ["--target", "android", "--runtime", cls.runner]
@@ -109,5 +114,7 @@ def bundle_of(runtime: str, form: Form, place: Place, required: bool = True) -> 
         if roomy and bundle.manifest["sources"].get("merged_sha256") == place.weights:
             return folder
     if required:
-        raise ArtefactError(f"There is no bundle for {form.name}.", "Run without --no-make.")
+        raise ArtefactError(
+            f"There is no bundle for {form.name}.", "Run the whole experiment again."
+        )
     return own
