@@ -22,7 +22,7 @@ internal class Bpe(
     private val byteFallback: Boolean,
     private val wholeWords: Boolean,
 ) {
-    private val tokens: Map<Int, String> = HashMap<Int, String>(2 * ids.size).also { for ((token, id) in ids) it[id] = token }
+    private val tokens = HashMap<Int, String>(2 * ids.size).also { for ((token, id) in ids) it[id] = token }
     private val byteIds = IntArray(256) { ids["<0x%02X>".format(it)] ?: -1 }
 
     fun idOf(token: String): Int? = ids[token]

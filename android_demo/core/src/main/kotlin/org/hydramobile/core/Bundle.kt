@@ -75,7 +75,11 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
         private fun readManifest(folder: File, runtimes: Set<String>?): Manifest {
             val file = File(folder, Manifest.NAME)
             if (!folder.isDirectory) {
-                refuse(BundleProblem.MISSING_FILE, "$folder is no folder: expected a bundle.", "Choose the folder that holds ${Manifest.NAME}.")
+                refuse(
+                    BundleProblem.MISSING_FILE,
+                    "$folder is no folder: expected a bundle.",
+                    "Choose the folder that holds ${Manifest.NAME}.",
+                )
             }
             if (!file.isFile) {
                 refuse(
@@ -122,9 +126,13 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
                 val found = FileHash.sha256(file) { count ->
                     done += count
                     progress?.onBytes(done, total) ?: true
-                } ?: refuse(BundleProblem.CANCELLED, "The check of $folder was stopped.", "Start it again to use the bundle.")
+                }
+                if (found == null) {
+                    refuse(BundleProblem.CANCELLED, "The check of $folder was stopped.", "Start it again.")
+                }
                 if (found != entry.sha256) {
-                    refuse(BundleProblem.WRONG_HASH, "$file has sha256 $found, the manifest says ${entry.sha256}.", COPY_AGAIN)
+                    val what = "$file has sha256 $found, the manifest says ${entry.sha256}."
+                    refuse(BundleProblem.WRONG_HASH, what, COPY_AGAIN)
                 }
             }
         }

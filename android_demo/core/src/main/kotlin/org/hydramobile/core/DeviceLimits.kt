@@ -35,7 +35,8 @@ class DeviceLimits(
         if (freeDiskBytes != null && manifest.totalBytes > freeDiskBytes) {
             refuse(
                 BundleProblem.DISK_FULL,
-                "The bundle has ${mebibytes(manifest.totalBytes)}, and ${mebibytes(freeDiskBytes)} are free on the disk.",
+                "The bundle has ${mebibytes(manifest.totalBytes)}, and ${mebibytes(freeDiskBytes)} are free on " +
+                    "the disk.",
                 "Delete other models or files first.",
             )
         }
@@ -46,7 +47,8 @@ class DeviceLimits(
         if (wanted != null && wanted.none { it in abis }) {
             refuse(
                 BundleProblem.WRONG_ABI,
-                "The bundle is for processors of kind ${wanted.joinToString()}; this device has ${abis.joinToString()}.",
+                "The bundle is for processors of kind ${wanted.joinToString()}; this device has " +
+                    "${abis.joinToString()}.",
                 "Export it again for this device, or use another device.",
             )
         }

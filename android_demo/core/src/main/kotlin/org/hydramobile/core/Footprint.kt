@@ -47,7 +47,9 @@ class Footprint(
             try {
                 return sums(manifest, runtime)
             } catch (_: ArithmeticException) {
-                throw JsonException("${manifest.where}: `shapes`, `limits` and `files` give more memory than numbers can hold.")
+                throw JsonException(
+                    "${manifest.where}: `shapes`, `limits` and `files` give more memory than numbers can hold.",
+                )
             }
         }
 
@@ -71,7 +73,8 @@ class Footprint(
             if (manifest.string("runtime") == "onnx" && preset.string("decoder") == "w4a8") {
                 weights = sum(weights, ((PACKED_4BIT - 1) * decoder).toLong())
             }
-            val layer = sum(product(4, hidden), product(2, sum(product(heads, headSize), product(2, width))), product(3, inner))
+            val attention = sum(product(heads, headSize), product(2, width))
+            val layer = sum(product(4, hidden), product(2, attention), product(3, inner))
             val scores = if (keepsScores(manifest)) product(FLOAT, heads, tokens, context) else 0
             return Footprint(
                 weights = weights,

@@ -42,11 +42,14 @@ class ImageRecipe internal constructor(
         /** JsonException: a key is missing or has an unknown value. */
         fun of(json: JsonObject): ImageRecipe {
             val size = json.int("size")
-            if (size !in 1..LARGEST) throw JsonException("${json.where}: key `size` is $size, expected 1 to $LARGEST.")
+            if (size !in 1..LARGEST) {
+                throw JsonException("${json.where}: key `size` is $size, expected 1 to $LARGEST.")
+            }
             val mean = json.doubles("mean")
             val std = json.doubles("std")
             if (mean.size != 3 || mean.any { it < 0 || it > 1 }) {
-                throw JsonException("${json.where}: key `mean` is ${mean.asList()}, expected three numbers from 0 to 1.")
+                val found = "key `mean` is ${mean.asList()}"
+                throw JsonException("${json.where}: $found, expected three numbers from 0 to 1.")
             }
             if (std.size != 3 || std.any { it <= 0 }) {
                 throw JsonException("${json.where}: key `std` is ${std.asList()}, expected three numbers above 0.")
@@ -54,7 +57,9 @@ class ImageRecipe internal constructor(
             val filter = when (val name = json.string("resample")) {
                 "bicubic" -> Filter.BICUBIC
                 "bilinear" -> Filter.BILINEAR
-                else -> throw JsonException("${json.where}: `resample` is \"${name.take(40)}\", expected bicubic or bilinear.")
+                else -> throw JsonException(
+                    "${json.where}: `resample` is \"${name.take(40)}\", expected bicubic or bilinear.",
+                )
             }
             return ImageRecipe(size, mean, std, Fit.named(json.string("fit"), json.where), filter)
         }

@@ -24,7 +24,8 @@ internal class JsonReader(private val text: String, private val where: String) {
             't' -> word("true", true)
             'f' -> word("false", false)
             'n' -> word("null", null)
-            else -> if (first == '-' || first in '0'..'9') number() else fail("found ${shown(first)} where a value is expected")
+            '-', in '0'..'9' -> number()
+            else -> fail("found ${shown(first)} where a value is expected")
         }
     }
 
@@ -67,7 +68,8 @@ internal class JsonReader(private val text: String, private val where: String) {
     private fun ended(close: Char): Boolean {
         skipSpace()
         if (taken(close)) return true
-        if (!taken(',')) fail(if (at >= text.length) "the text ends before `$close`" else "expected a comma or `$close`, found ${shown(text[at])}")
+        if (at >= text.length) fail("the text ends before `$close`")
+        if (!taken(',')) fail("expected a comma or `$close`, found ${shown(text[at])}")
         skipSpace()
         return false
     }

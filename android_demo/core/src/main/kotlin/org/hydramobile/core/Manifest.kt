@@ -61,7 +61,9 @@ class Manifest private constructor(private val json: JsonObject) {
     private fun positive(group: String, key: String): Int {
         val child = json.child(group)
         val value = child.int(key)
-        if (value !in 1..LARGEST) throw JsonException("${child.where}: key `$key` is $value, expected 1 to $LARGEST.")
+        if (value !in 1..LARGEST) {
+            throw JsonException("${child.where}: key `$key` is $value, expected 1 to $LARGEST.")
+        }
         return value
     }
 
@@ -70,7 +72,9 @@ class Manifest private constructor(private val json: JsonObject) {
         if (bytes < 0 || bytes > LARGEST_FILE) throw JsonException("${entry.where}: key `bytes` is $bytes.")
         val sha256 = entry.string("sha256").lowercase()
         if (!Regex("[0-9a-f]{64}").matches(sha256)) {
-            throw JsonException("${entry.where}: key `sha256` is \"${sha256.take(80)}\", expected 64 hexadecimal digits.")
+            throw JsonException(
+                "${entry.where}: key `sha256` is \"${sha256.take(80)}\", expected 64 hexadecimal digits.",
+            )
         }
         return BundleFile(name, entry.string("role"), bytes, sha256)
     }
@@ -78,8 +82,9 @@ class Manifest private constructor(private val json: JsonObject) {
     private fun requireRoles() {
         val needed = ROLES[runtime].orEmpty() + "tokenizer"
         for (role in needed) {
-            if (files.count { it.role == role } != 1) {
-                throw JsonException("${json.where}: `files` has ${files.count { it.role == role }} files with role `$role`, expected one.")
+            val count = files.count { it.role == role }
+            if (count != 1) {
+                throw JsonException("${json.where}: `files` has $count files with role `$role`, expected one.")
             }
         }
     }
@@ -139,7 +144,8 @@ class Manifest private constructor(private val json: JsonObject) {
             if (runtimes != null && runtime !in runtimes) {
                 refuse(
                     BundleProblem.OTHER_RUNTIME,
-                    "${json.where}: the program is for the runtime `${runtime.take(40)}`, this app has ${runtimes.joinToString()}.",
+                    "${json.where}: the program is for the runtime `${runtime.take(40)}`, this app has " +
+                        "${runtimes.joinToString()}.",
                     "Export it with `--target android --runtime ${runtimes.first()}`.",
                 )
             }

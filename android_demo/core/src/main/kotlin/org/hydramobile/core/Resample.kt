@@ -71,7 +71,9 @@ internal object Resample {
             val centre = (at + 0.5) * scale
             val first = maxOf(0, (centre - reach + 0.5).toInt())
             val end = minOf(from, (centre + reach + 0.5).toInt())
-            val exact = DoubleArray(end - first) { filter.weight(Math.abs((it + first - centre + 0.5) * (1.0 / stretch))) }
+            val exact = DoubleArray(end - first) {
+                filter.weight(Math.abs((it + first - centre + 0.5) * (1.0 / stretch)))
+            }
             var sum = 0.0
             for (weight in exact) sum += weight
             Taps(first, IntArray(exact.size) { fixed(if (sum != 0.0) exact[it] / sum else exact[it]) })

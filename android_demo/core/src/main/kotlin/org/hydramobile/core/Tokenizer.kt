@@ -96,7 +96,8 @@ class Tokenizer internal constructor(
         fun read(file: File): Tokenizer = parse(file.readBytes(), file.path)
 
         /** As [read]; [where] names the file in messages. */
-        fun parse(bytes: ByteArray, where: String): Tokenizer = TokenizerFile(Json.parseObject(bytes, where)).tokenizer()
+        fun parse(bytes: ByteArray, where: String): Tokenizer =
+            TokenizerFile(Json.parseObject(bytes, where)).tokenizer()
     }
 }
 

@@ -14,7 +14,10 @@ internal class Decoder(private val steps: List<(List<String>) -> List<String>>, 
 
         /** The steps of `decoder` in a tokenizer.json. JsonException: one is unknown. */
         fun of(json: JsonObject): Decoder =
-            Decoder(if (json.string("type") == "Sequence") json.objects("decoders").map(::step) else listOf(step(json)), "")
+            Decoder(
+                if (json.string("type") == "Sequence") json.objects("decoders").map(::step) else listOf(step(json)),
+                separator = "",
+            )
 
         private fun step(json: JsonObject): (List<String>) -> List<String> = when (val kind = json.string("type")) {
             "ByteLevel" -> ::bytesToText
@@ -23,8 +26,10 @@ internal class Decoder(private val steps: List<(List<String>) -> List<String>>, 
             "Replace" -> replace(plainPattern(json), json.string("content"))
             "Strip" -> strip(json.string("content"), json.count("start"), json.count("stop"))
             "Metaspace" -> spaces(json.string("replacement"), json.string("prepend_scheme") != "never")
-            else -> unknownPart(json, "decoder", kind, "Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace")
+            else -> unknownPart(json, "decoder", kind, KNOWN)
         }
+
+        private const val KNOWN = "Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace"
 
         private fun replace(old: String, new: String): (List<String>) -> List<String> =
             { pieces -> pieces.map { it.replace(old, new) } }

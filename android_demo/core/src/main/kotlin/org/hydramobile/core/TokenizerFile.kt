@@ -8,14 +8,16 @@ package org.hydramobile.core
 internal class TokenizerFile(private val json: JsonObject) {
     fun tokenizer(): Tokenizer {
         for (key in listOf("truncation", "padding")) {
-            if (!json.lacks(key)) throw JsonException("${json.where}: key `$key` is set; this app neither cuts nor fills up ids.")
+            if (!json.lacks(key)) {
+                throw JsonException("${json.where}: key `$key` is set; this app neither cuts nor fills up ids.")
+            }
         }
         val normalizer = if (json.lacks("normalizer")) Normalizer { it } else Normalizer.of(json.child("normalizer"))
-        val splitter =
-            if (json.lacks("pre_tokenizer")) Splitter { text, _ -> listOf(text) } else Splitter.of(json.child("pre_tokenizer"))
+        val splitter = if (json.lacks("pre_tokenizer")) Splitter.NONE else Splitter.of(json.child("pre_tokenizer"))
         val decoder = if (json.lacks("decoder")) Decoder.PLAIN else Decoder.of(json.child("decoder"))
         val ids = vocabulary()
-        val added = if (json.lacks("added_tokens")) emptyList() else json.objects("added_tokens").map { addedToken(it, ids) }
+        val listed = if (json.lacks("added_tokens")) emptyList() else json.objects("added_tokens")
+        val added = listed.map { addedToken(it, ids) }
         return Tokenizer(normalizer, splitter, model(ids), AddedTokens(added, normalizer), decoder, opening())
     }
 
@@ -81,10 +83,15 @@ internal class TokenizerFile(private val json: JsonObject) {
         val content = token.string("content")
         val id = token.count("id")
         for (key in listOf("single_word", "lstrip", "rstrip")) {
-            if (flag(token, key)) throw JsonException("${token.where} (\"${content.take(40)}\"): `$key` is set, which this app does not compute.")
+            if (flag(token, key)) {
+                val name = "${token.where} (\"${content.take(40)}\")"
+                throw JsonException("$name: `$key` is set, which this app does not compute.")
+            }
         }
         if ((ids[content] ?: id) != id) {
-            throw JsonException("${token.where}: \"${content.take(40)}\" has id $id here and ${ids[content]} in the vocabulary.")
+            throw JsonException(
+                "${token.where}: \"${content.take(40)}\" has id $id here and ${ids[content]} in the vocabulary.",
+            )
         }
         return AddedToken(content, id, flag(token, "special"), flag(token, "normalized"))
     }

@@ -8,11 +8,17 @@ internal fun interface Splitter {
     fun split(text: String, isFirst: Boolean): List<String>
 
     companion object {
+        /** The whole text is one word. */
+        val NONE = Splitter { text, _ -> listOf(text) }
+
         /** The steps of `pre_tokenizer` in a tokenizer.json. JsonException: one is unknown. */
         fun of(json: JsonObject): Splitter = when (val kind = json.string("type")) {
             "Sequence" -> sequence(json.objects("pretokenizers").map(::of))
             "Digits" -> digits(json.boolean("individual_digits"))
-            "ByteLevel" -> byteLevel(json.boolean("add_prefix_space"), json.lacks("use_regex") || json.boolean("use_regex"))
+            "ByteLevel" -> byteLevel(
+                json.boolean("add_prefix_space"),
+                byWords = json.lacks("use_regex") || json.boolean("use_regex"),
+            )
             "Metaspace" -> metaspace(json)
             else -> unknownPart(json, "pre-tokenizer", kind, "Sequence, Digits, ByteLevel, Metaspace")
         }
@@ -54,7 +60,9 @@ internal fun interface Splitter {
             if (scheme !in setOf("always", "first", "never")) {
                 unknownPart(json, "prepend_scheme", scheme, "always, first, never")
             }
-            if (mark.length != 1) throw JsonException("${json.where}: key `replacement` is \"${mark.take(20)}\", expected one character.")
+            if (mark.length != 1) {
+                throw JsonException("${json.where}: key `replacement` is \"${mark.take(20)}\", expected one character.")
+            }
             return Splitter { text, isFirst ->
                 val marked = text.replace(" ", mark)
                 val prepend = !marked.startsWith(mark) && (scheme == "always" || (scheme == "first" && isFirst))

@@ -47,6 +47,7 @@ class ImageVectorsTest {
     }
 
     private companion object {
-        const val PAD = """{"size": 4, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "fit": "pad", "resample": "bicubic"}"""
+        const val PAD = """
+            {"size": 4, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "fit": "pad", "resample": "bicubic"}"""
     }
 }

@@ -4,6 +4,7 @@ import java.io.File
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
+import org.junit.Assert.fail
 import org.junit.Test
 
 /** Ids, texts and prompts are those of the Python library. */
@@ -18,7 +19,8 @@ class TokenizerVectorsTest {
             assertArrayEquals("${folder.name}: ${Json.write(text)}", line.ints("ids"), ids)
             count += ids.size
         }
-        println("${folder.name}: $count ids in ${(System.nanoTime() - start) / 1_000_000} ms, reading the vectors included")
+        val milliseconds = (System.nanoTime() - start) / 1_000_000
+        println("${folder.name}: $count ids in $milliseconds ms, reading the vectors included")
     }
 
     @Test
@@ -41,9 +43,9 @@ class TokenizerVectorsTest {
             val shown = StringBuilder()
             for (id in line.ints("ids")) {
                 val piece = stream.add(id)
-                assertTrue("half a character at the end of ${Json.write(piece)}", !piece.endsWith(Utf8.REPLACEMENT))
+                if (piece.endsWith(Utf8.REPLACEMENT)) fail("half a character at the end of ${Json.write(piece)}")
                 shown.append(piece)
-                assertTrue("${Json.write(shown.toString())} does not begin ${Json.write(text)}", text.startsWith(shown))
+                if (!text.startsWith(shown)) fail("${Json.write(shown.toString())} does not begin ${Json.write(text)}")
             }
             shown.append(stream.end())
             assertEquals(text, shown.toString())
