@@ -45,7 +45,7 @@ _CLIP = {
 }
 _HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 _RECIPES = tuple(
-    ImagePreprocessing(size=size, fit=fit, resample=resample, **statistics)  # type: ignore[arg-type]
+    ImagePreprocessing(size=size, fit=fit, resample=resample, **statistics)
     for size, statistics in ((32, _HALF), (56, _CLIP))
     for fit in ("pad", "crop", "stretch")
     for resample in ("bicubic", "bilinear")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_pixels_belong_to_their_pictures(small: Path):
 
 
 @pytest.mark.slow  # the compiler takes most of a minute
-def test_core_in_a_jvm(tmp_path: Path, real_home: str | None):
+def test_core_in_a_jvm(tmp_path: Path, tiny_base: Path, real_home: str | None):
     jvm = pytest.importorskip("hydra_mobile.android.jvm", reason="needs the Kotlin tool chain")
     if missing := jvm.missing():
         pytest.skip(missing)
@@ -96,5 +97,26 @@ def test_core_in_a_jvm(tmp_path: Path, real_home: str | None):
     home = Path(real_home or os.path.expanduser("~/.cache/hydra-mobile"))
     smol = home / "bases" / "smol"
     bases = ("tiny", str(smol)) if (smol / "config.json").is_file() else ("tiny",)
-    vectors.write_vectors(tmp_path, bases=bases)
-    jvm.run_jvm_tests(["core"], properties={"hydra.vectors": str(tmp_path)})
+    vectors.write_vectors(tmp_path / "vectors", bases=bases)
+    properties = {"hydra.vectors": str(tmp_path / "vectors")}
+    if importlib.util.find_spec("onnxruntime"):
+        properties["hydra.bundle"] = str(_bundle(tiny_base, tmp_path / "bundle"))
+    jvm.run_jvm_tests(["core"], properties=properties)
+
+
+def _bundle(base: Path, out: Path) -> Path:
+    from hydra_export.export import export_bundle
+    from hydra_export.targets import Limits
+
+    picture = Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (24, 40, 3), dtype=np.uint8)
+    )
+    return export_bundle(
+        base,
+        target="android",
+        runtime="onnx",
+        preset="fp32",
+        out=out,
+        golden_inputs=[(picture, "Is there a red car in the image?")],
+        limits=Limits(max_context=80, max_prefill=16),
+    ).folder
