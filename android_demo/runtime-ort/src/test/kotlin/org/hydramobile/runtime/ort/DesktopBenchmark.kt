@@ -1,0 +1,46 @@
+/*
+ * The app's benchmark mode as a command line program on a desktop's JVM: a test device, not a part of the app.
+ *
+ * Arguments: folder of the bundle, file of requests, file of answers, threads. Ends with the native runner's exit
+ * codes. `hydra_mobile/android/desktop` builds and starts it.
+ */
+package org.hydramobile.runtime.ort
+
+import java.io.File
+import java.io.IOException
+import javax.imageio.ImageIO
+import kotlin.system.exitProcess
+import org.hydramobile.core.Benchmark
+import org.hydramobile.core.BenchmarkException
+import org.hydramobile.core.BenchmarkProblem
+import org.hydramobile.core.Bundle
+import org.hydramobile.core.DecodedPicture
+import org.hydramobile.core.PictureDecoder
+
+/** Reads pictures as the JVM does. */
+internal object DesktopPictures : PictureDecoder {
+    override fun decode(file: File): DecodedPicture {
+        val image = ImageIO.read(file) ?: throw IOException("no format that is known")
+        return DecodedPicture(image.getRGB(0, 0, image.width, image.height, null, 0, image.width), image.width, image.height)
+    }
+}
+
+fun main(arguments: Array<String>) {
+    if (arguments.size != 4) {
+        System.err.println("usage: BUNDLE REQUESTS ANSWERS THREADS")
+        exitProcess(BenchmarkProblem.INPUT.code)
+    }
+    val (folder, requests, answers, threads) = arguments
+    try {
+        val bundle = Bundle.open(File(folder), runtimes = setOf(OrtRuntime.NAME))
+        OrtRuntime.load(bundle, threads.toInt()).use { runtime ->
+            Benchmark(bundle, runtime, DesktopPictures).run(File(requests), File(answers))
+        }
+    } catch (error: Exception) {
+        val failure = BenchmarkException.of(error) ?: throw error
+        System.err.println("error: ${failure.message}")
+        exitProcess(failure.problem.code)
+    }
+    // Without the destructors of the library, which were not made for a desktop's loader.
+    Runtime.getRuntime().halt(0)
+}
