@@ -30,7 +30,7 @@ bench: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,report,bitsandbytes,dev]"
+	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,report,bitsandbytes,device,dev]"
 	touch $@
 
 clean:

@@ -64,6 +64,10 @@ class StageProgress:
         """Return units per second since the start."""
         return self._done_units / max(1e-9, time.monotonic() - self._began)
 
+    def note(self, text: str) -> None:
+        """Print a line above the live one."""
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
     def advance(self, step: int, units: int, facts: str = "", peak_memory: int = 0) -> None:
         """Report that `step` steps are done, `units` more units in the last one."""
         self._done_units += units

@@ -26,6 +26,9 @@ from hydra_mobile.models.processor import MobileVLMProcessor
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SCHEMA = 1
+#: What a bundle needs of a machine, by target: processors in Android's names, the lowest API level.
+#: Programs hold no machine code; these are what runtimes and app are built for.
+REQUIRES = {"android": {"abis": ["arm64-v8a", "x86_64"], "android_api": 26}}
 
 _KEYS = {
     "target": str,
@@ -243,6 +246,8 @@ def write_manifest(
         "details": result.details,
         "fallbacks": list(result.fallbacks),
     }
+    if target in REQUIRES:
+        manifest["requires"] = REQUIRES[target]
     if sizes is not None:
         manifest["sizes"] = dict(sizes)
         if runtime in RUNTIME_BYTES:

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
-app = typer.Typer(help="Machines that run bundles: this one natively, an emulated arm64.")
+app = typer.Typer(
+    help="Machines that run bundles: this one natively, an emulated arm64, phones over adb.",
+    invoke_without_command=True,
+)
 
 
 @app.callback()
-def _devices() -> None:
-    pass
+def _devices(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_(None, None)
+
+
+@app.command("list")
+def list_(
+    bundle: Path | None = typer.Argument(None, help="Bundle: does it fit?"),
+    json: Path | None = typer.Option(None, help="File to write all facts to."),
+) -> None:
+    """List what is there: model, processor, Android, memory; and whether a bundle fits."""
+    from hydra_mobile.cli.console import console, prepare
+
+    prepare()
+    from hydra_export.bundle import Bundle
+    from hydra_mobile.devices.listing import places
+    from hydra_mobile.files import write_json
+
+    opened = Bundle.open(bundle, verify_hashes=False) if bundle else None
+    for place in places(opened):
+        facts = place.facts
+        about = ""
+        if facts:
+            memory = (
+                f", {facts.available_bytes / 1e9:.1f} of {facts.memory_bytes / 1e9:.1f} GB free"
+                if facts.available_bytes and facts.memory_bytes
+                else ""
+            )
+            about = f": {facts.title}, {' '.join(facts.abis)}{memory}"
+        lines = [f"--device {place.option}  {place.state}{about}"]
+        if place.misfits is not None and place.needed_bytes is not None:
+            fits = "; ".join(place.misfits)
+            estimate = f"about {place.needed_bytes / 1e6:.0f} MB at its peak"
+            lines.append(f"    does NOT fit: {fits}" if fits else f"    fits: {estimate}")
+        console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+    if json:
+        write_json(json, {"places": [place.to_dict() for place in places(opened)]})
 
 
 @app.command()

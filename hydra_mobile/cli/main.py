@@ -10,6 +10,7 @@ import typer
 
 from hydra_mobile import __version__
 from hydra_mobile.cli import (
+    bench,
     chat,
     compose,
     data,
@@ -58,6 +59,7 @@ app.command()(evaluate.evaluate)
 app.command()(score.score)
 app.command()(merge_answers.merge_answers)
 app.command()(report.report)
+app.command()(bench.bench)
 app.command()(chat.chat)
 app.add_typer(devices.app, name="devices")
 

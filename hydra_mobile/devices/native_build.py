@@ -122,7 +122,7 @@ def native_runner(machine: Machine, log: Log = lambda _: None) -> Path:
     """
     sources = _sources()
     host()
-    installed = _installed_executorch() if machine is X86_64 else None
+    installed = installed_executorch() if machine is X86_64 else None
     folder = cache_home() / "native" / f"{machine.name}-{_digest(sources, installed)}"
     if (folder / RUNNER).is_file():
         return folder / RUNNER
@@ -177,7 +177,12 @@ def _unpacked(folder: Path) -> Path:
     return folder / "executorch"
 
 
-def _installed_executorch() -> Path:
+def installed_executorch() -> Path:
+    """Return the folder of the installed package `executorch`.
+
+    Raises:
+        HydraError: it is not installed.
+    """
     spec = importlib.util.find_spec("executorch")
     if spec is None or not spec.submodule_search_locations:
         raise HydraError(
@@ -188,13 +193,15 @@ def _installed_executorch() -> Path:
 
 
 def _sources() -> Path:
-    folder = Path(__file__).resolve().parents[2] / "native"
-    if not (folder / "CMakeLists.txt").is_file():
-        raise HydraError(
-            f"{folder} is missing: the native runner is built from the sources of a checkout.",
-            "Clone the repository and install it with: pip install -e .",
-        )
-    return folder
+    package = Path(__file__).resolve().parents[1]
+    # Beside the package in a checkout, inside it in a wheel.
+    for folder in (package.parent / "native", package / "native"):
+        if (folder / "CMakeLists.txt").is_file():
+            return folder
+    raise HydraError(
+        f"{package.parent / 'native'} is missing: the native runner is built from these sources.",
+        "Install the package again, or clone the repository and install it with: pip install -e .",
+    )
 
 
 def _digest(sources: Path, installed: Path | None) -> str:

@@ -23,6 +23,7 @@ from hydra_mobile.errors import ArtefactError, HydraError
 
 #: Exit codes of the runner that mean that bundle or program cannot be used.
 _UNUSABLE = (2, 3)
+_NO_MEMORY = 5
 _TAIL = 2000
 
 Array = NDArray[np.float32]
@@ -101,10 +102,11 @@ class NativeProcess:
         said = said.removeprefix("error: ") or "nothing"
         if code in _UNUSABLE:
             raise ArtefactError(said)
-        if code == -signal.SIGKILL:
+        if code in (-signal.SIGKILL, _NO_MEMORY):
+            how = "had no memory left" if code == _NO_MEMORY else "was killed"
             raise HydraError(
-                "The native runner was killed. The system does that to a process that takes the "
-                "last memory.",
+                f"The native runner {how}. The system does that to a process that takes the last "
+                "memory.",
                 "Free some memory, or use a smaller preset or max_context.",
             )
         raise HydraError(f"The native runner ended with exit code {code}; it said: {said}")

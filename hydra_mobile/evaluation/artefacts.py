@@ -21,6 +21,8 @@ from hydra_mobile.files import read_json, sha256_of
 from hydra_mobile.models.bases import BASES, Log, base_folder
 
 Kind = Literal["base", "run", "merged", "bundle"]
+#: Runners that a batch is handed to instead of being called for each token: `device_worker`.
+DEVICE_RUNNERS = ("adb", "app")
 _RUNTIME_NAMES = {"executorch": "ExecuTorch", "onnx": "ONNX Runtime", "torch": "torch"}
 
 

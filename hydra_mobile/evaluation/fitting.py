@@ -5,12 +5,21 @@ Called by the answering worker.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from hydra_mobile.errors import HydraError
 from hydra_mobile.evaluation.asked import Asked
-from hydra_mobile.evaluation.runners.base import Runner
+from hydra_mobile.models.processor import MobileVLMProcessor
 
 
-def left_out(asked: Asked, runner: Runner) -> set[str]:
+class Limits(Protocol):
+    """What a runner, or a bundle on a device, says of its limits."""
+
+    processor: MobileVLMProcessor
+    max_context: int
+
+
+def left_out(asked: Asked, runner: Limits) -> set[str]:
     """Return keys of questions that do not fit into the runner's context.
 
     Raises:
@@ -32,7 +41,7 @@ def left_out(asked: Asked, runner: Runner) -> set[str]:
     return too_long
 
 
-def _length(runner: Runner, text: str, with_image: bool) -> int:
+def _length(runner: Limits, text: str, with_image: bool) -> int:
     """Return the tokens of a prompt, the picture's included."""
     prompt = runner.processor.prompt(text, with_image=with_image)
     image = runner.processor.num_image_tokens if with_image else 0

@@ -1,17 +1,24 @@
 """Another place for a bundle to run than this process: what `--device` names.
 
-Knows which artefacts can move and what a report says of them there; the runners do the rest. Called
-by the verbs that have the option.
+    host            this process, with each runtime's own Python package
+    native          the C++ runner on this machine
+    emulator        the same for arm64 under qemu
+    adb[:SERIAL]    the same on a phone or board
+    app[:SERIAL]    the demo app's benchmark mode on a phone
+
+Knows which artefacts can move and what a report says of them there; runners and `device_worker` do
+the rest. Called by the verbs that have the option.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hydra_mobile.errors import HydraError
-from hydra_mobile.evaluation.artefacts import Artefact
+from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS, Artefact
 from hydra_mobile.registry import nearest
 
 if TYPE_CHECKING:
@@ -27,18 +34,19 @@ def moved(artefacts: list[Artefact], device: str) -> list[Artefact]:
     """Return the artefacts as they run on a device: its bundles there, eager torch here.
 
     Args:
-        artefacts: at least one of them an ExecuTorch bundle, unless the device is the host.
-        device: `HOST` or one of `DEVICES`.
+        artefacts: at least one of them a bundle that the device runs, unless that is the host.
+        device: see above. A serial goes into ANDROID_SERIAL, where the workers find it.
 
     Raises:
-        HydraError: an unknown device, a bundle of a runtime that it does not have, no bundle at
-            all, or the runner for it cannot be built.
+        HydraError: an unknown device, none that is connected, a bundle of a runtime that it does
+            not have, no bundle at all, or the runner for it cannot be built.
     """
     if device == HOST:
         return artefacts
-    kind = _runner_on(device)
+    kind = device.partition(":")[0]
     for artefact in artefacts:
-        if artefact.kind == "bundle" and artefact.runner != "executorch":
+        # The app has more runtimes than the native runner, and says itself which.
+        if artefact.kind == "bundle" and artefact.runner != "executorch" and kind != "app":
             raise HydraError(
                 f"{artefact.path} is a bundle for {artefact.runner}; --device {device} runs "
                 "ExecuTorch bundles.",
@@ -49,13 +57,12 @@ def moved(artefacts: list[Artefact], device: str) -> list[Artefact]:
             f"--device {device} runs bundles, and there is none among the artefacts.",
             "Make one with `hydra-mobile export --attention manual`.",
         )
-    kind.command()  # built before the first question, and not by several processes at once
-    return [
-        dataclasses.replace(a, runner=device, name=f"{a.name} ({kind.execution})")
-        if a.kind == "bundle"
-        else a
-        for a in artefacts
-    ]
+    if kind in DEVICE_RUNNERS:
+        place = _phone(device)
+        return [_there(a, kind, place, place) if a.kind == "bundle" else a for a in artefacts]
+    runner = _runner_on(device)
+    runner.command()  # built before the first question, and not by several processes at once
+    return [_there(a, device, runner.execution, "") if a.kind == "bundle" else a for a in artefacts]
 
 
 def runner_on(device: str, bundle: Path) -> NativeRunner | None:
@@ -65,12 +72,49 @@ def runner_on(device: str, bundle: Path) -> NativeRunner | None:
         HydraError: an unknown device, or the runner for it cannot be built.
         ArtefactError: the bundle is incomplete, altered, or cannot run there.
     """
+    kind, _, serial = device.partition(":")
+    if kind == "app":
+        raise HydraError(
+            "The demo app answers whole questions, and verify asks for single calls.",
+            "Use --device adb, or evaluate with --device app.",
+        )
+    if kind == "adb":
+        from hydra_mobile.evaluation.runners.adb import AdbRunner
+
+        return AdbRunner.load_on(serial or None, bundle)
     return None if device == HOST else _runner_on(device).load(bundle)
+
+
+def _there(artefact: Artefact, runner: str, place: str, recipe: str) -> Artefact:
+    """Return an artefact on a device; another device's answers lie elsewhere."""
+    return dataclasses.replace(
+        artefact,
+        runner=runner,
+        name=f"{artefact.name} ({place})",
+        recipe=f"{artefact.recipe}{recipe}",
+    )
+
+
+def _phone(device: str) -> str:
+    """Choose the phone for this process and those that it starts; return what to call it."""
+    from hydra_mobile.devices.adb import SERIAL_VARIABLE, select
+    from hydra_mobile.devices.facts import facts_of
+    from hydra_mobile.devices.launch import LAUNCHER_VARIABLE
+
+    kind, _, serial = device.partition(":")
+    remote = select(serial or None)
+    os.environ[SERIAL_VARIABLE] = remote.serial
+    facts = facts_of(remote)
+    name = f"{facts.model} {remote.serial}" if facts.model else remote.serial
+    if kind == "app":
+        return f"app on {name}"
+    return f"{name}, emulated: no timings" if os.environ.get(LAUNCHER_VARIABLE) else name
 
 
 def _runner_on(device: str) -> type[NativeRunner]:
     from hydra_mobile.evaluation.runners import runner_class
 
     if device not in DEVICES:
-        raise HydraError(f"--device is `{device}`.", nearest(device, (HOST, *DEVICES)))
+        valid = (HOST, *DEVICES, *(f"{kind}[:SERIAL]" for kind in DEVICE_RUNNERS))
+        raise HydraError(f"--device is `{device}`.", nearest(device, valid))
     return cast("type[NativeRunner]", runner_class(device))

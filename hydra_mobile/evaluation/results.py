@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import TEXT_DECODER
+from hydra_mobile.devices.told import told
 from hydra_mobile.evaluation.agreement import agreement_of
 from hydra_mobile.evaluation.answered import Answer, Answered, Evaluated
 from hydra_mobile.evaluation.compare import samples_digest
@@ -70,6 +71,7 @@ def system_of(evaluated: Evaluated, reference: Evaluated | None) -> SystemResult
         fallbacks=fallbacks,
         reasons=reasons,
         runs=tuple(each.run for each in evaluated.answered),
+        device=told(facts["device"]) if "device" in facts else (),
     )
 
 
@@ -119,7 +121,9 @@ def _answered(job: Job, out: Path) -> Answered:
         timings=Timings(encode=Spread.of(encode), first_token=Spread.of(first_token)),
         seconds=seconds,
         runner_share=inside / seconds if seconds else None,
-        peak_memory_bytes=max((note["peak_memory_bytes"] for note in notes), default=None),
+        peak_memory_bytes=max(
+            (n for note in notes if (n := note["peak_memory_bytes"])), default=None
+        ),
     )
     return Answered(job, answers, run)
 

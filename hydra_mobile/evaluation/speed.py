@@ -14,8 +14,9 @@ from PIL import Image
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners.base import Runner
 
-_QUESTION = "Describe the image briefly."
-_NEW_TOKENS = 32
+QUESTION = "Describe the image briefly."
+NEW_TOKENS = 32
+REPEATS = 5
 
 
 @dataclass
@@ -35,14 +36,14 @@ class Speed:
         return asdict(self)
 
 
-def measure_speed(runner: Runner, repeats: int = 5) -> Speed:
+def measure_speed(runner: Runner, repeats: int = REPEATS) -> Speed:
     """Time encode, prefill, first token and decode; end-of-answer is ignored."""
     generator = Generator(runner)
     picture = Image.new("RGB", (runner.processor.image.size,) * 2, (90, 140, 60))
     speed = Speed()
     for repeat in range(repeats + 1):
         generation = generator.answer(
-            _QUESTION, lambda: picture, max_new_tokens=_NEW_TOKENS, stop=False
+            QUESTION, lambda: picture, max_new_tokens=NEW_TOKENS, stop=False
         )
         if repeat == 0 or generation.encode_seconds is None:
             continue

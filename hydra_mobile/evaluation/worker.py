@@ -21,8 +21,10 @@ import numpy as np
 
 from hydra_mobile.errors import DataError, HydraError
 from hydra_mobile.evaluation.answer_log import AnswerLog
+from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS
 from hydra_mobile.evaluation.asked import Asked, Request
 from hydra_mobile.evaluation.benchmarks.base import Sample
+from hydra_mobile.evaluation.device_worker import OnDevice, answer_job, measure_device
 from hydra_mobile.evaluation.fitting import left_out
 from hydra_mobile.evaluation.generation import Generation, Generator
 from hydra_mobile.evaluation.prefetch import PicturesAhead
@@ -52,6 +54,11 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
     request = read_json(folder / REQUEST, "an evaluation request")
     jobs = [folder / name for name in request["jobs"]]
     asked = {job: _asked(job) for job in jobs}
+    if request["runner"] in DEVICE_RUNNERS:
+        device = OnDevice.ready(request["runner"], Path(request["artefact"]))
+        for job in jobs:
+            answer_job(device, asked.pop(job), job, AnswerLog(job).keys(), part)
+        return
     runner = TimedRunner(_load(request, threads))
     for job in jobs:
         # Before the first answer: nobody waits an hour for a question that does not fit.
@@ -62,7 +69,11 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
 
 def measure(folder: Path, threads: int) -> None:
     """Measure speed and memory of the request's artefact and write facts.json."""
-    runner = _load(read_json(folder / REQUEST, "an evaluation request"), threads)
+    request = read_json(folder / REQUEST, "an evaluation request")
+    if request["runner"] in DEVICE_RUNNERS:
+        measure_device(OnDevice.ready(request["runner"], Path(request["artefact"])), folder)
+        return
+    runner = _load(request, threads)
     speed = measure_speed(runner) if runner.timings_count else Speed()
     write_json(
         folder / FACTS,
@@ -121,7 +132,7 @@ def _answer_job(asked: Asked, runner: TimedRunner, job: Path, part: Shard) -> No
                 now = time.perf_counter()
                 spent = (now - last, runner.seconds - inside)
                 last, inside = now, runner.seconds
-                appender.add(_line(index, sample.key, generation, spent))
+                appender.add(_line(index, sample.key, generation, spent, runner.timings_count))
                 memory.note()
     finally:
         appender.close()
@@ -143,17 +154,25 @@ def _generate(
 
 
 def _line(
-    index: int, key: str, generation: Generation, spent: tuple[float, float]
+    index: int, key: str, generation: Generation, spent: tuple[float, float], timed: bool
 ) -> dict[str, Any]:
-    """Return what is kept of an answer; `spent`: seconds since the last one, and in the runner."""
+    """Return what is kept of an answer.
+
+    Args:
+        index: the question's place.
+        key: its name.
+        generation: the answer.
+        spent: seconds since the last one, and in the runner.
+        timed: whether the runner's times say something; an emulator's do not.
+    """
     return {
         "index": index,
         "key": key,
         "text": generation.text,
         "ids": generation.ids,
         "margin": _margin(generation.first_logits),
-        "encode_seconds": _rounded(generation.encode_seconds),
-        "first_token_seconds": _rounded(generation.first_token_seconds),
+        "encode_seconds": _rounded(generation.encode_seconds if timed else None),
+        "first_token_seconds": _rounded(generation.first_token_seconds if timed else None),
         "seconds": _rounded(spent[0]),
         "runner_seconds": _rounded(spent[1]),
     }

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from hydra_mobile.errors import HydraError
 from hydra_mobile.evaluation.answer_log import LineCount
-from hydra_mobile.evaluation.artefacts import Artefact
+from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS, Artefact
 from hydra_mobile.evaluation.shards import WHOLE, Shard
 from hydra_mobile.evaluation.sittings import FACTS, Job, Sitting
 from hydra_mobile.progress import StageProgress
@@ -93,6 +93,8 @@ def answer_all(
         if left > 0:
             # A GPU is kept busy by one process.
             wish = workers or (0 if sitting.torch_device in ("", "cpu") else 1)
+            if sitting.artefact.runner in DEVICE_RUNNERS:
+                wish = 1  # one phone does one thing at a time
             count, threads = workers_for(sitting.artefact, left, cores, wish)
             waiting += [_Worker(sitting, Shard(k + 1, count), threads, lock) for k in range(count)]
     try:
@@ -111,6 +113,7 @@ class _Progress:
         self._counts: dict[Path, LineCount] = {}
         self.bar = StageProgress(console, "answering", total, done, "questions")
         self._at_start = done
+        self._said: dict[Path, int] = {}
 
     def update(self, running: Sequence[_Worker]) -> None:
         """Show what was answered since the last call, by whom, and the memory that they take."""
@@ -118,12 +121,22 @@ class _Progress:
             for file in job.log.parts():
                 self._counts.setdefault(file, LineCount(file))
         done = self._at_start + sum(count.count() for count in self._counts.values())
+        self._pass_on(running)
         if done == self._last:
             return
         names = ", ".join(dict.fromkeys(worker.sitting.artefact.name for worker in running))
         memory = f"{_resident(running) / 2**30:.1f} GiB" if running else ""
         self.bar.advance(done, done - self._last, "  ".join(p for p in (names, memory) if p))
         self._last = done
+
+    def _pass_on(self, running: Sequence[_Worker]) -> None:
+        """Show what workers of devices say: that one waits for a phone nobody would guess."""
+        for worker in running:
+            if worker.sitting.artefact.runner in DEVICE_RUNNERS:
+                said = worker.log.read_text(errors="replace").splitlines()
+                for line in said[self._said.get(worker.log, 0) :]:
+                    self.bar.note(line)
+                self._said[worker.log] = len(said)
 
 
 def _run(waiting: list[_Worker], progress: _Progress, cores: int) -> None:

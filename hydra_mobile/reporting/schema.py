@@ -276,6 +276,7 @@ class SystemResult:
             why it is below its bound.
         runs: how each benchmark was asked.
         environment: the machine that measured it, where that is not the report's.
+        device: what the phone or board that ran it says of itself, a fact each.
     """
 
     name: str
@@ -295,6 +296,7 @@ class SystemResult:
     reasons: dict[str, str] = field(default_factory=dict)
     runs: tuple[BenchmarkRun, ...] = ()
     environment: Environment | None = None
+    device: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.artefact is not None:

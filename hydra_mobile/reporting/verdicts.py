@@ -56,6 +56,7 @@ def findings(report: Report) -> tuple[Finding, ...]:
         *_speed(report),
         *_budget(report),
         *_fallbacks(report),
+        *_devices(report),
     )
 
 
@@ -260,6 +261,12 @@ def _fallbacks(report: Report) -> Iterator[Finding]:
         if system.fallbacks:
             evidence = "; ".join(system.fallbacks)
             yield Finding("note", f"{system.name} fell back", evidence)
+
+
+def _devices(report: Report) -> Iterator[Finding]:
+    for system in report.systems:
+        if system.device:
+            yield Finding("note", f"{system.name} ran on a device", "; ".join(system.device))
 
 
 def size_summary(report: Report) -> str:

@@ -1,5 +1,8 @@
 // hydra-runner: answers questions with a bundle, without Python and without torch.
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <charconv>
 #include <exception>
 #include <iostream>
@@ -20,8 +23,8 @@ using hydra::Exit;
 using hydra::Failure;
 
 constexpr const char* kUsage =
-    "usage: hydra-runner --bundle DIR --requests FILE --answers FILE [--threads N]\n"
-    "       hydra-runner --bundle DIR --serve [--threads N]\n"
+    "usage: hydra-runner --bundle DIR --requests FILE --answers FILE [--threads N] [--cold]\n"
+    "       hydra-runner --bundle DIR --serve [--threads N] [--cold]\n"
     "       hydra-runner --bundle DIR --pixels PICTURE > FILE.f32\n"
     "       hydra-runner --version";
 
@@ -29,7 +32,7 @@ std::map<std::string, std::string> options(int count, char** values) {
   std::map<std::string, std::string> found;
   for (int at = 1; at < count; ++at) {
     const std::string name = values[at];
-    if (name == "--serve" || name == "--version") {
+    if (name == "--serve" || name == "--version" || name == "--cold") {
       found[name] = "yes";
       continue;
     }
@@ -53,6 +56,16 @@ uint32_t thread_count(const std::map<std::string, std::string>& given) {
   return threads;
 }
 
+// Asks the system to drop a file from its page cache, so that loading it is timed as the first
+// time; a system that does not heed it makes the load look warm.
+void forget(const std::filesystem::path& file) {
+  const int descriptor = open(file.c_str(), O_RDONLY);
+  if (descriptor < 0) return;  // loading it says what is wrong
+  fsync(descriptor);
+  posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+  close(descriptor);
+}
+
 void write_pixels(const std::string& picture, const hydra::Bundle& bundle) {
   const auto pixels = hydra::read_pixels(picture, bundle.image);
   std::cout.write(reinterpret_cast<const char*>(pixels.data()),
@@ -71,6 +84,7 @@ void run(int count, char** values) {
   if (!given.contains("--bundle") || modes != 1) throw Failure(Exit::kInput, kUsage);
   const auto bundle = hydra::Bundle::open(given.at("--bundle"));
   if (given.contains("--pixels")) return write_pixels(given.at("--pixels"), bundle);
+  if (given.contains("--cold")) forget(bundle.program);
   hydra::Program program(bundle, thread_count(given));
   if (given.contains("--serve")) return hydra::serve(program);
   hydra::answer_requests(program, given.at("--requests"), given.at("--answers"));

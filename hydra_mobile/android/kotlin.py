@@ -1,0 +1,139 @@
+"""The Kotlin compiler, from a pinned npm package, and folders of classes that it has made.
+
+Compiling takes most of a minute, so what was compiled stays in the cache until a source changes.
+Knows no module of the app. Called by `hydra_mobile.android.desktop`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from hydra_mobile.data.npm import fetch_npm
+from hydra_mobile.errors import HydraError
+from hydra_mobile.files import cache_home, folder_atomically
+
+NAME, VERSION = "kotlin-compiler", "2.4.20"
+SHA256 = "c23dab400d7ce5ea8b6c909947c0ca5454189e4bb1108695b5f464500e5e950f"
+#: What Android's oldest supported releases can run.
+TARGET = "1.8"
+_TAIL = 3000
+
+
+def java() -> str:
+    """Return the path of the `java` program.
+
+    Raises:
+        HydraError: there is none.
+    """
+    found = shutil.which("java")
+    if found is None:
+        raise HydraError(
+            "java is not installed, and the Kotlin compiler runs on it.",
+            "On Debian: apt-get install openjdk-17-jdk-headless",
+        )
+    return found
+
+
+def standard_library() -> Path:
+    """Return Kotlin's standard library, a jar.
+
+    Raises:
+        HydraError, ArtefactError: see `fetch_npm`.
+    """
+    return _compiler() / "kotlin-stdlib.jar"
+
+
+def compile_kotlin(
+    name: str,
+    sources: Sequence[Path],
+    classpath: Sequence[Path] = (),
+    friend: Path | None = None,
+) -> Path:
+    """Return a folder with the classes of some sources, compiling them when one has changed.
+
+    Args:
+        name: for the folder.
+        sources: files, or folders with Kotlin files in them.
+        classpath: what they use; the standard library is added.
+        friend: one of the classpath whose internal names may be used, as a module's tests do.
+
+    Raises:
+        HydraError: java is missing, or the sources do not compile; the compiler's words are in it.
+        ArtefactError: the compiler's package is damaged.
+    """
+    files = sorted(file for source in sources for file in _kotlin_files(source))
+    compiler = _compiler()
+    libraries = [compiler / "kotlin-stdlib.jar", *classpath]
+    folder = cache_home() / "android" / f"{name}-{_digest(files, libraries)}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            with folder_atomically(folder) as out:
+                _compile(compiler, files, libraries, friend, out)
+    return folder
+
+
+def _compile(
+    compiler: Path, files: Sequence[Path], libraries: Sequence[Path], friend: Path | None, out: Path
+) -> None:
+    command = [
+        *(java(), "-Xmx900m", "-cp", str(compiler / "kotlin-preloader.jar")),
+        "org.jetbrains.kotlin.preloading.Preloader",
+        *("-cp", str(compiler / "kotlin-compiler.jar")),
+        "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler",
+        *("-no-stdlib", "-no-reflect", "-jvm-target", TARGET, "-Werror"),
+        *("-classpath", ":".join(map(str, libraries)), "-d", str(out)),
+        *([f"-Xfriend-paths={friend}"] if friend else []),
+        *map(str, files),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise HydraError(
+            f"The Kotlin compiler refused {len(files)} files:\n{done.stderr.strip()[-_TAIL:]}",
+            "Mend the sources.",
+        )
+
+
+def _compiler() -> Path:
+    """Return the folder of the compiler's jars."""
+    folder = cache_home() / "android" / f"kotlin-{VERSION}"
+    if folder.is_dir():
+        return folder
+    archive = fetch_npm(NAME, VERSION, SHA256)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            with folder_atomically(folder) as out, tarfile.open(archive) as members:
+                for member in members:
+                    path = Path(member.name)
+                    if path.parent.as_posix() == "package/lib" and path.suffix == ".jar":
+                        member.name = path.name
+                        members.extract(member, out, filter="data")
+    return folder
+
+
+def _kotlin_files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise HydraError(
+            f"{source} is missing: the app's sources are in a checkout only.",
+            "Run this in a checkout of the repository.",
+        )
+    return [source] if source.is_file() else sorted(source.rglob("*.kt"))
+
+
+def _digest(files: Sequence[Path], libraries: Sequence[Path]) -> str:
+    digest = hashlib.sha256(f"{VERSION} {TARGET}".encode())
+    for file in files:
+        digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
+    # Folders of classes are named by a digest of their own; jars by their version.
+    digest.update(" ".join(map(str, libraries)).encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,59 @@
+"""ONNX Runtime for Android: its AAR, which a pinned npm package carries.
+
+The package is a plug-in of a game engine that ships Microsoft's own builds unchanged; only the AAR
+in it is read. Knows the layout of both; loads nothing. Called by the build of the app and by
+`hydra_mobile.android.desktop`.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from hydra_mobile.data.npm import fetch_npm
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import cache_home, folder_atomically, sha256_of
+
+#: The version of ONNX Runtime in it.
+VERSION = "1.29.0"
+NPM_NAME, NPM_VERSION = "com.github.asus4.onnxruntime", "0.4.9"
+NPM_SHA256 = "e59788788818fdde1b2e522e766a21ba0f7d8391de55737abf81e32cc801785d"
+AAR_MEMBER = "package/Plugins/Android/onnxruntime.aar"
+AAR_SHA256 = "98cddbac92640b4a6af72a03c42e0491851f366d3da66bbaeb5dd66310946cf2"
+LIBRARIES = ("libonnxruntime.so", "libonnxruntime4j_jni.so")
+
+
+def unpacked() -> Path:
+    """Return the folder of the unpacked AAR: `classes.jar`, `jni/<abi>/*.so` and more.
+
+    Raises:
+        HydraError, ArtefactError: see `fetch_npm`; the AAR in the package is another one.
+    """
+    folder = cache_home() / "android" / f"onnxruntime-{VERSION}-{AAR_SHA256[:12]}"
+    if folder.is_dir():
+        return folder
+    archive = fetch_npm(NPM_NAME, NPM_VERSION, NPM_SHA256)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            with folder_atomically(folder) as out:
+                _unpack(archive, out)
+    return folder
+
+
+def _unpack(archive: Path, out: Path) -> None:
+    aar = out / "onnxruntime.aar"
+    with tarfile.open(archive) as members:
+        member = members.getmember(AAR_MEMBER)
+        member.name = aar.name
+        members.extract(member, out, filter="data")
+    if sha256_of(aar) != AAR_SHA256:
+        raise ArtefactError(
+            f"{AAR_MEMBER} in {archive} is not the pinned AAR.", "Report it: the pins disagree."
+        )
+    with zipfile.ZipFile(aar) as files:
+        files.extractall(out)
+    aar.unlink()

@@ -1,0 +1,106 @@
+"""One measuring process on this machine: loads an artefact once and answers the plan's prompts.
+
+A process of its own gives each artefact its own peak memory and its own first load. Started by
+`run`; reads its task from a file and writes the result beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from hydra_mobile.bench.plan import Plan, question_of
+from hydra_mobile.errors import HydraError
+from hydra_mobile.evaluation.generation import Generator
+from hydra_mobile.evaluation.runners import runner_class
+from hydra_mobile.files import read_json, write_json
+from hydra_mobile.quiet import quiet
+
+
+def measure(runner_name: str, artefact: Path, plan: Plan, cold: bool) -> dict[str, Any]:
+    """Load and time an artefact.
+
+    Args:
+        runner_name: of `RUNNERS`.
+        artefact: its folder.
+        plan: what to measure.
+        cold: drop the artefact's files from the page cache first.
+
+    Returns:
+        `load_seconds`, `threads`, `precision`, `peak_memory_bytes`, and a list for each of
+        `encode` and `prefill` (seconds), `first_token` (seconds), `prefill_rate` and `decode_rate`
+        (tokens/s); `prompt_tokens` as it came out.
+    """
+    if cold:
+        forget(artefact)
+    kind = runner_class(runner_name)
+    kind.own_process(plan.threads)
+    runner = kind.load(artefact, threads=plan.threads)
+    question = question_of(plan, runner.processor, runner.max_context)
+    side = runner.processor.image.size
+    picture = Image.new("RGB", (side, side), (90, 140, 60))
+    generator = Generator(runner)
+    lists: dict[str, list[float]] = {
+        name: [] for name in ("encode", "prefill", "first_token", "prefill_rate", "decode_rate")
+    }
+    tokens = 0
+    for repeat in range(plan.warmup + plan.repeats):
+        got = generator.answer(
+            question, lambda: picture, max_new_tokens=plan.new_tokens, stop=False
+        )
+        if repeat < plan.warmup:
+            continue
+        assert got.encode_seconds is not None
+        assert got.first_token_seconds is not None
+        tokens = got.prefill_tokens
+        lists["encode"].append(got.encode_seconds)
+        lists["prefill"].append(got.prefill_seconds)
+        lists["first_token"].append(got.first_token_seconds)
+        lists["prefill_rate"].append(tokens / got.prefill_seconds)
+        lists["decode_rate"].append(got.decode_steps / got.decode_seconds)
+    return {
+        "load_seconds": runner.load_seconds,
+        "cold": cold,
+        "threads": plan.threads,
+        "precision": runner.precision,
+        "peak_memory_bytes": runner.peak_memory(),
+        "prompt_tokens": tokens,
+        **lists,
+    }
+
+
+def forget(folder: Path) -> None:
+    """Ask the system to drop a folder's files from its page cache, where it can be asked."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for file in folder.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`TASK.json RESULT.json`; errors go to stderr."""
+    quiet()
+    try:
+        task = read_json(Path(arguments[0]), "a task of the benchmark")
+        plan = Plan(**task["plan"])
+        result = measure(task["runner"], Path(task["artefact"]), plan, task["cold"])
+        write_json(Path(arguments[1]), result)
+    except HydraError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,189 @@
+"""Measures artefacts in turns, round after round, and keeps what was measured when interrupted.
+
+The first round loads cold, the others warm. Knows where things run; the table is `table`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hydra_export.bundle import Bundle
+from hydra_mobile.bench.plan import Plan, question_of
+from hydra_mobile.errors import HydraError
+from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS, Artefact
+from hydra_mobile.files import read_json, write_json
+from hydra_mobile.progress import StageProgress
+from hydra_mobile.reporting import environment
+
+SCHEMA = 1
+
+
+def bench(
+    artefacts: Sequence[Artefact], plan: Plan, device: str, console: Console
+) -> dict[str, Any]:
+    """Measure every artefact `plan.rounds` times, in turns.
+
+    Interrupted, it returns what whole measurements there are, marked.
+
+    Args:
+        artefacts: as `on_device.moved` gave them.
+        plan: what to measure.
+        device: as the user named it, for the record.
+        console: for progress.
+
+    Raises:
+        HydraError: a measurement failed; or the device is an emulator, whose timings say nothing.
+    """
+    if device == "emulator":
+        raise HydraError(
+            "An emulator's timings say nothing about any machine, so there is nothing to measure.",
+            "`hydra-mobile verify --device emulator` checks what it answers; `hydra-mobile "
+            "estimate` and `devices` say what a bundle takes.",
+        )
+    rows: dict[str, dict[str, Any]] = {a.name: _row(a) for a in artefacts}
+    interrupted = False
+    try:
+        with StageProgress(
+            console, "measuring", plan.rounds * len(artefacts), 0, "processes"
+        ) as bar:
+            for turn in range(plan.rounds):
+                for number, artefact in enumerate(artefacts, 1):
+                    cold = turn == 0
+                    measured = (
+                        _on_phone(artefact, plan, cold, rows[artefact.name], console)
+                        if artefact.runner in DEVICE_RUNNERS
+                        else _here(artefact, plan, cold)
+                    )
+                    rows[artefact.name]["processes"].append(measured)
+                    bar.advance(turn * len(artefacts) + number, 1, artefact.name)
+    except KeyboardInterrupt:
+        interrupted = True
+    return {
+        "schema": SCHEMA,
+        "environment": vars(environment.collect()),
+        "device": device,
+        "plan": plan.to_dict(),
+        "interrupted": interrupted,
+        "rows": [row for row in rows.values() if row["processes"]],
+    }
+
+
+def _row(artefact: Artefact) -> dict[str, Any]:
+    files = {}
+    if artefact.kind == "bundle":
+        files = {
+            name: entry["bytes"]
+            for name, entry in Bundle.open(artefact.path, verify_hashes=False)
+            .manifest["files"]
+            .items()
+        }
+    return {
+        "name": artefact.name,
+        "runner": artefact.runner,
+        "preset": artefact.preset,
+        "digest": artefact.digest,
+        "size_bytes": artefact.size_bytes,
+        "files": files,
+        "processes": [],
+    }
+
+
+def _here(artefact: Artefact, plan: Plan, cold: bool) -> dict[str, Any]:
+    """Measure in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        task, result = Path(name) / "task.json", Path(name) / "result.json"
+        write_json(
+            task,
+            {
+                "artefact": str(artefact.path.absolute()),
+                "runner": artefact.runner,
+                "plan": plan.to_dict(),
+                "cold": cold,
+            },
+        )
+        command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.bench.host"]
+        # OpenMP reads its variable once, before any code of ours could set it.
+        threads = {"OMP_NUM_THREADS": str(plan.threads)} if plan.threads else {}
+        done = subprocess.run(
+            [*command, str(task), str(result)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **threads},
+        )
+        if done.returncode:
+            said = done.stderr.strip()[-2000:]
+            raise HydraError(f"Measuring {artefact.name} failed:\n{said or done.returncode}")
+        measured: dict[str, Any] = read_json(result, "a measurement")
+    return measured
+
+
+def _on_phone(
+    artefact: Artefact, plan: Plan, cold: bool, row: dict[str, Any], console: Console
+) -> dict[str, Any]:
+    """Measure on the device by its own clock; its facts go into the row."""
+    from hydra_mobile.devices.timing import time_on_device
+    from hydra_mobile.evaluation.device_worker import OnDevice
+
+    there = OnDevice.ready(artefact.runner, artefact.path, plan.threads, cold=cold)
+    if there.emulated:
+        raise HydraError(
+            "On the device an emulator stands between the runner and the processor; its timings "
+            "say nothing.",
+            "Unset HYDRA_MOBILE_LAUNCHER, or use a device of the runner's own kind.",
+        )
+    limits = there.bundle.limits
+    question = question_of(plan, there.bundle.processor(), limits.max_context)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        timed = time_on_device(
+            there.remote,
+            there.launch,
+            there.bundle,
+            Path(name),
+            question=question,
+            new_tokens=plan.new_tokens,
+            repeats=plan.repeats,
+            warmup=plan.warmup,
+            say=lambda text: console.print(text, soft_wrap=True, markup=False),
+        )
+    row.setdefault("device", []).append(timed.device)
+    lines = timed.repeats
+    return {
+        "load_seconds": timed.sessions[-1]["load_seconds"],
+        # The app has no such switch.
+        "cold": cold and artefact.runner == "adb",
+        "threads": timed.sessions[-1]["threads"],
+        "precision": there.bundle.preset.name,
+        "peak_memory_bytes": max(line["peak_memory_bytes"] for line in lines),
+        "prompt_tokens": lines[-1]["prefill_tokens"],
+        "encode": [line["encode_seconds"] for line in lines],
+        "prefill": [line["prefill_seconds"] for line in lines],
+        "first_token": [line["first_token_seconds"] for line in lines],
+        "prefill_rate": [line["prefill_tokens"] / line["prefill_seconds"] for line in lines],
+        "decode_rate": [line["decode_steps"] / line["decode_seconds"] for line in lines],
+    }
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """Return an earlier result.
+
+    Raises:
+        HydraError: the file is missing, or holds none.
+    """
+    value = read_json(file, "a result of `hydra-mobile bench --json`")
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA or "rows" not in value:
+        raise HydraError(
+            f"{file} holds no result of `hydra-mobile bench` of this version.",
+            f"Expected the keys `schema` ({SCHEMA}), `plan` and `rows`; it begins with "
+            f"{json.dumps(value)[:80]}",
+        )
+    return value

@@ -1,0 +1,83 @@
+"""The demo app as a way to answer a batch: `am start` its benchmark mode, read its answers.
+
+The app writes the same lines as the native runner and `{"end": ...}` at last. It reads and writes
+in its own folder of the shared storage, where adb may write too. Knows adb's shell only.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from hydra_mobile.devices.detached import State
+from hydra_mobile.devices.failures import RunnerMissing
+from hydra_mobile.devices.remote import Remote
+from hydra_mobile.devices.requests import ANSWERS, REQUESTS
+
+PACKAGE = "org.hydramobile.demo"
+ACTIVITY = f"{PACKAGE}/.BenchActivity"
+FILES = f"/sdcard/Android/data/{PACKAGE}/files"
+
+
+@dataclass(frozen=True)
+class AppLaunch:
+    """The app's benchmark mode."""
+
+    remote: Remote
+    bundle: str
+    digest: str
+    threads: int = 0
+    batches: str = f"{FILES}/bench"
+
+    def start(self, folder: str) -> None:
+        """See `Launch.start`.
+
+        Raises:
+            RunnerMissing: the app is not installed, or would not start.
+        """
+        extras = {
+            "requests": f"{folder}/{REQUESTS}",
+            "answers": f"{folder}/{ANSWERS}",
+            "bundle": self.bundle,
+        }
+        named = " ".join(f"--es {name} {shlex.quote(value)}" for name, value in extras.items())
+        # A line of an earlier run must not be taken for this one's end.
+        self.remote.shell(f"wc -l < {shlex.quote(extras['answers'])} > {shlex.quote(folder)}/lines")
+        said = self.remote.shell(f"am start -n {ACTIVITY} {named} --ei threads {self.threads}")
+        # `am` says what is wrong and still returns 0.
+        if said.code or "Error" in said.output:
+            raise RunnerMissing(
+                f"The demo app did not start on the device: {said.output.strip()}",
+                "Build it with `hydra-mobile app build` and install it with `adb install -r`.",
+            )
+
+    def state(self, folder: str) -> State:
+        """See `Launch.state`."""
+        answers = shlex.quote(f"{folder}/{ANSWERS}")
+        said = self.remote.shell(
+            f"pidof {PACKAGE} > /dev/null && echo alive; "
+            f"echo since=$(cat {shlex.quote(folder)}/lines 2>/dev/null); "
+            f"echo lines=$(wc -l < {answers} 2>/dev/null); tail -n 1 {answers} 2>/dev/null"
+        ).output
+        lines = said.splitlines()
+        facts = dict(line.split("=", 1) for line in lines if line.startswith(("since=", "lines=")))
+        since = int(facts.get("since") or 0)
+        if int(facts.get("lines") or 0) > since and (end := _end(lines[-1])) is not None:
+            return State("ended", 1 if "error" in end else 0, str(end.get("error", "")))
+        if "since" not in facts or not facts["since"]:
+            return State("never")
+        return State("running" if "alive" in lines else "gone")
+
+    def stop(self, folder: str) -> None:
+        """See `Launch.stop`."""
+        self.remote.shell(f"am force-stop {PACKAGE}")
+
+
+def _end(line: str) -> dict[str, object] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    end = value.get("end") if isinstance(value, dict) else None
+    return end if isinstance(end, dict) else None

@@ -1,0 +1,160 @@
+"""How a bundle comes to run on a device: runner and bundle put there, and what starts them.
+
+A phone needs a runner that the Android NDK built; it is named by HYDRA_MOBILE_RUNNER. Machines
+with Linux (boards, a test's own machine) get the one that `native_build` makes. Knows no question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_export.bundle import MANIFEST, Bundle
+from hydra_mobile.devices import native_build
+from hydra_mobile.devices.elf import abi_of
+from hydra_mobile.devices.facts import DeviceFacts
+from hydra_mobile.devices.failures import RunnerMissing, WrongAbi
+from hydra_mobile.devices.native_build import LIBRARIES, RUNNER
+from hydra_mobile.devices.push import Progress, push_changed
+from hydra_mobile.devices.remote import Remote
+from hydra_mobile.errors import ArtefactError
+from hydra_mobile.files import sha256_of
+
+#: A runner built elsewhere, with the libraries beside it that it needs.
+RUNNER_VARIABLE = "HYDRA_MOBILE_RUNNER"
+#: What stands before the runner's command on the device, for example an emulator.
+LAUNCHER_VARIABLE = "HYDRA_MOBILE_LAUNCHER"
+
+_BUILDS = {"x86_64": native_build.X86_64, "arm64-v8a": native_build.ARM64}
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A runner and a bundle on a device.
+
+    Attributes:
+        command: starts the runner with the bundle; arguments are to follow.
+        bundle: the bundle's folder on the device.
+        digest: changes with runner and bundle.
+        emulated: something stands between the runner and the processor: timings do not count.
+    """
+
+    command: str
+    bundle: str
+    digest: str
+    emulated: bool
+
+
+def install(
+    remote: Remote,
+    bundle: Bundle,
+    facts: DeviceFacts,
+    progress: Progress = lambda done, total, name: None,
+) -> Installed:
+    """Put the runner for a device, and a bundle, where they are not there yet.
+
+    Raises:
+        RunnerMissing: there is no runner for it here.
+        WrongAbi: the runner, or the bundle, is for other processors.
+        ArtefactError: the bundle is for another runtime.
+        DeviceGone, DeviceFull: see `push_changed`.
+    """
+    require_runtime(bundle)
+    launcher = os.environ.get(LAUNCHER_VARIABLE, "")
+    runner = runner_files(facts)
+    if not launcher:
+        _require_abi(runner[RUNNER], facts)
+    folder = f"{remote.root}/runner-{_digest(runner)}"
+    push_changed(remote, runner, folder, progress)
+    place = push_bundle(remote, bundle, f"{remote.root}/bundles", progress)
+    # The loader looks there first; an Android build is static but for Android's own libraries.
+    environment = "" if launcher else f"LD_LIBRARY_PATH={shlex.quote(folder)} "
+    prefix = f"{launcher} " if launcher else ""
+    command = f"{environment}{prefix}{shlex.quote(f'{folder}/{RUNNER}')} --bundle {place}"
+    digest = hashlib.sha256(f"{command} {sha256_of(bundle.folder / MANIFEST)}".encode())
+    return Installed(command, place, digest.hexdigest()[:12], bool(launcher))
+
+
+def require_runtime(bundle: Bundle) -> None:
+    """Refuse a bundle that the native runner cannot run.
+
+    Raises:
+        ArtefactError: it is for another runtime.
+    """
+    if bundle.runtime != "executorch":
+        raise ArtefactError(
+            f"{bundle.folder} is a bundle for the runtime `{bundle.runtime}`, not `executorch`, "
+            "which the native runner has.",
+            "On a phone the demo app runs it: --device app",
+        )
+
+
+def push_bundle(remote: Remote, bundle: Bundle, folder: str, progress: Progress) -> str:
+    """Put a bundle below `folder`; return its folder on the device."""
+    # By contents: two bundles of one name are two bundles.
+    name = sha256_of(bundle.folder / MANIFEST)[:12]
+    files = {name: bundle.folder / name for name in [*bundle.manifest["files"], MANIFEST]}
+    push_changed(remote, files, f"{folder}/{name}", progress)
+    return f"{folder}/{name}"
+
+
+def runner_files(facts: DeviceFacts) -> Mapping[str, Path]:
+    """Return name -> file of the runner for a device and of the libraries that it needs.
+
+    Raises:
+        RunnerMissing: a phone, and no runner was named; or the file that was named is not there.
+        WrongAbi: no runner is made for this device's processors.
+        HydraError: it cannot be built here.
+    """
+    named = os.environ.get(RUNNER_VARIABLE)
+    if named:
+        program = Path(named)
+        if not program.is_file():
+            raise RunnerMissing(
+                f"{RUNNER_VARIABLE} names {program}, which is not there.",
+                "Build the runner for Android as native/README.md says.",
+            )
+        beside = {path.name: path for path in sorted(program.parent.glob("*.so*"))}
+        return {RUNNER: program, **beside}
+    if facts.android:
+        raise RunnerMissing(
+            f"{facts.title} needs a runner that the Android NDK built, and there is none here.",
+            f"Build it as native/README.md says and name it: {RUNNER_VARIABLE}=build-android/"
+            f"{RUNNER}. Or run the bundle in the demo app: --device app",
+        )
+    machine = next((_BUILDS[abi] for abi in facts.abis if abi in _BUILDS), None)
+    if machine is None:
+        raise WrongAbi(
+            f"{facts.title} runs {', '.join(facts.abis) or 'nothing that is known'}; the runner is "
+            f"built for {', '.join(_BUILDS)}.",
+            "A phone of the last ten years runs arm64-v8a.",
+        )
+    program = native_build.native_runner(machine)
+    beside = {path.name: path for path in sorted(program.parent.glob("*.so*"))}
+    if not beside:
+        # On the host the runner links the installed package's libraries where they are.
+        libraries = native_build.installed_executorch() / "lib"
+        beside = {name: libraries / name for name in LIBRARIES}
+    return {RUNNER: program, **beside}
+
+
+def _require_abi(program: Path, facts: DeviceFacts) -> None:
+    abi = abi_of(program)
+    if abi not in facts.abis:
+        raise WrongAbi(
+            f"{program} is for {abi or 'no processor that is known'}; {facts.title} runs "
+            f"{', '.join(facts.abis) or 'nothing that is known'}.",
+            f"Name a runner for it with {RUNNER_VARIABLE}.",
+        )
+
+
+def _digest(files: Mapping[str, Path]) -> str:
+    """Return a short hash of a runner: its sizes and times would not do after a rebuild."""
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        digest.update(f"{name} {sha256_of(path)}".encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,42 @@
+"""ExecuTorch bundles in the native runner on a phone or board, called operation by operation.
+
+For checking: each call crosses the cable, so nothing here is a timing. Questions by the hundred go
+to a device as a batch: `hydra_mobile.evaluation.device_worker`. Called by `verify`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from hydra_export.bundle import Bundle
+from hydra_mobile.devices.adb import select, shell_command
+from hydra_mobile.devices.facts import facts_of
+from hydra_mobile.devices.launch import install
+from hydra_mobile.devices.native_process import NativeProcess
+from hydra_mobile.evaluation.runners.native import NativeRunner
+
+
+class AdbRunner(NativeRunner):
+    """A bundle's program in a process of the native runner on a device."""
+
+    name = "adb"
+    timings_count: ClassVar[bool] = False
+    execution: ClassVar[str] = "native runner over adb"
+
+    @classmethod
+    def load_on(cls, serial: str | None, path: Path) -> AdbRunner:
+        """Push runner and bundle, as far as they are not there, and start it.
+
+        Args:
+            serial: of the device; None for the only one.
+            path: the bundle.
+
+        Raises:
+            HydraError: no device, several, or it cannot run the bundle.
+        """
+        bundle = Bundle.open(path)
+        remote = select(serial)
+        installed = install(remote, bundle, facts_of(remote))
+        command = shell_command(remote.serial, f"{installed.command} --serve")
+        return cls(bundle, NativeProcess(command))
