@@ -1,9 +1,9 @@
 """Folders of native libraries from which a desktop's JVM can load the Android x86_64 ONNX Runtime.
 
-Android's libraries need `libc.so`, `libm.so` and others, and symbols of version LIBC; a desktop has
-`libc.so.6` and symbols of version GLIBC. So small libraries of those names are made here: `bionic.c`
-for what differs, and a jump for every function that does not. Nothing is patched: the files are
-those of the AAR, and they find their neighbours by the RUNPATH that they have anyway.
+Android's libraries need `libc.so`, `libm.so` and others, and symbols of version LIBC; a desktop
+has `libc.so.6` and symbols of version GLIBC. So small libraries of those names are made here:
+`bionic.c` for what differs, and a jump for every function that does not. Nothing is patched: the
+files are those of the AAR, and they find their neighbours by the RUNPATH that they have anyway.
 
 Knows compilers and symbol tables; starts no JVM. Called by `benchmark`.
 """
@@ -58,7 +58,7 @@ def folder(kind: str = "android") -> Path:
     if reason := missing():
         raise HydraError(f"The test device cannot be built: {reason}.")
     host = host_library() if kind == "host" else None
-    sources = sorted(_HERE.glob("*.c")) + [Path(__file__)]
+    sources = [*sorted(_HERE.glob("*.c")), Path(__file__)]
     digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources))
     digest.update(f"{onnxruntime_aar.AAR_SHA256} {host}".encode())
     made = cache_home() / "android" / f"desktop-{kind}-{digest.hexdigest()[:12]}"
