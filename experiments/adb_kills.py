@@ -123,6 +123,8 @@ def main() -> None:
                 during += 1
                 adbd.kill()
                 adbd.start()
+            if process.returncode:
+                raise SystemExit(out.with_suffix(".log").read_text())
             lines = answered(out)
             runs.append(
                 {

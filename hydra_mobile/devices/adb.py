@@ -138,6 +138,16 @@ def select(serial: str | None = None) -> AdbRemote:
     return AdbRemote(chosen)
 
 
+def chosen() -> AdbRemote:
+    """Return the device that ANDROID_SERIAL names, connected at this moment or not.
+
+    Raises:
+        NoDevice, SeveralDevices: it names none, and `select` finds none.
+    """
+    serial = os.environ.get(SERIAL_VARIABLE)
+    return AdbRemote(serial) if serial else select()
+
+
 def shell_command(serial: str, command: str) -> list[str]:
     """Return the adb client's command line that runs `command` with binary input and output."""
     import adbutils

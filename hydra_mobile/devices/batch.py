@@ -23,24 +23,19 @@ from hydra_mobile.devices import detached
 from hydra_mobile.devices.detached import State
 from hydra_mobile.devices.failures import (
     DeviceFull,
-    DeviceGone,
     OutOfMemory,
     RunnerMissing,
     WrongAbi,
 )
+from hydra_mobile.devices.patience import SECONDS, Say, patiently
 from hydra_mobile.devices.push import push_changed
 from hydra_mobile.devices.remote import Remote
 from hydra_mobile.devices.requests import ANSWERS, REQUESTS, files_of, ids_of
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.files import sha256_of
 
-#: How long a device may stay away before a batch gives up.
-PATIENCE_SECONDS = 600.0
 _POLL_SECONDS = 0.5
-#: A connection that breaks so often without an answer between is no connection.
-_MOST_LOSSES = 25
 
-Say = Callable[[str], None]
 OnAnswer = Callable[[dict[str, Any]], None]
 
 
@@ -101,7 +96,7 @@ def run_batch(
     *,
     on_answer: OnAnswer = lambda line: None,
     say: Say = lambda text: None,
-    patience: float = PATIENCE_SECONDS,
+    patience: float = SECONDS,
 ) -> None:
     """Answer a folder of requests on a device.
 
@@ -124,18 +119,12 @@ def run_batch(
     digest = hashlib.sha256(f"{launch.digest} {sha256_of(requests / REQUESTS)}".encode())
     folder = f"{launch.batches}/{digest.hexdigest()[:16]}"
     drive = _Drive(remote, launch, requests, folder, copy, wanted, say)
-    losses, before = 0, 0
-    while not wanted <= copy.ids:
-        try:
+
+    def on() -> None:
+        while not wanted <= copy.ids:
             drive.go()
-        except DeviceGone as error:
-            losses = losses + 1 if len(copy.ids) == before else 1
-            before = len(copy.ids)
-            if losses > _MOST_LOSSES:
-                raise
-            say(f"{error.what} Waiting for the device.")
-            remote.reconnect(patience)
-            say("The device is back.")
+
+    patiently(remote, on, say, seconds=patience, progress=lambda: len(copy.ids))
 
 
 class _Copy:

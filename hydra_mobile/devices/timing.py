@@ -16,9 +16,10 @@ from typing import Any
 from PIL import Image
 
 from hydra_export.bundle import Bundle
-from hydra_mobile.devices.batch import Launch, Say, run_batch
+from hydra_mobile.devices.batch import Launch, run_batch
 from hydra_mobile.devices.cooling import wait_until_cool
 from hydra_mobile.devices.facts import facts_of
+from hydra_mobile.devices.patience import Say, patiently
 from hydra_mobile.devices.remote import Remote
 from hydra_mobile.devices.requests import Ask, write_requests
 
@@ -71,10 +72,10 @@ def time_on_device(
         for n in range(warmup + repeats)
     ]
     write_requests(folder, asks, processor)
-    cooled = wait_until_cool(remote, say)
-    before = facts_of(remote)
+    cooled = patiently(remote, lambda: wait_until_cool(remote, say), say)
+    before = patiently(remote, lambda: facts_of(remote), say)
     run_batch(remote, launch, folder, folder / "answers.jsonl", say=say)
-    after = facts_of(remote)
+    after = patiently(remote, lambda: facts_of(remote), say)
     lines = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
     answers = [line for line in lines if "id" in line]
     return Timed(

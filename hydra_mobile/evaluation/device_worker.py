@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra_export.bundle import Bundle
-from hydra_mobile.devices.adb import select
+from hydra_mobile.devices.adb import chosen
 from hydra_mobile.devices.app import FILES, AppLaunch
 from hydra_mobile.devices.batch import Launch, RunnerLaunch, run_batch
 from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.launch import install, push_bundle
+from hydra_mobile.devices.patience import patiently
 from hydra_mobile.devices.remote import Remote
 from hydra_mobile.devices.requests import Ask, write_requests
 from hydra_mobile.devices.timing import Timed, time_on_device
@@ -54,16 +55,25 @@ class OnDevice:
             HydraError: no device, several, or it cannot run the bundle.
         """
         bundle = Bundle.open(folder)
-        remote = select()
-        facts = facts_of(remote)
-        if runner == "app":
-            place = push_bundle(remote, bundle, f"{FILES}/models", lambda done, total, name: None)
-            launch: Launch = AppLaunch(remote, place, Path(place).name, threads)
-            return cls(remote, launch, bundle, emulated=False)
-        installed = install(remote, bundle, facts)
-        command = f"{installed.command}{' --cold' if cold else ''}"
-        launch = RunnerLaunch(remote, command, installed.digest, threads)
-        return cls(remote, launch, bundle, installed.emulated)
+        remote = chosen()
+
+        def put() -> OnDevice:
+            facts = facts_of(remote)
+            if runner == "app":
+                place = push_bundle(remote, bundle, f"{FILES}/models", lambda *progress: None)
+                app = AppLaunch(remote, place, Path(place).name, threads)
+                return cls(remote, app, bundle, emulated=False)
+            installed = install(remote, bundle, facts)
+            command = f"{installed.command}{' --cold' if cold else ''}"
+            launch = RunnerLaunch(remote, command, installed.digest, threads)
+            return cls(remote, launch, bundle, installed.emulated)
+
+        return patiently(remote, put, _say)
+
+
+def _say(text: str) -> None:
+    """Into the worker's log, whose lines the evaluation shows."""
+    print(text, flush=True)
 
 
 class _Limits:
@@ -119,7 +129,7 @@ def answer_job(device: OnDevice, asked: Asked, job: Path, done: set[str], part: 
             folder,
             folder / f"answers-{device.launch.digest}.jsonl",
             on_answer=keep,
-            say=lambda text: print(text, flush=True),
+            say=_say,
         )
     finally:
         log.close()
@@ -158,7 +168,7 @@ def measure_device(device: OnDevice, folder: Path) -> None:
             question=QUESTION,
             new_tokens=NEW_TOKENS,
             repeats=REPEATS,
-            say=lambda text: print(text, flush=True),
+            say=_say,
         )
     counts = not device.emulated
     session = timed.sessions[-1]
