@@ -25,14 +25,13 @@ internal class AnswerFile(private val file: File, private val programHash: Strin
     private fun earlier(): Set<String> {
         if (!file.isFile) return emptySet()
         val bytes = written { file.readBytes() }
-        // A line without an end is what a killed run was writing.
-        val whole = bytes.lastIndexOf('\n'.code.toByte()) + 1
+        val whole = wholeLines(bytes)
         val ids = HashSet<String>()
         val lines = Utf8.decode(bytes.copyOf(whole)).split('\n')
         for ((index, line) in lines.withIndex()) {
             if (line.isNotEmpty()) take(line, "${file.path}:${index + 1}", ids)
         }
-        if (whole < bytes.size) written { RandomAccessFile(file, "rw").use { it.setLength(whole.toLong()) } }
+        written { cut(file, bytes) }
         return ids
     }
 
@@ -57,5 +56,26 @@ internal class AnswerFile(private val file: File, private val programHash: Strin
             "${file.path} cannot be written: ${error.message}. Answers written so far are kept; the same call goes on.",
             error,
         )
+    }
+
+    companion object {
+        /** End a file, where a host may be waiting for its end, with what went wrong; does what can be done. */
+        fun endWith(file: File, failure: BenchmarkException) {
+            val end = mapOf("error" to failure.message, "code" to failure.problem.code)
+            try {
+                if (file.isFile) cut(file, file.readBytes())
+                FileOutputStream(file, true).use { it.write((Json.write(mapOf("end" to end)) + "\n").toByteArray()) }
+            } catch (_: IOException) {
+                // The failure itself is told by the caller; this is for who can read the file only.
+            }
+        }
+
+        /** Bytes up to the last line's end: a line without one is what a killed run was writing. */
+        private fun wholeLines(bytes: ByteArray): Int = bytes.lastIndexOf('\n'.code.toByte()) + 1
+
+        private fun cut(file: File, bytes: ByteArray) {
+            val whole = wholeLines(bytes)
+            if (whole < bytes.size) RandomAccessFile(file, "rw").use { it.setLength(whole.toLong()) }
+        }
     }
 }

@@ -45,7 +45,7 @@ class Benchmark(
             val asked = BenchmarkRequests(requests, bundle).read()
             AnswerFile(answers, programHash(bundle)).use { answer(asked, it, signal, progress) }
         } catch (error: Exception) {
-            throw BenchmarkException.of(error) ?: error
+            throw BenchmarkException.of(error)
         }
     }
 
@@ -62,7 +62,8 @@ class Benchmark(
             val picture = request.image?.let { image -> Picture(request.imageKey) { pixels(image, request.fit) } }
             val answer = generator.answer(request.prompt, picture, request.options, signal)
             if (answer.end == AnswerEnd.STOPPED) {
-                throw BenchmarkException(BenchmarkProblem.STOPPED, "Stopped after $index answers. Start it again to go on.")
+                val what = "Stopped after $index answers. Start it again to go on."
+                throw BenchmarkException(BenchmarkProblem.STOPPED, what)
             }
             // First, so that an answer in the file has its logits.
             request.logits?.let { save(it, answer.firstLogits!!) }
@@ -134,6 +135,23 @@ class Benchmark(
     }
 
     companion object {
+        /**
+         * Do all of a batch in [action]: open the bundle, load the runtime, [run].
+         *
+         * What ends it early is returned and is also the last line of [answers], `{"end": {"error", "code"}}`, where
+         * a host is waiting for an end. Null: it is done.
+         */
+        fun ending(answers: File, action: () -> Unit): BenchmarkException? {
+            try {
+                action()
+                return null
+            } catch (error: Exception) {
+                return BenchmarkException.of(error).also { AnswerFile.endWith(answers, it) }
+            } catch (error: OutOfMemoryError) {
+                return BenchmarkException.of(error).also { AnswerFile.endWith(answers, it) }
+            }
+        }
+
         /** Names a bundle's program: the hash of the file that decodes text. */
         fun programHash(bundle: Bundle): String {
             val files = bundle.manifest.files

@@ -25,12 +25,13 @@ enum class BenchmarkProblem(val code: Int) {
 class BenchmarkException(val problem: BenchmarkProblem, message: String, cause: Throwable? = null) :
     Exception(message, cause) {
     companion object {
-        /** [error] of core as the end of a batch; null: it is none of core's. */
-        fun of(error: Throwable): BenchmarkException? = when (error) {
+        /** [error] as the end of a batch; what nothing foresaw is the runtime's or the app's fault. */
+        fun of(error: Throwable): BenchmarkException = when (error) {
             is BenchmarkException -> error
             is BundleException -> BenchmarkException(BenchmarkProblem.INPUT, error.message.orEmpty(), error)
             is GenerationException -> BenchmarkException(problemOf(error.problem), error.message.orEmpty(), error)
-            else -> null
+            is OutOfMemoryError -> BenchmarkException(BenchmarkProblem.MEMORY, "No memory is left: $error.", error)
+            else -> BenchmarkException(BenchmarkProblem.RUNTIME, "The app failed: $error. Report it.", error)
         }
 
         private fun problemOf(problem: GenerationProblem): BenchmarkProblem = when (problem) {

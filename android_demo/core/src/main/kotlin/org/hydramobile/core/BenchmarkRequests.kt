@@ -64,7 +64,10 @@ internal class BenchmarkRequests(private val file: File, private val bundle: Bun
     }
 
     /** A file by its name in a line: relative to the file of requests. */
-    private fun beside(name: String) = File(name).let { if (it.isAbsolute) it else File(file.absoluteFile.parentFile, name) }
+    private fun beside(name: String): File {
+        val named = File(name)
+        return if (named.isAbsolute) named else File(file.absoluteFile.parentFile, name)
+    }
 
     private fun check(request: BenchmarkRequest, where: String) {
         val manifest = bundle.manifest

@@ -183,6 +183,29 @@ class BenchmarkTest {
     }
 
     @Test
+    fun aHostLearnsFromTheFileWhatWentWrong() {
+        assertEquals(null, Benchmark.ending(answers) { run() })
+        answers.appendText("{\"id\": \"half")
+        val failures = listOf(
+            BundleException(BundleProblem.TOO_LARGE, "too large") to 2,
+            GenerationException(GenerationProblem.CANNOT_LOAD, "no library") to 3,
+            IllegalStateException("surprise") to 3,
+            OutOfMemoryError() to 5,
+            BenchmarkException(BenchmarkProblem.STOPPED, "stopped") to 6,
+        )
+        for ((failure, code) in failures) {
+            val told = Benchmark.ending(answers) { throw failure }!!
+            assertEquals(code, told.problem.code)
+            assertEquals(mapOf("error" to told.message, "code" to code.toLong()), lines().last().child("end").values)
+        }
+        run()
+        assertEquals(4, lines().count { "id" in it })
+        val nowhere = File(temporary.root, "nowhere/answers.jsonl")
+        assertEquals(4, Benchmark.ending(nowhere) { Benchmark(bundle, runtime, decoder).run(requests, nowhere) }!!.problem.code)
+        assertFalse(nowhere.exists())
+    }
+
+    @Test
     fun stoppedAndStartedAgain() {
         val signal = StopSignal()
         refused(BenchmarkProblem.STOPPED, "Stopped after 2 answers", signal) { done, _ -> if (done == 2) signal.stop() }

@@ -11,7 +11,6 @@ import java.io.IOException
 import javax.imageio.ImageIO
 import kotlin.system.exitProcess
 import org.hydramobile.core.Benchmark
-import org.hydramobile.core.BenchmarkException
 import org.hydramobile.core.BenchmarkProblem
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.DecodedPicture
@@ -21,7 +20,8 @@ import org.hydramobile.core.PictureDecoder
 internal object DesktopPictures : PictureDecoder {
     override fun decode(file: File): DecodedPicture {
         val image = ImageIO.read(file) ?: throw IOException("no format that is known")
-        return DecodedPicture(image.getRGB(0, 0, image.width, image.height, null, 0, image.width), image.width, image.height)
+        val argb = image.getRGB(0, 0, image.width, image.height, null, 0, image.width)
+        return DecodedPicture(argb, image.width, image.height)
     }
 }
 
@@ -31,16 +31,13 @@ fun main(arguments: Array<String>) {
         exitProcess(BenchmarkProblem.INPUT.code)
     }
     val (folder, requests, answers, threads) = arguments
-    try {
+    val failure = Benchmark.ending(File(answers)) {
         val bundle = Bundle.open(File(folder), runtimes = setOf(OrtRuntime.NAME))
         OrtRuntime.load(bundle, threads.toInt()).use { runtime ->
             Benchmark(bundle, runtime, DesktopPictures).run(File(requests), File(answers))
         }
-    } catch (error: Exception) {
-        val failure = BenchmarkException.of(error) ?: throw error
-        System.err.println("error: ${failure.message}")
-        exitProcess(failure.problem.code)
     }
+    if (failure != null) System.err.println("error: ${failure.message}")
     // Without the destructors of the library, which were not made for a desktop's loader.
-    Runtime.getRuntime().halt(0)
+    Runtime.getRuntime().halt(failure?.problem?.code ?: 0)
 }

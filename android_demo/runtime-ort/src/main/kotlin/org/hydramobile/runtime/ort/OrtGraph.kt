@@ -78,9 +78,13 @@ internal class OrtGraph(
         }
     }
 
-    fun floats(buffer: FloatBuffer, vararg shape: Long): OnnxTensor = OnnxTensor.createTensor(environment, buffer, shape)
+    /** A tensor that shares the memory of [buffer]. */
+    fun floats(buffer: FloatBuffer, vararg shape: Long): OnnxTensor =
+        OnnxTensor.createTensor(environment, buffer, shape)
 
-    fun longs(buffer: LongBuffer, vararg shape: Long): OnnxTensor = OnnxTensor.createTensor(environment, buffer, shape)
+    /** As for floats. */
+    fun longs(buffer: LongBuffer, vararg shape: Long): OnnxTensor =
+        OnnxTensor.createTensor(environment, buffer, shape)
 
     override fun close() = session.close()
 

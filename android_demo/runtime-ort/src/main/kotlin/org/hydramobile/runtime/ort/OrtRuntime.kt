@@ -10,6 +10,7 @@ package org.hydramobile.runtime.ort
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtException
+import java.nio.LongBuffer
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
@@ -29,15 +30,15 @@ class OrtRuntime private constructor(
     private val rows = OrtGraph.floatBuffer(limits.maxPrefill * hidden)
     private val ids = OrtGraph.longBuffer(limits.maxPrefill)
     private val logits = OrtGraph.floatBuffer(limits.vocabSize)
-    private val ones = OrtGraph.longBuffer(limits.maxContext).also { for (at in 0 until limits.maxContext) it.put(at, 1) }
-    private val positions = OrtGraph.longBuffer(limits.maxContext)
-        .also { for (at in 0 until limits.maxContext) it.put(at, at.toLong()) }
+    private val ones = filled(limits.maxContext) { 1 }
+    private val positions = filled(limits.maxContext) { it.toLong() }
 
     // Behind the buffers: what has to be closed is opened last.
     private val opened = ArrayList<AutoCloseable>()
     private val vision = graph(bundle, "vision_encoder", setOf("pixel_values"), setOf(FEATURES))
     private val embedding = graph(bundle, "token_embedding", setOf("input_ids"), setOf(EMBEDDINGS))
-    private val decoder = graph(bundle, "text_decoder", setOf(EMBEDDINGS, "attention_mask", "position_ids"), setOf("logits"))
+    private val decoder =
+        graph(bundle, "text_decoder", setOf(EMBEDDINGS, "attention_mask", "position_ids"), setOf("logits"))
     private val cache = opening { KeyValueCache(environment, decoder, limits.maxContext) }
 
     /** Tokens in the cache. */
@@ -125,6 +126,9 @@ class OrtRuntime private constructor(
 
     private fun graph(bundle: Bundle, role: String, inputs: Set<String>, outputs: Set<String>): OrtGraph =
         opening { OrtGraph(environment, bundle.file(role), role, threads, inputs, outputs) }
+
+    private fun filled(size: Int, value: (Int) -> Long): LongBuffer =
+        OrtGraph.longBuffer(size).also { for (at in 0 until size) it.put(at, value(at)) }
 
     /** Note what was opened, or close what was opened before it. */
     private fun <T : AutoCloseable> opening(open: () -> T): T = try {
