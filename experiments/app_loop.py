@@ -6,7 +6,7 @@ The app answers EmojiQA with its own tokenizer, template, pixels and loop, on tw
 - "android": the Android x86_64 library of the app, where kernels differ from the desktop's, too.
 
 What rounding alone does to a bundle's answers is told by a control in Python: the same pixels,
-multiplied by 1 + 1e-7. Times are no phone's; only ratios of two programs on this machine are kept.
+multiplied by 1 + 1e-7. Nothing is timed: a desktop says nothing about a phone.
 """
 
 from __future__ import annotations
@@ -102,18 +102,11 @@ def agreement(ours: Answers, theirs: Answers) -> dict[str, Any]:
         },
         # Four digits are kept of the margins that `evaluate` writes.
         "largest_change_of_margin": round(max(changes), 4),
-        "median_margin": statistics.median(line["margin"] for line in theirs.values()),
+        "median_margin": round(statistics.median(line["margin"] for line in theirs.values()), 4),
         "largest_margin_of_a_difference": max(
             (theirs[key]["margin"] for key in other), default=None
         ),
     }
-
-
-def encode_ratio(ours: Answers, theirs: Answers) -> float:
-    """Return seconds for a picture in the app's process over those in Python's."""
-    timed = [key for key in theirs if theirs[key]["encode_seconds"] and ours[key]["encode_seconds"]]
-    seconds = [[side[key]["encode_seconds"] for key in timed] for side in (ours, theirs)]
-    return round(statistics.median(seconds[0]) / statistics.median(seconds[1]), 2)
 
 
 def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -128,7 +121,7 @@ def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         for s in samples
     ]
     write_requests(work, asks, bundle.processor())
-    app, ratios = {}, {}
+    app = {}
     for kind in libraries.KINDS:
         answers = work / f"{kind}.jsonl"
         benchmark.run_benchmark(
@@ -136,7 +129,6 @@ def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         )
         told = by_key(answers, "id")
         app[kind] = agreement(told, theirs) | {"library": libraries.described(kind)}
-        ratios[kind] = encode_ratio(told, theirs)
     return {
         "preset": bundle.preset.name,
         "distinct_answers": len({line["text"] for line in theirs.values()}),
@@ -144,7 +136,6 @@ def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "control_pixels_times_1_plus_1e-7": agreement(
             nudged(folder, emojiqa, samples, arguments.threads), theirs
         ),
-        "encode_seconds_over_python_on_this_machine": ratios,
     }
 
 
