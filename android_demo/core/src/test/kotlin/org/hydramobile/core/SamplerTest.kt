@@ -28,6 +28,8 @@ class SamplerTest {
     fun topKKeepsTheLargestOnly() {
         compare(Sampling(1f, topK = 3, seed = 6), softmax(logits, 1f, setOf(1, 5, 4)))
         compare(Sampling(1f, topK = 1, seed = 6), softmax(logits, 1f, setOf(1)))
+        // Negative ones in their order, too.
+        compare(Sampling(1f, topK = 5, seed = 6), softmax(logits, 1f, setOf(1, 5, 4, 2, 7)))
         compare(Sampling(1f, topK = 99, seed = 6), softmax(logits, 1f, logits.indices.toSet()))
     }
 
