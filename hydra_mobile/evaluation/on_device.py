@@ -44,6 +44,7 @@ def moved(artefacts: list[Artefact], device: str) -> list[Artefact]:
     if device == HOST:
         return artefacts
     kind = device.partition(":")[0]
+    runner = None if kind in DEVICE_RUNNERS else _runner_on(device)
     for artefact in artefacts:
         # The app has more runtimes than the native runner, and says itself which.
         if artefact.kind == "bundle" and artefact.runner != "executorch" and kind != "app":
@@ -57,10 +58,9 @@ def moved(artefacts: list[Artefact], device: str) -> list[Artefact]:
             f"--device {device} runs bundles, and there is none among the artefacts.",
             "Make one with `hydra-mobile export --attention manual`.",
         )
-    if kind in DEVICE_RUNNERS:
+    if runner is None:
         place = _phone(device)
         return [_there(a, kind, place, place) if a.kind == "bundle" else a for a in artefacts]
-    runner = _runner_on(device)
     runner.command()  # built before the first question, and not by several processes at once
     return [_there(a, device, runner.execution, "") if a.kind == "bundle" else a for a in artefacts]
 

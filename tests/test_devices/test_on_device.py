@@ -108,7 +108,9 @@ def test_names_of_devices_and_of_runners_are_the_same() -> None:
     assert set(DEVICES) <= set(RUNNERS)
     with pytest.raises(HydraError, match=r"--device is `emulater`\.\nDid you mean `emulator`"):
         moved([], "emulater")
-    with pytest.raises(HydraError, match=r"Valid: emulator, host, native"):
+    with pytest.raises(
+        HydraError, match=r"Valid: adb\[:SERIAL\], app\[:SERIAL\], emulator, host, native"
+    ):
         runner_on("phone", Path())
 
 

@@ -63,7 +63,9 @@ def test_format_is_pinned(bundle: Path) -> None:
     assert set(manifest) == {
         *("schema", "created", "target", "runtime", "preset", "tolerance", "limits", "shapes"),
         *("template", "image", "stop_ids", "files", "versions", "sources", "details", "fallbacks"),
+        "requires",
     }
+    assert manifest["requires"] == {"abis": ["arm64-v8a", "x86_64"], "android_api": 26}
     assert manifest["tolerance"] == tolerance_of(manifest["preset"]).to_dict()
     assert set(manifest["files"]["model.bin"]) == {"sha256", "bytes", "role"}
     assert manifest["files"]["tokenizer.json"]["role"] == "tokenizer"
