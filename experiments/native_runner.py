@@ -1,134 +1,149 @@
 """The native runner beside the Python runtime, on the same programs in the same run.
 
-Exports the random "middle" model of `footprint.py` with `--attention manual` for each preset, and
-runs every bundle on the host in Python, natively, and on an emulated arm64. Python and native take
-turns, so that both meet the same machine. Speeds of the emulator are not measured: they say
-nothing. Prints a line for each preset and writes JSON.
+    python experiments/native_runner.py BUNDLE... --turns 10 --threads 2
+
+Each bundle (exported with `--attention manual`) answers the same few questions in turns: in Python,
+and natively as a batch, as a phone does. A turn takes seconds, so that a slow spell of the machine
+falls on both; the ratio is taken turn by turn. Prints for each bundle the ratios' medians and
+quartiles and the native runner's peak memory beside the footprint in the bundle's manifest, and
+writes JSON. Whether the answers agree is `device_parity.py`'s question.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from footprint import LIMITS, build
+from PIL import Image
 
-from hydra_export.bundle import MANIFEST, Bundle
-from hydra_export.export import export_bundle
+from hydra_export.bundle import Bundle
 from hydra_export.footprint import footprint_of_manifest
-from hydra_mobile.evaluation.generation import Generation, Generator
-from hydra_mobile.evaluation.golden_inputs import golden_inputs
-from hydra_mobile.evaluation.on_device import runner_on
+from hydra_mobile.bench.plan import Plan, question_of
+from hydra_mobile.bench.table import spread
+from hydra_mobile.devices.native_build import host, native_runner
+from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
+from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import Runner
-from hydra_mobile.evaluation.runners.native import EmulatorRunner, NativeRunner
-from hydra_mobile.evaluation.speed import measure_speed
 from hydra_mobile.files import write_json
 from hydra_mobile.quiet import quiet
 from hydra_mobile.reporting import environment
 
-_TURNS = 3
+RESULT = Path(__file__).with_name("results") / "native_runner.json"
+#: Beside the program's size, how far the estimate may be from the measured peak.
+_SLACK_BYTES = 10_000_000
+
+#: Answers a turn's questions; returns what was measured of each, warm-up left out.
+Turn = Callable[[], list[dict[str, Any]]]
 
 
-def answers(runner: Runner, bundle: Bundle) -> list[Generation]:
-    """Answer three questions about each golden picture."""
-    generator = Generator(runner)
-    questions = ("What is in the image?", "Is it red?", "Which colour is it?")
-    return [
-        generator.answer(question, lambda p=picture: p, str(index), stop=False)
-        for index, (picture, _) in enumerate(golden_inputs(bundle.folder, None))
-        for question in questions
+def python_turn(folder: Path, plan: Plan, question: str, picture: Image.Image) -> Turn:
+    """Load a bundle in this process."""
+    kind = runner_class("executorch")
+    kind.own_process(plan.threads)
+    generator = Generator(kind.load(folder, threads=plan.threads))
+
+    def turn() -> list[dict[str, Any]]:
+        answers = [
+            generator.answer(
+                question, lambda: picture, max_new_tokens=plan.new_tokens, stop=False
+            ).__dict__
+            for _ in range(plan.warmup + plan.repeats)
+        ]
+        return answers[plan.warmup :]
+
+    return turn
+
+
+def native_turn(folder: Path, plan: Plan, question: str, picture: Image.Image, work: Path) -> Turn:
+    """Write the questions down for the native runner, which loads the bundle in each turn."""
+    asks = [
+        Ask(str(n), question, lambda: picture, f"key-{n}", plan.new_tokens, stop=False)
+        for n in range(plan.warmup + plan.repeats)
     ]
+    write_requests(work, asks, Bundle.open(folder).processor())
+    command = [str(native_runner(host())), "--bundle", str(folder)]
+    command += ["--requests", str(work / REQUESTS), "--threads", str(plan.threads)]
+
+    def turn() -> list[dict[str, Any]]:
+        out = work / "answers.jsonl"
+        out.unlink(missing_ok=True)
+        subprocess.run([*command, "--answers", str(out)], check=True)
+        lines = map(json.loads, out.read_text().splitlines())
+        return [line for line in lines if "id" in line][plan.warmup :]
+
+    return turn
 
 
-def agreement(ours: list[Generation], theirs: list[Generation]) -> dict[str, Any]:
-    """Compare answers with the Python runtime's."""
-    pairs = list(zip(ours, theirs, strict=True))
-    tokens = [a == b for x, y in pairs for a, b in zip(x.ids, y.ids, strict=True)]
-    differences = [float(np.abs(x.first_logits - y.first_logits).max()) for x, y in pairs]
-    return {
-        "answers": len(pairs),
-        "equal_answers": sum(x.ids == y.ids for x, y in pairs),
-        "token_agreement": round(sum(tokens) / len(tokens), 4),
-        "first_logits_max_difference": max(differences),
-        "first_logits_scale": max(float(np.abs(y.first_logits).max()) for _, y in pairs),
+def rates(answers: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the medians of a turn: pictures/s, tokens/s, tokens/s."""
+    each = {
+        "encode": [1 / a["encode_seconds"] for a in answers],
+        "prefill": [a["prefill_tokens"] / a["prefill_seconds"] for a in answers],
+        "decode": [a["decode_steps"] / a["decode_seconds"] for a in answers],
     }
+    return {name: statistics.median(values) for name, values in each.items()}
 
 
-def compare(folder: Path, threads: int) -> dict[str, Any]:
-    """Run one bundle in all three ways."""
+def compare(folder: Path, plan: Plan, work: Path) -> dict[str, Any]:
+    """Run one bundle in both ways."""
     bundle = Bundle.open(folder)
-    python = runner_class("executorch").load(folder, threads=threads)
-    native = NativeRunner.load(folder, threads=threads)
-    speeds: dict[str, dict[str, list[float]]] = {"python": {}, "native": {}}
-    for _ in range(_TURNS):
-        for name, runner in (("python", python), ("native", native)):
-            for measure, values in measure_speed(runner).to_dict().items():
-                speeds[name].setdefault(measure, []).extend(values)
-    medians = {
-        name: {measure: statistics.median(values) for measure, values in measures.items()}
-        for name, measures in speeds.items()
-    }
-    told = answers(python, bundle)
-    emulator = runner_on("emulator", folder)
-    assert isinstance(emulator, EmulatorRunner)
-    estimated = footprint_of_manifest(bundle.manifest)
+    processor = bundle.processor()
+    question = question_of(plan, processor, bundle.limits.max_context)
+    picture = Image.new("RGB", (processor.image.size,) * 2, (90, 140, 60))
+    python = python_turn(folder, plan, question, picture)
+    native = native_turn(folder, plan, question, picture, work)
+    turns = []
+    native_peak = 0
+    for _ in range(plan.rounds):
+        ours, theirs = native(), python()
+        native_peak = max(native_peak, *(answer["peak_memory_bytes"] for answer in ours))
+        turns.append({"native": rates(ours), "python": rates(theirs)})
+    estimated = footprint_of_manifest(bundle.manifest).peak
     return {
         "preset": bundle.preset.name,
         "program_bytes": bundle.size_bytes,
-        "distinct_answers": len({tuple(answer.ids) for answer in told}),
-        "medians": medians,
+        "turns": turns,
         "native_over_python": {
-            rate: round(medians["native"][rate] / medians["python"][rate], 3)
-            for rate in ("prefill_rate", "decode_rate")
+            rate: spread([turn["native"][rate] / turn["python"][rate] for turn in turns])
+            for rate in turns[0]["native"]
         },
-        "native_peak_bytes": native.peak_memory(),
-        "estimated_peak_bytes": estimated.peak,
-        "native": agreement(answers(native, bundle), told),
-        "emulator": agreement(answers(emulator, bundle), told),
+        "native_peak_bytes": native_peak,
+        "estimated_peak_bytes": estimated,
+        "within_slack": abs(native_peak - estimated) <= bundle.size_bytes + _SLACK_BYTES,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("runs/native"))
-    parser.add_argument("--presets", nargs="*", default=["fp32", "int8", "int4"])
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("experiments/results/native_runner.json"))
+    parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     quiet()
-    merged = arguments.work / "middle"
-    if not merged.is_dir():
-        build("middle", merged)
+    plan = Plan(rounds=arguments.turns, repeats=5, threads=arguments.threads)
     rows = []
-    for preset in arguments.presets:
-        folder = arguments.work / preset
-        if not (folder / MANIFEST).is_file():
-            export_bundle(
-                merged,
-                target="android",
-                runtime="executorch",
-                preset=preset,
-                out=folder,
-                golden_inputs=golden_inputs(merged, None),
-                limits=LIMITS,
-                attention="manual",
-            )
-        rows.append(compare(folder, arguments.threads))
-        ratio, row = rows[-1]["native_over_python"], rows[-1]
+    for folder in arguments.bundles:
+        with tempfile.TemporaryDirectory(prefix="native-") as work:
+            rows.append(row := compare(folder, plan, Path(work)))
+        told = ", ".join(
+            f"{rate} {middle:.2f} [{low:.2f}, {high:.2f}]"
+            for rate, (middle, low, high) in row["native_over_python"].items()
+        )
         print(
-            f"{preset}: native/python prefill {ratio['prefill_rate']:.2f}, decode "
-            f"{ratio['decode_rate']:.2f}; peak {row['native_peak_bytes'] / 1e6:.1f} MB, estimated "
-            f"{row['estimated_peak_bytes'] / 1e6:.1f}; equal answers native "
-            f"{row['native']['equal_answers']}, emulator {row['emulator']['equal_answers']} of "
-            f"{row['emulator']['answers']}"
+            f"{row['preset']}: native/Python {told}; native peak "
+            f"{row['native_peak_bytes'] / 1e6:.0f} MB, estimated "
+            f"{row['estimated_peak_bytes'] / 1e6:.0f}"
         )
     write_json(
         arguments.out,
-        {"environment": vars(environment.collect()), "threads": arguments.threads, "rows": rows},
+        {"environment": vars(environment.collect()), "plan": plan.to_dict(), "rows": rows},
     )
 
 
