@@ -6,6 +6,7 @@
 #include <executorch/runtime/platform/runtime.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 
 #include "clock.h"
@@ -33,11 +34,16 @@ using executorch::runtime::Error;
 using executorch::runtime::EValue;
 
 [[noreturn]] void fail(const std::string& what, Error error) {
-  throw Failure(Exit::kProgram,
-                what + ": ExecuTorch says " + executorch::runtime::to_string(error) + ".");
+  // XNNPACK calls a failed allocation an internal error; the C library's word for it is kept.
+  const bool memory = errno == ENOMEM || error == Error::MemoryAllocationFailed ||
+                      error == Error::DelegateMemoryAllocationFailed;
+  throw Failure(memory ? Exit::kMemory : Exit::kProgram,
+                what + (memory ? ", no memory left" : "") + ": ExecuTorch says " +
+                    executorch::runtime::to_string(error) + ".");
 }
 
 std::vector<float> run(Module& module, const char* method, const std::vector<EValue>& inputs) {
+  errno = 0;
   auto result = module.execute(method, inputs);
   if (!result.ok()) fail(std::string("`") + method + "` failed", result.error());
   const auto& tensor = result->at(0).toTensor();
@@ -53,7 +59,9 @@ std::vector<float> run(Module& module, const char* method, const std::vector<EVa
 void log_errors(et_timestamp_t, et_pal_log_level_t level, const char* file, const char*,
                 size_t line, const char* message, size_t) {
   if (level != kError && level != kFatal) return;
+  const int reason = errno;
   std::fprintf(stderr, "executorch: %s (%s:%zu)\n", message, file, line);
+  errno = reason;
 }
 
 int sizes(int64_t value) { return static_cast<int>(value); }
@@ -70,6 +78,7 @@ Program::Program(Bundle bundle, uint32_t threads) : bundle_(std::move(bundle)) {
   }
   module_ = std::make_unique<Module>(bundle_.program.string(), Module::LoadMode::Mmap);
   for (const char* method : {"vision_encoder", "token_embedding", "text_decoder"}) {
+    errno = 0;
     const Error error = module_->load_method(method);
     if (error == Error::Ok) continue;
     fail(bundle_.program.string() + ": method `" + method + "` does not load", error);

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -230,3 +231,25 @@ def test_arguments(binary: Path, bundle: Path) -> None:
         done = run(binary, *wrong)
         assert done.returncode == 2
         assert message in done.stderr
+
+
+def test_too_little_memory_has_its_exit_code(binary: Path, bundle: Path, asked: Asked) -> None:
+    requests = asked([{"id": "a", "before": [1, 2, 3]}])
+    told = ""
+
+    def code(kilobytes: int) -> int:
+        nonlocal told
+        out = requests.with_name(f"{kilobytes}.jsonl")
+        given = f"--bundle {bundle} --requests {requests} --answers {out} --threads 1"
+        command = f"ulimit -v {kilobytes}; exec {binary} {given}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=60)
+        told += done.stderr.decode() if done.returncode == 5 else ""
+        return done.returncode
+
+    enough = next(limit for limit in range(8_000, 400_000, 4_000) if code(limit) == 0)
+    # Below it the model does not fit, then not even the libraries do. Some of their allocations,
+    # of threads for example, abort where they fail: nothing that a program could tell.
+    codes = [code(limit) for limit in range(enough - 4_000, enough, 100)]
+    assert set(codes) <= {0, 5, 127, -signal.SIGABRT}
+    assert 5 in codes
+    assert "no memory left" in told
