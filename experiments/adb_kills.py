@@ -6,7 +6,8 @@ Runs a real adbd on this machine's loopback (it needs no phone, but a network na
 it serves anyone who connects). A bundle exported with `--attention manual` answers EmojiQA through
 `hydra-mobile evaluate --device adb:...`, once undisturbed and then, from an empty device each time,
 while adbd is killed and started again at random moments. Every answer must be there once and equal
-the undisturbed one. Writes JSON that says which adbd it was.
+the undisturbed one. With `--emulated` the device runs the arm64 runner under qemu. Writes JSON that
+says which adbd and which runner it was.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,11 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra_export.bundle import Bundle
+from hydra_mobile.devices.emulator import emulated
+from hydra_mobile.devices.launch import LAUNCHER_VARIABLE, RUNNER_VARIABLE
+from hydra_mobile.devices.native_build import ARM64, native_runner
 from hydra_mobile.files import write_json
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).with_name("results") / "adb_kills.json"
 PORT = "6557"
+PHASES = ("push", "run", "pull")
 SERIAL = f"127.0.0.1:{PORT}"
 
 
@@ -87,6 +94,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--adbd", default=shutil.which("adbd"))
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--emulated", action="store_true", help="arm64 runner under qemu")
     parser.add_argument("--each", type=int, default=12, help="questions of each split")
     parser.add_argument("--work", type=Path, default=Path("runs/adb_kills"))
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -96,6 +104,9 @@ def main() -> None:
     work = arguments.work.absolute()
     device = work / "device"
     os.environ |= {"ANDROID_ADB_SERVER_PORT": "5040", "HYDRA_MOBILE_DEVICE_ROOT": str(device)}
+    if arguments.emulated:
+        *launcher, runner = emulated(native_runner(ARM64))
+        os.environ |= {LAUNCHER_VARIABLE: shlex.join(launcher), RUNNER_VARIABLE: runner}
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     shutil.rmtree(work, ignore_errors=True)
     adbd = Adbd(arguments.adbd, work / "home")
@@ -113,13 +124,16 @@ def main() -> None:
             process = evaluation(arguments.bundle, arguments.data, arguments.each, out)
             during = 0
             while process.poll() is None:
-                time.sleep(dice.uniform(0.3, 2.5))
+                time.sleep(dice.uniform(0.05, 1.0))
                 if process.poll() is not None or sum(kills.values()) >= arguments.kills:
                     continue
                 # Before the first push nothing is at stake.
                 if not device.is_dir() or any(out.glob("answers/*/facts.json")):
                     continue
-                kills[phase(out, device)] += 1
+                # What was disturbed least has its turn.
+                if kills[now := phase(out, device)] > min(kills[name] for name in PHASES):
+                    continue
+                kills[now] += 1
                 during += 1
                 adbd.kill()
                 adbd.start()
@@ -147,8 +161,11 @@ def main() -> None:
         {
             "environment": vars(environment.collect()),
             "adbd": f"real adbd ({Path(arguments.adbd).name}) on loopback",
+            "runner": "arm64 under qemu" if arguments.emulated else platform.machine(),
             "preset": Bundle.open(arguments.bundle).preset.name,
+            "program_bytes": Bundle.open(arguments.bundle).size_bytes,
             "questions": len(expected),
+            "distinct_answers": len({tuple(ids) for ids in expected.values()}),
             "kills": dict(kills),
             "runs": runs,
         },
