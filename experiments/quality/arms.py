@@ -70,6 +70,11 @@ VARIANTS: dict[str, list[str]] = {
     "coarse_fine_calibration": ["ranks.policy=coarse_fine", "ranks.importance=calibration"],
     # A narrow spread of the budget: no module below half of the reference rank.
     "coarse_fine_narrow": ["ranks.policy=coarse_fine", "ranks.r_min={half}"],
+    # The learning rate that all arms share, halved and doubled, for both sides of the comparison.
+    "uniform_half_rate": ["ranks.policy=uniform", "stage2.learning_rate=2.5e-4"],
+    "uniform_double_rate": ["ranks.policy=uniform", "stage2.learning_rate=1e-3"],
+    "hydra_half_rate": ["ranks.policy=hydra", "stage2.learning_rate=2.5e-4"],
+    "hydra_double_rate": ["ranks.policy=hydra", "stage2.learning_rate=1e-3"],
     # Fewer, longer probes.
     "hydra_rare": [
         "ranks.policy=hydra",

@@ -16,10 +16,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from rich.console import Console
 
 from experiments.quality.arms import (
     ARMS,
@@ -32,11 +35,13 @@ from experiments.quality.arms import (
 )
 from experiments.quality.one_run import SCORE
 from experiments.quality.tasks import TASKS, emojiqa
+from hydra_mobile.config import load_config
 from hydra_mobile.errors import HydraError
 from hydra_mobile.files import write_json
 from hydra_mobile.progress import duration
 from hydra_mobile.registry import nearest
 from hydra_mobile.reporting import environment
+from hydra_mobile.training.run import TrainingRun
 
 RESULT = Path(__file__).parents[1] / "results" / "quality.json"
 #: Adam leaves a parameter as it is at this rate: a stage II that changes nothing.
@@ -94,10 +99,8 @@ def base(work: Path) -> Path:
             f"stage2.projector_learning_rate={_NOTHING}",
             "ranks.policy=full",
         ]
-        resume = ["--resume"] if run.is_dir() else []
-        subprocess.run(
-            [sys.executable, "-m", "hydra_mobile", "train", *overrides, *resume], check=True
-        )
+        config = load_config(None, overrides)
+        TrainingRun(config, Console(force_terminal=False)).train(resume=run.is_dir())
     return run / "merged"
 
 
@@ -223,7 +226,7 @@ def collect(work: Path, runs: Sequence[Run], slower: float) -> dict[str, Any]:
             }
         )
     return {
-        "environment": vars(environment.collect()),
+        "environment": vars(environment.collect(_accelerator())),
         "config": {
             "settings": {name: vars(setting) for name, setting in SETTINGS.items()},
             "arms": {run.arm: {**ARMS, **VARIANTS}[run.arm] for run in runs},
@@ -238,6 +241,10 @@ def collect(work: Path, runs: Sequence[Run], slower: float) -> dict[str, Any]:
     }
 
 
+def _accelerator() -> str | None:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
 def _clusters(asked: dict[str, Any]) -> dict[str, Any]:
     """Return how many questions there are, and which belong to one picture: its number for each."""
     numbers: dict[str, int] = {}
@@ -245,10 +252,15 @@ def _clusters(asked: dict[str, Any]) -> dict[str, Any]:
     kinds: dict[str, int] = {}
     return {
         "count": len(places),
-        "pictures": places,
-        "kinds": [kinds.setdefault(key.split("-")[-1], len(kinds)) for key in asked["keys"]],
+        "pictures": _line(places),
+        "kinds": _line(kinds.setdefault(key.split("-")[-1], len(kinds)) for key in asked["keys"]),
         "kind_names": list(kinds),
     }
+
+
+def _line(numbers: Iterable[int]) -> str:
+    """Return numbers in one line: a list of thousands would be as many lines of JSON."""
+    return " ".join(map(str, numbers))
 
 
 def main() -> None:
@@ -265,6 +277,12 @@ def main() -> None:
     parser.add_argument(
         "--longer", type=float, default=1.1, help="steps of the arm `uniform_longer`, times"
     )
+    parser.add_argument("--steps", type=int, default=0, help="of each run; 0: the task's own")
+    parser.add_argument(
+        "--built",
+        action="store_true",
+        help="the data were copied to WORK/data from a machine that built them: no downloads",
+    )
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     for kind, given, valid in (
@@ -275,10 +293,14 @@ def main() -> None:
         for name in given:
             if name not in valid:
                 raise SystemExit(f"Unknown {kind} `{name}`. {nearest(name, valid)}")
+    if arguments.steps:
+        for name, task in TASKS.items():
+            TASKS[name] = replace(task, steps=arguments.steps)
     work = arguments.work
-    emojiqa(work / "data" / "emojiqa")  # the base needs its captions, whichever tasks are asked
-    for task in arguments.tasks:
-        TASKS[task].build(work / "data" / task)
+    if not arguments.built:
+        emojiqa(work / "data" / "emojiqa")  # the base needs its captions, whichever tasks are asked
+        for task in arguments.tasks:
+            TASKS[task].build(work / "data" / task)
     runs = wanted(arguments.tasks, arguments.settings, arguments.arms, arguments.seeds)
     try:
         run_all(runs, work, arguments.jobs, arguments.minutes, arguments.longer)

@@ -100,7 +100,7 @@ def test_what_is_scored_is_collected_and_the_rest_is_not(tmp_path: Path) -> None
     asked = result["questions"]["emojiqa"]["seen"]
     assert asked == {
         "count": 2,
-        "pictures": [0, 0],
-        "kinds": [0, 1],
+        "pictures": "0 0",
+        "kinds": "0 1",
         "kind_names": ["yesno", "class"],
     }
