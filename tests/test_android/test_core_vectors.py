@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.android import code_points, vector_texts, vectors
+from hydra_mobile.android import code_points, jvm, vector_texts, vectors
 from hydra_mobile.data.llava import open_image
+from hydra_mobile.errors import HydraError
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 CORE = Path(__file__).parents[2] / "android_demo" / "core"
@@ -89,19 +89,17 @@ def test_pixels_belong_to_their_pictures(small: Path):
 
 
 @pytest.mark.slow  # the compiler takes most of a minute
-def test_core_in_a_jvm(tmp_path: Path, tiny_base: Path, real_home: str | None):
-    jvm = pytest.importorskip("hydra_mobile.android.jvm", reason="needs the Kotlin tool chain")
+def test_core_in_a_jvm(tmp_path: Path, tiny_base: Path, compiler_cache: Path):
     if missing := jvm.missing():
         pytest.skip(missing)
     # Real merges where they are at hand; nothing is fetched for a test.
-    home = Path(real_home or os.path.expanduser("~/.cache/hydra-mobile"))
-    smol = home / "bases" / "smol"
+    smol = compiler_cache / "bases" / "smol"
     bases = ("tiny", str(smol)) if (smol / "config.json").is_file() else ("tiny",)
     vectors.write_vectors(tmp_path / "vectors", bases=bases)
     properties = {"hydra.vectors": str(tmp_path / "vectors")}
     if importlib.util.find_spec("onnxruntime"):
         properties["hydra.bundle"] = str(_bundle(tiny_base, tmp_path / "bundle"))
-    jvm.run_jvm_tests(["core"], properties=properties)
+    jvm.run_jvm_tests("core", properties=properties)
 
 
 def _bundle(base: Path, out: Path) -> Path:
@@ -120,3 +118,25 @@ def _bundle(base: Path, out: Path) -> Path:
         golden_inputs=[(picture, "Is there a red car in the image?")],
         limits=Limits(max_context=80, max_prefill=16),
     ).folder
+
+
+@pytest.mark.slow
+def test_a_test_that_fails_or_crashes_is_told(
+    compiler_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if missing := jvm.missing():
+        pytest.skip(missing)
+    for part in ("main", "test"):
+        (tmp_path / "made" / "src" / part / "kotlin").mkdir(parents=True)
+    (tmp_path / "made/src/main/kotlin/Two.kt").write_text("internal fun two() = 2\n")
+    test = tmp_path / "made/src/test/kotlin/TwoTest.kt"
+    monkeypatch.setattr(jvm, "APP", tmp_path)
+    body = "class TwoTest {{ @org.junit.Test fun isTwo() {{ {} }} }}\n"
+    test.write_text(body.format("check(two() == 2)"))
+    jvm.run_jvm_tests("made")
+    test.write_text(body.format('check(two() == 3) { "two is " + two() }'))
+    with pytest.raises(HydraError, match=r"(?s)exit code 1.*two is 2"):
+        jvm.run_jvm_tests("made")
+    test.write_text(body.format("Runtime.getRuntime().halt(139)"))
+    with pytest.raises(HydraError, match=r"exit code 139"):
+        jvm.run_jvm_tests("made")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.android import kotlin, onnxruntime_aar
+from hydra_mobile.android import jvm, kotlin, onnxruntime_aar
 from hydra_mobile.android.desktop import benchmark, libraries
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
 from hydra_mobile.errors import ArtefactError, HydraError
@@ -28,24 +27,16 @@ QUESTIONS = (
 )
 #: A bundle of the runtime `onnx` and the folder of EmojiQA to ask it, for the test on real ones.
 BUNDLE, DATA = os.environ.get("HYDRA_MOBILE_APP_BUNDLE"), os.environ.get("HYDRA_MOBILE_APP_DATA")
-JUNIT = [Path("/usr/share/java/junit4.jar"), Path("/usr/share/java/hamcrest-core.jar")]
 
 
 @pytest.fixture
-def cache(real_home: str | None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's own cache with the packages in it: nothing of 240 MB is fetched for a test."""
+def cache(compiler_cache: Path) -> Path:
+    """The user's own cache with the AAR in it too."""
     if reason := libraries.missing():
         pytest.skip(reason)
-    try:
-        kotlin.java()
-    except HydraError as error:
-        pytest.skip(str(error))
-    home = Path(real_home or os.path.expanduser("~/.cache/hydra-mobile"))
-    for package in (f"{kotlin.NAME}-{kotlin.VERSION}", _aar_package()):
-        if not (home / "npm" / f"{package}.tgz").is_file():
-            pytest.skip(f"{package}.tgz is not in {home / 'npm'}: run experiments/app_loop.py once")
-    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(home))
-    return home
+    if not (compiler_cache / "npm" / f"{_aar_package()}.tgz").is_file():
+        pytest.skip(f"{_aar_package()}.tgz is not in the cache: run experiments/app_loop.py once")
+    return compiler_cache
 
 
 def _aar_package() -> str:
@@ -150,23 +141,15 @@ def test_the_app_answers_as_python_does(
 
 @pytest.mark.slow
 def test_runtime_in_a_jvm(cache: Path, exported: Callable[[str], Path], tmp_path: Path):
-    if not all(jar.is_file() for jar in JUNIT):
-        pytest.skip("JUnit is not installed: apt-get install junit4")
+    if reason := jvm.missing():
+        pytest.skip(reason)
     main = benchmark.classes()
-    sources = [benchmark.APP / "runtime-ort" / "src" / "test" / "kotlin"]
-    tests = kotlin.compile_kotlin("runtime-ort-test", sources, [*main, *JUNIT], friend=main[1])
-    command = [
-        *(kotlin.java(), f"-Donnxruntime.native.path={libraries.folder('android')}"),
-        f"-Dhydra.bundle={exported('fp32')}",
-        *("-cp", ":".join(map(str, [*main, *JUNIT, tests])), "org.junit.runner.JUnitCore"),
-        "org.hydramobile.runtime.ort.OrtRuntimeTest",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    count = len(re.findall(r"@Test", (sources[0] / _JUNIT_FILE).read_text()))
-    assert f"OK ({count} tests)" in done.stdout, done.stdout[-4000:] + done.stderr[-2000:]
-
-
-_JUNIT_FILE = "org/hydramobile/runtime/ort/OrtRuntimeTest.kt"
+    properties = {
+        "onnxruntime.native.path": str(libraries.folder("android")),
+        "hydra.bundle": str(exported("fp32")),
+    }
+    core, _, java_api, _ = main
+    jvm.run_jvm_tests("runtime-ort", [core, java_api], properties)
 
 
 @pytest.mark.slow

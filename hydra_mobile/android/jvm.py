@@ -1,0 +1,72 @@
+"""Tests of the app's modules on a desktop's JVM: compiled with the pinned compiler, run by JUnit 4.
+
+Each run is a process of its own, so that a native crash in it is a failed test and not the end of
+whoever asked. Knows modules and where their tests are; knows no test.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hydra_mobile.android import kotlin
+from hydra_mobile.errors import HydraError
+
+APP = Path(__file__).parents[2] / "android_demo"
+#: Of Debian's package junit4, and of what it needs.
+JUNIT = (Path("/usr/share/java/junit4.jar"), Path("/usr/share/java/hamcrest-core.jar"))
+_SECONDS = 900
+_TAIL = 6000
+
+
+def missing() -> str | None:
+    """Say why no test can be run here; None: they can."""
+    try:
+        kotlin.java()
+    except HydraError as error:
+        return str(error)
+    if not all(jar.is_file() for jar in JUNIT):
+        return "JUnit is not installed: apt-get install junit4"
+    return None
+
+
+def run_jvm_tests(
+    module: str, classpath: Sequence[Path] = (), properties: Mapping[str, str] | None = None
+) -> None:
+    """Run every test class of a module.
+
+    Args:
+        module: its folder in `android_demo`, for example "core".
+        classpath: what it needs beside the standard library, compiled modules and jars.
+        properties: Java system properties, for tests that read files.
+
+    Raises:
+        HydraError: something is missing, does not compile, a test failed, or the JVM crashed or
+            hung; the message ends with what was printed.
+    """
+    if reason := missing():
+        raise HydraError(f"The tests of {module} cannot run: {reason}")
+    main = kotlin.compile_kotlin(module, [APP / module / "src" / "main" / "kotlin"], classpath)
+    sources = APP / module / "src" / "test" / "kotlin"
+    libraries = [main, *classpath, *JUNIT]
+    tests = kotlin.compile_kotlin(f"{module}-test", [sources], libraries, friend=main)
+    files = sorted(sources.rglob("*Test.kt"))
+    names = [".".join(file.relative_to(sources).with_suffix("").parts) for file in files]
+    written = sum(file.read_text(encoding="utf-8").count("@Test") for file in files)
+    jars = [*libraries, tests, kotlin.standard_library()]
+    command = [kotlin.java(), *(f"-D{key}={value}" for key, value in (properties or {}).items())]
+    command += ["-cp", ":".join(map(str, jars)), "org.junit.runner.JUnitCore", *names]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        said = (error.stdout or b"").decode(errors="replace")[-_TAIL:]
+        raise HydraError(f"The tests of {module} hung for {_SECONDS} s:\n{said}") from None
+    # Not the exit code alone: a class that JUnit did not look at would be green too.
+    if done.returncode or f"\nOK ({written} tests)" not in done.stdout:
+        raise HydraError(
+            f"The {written} tests of {module} failed (exit code {done.returncode}):\n"
+            f"{done.stdout[-_TAIL:]}{done.stderr[-_TAIL:]}"
+        )
