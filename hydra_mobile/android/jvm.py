@@ -6,6 +6,7 @@ whoever asked. Knows modules and where their tests are; knows no test.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,8 @@ def run_jvm_tests(
         said = (error.stdout or b"").decode(errors="replace")[-_TAIL:]
         raise HydraError(f"The tests of {module} hung for {_SECONDS} s:\n{said}") from None
     # Not the exit code alone: a class that JUnit did not look at would be green too.
-    if done.returncode or f"\nOK ({written} tests)" not in done.stdout:
+    ran = re.search(r"^OK \((\d+) tests?\)", done.stdout, re.MULTILINE)
+    if done.returncode or ran is None or int(ran[1]) != written:
         raise HydraError(
             f"The {written} tests of {module} failed (exit code {done.returncode}):\n"
             f"{done.stdout[-_TAIL:]}{done.stderr[-_TAIL:]}"

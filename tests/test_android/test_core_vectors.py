@@ -131,7 +131,7 @@ def test_a_test_that_fails_or_crashes_is_told(
     (tmp_path / "made/src/main/kotlin/Two.kt").write_text("internal fun two() = 2\n")
     test = tmp_path / "made/src/test/kotlin/TwoTest.kt"
     monkeypatch.setattr(jvm, "APP", tmp_path)
-    body = "class TwoTest {{ @org.junit.Test fun isTwo() {{ {} }} }}\n"
+    body = "import org.junit.Test\n\nclass TwoTest {{ @Test fun isTwo() {{ {} }} }}\n"
     test.write_text(body.format("check(two() == 2)"))
     jvm.run_jvm_tests("made")
     test.write_text(body.format('check(two() == 3) { "two is " + two() }'))
