@@ -1,0 +1,52 @@
+"""The Gradle files, which cannot be run without Gradle's own servers, say what is built here."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from hydra_mobile.android import kotlin, onnxruntime_aar
+
+DEMO = Path(__file__).parents[2] / "android_demo"
+
+
+def _catalogue() -> dict[str, dict[str, object]]:
+    return tomllib.loads((DEMO / "gradle" / "libs.versions.toml").read_text())
+
+
+def test_versions_are_those_of_the_build_without_gradle() -> None:
+    versions = _catalogue()["versions"]
+    assert versions["kotlin"] == kotlin.VERSION
+    assert versions["onnxruntime"] == onnxruntime_aar.VERSION
+
+
+def test_every_module_is_included_and_compiles_for_the_same_target() -> None:
+    included = re.findall(r'":([\w-]+)"', (DEMO / "settings.gradle.kts").read_text())
+    assert sorted(included) == sorted(path.parent.name for path in DEMO.glob("*/build.gradle.kts"))
+    assert sorted(included) == sorted(path.parent.name for path in DEMO.glob("*/src"))
+    target = f"JVM_{kotlin.TARGET.replace('.', '_')}"
+    for module in included:
+        build = (DEMO / module / "build.gradle.kts").read_text()
+        assert f"jvmTarget = JvmTarget.{target}" in build
+        assert "allWarningsAsErrors = true" in build
+        # A property that a test reads has to be handed on to the tests' own process.
+        tests = "".join(file.read_text() for file in (DEMO / module / "src/test").rglob("*.kt"))
+        for name in set(re.findall(r'getProperty\("(hydra\.\w+)"\)', tests)):
+            assert f'"{name}"' in build, (module, name)
+
+
+def test_what_the_builds_name_is_in_the_catalogue() -> None:
+    catalogue = _catalogue()
+    named = {
+        name
+        for file in DEMO.rglob("*.gradle.kts")
+        for name in re.findall(r"\blibs\.([\w.]+)\)", file.read_text())
+    }
+    assert named
+    libraries = {name.replace("-", ".") for name in catalogue["libraries"]}
+    plugins = {f"plugins.{name.replace('-', '.')}" for name in catalogue["plugins"]}
+    assert named == libraries | plugins
+    for entry in [*catalogue["libraries"].values(), *catalogue["plugins"].values()]:
+        assert isinstance(entry, dict)
+        assert entry["version"]["ref"] in catalogue["versions"]
