@@ -1,0 +1,170 @@
+"""Tables of the comparison, in Markdown, from the JSON that `run` wrote.
+
+    python -m experiments.quality.tables experiments/results/quality_*_steps.json
+    python -m experiments.quality.tables --write docs/results.md
+
+The second form writes the tables again between the page's marks, `<!-- begin FILE -->` and
+`<!-- end -->`, each from the file of that name in `experiments/results`.
+
+One table for each task and budget: accuracy of every split as mean and standard deviation over
+seeds, the gain over uniform LoRA relative to it, and its 95 % interval. The interval is a paired
+bootstrap: seeds and pictures are drawn again, the same for both arms, because questions about one
+picture stand or fall together. Knows the JSON; trains nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.quality.arms import REFERENCE
+
+RESULTS = Path(__file__).parents[1] / "results"
+_DRAWS = 2000
+_SEED = 20512
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What was right: arm -> seed -> split -> right answers of each picture, float64 [pictures]."""
+
+    right: dict[str, dict[int, dict[str, NDArray[np.float64]]]]
+    asked: dict[str, NDArray[np.float64]]
+
+    def accuracy(self, arm: str, split: str) -> list[float]:
+        """Return the per cent of right answers, a number for each seed."""
+        total = self.asked[split].sum()
+        return [100 * float(seed[split].sum() / total) for seed in self.right[arm].values()]
+
+    def gain(self, arm: str, split: str) -> tuple[float, float, float, int] | None:
+        """Return the relative gain over uniform LoRA in per cent, its interval, and the seeds.
+
+        Only seeds that both have count; None where there is none.
+        """
+        seeds = sorted(self.right[arm].keys() & self.right.get(REFERENCE, {}).keys())
+        if not seeds:
+            return None
+        ours, theirs = (
+            np.stack([self.right[name][seed][split] for seed in seeds]) for name in (arm, REFERENCE)
+        )
+        dice = np.random.default_rng(_SEED)
+        count, pictures = ours.shape
+        drawn = dice.multinomial(count, [1 / count] * count, _DRAWS).astype(np.float64)
+        shown = dice.multinomial(pictures, [1 / pictures] * pictures, _DRAWS).astype(np.float64)
+        sums = [((drawn @ part) * shown).sum(1) for part in (ours, theirs)]
+        some = sums[1] > 0  # few pictures: a draw without a right answer has no ratio
+        low, high = np.percentile(100 * (sums[0][some] / sums[1][some] - 1), [2.5, 97.5])
+        return 100 * float(ours.sum() / theirs.sum() - 1), float(low), float(high), count
+
+
+def cells_of(result: dict[str, Any], task: str, setting: str) -> Cells:
+    """Collect the runs of a task and budget.
+
+    Args:
+        result: what `run.collect` returned.
+        task: of `TASKS`.
+        setting: of `SETTINGS`.
+    """
+    places = {
+        split: np.array([int(number) for number in asked["pictures"].split()])
+        for split, asked in result["questions"][task].items()
+    }
+    right: dict[str, dict[int, dict[str, NDArray[np.float64]]]] = {}
+    for run in result["runs"]:
+        if (run["task"], run["setting"]) != (task, setting):
+            continue
+        right.setdefault(run["arm"], {})[run["seed"]] = {
+            split: np.bincount(places[split], [mark == "1" for mark in scored["right"]])
+            for split, scored in run["splits"].items()
+        }
+    return Cells(right, {split: np.bincount(place) * 1.0 for split, place in places.items()})
+
+
+def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
+    """Yield the lines of one table; none where nothing was run."""
+    cells = cells_of(result, task, setting)
+    if not cells.right:
+        return
+    splits = list(cells.asked)
+    yield f"| {task}, {setting} budget | seeds | parameters | {' | '.join(splits)} |"
+    yield "|---" * (3 + len(splits)) + "|"
+    for arm in cells.right:
+        runs = [
+            run
+            for run in result["runs"]
+            if (run["task"], run["setting"], run["arm"]) == (task, setting, arm)
+        ]
+        trained = {_trained(run["parameters"]) for run in runs}
+        told = f"{max(trained):,}" if len(trained) == 1 else f"{min(trained):,} to {max(trained):,}"
+        parts = [_cell(cells, arm, split) for split in splits]
+        yield f"| {arm} | {len(runs)} | {told} | {' | '.join(parts)} |"
+
+
+def _trained(parameters: dict[str, int]) -> int:
+    """Return the trained parameters of the language model; the projector trains in every arm."""
+    return parameters.get("lora") or parameters["language_model"]
+
+
+def _cell(cells: Cells, arm: str, split: str) -> str:
+    accuracy = cells.accuracy(arm, split)
+    spread = f" ± {statistics.stdev(accuracy):.1f}" if len(accuracy) > 1 else ""
+    told = f"{statistics.mean(accuracy):.1f}{spread}"
+    gain = None if arm == REFERENCE else cells.gain(arm, split)
+    return told if gain is None else f"{told}, {gain[0]:+.1f} % [{gain[1]:+.1f}, {gain[2]:+.1f}]"
+
+
+def render(result: dict[str, Any]) -> str:
+    """Return every table of a result, and a line of what it was measured with."""
+    about = result["environment"]
+    steps = sorted({run["steps"]["stage2"] for run in result["runs"]})
+    head = (
+        f"{about['accelerator'] or about['cpu']}, {', '.join(map(str, steps))} steps; accuracy in "
+        "per cent, mean and standard deviation over seeds; gain over uniform LoRA on the same "
+        "seeds, relative, with a paired 95 % interval."
+    )
+    tables = [
+        "\n".join(lines)
+        for task in result["questions"]
+        for setting in result["config"]["settings"]
+        if (lines := list(table(result, task, setting)))
+    ]
+    return "\n\n".join([head, *tables]) + "\n"
+
+
+def written(page: str, results: Path) -> str:
+    """Return a page with the tables between its marks made again.
+
+    Args:
+        page: Markdown.
+        results: the folder of the JSON files that the marks name.
+    """
+
+    def again(mark: re.Match[str]) -> str:
+        result = json.loads((results / mark[1]).read_text())
+        return f"<!-- begin {mark[1]} -->\n{render(result)}<!-- end -->"
+
+    return re.sub(r"<!-- begin (\S+) -->\n.*?<!-- end -->", again, page, flags=re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, nargs="*")
+    parser.add_argument("--write", type=Path, help="a page with marks")
+    arguments = parser.parse_args()
+    for file in arguments.results:
+        print(f"### {file.name}\n\n{render(json.loads(file.read_text()))}")
+    if page := arguments.write:
+        page.write_text(written(page.read_text(), RESULTS))
+
+
+if __name__ == "__main__":
+    main()
