@@ -24,6 +24,7 @@ class TimedRunner(Runner):
         self.max_context = runner.max_context
         self.precision = runner.precision
         self.load_seconds = runner.load_seconds
+        self.timings_count = runner.timings_count
         #: Seconds inside the runtime so far.
         self.seconds = 0.0
 
@@ -31,6 +32,10 @@ class TimedRunner(Runner):
     def load(cls, path: Path, *, threads: int = 0) -> TimedRunner:
         """Not a runtime of its own: wrap a loaded runner instead."""
         raise TypeError("TimedRunner wraps a loaded runner")
+
+    def peak_memory(self) -> int:
+        """Return the runner's: its process may be another than this one."""
+        return self._runner.peak_memory()
 
     def encode_image(self, pixels: Array) -> Array:
         """Time the runner's `encode_image`."""

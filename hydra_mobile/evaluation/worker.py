@@ -136,8 +136,10 @@ def _answer_job(asked: Asked, runner: TimedRunner, job: Path, part: Shard) -> No
                 memory.note()
     finally:
         appender.close()
+    peak = runner.peak_memory() if runner.timings_count else None
     write_json(
-        job / f"worker-{part.number - 1}.json", {"image_fit": recipe.fit, **memory.to_dict()}
+        job / f"worker-{part.number - 1}.json",
+        {"image_fit": recipe.fit, "peak_memory_bytes": peak, **memory.to_dict()},
     )
 
 

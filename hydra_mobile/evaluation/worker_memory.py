@@ -9,8 +9,6 @@ from typing import Any
 
 import psutil
 
-from hydra_mobile.memory import peak_resident_bytes
-
 #: How often in a benchmark resident memory is noted.
 _MEMORY_NOTES = 20
 
@@ -35,9 +33,8 @@ class Memory:
             self._notes.append((self._answered, self._process.memory_info().rss))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return (answers so far, bytes) pairs and the peak, as JSON values."""
+        """Return (answers so far, bytes) pairs as JSON values."""
         return {
             "answered": self._answered,
             "resident_bytes": self._notes,
-            "peak_memory_bytes": peak_resident_bytes(),
         }

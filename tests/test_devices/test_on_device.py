@@ -14,6 +14,7 @@ from hydra_mobile.evaluation import worker
 from hydra_mobile.evaluation.artefacts import Artefact, artefact_at
 from hydra_mobile.evaluation.evaluate import Task
 from hydra_mobile.evaluation.on_device import DEVICES, moved, runner_on
+from hydra_mobile.evaluation.runner_clock import TimedRunner
 from hydra_mobile.evaluation.runners import RUNNERS
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
@@ -80,6 +81,8 @@ def test_a_benchmark_runs_natively_and_answers_as_the_host(
     # The process with the program, which has neither Python nor torch.
     assert system.peak_memory_bytes is not None
     assert system.peak_memory_bytes < 60_000_000
+    (notes,) = (tmp_path / "native").glob("answers/*/*/worker-0.json")
+    assert json.loads(notes.read_text())["peak_memory_bytes"] < 60_000_000
 
 
 def test_the_ladder_has_a_rung_for_the_device(binary: Path, bundle: Path) -> None:
@@ -102,6 +105,8 @@ def test_timings_of_an_emulator_are_left_out(
     assert untimed["speed"] == {key: [] for key in timed["speed"]}
     assert timed["load_seconds"] > 0
     assert untimed["load_seconds"] is untimed["peak_memory_bytes"] is None
+    # What answers questions is wrapped in a clock, which must not make its times count.
+    assert not TimedRunner(NativeRunner.load(bundle)).timings_count
 
 
 def test_names_of_devices_and_of_runners_are_the_same() -> None:

@@ -21,7 +21,7 @@ class AdbRunner(NativeRunner):
     """A bundle's program in a process of the native runner on a device."""
 
     name = "adb"
-    timings_count: ClassVar[bool] = False
+    timings_count = False
     execution: ClassVar[str] = "native runner over adb"
 
     @classmethod

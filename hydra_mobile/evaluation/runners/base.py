@@ -67,7 +67,7 @@ class Runner(ABC):
 
     name: ClassVar[str]
     #: Whether its timings and memory say something; an emulator's do not, and no report has them.
-    timings_count: ClassVar[bool] = True
+    timings_count: bool = True
 
     #: Tokenizer, prompt template and image preprocessing that belong to the artefact.
     processor: MobileVLMProcessor

@@ -103,7 +103,7 @@ class EmulatorRunner(NativeRunner):
     """The same on an emulated arm64 machine: its answers count, its timings do not."""
 
     name = "emulator"
-    timings_count: ClassVar[bool] = False
+    timings_count = False
     execution: ClassVar[str] = EXECUTION
 
     @classmethod
