@@ -17,19 +17,15 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from experiments.nudged import nudged
 from hydra_export.bundle import Bundle
 from hydra_mobile.android.desktop import benchmark, libraries
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
-from hydra_mobile.evaluation.benchmarks.base import Sample
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners.onnx import OnnxRunner
 from hydra_mobile.files import write_json
 from hydra_mobile.quiet import quiet
 
@@ -52,35 +48,6 @@ def by_key(file: Path, key: str) -> dict[str, Any]:
     """Return the answers of a file of lines."""
     lines = map(json.loads, file.read_text().splitlines())
     return {line[key]: line for line in lines if key in line}
-
-
-def nudged(bundle: Path, emojiqa: EmojiQA, samples: list[Sample], threads: int) -> dict[str, Any]:
-    """Answer in Python with pixels that differ in their last digit."""
-    runner = OnnxRunner.load(bundle, threads=threads)
-    generator = Generator(runner)
-
-    def pixels(sample: Sample) -> Callable[[], Any]:
-        def give() -> Any:
-            prepared = runner.processor.preprocess(sample.image.open())
-            return (prepared * np.float32(1 + 1e-7)).astype(np.float32)
-
-        return give
-
-    found = {}
-    for sample in samples:
-        answer = generator.answer(
-            emojiqa.prompt(sample),
-            pixels(sample),
-            sample.image.key,
-            max_new_tokens=emojiqa.max_new_tokens,
-        )
-        top = np.sort(answer.first_logits)[-2:]
-        found[sample.key] = {
-            "ids": answer.ids,
-            "text": answer.text,
-            "margin": float(top[1] - top[0]),
-        }
-    return found
 
 
 def agreement(ours: Answers, theirs: Answers) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Do the native runner and the emulated arm64 answer as the host does? EmojiQA on real bundles.
 
-    python experiments/device_parity.py BUNDLE... --data data/emojiqa --questions 120
+    python -m experiments.device_parity BUNDLE... --data data/emojiqa --questions 120
 
 Each bundle (exported with `--attention manual`) answers the same questions in the Python runtime,
 in the native runner and on an emulated arm64, through `hydra-mobile evaluate`; the answers'
-greedy token ids are then compared one by one. Interrupted, the same command goes on. Prints a line
-for each bundle and place, and writes JSON. No timings: an emulator's say nothing.
+greedy token ids are then compared one by one. What rounding alone does is told by a control: the
+host again, with pixels that differ in their last digit. Interrupted, the same command goes on.
+Prints a line for each bundle and place, and writes JSON. No timings: an emulator's say nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from experiments.nudged import nudged
 from hydra_export.bundle import Bundle
 from hydra_mobile.evaluation.answer_log import read_answers
+from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.files import read_json, write_json
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).with_name("results") / "device_parity.json"
 PLACES = ("host", "native", "emulator")
+CONTROL = "control_pixels_times_1_plus_1e-7"
 #: Splits of EmojiQA without another artist's drawings.
 _SPLITS = 2
 
@@ -52,6 +56,11 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _nudged(bundle: Path, data: Path, each: int) -> dict[str, Any]:
+    emojiqa = EmojiQA(data)
+    return nudged(bundle, emojiqa, emojiqa.samples(limit=each), threads=0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", type=Path, nargs="+")
@@ -77,9 +86,10 @@ def main() -> None:
                 "tolerance": bundle.manifest.get("tolerance"),
                 "sources": read_json(folder / "manifest.json", "a manifest")["sources"],
                 **{place: compare(found[place], found["host"]) for place in PLACES[1:]},
+                CONTROL: compare(_nudged(folder, arguments.data, each), found["host"]),
             }
         )
-        for place in PLACES[1:]:
+        for place in (*PLACES[1:], CONTROL):
             row = rows[-1][place]
             print(f"{bundle.preset.name}, {place}: {row['equal_ids']} of {row['answers']} equal")
     write_json(arguments.out, {"environment": vars(environment.collect()), "rows": rows})
