@@ -43,8 +43,10 @@ class AppLaunch:
         }
         named = " ".join(f"--es {name} {shlex.quote(value)}" for name, value in extras.items())
         # A line of an earlier run must not be taken for this one's end.
-        self.remote.shell(f"wc -l < {shlex.quote(extras['answers'])} > {shlex.quote(folder)}/lines")
-        said = self.remote.shell(f"am start -n {ACTIVITY} {named} --ei threads {self.threads}")
+        counted = f"wc -l < {shlex.quote(extras['answers'])} 2>/dev/null || echo 0"
+        self.remote.shell(f"( {counted} ) > {shlex.quote(folder)}/lines")
+        # -W: until it is there; asked for its process at once, it would seem to have died.
+        said = self.remote.shell(f"am start -W -n {ACTIVITY} {named} --ei threads {self.threads}")
         # `am` says what is wrong and still returns 0.
         if said.code or "Error" in said.output:
             raise RunnerMissing(
@@ -64,7 +66,9 @@ class AppLaunch:
         facts = dict(line.split("=", 1) for line in lines if line.startswith(("since=", "lines=")))
         since = int(facts.get("since") or 0)
         if int(facts.get("lines") or 0) > since and (end := _end(lines[-1])) is not None:
-            return State("ended", 1 if "error" in end else 0, str(end.get("error", "")))
+            # Its codes are the native runner's.
+            code = int(str(end.get("code", 1))) if "error" in end else 0
+            return State("ended", code, str(end.get("error", "")))
         if "since" not in facts or not facts["since"]:
             return State("never")
         return State("running" if "alive" in lines else "gone")

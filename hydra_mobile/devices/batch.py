@@ -279,6 +279,8 @@ def _failure(state: State) -> HydraError:
             "Run the same again: what is missing is copied. It also says so where the runner needs "
             "a loader that the device does not have, as an Android build on Linux does.",
         )
+    if code == 6:
+        return HydraError(f"It was stopped on the device.{told}", "The same command goes on.")
     if code in (2, 3):
         return ArtefactError(f"The runner cannot use bundle or requests on the device.{told}")
     return HydraError(f"The runner ended with exit code {code} on the device.{told}")
