@@ -57,6 +57,7 @@ def test_a_run_learns_and_leaves_everything_a_reader_wants(reference):
     assert all(value.abs().max() > 0 for value in moved.values())
 
 
+@pytest.mark.slow  # a minute; the everyday suite has many
 def test_killed_at_any_moment_and_resumed_gives_the_same_adapter(reference, run_settings, tmp_path):
     """SIGKILL after a growing delay, resume, kill again, until the run is through."""
     settings = run_settings(tmp_path / "run")
