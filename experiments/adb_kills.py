@@ -156,14 +156,15 @@ def main() -> None:
         import adbutils
 
         subprocess.run([adbutils.adb_path(), "kill-server"], check=False)
+    bundle = Bundle.open(arguments.bundle)
     write_json(
         arguments.out,
         {
             "environment": vars(environment.collect()),
             "adbd": f"real adbd ({Path(arguments.adbd).name}) on loopback",
             "runner": "arm64 under qemu" if arguments.emulated else platform.machine(),
-            "preset": Bundle.open(arguments.bundle).preset.name,
-            "program_bytes": Bundle.open(arguments.bundle).size_bytes,
+            "preset": bundle.preset.name,
+            "program_bytes": bundle.size_bytes,
             "questions": len(expected),
             "distinct_answers": len({tuple(ids) for ids in expected.values()}),
             "kills": dict(kills),

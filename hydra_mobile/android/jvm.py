@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra_mobile.android import kotlin
+from hydra_mobile.android.kotlin import APP
 from hydra_mobile.errors import HydraError
 
-APP = Path(__file__).parents[2] / "android_demo"
 #: Of Debian's package junit4, and of what it needs.
 JUNIT = (Path("/usr/share/java/junit4.jar"), Path("/usr/share/java/hamcrest-core.jar"))
 _SECONDS = 900

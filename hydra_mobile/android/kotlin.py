@@ -19,6 +19,8 @@ from hydra_mobile.data.npm import fetch_npm
 from hydra_mobile.errors import HydraError
 from hydra_mobile.files import cache_home, folder_atomically
 
+#: The app's modules, in a checkout.
+APP = Path(__file__).parents[2] / "android_demo"
 NAME, VERSION = "kotlin-compiler", "2.4.20"
 SHA256 = "c23dab400d7ce5ea8b6c909947c0ca5454189e4bb1108695b5f464500e5e950f"
 #: What Android's oldest supported releases can run.

@@ -12,14 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 from fake_adb import SERIAL, FakeAdb
-from test_device_batch import RUNNER, program
+from test_device_batch import RUNNER, ask, program
 
 from hydra_mobile.devices import adb
-from hydra_mobile.devices.batch import RunnerLaunch, run_batch
 from hydra_mobile.devices.failures import DeviceGone, SeveralDevices
 from hydra_mobile.devices.push import push_changed
 from hydra_mobile.devices.remote import ShellResult
@@ -119,13 +117,7 @@ def test_no_answer_is_lost_or_doubled_when_the_phone_is_unplugged(
     server = start({SERIAL: "device"}, breaks={2, *dice.sample(range(3, 60), 10)})
     command = program(tmp_path, RUNNER)
     answers = tmp_path / "answers.jsonl"
-    seen: Counter[str] = Counter()
-
-    def keep(line: dict[str, Any]) -> None:
-        seen[line["id"]] += 1
-
-    remote = adb.select()
-    run_batch(remote, RunnerLaunch(remote, command, "digest"), requests, answers, on_answer=keep)
+    seen = ask(adb.select(), command, requests, answers)
     assert server.broken.total() >= 3
     assert seen == Counter({f"q{n}": 1 for n in range(30)})
     lines = [json.loads(line) for line in answers.read_text().splitlines()]

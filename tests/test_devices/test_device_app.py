@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
+from test_device_batch import ask_launch
 
 from hydra_mobile.devices.app import ACTIVITY, AppLaunch
-from hydra_mobile.devices.batch import run_batch
 from hydra_mobile.devices.failures import DeviceFull, OutOfMemory, RunnerMissing
 from hydra_mobile.devices.local import LocalRemote
 from hydra_mobile.devices.requests import REQUESTS
@@ -61,13 +60,7 @@ def phone(tmp_path: Path, app: str) -> AppLaunch:
 
 
 def ask(launch: AppLaunch, requests: Path, answers: Path) -> Counter[str]:
-    seen: Counter[str] = Counter()
-
-    def keep(line: dict[str, Any]) -> None:
-        seen[line["id"]] += 1
-
-    run_batch(launch.remote, launch, requests, answers, on_answer=keep)
-    return seen
+    return ask_launch(launch.remote, launch, requests, answers)
 
 
 def test_the_app_answers_every_question_once(tmp_path: Path, requests: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hydra_mobile.devices import detached
-from hydra_mobile.devices.batch import RunnerLaunch, run_batch
+from hydra_mobile.devices.batch import Launch, RunnerLaunch, run_batch
 from hydra_mobile.devices.failures import (
     DeviceFull,
     DeviceGone,
@@ -21,7 +21,7 @@ from hydra_mobile.devices.failures import (
     WrongAbi,
 )
 from hydra_mobile.devices.local import LocalRemote
-from hydra_mobile.devices.remote import ShellResult
+from hydra_mobile.devices.remote import Remote, ShellResult
 from hydra_mobile.devices.requests import REQUESTS
 from hydra_mobile.errors import ArtefactError
 
@@ -55,13 +55,18 @@ def program(tmp_path: Path, text: str) -> str:
     return str(file)
 
 
-def ask(
-    remote: LocalRemote, command: str, requests: Path, answers: Path, **more: Any
+def ask(remote: Remote, command: str, requests: Path, answers: Path, **more: Any) -> Counter[str]:
+    return ask_launch(remote, RunnerLaunch(remote, command, "digest"), requests, answers, **more)
+
+
+def ask_launch(
+    remote: Remote, launch: Launch, requests: Path, answers: Path, **more: Any
 ) -> Counter[str]:
+    """Return how often each question's answer was told."""
     seen: Counter[str] = Counter()
     run_batch(
         remote,
-        RunnerLaunch(remote, command, "digest"),
+        launch,
         requests,
         answers,
         on_answer=lambda line: seen.update([line["id"]]),

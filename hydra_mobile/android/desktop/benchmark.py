@@ -13,9 +13,9 @@ from pathlib import Path
 
 from hydra_mobile.android import kotlin, onnxruntime_aar
 from hydra_mobile.android.desktop import libraries
+from hydra_mobile.android.kotlin import APP
 from hydra_mobile.errors import ArtefactError, HydraError
 
-APP = Path(__file__).parents[3] / "android_demo"
 _MAIN = "org.hydramobile.runtime.ort.DesktopBenchmarkKt"
 #: Exit codes that mean that bundle or program cannot be used.
 _UNUSABLE = (2, 3)
