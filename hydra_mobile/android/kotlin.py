@@ -57,6 +57,7 @@ def compile_kotlin(
     sources: Sequence[Path],
     classpath: Sequence[Path] = (),
     friend: Path | None = None,
+    platform: Path | None = None,
 ) -> Path:
     """Return a folder with the classes of some sources, compiling them when one has changed.
 
@@ -65,6 +66,7 @@ def compile_kotlin(
         sources: files, or folders with Kotlin files in them.
         classpath: what they use; the standard library is added.
         friend: one of the classpath whose internal names may be used, as a module's tests do.
+        platform: classes of the system that they run on, where it is not this machine's Java.
 
     Raises:
         HydraError: java is missing, or the sources do not compile; the compiler's words are in it.
@@ -72,7 +74,8 @@ def compile_kotlin(
     """
     files = sorted(file for source in sources for file in _kotlin_files(source))
     compiler = _compiler()
-    libraries = [compiler / "kotlin-stdlib.jar", *classpath]
+    system = [platform] if platform else []
+    libraries = [*system, compiler / "kotlin-stdlib.jar", *classpath]
     folder = cache_home() / "android" / f"{name}-{_digest(files, libraries)}"
     if folder.is_dir():
         return folder
@@ -80,12 +83,14 @@ def compile_kotlin(
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
             with folder_atomically(folder) as out:
-                _compile(compiler, files, libraries, friend, out)
+                options = [f"-Xfriend-paths={friend}"] if friend else []
+                options += ["-no-jdk"] if platform else []
+                _compile(compiler, files, libraries, options, out)
     return folder
 
 
 def _compile(
-    compiler: Path, files: Sequence[Path], libraries: Sequence[Path], friend: Path | None, out: Path
+    compiler: Path, files: Sequence[Path], libraries: Sequence[Path], options: list[str], out: Path
 ) -> None:
     command = [
         *(java(), "-Xmx900m", "-cp", str(compiler / "kotlin-preloader.jar")),
@@ -94,7 +99,7 @@ def _compile(
         "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler",
         *("-no-stdlib", "-no-reflect", "-jvm-target", TARGET, "-Werror"),
         *("-classpath", ":".join(map(str, libraries)), "-d", str(out)),
-        *([f"-Xfriend-paths={friend}"] if friend else []),
+        *options,
         *map(str, files),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

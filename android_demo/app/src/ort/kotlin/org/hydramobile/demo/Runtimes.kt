@@ -1,0 +1,9 @@
+/*
+ * The runtimes of this flavour of the app: ONNX Runtime.
+ */
+package org.hydramobile.demo
+
+import org.hydramobile.core.RuntimeFactory
+import org.hydramobile.runtime.ort.OrtRuntime
+
+internal val RUNTIMES = mapOf<String, RuntimeFactory>(OrtRuntime.NAME to RuntimeFactory(OrtRuntime::load))

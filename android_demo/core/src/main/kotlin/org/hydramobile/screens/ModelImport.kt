@@ -1,0 +1,140 @@
+/*
+ * Bringing a bundle into the store: judged by its manifest before a byte is copied, checked after.
+ *
+ * Knows no Android: where the files come from is behind `BundleSource`. Called by the screen of models.
+ */
+package org.hydramobile.screens
+
+import java.io.File
+import java.io.IOException
+import java.io.InputStream
+import org.hydramobile.core.Bundle
+import org.hydramobile.core.BundleException
+import org.hydramobile.core.BundleFile
+import org.hydramobile.core.BundleProblem
+import org.hydramobile.core.CheckProgress
+import org.hydramobile.core.DeviceLimits
+import org.hydramobile.core.Manifest
+
+/** A folder that the user chose. */
+interface BundleSource {
+    /** Its name, for the model. */
+    val title: String
+
+    /** A file by its path in the folder, with `/`; null: there is none. IOException: it cannot be read. */
+    fun open(path: String): InputStream?
+}
+
+/** Copies bundles into [store]; [device] is asked anew for each, its free disk space included. */
+class ModelImport(
+    private val store: ModelStore,
+    private val runtimes: Set<String>,
+    private val device: () -> DeviceLimits,
+) {
+    /**
+     * The folder of the new model. [progress] counts every byte twice: copied, and checked.
+     *
+     * @throws BundleException the bundle is no good here, CANCELLED where [progress] said false; nothing of it stays.
+     */
+    fun run(source: BundleSource, progress: CheckProgress): File {
+        try {
+            val bytes = manifestOf(source)
+            val manifest = Manifest.parse(bytes, "${source.title}/${Manifest.NAME}", runtimes)
+            device().require(manifest)
+            val folder = store.temporary()
+            try {
+                Copy(source, folder, progress, 2 * manifest.totalBytes).all(manifest.files)
+                File(folder, Manifest.NAME).writeBytes(bytes)
+                Bundle.open(folder, null, runtimes, { done, total -> progress.onBytes(total + done, 2 * total) })
+                return store.keep(folder, source.title)
+            } finally {
+                // Renamed where all went well.
+                folder.deleteRecursively()
+            }
+        } catch (error: IOException) {
+            val what = "The bundle cannot be copied: ${error.message}."
+            throw BundleException(BundleProblem.UNREADABLE_FILE, "$what Check the storage, and try again.")
+        }
+    }
+
+    private fun manifestOf(source: BundleSource): ByteArray {
+        val stream = source.open(Manifest.NAME) ?: throw BundleException(
+            BundleProblem.MISSING_FILE,
+            "The folder ${source.title} has no ${Manifest.NAME}. Choose a folder that `hydra-mobile export` wrote.",
+        )
+        val bytes = stream.use { it.readAtMost(Manifest.MOST_BYTES.toInt() + 1) }
+        if (bytes.size > Manifest.MOST_BYTES) {
+            val what = "${Manifest.NAME} in ${source.title} has more than ${Manifest.MOST_BYTES} bytes."
+            throw BundleException(BundleProblem.DAMAGED_MANIFEST, "$what It is no manifest; export the bundle again.")
+        }
+        return bytes
+    }
+
+    /** One copy on its way. */
+    private inner class Copy(
+        private val source: BundleSource,
+        private val folder: File,
+        private val progress: CheckProgress,
+        private val total: Long,
+    ) {
+        private val piece = ByteArray(PIECE)
+        private var done = 0L
+
+        fun all(files: List<BundleFile>) = files.forEach(::copy)
+
+        private fun copy(entry: BundleFile) {
+            val target = File(folder, entry.name)
+            if (!target.canonicalPath.startsWith(folder.canonicalPath + File.separator)) {
+                val what = "${Manifest.NAME} names the file `${entry.name.take(200)}`, which lies outside of the bundle."
+                throw BundleException(
+                    BundleProblem.UNSAFE_PATH,
+                    "$what Do not use this bundle unless you know who made it.",
+                )
+            }
+            val stream = source.open(entry.name) ?: throw BundleException(
+                BundleProblem.MISSING_FILE,
+                "${entry.name} is missing in ${source.title}; the manifest names it. Copy all of the bundle.",
+            )
+            target.parentFile?.mkdirs()
+            var left = entry.bytes
+            stream.use { input ->
+                target.outputStream().use { output ->
+                    while (true) {
+                        val count = input.read(piece)
+                        if (count < 0) break
+                        left -= count
+                        // More than was said could fill the disk; less is found by the check.
+                        if (left < 0) throw longer(entry)
+                        output.write(piece, 0, count)
+                        done += count
+                        if (!progress.onBytes(done, total)) {
+                            throw BundleException(BundleProblem.CANCELLED, "The import was stopped. Start it again.")
+                        }
+                    }
+                }
+            }
+        }
+
+        private fun longer(entry: BundleFile) = BundleException(
+            BundleProblem.WRONG_SIZE,
+            "${entry.name} in ${source.title} has more bytes than the ${entry.bytes} that the manifest says. " +
+                "The file was altered; export the bundle again.",
+        )
+    }
+
+    private companion object {
+        const val PIECE = 1 shl 18
+
+        fun InputStream.readAtMost(most: Int): ByteArray {
+            var bytes = ByteArray(1 shl 16)
+            var size = 0
+            while (size < most) {
+                if (size == bytes.size) bytes = bytes.copyOf(2 * size)
+                val count = read(bytes, size, minOf(bytes.size, most) - size)
+                if (count < 0) break
+                size += count
+            }
+            return bytes.copyOf(size)
+        }
+    }
+}

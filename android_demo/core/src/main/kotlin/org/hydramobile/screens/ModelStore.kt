@@ -1,0 +1,144 @@
+/*
+ * The models on this device: one folder each, what is known of them, and what has been checked.
+ *
+ * A folder may come from an import or from `adb push`; nothing tells the app about the second, so the list is
+ * read anew each time. Hashing takes seconds for each gigabyte and is remembered until a file changes. Knows no
+ * Android. Called by the screen of models, by `Asker` and by the benchmark mode.
+ */
+package org.hydramobile.screens
+
+import java.io.File
+import java.io.IOException
+import org.hydramobile.core.Bundle
+import org.hydramobile.core.BundleException
+import org.hydramobile.core.BundleProblem
+import org.hydramobile.core.CheckProgress
+import org.hydramobile.core.DeviceLimits
+import org.hydramobile.core.Manifest
+
+/** A folder of the store; [manifest] is null where [problem] is that it cannot be read. */
+class StoredModel(
+    val folder: File,
+    val manifest: Manifest?,
+    /** Why it cannot be used here, for people; null: it can, as far as is known. */
+    val problem: String?,
+    /** Its hashes were compared, and no file has changed since. */
+    val isChecked: Boolean,
+) {
+    val name: String get() = folder.name
+}
+
+/** The folders below [root]; [runtimes]: those that the app has. */
+class ModelStore(val root: File, private val runtimes: Set<String>) {
+    /** All models by name; no file but the manifests is read. */
+    fun models(device: DeviceLimits?): List<StoredModel> =
+        folders().sortedBy { it.name }.map { describe(it, device) }
+
+    /** Folder of the model with this name; null: there is none. */
+    fun find(name: String): File? = folders().firstOrNull { it.name == name }
+
+    /**
+     * A model, ready to be loaded; hashes are compared unless they were before.
+     *
+     * @throws BundleException it cannot be used here.
+     */
+    fun open(folder: File, device: DeviceLimits?, progress: CheckProgress? = null): Bundle {
+        val isChecked = isChecked(folder)
+        val bundle = Bundle.open(folder, device, runtimes, progress, verifyHashes = !isChecked)
+        if (!isChecked) remember(folder)
+        return bundle
+    }
+
+    /** Delete a model; IOException: some of it is still there, and it is no model any more. */
+    fun delete(folder: File) {
+        mark(folder).delete()
+        // Out of the list first: a folder that is half deleted would be shown as damaged.
+        val gone = File(root, "$HIDDEN${folder.name}")
+        val doomed = if (folder.renameTo(gone)) gone else folder
+        if (!doomed.deleteRecursively()) throw IOException("$doomed cannot be deleted completely")
+    }
+
+    /** Delete what an import or a deletion that was killed has left. */
+    fun tidy() {
+        root.listFiles { file -> file.isDirectory && file.name.startsWith(HIDDEN) }.orEmpty()
+            .forEach { it.deleteRecursively() }
+    }
+
+    /** A folder for an import, which [keep] turns into a model. */
+    internal fun temporary(): File {
+        val folder = File(root, "${HIDDEN}import-${System.nanoTime()}")
+        if (!folder.mkdirs()) throw IOException("$folder cannot be made")
+        return folder
+    }
+
+    /** Make a checked folder a model, under [name] or a name like it. */
+    internal fun keep(temporary: File, name: String): File {
+        val wanted = name.map { if (it.isLetterOrDigit() || it in "._- ") it else '_' }.joinToString("")
+            .trim().trimStart('.').take(LONGEST_NAME).ifEmpty { "model" }
+        val target = generateSequence(1) { it + 1 }
+            .map { File(root, if (it == 1) wanted else "$wanted $it") }
+            .first { !it.exists() }
+        if (!temporary.renameTo(target)) throw IOException("$temporary cannot be renamed to $target")
+        remember(target)
+        return target
+    }
+
+    private fun folders(): List<File> =
+        root.listFiles { file -> file.isDirectory && !file.name.startsWith(".") }.orEmpty().toList()
+
+    private fun describe(folder: File, device: DeviceLimits?): StoredModel {
+        val file = File(folder, Manifest.NAME)
+        val manifest = try {
+            if (!file.isFile) {
+                return StoredModel(folder, null, "${Manifest.NAME} is missing. Copy all of the bundle.", false)
+            }
+            if (file.length() > Manifest.MOST_BYTES) {
+                return StoredModel(folder, null, "$file is too long for a manifest. Export the bundle again.", false)
+            }
+            Manifest.parse(file.readBytes(), file.path, runtimes)
+        } catch (error: BundleException) {
+            return StoredModel(folder, null, error.message, false)
+        } catch (error: IOException) {
+            return StoredModel(folder, null, "$file cannot be read: ${error.message}.", false)
+        }
+        val misfit = try {
+            device?.require(manifest)
+            null
+        } catch (error: BundleException) {
+            // What other apps hold now may be free in a minute: it is told when the model is loaded.
+            if (error.problem == BundleProblem.MEMORY_TAKEN) null else error.message
+        }
+        return StoredModel(folder, manifest, misfit, isChecked(folder))
+    }
+
+    private fun isChecked(folder: File): Boolean = try {
+        val mark = mark(folder)
+        mark.isFile && mark.readText() == stateOf(folder)
+    } catch (_: IOException) {
+        false
+    }
+
+    private fun remember(folder: File) {
+        try {
+            mark(folder).run {
+                parentFile?.mkdirs()
+                writeText(stateOf(folder))
+            }
+        } catch (_: IOException) {
+            // It will be checked again next time.
+        }
+    }
+
+    private fun mark(folder: File) = File(File(root, MARKS), "${folder.name}.txt")
+
+    /** Sizes and times of all files: what changes when one is replaced. */
+    private fun stateOf(folder: File): String = folder.walkTopDown().filter { it.isFile }
+        .sortedBy { it.path }
+        .joinToString("\n") { "${it.relativeTo(folder).path} ${it.length()} ${it.lastModified()}" }
+
+    private companion object {
+        const val HIDDEN = ".hidden-"
+        const val MARKS = ".checked"
+        const val LONGEST_NAME = 60
+    }
+}

@@ -1,0 +1,244 @@
+"""Builds and signs the demo app's debug APK, without Gradle and without Google's SDK.
+
+Every step keeps what it made in the cache until its sources change. The app is the flavour `ort`
+of `android_demo/app`: the one whose libraries are complete here (ExecuTorch's Java half needs
+classes that no pinned package carries). Knows tools and modules; checks nothing: that is
+`apk_check`. Called by `hydra-mobile app build`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from hydra_mobile import __version__
+from hydra_mobile.android import apk_zip, kotlin, onnxruntime_aar, tools
+from hydra_mobile.android.kotlin import APP
+from hydra_mobile.errors import HydraError
+from hydra_mobile.files import cache_home, folder_atomically, require_free_space, write_atomically
+
+PACKAGE = "org.hydramobile.demo"
+FLAVOUR = "ort"
+MIN_SDK, TARGET_SDK = 26, 34
+ABIS = ("arm64-v8a", "x86_64")
+#: Uncompressed classes, libraries of two ABIs, and the APK three times: packed, signed, kept.
+_NEEDED_BYTES = 600_000_000
+_ANDROID = "http://schemas.android.com/apk/res/android"
+_MAIN = APP / "app" / "src" / "main"
+_Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Apk:
+    """A signed APK; parts: bytes in the file by what they are."""
+
+    path: Path
+    parts: dict[str, int]
+
+
+def build(say: _Say, abis: Sequence[str] = ABIS, out: Path | None = None) -> Apk:
+    """Build, sign and return the APK.
+
+    Args:
+        say: told each step before it begins.
+        abis: of `ABIS`.
+        out: where to write it; without, into the cache.
+
+    Raises:
+        HydraError: a tool is missing or failed; the sources do not compile; an ABI is unknown.
+        ArtefactError: a pinned package is not what it should be.
+    """
+    if not abis or (unknown := sorted(set(abis) - set(ABIS))):
+        raise HydraError(
+            f"ABIs {unknown or list(abis)}: expected one or more of {', '.join(ABIS)}.",
+            "Give each with `--abi`.",
+        )
+    tools.require()
+    folder = cache_home() / "android"
+    require_free_space(folder, _NEEDED_BYTES, "the APK")
+    say("libraries: ONNX Runtime for Android, Kotlin, D8")
+    aar = onnxruntime_aar.unpacked()
+    platform = tools.android_jar()
+    say("resources")
+    resources = _resources()
+    say("Kotlin")
+    classes = _classes(resources / "classes", aar / "classes.jar", platform)
+    say("dex")
+    dex = _dex([*classes, aar / "classes.jar", kotlin.standard_library()], platform)
+    say("packing and signing")
+    abis = [abi for abi in ABIS if abi in abis]
+    name = "hydra-demo" if len(abis) == len(ABIS) else f"hydra-demo-{'-'.join(abis)}"
+    path = out or folder / "apk" / f"{name}-{__version__}-debug.apk"
+    with write_atomically(path) as signed:
+        unsigned = signed.with_name(f"{signed.name}.unsigned")
+        try:
+            apk_zip.write_apk(unsigned, _entries(resources, dex, aar, abis))
+            _sign(unsigned, signed)
+        finally:
+            for left in signed.parent.glob(f"{signed.name}?*"):
+                left.unlink()
+    return Apk(path, parts(path))
+
+
+def parts(apk: Path) -> dict[str, int]:
+    """Return the bytes that an APK spends on what, as they are in the file."""
+    sizes: dict[str, int] = {}
+    with zipfile.ZipFile(apk) as members:
+        for info in members.infolist():
+            name = info.filename
+            if name.endswith(".dex"):
+                kind = "classes"
+            elif name.startswith("lib/"):
+                kind = name.removeprefix("lib/")
+            else:
+                kind = "resources and manifest"
+            sizes[kind] = sizes.get(kind, 0) + info.compress_size
+    rest = apk.stat().st_size - sum(sizes.values())
+    return {**dict(sorted(sizes.items())), "alignment, directory and signature": rest}
+
+
+def manifest_text(source: Path = _MAIN / "AndroidManifest.xml") -> str:
+    """Return the manifest with what Gradle would add: package, placeholders, how libraries lie."""
+    ElementTree.register_namespace("android", _ANDROID)
+    text = source.read_text(encoding="utf-8").replace("${applicationId}", PACKAGE)
+    if left := re.findall(r"\$\{\w+\}", text):
+        raise HydraError(f"{source} has the placeholders {left}, and nothing fills them in.")
+    root = ElementTree.fromstring(text)
+    root.set("package", PACKAGE)
+    application = root.find("application")
+    if application is None:
+        raise HydraError(f"{source} has no element `application`.")
+    application.set(f"{{{_ANDROID}}}extractNativeLibs", "false")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _resources() -> Path:
+    """Return a folder with `base.apk` and the folder `classes` of the app's numbers (R)."""
+    sources = sorted(file for file in _MAIN.rglob("*.xml"))
+    stamp = f"{MIN_SDK} {TARGET_SDK} {__version__} {tools.FRAMEWORK_RESOURCES.stat().st_size}"
+
+    def make(out: Path) -> None:
+        (out / "AndroidManifest.xml").write_text(manifest_text(), encoding="utf-8")
+        tools.run(["aapt2", "compile", "--dir", _MAIN / "res", "-o", out / "res.zip"])
+        tools.run(
+            [
+                *("aapt2", "link", "-I", tools.FRAMEWORK_RESOURCES),
+                *("--manifest", out / "AndroidManifest.xml", "--java", out / "java"),
+                *("--min-sdk-version", str(MIN_SDK), "--target-sdk-version", str(TARGET_SDK)),
+                *("--version-code", _version_code(), "--version-name", __version__),
+                *("--debug-mode", "--auto-add-overlay"),
+                *("-o", out / "base.apk", out / "res.zip"),
+            ]
+        )
+        (out / "classes").mkdir()
+        java = sorted((out / "java").rglob("*.java"))
+        tools.run(["javac", "-nowarn", "--release", "8", "-Xlint:-options", "-d", out / "classes", *java])
+
+    return _kept("resources", [*sources, Path(__file__)], stamp, make)
+
+
+def _classes(numbers: Path, java_api: Path, platform: Path) -> list[Path]:
+    """Return folders with the classes of the app's modules."""
+    core = kotlin.compile_kotlin("core", [APP / "core" / "src" / "main" / "kotlin"])
+    sources = [APP / "runtime-ort" / "src" / "main" / "kotlin"]
+    runtime = kotlin.compile_kotlin("runtime-ort-android", sources, [core, java_api])
+    sources = [_MAIN / "kotlin", APP / "app" / "src" / FLAVOUR / "kotlin"]
+    libraries = [core, runtime, numbers]
+    app = kotlin.compile_kotlin("app", sources, libraries, platform=platform)
+    return [app, core, runtime, numbers]
+
+
+def _dex(inputs: Sequence[Path], platform: Path) -> Path:
+    """Return a folder with `classes.dex` and whatever did not fit into it."""
+    stamp = " ".join(map(str, [*inputs, platform, MIN_SDK, tools.WHEEL_SHA256]))
+
+    def make(out: Path) -> None:
+        jars = []
+        for number, path in enumerate(inputs):
+            jar = path
+            if path.is_dir():
+                jar = out / f"{number}.jar"
+                _pack(path, jar)
+            jars.append(jar)
+        (out / "dex").mkdir()
+        minimum = ["--min-api", str(MIN_SDK)]
+        tools.d8(["--lib", platform, *minimum, "--debug", "--output", out / "dex", *jars])
+
+    return _kept("dex", [], stamp, make) / "dex"
+
+
+def _entries(
+    resources: Path, dex: Path, aar: Path, abis: Iterable[str]
+) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(resources / "base.apk") as base:
+        for name in sorted(base.namelist()):
+            yield name, base.read(name)
+    for file in sorted(dex.glob("*.dex")):
+        yield file.name, file.read_bytes()
+    for abi in abis:
+        for library in onnxruntime_aar.LIBRARIES:
+            yield f"lib/{abi}/{library}", (aar / "jni" / abi / library).read_bytes()
+
+
+def _sign(unsigned: Path, signed: Path) -> None:
+    store = _keystore()
+    passwords = ["--ks-pass", "pass:android", "--key-pass", "pass:android"]
+    minimum = ["--min-sdk-version", str(MIN_SDK)]
+    # Its own file of the fourth scheme is for incremental installs, which nobody does with this.
+    schemes = ["--v4-signing-enabled", "false"]
+    command = ["apksigner", "sign", "--ks", store, *passwords, *minimum, *schemes]
+    tools.run([*command, "--out", signed, unsigned])
+
+
+def _keystore() -> Path:
+    """Return this machine's debug key, made at first use: the same key lets an update install."""
+    store = cache_home() / "android" / "debug.keystore"
+    with FileLock(store.with_name(f".{store.name}.lock")):
+        if not store.is_file():
+            temporary = store.with_name(f".{store.name}.{os.getpid()}")
+            try:
+                tools.run(
+                    [
+                        *("keytool", "-genkeypair", "-keystore", temporary, "-storetype", "PKCS12"),
+                        *("-storepass", "android", "-keypass", "android", "-alias", "debug"),
+                        *("-keyalg", "RSA", "-keysize", "2048", "-validity", "10000"),
+                        *("-dname", "CN=Android Debug,O=Android,C=US"),
+                    ]
+                )
+                temporary.replace(store)
+            finally:
+                temporary.unlink(missing_ok=True)
+    return store
+
+
+def _kept(name: str, sources: Sequence[Path], stamp: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that `make` has filled, anew when a source or the stamp has changed."""
+    digest = hashlib.sha256(stamp.encode())
+    for source in sources:
+        digest.update(f"\0{source}\0".encode() + source.read_bytes())
+    folder = cache_home() / "android" / f"{name}-{digest.hexdigest()[:12]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            with folder_atomically(folder) as out:
+                make(out)
+    return folder
+
+
+def _pack(folder: Path, jar: Path) -> None:
+    with zipfile.ZipFile(jar, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(folder.rglob("*.class")):
+            archive.write(file, file.relative_to(folder))
+
+
+def _version_code() -> str:
+    major, minor, patch = map(int, __version__.split("."))
+    return str(major * 10000 + minor * 100 + patch + 1)
