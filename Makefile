@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # a CUDA build of several gigabytes.
 TORCH := torch==2.13.0
 
-.PHONY: quickstart test test-slow lint bench clean
+.PHONY: quickstart test test-slow lint bench apk clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/hydra-mobile quickstart
@@ -27,10 +27,14 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python experiments/decode_speed.py
 
+# The Android demo app; names the Debian packages that it wants where they are missing.
+apk: $(VENV)/.installed
+	$(BIN)/hydra-mobile app build
+
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,report,bitsandbytes,device,dev]"
+	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,report,bitsandbytes,device,android,dev]"
 	touch $@
 
 clean:

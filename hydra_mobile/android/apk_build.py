@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from hydra_mobile import __version__
-from hydra_mobile.android import apk_zip, kotlin, onnxruntime_aar, tools
+from hydra_mobile.android import apk_zip, executorch_package, kotlin, onnxruntime_aar, tools
 from hydra_mobile.android.kotlin import APP
 from hydra_mobile.errors import HydraError
 from hydra_mobile.files import cache_home, folder_atomically, require_free_space, write_atomically
@@ -32,6 +33,7 @@ ABIS = ("arm64-v8a", "x86_64")
 #: Uncompressed classes, libraries of two ABIs, and the APK three times: packed, signed, kept.
 _NEEDED_BYTES = 600_000_000
 _ANDROID = "http://schemas.android.com/apk/res/android"
+_TOOLS = "http://schemas.android.com/tools"
 _MAIN = APP / "app" / "src" / "main"
 _Say = Callable[[str], None]
 
@@ -81,7 +83,7 @@ def build(say: _Say, abis: Sequence[str] = ABIS, out: Path | None = None) -> Apk
         unsigned = signed.with_name(f"{signed.name}.unsigned")
         try:
             apk_zip.write_apk(unsigned, _entries(resources, dex, aar, abis))
-            _sign(unsigned, signed)
+            sign(unsigned, signed)
         finally:
             for left in signed.parent.glob(f"{signed.name}?*"):
                 left.unlink()
@@ -106,13 +108,20 @@ def parts(apk: Path) -> dict[str, int]:
 
 
 def manifest_text(source: Path = _MAIN / "AndroidManifest.xml") -> str:
-    """Return the manifest with what Gradle would add: package, placeholders, how libraries lie."""
+    """Return the manifest as Gradle would merge it: package, placeholders, how libraries lie.
+
+    What it says to remove of libraries' manifests is left out: none is merged here.
+    """
     ElementTree.register_namespace("android", _ANDROID)
     text = source.read_text(encoding="utf-8").replace("${applicationId}", PACKAGE)
     if left := re.findall(r"\$\{\w+\}", text):
         raise HydraError(f"{source} has the placeholders {left}, and nothing fills them in.")
     root = ElementTree.fromstring(text)
     root.set("package", PACKAGE)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.get(f"{{{_TOOLS}}}node") == "remove":
+                parent.remove(child)
     application = root.find("application")
     if application is None:
         raise HydraError(f"{source} has no element `application`.")
@@ -126,34 +135,68 @@ def _resources() -> Path:
     stamp = f"{MIN_SDK} {TARGET_SDK} {__version__} {tools.FRAMEWORK_RESOURCES.stat().st_size}"
 
     def make(out: Path) -> None:
-        (out / "AndroidManifest.xml").write_text(manifest_text(), encoding="utf-8")
-        tools.run(["aapt2", "compile", "--dir", _MAIN / "res", "-o", out / "res.zip"])
-        tools.run(
-            [
-                *("aapt2", "link", "-I", tools.FRAMEWORK_RESOURCES),
-                *("--manifest", out / "AndroidManifest.xml", "--java", out / "java"),
-                *("--min-sdk-version", str(MIN_SDK), "--target-sdk-version", str(TARGET_SDK)),
-                *("--version-code", _version_code(), "--version-name", __version__),
-                *("--debug-mode", "--auto-add-overlay"),
-                *("-o", out / "base.apk", out / "res.zip"),
-            ]
-        )
+        link_resources(manifest_text(), out)
         (out / "classes").mkdir()
         java = sorted((out / "java").rglob("*.java"))
-        tools.run(["javac", "-nowarn", "--release", "8", "-Xlint:-options", "-d", out / "classes", *java])
+        # Numbers only: any Java's class files would do.
+        options = ["-nowarn", "--release", "8", "-Xlint:-options"]
+        tools.run(["javac", *options, "-d", out / "classes", *java])
 
     return _kept("resources", [*sources, Path(__file__)], stamp, make)
 
 
+def link_resources(manifest: str, out: Path) -> None:
+    """Write `base.apk`, with a manifest and the app's resources, and their numbers as `java`."""
+    (out / "AndroidManifest.xml").write_text(manifest, encoding="utf-8")
+    tools.run(["aapt2", "compile", "--dir", _MAIN / "res", "-o", out / "res.zip"])
+    tools.run(
+        [
+            *("aapt2", "link", "-I", tools.FRAMEWORK_RESOURCES),
+            *("--manifest", out / "AndroidManifest.xml", "--java", out / "java"),
+            *("--min-sdk-version", str(MIN_SDK), "--target-sdk-version", str(TARGET_SDK)),
+            *("--version-code", version_code(), "--version-name", __version__),
+            *("--debug-mode", "--auto-add-overlay"),
+            *("-o", out / "base.apk", out / "res.zip"),
+        ]
+    )
+
+
 def _classes(numbers: Path, java_api: Path, platform: Path) -> list[Path]:
     """Return folders with the classes of the app's modules."""
-    core = kotlin.compile_kotlin("core", [APP / "core" / "src" / "main" / "kotlin"])
-    sources = [APP / "runtime-ort" / "src" / "main" / "kotlin"]
-    runtime = kotlin.compile_kotlin("runtime-ort-android", sources, [core, java_api])
-    sources = [_MAIN / "kotlin", APP / "app" / "src" / FLAVOUR / "kotlin"]
-    libraries = [core, runtime, numbers]
-    app = kotlin.compile_kotlin("app", sources, libraries, platform=platform)
-    return [app, core, runtime, numbers]
+    core = kotlin.compile_kotlin("core", [_sources("core")])
+    ort = kotlin.compile_kotlin("runtime-ort-android", [_sources("runtime-ort")], [core, java_api])
+    app = kotlin.compile_kotlin(
+        "app",
+        [_sources("app"), _sources("app", FLAVOUR)],
+        [core, ort, numbers],
+        platform=platform,
+    )
+    return [app, core, ort, numbers]
+
+
+def compile_everything() -> list[Path]:
+    """Compile what the APK leaves out too, the flavour `full` and its ExecuTorch; pack nothing.
+
+    Raises:
+        HydraError, ArtefactError: as `build`.
+    """
+    tools.require()
+    platform = tools.android_jar()
+    numbers = _resources() / "classes"
+    app, core, ort, _ = _classes(numbers, onnxruntime_aar.unpacked() / "classes.jar", platform)
+    et_api = executorch_package.classes_jar()
+    et = kotlin.compile_kotlin("runtime-et", [_sources("runtime-et")], [core, et_api])
+    full = kotlin.compile_kotlin(
+        "app-full",
+        [_sources("app"), _sources("app", "full")],
+        [core, ort, et, numbers],
+        platform=platform,
+    )
+    return [app, full, core, ort, et]
+
+
+def _sources(module: str, flavour: str = "main") -> Path:
+    return APP / module / "src" / flavour / "kotlin"
 
 
 def _dex(inputs: Sequence[Path], platform: Path) -> Path:
@@ -161,18 +204,17 @@ def _dex(inputs: Sequence[Path], platform: Path) -> Path:
     stamp = " ".join(map(str, [*inputs, platform, MIN_SDK, tools.WHEEL_SHA256]))
 
     def make(out: Path) -> None:
-        jars = []
-        for number, path in enumerate(inputs):
-            jar = path
-            if path.is_dir():
-                jar = out / f"{number}.jar"
-                _pack(path, jar)
-            jars.append(jar)
-        (out / "dex").mkdir()
-        minimum = ["--min-api", str(MIN_SDK)]
-        tools.d8(["--lib", platform, *minimum, "--debug", "--output", out / "dex", *jars])
+        options = ["--min-api", str(MIN_SDK), "--debug", "--lib", str(platform)]
+        with tempfile.TemporaryDirectory() as temporary:
+            jars = []
+            for number, path in enumerate(inputs):
+                jar = Path(temporary) / f"{number}.jar" if path.is_dir() else path
+                if path.is_dir():
+                    _pack(path, jar)
+                jars.append(jar)
+            tools.d8([*options, "--output", out, *jars])
 
-    return _kept("dex", [], stamp, make) / "dex"
+    return _kept("dex", [], stamp, make)
 
 
 def _entries(
@@ -188,13 +230,14 @@ def _entries(
             yield f"lib/{abi}/{library}", (aar / "jni" / abi / library).read_bytes()
 
 
-def _sign(unsigned: Path, signed: Path) -> None:
+def sign(unsigned: Path, signed: Path) -> None:
+    """Sign an aligned APK with this machine's debug key; its alignment is kept."""
     store = _keystore()
     passwords = ["--ks-pass", "pass:android", "--key-pass", "pass:android"]
     minimum = ["--min-sdk-version", str(MIN_SDK)]
     # Its own file of the fourth scheme is for incremental installs, which nobody does with this.
     schemes = ["--v4-signing-enabled", "false"]
-    command = ["apksigner", "sign", "--ks", store, *passwords, *minimum, *schemes]
+    command = ["apksigner", "sign", "--ks", str(store), *passwords, *minimum, *schemes]
     tools.run([*command, "--out", signed, unsigned])
 
 
@@ -223,7 +266,7 @@ def _kept(name: str, sources: Sequence[Path], stamp: str, make: Callable[[Path],
     """Return a folder that `make` has filled, anew when a source or the stamp has changed."""
     digest = hashlib.sha256(stamp.encode())
     for source in sources:
-        digest.update(f"\0{source}\0".encode() + source.read_bytes())
+        digest.update(f"\0{source.relative_to(APP.parent)}\0".encode() + source.read_bytes())
     folder = cache_home() / "android" / f"{name}-{digest.hexdigest()[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
@@ -239,6 +282,7 @@ def _pack(folder: Path, jar: Path) -> None:
             archive.write(file, file.relative_to(folder))
 
 
-def _version_code() -> str:
-    major, minor, patch = map(int, __version__.split("."))
-    return str(major * 10000 + minor * 100 + patch + 1)
+def version_code() -> str:
+    """Return a number that grows with the version, as Android wants for updates."""
+    major, minor, patch = (int(part) for part in re.findall(r"\d+", __version__)[:3])
+    return str(10000 * major + 100 * minor + patch + 1)

@@ -2,8 +2,8 @@
 
 No public archive of packages carries a current `android.jar`; the jar that D8 comes in also holds
 jadx's list of what Android 12L (API 32) declares: classes, supertypes, methods with generic types
-and flags, no fields and no code. Knows that format (version 3); writes nothing. Called by
-`framework_jar`, which the app is compiled against, and by `apk_classes`, which looks up what the app calls.
+and flags, no fields and no code. Knows that format (version 3); writes nothing. Called by `tools`,
+for the jar that the app is compiled against and for looking up what it calls.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class Dex:
-    """What one file defines and what it mentions; types as internal names, arrays by their elements."""
+    """What one file defines and mentions; types as internal names, arrays by their elements."""
 
     definitions: tuple[Definition, ...]
     methods: tuple[MethodName, ...]
@@ -134,7 +134,8 @@ class _Reader:
         _, at = self._uleb(at)
         end = self.data.index(0, at)
         # Java's own UTF-8: zero in two bytes, what needs two units in six.
-        return self.data[at:end].decode("utf-8", "surrogatepass")
+        text = self.data[at:end].replace(b"\xc0\x80", b"\0")
+        return text.decode("utf-8", "surrogatepass")
 
     def _uleb(self, at: int) -> tuple[int, int]:
         value = shift = 0

@@ -52,8 +52,8 @@ def write_framework_jar(out: Path, classes: Mapping[str, ClassDeclaration]) -> N
 def read_fields(path: Path = FIELDS) -> dict[str, list[Field]]:
     """Read the fields by class: class, name, descriptor and value, or nothing, by tabs.
 
-    A field without a value is one of the system's to fill in. `=` marks an enum's constant, `.` a field
-    of each object.
+    A field without a value is one of the system's to fill in. `=` marks an enum's constant, `.` a
+    field of each object.
     """
     fields: dict[str, list[Field]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():

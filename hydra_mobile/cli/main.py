@@ -14,6 +14,7 @@ from hydra_mobile.cli import (
     chat,
     compose,
     data,
+    demo_app,
     devices,
     estimate,
     evaluate,
@@ -62,6 +63,7 @@ app.command()(report.report)
 app.command()(bench.bench)
 app.command()(chat.chat)
 app.add_typer(devices.app, name="devices")
+app.add_typer(demo_app.app, name="app")
 
 
 def _version(wanted: bool) -> None:

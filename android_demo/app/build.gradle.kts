@@ -1,0 +1,39 @@
+import org.jetbrains.kotlin.gradle.dsl.JvmTarget
+
+plugins {
+    alias(libs.plugins.android.application)
+    alias(libs.plugins.kotlin.android)
+}
+
+android {
+    namespace = "org.hydramobile.demo"
+    compileSdk = 36
+    defaultConfig {
+        applicationId = "org.hydramobile.demo"
+        minSdk = 26
+        targetSdk = 34
+        versionCode = 101
+        versionName = "0.1.0"
+        ndk { abiFilters += listOf("arm64-v8a", "x86_64") }
+    }
+    // What `hydra-mobile app build` builds is `ort`; `full` adds ExecuTorch.
+    flavorDimensions += "runtimes"
+    productFlavors {
+        create("ort") { dimension = "runtimes" }
+        create("full") { dimension = "runtimes" }
+    }
+    compileOptions {
+        sourceCompatibility = JavaVersion.VERSION_1_8
+        targetCompatibility = JavaVersion.VERSION_1_8
+    }
+}
+
+// Warnings stay warnings: calls that newer systems advise against are what older ones have.
+kotlin { compilerOptions { jvmTarget = JvmTarget.JVM_1_8 } }
+
+dependencies {
+    implementation(project(":core"))
+    implementation(project(":runtime-ort"))
+    implementation(libs.onnxruntime.android)
+    "fullImplementation"(project(":runtime-et"))
+}

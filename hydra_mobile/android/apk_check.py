@@ -1,0 +1,219 @@
+"""What can be known of an APK without starting it: signature, layout, manifest, classes, libraries.
+
+Each check says what it looked at and what is wrong. That an APK passes does not show that it runs.
+Knows the demo app's promises (no permission, its package, its activities). Called by
+`hydra-mobile app check`.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_mobile.android import apk_build, apk_classes, apk_libraries, apk_zip, tools
+from hydra_mobile.android.apk_libraries import Library
+from hydra_mobile.android.dex import Dex, read_dex
+from hydra_mobile.errors import ArtefactError, HydraError
+
+#: What adb may do and other apps may not: the benchmark mode is open to it alone.
+_SHELL_ONLY = "android.permission.DUMP"
+_BENCH = f"{apk_build.PACKAGE}.BenchActivity"
+#: Components that others may start.
+_OPEN = {f"{apk_build.PACKAGE}.MainActivity", ".MainActivity", _BENCH, ".BenchActivity"}
+_APPLICATION = {"allowBackup": "false", "extractNativeLibs": "false", "debuggable": "true"}
+_MOST_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what was found, and what is wrong; nothing: it passed."""
+
+    name: str
+    found: str
+    faults: tuple[str, ...] = ()
+
+
+def check(apk: Path) -> list[Check]:
+    """Check an APK; every check is made, whatever the others find.
+
+    Raises:
+        HydraError: a tool is missing.
+        ArtefactError: the file is missing, or no zip file.
+    """
+    tools.require()
+    if not apk.is_file():
+        raise ArtefactError(
+            f"{apk} is missing: expected an APK.", "Build one: `hydra-mobile app build`."
+        )
+    try:
+        with zipfile.ZipFile(apk) as members:
+            broken = members.testzip()
+    except zipfile.BadZipFile as error:
+        raise ArtefactError(f"{apk} is no zip file: {error}.", "Build it again.") from error
+    checks: list[Callable[[Path], Check]] = [
+        *(_signature, _layout, _badging, _manifest, _classes, _natives, _libraries),
+    ]
+    made = [_checked(each, apk) for each in checks]
+    return [Check("zip", "all entries", (f"{broken} is damaged",) if broken else ()), *made]
+
+
+def _checked(each: Callable[[Path], Check], apk: Path) -> Check:
+    try:
+        return each(apk)
+    except HydraError as error:
+        return Check(each.__name__.lstrip("_"), "not readable", (str(error),))
+
+
+def _signature(apk: Path) -> Check:
+    minimum = ["--min-sdk-version", str(apk_build.MIN_SDK)]
+    said = tools.run(["apksigner", "verify", "--verbose", *minimum, apk])
+    schemes = re.findall(r"Verified using (v\d) scheme .*: true", said)
+    wanted = {"v2", "v3"} - set(schemes)
+    faults = [f"not signed by scheme {scheme}" for scheme in sorted(wanted)]
+    return Check("signature", f"schemes {', '.join(schemes)}", tuple(faults))
+
+
+def _layout(apk: Path) -> Check:
+    faults = []
+    stored = 0
+    with zipfile.ZipFile(apk) as members:
+        infos = members.infolist()
+    names = [info.filename for info in infos]
+    faults += [f"{name} is there twice" for name in sorted(set(names)) if names.count(name) > 1]
+    for info in infos:
+        name = info.filename
+        if info.compress_type != zipfile.ZIP_STORED:
+            if name.endswith((".so", ".arsc")):
+                faults.append(f"{name} is compressed: the system maps it from the APK")
+            continue
+        stored += 1
+        alignment = apk_zip.alignment_of(name)
+        if offset := apk_zip.data_offset(apk, info) % alignment:
+            faults.append(f"{name} lies {offset} bytes behind a multiple of {alignment}")
+    found = f"{len(infos)} entries, {stored} stored, libraries on pages of {apk_zip.PAGE} bytes"
+    return Check("layout", found, tuple(faults))
+
+
+def _badging(apk: Path) -> Check:
+    said = tools.run(["aapt2", "dump", "badging", apk])
+    wanted = {
+        "package": f"package: name='{apk_build.PACKAGE}'",
+        "oldest Android": f"sdkVersion:'{apk_build.MIN_SDK}'",
+        "target": f"targetSdkVersion:'{apk_build.TARGET_SDK}'",
+        "launcher": f"launchable-activity: name='{apk_build.PACKAGE}.MainActivity'",
+    }
+    faults = [f"{what}: `{text}` is not said" for what, text in wanted.items() if text not in said]
+    permissions = re.findall(r"^uses-permission\S*: name='([^']+)'", said, re.MULTILINE)
+    faults += [f"asks for the permission {name}" for name in permissions]
+    levels = f"API {apk_build.MIN_SDK} to {apk_build.TARGET_SDK}"
+    asked = f"{len(permissions)} permissions" if permissions else "no permissions"
+    return Check("package", f"{apk_build.PACKAGE}, {levels}, {asked}", tuple(faults))
+
+
+def _manifest(apk: Path) -> Check:
+    tree = tools.run(["aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", apk])
+    components = _components(tree)
+    faults = []
+    for name, attributes in components.items():
+        if name not in _OPEN and attributes.get("exported") != "false":
+            faults.append(f"{name} is open to other apps")
+        if not name.startswith((apk_build.PACKAGE, ".")):
+            faults.append(f"{name} is declared, and is not this app's")
+    bench = components.get(_BENCH, components.get(".BenchActivity", {}))
+    if bench.get("permission") != _SHELL_ONLY:
+        faults.append(f"the benchmark mode is not kept for adb by {_SHELL_ONLY}")
+    application = _attributes(tree, "application")
+    for name, value in _APPLICATION.items():
+        if application.get(name) != value:
+            faults.append(f"application: {name} is {application.get(name)}, expected {value}")
+    found = f"{len(components)} components, backup off, libraries used in place"
+    return Check("manifest", found, tuple(faults))
+
+
+def _components(tree: str) -> dict[str, dict[str, str]]:
+    found = {}
+    for kind in ("activity", "service", "receiver", "provider"):
+        for block in re.split(rf"^ *E: {kind} ", tree, flags=re.MULTILINE)[1:]:
+            attributes = _first_attributes(block)
+            found[attributes.get("name", "?")] = attributes
+    return found
+
+
+def _attributes(tree: str, element: str) -> dict[str, str]:
+    _, _, block = tree.partition(f"E: {element} ")
+    return _first_attributes(block)
+
+
+def _first_attributes(block: str) -> dict[str, str]:
+    """Return the attributes of an element, before those of the elements in it."""
+    own = re.split(r"^ *E: ", block, maxsplit=1, flags=re.MULTILINE)[0]
+    pattern = r"A: \S*?:(\w+)(?:\(0x[0-9a-f]+\))?=(?:\"([^\"]*)\"|(\S+))"
+    return {name: quoted or plain for name, quoted, plain in re.findall(pattern, own)}
+
+
+def _dexes(apk: Path) -> list[Dex]:
+    with zipfile.ZipFile(apk) as members:
+        names = sorted(name for name in members.namelist() if name.endswith(".dex"))
+        if not names:
+            raise ArtefactError(f"{apk} has no classes.dex.")
+        return [read_dex(members.read(name), f"{apk}:{name}") for name in names]
+
+
+def _abis(apk: Path) -> dict[str, list[Library]]:
+    abis: dict[str, list[Library]] = {}
+    with zipfile.ZipFile(apk) as members:
+        for name in sorted(members.namelist()):
+            if match := re.fullmatch(r"lib/([^/]+)/([^/]+\.so)", name):
+                library = apk_libraries.read_library(members.read(name), match[2], match[1])
+                abis.setdefault(match[1], []).append(library)
+    if not abis:
+        raise ArtefactError(f"{apk} has no native libraries.")
+    return abis
+
+
+def _classes(apk: Path) -> Check:
+    dexes = _dexes(apk)
+    classes, methods = apk_classes.missing_methods(dexes, tools.framework_classes())
+    faults = [f"class {name} is nowhere" for name in classes]
+    faults += [f"method {name} is nowhere" for name in methods]
+    defined = sum(len(dex.definitions) for dex in dexes)
+    called = sum(len(dex.methods) for dex in dexes)
+    found = f"{defined} classes, {called} methods called, looked up in the APK and in Android 12L"
+    return Check("classes", found, _listed(faults))
+
+
+def _natives(apk: Path) -> Check:
+    dexes = _dexes(apk)
+    faults = []
+    counts = []
+    for abi, libraries in _abis(apk).items():
+        exports = {name for library in libraries for name in library.exports}
+
+        def holds(text: str, libraries: list[Library] = libraries) -> bool:
+            return any(text.encode() in library.data for library in libraries)
+
+        natives = apk_classes.native_methods(dexes, exports, holds)
+        counts.append(f"{abi}: {len(natives.exported)} exported, {len(natives.named)} by name only")
+        if not natives.exported:
+            faults.append(f"{abi}: no native method at all")
+        faults += [f"{abi}: no library has {method}" for method in natives.missing]
+    return Check("native methods", "; ".join(counts), _listed(faults))
+
+
+def _libraries(apk: Path) -> Check:
+    faults = []
+    found = []
+    for abi, libraries in _abis(apk).items():
+        faults += apk_libraries.faults(libraries)
+        needed = {name for library in libraries for name in library.needed}
+        found.append(f"{abi}: {len(libraries)}, needing {len(needed)}")
+    return Check("libraries", "; ".join(found), _listed(faults))
+
+
+def _listed(faults: list[str]) -> tuple[str, ...]:
+    if len(faults) <= _MOST_LISTED:
+        return tuple(faults)
+    return (*faults[:_MOST_LISTED], f"and {len(faults) - _MOST_LISTED} more")

@@ -1,0 +1,211 @@
+"""The APK as it is built, and APKs with planted faults: each check finds its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from hydra_mobile.android import apk_build, apk_check, apk_zip, executorch_package, tools
+from hydra_mobile.errors import ArtefactError, HydraError
+
+pytestmark = pytest.mark.slow
+Entries = list[tuple[str, bytes]]
+GLUE, RUNTIME = "libonnxruntime4j_jni.so", "libonnxruntime.so"
+
+
+@pytest.fixture
+def cache(compiler_cache: Path) -> Path:
+    """The user's own cache with all tools in it."""
+    if not (compiler_cache / "wheels" / tools.WHEEL).is_file():
+        pytest.skip(f"{tools.WHEEL} is not in the cache: run `hydra-mobile app setup` once")
+    try:
+        tools.require()
+    except HydraError as error:
+        pytest.skip(str(error))
+    return compiler_cache
+
+
+@pytest.fixture
+def built(cache: Path, tmp_path: Path) -> Path:
+    # One ABI: what is planted in it is found as well, in half the time.
+    return apk_build.build(lambda text: None, ["arm64-v8a"], tmp_path / "built.apk").path
+
+
+@pytest.fixture
+def planted(built: Path, tmp_path: Path) -> Callable[..., dict[str, tuple[str, ...]]]:
+    """Change the entries of the APK, sign it, and return the faults by check."""
+
+    def change(
+        entries: Callable[[Entries], Iterable[tuple[str, bytes]]], signed: bool = True
+    ) -> dict[str, tuple[str, ...]]:
+        with zipfile.ZipFile(built) as apk:
+            names = [name for name in apk.namelist() if not name.startswith("META-INF/")]
+            changed = list(entries([(name, apk.read(name)) for name in names]))
+        unsigned, out = tmp_path / "unsigned.apk", tmp_path / "planted.apk"
+        apk_zip.write_apk(unsigned, changed)
+        if signed:
+            apk_build.sign(unsigned, out)
+        else:
+            unsigned.replace(out)
+        return {each.name: each.faults for each in apk_check.check(out) if each.faults}
+
+    return change
+
+
+def _without(*names: str) -> Callable[[Entries], Entries]:
+    return lambda entries: [(n, d) for n, d in entries if Path(n).name not in names]
+
+
+def _with(name: str, data: bytes) -> Callable[[Entries], Entries]:
+    return lambda entries: [(n, data if n == name else d) for n, d in entries]
+
+
+def test_the_app_as_it_is_passes(built: Path) -> None:
+    checks = apk_check.check(built)
+    assert [each for each in checks if each.faults] == []
+    found = {each.name: each.found for each in checks}
+    assert "no permissions" in found["package"]
+    assert "0 by name only" in found["native methods"]
+    parts = apk_build.parts(built)
+    assert sum(parts.values()) == built.stat().st_size
+    assert parts[f"arm64-v8a/{RUNTIME}"] > 10_000_000
+    assert not any("x86_64" in part for part in parts)
+    again = apk_build.build(lambda text: None, ["arm64-v8a"], built.with_name("again.apk")).path
+    with zipfile.ZipFile(built) as one, zipfile.ZipFile(again) as other:
+        assert one.namelist() == other.namelist()
+        assert all(one.read(name) == other.read(name) for name in one.namelist())
+    left = sorted(path.name for path in built.parent.iterdir() if path.is_file())
+    assert left == ["again.apk", "built.apk"]
+
+
+def test_faults_of_files(built: Path, planted: Callable[..., dict[str, tuple[str, ...]]]) -> None:
+    faults = planted(lambda entries: entries, signed=False)
+    assert faults.keys() == {"signature"}
+    faults = planted(_without(RUNTIME))
+    assert any(f"needs {RUNTIME}" in fault for fault in faults["libraries"])
+    faults = planted(_without(GLUE))
+    assert faults["native methods"][0] == "arm64-v8a: no native method at all"
+    assert "no library has ai/onnxruntime/" in faults["native methods"][1]
+    library = f"lib/arm64-v8a/{GLUE}"
+    other = built.parent
+    aar = apk_build.onnxruntime_aar.unpacked() / "jni" / "x86_64" / GLUE
+    faults = planted(_with(library, aar.read_bytes()))
+    assert faults["libraries"] == (f"{library} is for another processor",)
+    with zipfile.ZipFile(built) as apk:
+        dex = bytearray(apk.read("classes.dex"))
+    dex[5000] ^= 1
+    faults = planted(_with("classes.dex", bytes(dex)))
+    assert "its checksum is another" in faults["classes"][0]
+    # Moved by one byte behind the signature: neither aligned nor signed any more.
+    moved = other / "moved.apk"
+    with zipfile.ZipFile(built) as apk, zipfile.ZipFile(moved, "w") as out:
+        out.writestr("a", b"1")
+        for name in apk.namelist():
+            kind = zipfile.ZIP_DEFLATED if name.endswith(".arsc") else zipfile.ZIP_STORED
+            out.writestr(zipfile.ZipInfo(name), apk.read(name), kind)
+    found = {each.name: each.faults for each in apk_check.check(moved) if each.faults}
+    assert found.keys() == {"signature", "layout"}
+    assert any(f"{library} lies" in fault for fault in found["layout"])
+    assert any("resources.arsc is compressed" in fault for fault in found["layout"])
+
+
+def test_a_class_that_was_left_out(
+    cache: Path, tmp_path: Path, planted: Callable[..., dict[str, tuple[str, ...]]]
+) -> None:
+    classes = apk_build.compile_everything()[0]
+    jar = tmp_path / "app.jar"
+    with zipfile.ZipFile(jar, "w") as archive:
+        for file in sorted(classes.rglob("*.class")):
+            archive.write(file, file.relative_to(classes))
+    (tmp_path / "dex").mkdir()
+    library = ["--lib", tools.android_jar(), "--min-api", "26"]
+    tools.d8([*library, "--output", tmp_path / "dex", jar])
+    faults = planted(_with("classes.dex", (tmp_path / "dex" / "classes.dex").read_bytes()))
+    assert any("class kotlin/" in fault for fault in faults["classes"])
+    assert any("and " in fault and " more" in fault for fault in faults["classes"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "check", "fault"),
+    [
+        (
+            "<application",
+            '<uses-permission android:name="android.permission.INTERNET" /><application',
+            "package",
+            "asks for the permission android.permission.INTERNET",
+        ),
+        (
+            "</application>",
+            '<provider android:name="ai.onnxruntime.TelemetryInitializer" android:exported="false" '
+            'android:authorities="x" /></application>',
+            "manifest",
+            "ai.onnxruntime.TelemetryInitializer is declared, and is not this app's",
+        ),
+        (
+            'android:permission="android.permission.DUMP"',
+            "",
+            "manifest",
+            "the benchmark mode is not kept for adb",
+        ),
+        ('android:allowBackup="false"', "", "manifest", "allowBackup is None, expected false"),
+        (
+            'android:name=".ModelsActivity" android:exported="false"',
+            'android:name=".ModelsActivity" android:exported="true"',
+            "manifest",
+            ".ModelsActivity is open to other apps",
+        ),
+        (
+            'package="org.hydramobile.demo"',
+            'package="org.hydramobile.other"',
+            "package",
+            "package: name='org.hydramobile.demo'",
+        ),
+    ],
+)
+def test_faults_of_the_manifest(
+    old: str,
+    new: str,
+    check: str,
+    fault: str,
+    tmp_path: Path,
+    planted: Callable[..., dict[str, tuple[str, ...]]],
+) -> None:
+    text = apk_build.manifest_text()
+    assert text.count(old) == 1, text
+    # Not through the build, which would keep what is planted in the user's cache.
+    apk_build.link_resources(text.replace(old, new), tmp_path)
+    with zipfile.ZipFile(tmp_path / "base.apk") as base:
+        manifest = base.read("AndroidManifest.xml")
+    faults = planted(_with("AndroidManifest.xml", manifest))
+    assert any(fault in each for each in faults[check]), faults
+
+
+def test_what_the_apk_leaves_out_compiles_too(cache: Path) -> None:
+    package = f"{executorch_package.NPM_NAME}-{executorch_package.NPM_VERSION}.tgz"
+    if not (cache / "npm" / package).is_file():
+        pytest.skip(f"{package} is not in the cache")
+    full = apk_build.compile_everything()
+    assert any((folder / "org/hydramobile/runtime/et").is_dir() for folder in full)
+
+
+def test_the_command_line(cache: Path, built: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hydra_mobile", "app", "check"]
+    done = subprocess.run([*command, built], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\nok") == 8
+    with zipfile.ZipFile(built, "a") as apk:
+        apk.writestr("late", b"1", zipfile.ZIP_DEFLATED)
+    done = subprocess.run([*command, built], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "FAILED" in done.stdout
+    assert "fails 1 of 8 checks: signature" in done.stderr
+    with pytest.raises(ArtefactError, match="is missing: expected an APK"):
+        apk_check.check(tmp_path / "none.apk")
+    (tmp_path / "text.apk").write_text("no zip")
+    with pytest.raises(ArtefactError, match="is no zip file"):
+        apk_check.check(tmp_path / "text.apk")
