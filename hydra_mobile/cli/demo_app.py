@@ -67,12 +67,8 @@ def check(apk: Path = typer.Argument(..., help="An APK of this app.")) -> None:
 
 
 @app.command("test")
-def run_tests(
-    bundle: Path | None = typer.Option(
-        None, help="Bundle of runtime onnx, for the tests that load one."
-    ),
-) -> None:
-    """Test the app's code in this machine's JVM against vectors that Python writes now."""
+def run_tests() -> None:
+    """Test the app's code in this machine's JVM against what Python computes now; minutes."""
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
@@ -80,21 +76,28 @@ def run_tests(
 
     from hydra_mobile.android import jvm, vectors
     from hydra_mobile.android.desktop import benchmark, libraries
+    from hydra_mobile.android.vector_bundle import write_bundle
+    from hydra_mobile.errors import HydraError
 
-    properties = {"hydra.bundle": str(bundle.absolute())} if bundle else {}
-    with tempfile.TemporaryDirectory() as folder:
-        say("core: vectors, compiling, testing")
-        vectors.write_vectors(Path(folder), bases=("tiny",))
-        jvm.run_jvm_tests("core", properties={**properties, "hydra.vectors": folder})
-    say("core: passed" + ("" if bundle else "; tests that load a bundle were skipped"))
-    if reason := libraries.missing():
-        say(f"runtime-ort: not tested here: {reason}")
-        return
-    say("runtime-ort: compiling, testing with the Android x86_64 library of ONNX Runtime")
-    core, _, java_api, _ = benchmark.classes()
-    native = {"onnxruntime.native.path": str(libraries.folder("android"))}
-    jvm.run_jvm_tests("runtime-ort", [core, java_api], {**properties, **native})
-    say("runtime-ort: passed" + ("" if bundle else "; tests that load a bundle were skipped"))
+    if reason := jvm.missing():
+        raise HydraError(f"The app's tests cannot run here: {reason}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        say("writing vectors and a small bundle")
+        vectors.write_vectors(folder / "vectors", bases=("tiny",))
+        properties = {"hydra.bundle": str(write_bundle(folder / "bundle"))}
+        say("core: compiling and testing")
+        vectored = {**properties, "hydra.vectors": str(folder / "vectors")}
+        jvm.run_jvm_tests("core", properties=vectored)
+        say("core: passed")
+        if reason := libraries.missing():
+            say(f"runtime-ort: not tested here: {reason}")
+            return
+        say("runtime-ort: compiling and testing with ONNX Runtime's Android x86_64 library")
+        core, _, java_api, _ = benchmark.classes()
+        native = {"onnxruntime.native.path": str(libraries.folder("android"))}
+        jvm.run_jvm_tests("runtime-ort", [core, java_api], {**properties, **native})
+        say("runtime-ort: passed")
 
 
 def _check(apk: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from hydra_mobile.android import code_points, jvm, vector_texts, vectors
+from hydra_mobile.android.vector_bundle import write_bundle
 from hydra_mobile.data.llava import open_image
 from hydra_mobile.errors import HydraError
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -98,26 +99,8 @@ def test_core_in_a_jvm(tmp_path: Path, tiny_base: Path, compiler_cache: Path):
     vectors.write_vectors(tmp_path / "vectors", bases=bases)
     properties = {"hydra.vectors": str(tmp_path / "vectors")}
     if importlib.util.find_spec("onnxruntime"):
-        properties["hydra.bundle"] = str(_bundle(tiny_base, tmp_path / "bundle"))
+        properties["hydra.bundle"] = str(write_bundle(tmp_path / "bundle"))
     jvm.run_jvm_tests("core", properties=properties)
-
-
-def _bundle(base: Path, out: Path) -> Path:
-    from hydra_export.export import export_bundle
-    from hydra_export.targets import Limits
-
-    picture = Image.fromarray(
-        np.random.default_rng(0).integers(0, 255, (24, 40, 3), dtype=np.uint8)
-    )
-    return export_bundle(
-        base,
-        target="android",
-        runtime="onnx",
-        preset="fp32",
-        out=out,
-        golden_inputs=[(picture, "Is there a red car in the image?")],
-        limits=Limits(max_context=80, max_prefill=16),
-    ).folder
 
 
 @pytest.mark.slow

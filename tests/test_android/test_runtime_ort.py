@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from hydra_mobile.android import jvm, kotlin, onnxruntime_aar
 from hydra_mobile.android.desktop import benchmark, libraries
+from hydra_mobile.android.vector_bundle import QUESTION, made_picture, write_bundle
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
 from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.generation import Generation, Generator
 
 QUESTIONS = (
-    "Is there a red car in the image?",
+    QUESTION,
     "What is in the image?\nAnswer the question using a single word or phrase.",
     "Grüße aus 東京 👍🏽!",
 )
@@ -47,35 +47,19 @@ def _aar_package() -> str:
 def exported(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Bundles of the tiny base by preset. Tests must not write into them."""
     pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
-    from hydra_export.export import export_bundle
-    from hydra_export.targets import Limits
-
     made: dict[str, Path] = {}
 
     def export(preset: str) -> Path:
         if preset not in made:
-            made[preset] = export_bundle(
-                tiny_base,
-                target="android",
-                runtime="onnx",
-                preset=preset,
-                out=tmp_path_factory.mktemp("bundles") / preset,
-                golden_inputs=[(_picture(0), QUESTIONS[0])],
-                limits=Limits(max_context=120, max_prefill=16),
-            ).folder
+            made[preset] = write_bundle(tmp_path_factory.mktemp("bundles") / preset, preset)
         return made[preset]
 
     return export
 
 
-def _picture(seed: int) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 255, (24, 40, 3), dtype=np.uint8))
-
-
 def _asks() -> list[Ask]:
     pictures = [
-        Ask(f"{seed} {question}", question, lambda s=seed: _picture(s), str(seed), 24, False)
+        Ask(f"{seed} {question}", question, lambda s=seed: made_picture(s), str(seed), 24, False)
         for seed in range(3)
         for question in QUESTIONS
     ]

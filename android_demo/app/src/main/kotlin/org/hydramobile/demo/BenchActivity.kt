@@ -64,7 +64,8 @@ class BenchActivity : Activity() {
             val factory = RUNTIMES[bundle.runtime]
                 ?: throw BundleException(BundleProblem.OTHER_RUNTIME, "This app has no ${bundle.runtime}.")
             factory.load(bundle, threads).use { runtime ->
-                Benchmark(bundle, runtime, StoredPictures, facts = deviceFacts()).run(requests, answers, signal) { done, all ->
+                val benchmark = Benchmark(bundle, runtime, StoredPictures, facts = deviceFacts())
+                benchmark.run(requests, answers, signal) { done, all ->
                     show(getString(R.string.batch_progress, done, all))
                 }
             }

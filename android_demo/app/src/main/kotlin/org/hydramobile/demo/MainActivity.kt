@@ -165,8 +165,9 @@ class MainActivity : Activity() {
         }
         val view = findViewById<TextView>(R.id.status)
         // A screen reader would read out every token's facts.
+        val isSilent = state.work == Work.ANSWERING
         view.accessibilityLiveRegion =
-            if (state.work == Work.ANSWERING) View.ACCESSIBILITY_LIVE_REGION_NONE else View.ACCESSIBILITY_LIVE_REGION_POLITE
+            if (isSilent) View.ACCESSIBILITY_LIVE_REGION_NONE else View.ACCESSIBILITY_LIVE_REGION_POLITE
         view.text = status
         if (state.isBusy) scrollDown()
     }

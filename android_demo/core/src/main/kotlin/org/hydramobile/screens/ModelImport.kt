@@ -85,10 +85,10 @@ class ModelImport(
         private fun copy(entry: BundleFile) {
             val target = File(folder, entry.name)
             if (!target.canonicalPath.startsWith(folder.canonicalPath + File.separator)) {
-                val what = "${Manifest.NAME} names the file `${entry.name.take(200)}`, which lies outside of the bundle."
                 throw BundleException(
                     BundleProblem.UNSAFE_PATH,
-                    "$what Do not use this bundle unless you know who made it.",
+                    "${Manifest.NAME} names the file `${entry.name.take(200)}`, which lies outside of the bundle. " +
+                        "Do not use this bundle unless you know who made it.",
                 )
             }
             val stream = source.open(entry.name) ?: throw BundleException(

@@ -22,7 +22,8 @@ object Shown {
         val first = timings.firstTokenSeconds
         val encode = timings.encodeSeconds
         if (first != null && encode != null) {
-            parts.add("first token ${seconds(first)} (picture ${seconds(encode)}, prompt ${seconds(timings.prefillSeconds)})")
+            val split = "picture ${seconds(encode)}, prompt ${seconds(timings.prefillSeconds)}"
+            parts.add("first token ${seconds(first)} ($split)")
         } else {
             parts.add("prompt ${seconds(timings.prefillSeconds)}")
         }
@@ -48,12 +49,12 @@ object Shown {
 
     /** Size, preset and memory of a model. */
     fun model(manifest: Manifest): String {
-        val memory = manifest.footprint?.let { "needs about ${DeviceLimits.mebibytes(DeviceLimits.PROCESS_BYTES + it.peak)}" }
+        val memory = manifest.footprint?.let { DeviceLimits.PROCESS_BYTES + it.peak }
         return listOfNotNull(
             manifest.base.ifEmpty { null },
             "${manifest.runtime} ${manifest.preset}",
             "${DeviceLimits.mebibytes(manifest.modelBytes)} on disk",
-            memory,
+            memory?.let { "needs about ${DeviceLimits.mebibytes(it)}" },
         ).joinToString(" · ")
     }
 

@@ -65,7 +65,11 @@ class AskerTest {
         while (tasks.isNotEmpty()) tasks.poll()!!.run()
     }
 
-    private fun ask(question: String = "ab", picture: ChosenPicture? = this.picture, settings: AskSettings = AskSettings()) {
+    private fun ask(
+        question: String = "ab",
+        picture: ChosenPicture? = this.picture,
+        settings: AskSettings = AskSettings(),
+    ) {
         asker.ask(made.folder, settings, question, picture)
         work()
     }
@@ -240,7 +244,8 @@ class AskerTest {
         assertEquals("a warm-up before them", 6, runtimes.single().calls.count { it == "encode" })
         val lines = Shown.speed(asker.state.speed!!).lines()
         assertEquals(4, lines.size)
-        assertTrue(lines.first(), lines.first().matches(Regex("Picture \\(s\\): [0-9.]+ \\([0-9.]+ to [0-9.]+, 5 repeats\\)")))
+        val line = Regex("Picture \\(s\\): [0-9.]+ \\([0-9.]+ to [0-9.]+, 5 repeats\\)")
+        assertTrue(lines.first(), lines.first().matches(line))
     }
 
     @Test
