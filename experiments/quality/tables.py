@@ -1,10 +1,6 @@
 """Tables of the comparison, in Markdown, from the JSON that `run` wrote.
 
     python -m experiments.quality.tables experiments/results/quality_*_steps.json
-    python -m experiments.quality.tables --write docs/results.md
-
-The second form writes the tables again between the page's marks, `<!-- begin FILE -->` and
-`<!-- end -->`, each from the file of that name in `experiments/results`.
 
 One table for each task and budget: accuracy of every split as mean and standard deviation over
 seeds, the gain over uniform LoRA relative to it, and its 95 % interval. The interval is a paired
@@ -16,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +23,6 @@ from numpy.typing import NDArray
 
 from experiments.quality.arms import REFERENCE
 
-RESULTS = Path(__file__).parents[1] / "results"
 _DRAWS = 2000
 _SEED = 20512
 
@@ -140,30 +134,12 @@ def render(result: dict[str, Any]) -> str:
     return "\n\n".join([head, *tables]) + "\n"
 
 
-def written(page: str, results: Path) -> str:
-    """Return a page with the tables between its marks made again.
-
-    Args:
-        page: Markdown.
-        results: the folder of the JSON files that the marks name.
-    """
-
-    def again(mark: re.Match[str]) -> str:
-        result = json.loads((results / mark[1]).read_text())
-        return f"<!-- begin {mark[1]} -->\n{render(result)}<!-- end -->"
-
-    return re.sub(r"<!-- begin (\S+) -->\n.*?<!-- end -->", again, page, flags=re.DOTALL)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, nargs="*")
-    parser.add_argument("--write", type=Path, help="a page with marks")
+    parser.add_argument("results", type=Path, nargs="+")
     arguments = parser.parse_args()
     for file in arguments.results:
         print(f"### {file.name}\n\n{render(json.loads(file.read_text()))}")
-    if page := arguments.write:
-        page.write_text(written(page.read_text(), RESULTS))
 
 
 if __name__ == "__main__":

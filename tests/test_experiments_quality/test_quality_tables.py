@@ -1,16 +1,12 @@
-"""Tables of the comparison: the page shows what the JSON says, and the interval is paired."""
+"""Tables of the comparison: the interval is paired."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.quality.tables import RESULTS, cells_of, written
-
-PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+from experiments.quality.tables import cells_of
 
 
 def result(right: dict[str, list[str]]) -> dict[str, Any]:
@@ -27,24 +23,6 @@ def result(right: dict[str, list[str]]) -> dict[str, Any]:
         for seed, marks in enumerate(seeds)
     ]
     return {"questions": {"t": {"seen": {"pictures": "0 0 0 1 1 1"}}}, "runs": runs}
-
-
-def test_the_page_shows_what_the_results_say() -> None:
-    page = PAGE.read_text()
-    assert page.count("<!-- begin ") == 3
-    assert written(page, RESULTS) == page, (
-        "make them again: python -m experiments.quality.tables --write docs/results.md"
-    )
-
-
-def test_a_changed_result_changes_the_page(tmp_path: Path) -> None:
-    for file in RESULTS.glob("quality_*_steps.json"):
-        changed = json.loads(file.read_text())
-        for run in changed["runs"]:
-            for split in run["splits"].values():
-                split["right"] = "1" * len(split["right"])
-        (tmp_path / file.name).write_text(json.dumps(changed))
-    assert written(PAGE.read_text(), tmp_path) != PAGE.read_text()
 
 
 def test_accuracy_and_gain() -> None:
