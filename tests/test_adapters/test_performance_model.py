@@ -120,6 +120,7 @@ def noise_run(seed: int, candidates: int = 1) -> list[Observation]:
 
 
 class TestPlantedResponse:
+    @pytest.mark.slow  # many runs: 18 s
     def test_acts_with_small_regret(self):
         runs = [simulate(seed, 4, planted(seed), 0.01) for seed in range(3)]
         made = [gain for run in runs for gain in run.true_gains]
@@ -135,6 +136,7 @@ class TestPlantedResponse:
 
 
 class TestPureNoise:
+    @pytest.mark.slow  # many runs: 23 s
     def test_rarely_acts_with_one_candidate_per_event(self):
         runs = [simulate(seed, 1, nothing, 1.0) for seed in range(20)]
         assert {run.decisions for run in runs} == {2}

@@ -145,6 +145,7 @@ class TestPlantedNeed:
         found = losses(worlds, "heterogeneous", ("uniform", "planted"), 2, FEW)
         assert relative(found["planted"], found["uniform"]).mean < -0.05
 
+    @pytest.mark.slow  # many runs
     def test_where_all_need_the_same_no_arm_gains_much(self, worlds):
         found = losses(worlds, "homogeneous", ("uniform", "hydra"), 2, FEWER)
         assert relative(found["hydra"], found["uniform"]).mean > -LITTLE

@@ -177,6 +177,7 @@ def test_a_full_disk_and_a_missing_folder(
     assert b"No such file or directory" in done.stderr
 
 
+@pytest.mark.slow  # another export
 def test_bundles_that_it_cannot_run(
     binary: Path,
     copied: Callable[..., Path],

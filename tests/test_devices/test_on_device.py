@@ -54,6 +54,7 @@ def answers(report: Path) -> dict[str, list[int]]:
     return found
 
 
+@pytest.mark.slow  # half a minute
 def test_a_benchmark_runs_natively_and_answers_as_the_host(
     binary: Path,
     bundle: Path,

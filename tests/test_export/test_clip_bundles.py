@@ -13,7 +13,7 @@ from hydra_export.verify import verify
 
 
 @pytest.mark.parametrize("projector", ["ldpnet", "ldpnetv2"])
-@pytest.mark.parametrize("runtime", ["onnx", "executorch"])
+@pytest.mark.parametrize("runtime", ["onnx", pytest.param("executorch", marks=pytest.mark.slow)])
 def test_exported_model_answers_as_the_merged_one(
     tiny_base: Path, golden_inputs, tmp_path: Path, projector: str, runtime: str
 ) -> None:

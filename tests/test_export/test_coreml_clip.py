@@ -16,6 +16,7 @@ pytest.importorskip("coremltools", reason="needs the extra [coreml]")
 pytestmark = pytest.mark.coreml
 
 
+@pytest.mark.slow  # an export and an interpreter: 18 s each
 @pytest.mark.parametrize("projector", ["ldpnet", "ldpnetv2"])
 def test_interpreted_model_answers_as_the_merged_one(
     tiny_base: Path, golden_inputs, tmp_path: Path, projector: str

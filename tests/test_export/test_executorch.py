@@ -247,6 +247,7 @@ def test_codes_that_are_rounded_already_are_taken_as_they_are() -> None:
     assert not torch.equal(rounded.values(), nearest.values())
 
 
+@pytest.mark.slow  # another export: 23 s
 def test_fp16_computes_as_fp32_does_from_half_the_weights(
     tiny_merged: Path, fp32_bundle: Path, tmp_path: Path
 ) -> None:

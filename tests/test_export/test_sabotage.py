@@ -190,6 +190,7 @@ class TestMergedAndProgram:
         assert "ids behind the picture, expected" in prompt.note
 
 
+@pytest.mark.slow  # another export: 17 s
 def test_a_flipped_weight_of_an_executorch_program(
     sound_chain: Chain, golden_inputs: Any, tmp_path: Path
 ) -> None:

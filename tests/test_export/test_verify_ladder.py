@@ -229,6 +229,7 @@ class TestVerb:
         command = [sys.executable, "-m", "hydra_mobile", "verify", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
+    @pytest.mark.slow  # every rung: 21 s
     def test_table_json_and_report(self, chain: Chain, tmp_path: Path) -> None:
         arguments = [chain.bundle, "--adapter", chain.adapter, "--merged", chain.merged]
         files = ["--json", tmp_path / "ladder.json", "--report", tmp_path / "report"]

@@ -51,7 +51,7 @@ def one_process(tmp_path_factory, run_settings):
     return TrainingRun(config, Console(quiet=True)).train()
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_do_what_one_does_with_accumulation(
     one_process, run_settings, tmp_path, kind
 ):
@@ -75,6 +75,7 @@ def test_two_processes_do_what_one_does_with_accumulation(
     assert len(places) == len(set(places)), "both processes logged"
 
 
+@pytest.mark.slow  # two processes: 14 s
 def test_processes_that_disagree_stop(run_settings, tmp_path):
     done = torchrun("disagree", *run_settings(tmp_path / "run"), *SETTINGS)
     assert done.returncode != 0
@@ -82,6 +83,7 @@ def test_processes_that_disagree_stop(run_settings, tmp_path):
     assert not (tmp_path / "run" / "adapter").exists()
 
 
+@pytest.mark.slow  # two processes, twice: 16 s
 def test_two_processes_resume_as_two(run_settings, tmp_path):
     settings = [*run_settings(tmp_path / "run"), *SETTINGS]
     done = torchrun("train", *settings)
