@@ -1,7 +1,7 @@
 """How fast stage II trains: this project beside transformers' Trainer with peft.
 
-    python -m experiments.training_speed.run --data data/emojiqa
-    python -m experiments.training_speed.run --quick          # what `make bench` runs
+    python -m experiments.training_speed.run --data quickstart/emojiqa
+    python -m experiments.training_speed.run --quick          # a short look, three ways
 
 Base `smol`, the same questions about the same pictures, as many a step, as many adapter parameters,
 fp32 on the CPU, two threads. Ways of training take turns, round after round, each in a process of
@@ -147,7 +147,7 @@ def measured(way: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data/emojiqa"))
+    parser.add_argument("--data", type=Path, default=Path("quickstart/emojiqa"))
     parser.add_argument("--work", type=Path, default=Path("runs/training_speed"))
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--steps", type=int)

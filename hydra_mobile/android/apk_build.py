@@ -9,7 +9,6 @@ classes that no pinned package carries). Knows tools and modules; checks nothing
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -18,13 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from hydra_mobile import __version__
 from hydra_mobile.android import apk_zip, executorch_package, kotlin, onnxruntime_aar, tools
+from hydra_mobile.android.cache import made_once
 from hydra_mobile.android.kotlin import APP
 from hydra_mobile.errors import HydraError
-from hydra_mobile.files import cache_home, folder_atomically, require_free_space, write_atomically
+from hydra_mobile.files import cache_home, require_free_space, write_atomically
 
 PACKAGE = "org.hydramobile.demo"
 FLAVOUR = "ort"
@@ -243,23 +241,18 @@ def sign(unsigned: Path, signed: Path) -> None:
 
 def _keystore() -> Path:
     """Return this machine's debug key, made at first use: the same key lets an update install."""
-    store = cache_home() / "android" / "debug.keystore"
-    with FileLock(store.with_name(f".{store.name}.lock")):
-        if not store.is_file():
-            temporary = store.with_name(f".{store.name}.{os.getpid()}")
-            try:
-                tools.run(
-                    [
-                        *("keytool", "-genkeypair", "-keystore", temporary, "-storetype", "PKCS12"),
-                        *("-storepass", "android", "-keypass", "android", "-alias", "debug"),
-                        *("-keyalg", "RSA", "-keysize", "2048", "-validity", "10000"),
-                        *("-dname", "CN=Android Debug,O=Android,C=US"),
-                    ]
-                )
-                temporary.replace(store)
-            finally:
-                temporary.unlink(missing_ok=True)
-    return store
+
+    def make(out: Path) -> None:
+        tools.run(
+            [
+                *("keytool", "-genkeypair", "-keystore", out / "debug.keystore"),
+                *("-storetype", "PKCS12", "-storepass", "android", "-keypass", "android"),
+                *("-alias", "debug", "-keyalg", "RSA", "-keysize", "2048", "-validity", "10000"),
+                *("-dname", "CN=Android Debug,O=Android,C=US"),
+            ]
+        )
+
+    return made_once("debug-key", make) / "debug.keystore"
 
 
 def _kept(name: str, sources: Sequence[Path], stamp: str, make: Callable[[Path], None]) -> Path:
@@ -267,13 +260,7 @@ def _kept(name: str, sources: Sequence[Path], stamp: str, make: Callable[[Path],
     digest = hashlib.sha256(stamp.encode())
     for source in sources:
         digest.update(f"\0{source.relative_to(APP.parent)}\0".encode() + source.read_bytes())
-    folder = cache_home() / "android" / f"{name}-{digest.hexdigest()[:12]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            with folder_atomically(folder) as out:
-                make(out)
-    return folder
+    return made_once(f"{name}-{digest.hexdigest()[:12]}", make)
 
 
 def _pack(folder: Path, jar: Path) -> None:

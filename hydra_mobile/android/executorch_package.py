@@ -11,10 +11,8 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-from filelock import FileLock
-
+from hydra_mobile.android.cache import made_once
 from hydra_mobile.data.npm import fetch_npm
-from hydra_mobile.files import cache_home, folder_atomically
 
 NPM_NAME, NPM_VERSION = "react-native-executorch", "0.9.0"
 NPM_SHA256 = "8980299a5c9f5a4ad088d945e48ec14a8edc94c909fe042fc210685092e48431"
@@ -27,16 +25,11 @@ def classes_jar() -> Path:
     Raises:
         HydraError, ArtefactError: see `fetch_npm`.
     """
-    folder = cache_home() / "android" / f"executorch-{NPM_SHA256[:12]}"
-    jar = folder / "classes.jar"
-    if jar.is_file():
-        return jar
-    archive = fetch_npm(NPM_NAME, NPM_VERSION, NPM_SHA256)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not jar.is_file():
-            with folder_atomically(folder) as out, tarfile.open(archive) as members:
-                member = members.getmember(_CLASSES)
-                member.name = jar.name
-                members.extract(member, out, filter="data")
-    return jar
+    return made_once(f"executorch-{NPM_SHA256[:12]}", _unpack) / "classes.jar"
+
+
+def _unpack(out: Path) -> None:
+    with tarfile.open(fetch_npm(NPM_NAME, NPM_VERSION, NPM_SHA256)) as members:
+        member = members.getmember(_CLASSES)
+        member.name = "classes.jar"
+        members.extract(member, out, filter="data")

@@ -13,11 +13,9 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
+from hydra_mobile.android.cache import made_once
 from hydra_mobile.data.npm import fetch_npm
 from hydra_mobile.errors import HydraError
-from hydra_mobile.files import cache_home, folder_atomically
 
 #: The app's modules, in a checkout.
 APP = Path(__file__).parents[2] / "android_demo"
@@ -76,17 +74,12 @@ def compile_kotlin(
     compiler = _compiler()
     system = [platform] if platform else []
     libraries = [*system, compiler / "kotlin-stdlib.jar", *classpath]
-    folder = cache_home() / "android" / f"{name}-{_digest(files, libraries)}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            with folder_atomically(folder) as out:
-                options = [f"-Xfriend-paths={friend}"] if friend else []
-                options += ["-no-jdk"] if platform else []
-                _compile(compiler, files, libraries, options, out)
-    return folder
+    options = [f"-Xfriend-paths={friend}"] if friend else []
+    options += ["-no-jdk"] if platform else []
+    return made_once(
+        f"{name}-{_digest(files, libraries)}",
+        lambda out: _compile(compiler, files, libraries, options, out),
+    )
 
 
 def _compile(
@@ -112,20 +105,16 @@ def _compile(
 
 def _compiler() -> Path:
     """Return the folder of the compiler's jars."""
-    folder = cache_home() / "android" / f"kotlin-{VERSION}"
-    if folder.is_dir():
-        return folder
-    archive = fetch_npm(NAME, VERSION, SHA256)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            with folder_atomically(folder) as out, tarfile.open(archive) as members:
-                for member in members:
-                    path = Path(member.name)
-                    if path.parent.as_posix() == "package/lib" and path.suffix == ".jar":
-                        member.name = path.name
-                        members.extract(member, out, filter="data")
-    return folder
+
+    def unpack(out: Path) -> None:
+        with tarfile.open(fetch_npm(NAME, VERSION, SHA256)) as members:
+            for member in members:
+                path = Path(member.name)
+                if path.parent.as_posix() == "package/lib" and path.suffix == ".jar":
+                    member.name = path.name
+                    members.extract(member, out, filter="data")
+
+    return made_once(f"kotlin-{VERSION}", unpack)
 
 
 def _kotlin_files(source: Path) -> list[Path]:

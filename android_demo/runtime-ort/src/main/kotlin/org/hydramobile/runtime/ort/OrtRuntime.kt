@@ -14,6 +14,7 @@ import java.nio.LongBuffer
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
+import org.hydramobile.core.RuntimeUse
 import org.hydramobile.core.VlmRuntime
 
 /** The graphs of one bundle. Not for several threads at once. */
@@ -24,6 +25,7 @@ class OrtRuntime private constructor(
     began: Long,
 ) : VlmRuntime {
     private val limits = bundle.manifest
+    private val use = RuntimeUse(limits)
     private val hidden = limits.hiddenSize
     private val picture = OrtGraph.floatBuffer(3 * limits.image.size * limits.image.size)
     private val features = OrtGraph.floatBuffer(limits.imageTokens * hidden)
@@ -43,14 +45,13 @@ class OrtRuntime private constructor(
 
     /** Tokens in the cache. */
     private var held = 0
-    private var isClosed = false
 
     override val name = NAME
     override val library = "onnxruntime ${environment.version}"
     override val loadSeconds = (System.nanoTime() - began) / 1e9
 
     override fun encodeImage(pixels: FloatArray): FloatArray {
-        requireUse(pixels.size == picture.capacity()) { "pixels are ${pixels.size}, expected ${picture.capacity()}" }
+        use.requirePixels(pixels)
         picture.part(0, pixels.size).put(pixels)
         val side = limits.image.size.toLong()
         vision.floats(picture, 1, 3, side, side).use { input ->
@@ -62,8 +63,7 @@ class OrtRuntime private constructor(
     }
 
     override fun embed(ids: IntArray): FloatArray {
-        val wrong = ids.firstOrNull { it !in 0 until limits.vocabSize }
-        requireUse(wrong == null) { "token id $wrong is none of ${limits.vocabSize}" }
+        use.requireIds(ids)
         val embeddings = FloatArray(ids.size * hidden)
         for (start in ids.indices step limits.maxPrefill) {
             val count = minOf(limits.maxPrefill, ids.size - start)
@@ -79,13 +79,7 @@ class OrtRuntime private constructor(
     }
 
     override fun decode(embeddings: FloatArray, count: Int, position: Int): FloatArray {
-        requireUse(count > 0 && embeddings.size == count * hidden) {
-            "embeddings have ${embeddings.size} values for $count rows of $hidden"
-        }
-        requireUse(position in 0..held) { "position $position is beyond the $held tokens in the cache" }
-        requireUse(position + count <= limits.maxContext) {
-            "$position tokens in the cache and $count new ones exceed the ${limits.maxContext} of the bundle"
-        }
+        use.requireRows(embeddings, count, position, held)
         for (start in 0 until count step limits.maxPrefill) {
             val size = minOf(limits.maxPrefill, count - start)
             rows.part(0, size * hidden).put(embeddings, start * hidden, size * hidden)
@@ -118,7 +112,7 @@ class OrtRuntime private constructor(
     }
 
     override fun close() {
-        isClosed = true
+        use.close()
         // The cache before the graphs that made it.
         opened.asReversed().forEach { it.close() }
         opened.clear()
@@ -137,14 +131,6 @@ class OrtRuntime private constructor(
         close()
         throw error
     }
-
-    private inline fun requireUse(isRight: Boolean, what: () -> String) {
-        if (isClosed) throw misused("the model was closed")
-        if (!isRight) throw misused(what())
-    }
-
-    private fun misused(what: String) =
-        GenerationException(GenerationProblem.MISUSED, "The runtime was called wrongly: $what. Load the model again.")
 
     companion object {
         /** The manifest's name of this runtime. */
