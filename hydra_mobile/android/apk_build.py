@@ -14,7 +14,6 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile import __version__
@@ -36,16 +35,8 @@ _MAIN = APP / "app" / "src" / "main"
 _Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Apk:
-    """A signed APK; parts: bytes in the file by what they are."""
-
-    path: Path
-    parts: dict[str, int]
-
-
-def build(say: _Say, abis: Sequence[str] = ABIS, out: Path | None = None) -> Apk:
-    """Build, sign and return the APK.
+def build(say: _Say, abis: Sequence[str] = ABIS, out: Path | None = None) -> Path:
+    """Build and sign the APK; return its path.
 
     Args:
         say: told each step before it begins.
@@ -85,7 +76,7 @@ def build(say: _Say, abis: Sequence[str] = ABIS, out: Path | None = None) -> Apk
         finally:
             for left in signed.parent.glob(f"{signed.name}?*"):
                 left.unlink()
-    return Apk(path, parts(path))
+    return path
 
 
 def parts(apk: Path) -> dict[str, int]:

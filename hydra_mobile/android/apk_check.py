@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from hydra_mobile.android import apk_build, apk_classes, apk_libraries, apk_zip, tools
@@ -36,6 +37,37 @@ class Check:
     faults: tuple[str, ...] = ()
 
 
+class _Contents:
+    """An APK's file and, read when they are first asked for, its classes and libraries.
+
+    ArtefactError: they are not there, or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def dexes(self) -> list[Dex]:
+        with zipfile.ZipFile(self.path) as members:
+            names = sorted(name for name in members.namelist() if name.endswith(".dex"))
+            if not names:
+                raise ArtefactError(f"{self.path} has no classes.dex.")
+            return [read_dex(members.read(name), f"{self.path}:{name}") for name in names]
+
+    @cached_property
+    def abis(self) -> dict[str, list[Library]]:
+        """Libraries by ABI."""
+        abis: dict[str, list[Library]] = {}
+        with zipfile.ZipFile(self.path) as members:
+            for name in sorted(members.namelist()):
+                if match := re.fullmatch(r"lib/([^/]+)/([^/]+\.so)", name):
+                    library = apk_libraries.read_library(members.read(name), match[2], match[1])
+                    abis.setdefault(match[1], []).append(library)
+        if not abis:
+            raise ArtefactError(f"{self.path} has no native libraries.")
+        return abis
+
+
 def check(apk: Path) -> list[Check]:
     """Check an APK; every check is made, whatever the others find.
 
@@ -53,33 +85,34 @@ def check(apk: Path) -> list[Check]:
             broken = members.testzip()
     except zipfile.BadZipFile as error:
         raise ArtefactError(f"{apk} is no zip file: {error}.", "Build it again.") from error
-    checks: list[Callable[[Path], Check]] = [
+    checks: list[Callable[[_Contents], Check]] = [
         *(_signature, _layout, _badging, _manifest, _classes, _natives, _libraries),
     ]
-    made = [_checked(each, apk) for each in checks]
+    contents = _Contents(apk)
+    made = [_checked(each, contents) for each in checks]
     return [Check("zip", "all entries", (f"{broken} is damaged",) if broken else ()), *made]
 
 
-def _checked(each: Callable[[Path], Check], apk: Path) -> Check:
+def _checked(each: Callable[[_Contents], Check], apk: _Contents) -> Check:
     try:
         return each(apk)
     except HydraError as error:
         return Check(each.__name__.lstrip("_"), "not readable", (str(error),))
 
 
-def _signature(apk: Path) -> Check:
+def _signature(apk: _Contents) -> Check:
     minimum = ["--min-sdk-version", str(apk_build.MIN_SDK)]
-    said = tools.run(["apksigner", "verify", "--verbose", *minimum, apk])
+    said = tools.run(["apksigner", "verify", "--verbose", *minimum, apk.path])
     schemes = re.findall(r"Verified using (v\d) scheme .*: true", said)
     wanted = {"v2", "v3"} - set(schemes)
     faults = [f"not signed by scheme {scheme}" for scheme in sorted(wanted)]
     return Check("signature", f"schemes {', '.join(schemes)}", tuple(faults))
 
 
-def _layout(apk: Path) -> Check:
+def _layout(apk: _Contents) -> Check:
     faults = []
     stored = 0
-    with zipfile.ZipFile(apk) as members:
+    with zipfile.ZipFile(apk.path) as members:
         infos = members.infolist()
     names = [info.filename for info in infos]
     faults += [f"{name} is there twice" for name in sorted(set(names)) if names.count(name) > 1]
@@ -91,14 +124,14 @@ def _layout(apk: Path) -> Check:
             continue
         stored += 1
         alignment = apk_zip.alignment_of(name)
-        if offset := apk_zip.data_offset(apk, info) % alignment:
+        if offset := apk_zip.data_offset(apk.path, info) % alignment:
             faults.append(f"{name} lies {offset} bytes behind a multiple of {alignment}")
     found = f"{len(infos)} entries, {stored} stored, libraries on pages of {apk_zip.PAGE} bytes"
     return Check("layout", found, tuple(faults))
 
 
-def _badging(apk: Path) -> Check:
-    said = tools.run(["aapt2", "dump", "badging", apk])
+def _badging(apk: _Contents) -> Check:
+    said = tools.run(["aapt2", "dump", "badging", apk.path])
     wanted = {
         "package": f"package: name='{apk_build.PACKAGE}'",
         "oldest Android": f"sdkVersion:'{apk_build.MIN_SDK}'",
@@ -113,8 +146,8 @@ def _badging(apk: Path) -> Check:
     return Check("package", f"{apk_build.PACKAGE}, {levels}, {asked}", tuple(faults))
 
 
-def _manifest(apk: Path) -> Check:
-    tree = tools.run(["aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", apk])
+def _manifest(apk: _Contents) -> Check:
+    tree = tools.run(["aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", apk.path])
     components = _components(tree)
     faults = []
     for name, attributes in components.items():
@@ -154,28 +187,8 @@ def _first_attributes(block: str) -> dict[str, str]:
     return {name: quoted or plain for name, quoted, plain in re.findall(pattern, own)}
 
 
-def _dexes(apk: Path) -> list[Dex]:
-    with zipfile.ZipFile(apk) as members:
-        names = sorted(name for name in members.namelist() if name.endswith(".dex"))
-        if not names:
-            raise ArtefactError(f"{apk} has no classes.dex.")
-        return [read_dex(members.read(name), f"{apk}:{name}") for name in names]
-
-
-def _abis(apk: Path) -> dict[str, list[Library]]:
-    abis: dict[str, list[Library]] = {}
-    with zipfile.ZipFile(apk) as members:
-        for name in sorted(members.namelist()):
-            if match := re.fullmatch(r"lib/([^/]+)/([^/]+\.so)", name):
-                library = apk_libraries.read_library(members.read(name), match[2], match[1])
-                abis.setdefault(match[1], []).append(library)
-    if not abis:
-        raise ArtefactError(f"{apk} has no native libraries.")
-    return abis
-
-
-def _classes(apk: Path) -> Check:
-    dexes = _dexes(apk)
+def _classes(apk: _Contents) -> Check:
+    dexes = apk.dexes
     classes, methods = apk_classes.missing_methods(dexes, tools.framework_classes())
     faults = [f"class {name} is nowhere" for name in classes]
     faults += [f"method {name} is nowhere" for name in methods]
@@ -185,26 +198,25 @@ def _classes(apk: Path) -> Check:
     return Check("classes", found, _listed(faults))
 
 
-def _natives(apk: Path) -> Check:
-    dexes = _dexes(apk)
+def _natives(apk: _Contents) -> Check:
     faults = []
     counts = []
-    for abi, libraries in _abis(apk).items():
+    for abi, libraries in apk.abis.items():
         exports = {name for library in libraries for name in library.exports}
 
         def holds(text: str, libraries: list[Library] = libraries) -> bool:
             return any(text.encode() in library.data for library in libraries)
 
-        natives = apk_classes.native_methods(dexes, exports, holds)
+        natives = apk_classes.native_methods(apk.dexes, exports, holds)
         counts.append(f"{abi}: {len(natives.exported)} exported, {len(natives.named)} by name only")
         faults += [f"{abi}: no library has {method}" for method in natives.missing]
     return Check("native methods", "; ".join(counts), _listed(faults))
 
 
-def _libraries(apk: Path) -> Check:
+def _libraries(apk: _Contents) -> Check:
     faults = []
     found = []
-    for abi, libraries in _abis(apk).items():
+    for abi, libraries in apk.abis.items():
         faults += apk_libraries.faults(libraries)
         needed = {name for library in libraries for name in library.needed}
         found.append(f"{abi}: {len(libraries)}, needing {len(needed)}")

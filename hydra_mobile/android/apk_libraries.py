@@ -5,6 +5,7 @@ Knows ELF through lief and Android's public libraries by name; loads nothing. Ca
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import lief
@@ -48,7 +49,7 @@ def read_library(data: bytes, name: str, abi: str) -> Library:
     Raises:
         ArtefactError: it is no ELF file, or an unreadable one.
     """
-    binary = lief.ELF.parse(list(data)) if data[:4] == b"\x7fELF" else None
+    binary = lief.ELF.parse(io.BytesIO(data)) if data[:4] == b"\x7fELF" else None
     if binary is None:
         raise ArtefactError(f"lib/{abi}/{name} is no shared library: it begins with {data[:4]!r}.")
     loads = [s.alignment for s in binary.segments if s.type == lief.ELF.Segment.TYPE.LOAD]

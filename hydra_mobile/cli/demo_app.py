@@ -53,8 +53,8 @@ def build(
     from hydra_mobile.android import apk_build
 
     apk = apk_build.build(say, abi or apk_build.ABIS, out)
-    _check(apk.path)
-    say(_NEVER_STARTED.format(path=apk.path))
+    _check(apk)
+    say(_NEVER_STARTED.format(path=apk))
 
 
 @app.command()

@@ -43,11 +43,11 @@ class DemoApplication : Application() {
     val settings: AskSettings
         get() = AskSettings.kept(typed(THREADS), typed(MOST_TOKENS), typed(TEMPERATURE))
 
-    /** Name of the model that is used; the only one where none was chosen. */
-    var model: String?
-        get() = kept.getString(MODEL, null)?.takeIf { store.find(it) != null }
-            ?: store.models(null).singleOrNull { it.problem == null }?.name
-        set(value) = kept.edit().putString(MODEL, value).apply()
+    /** Folder of the model that is used; the only one where none was chosen. */
+    var model: File?
+        get() = kept.getString(MODEL, null)?.let { store.find(it) }
+            ?: store.models(null).singleOrNull { it.problem == null }?.folder
+        set(value) = kept.edit().putString(MODEL, value?.name).apply()
 
     override fun onCreate() {
         super.onCreate()

@@ -80,7 +80,7 @@ class MainActivity : Activity() {
 
     private fun ask() {
         val text = question.text.toString().trim()
-        val folder = demo.model?.let { demo.store.find(it) }
+        val folder = demo.model
         if (folder == null) {
             tell(getString(R.string.no_model))
         } else if (text.isNotEmpty() && !demo.asker.state.isBusy) {
@@ -158,10 +158,7 @@ class MainActivity : Activity() {
         shown(R.id.answer, state.answer)
         val status = when (state.work) {
             Work.NOTHING -> state.message ?: if (demo.model == null) getString(R.string.no_model) else ""
-            Work.CHECKING -> getString(R.string.work_checking, (100 * state.share).toInt())
-            Work.LOADING -> getString(R.string.work_loading)
-            Work.ANSWERING -> state.facts.ifEmpty { getString(R.string.work_answering) }
-            Work.MEASURING -> getString(R.string.work_measuring, (100 * state.share).toInt())
+            else -> state.facts.ifEmpty { progressText(state) }
         }
         val view = findViewById<TextView>(R.id.status)
         // A screen reader would read out every token's facts.

@@ -76,7 +76,7 @@ class ModelsActivity : Activity() {
         val list = findViewById<LinearLayout>(R.id.models_list)
         demo.files.execute {
             val models = demo.store.models(demo.device())
-            val used = demo.model
+            val used = demo.model?.name
             demo.screens.execute {
                 list.removeAllViews()
                 models.forEach { list.addView(row(list, it, it.name == used)) }
@@ -97,7 +97,7 @@ class ModelsActivity : Activity() {
             contentDescription = getString(R.string.use_which, model.name)
             isEnabled = !isUsed && model.problem == null
             setOnClickListener {
-                demo.model = model.name
+                demo.model = model.folder
                 list()
             }
         }

@@ -19,7 +19,7 @@ class SpeedActivity : Activity() {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.speed)
         actionBar?.setDisplayHomeAsUpEnabled(true)
-        findViewById<TextView>(R.id.speed_model).text = demo.model ?: getString(R.string.no_model)
+        findViewById<TextView>(R.id.speed_model).text = demo.model?.name ?: getString(R.string.no_model)
         findViewById<Button>(R.id.measure).setOnClickListener {
             if (demo.asker.state.isBusy) demo.asker.stop() else measure()
         }
@@ -36,19 +36,15 @@ class SpeedActivity : Activity() {
     }
 
     private fun measure() {
-        demo.model?.let { demo.store.find(it) }?.let { demo.asker.measure(it, demo.settings) }
+        demo.model?.let { demo.asker.measure(it, demo.settings) }
     }
 
     private fun show(state: AskState) {
         findViewById<Button>(R.id.measure).setText(if (state.isBusy) R.string.stop else R.string.measure)
-        val percent = (100 * state.share).toInt()
         val speed = state.speed
         findViewById<TextView>(R.id.speed_result).text = when (state.work) {
             Work.NOTHING -> state.message ?: if (speed == null) "" else Shown.speed(speed)
-            Work.CHECKING -> getString(R.string.work_checking, percent)
-            Work.LOADING -> getString(R.string.work_loading)
-            Work.ANSWERING -> getString(R.string.work_answering)
-            Work.MEASURING -> getString(R.string.work_measuring, percent)
+            else -> progressText(state)
         }
     }
 }
