@@ -132,7 +132,10 @@ class RanksConfig:
     passes at the end of a warm-up at uniform ranks; the update that each adapter learned in that
     warm-up; or gradients in passes of their own before stage II."""
     calibration_batches: int = 32
-    """Micro-batches over which importance is measured."""
+    """Micro-batches over which importance is measured, and the gradient of `initialisation`."""
+    initialisation: Literal["random", "gradient"] = "random"
+    """How A starts: as peft's, or along the directions in which the gradient of the frozen weight
+    is largest, measured in passes before stage II (one fp32 copy of the adapted weights)."""
     shrink: Literal["index", "svd"] = "index"
     """What a shrinking module keeps: its largest components, or the best approximation."""
     dropout: float = 0.0
@@ -360,3 +363,9 @@ def _check_values(config: TrainConfig, where: str) -> None:
             for part in key.split("."):
                 value = getattr(value, part)
             raise ConfigError(f"{where}: `{key}` is {value}, expected {expected}.")
+    if ranks.initialisation != "random" and ranks.policy in ("adalora", "full"):
+        raise ConfigError(
+            f"{where}: `ranks.initialisation` is {ranks.initialisation}, but policy "
+            f"`{ranks.policy}` does not start from it.",
+            "Use random, or a policy that trains our LoRA.",
+        )

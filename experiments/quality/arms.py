@@ -75,6 +75,13 @@ VARIANTS: dict[str, list[str]] = {
     "uniform_double_rate": ["ranks.policy=uniform", "stage2.learning_rate=1e-3"],
     "hydra_half_rate": ["ranks.policy=hydra", "stage2.learning_rate=2.5e-4"],
     "hydra_double_rate": ["ranks.policy=hydra", "stage2.learning_rate=1e-3"],
+    # A along the leading directions of the gradient, for both sides of the comparison.
+    "uniform_aligned": ["ranks.policy=uniform", "ranks.initialisation=gradient"],
+    "coarse_fine_aligned": [
+        "ranks.policy=coarse_fine",
+        "ranks.importance=calibration",
+        "ranks.initialisation=gradient",
+    ],
     # Fewer, longer probes.
     "hydra_rare": [
         "ranks.policy=hydra",

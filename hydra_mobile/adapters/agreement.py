@@ -7,6 +7,8 @@ processes must not lead to different ranks. Called by the trainer and by `HydraC
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -64,6 +66,17 @@ def mean(values: Tensor) -> Tensor:
     on_device = values.to(_device())
     dist.all_reduce(on_device)
     return (on_device / dist.get_world_size()).to(values.device)
+
+
+def same_tensors(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors, in place, with process 0's."""
+    if not distributed():
+        return
+    for tensor in tensors:
+        received = tensor.detach().to(_device())
+        dist.broadcast(received, 0)
+        with torch.no_grad():
+            tensor.copy_(received)
 
 
 def _device() -> torch.device:

@@ -73,6 +73,7 @@ def measure(
     loss_fn: Callable[[nn.Module, Any], Tensor],
     *,
     mean_gradient_bytes: int = _GIB,
+    gradients: dict[str, Tensor] | None = None,
 ) -> Importance:
     """Measure the gradient norm of frozen linears over micro-batches.
 
@@ -86,6 +87,7 @@ def measure(
         loss_fn: returns the scalar loss of a batch; it must not disable gradients.
         mean_gradient_bytes: the mean gradient needs one fp32 copy of the measured weights; it is
             skipped when that copy is larger than this.
+        gradients: filled with the mean gradient [out, in], fp32, of each module, whatever it takes.
 
     Raises:
         ConfigError: a name is no linear, a batch does not reach a module, there is no batch, or a
@@ -97,7 +99,7 @@ def measure(
         if name not in linears:
             raise ConfigError(f"`{name}` is no linear module of the model.", nearest(name, linears))
     needed = sum(4 * linears[n].in_features * linears[n].out_features for n in names)
-    probe = GradientNorms(keep_sums=needed <= mean_gradient_bytes)
+    probe = GradientNorms(keep_sums=gradients is not None or needed <= mean_gradient_bytes)
     totals = dict.fromkeys(names, 0.0)
     count = 0
     with _frozen_eval(model), probe.attached(model, names):
@@ -112,6 +114,8 @@ def measure(
             count += 1
     if not count:
         raise ConfigError("There is no calibration batch to measure importance on.")
+    if gradients is not None:
+        gradients.update({name: total / count for name, total in probe.sums.items()})
     return Importance(
         {name: total / count for name, total in totals.items()},
         {n: float(s.norm()) / count for n, s in probe.sums.items()} if probe.keep_sums else None,

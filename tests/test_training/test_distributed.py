@@ -83,6 +83,17 @@ def test_processes_that_disagree_stop(run_settings, tmp_path):
     assert not (tmp_path / "run" / "adapter").exists()
 
 
+@pytest.mark.slow  # two processes: 14 s
+def test_two_processes_start_along_the_same_gradient(run_settings, tmp_path):
+    run = tmp_path / "run"
+    settings = [*run_settings(run), *SETTINGS, "ranks.initialisation=gradient"]
+    done = torchrun("train", *settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "start: A along the gradient" in done.stdout
+    both = [json.loads((run / f"weights-{process}.json").read_text()) for process in (0, 1)]
+    assert both[0] == both[1]
+
+
 @pytest.mark.slow  # two processes, twice: 16 s
 def test_two_processes_resume_as_two(run_settings, tmp_path):
     settings = [*run_settings(tmp_path / "run"), *SETTINGS]

@@ -131,6 +131,25 @@ def test_other_policies_stay_within_the_budget(tiny_settings, policy):
     assert record["parameters"]["lora"] <= record["parameters"]["lora_reference"]
 
 
+@pytest.mark.parametrize("policy", ["uniform", "coarse_fine"])
+def test_a_start_along_the_gradient(run_settings, tmp_path, policy):
+    more = (f"ranks.policy={policy}", "ranks.importance=calibration", "stage2.steps=1")
+    a, b, other = (
+        train(run_settings(tmp_path / name), *more, f"ranks.initialisation={start}")
+        for name, start in (("a", "gradient"), ("b", "gradient"), ("other", "random"))
+    )
+    assert hashes(a) == hashes(b)
+    differing = hashes(a).items() ^ hashes(other).items()
+    assert "adapter_model.safetensors" in {name for name, _ in differing}
+    map_of = [json.loads((run.parent / "rank_map.json").read_text()) for run in (a, other)]
+    assert map_of[0] == map_of[1]
+
+
+def test_a_start_that_a_policy_does_not_take(tiny_settings):
+    with pytest.raises(ConfigError, match=r"ranks\.initialisation.*adalora"):
+        train(tiny_settings, "ranks.policy=adalora", "ranks.initialisation=gradient")
+
+
 def test_fixed_policy_reads_an_earlier_map(reference, tiny_settings):
     file = reference.parent / "rank_map.json"
     adapter = train(tiny_settings, "ranks.policy=fixed", f"ranks.map_file={file}", "stage2.steps=1")

@@ -26,6 +26,7 @@ from hydra_mobile.adapters.dynamic.controller import (
 )
 from hydra_mobile.adapters.dynamic.performance_model import LEAST_OBSERVATIONS
 from hydra_mobile.adapters.dynamic.schedule import Schedule
+from hydra_mobile.adapters.gradient_start import align
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.importance import (
     BackwardImportance,
@@ -94,19 +95,27 @@ class LoraMethod:
         names = list(self.budget.cost)
         groups = groups_of(names)
         reason = f"ranks of policy {self._config.policy}"
+        # None where A starts at random and no gradient has to be kept.
+        gradients: dict[str, Tensor] | None = (
+            {} if self._config.initialisation == "gradient" else None
+        )
         if self._in_warmup:
             first = RankMap(dict.fromkeys(names, self._config.r_ref))
             reason = f"uniform until importance is known, after step {self._schedule.warmup_end}"
             if self._config.importance == "gradient":
                 self._watching = BackwardImportance(self._stage.session.model, names)
         elif self._measures:
-            importance = self._calibrate()
+            importance = self._calibrate(gradients)
             groups = groups_of(names, importance.mean_of_norms)
             first = self._allocate(importance)
         else:
             first = self._allocate(None)
         first = agreement.broadcast(first)
+        if gradients is not None and not gradients:
+            self._calibrate(gradients)
         self._inject(first)
+        if gradients is not None:
+            self._align(gradients)
         self._open(first, groups)
         self._controller.record(0, "initial", reason, ranks=dict(first))
         self._stage.say(self._summary(first))
@@ -269,8 +278,26 @@ class LoraMethod:
         self.budget.check_live(model)
         agreement.require_same("the ranks", live_rank_map(model).digest())
 
-    def _calibrate(self) -> Importance:
-        """Measure importance in passes of its own, shared out between the processes."""
+    def _align(self, gradients: dict[str, Tensor]) -> None:
+        """Start A along the gradients, the same on all processes."""
+        model = self._stage.session.model
+        if agreement.distributed():
+            for name, gradient in gradients.items():
+                gradients[name] = agreement.mean(gradient)
+        caught = align(model, gradients, self._stage.config.seed)
+        # Decompositions may differ in the last bit between processes.
+        agreement.same_tensors(lora_parameters(model).values())
+        self._stage.say(
+            f"start: A along the gradient of {self._config.calibration_batches} micro-batches, "
+            f"{caught:.0%} of its squared norm"
+        )
+
+    def _calibrate(self, gradients: dict[str, Tensor] | None = None) -> Importance:
+        """Measure importance in passes of its own, shared out between the processes.
+
+        Args:
+            gradients: filled with the mean gradients of this process's batches.
+        """
         stage = self._stage
         count = math.ceil(self._config.calibration_batches / stage.session.processes.count)
 
@@ -284,7 +311,13 @@ class LoraMethod:
                         return
                 step += 1
 
-        found = measure(stage.session.model, self.budget.cost, batches(), stage.objective)
+        found = measure(
+            stage.session.model,
+            self.budget.cost,
+            batches(),
+            stage.objective,
+            gradients=gradients,
+        )
         return found.averaged(agreement.mean)
 
     def _allocate(self, importance: Importance | None) -> RankMap:
