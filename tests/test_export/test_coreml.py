@@ -43,6 +43,20 @@ LIMITS = Limits(max_context=80, max_prefill=16)
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
 #: Preset -> largest difference of logits, whose spread is about 1.
 LOGITS = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.3}
+#: Each further preset is an export of a quarter of a minute.
+PRESETS = ["fp32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp16", "int8"))]
+
+
+class Made(dict[str, Any]):
+    """What is made for a preset when a test first asks for it."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, preset: str) -> Any:
+        self[preset] = self._make(preset)
+        return self[preset]
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +70,8 @@ def bundles(
     golden_inputs: list[tuple[Image.Image, str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    return {
-        preset: export_bundle(
+    def make(preset: str) -> Path:
+        return export_bundle(
             tiny_merged,
             target="ios",
             runtime=None,
@@ -66,13 +80,13 @@ def bundles(
             golden_inputs=golden_inputs,
             limits=LIMITS,
         ).folder
-        for preset in LOGITS
-    }
+
+    return Made(make)
 
 
 @pytest.fixture(scope="session")
 def loaded(bundles: dict[str, Path]) -> dict[str, CoreMLRunner]:
-    return {preset: CoreMLRunner.load(folder) for preset, folder in bundles.items()}
+    return Made(lambda preset: CoreMLRunner.load(bundles[preset]))
 
 
 @pytest.fixture
@@ -90,7 +104,7 @@ def test_ios_is_coreml_unless_told_otherwise() -> None:
     assert target_for("onnx")[0] == "onnx"
 
 
-@pytest.mark.parametrize("preset", list(LOGITS))
+@pytest.mark.parametrize("preset", PRESETS)
 def test_saved_interface_is_fixed_and_without_state(bundles: dict[str, Path], preset: str) -> None:
     bundle = Bundle.open(bundles[preset])
     kind = "fp32" if preset == "fp32" else "fp16"
@@ -122,6 +136,7 @@ def test_saved_interface_is_fixed_and_without_state(bundles: dict[str, Path], pr
     assert stored["cache"]["shape"] == [2, 2, 80, 16]
 
 
+@pytest.mark.slow
 def test_functions_share_their_weights(bundles: dict[str, Path], model: Any) -> None:
     """A decoder of two functions is hardly larger than its parameters."""
     parameters = sum(p.numel() for p in model.language_model.parameters())
@@ -131,6 +146,7 @@ def test_functions_share_their_weights(bundles: dict[str, Path], model: Any) -> 
         assert size * parameters < stored < 1.1 * size * parameters + tables + 20_000
 
 
+@pytest.mark.slow
 def test_weights_were_compared_with_their_source(bundles: dict[str, Path]) -> None:
     for preset in ("fp32", "fp16"):
         facts = Bundle.open(bundles[preset]).manifest["details"]["weights"]
@@ -141,6 +157,7 @@ def test_weights_were_compared_with_their_source(bundles: dict[str, Path]) -> No
     assert 0.3 < facts["largest_int8_error_in_steps"] <= LARGEST_STEP
 
 
+@pytest.mark.slow
 def test_int8_says_what_it_is(bundles: dict[str, Path]) -> None:
     manifest = Bundle.open(bundles["int8"]).manifest
     assert "decoder: w8a8 in CoreML is w8, with fp16 activations." in manifest["fallbacks"]
@@ -150,7 +167,7 @@ def test_int8_says_what_it_is(bundles: dict[str, Path]) -> None:
     assert weights[2] < 0.7 * weights[1]
 
 
-@pytest.mark.parametrize("preset", list(LOGITS))
+@pytest.mark.parametrize("preset", PRESETS)
 def test_interpreted_program_equals_eager(
     loaded: dict[str, CoreMLRunner], model: Any, preset: str
 ) -> None:
@@ -168,6 +185,7 @@ def test_interpreted_program_equals_eager(
     np.testing.assert_allclose(runner.encode_image(pixels), image, atol=0.1 * LOGITS[preset])
 
 
+@pytest.mark.slow
 def test_reduced_precision_is_visible(loaded: dict[str, CoreMLRunner], model: Any) -> None:
     """The interpreter rounds: half precision is closer than int8, and neither is exact."""
     expected = eager_logits(model, IDS)[-1]
@@ -221,10 +239,10 @@ def test_verify_and_reports_say_that_no_apple_hardware_ran(bundles: dict[str, Pa
     told = "converted and interpreted, not executed on Apple hardware"
     assert f"CoreML fp32 ({told}): pass" in ladder.table()
     assert told in ladder.rows()[0].rung
-    assert artefact_at(str(bundles["int8"])).name == f"CoreML int8 ({told})"
+    assert artefact_at(str(bundles["fp32"])).name == f"CoreML fp32 ({told})"
 
 
-@pytest.mark.parametrize("preset", list(LOGITS))
+@pytest.mark.parametrize("preset", PRESETS)
 def test_verify_runs_the_golden_vectors_through_the_program(
     bundles: dict[str, Path], preset: str
 ) -> None:
@@ -252,6 +270,7 @@ def test_verify_catches_a_flipped_weight(bundles: dict[str, Path], tmp_path: Pat
     assert "logits differ" in " ".join(result.failures)
 
 
+@pytest.mark.slow
 def test_on_a_mac_the_runner_asks_coreml(
     bundles: dict[str, Path], model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,7 +303,7 @@ def test_on_a_mac_the_runner_asks_coreml(
 
 
 def test_refuses_a_bundle_of_another_runtime(bundles: dict[str, Path], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(bundles["int8"], tmp_path / "other"))
+    folder = Path(shutil.copytree(bundles["fp32"], tmp_path / "other"))
     text = (folder / "manifest.json").read_text()
     text = text.replace('"runtime": "coreml"', '"runtime": "onnx"')
     (folder / "manifest.json").write_text(text)
@@ -327,6 +346,7 @@ def test_a_damaged_package_is_an_error_that_names_the_file(
         read_program(short)
 
 
+@pytest.mark.slow
 def test_exchanged_weights_are_found_on_export(
     bundles: dict[str, Path], model: Any, tmp_path: Path
 ) -> None:
@@ -342,6 +362,7 @@ def test_exchanged_weights_are_found_on_export(
         compare_weights(spoilt, module, {"table.weight"})
 
 
+@pytest.mark.slow
 def test_a_dead_channel_may_lose_its_tiny_weights_and_no_other_may(
     bundles: dict[str, Path], model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +387,7 @@ def test_a_dead_channel_may_lose_its_tiny_weights_and_no_other_may(
         compare_weights(package, module, {"table.weight"})
 
 
+@pytest.mark.slow
 def test_the_interpreter_holds_the_program_to_its_types(loaded: dict[str, CoreMLRunner]) -> None:
     engine: Any = loaded["fp16"]._engines["token_embedding"]
     with pytest.raises(HydraError, match=r"the shape is \[1, 3\], the program says int32\[1, 1\]"):
