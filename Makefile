@@ -24,8 +24,14 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed
-	$(BIN)/python experiments/decode_speed.py
+# Short versions of the speed experiments, on what `make quickstart` leaves.
+bench: $(VENV)/.peers
+	$(BIN)/python -m experiments.training_speed.run --quick
+	$(BIN)/python -m experiments.inference_speed.run --quick
+
+$(VENV)/.peers: $(VENV)/.installed experiments/inference_speed/requirements.txt
+	$(BIN)/pip install --quiet --no-deps -r experiments/inference_speed/requirements.txt
+	touch $@
 
 # The Android demo app; names the Debian packages that it wants where they are missing.
 apk: $(VENV)/.installed

@@ -27,13 +27,14 @@ class Protocol:
     Attributes:
         prompts: lengths of prompts, in tokens, each read in one call.
         new_tokens: steps after each prompt; every engine chooses the likeliest token itself.
-        repeats: timed repeats within a process, after a warm-up.
+        repeats: timed repeats within a process, after a warm-up; more rounds say more, for a slow
+            minute falls on all repeats of a process.
         checked_tokens: greedy tokens that are compared with eager torch before anything is timed.
     """
 
     prompts: tuple[int, ...] = (64, 256)
     new_tokens: int = 128
-    repeats: int = 2
+    repeats: int = 1
     checked_tokens: int = 32
 
     @property

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.markdown import table
+
 _RESULT = Path(__file__).parents[1] / "results" / "inference_speed.json"
 _REFERENCE, _PEER = "torch-fp32", "llama.cpp"
 Row = Mapping[str, Any]
@@ -166,12 +168,6 @@ def render_operators(value: Mapping[str, Any], most: int = 12) -> str:
             parts.append(f"{head}\n\n{table(['operator', 'ms', 'share', 'calls'], lines)}")
     parts += [f"- {name}: {reason}" for name, reason in value["skipped"].items()]
     return "\n".join(parts)
-
-
-def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; every column but the first is set to the right."""
-    head = f"| {' | '.join(titles)} |\n| --- |{' ---: |' * (len(titles) - 1)}\n"
-    return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":

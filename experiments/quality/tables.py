@@ -3,14 +3,16 @@
     python -m experiments.quality.tables experiments/results/quality_*_steps.json
 
 One table for each task and budget: accuracy of every split as mean and standard deviation over
-seeds, the gain over uniform LoRA relative to it, and its 95 % interval. The interval is a paired
-bootstrap: seeds and pictures are drawn again, the same for both arms, because questions about one
-picture stand or fall together. Knows the JSON; trains nothing.
+seeds, the gain over uniform LoRA relative to it, and its 95 % interval (equal steps); below it,
+HyDRA against uniform LoRA that trains as long as HyDRA does with its probes (equal time). The
+interval is a paired bootstrap: seeds and pictures are drawn again, the same for both arms, because
+questions about one picture stand or fall together. Knows the JSON; trains nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.quality.arms import REFERENCE
+from experiments.quality.arms import HYDRA, LONGER, REFERENCE
 
 _DRAWS = 2000
 _SEED = 20512
@@ -39,25 +41,34 @@ class Cells:
         total = self.asked[split].sum()
         return [100 * float(seed[split].sum() / total) for seed in self.right[arm].values()]
 
-    def gain(self, arm: str, split: str) -> tuple[float, float, float, int] | None:
-        """Return the relative gain over uniform LoRA in per cent, its interval, and the seeds.
+    def gain(
+        self, arm: str, split: str, over: str = REFERENCE
+    ) -> tuple[float, float, float, int] | None:
+        """Return an arm's relative gain over another in per cent, its interval, and the seeds.
 
         Only seeds that both have count; None where there is none.
         """
-        seeds = sorted(self.right[arm].keys() & self.right.get(REFERENCE, {}).keys())
+        seeds = sorted(self.right.get(arm, {}).keys() & self.right.get(over, {}).keys())
         if not seeds:
             return None
         ours, theirs = (
-            np.stack([self.right[name][seed][split] for seed in seeds]) for name in (arm, REFERENCE)
+            np.stack([self.right[name][seed][split] for seed in seeds]) for name in (arm, over)
         )
-        dice = np.random.default_rng(_SEED)
         count, pictures = ours.shape
-        drawn = dice.multinomial(count, [1 / count] * count, _DRAWS).astype(np.float64)
-        shown = dice.multinomial(pictures, [1 / pictures] * pictures, _DRAWS).astype(np.float64)
+        drawn, shown = _draws(count, pictures)
         sums = [((drawn @ part) * shown).sum(1) for part in (ours, theirs)]
         some = sums[1] > 0  # few pictures: a draw without a right answer has no ratio
         low, high = np.percentile(100 * (sums[0][some] / sums[1][some] - 1), [2.5, 97.5])
         return 100 * float(ours.sum() / theirs.sum() - 1), float(low), float(high), count
+
+
+@functools.cache
+def _draws(seeds: int, pictures: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how often each draw takes each seed and each picture, float64 [draws, number]."""
+    dice = np.random.default_rng(_SEED)
+    numbers = (seeds, pictures)
+    drawn, shown = (dice.multinomial(n, [1 / n] * n, _DRAWS).astype(np.float64) for n in numbers)
+    return drawn, shown
 
 
 def cells_of(result: dict[str, Any], task: str, setting: str) -> Cells:
@@ -101,6 +112,19 @@ def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
         told = f"{max(trained):,}" if len(trained) == 1 else f"{min(trained):,} to {max(trained):,}"
         parts = [_cell(cells, arm, split) for split in splits]
         yield f"| {arm} | {len(runs)} | {told} | {' | '.join(parts)} |"
+    gains = {split: cells.gain(HYDRA, split, LONGER) for split in splits}
+    told = ", ".join(f"{split} {_gain(gain)}" for split, gain in gains.items() if gain)
+    if told:
+        seeds = next(gain[3] for gain in gains.values() if gain)
+        yield ""
+        yield (
+            f"At equal time, `{HYDRA}` against `{LONGER}` ({result['config']['longer']} times the "
+            f"steps, {seeds} seed{'s'[: seeds - 1]}): {told}."
+        )
+
+
+def _gain(gain: tuple[float, float, float, int]) -> str:
+    return f"{gain[0]:+.1f} % [{gain[1]:+.1f}, {gain[2]:+.1f}]"
 
 
 def _trained(parameters: dict[str, int]) -> int:
@@ -113,7 +137,7 @@ def _cell(cells: Cells, arm: str, split: str) -> str:
     spread = f" ± {statistics.stdev(accuracy):.1f}" if len(accuracy) > 1 else ""
     told = f"{statistics.mean(accuracy):.1f}{spread}"
     gain = None if arm == REFERENCE else cells.gain(arm, split)
-    return told if gain is None else f"{told}, {gain[0]:+.1f} % [{gain[1]:+.1f}, {gain[2]:+.1f}]"
+    return told if gain is None else f"{told}, {_gain(gain)}"
 
 
 def render(result: dict[str, Any]) -> str:

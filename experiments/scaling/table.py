@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.markdown import table
+
 _RESULT = Path(__file__).parents[1] / "results" / "scaling.json"
 
 
@@ -113,12 +115,6 @@ def _predictions(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(found: Mapping[str, float], name: str, unit: float, form: str) -> str:
     return format(found[name] / unit, form) if name in found else ""
-
-
-def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; every column but the first is set to the right."""
-    head = f"| {' | '.join(titles)} |\n| --- |{' ---: |' * (len(titles) - 1)}\n"
-    return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def plot(value: Mapping[str, Any], file: Path) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from experiments.markdown import ranged, table
 
 _RESULT = Path(__file__).parents[1] / "results" / "training_speed.json"
 PEER, UNIFORM = "Trainer + peft LoRA", "ours, uniform"
@@ -33,34 +35,27 @@ def render(value: Mapping[str, Any]) -> str:
     protocol = value["protocol"]
     titles = ["", "questions/s", f"of {PEER}", "with the feature pass", "of it"]
     titles += ["step s", f"time of {UNIFORM}", "peak MiB", "loss"]
-    lines = [f"| {' | '.join(titles)} |", f"| --- |{' ---: |' * (len(titles) - 1)}"]
+    lines = []
     for way in ways:
         rows = [row for row in value["rows"] if row["way"] == way]
         slower = [1 / r for r in ratios(value, way, UNIFORM, "questions_per_second")]
         cells = [
-            _ranged([row["questions_per_second"] for row in rows]),
-            _ranged(ratios(value, way, PEER, "questions_per_second")),
-            _ranged([row["with_features"] for row in rows]),
-            _ranged(ratios(value, way, PEER, "with_features")),
+            ranged([row["questions_per_second"] for row in rows]),
+            ranged(ratios(value, way, PEER, "questions_per_second")),
+            ranged([row["with_features"] for row in rows]),
+            ranged(ratios(value, way, PEER, "with_features")),
             f"{statistics.median(s for row in rows for s in row['step_seconds']):.2f}",
-            _ranged(slower) if way.startswith("ours") else "",
+            ranged(slower) if way.startswith("ours") else "",
             f"{statistics.median(row['peak_bytes'] for row in rows) / 2**20:.0f}",
             f"{statistics.median(row['loss'] for row in rows):.2f}",
         ]
-        lines.append(f"| {way} | {' | '.join(cells)} |")
+        lines.append([way, *cells])
     head = (
         f"{protocol['steps']} steps of {protocol['batch']} questions, rank {protocol['rank']}, "
         f"{protocol['threads']} threads, {protocol['rounds']} rounds; medians, with the range over "
         "rounds in brackets"
     )
-    return f"{head}\n\n" + "\n".join(lines) + "\n"
-
-
-def _ranged(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    middle = f"{statistics.median(values):.2f}"
-    return middle if len(values) == 1 else f"{middle} [{min(values):.2f}, {max(values):.2f}]"
+    return f"{head}\n\n{table(titles, lines)}"
 
 
 if __name__ == "__main__":
