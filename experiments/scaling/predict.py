@@ -9,10 +9,12 @@ Called by `run.py`.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.scaling.fit import Line, fit
+from experiments.scaling.point import VOCABULARY
 from hydra_export.footprint import _WEIGHT, footprint_of_manifest
 from hydra_export.presets import preset_named
 from hydra_export.targets.base import Limits
@@ -22,7 +24,8 @@ PUBLISHED = ("mobilevlm-v2-1.7b", "mobilevlm-v2-3b")
 TARGETS = {
     "seconds": ("layers", "weights"),
     "peak_bytes": ("layers", "weights"),
-    "program_bytes": ("layers", "weights"),
+    # The table of embeddings is tied to the head and stored twice.
+    "program_bytes": ("table", "weights"),
 }
 Row = Mapping[str, Any]
 
@@ -44,18 +47,16 @@ def fitted(rows: Sequence[Row]) -> dict[str, dict[str, Line]]:
 
 
 def with_weights(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return what was measured, with `weights` on every row and an event's median as `event`."""
-    import statistics
-
+    """Return what was measured, with weights, table and an event's median as `event`."""
     sizes = {(r["layers"], r["width"]): r["weights"] for r in rows if "weights" in r}
     kept = []
     for row in rows:
         place = (row["layers"], row["width"])
         if "skipped" in row or place not in sizes:
             continue
-        extra = {"weights": sizes[place]}
+        extra = {"weights": sizes[place], "table": VOCABULARY * row["width"]}
         if row["runtime"] is None:
-            extra = {"event": statistics.median(row["event_seconds"])}
+            extra["event"] = statistics.median(row["event_seconds"])
         kept.append({**row, **extra})
     return kept
 
@@ -74,7 +75,8 @@ def predictions(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for name in PUBLISHED:
         model = _sizes(name)
         for kind, targets in fitted(rows).items():
-            features = {key: float(model[key]) for key in ("layers", "weights", "modules", "lora")}
+            names = ("layers", "weights", "modules", "lora", "table")
+            features = {key: float(model[key]) for key in names}
             row: dict[str, Any] = {"model": name, "form": kind, "weights": model["weights"]}
             row["fitted"] = {target: line.at(features) for target, line in targets.items()}
             if kind != "event":

@@ -195,15 +195,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1800, help="limit of one process")
     parser.add_argument("--gib", type=float, default=20, help="limit of one process")
     parser.add_argument("--points", nargs="+", metavar="LAYERSxWIDTH", help="instead of the usual")
-    parser.add_argument("--runtimes", nargs="+", choices=["onnx", "executorch"])
+    parser.add_argument("--forms", nargs="*", choices=[" ".join(f) for f in FORMS], metavar="FORM")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     points = QUICK if given.quick else POINTS
     if given.points:
         points = tuple((int(a), int(b)) for a, b in (p.split("x") for p in given.points))
-    runtimes = given.runtimes or (["onnx"] if given.quick else ["onnx", "executorch"])
-    forms = [form for form in FORMS if form[0] in runtimes]
+    forms = [form for form in FORMS if form[0] == "onnx" or not given.quick]
+    if given.forms is not None:
+        forms = [form for form in FORMS if " ".join(form) in given.forms]
     limits = Limits(given.seconds, given.gib * 2**30)
     rows = measure(points, given.work, limits, given.minutes, forms)
     facts = json.loads(json.dumps(vars(environment.collect())))

@@ -26,10 +26,11 @@ def render(value: Mapping[str, Any]) -> str:
     parts.append(_predictions(value["predictions"]))
     skipped = [row for row in rows if "skipped" in row]
     if skipped:
-        named = [
-            f"- {row['layers']} layers of {row['width']}, {_form(row)}: {row['skipped']}"
-            for row in skipped
-        ]
+        places: dict[str, list[str]] = {}
+        for row in skipped:
+            kind = f"{_form(row)}, {row['skipped']}"
+            places.setdefault(kind, []).append(f"{row['layers']}x{row['width']}")
+        named = [f"- {kind}: {', '.join(found)}" for kind, found in places.items()]
         parts.append("Not measured:\n\n" + "\n".join(named) + "\n")
     return "\n".join(part for part in parts if part)
 

@@ -16,7 +16,8 @@ from experiments.scaling.table import plot, render
 def _planted(noise: float = 0.0) -> list[dict[str, Any]]:
     """Return rows of 3 s + 0.5 s a layer + 2 s a million weights, and 5 bytes a weight."""
     rows: list[dict[str, Any]] = []
-    for index, (layers, width) in enumerate(((2, 64), (4, 64), (2, 128), (8, 256), (30, 512))):
+    places = ((2, 64), (4, 64), (2, 128), (12, 128), (8, 256), (30, 512))
+    for index, (layers, width) in enumerate(places):
         weights = 8192 * width + layers * 12 * width * width
         place = {"layers": layers, "width": width}
         rows.append(
@@ -68,7 +69,9 @@ def test_residuals_tell_how_far_a_point_is_off() -> None:
 
 
 def test_too_few_points_give_no_line() -> None:
-    assert fit([{"a": 1.0, "y": 1.0}, {"a": 2.0, "y": 2.0}], ("a",), "y") is None
+    rows = [{"a": a, "y": 2 * a} for a in (1.0, 2.0, 3.0, 4.0)]
+    assert fit(rows[:3], ("a",), "y") is None
+    assert fit(rows, ("a",), "y") is not None
 
 
 def test_published_models_are_predicted_by_the_line() -> None:
@@ -95,7 +98,7 @@ def test_skipped_points_are_named_and_not_fitted() -> None:
     assert lines(rows) == lines(_planted())
     value = {"rows": rows, "lines": lines(rows), "predictions": predictions(rows)}
     text = render(value)
-    assert "- 30 layers of 2048, onnx int4: would take about 26 GiB" in text
+    assert "- onnx int4, would take about 26 GiB: 30x2048" in text
     assert "| 30 | 512 | onnx int4 |" in text
     assert "mobilevlm-v2-3b: a rank event takes" in text
 
