@@ -40,6 +40,12 @@ def language_linears(model: nn.Module) -> list[str]:
     return [name for name in names if ".layers." in name and name.endswith(KINDS)]
 
 
+@pytest.fixture
+def batches() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    return [torch.randint(0, 128, (2, 9), generator=generator) for _ in range(3)]
+
+
 @pytest.fixture(scope="session")
 def mobilellama_budget():
     """Make the ledger of a MobileLLaMA at rank 128, on the meta device."""

@@ -14,12 +14,6 @@ def loss_fn(model, ids):
     return model.language_model(input_ids=ids, labels=ids).loss
 
 
-@pytest.fixture
-def batches():
-    generator = torch.Generator().manual_seed(4)
-    return [torch.randint(0, 128, (2, 9), generator=generator) for _ in range(3)]
-
-
 @pytest.mark.parametrize("shape", [(40, 24), (600, 400), (120, 700)])
 def test_directions_catch_what_the_svd_does(shape):
     torch.manual_seed(1)

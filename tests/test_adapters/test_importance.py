@@ -13,12 +13,6 @@ def loss_fn(model, ids):
     return model.language_model(input_ids=ids, labels=ids).loss
 
 
-@pytest.fixture
-def batches():
-    generator = torch.Generator().manual_seed(4)
-    return [torch.randint(0, 128, (2, 9), generator=generator) for _ in range(3)]
-
-
 def autograd_norms(model, names, batches):
     mean, total = dict.fromkeys(names, 0.0), {}
     for ids in batches:
