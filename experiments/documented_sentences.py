@@ -68,7 +68,7 @@ def _inference_speed(value: Any) -> Made:
     ours, peer = "onnx-int4", "llama.cpp-q4_0"
     protocol, bits = value["protocol"], value["forms"]
 
-    def range_of(phase: str, theirs: str) -> str:
+    def range_of(phase: str) -> str:
         found = []
         for threads in protocol["threads"]:
             for length in protocol["prompts"]:
@@ -77,15 +77,15 @@ def _inference_speed(value: Any) -> Made:
                 def get(row: Any, length: int = length, tokens: int = tokens) -> float:
                     return rate(row, phase, length, tokens)
 
-                found.append(ratio(value, ours, theirs, threads, get))
-        assert None not in found, f"{ours} and {theirs} share no round"
+                found.append(ratio(value, ours, peer, threads, get))
+        assert None not in found, f"{ours} and {peer} share no round"
         return f"{min(found):.2f} to {max(found):.2f}"
 
     sizes = [f"{bits[name]['bits_per_weight']:.1f}" for name in (ours, peer)]
     yield (
         "README.md",
-        f"int4 in ONNX Runtime writes {range_of('decode', peer)} times as many tokens a second as "
-        f"llama.cpp's Q4_0 and reads {range_of('prefill', peer)} times as many (1 and 2 threads, "
+        f"int4 in ONNX Runtime writes {range_of('decode')} times as many tokens a second as "
+        f"llama.cpp's Q4_0 and reads {range_of('prefill')} times as many (1 and 2 threads, "
         f"prompts of 64 and 256), at {sizes[0]} bits a weight, picture part included, against "
         f"{sizes[1]}.",
     )

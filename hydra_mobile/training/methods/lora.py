@@ -278,13 +278,11 @@ class LoraMethod:
         self.budget.check_live(model)
         agreement.require_same("the ranks", live_rank_map(model).digest())
 
-    def _align(self, gradients: dict[str, Tensor]) -> None:
+    def _align(self, gradients: Mapping[str, Tensor]) -> None:
         """Start A along the gradients, the same on all processes."""
         model = self._stage.session.model
-        if agreement.distributed():
-            for name, gradient in gradients.items():
-                gradients[name] = agreement.mean(gradient)
-        caught = align(model, gradients, self._stage.config.seed)
+        mean = {name: agreement.mean(gradient) for name, gradient in gradients.items()}
+        caught = align(model, mean, self._stage.config.seed)
         # Decompositions may differ in the last bit between processes.
         agreement.same_tensors(lora_parameters(model).values())
         self._stage.say(
