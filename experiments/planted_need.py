@@ -24,7 +24,7 @@ import torch
 from experiments.planted import world as planted_world
 from experiments.planted.arms import ARMS, LONGER, Outcome, Recipe, run
 from experiments.planted.loop import ledger
-from experiments.planted.paired import difference, relative
+from experiments.paired import difference, relative
 from experiments.planted.world import KINDS, World, cost_of_needs
 from hydra_mobile.adapters.coarse import layer_scores
 from hydra_mobile.adapters.dynamic.performance_model import MOST_CHANCE

@@ -8,6 +8,7 @@ no task.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,18 @@ VARIANTS: dict[str, list[str]] = {
         "ranks.importance=calibration",
         "ranks.initialisation=gradient",
     ],
+    # The budget by shape instead of measurement (`maps.py`).
+    "early": ["ranks.policy=fixed", "ranks.map_file={maps}/early.json"],
+    "late": ["ranks.policy=fixed", "ranks.map_file={maps}/late.json"],
+    "mlp": ["ranks.policy=fixed", "ranks.map_file={maps}/mlp.json"],
+    "attention": ["ranks.policy=fixed", "ranks.map_file={maps}/attention.json"],
+    # Probes at whatever they cost: enough observations for the performance model in a short run.
+    "hydra_probing": [
+        "ranks.policy=hydra",
+        "ranks.importance=update",
+        "ranks.dynamic.candidates=2",
+        "ranks.dynamic.probe_share=9",
+    ],
     # Fewer, longer probes.
     "hydra_rare": [
         "ranks.policy=hydra",
@@ -91,8 +104,14 @@ VARIANTS: dict[str, list[str]] = {
 }
 
 
-def overrides_of(arm: str, setting: Setting) -> list[str]:
-    """Return what an arm changes in the configuration, budget included."""
+def overrides_of(arm: str, setting: Setting, maps: Path) -> list[str]:
+    """Return what an arm changes in the configuration, budget included.
+
+    Args:
+        arm: of `ARMS` or `VARIANTS`.
+        setting: the budget.
+        maps: folder of the maps by shape.
+    """
     chosen = {**ARMS, **VARIANTS}[arm]
     half = max(setting.r_min, setting.r_ref // 2)
-    return [*setting.overrides, *(item.format(half=half) for item in chosen)]
+    return [*setting.overrides, *(item.format(half=half, maps=maps) for item in chosen)]

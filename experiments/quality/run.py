@@ -33,6 +33,7 @@ from experiments.quality.arms import (
     VARIANTS,
     overrides_of,
 )
+from experiments.quality.maps import write_maps
 from experiments.quality.one_run import SCORE
 from experiments.quality.tasks import TASKS, emojiqa
 from hydra_mobile.config import load_config
@@ -126,13 +127,15 @@ def overrides(run: Run, work: Path, start: Path, slower: float) -> list[str]:
         "stage2.projector_learning_rate=1e-4",
         "runtime.log_every=5",
         "runtime.checkpoint_every=0",
-        *overrides_of(run.arm, SETTINGS[run.setting]),
+        *overrides_of(run.arm, SETTINGS[run.setting], (work / "maps" / run.setting).absolute()),
     ]
 
 
 def run_all(runs: Sequence[Run], work: Path, jobs: int, minutes: float, slower: float) -> None:
     """Do what is not done yet, `jobs` at a time; stop before `minutes` would be exceeded."""
     start = base(work).absolute()
+    for name in {run.setting for run in runs}:
+        write_maps(start, SETTINGS[name], work / "maps" / name)
     waiting = [run for run in runs if not (work / run.name / SCORE).is_file()]
     print(f"{len(runs) - len(waiting)} of {len(runs)} runs are done", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)

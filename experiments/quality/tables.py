@@ -2,11 +2,13 @@
 
     python -m experiments.quality.tables experiments/results/quality_*_steps.json
 
-One table for each task and budget: accuracy of every split as mean and standard deviation over
-seeds, the gain over uniform LoRA relative to it, and its 95 % interval (equal steps); below it,
-HyDRA against uniform LoRA that trains as long as HyDRA does with its probes (equal time). The
-interval is a paired bootstrap: seeds and pictures are drawn again, the same for both arms, because
-questions about one picture stand or fall together. Knows the JSON; trains nothing.
+For each task and budget a table of accuracies: mean and standard deviation over seeds, the gain
+over uniform LoRA relative to it, and its 95 % interval (equal steps); below it, HyDRA against
+uniform LoRA that trains as long as HyDRA does with its probes (equal time). The interval is a
+paired bootstrap: seeds and pictures are drawn again, the same for both arms, because questions
+about one picture stand or fall together. Then a table of the mean loss of the reference answers,
+which tells differences that are a tenth of what accuracies can tell; its intervals are Student's t
+over seeds. Knows the JSON; trains nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import argparse
 import functools
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.paired import Difference, relative
 from experiments.quality.arms import HYDRA, LONGER, REFERENCE
 
 _DRAWS = 2000
@@ -31,9 +34,16 @@ _SEED = 20512
 
 @dataclass(frozen=True)
 class Cells:
-    """What was right: arm -> seed -> split -> right answers of each picture, float64 [pictures]."""
+    """What the runs of one task and budget scored.
+
+    Attributes:
+        right: arm -> seed -> split -> right answers of each picture, float64 [pictures].
+        losses: arm -> seed -> split -> mean negative log-likelihood of the references, nats.
+        asked: split -> questions about each picture, float64 [pictures].
+    """
 
     right: dict[str, dict[int, dict[str, NDArray[np.float64]]]]
+    losses: dict[str, dict[int, dict[str, float]]]
     asked: dict[str, NDArray[np.float64]]
 
     def accuracy(self, arm: str, split: str) -> list[float]:
@@ -61,6 +71,14 @@ class Cells:
         low, high = np.percentile(100 * (sums[0][some] / sums[1][some] - 1), [2.5, 97.5])
         return 100 * float(ours.sum() / theirs.sum() - 1), float(low), float(high), count
 
+    def loss_change(self, arm: str, split: str) -> Difference | None:
+        """Return an arm's loss over that of uniform LoRA, less 1; None: no two seeds in common."""
+        ours, theirs = self.losses[arm], self.losses.get(REFERENCE, {})
+        seeds = sorted(ours.keys() & theirs.keys())
+        if len(seeds) < 2:
+            return None
+        return relative(*([part[seed][split] for seed in seeds] for part in (ours, theirs)))
+
 
 @functools.cache
 def _draws(seeds: int, pictures: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -84,14 +102,19 @@ def cells_of(result: dict[str, Any], task: str, setting: str) -> Cells:
         for split, asked in result["questions"][task].items()
     }
     right: dict[str, dict[int, dict[str, NDArray[np.float64]]]] = {}
+    losses: dict[str, dict[int, dict[str, float]]] = {}
     for run in result["runs"]:
         if (run["task"], run["setting"]) != (task, setting):
             continue
+        losses.setdefault(run["arm"], {})[run["seed"]] = {
+            split: scored["loss"] for split, scored in run["splits"].items()
+        }
         right.setdefault(run["arm"], {})[run["seed"]] = {
             split: np.bincount(places[split], [mark == "1" for mark in scored["right"]])
             for split, scored in run["splits"].items()
         }
-    return Cells(right, {split: np.bincount(place) * 1.0 for split, place in places.items()})
+    asked = {split: np.bincount(place) * 1.0 for split, place in places.items()}
+    return Cells(right, losses, asked)
 
 
 def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
@@ -121,9 +144,16 @@ def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
             f"At equal time, `{HYDRA}` against `{LONGER}` ({result['config']['longer']} times the "
             f"steps, {seeds} seed{'s'[: seeds - 1]}): {told}."
         )
+    yield ""
+    yield f"| {task}, {setting} budget: loss, nats | seeds | {' | '.join(splits)} |"
+    yield "|---" * (2 + len(splits)) + "|"
+    for arm, seeds_of in cells.losses.items():
+        parts = [_loss_cell(cells, arm, split) for split in splits]
+        yield f"| {arm} | {len(seeds_of)} | {' | '.join(parts)} |"
 
 
-def _gain(gain: tuple[float, float, float, int]) -> str:
+def _gain(gain: Sequence[float]) -> str:
+    """Return (value, low, high, ...) in per cent."""
     return f"{gain[0]:+.1f} % [{gain[1]:+.1f}, {gain[2]:+.1f}]"
 
 
@@ -138,6 +168,14 @@ def _cell(cells: Cells, arm: str, split: str) -> str:
     told = f"{statistics.mean(accuracy):.1f}{spread}"
     gain = None if arm == REFERENCE else cells.gain(arm, split)
     return told if gain is None else f"{told}, {_gain(gain)}"
+
+
+def _loss_cell(cells: Cells, arm: str, split: str) -> str:
+    told = f"{statistics.mean(seed[split] for seed in cells.losses[arm].values()):.3f}"
+    change = None if arm == REFERENCE else cells.loss_change(arm, split)
+    if change is None:
+        return told
+    return f"{told}, {_gain((100 * change.mean, 100 * change.low, 100 * change.high))}"
 
 
 def render(result: dict[str, Any]) -> str:

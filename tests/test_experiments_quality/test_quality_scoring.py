@@ -69,7 +69,8 @@ def test_the_main_comparison_comes_first_and_every_arm_is_a_configuration(tmp_pa
             config = load_config(None, overrides(run, tmp_path, tmp_path, 1.1))
             assert config.seed == 3
             assert config.ranks.r_ref == SETTINGS[setting].r_ref
-    assert overrides_of("coarse_fine_narrow", SETTINGS["moderate"])[-1] == "ranks.r_min=8"
+    narrow = overrides_of("coarse_fine_narrow", SETTINGS["moderate"], tmp_path)
+    assert narrow[-1] == "ranks.r_min=8"
     longer = overrides(Run("emojiqa", "low", LONGER, 0), tmp_path, tmp_path, 1.1)
     assert f"stage2.steps={round(TASKS['emojiqa'].steps * 1.1)}" in longer
 

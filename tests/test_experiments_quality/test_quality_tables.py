@@ -9,7 +9,9 @@ import pytest
 from experiments.quality.tables import cells_of
 
 
-def result(right: dict[str, list[str]]) -> dict[str, Any]:
+def result(
+    right: dict[str, list[str]], losses: dict[str, list[float]] | None = None
+) -> dict[str, Any]:
     """Return a result with a run for each string of marks: six questions, two pictures."""
     runs = [
         {
@@ -17,7 +19,9 @@ def result(right: dict[str, list[str]]) -> dict[str, Any]:
             "setting": "low",
             "arm": arm,
             "seed": seed,
-            "splits": {"seen": {"right": marks}},
+            "splits": {
+                "seen": {"right": marks, "loss": losses[arm][seed] if losses else 1.0},
+            },
         }
         for arm, seeds in right.items()
         for seed, marks in enumerate(seeds)
@@ -49,3 +53,14 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert gain is not None
     assert (gain[0], gain[3]) == (pytest.approx(-50), 1)
     assert cells_of(result({"x": ["111111"]}), "t", "low").gain("x", "seen") is None
+
+
+def test_losses_are_compared_seed_by_seed() -> None:
+    marks = ["110100", "101010"]
+    value = result({"uniform": marks, "x": marks}, {"uniform": [1.0, 2.0], "x": [0.9, 1.8]})
+    change = cells_of(value, "t", "low").loss_change("x", "seen")
+    assert change is not None
+    # A tenth less in both: the seeds' own difference does not widen the interval.
+    assert (change.mean, change.low, change.high) == pytest.approx((-0.1, -0.1, -0.1))
+    alone = cells_of(result({"uniform": marks, "x": marks[:1]}), "t", "low")
+    assert alone.loss_change("x", "seen") is None
