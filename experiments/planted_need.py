@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.paired import difference, relative
 from experiments.planted import world as planted_world
 from experiments.planted.arms import ARMS, LONGER, Outcome, Recipe, run
 from experiments.planted.loop import ledger
-from experiments.paired import difference, relative
 from experiments.planted.world import KINDS, World, cost_of_needs
 from hydra_mobile.adapters.coarse import layer_scores
 from hydra_mobile.adapters.dynamic.performance_model import MOST_CHANCE

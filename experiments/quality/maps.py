@@ -7,7 +7,6 @@ linears and their costs; trains nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 
 from experiments.quality.arms import Setting
+from experiments.quality.ranks import layer_number
 from hydra_mobile.adapters.allocation import Grid, project
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.rank_map import RankMap
@@ -31,7 +31,6 @@ SHAPES: dict[str, Callable[[float, str], float]] = {
     "attention": lambda depth, linear: 0.5 if linear in _MLP else 2.0,
 }
 _MLP = ("gate_proj", "up_proj", "down_proj")
-_LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
 def shaped(shape: str, budget: Budget, grid: Grid) -> RankMap:
@@ -42,7 +41,7 @@ def shaped(shape: str, budget: Budget, grid: Grid) -> RankMap:
         budget: the ledger; names hold `.layers.NUMBER.`.
         grid: the ranks that a module may have.
     """
-    layers = {name: int(_number(name)) for name in budget.cost}
+    layers = {name: layer_number(name) for name in budget.cost}
     deepest = max(max(layers.values()), 1)
     wishes: Mapping[str, float] = {
         name: budget.r_ref * SHAPES[shape](layer / deepest, name.rsplit(".", 1)[-1])
@@ -50,12 +49,6 @@ def shaped(shape: str, budget: Budget, grid: Grid) -> RankMap:
     }
     grids = dict.fromkeys(wishes, grid)
     return budget.rank_map(project(wishes, budget.cost, budget.reference, grids))
-
-
-def _number(name: str) -> str:
-    found = _LAYER.search(name)
-    assert found, name
-    return found.group(1)
 
 
 @cache

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from experiments.quality import ranks
 from experiments.quality.arms import (
     ARMS,
     HYDRA,
@@ -226,6 +227,7 @@ def collect(work: Path, runs: Sequence[Run], slower: float) -> dict[str, Any]:
                 "peak_memory_bytes": summary["peak_memory_bytes"],
                 "final_loss": scored["loss_curve"][-1][1],
                 "splits": parts,
+                "ranks": ranks.summary(scored["rank_events"]),
             }
         )
     return {

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.paired import Difference, relative
+from experiments.quality import ranks
 from experiments.quality.arms import HYDRA, LONGER, REFERENCE
 
 _DRAWS = 2000
@@ -123,18 +124,15 @@ def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
     if not cells.right:
         return
     splits = list(cells.asked)
+    runs = [run for run in result["runs"] if (run["task"], run["setting"]) == (task, setting)]
     yield f"| {task}, {setting} budget | seeds | parameters | {' | '.join(splits)} |"
     yield "|---" * (3 + len(splits)) + "|"
     for arm in cells.right:
-        runs = [
-            run
-            for run in result["runs"]
-            if (run["task"], run["setting"], run["arm"]) == (task, setting, arm)
-        ]
-        trained = {_trained(run["parameters"]) for run in runs}
+        own = [run for run in runs if run["arm"] == arm]
+        trained = {_trained(run["parameters"]) for run in own}
         told = f"{max(trained):,}" if len(trained) == 1 else f"{min(trained):,} to {max(trained):,}"
         parts = [_cell(cells, arm, split) for split in splits]
-        yield f"| {arm} | {len(runs)} | {told} | {' | '.join(parts)} |"
+        yield f"| {arm} | {len(own)} | {told} | {' | '.join(parts)} |"
     gains = {split: cells.gain(HYDRA, split, LONGER) for split in splits}
     told = ", ".join(f"{split} {_gain(gain)}" for split, gain in gains.items() if gain)
     if told:
@@ -150,6 +148,9 @@ def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
     for arm, seeds_of in cells.losses.items():
         parts = [_loss_cell(cells, arm, split) for split in splits]
         yield f"| {arm} | {len(seeds_of)} | {' | '.join(parts)} |"
+    for lines in (ranks.tell(runs), ranks.probes(runs)):
+        if lines:
+            yield from ("", *lines)
 
 
 def _gain(gain: Sequence[float]) -> str:

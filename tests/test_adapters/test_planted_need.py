@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from experiments import planted_need
+from experiments.paired import difference, relative, t_quantile
 from experiments.planted.arms import ARMS, Recipe, run
 from experiments.planted.loop import Student, ledger
-from experiments.paired import difference, relative, t_quantile
 from experiments.planted.world import KINDS, LAYER_NEEDS, World
 from hydra_mobile.adapters.lora import extract_state, live_rank_map
 from hydra_mobile.adapters.rank_map import RankMap
