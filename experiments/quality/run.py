@@ -133,7 +133,11 @@ def overrides(run: Run, work: Path, start: Path, slower: float) -> list[str]:
 
 
 def run_all(runs: Sequence[Run], work: Path, jobs: int, minutes: float, slower: float) -> None:
-    """Do what is not done yet, `jobs` at a time; stop before `minutes` would be exceeded."""
+    """Do what is not done yet, `jobs` at a time; stop before `minutes` would be exceeded.
+
+    Raises:
+        HydraError: runs failed; the others were done first.
+    """
     start = base(work).absolute()
     for name in {run.setting for run in runs}:
         write_maps(start, SETTINGS[name], work / "maps" / name)
@@ -141,6 +145,7 @@ def run_all(runs: Sequence[Run], work: Path, jobs: int, minutes: float, slower: 
     print(f"{len(runs) - len(waiting)} of {len(runs)} runs are done", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     began, longest, done = time.monotonic(), 0.0, 0
+    failed: list[str] = []
     running: dict[subprocess.Popen[bytes], tuple[Run, float]] = {}
     try:
         while waiting or running:
@@ -155,8 +160,10 @@ def run_all(runs: Sequence[Run], work: Path, jobs: int, minutes: float, slower: 
             for process in [p for p in running if p.poll() is not None]:
                 run, at = running.pop(process)
                 if process.returncode:
-                    log = (work / run.name / "run.log").read_text(errors="replace")
-                    raise HydraError(f"{run.name} failed:\n{log[-2000:]}")
+                    # An arm that cannot start at one budget must not stop a night's other runs.
+                    failed.append(run.name)
+                    print(f"{run.name} failed: {_last_words(work / run.name)}", flush=True)
+                    continue
                 done += 1
                 took = time.monotonic() - at
                 longest = max(longest, took)
@@ -170,6 +177,16 @@ def run_all(runs: Sequence[Run], work: Path, jobs: int, minutes: float, slower: 
     finally:
         for process in running:
             process.terminate()
+    if failed:
+        raise HydraError(
+            f"Not done, because they failed: {', '.join(failed)}.",
+            f"Each has its run.log in {work}; the same command tries them again.",
+        )
+
+
+def _last_words(folder: Path) -> str:
+    log = (folder / "run.log").read_text(errors="replace")
+    return (log.strip().splitlines() or ["it wrote nothing"])[-1]
 
 
 def _started(
@@ -309,6 +326,8 @@ def main() -> None:
     runs = wanted(arguments.tasks, arguments.settings, arguments.arms, arguments.seeds)
     try:
         run_all(runs, work, arguments.jobs, arguments.minutes, arguments.longer)
+    except HydraError as error:
+        raise SystemExit(str(error)) from None
     finally:
         known = [*ARMS, *VARIANTS]
         everything = wanted(list(TASKS), list(SETTINGS), known, max(arguments.seeds, 20))

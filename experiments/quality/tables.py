@@ -153,6 +153,34 @@ def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
             yield from ("", *lines)
 
 
+def worth_of_budget(result: dict[str, Any], task: str) -> str | None:
+    """Return what uniform LoRA gains from the larger of two budgets; None: only one was run.
+
+    A frame for what moving a budget can bring: no map of the smaller one should do better than
+    uniform ranks of the larger.
+    """
+    runs = {
+        setting: cells
+        for setting in result["config"]["settings"]
+        if REFERENCE in (cells := cells_of(result, task, setting)).right
+    }
+    if len(runs) < 2:
+        return None
+    (small, low), *_, (large, high) = runs.items()
+    both = Cells(
+        {REFERENCE: low.right[REFERENCE], large: high.right[REFERENCE]},
+        {REFERENCE: low.losses[REFERENCE], large: high.losses[REFERENCE]},
+        low.asked,
+    )
+    gains = {split: both.gain(large, split) for split in both.asked}
+    told = ", ".join(f"{split} {_gain(gain)}" for split, gain in gains.items() if gain)
+    ranks_of = [result["config"]["settings"][name]["r_ref"] for name in (small, large)]
+    return (
+        f"What parameters are worth on {task}: uniform LoRA of rank {ranks_of[1]} over rank "
+        f"{ranks_of[0]}, {ranks_of[1] / ranks_of[0]:g} times the parameters: {told}."
+    )
+
+
 def _gain(gain: Sequence[float]) -> str:
     """Return (value, low, high, ...) in per cent."""
     return f"{gain[0]:+.1f} % [{gain[1]:+.1f}, {gain[2]:+.1f}]"
@@ -194,7 +222,8 @@ def render(result: dict[str, Any]) -> str:
         for setting in result["config"]["settings"]
         if (lines := list(table(result, task, setting)))
     ]
-    return "\n\n".join([head, *tables]) + "\n"
+    worths = [told for task in result["questions"] if (told := worth_of_budget(result, task))]
+    return "\n\n".join([head, *tables, *worths]) + "\n"
 
 
 def main() -> None:

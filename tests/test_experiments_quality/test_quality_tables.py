@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.quality.tables import cells_of
+from experiments.quality.tables import cells_of, worth_of_budget
 
 
 def result(
@@ -64,3 +64,15 @@ def test_losses_are_compared_seed_by_seed() -> None:
     assert (change.mean, change.low, change.high) == pytest.approx((-0.1, -0.1, -0.1))
     alone = cells_of(result({"uniform": marks, "x": marks[:1]}), "t", "low")
     assert alone.loss_change("x", "seen") is None
+
+
+def test_what_a_larger_budget_is_worth() -> None:
+    value = result({"uniform": ["110000", "101000"]})
+    settings = {"low": {"r_ref": 2}, "moderate": {"r_ref": 16}}
+    value["config"] = {"settings": settings}
+    assert worth_of_budget(value, "t") is None
+    more = result({"uniform": ["111000", "101010"]})["runs"]
+    value["runs"] += [{**run, "setting": "moderate"} for run in more]
+    told = worth_of_budget(value, "t")
+    assert told is not None
+    assert "rank 16 over rank 2, 8 times the parameters: seen +50.0 %" in told
