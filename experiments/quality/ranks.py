@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hydra_mobile.training.adapted_modules import LINEARS
+
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 THIRDS = ("first third", "middle third", "last third")
 
@@ -77,7 +79,8 @@ def tell(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     arms = {arm: each for arm, each in arms.items() if len(set(each[0].values())) > 1}
     if not arms:
         return []
-    kinds = list(next(iter(arms.values()))[0])
+    first = next(iter(arms.values()))[0]
+    kinds = [kind for kind in (*LINEARS, *THIRDS) if kind in first]
     lines = [f"| mean rank | {' | '.join(kinds)} |", "|---" * (1 + len(kinds)) + "|"]
     for arm, each in arms.items():
         means = [f"{statistics.mean(one[kind] for one in each):.1f}" for kind in kinds]

@@ -8,7 +8,7 @@ uniform LoRA that trains as long as HyDRA does with its probes (equal time). The
 paired bootstrap: seeds and pictures are drawn again, the same for both arms, because questions
 about one picture stand or fall together. Then a table of the mean loss of the reference answers,
 which tells differences that are a tenth of what accuracies can tell; its intervals are Student's t
-over seeds. Knows the JSON; trains nothing.
+over seeds, from three seeds on. Knows the JSON; trains nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.paired import Difference, relative
+from experiments.paired import relative
 from experiments.quality import ranks
 from experiments.quality.arms import HYDRA, LONGER, REFERENCE
 
 _DRAWS = 2000
 _SEED = 20512
+#: Of two seeds Student's interval is a dozen times their difference and tells nothing.
+_LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,11 @@ class Cells:
         low, high = np.percentile(100 * (sums[0][some] / sums[1][some] - 1), [2.5, 97.5])
         return 100 * float(ours.sum() / theirs.sum() - 1), float(low), float(high), count
 
-    def loss_change(self, arm: str, split: str) -> Difference | None:
-        """Return an arm's loss over that of uniform LoRA, less 1; None: no two seeds in common."""
+    def loss_pairs(self, arm: str, split: str) -> tuple[list[float], list[float]]:
+        """Return an arm's losses and those of uniform LoRA, of the seeds that both have."""
         ours, theirs = self.losses[arm], self.losses.get(REFERENCE, {})
         seeds = sorted(ours.keys() & theirs.keys())
-        if len(seeds) < 2:
-            return None
-        return relative(*([part[seed][split] for seed in seeds] for part in (ours, theirs)))
+        return [ours[seed][split] for seed in seeds], [theirs[seed][split] for seed in seeds]
 
 
 @functools.cache
@@ -201,10 +201,14 @@ def _cell(cells: Cells, arm: str, split: str) -> str:
 
 def _loss_cell(cells: Cells, arm: str, split: str) -> str:
     told = f"{statistics.mean(seed[split] for seed in cells.losses[arm].values()):.3f}"
-    change = None if arm == REFERENCE else cells.loss_change(arm, split)
-    if change is None:
+    ours, theirs = cells.loss_pairs(arm, split)
+    if arm == REFERENCE or not ours:
         return told
-    return f"{told}, {_gain((100 * change.mean, 100 * change.low, 100 * change.high))}"
+    if len(ours) < _LEAST_SEEDS:
+        change = statistics.geometric_mean(ours) / statistics.geometric_mean(theirs) - 1
+        return f"{told}, {100 * change:+.1f} %"
+    found = relative(ours, theirs)
+    return f"{told}, {_gain([100 * part for part in (found.mean, found.low, found.high)])}"
 
 
 def render(result: dict[str, Any]) -> str:
