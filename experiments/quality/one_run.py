@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from experiments.quality.scoring import score, scoring_precision
+from experiments.quality.scoring import score
 from hydra_mobile.config import load_config
 from hydra_mobile.files import write_json
 from hydra_mobile.quiet import quiet
@@ -36,7 +36,6 @@ def one_run(folder: Path, data: Path, splits: tuple[str, ...], overrides: list[s
         {
             "summary": json.loads((run / "summary.json").read_text()),
             "splits": {split: asdict(each) for split, each in scored.items()},
-            "scored_in": scoring_precision(),
             "rank_events": history.read_text().splitlines() if history.is_file() else [],
             "loss_curve": _curve(run / "metrics.jsonl"),
         },

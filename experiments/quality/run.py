@@ -237,7 +237,6 @@ def collect(work: Path, runs: Sequence[Run], slower: float) -> dict[str, Any]:
                 **vars(run),
                 "parameters": summary["parameters"],
                 "precision": summary["precision"],
-                "scored_in": scored["scored_in"],
                 "device": summary["device"],
                 "steps": summary["steps"],
                 "probes": summary["probes"],

@@ -3,7 +3,8 @@
 A question is right when greedy decoding gives the reference answer and ends there: that is so
 exactly when, with the reference fed in, every next token is the most likely one. One forward pass
 answers all questions about a picture. Stricter than a benchmark's own rules, which forgive plurals
-and punctuation. Knows models and rows; knows no arm.
+and punctuation. Always in fp32: bf16 turns many answers of one and the same model over, since close
+logits round to equal ones. Knows models and rows; knows no arm.
 """
 
 from __future__ import annotations
@@ -14,13 +15,11 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from hydra_mobile.config import RuntimeConfig
 from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.evaluation.runners.torch import load_artefact
 from hydra_mobile.training.batches import collate
 from hydra_mobile.training.features import VisionFeatures
-from hydra_mobile.training.machine import choose_precision
 from hydra_mobile.training.rows import Row, Rows
 from hydra_mobile.training.token_store import open_rows
 
@@ -44,24 +43,11 @@ class Scored:
     loss: list[float]
 
 
-def scoring_precision() -> str:
-    """Return what answers are computed in: fp32, or bf16 on a CPU that has instructions for it.
-
-    On such a CPU fp32 would take longer than a training of 150 steps.
-    """
-    device = _device()
-    return choose_precision(RuntimeConfig(), device)[0] if device.type == "cpu" else "fp32"
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @torch.inference_mode()
 def score(artefact: Path, data: Path, splits: tuple[str, ...]) -> dict[str, Scored]:
     """Score a run, merged folder or base on `data`/tests/SPLIT.json."""
     model, processor = load_artefact(artefact)
-    device = _device()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     features = VisionFeatures(model, processor.image)
     scored = {}
@@ -93,15 +79,14 @@ def _answers(
         batch_rows = [rows[i] for i in range(start, min(start + _ROWS, len(rows)))]
         batch = collate(batch_rows)
         mask = batch.attention_mask
-        with torch.autocast(device.type, torch.bfloat16, enabled=scoring_precision() == "bf16"):
-            logits = model(
-                input_ids=batch.input_ids.to(device),
-                labels=batch.labels.to(device),
-                position_ids=batch.position_ids.to(device),
-                attention_mask=None if mask is None else mask.to(device),
-                vision_features=features.batch([row.image for row in batch_rows]).to(device),
-                use_cache=False,
-            ).logits.float()
+        logits = model(
+            input_ids=batch.input_ids.to(device),
+            labels=batch.labels.to(device),
+            position_ids=batch.position_ids.to(device),
+            attention_mask=None if mask is None else mask.to(device),
+            vision_features=features.batch([row.image for row in batch_rows]).to(device),
+            use_cache=False,
+        ).logits.float()
         # The model gives logits of the supervised positions alone, row by row: so are the targets.
         targets = torch.tensor(_targets(batch_rows), device=device)
         lost = functional.cross_entropy(logits, targets, reduction="none")

@@ -104,9 +104,12 @@ def cells_of(result: dict[str, Any], task: str, setting: str) -> Cells:
     }
     right: dict[str, dict[int, dict[str, NDArray[np.float64]]]] = {}
     losses: dict[str, dict[int, dict[str, float]]] = {}
-    for run in result["runs"]:
-        if (run["task"], run["setting"]) != (task, setting):
-            continue
+    runs = [run for run in result["runs"] if (run["task"], run["setting"]) == (task, setting)]
+    # Some runs on a CPU were scored in bf16, and say so.
+    precisions = {run.get("scored_in", "fp32") for run in runs}
+    if len(precisions) > 1:
+        raise ValueError(f"{task}, {setting}: scored in {sorted(precisions)}, not to be compared")
+    for run in runs:
         losses.setdefault(run["arm"], {})[run["seed"]] = {
             split: scored["loss"] for split, scored in run["splits"].items()
         }

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from experiments.quality import scoring
 from experiments.quality.arms import ARMS, LONGER, SETTINGS, VARIANTS, overrides_of
 from experiments.quality.run import Run, collect, overrides, wanted
 from experiments.quality.scoring import score
@@ -41,11 +40,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_packed_question_is_scored_as_it_is_alone(
-    tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # bf16's rounding would hide what packing changes.
-    monkeypatch.setattr(scoring, "scoring_precision", lambda: "fp32")
+def test_a_packed_question_is_scored_as_it_is_alone(tiny_base: Path, data: Path) -> None:
     scored = score(tiny_base, data, ("seen",))["seen"]
     assert scored.keys == [f"q{n}" for n in range(9)]
     model, processor = load_artefact(tiny_base)
@@ -97,7 +92,6 @@ def test_what_is_scored_is_collected_and_the_rest_is_not(tmp_path: Path) -> None
     scored = {
         "summary": summary,
         "splits": {"seen": {**split, "right": [True, False], "loss": [0.5, 1.5]}},
-        "scored_in": "fp32",
         "rank_events": [],
         "loss_curve": [[1, 2.0]],
     }

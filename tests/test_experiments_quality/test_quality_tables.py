@@ -78,3 +78,10 @@ def test_what_a_larger_budget_is_worth() -> None:
     told = worth_of_budget(value, "t")
     assert told is not None
     assert "rank 16 over rank 2, 8 times the parameters: seen +50.0 %" in told
+
+
+def test_runs_scored_in_different_precisions_are_not_compared() -> None:
+    value = result({"uniform": ["110100"], "x": ["111100"]})
+    value["runs"][1]["scored_in"] = "bf16"
+    with pytest.raises(ValueError, match="scored in"):
+        cells_of(value, "t", "low")
