@@ -29,11 +29,11 @@ from hydra_mobile.data.templates import template_named
 from hydra_mobile.files import folder_atomically, write_json
 from hydra_mobile.models.base_files import write_streamed_base
 from hydra_mobile.models.bases import fetch
-from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.original.stream import Form
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.published import published_config
+from hydra_mobile.planning.model import on_meta
 from hydra_mobile.reporting import environment
 
 _RESULT = Path(__file__).with_name("results") / "full_width.json"
@@ -44,8 +44,7 @@ _SAMPLE = "The picture shows a bridge over a river and three people who look at 
 def random_base(name: str, folder: Path) -> None:
     """Write a base of a published model's sizes with random fp16 weights, a tensor at a time."""
     config = published_config(name)
-    with torch.device("meta"):
-        shapes = MobileVLMForConditionalGeneration(config).state_dict()
+    shapes = on_meta(config).state_dict()
     generator = torch.Generator().manual_seed(0)
 
     def read(tensor_name: str) -> Tensor:

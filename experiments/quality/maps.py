@@ -11,15 +11,13 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from experiments.quality.arms import Setting
-from experiments.quality.ranks import layer_number
 from hydra_mobile.adapters.allocation import Grid, project
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.coarse import by_layer
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.planning.model import on_meta
 from hydra_mobile.training.adapted_modules import adapted_modules
 
 #: Shape -> the wish of a module: (depth from 0, next to the projector, to 1; name of its linear).
@@ -38,14 +36,15 @@ def shaped(shape: str, budget: Budget, grid: Grid) -> RankMap:
 
     Args:
         shape: of `SHAPES`.
-        budget: the ledger; names hold `.layers.NUMBER.`.
+        budget: the ledger, layer after layer.
         grid: the ranks that a module may have.
     """
-    layers = {name: layer_number(name) for name in budget.cost}
-    deepest = max(max(layers.values()), 1)
-    wishes: Mapping[str, float] = {
+    layers = by_layer(list(budget.cost))
+    deepest = max(len(layers) - 1, 1)
+    wishes = {
         name: budget.r_ref * SHAPES[shape](layer / deepest, name.rsplit(".", 1)[-1])
-        for name, layer in layers.items()
+        for layer, names in enumerate(layers.values())
+        for name in names
     }
     grids = dict.fromkeys(wishes, grid)
     return budget.rank_map(project(wishes, budget.cost, budget.reference, grids))
@@ -53,8 +52,7 @@ def shaped(shape: str, budget: Budget, grid: Grid) -> RankMap:
 
 @cache
 def _costs(base: Path) -> Mapping[str, int]:
-    with torch.device("meta"):
-        model = MobileVLMForConditionalGeneration(MobileVLMConfig.from_pretrained(base))
+    model = on_meta(MobileVLMConfig.from_pretrained(base))
     return Budget.of(model, adapted_modules(model), 1).cost
 
 

@@ -44,7 +44,7 @@ def summary(lines: Sequence[str]) -> dict[str, Any]:
     if not maps:
         return {}
     decided = [event for event in events if event["event"] in ("abstain", "move")]
-    last = decided[-1] if decided else None
+    last = decided[-1] if decided else {}
     return {
         "mean_rank": {
             **_means(maps[-1], lambda name: name.rsplit(".", 1)[-1]),
@@ -52,8 +52,8 @@ def summary(lines: Sequence[str]) -> dict[str, Any]:
         },
         "events": dict(Counter(event["event"] for event in events)),
         "gains": [round(e["realised"]["gain"], 5) for e in events if e.get("realised")],
-        "last_gate": (last or {}).get("prediction"),
-        "last_reason": (last or {}).get("reason"),
+        "last_gate": last.get("prediction"),
+        "last_reason": last.get("reason"),
     }
 
 
@@ -69,33 +69,38 @@ def _means(ranks: Mapping[str, int], kind_of: Callable[[str], str]) -> dict[str,
     return {kind: round(statistics.mean(found), 2) for kind, found in kinds.items()}
 
 
-def tell(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return table lines: mean ranks of each arm over its seeds; none where none were kept."""
-    arms: dict[str, list[Mapping[str, float]]] = {}
+def _by_arm(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the summaries of each arm's runs, of those that kept one."""
+    arms: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         if run.get("ranks"):
-            arms.setdefault(run["arm"], []).append(run["ranks"]["mean_rank"])
+            arms.setdefault(run["arm"], []).append(run["ranks"])
+    return arms
+
+
+def tell(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return table lines: mean ranks of each arm over its seeds; none where none were kept."""
+    means = {arm: [one["mean_rank"] for one in each] for arm, each in _by_arm(runs).items()}
     # Uniform ranks are no news.
-    arms = {arm: each for arm, each in arms.items() if len(set(each[0].values())) > 1}
+    arms = {arm: each for arm, each in means.items() if len(set(each[0].values())) > 1}
     if not arms:
         return []
     first = next(iter(arms.values()))[0]
     kinds = [kind for kind in (*LINEARS, *THIRDS) if kind in first]
     lines = [f"| mean rank | {' | '.join(kinds)} |", "|---" * (1 + len(kinds)) + "|"]
     for arm, each in arms.items():
-        means = [f"{statistics.mean(one[kind] for one in each):.1f}" for kind in kinds]
-        lines.append(f"| {arm} | {' | '.join(means)} |")
+        cells = [f"{statistics.mean(one[kind] for one in each):.1f}" for kind in kinds]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
     return lines
 
 
 def probes(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each arm whose performance model saw probes."""
-    arms: dict[str, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        if run.get("ranks") and run["ranks"]["gains"]:
-            arms.setdefault(run["arm"], []).append(run["ranks"])
     told = []
-    for arm, each in arms.items():
+    for arm, summaries in _by_arm(runs).items():
+        each = [one for one in summaries if one["gains"]]
+        if not each:
+            continue
         gains = [gain for one in each for gain in one["gains"]]
         moved = sum(one["events"].get("move", 0) for one in each)
         kept = sum(one["events"].get("abstain", 0) for one in each)

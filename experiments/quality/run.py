@@ -34,7 +34,7 @@ from experiments.quality.arms import (
     VARIANTS,
     overrides_of,
 )
-from experiments.quality.maps import write_maps
+from experiments.quality.maps import SHAPES, write_maps
 from experiments.quality.one_run import SCORE
 from experiments.quality.tasks import TASKS, emojiqa
 from hydra_mobile.config import load_config
@@ -128,8 +128,13 @@ def overrides(run: Run, work: Path, start: Path, slower: float) -> list[str]:
         "stage2.projector_learning_rate=1e-4",
         "runtime.log_every=5",
         "runtime.checkpoint_every=0",
-        *overrides_of(run.arm, SETTINGS[run.setting], (work / "maps" / run.setting).absolute()),
+        *overrides_of(run.arm, SETTINGS[run.setting], _maps(work, run.setting)),
     ]
+
+
+def _maps(work: Path, setting: str) -> Path:
+    """Return where the maps by shape of a budget lie."""
+    return (work / "maps" / setting).absolute()
 
 
 def run_all(runs: Sequence[Run], work: Path, jobs: int, minutes: float, slower: float) -> None:
@@ -139,8 +144,8 @@ def run_all(runs: Sequence[Run], work: Path, jobs: int, minutes: float, slower: 
         HydraError: runs failed; the others were done first.
     """
     start = base(work).absolute()
-    for name in {run.setting for run in runs}:
-        write_maps(start, SETTINGS[name], work / "maps" / name)
+    for setting in {run.setting for run in runs if run.arm in SHAPES}:
+        write_maps(start, SETTINGS[setting], _maps(work, setting))
     waiting = [run for run in runs if not (work / run.name / SCORE).is_file()]
     print(f"{len(runs) - len(waiting)} of {len(runs)} runs are done", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)

@@ -17,7 +17,7 @@ import argparse
 import functools
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def cells_of(result: dict[str, Any], task: str, setting: str) -> Cells:
     }
     right: dict[str, dict[int, dict[str, NDArray[np.float64]]]] = {}
     losses: dict[str, dict[int, dict[str, float]]] = {}
-    runs = [run for run in result["runs"] if (run["task"], run["setting"]) == (task, setting)]
+    runs = _runs_of(result, task, setting)
     # Some runs on a CPU were scored in bf16, and say so.
     precisions = {run.get("scored_in", "fp32") for run in runs}
     if len(precisions) > 1:
@@ -121,13 +121,17 @@ def cells_of(result: dict[str, Any], task: str, setting: str) -> Cells:
     return Cells(right, losses, asked)
 
 
+def _runs_of(result: dict[str, Any], task: str, setting: str) -> list[dict[str, Any]]:
+    return [run for run in result["runs"] if (run["task"], run["setting"]) == (task, setting)]
+
+
 def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
     """Yield the lines of one table; none where nothing was run."""
     cells = cells_of(result, task, setting)
     if not cells.right:
         return
     splits = list(cells.asked)
-    runs = [run for run in result["runs"] if (run["task"], run["setting"]) == (task, setting)]
+    runs = _runs_of(result, task, setting)
     yield f"| {task}, {setting} budget | seeds | parameters | {' | '.join(splits)} |"
     yield "|---" * (3 + len(splits)) + "|"
     for arm in cells.right:
@@ -137,7 +141,7 @@ def table(result: dict[str, Any], task: str, setting: str) -> Iterator[str]:
         parts = [_cell(cells, arm, split) for split in splits]
         yield f"| {arm} | {len(own)} | {told} | {' | '.join(parts)} |"
     gains = {split: cells.gain(HYDRA, split, LONGER) for split in splits}
-    told = ", ".join(f"{split} {_gain(gain)}" for split, gain in gains.items() if gain)
+    told = _gains(gains)
     if told:
         seeds = next(gain[3] for gain in gains.values() if gain)
         yield ""
@@ -176,12 +180,17 @@ def worth_of_budget(result: dict[str, Any], task: str) -> str | None:
         low.asked,
     )
     gains = {split: both.gain(large, split) for split in both.asked}
-    told = ", ".join(f"{split} {_gain(gain)}" for split, gain in gains.items() if gain)
+    told = _gains(gains)
     ranks_of = [result["config"]["settings"][name]["r_ref"] for name in (small, large)]
     return (
         f"What parameters are worth on {task}: uniform LoRA of rank {ranks_of[1]} over rank "
         f"{ranks_of[0]}, {ranks_of[1] / ranks_of[0]:g} times the parameters: {told}."
     )
+
+
+def _gains(gains: Mapping[str, Sequence[float] | None]) -> str:
+    """Return the gain of every split that has one."""
+    return ", ".join(f"{split} {_gain(gain)}" for split, gain in gains.items() if gain)
 
 
 def _gain(gain: Sequence[float]) -> str:

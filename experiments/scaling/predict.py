@@ -113,15 +113,12 @@ def computed(name: str, runtime: str, preset: str) -> dict[str, int]:
 
 def _sizes(name: str) -> dict[str, Any]:
     """Return counts of a published model, built without memory for its weights."""
-    import torch
-
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
     from hydra_mobile.models.published import published_config
+    from hydra_mobile.planning.model import on_meta
     from hydra_mobile.training.adapted_modules import adapted_modules
 
     config: Any = published_config(name)
-    with torch.device("meta"):
-        model = MobileVLMForConditionalGeneration(config)
+    model = on_meta(config)
     text, vision = config.text_config, config.vision_config
     counts = {n: p.numel() for n, p in model.named_parameters()}
     table = text.vocab_size * text.hidden_size

@@ -47,7 +47,7 @@ def part_counts(config: MobileVLMConfig, train: TrainConfig) -> dict[str, PartCo
     Adapters count as the budget, what uniform LoRA of rank `ranks.r_ref` has: no policy exceeds it
     but adalora, which begins above it and ends there.
     """
-    model = _on_meta(config)
+    model = on_meta(config)
     full = train.ranks.policy == "full"
     adapters = 0 if full else Budget.of(model, adapted_modules(model), train.ranks.r_ref).reference
     tower, projector, language = (
@@ -74,7 +74,7 @@ def planned_model(config: MobileVLMConfig, train: TrainConfig, stage: str) -> An
     Raises:
         HydraError: this system gives out no address space without memory behind it.
     """
-    model = _on_meta(config)
+    model = on_meta(config)
     full = train.ranks.policy == "full"
     model.requires_grad_(False)
     if computes_in_bf16(train):
@@ -169,6 +169,7 @@ def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _on_meta(config: MobileVLMConfig) -> Any:
+def on_meta(config: MobileVLMConfig) -> Any:
+    """Return the model without memory behind its weights."""
     with torch.device("meta"):
         return MobileVLMForConditionalGeneration(config)

@@ -32,7 +32,6 @@ def test_a_failure_does_not_stop_the_other_runs(
     monkeypatch.setattr(queue, "_POLL_SECONDS", 0.05)
     monkeypatch.setattr(queue, "_started", started)
     monkeypatch.setattr(queue, "base", lambda work: work)
-    monkeypatch.setattr(queue, "write_maps", lambda *_: None)
     runs = [Run("emojiqa", "low", arm, 0) for arm in ("adalora", "uniform", "coarse")]
     with pytest.raises(HydraError, match="failed: emojiqa/low/adalora/seed0"):
         run_all(runs, tmp_path, jobs=1, minutes=0, slower=1.1)
