@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra_export.bundle import Bundle
+from hydra_mobile.core.files import write_json
 from hydra_mobile.devices.emulator import emulated
 from hydra_mobile.devices.launch import LAUNCHER_VARIABLE, RUNNER_VARIABLE
 from hydra_mobile.devices.native_build import ARM64, native_runner
-from hydra_mobile.files import write_json
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).with_name("results") / "adb_kills.json"

@@ -19,9 +19,9 @@ from typing import Any
 
 from experiments.nudged import nudged
 from hydra_export.bundle import Bundle
+from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.evaluation.answer_log import read_answers
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
-from hydra_mobile.files import read_json, write_json
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).with_name("results") / "device_parity.json"

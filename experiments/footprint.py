@@ -24,14 +24,14 @@ from hydra_export.bundle import MANIFEST, Bundle
 from hydra_export.export import export_bundle
 from hydra_export.footprint import footprint_of_manifest
 from hydra_export.targets import Limits
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.golden_inputs import golden_inputs
-from hydra_mobile.files import write_json
 from hydra_mobile.models.base_files import write_base
 from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.quiet import quiet
 from hydra_mobile.reporting import environment
 
 #: name -> hidden, layers, heads, key-value heads, intermediate, vocabulary, picture, patch, tokens.

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from hydra_export.bundle import Bundle
+from hydra_mobile.core.memory import peak_resident_bytes
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import CacheState
-from hydra_mobile.memory import peak_resident_bytes
-from hydra_mobile.quiet import quiet
 
 _NEW_TOKENS = 16
 

@@ -25,8 +25,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hydra_mobile.core.files import folder_atomically, write_json
 from hydra_mobile.data.templates import template_named
-from hydra_mobile.files import folder_atomically, write_json
 from hydra_mobile.models.base_files import write_streamed_base
 from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.original.stream import Form

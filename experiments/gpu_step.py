@@ -27,7 +27,7 @@ from PIL import Image
 
 from experiments.full_width import random_base
 from experiments.step_time import show, summarise
-from hydra_mobile.files import write_json
+from hydra_mobile.core.files import write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.reporting import environment
 

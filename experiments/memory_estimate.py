@@ -23,8 +23,8 @@ import torch
 
 from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.files import write_json
-from hydra_mobile.memory import keep_freed_memory, peak_resident_bytes
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.memory import keep_freed_memory, peak_resident_bytes
 from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.reporting import environment

@@ -26,12 +26,12 @@ from hydra_export.bundle import Bundle
 from hydra_export.footprint import footprint_of_manifest
 from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bench.table import spread
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.native_build import host, native_runner
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.files import write_json
-from hydra_mobile.quiet import quiet
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).with_name("results") / "native_runner.json"

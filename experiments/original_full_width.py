@@ -29,8 +29,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers
 from torch import Tensor
 
-from hydra_mobile.files import write_json
-from hydra_mobile.memory import peak_resident_bytes
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.models.original.exporting import export_mobilevlm
 from hydra_mobile.models.original.importing import import_checkpoint
 from hydra_mobile.models.original.keys import mobilevlm_layout, projector_prefix

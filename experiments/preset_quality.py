@@ -17,10 +17,10 @@ from typing import Any
 
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import METHODS
+from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.evaluation.answer_log import read_answers
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.evaluation.statistics import Difference, paired_bootstrap
-from hydra_mobile.files import read_json, write_json
 
 RUNTIMES = ("executorch", "onnx")
 PRESETS = ("fp32", "fp16", "int8", "int4")

@@ -22,10 +22,10 @@ from hydra_export.calibration import Calibration, from_data, padded, self_sample
 from hydra_export.mixing import Plan, plan_decoder
 from hydra_export.presets import PRESETS, Preset
 from hydra_export.rounding import linear_units, round_int8, stacked, weights_replaced
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.evaluation.runners.torch import load_artefact
-from hydra_mobile.files import write_json
-from hydra_mobile.quiet import quiet
 from hydra_mobile.reporting import environment
 
 _AT_ONCE = 24

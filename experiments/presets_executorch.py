@@ -21,6 +21,8 @@ from hydra_export.export import export_bundle
 from hydra_export.presets import PRESETS, Preset
 from hydra_export.targets import executorch as target
 from hydra_export.targets.base import Limits
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.evaluation.generation import Generation, Generator
 from hydra_mobile.evaluation.golden_inputs import golden_inputs
@@ -28,8 +30,6 @@ from hydra_mobile.evaluation.runners.base import Runner
 from hydra_mobile.evaluation.runners.executorch import ExecuTorchRunner
 from hydra_mobile.evaluation.runners.torch import TorchRunner
 from hydra_mobile.evaluation.speed import measure_speed
-from hydra_mobile.files import write_json
-from hydra_mobile.quiet import quiet
 from hydra_mobile.reporting import environment
 
 INT4 = PRESETS["int4"]

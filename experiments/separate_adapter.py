@@ -20,11 +20,11 @@ from hydra_export.adapter_file_bundle import SeparateAdapter
 from hydra_export.bundle import MANIFEST, Bundle
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.memory import peak_resident_bytes
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.artefacts import adapter_in, artefact_at, base_of, merged_folder
 from hydra_mobile.evaluation.golden_inputs import golden_inputs
-from hydra_mobile.files import write_json
-from hydra_mobile.memory import peak_resident_bytes
-from hydra_mobile.quiet import quiet
 from hydra_mobile.reporting import environment
 
 # Higher is better where the name ends in "rate".

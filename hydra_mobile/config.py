@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from hydra_mobile.errors import ConfigError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.registry import nearest
 
 T = TypeVar("T")
 

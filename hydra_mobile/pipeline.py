@@ -13,9 +13,9 @@ import yaml
 from rich.console import Console
 
 from hydra_mobile.config import TrainConfig, load_config
-from hydra_mobile.files import sha256_of, write_atomically
-from hydra_mobile.progress import counted, duration
-from hydra_mobile.subprocesses import run_verb, run_verbs
+from hydra_mobile.core.files import sha256_of, write_atomically
+from hydra_mobile.core.progress import counted, duration
+from hydra_mobile.core.subprocesses import run_verb, run_verbs
 
 _BUNDLES = (("executorch", "int4"), ("executorch", "fp32"), ("onnx", "int4"), ("onnx", "fp32"))
 _LIMITS = {"max_context": 256, "max_prefill": 128}

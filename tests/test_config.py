@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hydra_mobile.config import TrainConfig, load_config
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.models.published import PUBLISHED
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from hydra_mobile.memory import peak_resident_bytes
+from hydra_mobile.core.memory import peak_resident_bytes
 
 
 def test_peak_follows_what_the_process_holds():
@@ -16,6 +16,6 @@ def test_peak_follows_what_the_process_holds():
 
 def test_peak_is_not_inherited_from_a_large_parent():
     block = np.ones(80_000_000, dtype=np.float64)
-    code = "from hydra_mobile.memory import peak_resident_bytes; print(peak_resident_bytes())"
+    code = "from hydra_mobile.core.memory import peak_resident_bytes; print(peak_resident_bytes())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < block.nbytes / 2

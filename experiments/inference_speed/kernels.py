@@ -115,8 +115,8 @@ def render(value: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    from hydra_mobile.files import write_json
-    from hydra_mobile.quiet import quiet
+    from hydra_mobile.core.files import write_json
+    from hydra_mobile.core.quiet import quiet
     from hydra_mobile.reporting import environment
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

@@ -21,10 +21,10 @@ from experiments.inference_speed import outputs
 from experiments.inference_speed.engines import FORMS, engine_class
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from experiments.inference_speed.protocol import Protocol, pixels, prompt_ids
-from hydra_mobile.errors import HydraError
-from hydra_mobile.memory import peak_resident_bytes
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.memory import peak_resident_bytes
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.quiet import quiet
 
 REFERENCE_FILE = "reference.npz"
 

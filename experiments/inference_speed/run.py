@@ -31,10 +31,10 @@ from experiments.inference_speed.measure import REFERENCE_FILE
 from experiments.inference_speed.protocol import Protocol
 from experiments.inference_speed.session import WEIGHTS, Session
 from experiments.inference_speed.table import render, render_operators
-from hydra_mobile.errors import HydraError
-from hydra_mobile.files import write_json
-from hydra_mobile.progress import duration
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.progress import duration
+from hydra_mobile.core.registry import nearest
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).parents[1] / "results" / "inference_speed.json"

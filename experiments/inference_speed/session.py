@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.inference_speed.engines.base import Form
 from experiments.inference_speed.protocol import Protocol
-from hydra_mobile.files import sha256_of, write_json
+from hydra_mobile.core.files import sha256_of, write_json
 
 #: The merged folder's file that says which model it is.
 WEIGHTS = "model.safetensors"

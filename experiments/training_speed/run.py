@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.training_speed.table import render
-from hydra_mobile.files import cache_home, write_json
-from hydra_mobile.progress import duration
+from hydra_mobile.core.files import cache_home, write_json
+from hydra_mobile.core.progress import duration
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).parents[1] / "results" / "training_speed.json"

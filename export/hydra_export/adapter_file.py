@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_mobile.adapters.portable import Adapter
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import write_atomically
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.registry import nearest
 
 DECODER_SUFFIX = ".onnx_adapter"
 VISION_SUFFIX = ".vision.onnx_adapter"

@@ -28,8 +28,8 @@ from hydra_export.footprint_phones import facts
 from hydra_export.golden import GOLDEN, write_golden
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.portable import Adapter, read_adapter
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import (
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import (
     folder_atomically,
     read_json,
     require_free_space,

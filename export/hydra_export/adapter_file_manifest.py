@@ -13,8 +13,8 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.registry import nearest
 
 #: `BUNDLE#base`: the base program without any adapter.
 NO_ADAPTER = "base"

@@ -19,8 +19,8 @@ from hydra_export.footprint_phones import facts
 from hydra_export.ladder_tolerance import tolerance_of
 from hydra_export.presets import Preset
 from hydra_export.targets.base import Limits, TargetResult
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import read_json, sha256_of, write_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import read_json, sha256_of, write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 MANIFEST = "manifest.json"

@@ -16,7 +16,7 @@ from hydra_export.adapter_file_card import adapter_sections
 from hydra_export.bundle_card_code import snippets
 from hydra_export.footprint import MIB
 from hydra_mobile.adapters.identity import MERGE_FILE
-from hydra_mobile.files import read_json
+from hydra_mobile.core.files import read_json
 
 CARD = "README.md"
 _RUNTIMES = {"executorch": "ExecuTorch", "onnx": "ONNX Runtime", "coreml": "CoreML"}

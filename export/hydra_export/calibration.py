@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.data.llava import open_image, read_llava
-from hydra_mobile.errors import DataError
-from hydra_mobile.files import sha256_of
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 _RECORDS = 64

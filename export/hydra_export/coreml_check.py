@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hydra_export.mil_program import Function, Program, read_program, stored_tensors
-from hydra_mobile.errors import ParityError
+from hydra_mobile.core.errors import ParityError
 
 #: Endings that the converter gives to a parameter's name.
 _ENDINGS = ("_quantized", "_to_fp16")

@@ -22,10 +22,10 @@ from hydra_export.golden import GoldenInput, write_golden
 from hydra_export.presets import Preset, preset_named
 from hydra_export.targets import Limits, target_for
 from hydra_export.targets.base import METHODS, TargetResult
-from hydra_export.tensor_file import places
-from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.files import folder_atomically, require_free_space, sha256_of
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of
+from hydra_mobile.core.registry import nearest
+from hydra_mobile.core.safetensors_io import places
 
 if TYPE_CHECKING:
     from hydra_export.adapter_file_bundle import SeparateAdapter

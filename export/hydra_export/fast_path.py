@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 #: Least share of the multiply-accumulates of each method that must run on fast kernels.
 MINIMUM = 0.95

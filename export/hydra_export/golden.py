@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hydra_mobile.errors import DataError
-from hydra_mobile.files import write_json
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 if TYPE_CHECKING:

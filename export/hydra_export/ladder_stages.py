@@ -12,13 +12,13 @@ from pathlib import Path
 
 from hydra_export.bundle import MANIFEST, Bundle
 from hydra_export.ladder_tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of
-from hydra_export.tensor_file import places
 from hydra_mobile.adapters.identity import MERGE_FILE, weight_files
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.files import read_json, sha256_of
+from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.evaluation.artefacts import adapter_in, artefact_at
 from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import Runner
-from hydra_mobile.files import read_json, sha256_of
 
 _STORED = {"BF16": "bf16", "F16": "fp16"}
 

@@ -17,7 +17,7 @@ from PIL import Image
 from hydra_export.golden import pixel_statistics
 from hydra_export.ladder_tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_export.ladder_witness import Case, prefill
-from hydra_mobile.errors import ParityError
+from hydra_mobile.core.errors import ParityError
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
 
 

@@ -19,9 +19,9 @@ from safetensors.numpy import load_file
 
 from hydra_export.bundle import Bundle
 from hydra_export.golden import MAX_NEW_TOKENS, pixel_statistics
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import read_json
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
-from hydra_mobile.files import read_json
 
 _CASE_KEYS = ("image", "question", "pixels", "before", "after", "ids")
 

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_export.tensor_file import Place, places, read_tensor, tensor_hash, write_tensor
 from hydra_mobile.adapters.identity import MERGE_FILE, base_identity, weight_files
 from hydra_mobile.adapters.portable import Adapter, read_adapter, require_same_base
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import folder_atomically, require_free_space, sha256_of, write_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of, write_json
+from hydra_mobile.core.registry import nearest
+from hydra_mobile.core.safetensors_io import Place, places, read_tensor, tensor_hash, write_tensor
 from hydra_mobile.models.processor import PROCESSOR_FILE
-from hydra_mobile.registry import nearest
 
 SCHEMA = 1
 

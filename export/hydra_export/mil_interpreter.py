@@ -29,7 +29,7 @@ from hydra_export.mil_program import (
     dequantised,
     read_program,
 )
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 _INTEGERS = {
     "int8": (-(2**7), 2**7 - 1),

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 #: Arguments by name: a tensor, a string, or a list of tensors where the operator takes several.
 Arguments = dict[str, Any]

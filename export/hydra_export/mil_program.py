@@ -23,7 +23,7 @@ from coremltools.proto import MIL_pb2, Model_pb2  # noqa: E402
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from hydra_mobile.errors import ArtefactError  # noqa: E402
+from hydra_mobile.core.errors import ArtefactError  # noqa: E402
 
 SPEC = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hydra_export.mixing import Plan
 from hydra_export.onnx_graph import MICROSOFT, Graph
 from hydra_export.onnx_linear import AdapterSlot, Linear, emit_linear, emit_updates
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 # Rotary embeddings whose angles do not depend on the length of the input.
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")

@@ -17,8 +17,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from hydra_export.onnx_graph import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_RAW_DATA, prefix
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.varint import read_varint
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.varint import read_varint
 
 #: Tensors up to this size are kept: shapes are derived from small constants.
 _KEPT = 4096

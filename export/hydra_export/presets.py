@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hydra_mobile.errors import HydraError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.registry import nearest
 
 #: fp32; fp16: weights in half precision; "w8a8": int8 weights per channel, int8 activations
 #: quantised at run time; "w4a8": int4 weights per group, int8 activations at run time; "w8", "w4":

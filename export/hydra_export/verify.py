@@ -25,7 +25,7 @@ from hydra_export.ladder_tolerance import (
 )
 from hydra_export.ladder_whole import CaseResult
 from hydra_export.ladder_witness import golden_cases
-from hydra_mobile.errors import ParityError
+from hydra_mobile.core.errors import ParityError
 from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import Runner
 

@@ -39,7 +39,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora import inject, remove
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtefactError, ConfigError
 
 #: Initial rank over target rank: 12 over 8, the defaults of peft.
 RATIO = 1.5

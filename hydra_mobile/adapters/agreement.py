@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 
 def distributed() -> bool:

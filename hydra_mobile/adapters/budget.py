@@ -18,8 +18,8 @@ from torch import nn
 
 from hydra_mobile.adapters.lora_layers import adapted_linears, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import BudgetError, ConfigError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import BudgetError, ConfigError
+from hydra_mobile.core.registry import nearest
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 FLOOR = 1e-6
 MULTIPLIERS = (0.5, 1.0, 2.0)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 
 class GradientNorms:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import explain_full_disk, write_atomically
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import explain_full_disk, write_atomically
+from hydra_mobile.core.registry import nearest
 
 SCHEMA = 1
 FILE = "ranks.jsonl"

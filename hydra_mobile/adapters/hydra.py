@@ -29,9 +29,9 @@ from hydra_mobile.adapters.policies import PolicyInput, allocate, needs_importan
 from hydra_mobile.adapters.portable import read_safetensors, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import Shrink, resize
-from hydra_mobile.errors import ArtefactError, ConfigError, HydraError
-from hydra_mobile.files import read_json, write_atomically, write_json
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ArtefactError, ConfigError, HydraError
+from hydra_mobile.core.files import read_json, write_atomically, write_json
+from hydra_mobile.core.registry import nearest
 
 SCHEMA = 1
 STATE_FILE = "hydra_state.json"

@@ -10,8 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import read_json, sha256_of
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import read_json, sha256_of
 
 #: Marks a merged model: its weights are no longer those of the base that its config.json names.
 MERGE_FILE = "merge.json"

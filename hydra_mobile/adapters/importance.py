@@ -27,8 +27,8 @@ from hydra_mobile.adapters.lora_layers import (
     lora_layers,
     lora_tensors,
 )
-from hydra_mobile.errors import ConfigError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.registry import nearest
 
 _GIB = 2**30
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from hydra_mobile.adapters.lora_layers import ADAPTER, adapted_linears, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ArtefactError, ConfigError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.registry import nearest
 
 
 def inject(

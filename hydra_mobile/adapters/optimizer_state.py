@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 #: Moments that average gradients: they change with a gradient's direction.
 FIRST_MOMENTS = frozenset({"exp_avg", "momentum_buffer"})

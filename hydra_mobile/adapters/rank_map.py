@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import read_json, write_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import read_json, write_json
 
 SCHEMA = 1
 

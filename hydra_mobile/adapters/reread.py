@@ -18,7 +18,7 @@ from torch import nn
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora_layers import ADAPTER, adapted_linears, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 # Folding and unfolding B costs two roundings in fp32, far below this.
 RELATIVE_TOLERANCE = 1e-5

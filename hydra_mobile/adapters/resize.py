@@ -31,7 +31,7 @@ from hydra_mobile.adapters.lora import initial_a, live_rank_map
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers
 from hydra_mobile.adapters.optimizer_state import replace_parameter
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 Shrink = Literal["index", "svd"]
 # Below this share of the largest singular value a direction is noise of fp32, not content.

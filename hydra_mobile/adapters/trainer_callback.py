@@ -35,7 +35,7 @@ from hydra_mobile.adapters.importance import BackwardImportance, learned_update
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.adapters.model_loop import LossFn, ModelLoop, model_loss
 from hydra_mobile.adapters.optimizer_state import replace_parameter
-from hydra_mobile.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ConfigError, HydraError
 
 _LOG = logging.getLogger(__name__)
 _FOREIGN = ("DEEPSPEED", "FSDP", "XLA", "MEGATRON_LM")

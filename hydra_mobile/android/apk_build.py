@@ -20,8 +20,8 @@ from hydra_mobile import __version__
 from hydra_mobile.android import apk_zip, executorch_package, kotlin, onnxruntime_aar, tools
 from hydra_mobile.android.cache import made_once
 from hydra_mobile.android.kotlin import APP
-from hydra_mobile.errors import HydraError
-from hydra_mobile.files import cache_home, require_free_space, write_atomically
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import cache_home, require_free_space, write_atomically
 
 PACKAGE = "org.hydramobile.demo"
 FLAVOUR = "ort"

@@ -17,7 +17,7 @@ from pathlib import Path
 from hydra_mobile.android import apk_build, apk_classes, apk_libraries, apk_zip, tools
 from hydra_mobile.android.apk_libraries import Library
 from hydra_mobile.android.dex import Dex, read_dex
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 
 #: What adb may do and other apps may not: the benchmark mode is open to it alone.
 _SHELL_ONLY = "android.permission.DUMP"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import lief
 
 from hydra_mobile.android.apk_zip import PAGE
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 #: Libraries that the NDK lets apps use.
 PUBLIC = frozenset(

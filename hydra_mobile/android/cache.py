@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from hydra_mobile.files import cache_home, folder_atomically
+from hydra_mobile.core.files import cache_home, folder_atomically
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:

@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 _NATIVE = 0x100
 _NO_INDEX = 0xFFFFFFFF

@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 from hydra_mobile.android.cache import made_once
-from hydra_mobile.data.npm import fetch_npm
+from hydra_mobile.core.downloads.npm import fetch_npm
 
 NPM_NAME, NPM_VERSION = "react-native-executorch", "0.9.0"
 NPM_SHA256 = "8980299a5c9f5a4ad088d945e48ec14a8edc94c909fe042fc210685092e48431"

@@ -16,7 +16,7 @@ from pathlib import Path
 from hydra_mobile.android import class_files as form
 from hydra_mobile.android.class_files import Field, class_file
 from hydra_mobile.android.class_set import ClassDeclaration
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 #: Of Android 12L.
 API_LEVEL = 32

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hydra_mobile.android import kotlin
 from hydra_mobile.android.kotlin import APP
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 #: Of Debian's package junit4, and of what it needs.
 JUNIT = (Path("/usr/share/java/junit4.jar"), Path("/usr/share/java/hamcrest-core.jar"))

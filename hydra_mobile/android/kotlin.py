@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra_mobile.android.cache import made_once
-from hydra_mobile.data.npm import fetch_npm
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.downloads.npm import fetch_npm
+from hydra_mobile.core.errors import HydraError
 
 #: The app's modules, in a checkout.
 APP = Path(__file__).parents[2] / "android_demo"

@@ -12,9 +12,9 @@ import zipfile
 from pathlib import Path
 
 from hydra_mobile.android.cache import made_once
-from hydra_mobile.data.npm import fetch_npm
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import sha256_of
+from hydra_mobile.core.downloads.npm import fetch_npm
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import sha256_of
 
 #: The version of ONNX Runtime in it.
 VERSION = "1.29.0"

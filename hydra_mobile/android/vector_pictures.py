@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hydra_mobile.core.files import write_json
 from hydra_mobile.data.llava import open_image
-from hydra_mobile.files import write_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 #: Width and height: a pixel, strips, high and wide ones, the recipe's own size, photographs.

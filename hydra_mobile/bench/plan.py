@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 #: One token in every byte-level and sentencepiece vocabulary that we met.

@@ -18,10 +18,10 @@ from rich.console import Console
 
 from hydra_export.bundle import Bundle
 from hydra_mobile.bench.plan import Plan, question_of
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS, Artefact
-from hydra_mobile.files import read_json, write_json
-from hydra_mobile.progress import StageProgress
 from hydra_mobile.reporting import environment
 
 SCHEMA = 1

@@ -37,10 +37,10 @@ def bench(
     from hydra_mobile.bench.run import bench as measure
     from hydra_mobile.bench.run import read_result
     from hydra_mobile.bench.table import comparison, table_of
-    from hydra_mobile.errors import HydraError
+    from hydra_mobile.core.errors import HydraError
+    from hydra_mobile.core.files import write_json
     from hydra_mobile.evaluation.artefacts import artefact_at, distinct
     from hydra_mobile.evaluation.on_device import moved
-    from hydra_mobile.files import write_json
 
     plan = Plan(prompt_tokens, new_tokens, repeats, warmup, rounds, threads)
     earlier = read_result(against) if against else None  # before anything is measured

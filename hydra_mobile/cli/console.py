@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from hydra_mobile.quiet import quiet
+from hydra_mobile.core.quiet import quiet
 
 console = Console(highlight=False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from hydra_mobile.cli import data_check, data_check_benchmark, data_tsv
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 app = typer.Typer(help="Build and check data sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -38,8 +38,8 @@ def emojiqa(
     from hydra_mobile.cli.console import console, prepare, say
 
     prepare()
+    from hydra_mobile.core.progress import counted
     from hydra_mobile.data.emojiqa import build_emojiqa
-    from hydra_mobile.progress import counted
 
     folders = {}
     for item in art:

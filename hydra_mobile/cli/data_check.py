@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hydra_mobile.errors import ConfigError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_mobile.data.check_pictures import Depth
@@ -34,12 +34,12 @@ def check(
     from hydra_mobile.cli.console import console, prepare, say
 
     prepare()
+    from hydra_mobile.core.files import write_json
+    from hydra_mobile.core.memory import peak_resident_bytes
+    from hydra_mobile.core.progress import StageProgress
     from hydra_mobile.data.check import CheckOptions, check_data
     from hydra_mobile.data.check_report import report_lines
     from hydra_mobile.data.json_stream import JsonRecords
-    from hydra_mobile.files import write_json
-    from hydra_mobile.memory import peak_resident_bytes
-    from hydra_mobile.progress import StageProgress
 
     options = CheckOptions(
         images, _depth(pictures), workers, _processor(base, template), max_length, show

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hydra_mobile.errors import ConfigError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_mobile.evaluation.check_benchmark import Depth
@@ -34,10 +34,10 @@ def check_benchmark(
     from hydra_mobile.cli.console import console, prepare, say
 
     prepare()
+    from hydra_mobile.core.files import write_json
+    from hydra_mobile.core.progress import counted
     from hydra_mobile.evaluation.check_benchmark import check_benchmark as check
     from hydra_mobile.evaluation.check_benchmark_report import check_lines
-    from hydra_mobile.files import write_json
-    from hydra_mobile.progress import counted
 
     names = _SIX if benchmark == "all" else tuple(benchmark.split(","))
     depth = _depth(pictures)

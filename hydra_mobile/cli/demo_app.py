@@ -77,7 +77,7 @@ def run_tests() -> None:
     from hydra_mobile.android import jvm, vectors
     from hydra_mobile.android.desktop import benchmark, libraries
     from hydra_mobile.android.vector_bundle import write_bundle
-    from hydra_mobile.errors import HydraError
+    from hydra_mobile.core.errors import HydraError
 
     if reason := jvm.missing():
         raise HydraError(f"The app's tests cannot run here: {reason}")
@@ -103,7 +103,7 @@ def run_tests() -> None:
 def _check(apk: Path) -> None:
     from hydra_mobile.android import apk_build, apk_check
     from hydra_mobile.cli.console import say
-    from hydra_mobile.errors import ParityError
+    from hydra_mobile.core.errors import ParityError
 
     checks = apk_check.check(apk)
     say(f"{apk}: {apk.stat().st_size / 1e6:.1f} MB")

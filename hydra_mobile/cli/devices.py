@@ -28,8 +28,8 @@ def list_(
 
     prepare()
     from hydra_export.bundle import Bundle
+    from hydra_mobile.core.files import write_json
     from hydra_mobile.devices.listing import places
-    from hydra_mobile.files import write_json
 
     opened = Bundle.open(bundle, verify_hashes=False) if bundle else None
     for place in places(opened):
@@ -61,9 +61,9 @@ def setup() -> None:
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
+    from hydra_mobile.core.errors import HydraError
     from hydra_mobile.devices import emulator
     from hydra_mobile.devices.native_build import ARM64, host, missing_packages, native_runner
-    from hydra_mobile.errors import HydraError
 
     missing = dict.fromkeys(
         [*missing_packages(host()), *missing_packages(ARM64), *emulator.missing_packages()]

@@ -42,7 +42,7 @@ def estimate(
 
     settings = load_config(config, [*(overrides or ()), *(more or ())])
     from hydra_mobile.cli.plan_tables import print_plan
-    from hydra_mobile.files import write_json
+    from hydra_mobile.core.files import write_json
     from hydra_mobile.planning.plan import Asked, make_plan
 
     asked = Asked(
@@ -66,7 +66,7 @@ def _require_one(
     bundle: Path | None, configured: bool, device_memory: float, gpus: int, gpu_memory: float
 ) -> None:
     """Raise unless exactly one thing is to be estimated, with the memory that goes with it."""
-    from hydra_mobile.errors import HydraError
+    from hydra_mobile.core.errors import HydraError
 
     if bool(bundle) == configured:
         found = "Both a bundle and a configuration are" if bundle else "Nothing is"
@@ -98,7 +98,7 @@ def _estimate_bundle(folder: Path, device_memory: float, json_file: Path | None)
     from hydra_export.footprint_phones import CLASSES, fit_on
     from hydra_mobile.cli.console import console, say
     from hydra_mobile.cli.footprint_tables import print_footprint
-    from hydra_mobile.files import write_json
+    from hydra_mobile.core.files import write_json
 
     bundle = Bundle.open(folder, verify_hashes=False)
     footprint = footprint_of_manifest(bundle.manifest)

@@ -60,7 +60,7 @@ def evaluate(
     prepare()
     from rich.console import Console
 
-    from hydra_mobile.errors import ConfigError
+    from hydra_mobile.core.errors import ConfigError
     from hydra_mobile.evaluation.artefacts import artefact_at
     from hydra_mobile.evaluation.evaluate import Task
     from hydra_mobile.evaluation.on_device import moved

@@ -58,10 +58,10 @@ def export(
     from hydra_export.export import export_bundle
     from hydra_export.presets import preset_named
     from hydra_export.targets import Limits, target_for
-    from hydra_mobile.errors import HydraError
+    from hydra_mobile.core.errors import HydraError
+    from hydra_mobile.core.registry import nearest
     from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder
     from hydra_mobile.evaluation.golden_inputs import golden_inputs
-    from hydra_mobile.registry import nearest
 
     # Typing mistakes are told before minutes are spent on merging.
     target_for(target, runtime or None)
@@ -92,7 +92,7 @@ def export(
 def _separate(artefact: Artefact, name: str) -> SeparateAdapter:
     """Return base and adapter of a run; a base or a merged folder is a base without one."""
     from hydra_export.adapter_file_bundle import SeparateAdapter
-    from hydra_mobile.errors import ArtefactError
+    from hydra_mobile.core.errors import ArtefactError
     from hydra_mobile.evaluation.artefacts import adapter_in, base_of
 
     if artefact.kind == "bundle":

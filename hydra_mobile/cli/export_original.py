@@ -24,11 +24,11 @@ def export_original(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_mobile.errors import ConfigError
+    from hydra_mobile.core.errors import ConfigError
+    from hydra_mobile.core.registry import nearest
     from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder
     from hydra_mobile.models.original.exporting import LAYOUTS, export_llava, export_mobilevlm
     from hydra_mobile.models.original.llama_cpp import export_llama_cpp
-    from hydra_mobile.registry import nearest
 
     # Typing mistakes are told before a run is merged.
     if layout not in LAYOUTS:

@@ -32,7 +32,7 @@ from hydra_mobile.cli import (
     train,
     verify,
 )
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 app = typer.Typer(
     name="hydra-mobile",

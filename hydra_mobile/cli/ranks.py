@@ -47,7 +47,7 @@ def plot(
 
     prepare()
     from hydra_mobile.cli.rank_record import read_record
-    from hydra_mobile.errors import ConfigError
+    from hydra_mobile.core.errors import ConfigError
     from hydra_mobile.reporting.png import rank_history_png
 
     out = out or run / "ranks.png"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 
 def score(

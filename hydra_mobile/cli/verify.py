@@ -43,11 +43,11 @@ def verify(
     prepare()
     from hydra_export.ladder import climb
     from hydra_export.ladder_score import Slice
-    from hydra_mobile.errors import HydraError
+    from hydra_mobile.core.errors import HydraError
+    from hydra_mobile.core.files import write_json
+    from hydra_mobile.core.registry import resolve
     from hydra_mobile.evaluation.benchmarks import BENCHMARKS
     from hydra_mobile.evaluation.on_device import runner_on
-    from hydra_mobile.files import write_json
-    from hydra_mobile.registry import resolve
 
     if run and adapter:
         raise HydraError("--run and --adapter name the same thing.", "Give one of them.")

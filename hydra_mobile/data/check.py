@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.data.check_counts import Findings, Histogram, TokenCounts
 from hydra_mobile.data.check_pictures import BadPicture, Depth, PictureCheck, digest
 from hydra_mobile.data.encoding import encoded_records
@@ -21,8 +23,6 @@ from hydra_mobile.data.json_stream import JsonRecords, Place
 from hydra_mobile.data.llava import Record, parse_record, record_place
 from hydra_mobile.data.record_faults import faults_in
 from hydra_mobile.data.templates import IGNORE_INDEX
-from hydra_mobile.errors import DataError
-from hydra_mobile.memory import peak_resident_bytes
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
 
 _PROGRESS_EVERY_BYTES = 1 << 20

@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import open_image
-from hydra_mobile.errors import DataError
 
 Depth = Literal["full", "header", "exists", "none"]
 

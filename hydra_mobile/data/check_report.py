@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hydra_mobile.core.progress import duration
 from hydra_mobile.data.check import PROBLEMS, REMARKS, CheckResult
-from hydra_mobile.progress import duration
 
 _LOOKED_AT = {
     "full": "each decoded once",

@@ -21,6 +21,8 @@ from typing import Any
 
 import PIL
 
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of
 from hydra_mobile.data.contact_sheet import Cell, contact_sheet
 from hydra_mobile.data.emojiqa_names import Thing, all_things
 from hydra_mobile.data.emojiqa_pictures import paint
@@ -44,8 +46,6 @@ from hydra_mobile.data.openmoji import (
     OpenMoji,
     plain_code,
 )
-from hydra_mobile.errors import DataError
-from hydra_mobile.files import folder_atomically, require_free_space, sha256_of
 
 MANIFEST = "emojiqa.json"
 SCHEMA = 1

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import Record
-from hydra_mobile.errors import DataError
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
 
 _RECORDS_PER_BATCH = 512

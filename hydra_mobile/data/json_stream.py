@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import ijson
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CUT_SHORT = "The file was cut short or altered; make or download it again."

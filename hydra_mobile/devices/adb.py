@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices.failures import DeviceGone, NoDevice, SeveralDevices
 from hydra_mobile.devices.remote import ShellResult
-from hydra_mobile.errors import HydraError
 
 #: The folder on a device that everything is put into; every Android lets adb write there.
 ROOT = "/data/local/tmp/hydra-mobile"

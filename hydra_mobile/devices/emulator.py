@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 #: What a report says about numbers from here.
 EXECUTION = "emulated arm64: parity yes, timings no"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 
 class NoDevice(HydraError):

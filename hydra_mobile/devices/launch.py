@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_export.bundle import MANIFEST, Bundle
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices import native_build
 from hydra_mobile.devices.elf import abi_of
 from hydra_mobile.devices.facts import DeviceFacts
@@ -21,8 +23,6 @@ from hydra_mobile.devices.failures import RunnerMissing, WrongAbi
 from hydra_mobile.devices.native_build import LIBRARIES, RUNNER
 from hydra_mobile.devices.push import Progress, push_changed
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import sha256_of
 
 #: A runner built elsewhere, with the libraries beside it that it needs.
 RUNNER_VARIABLE = "HYDRA_MOBILE_RUNNER"

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from hydra_mobile.data.wheels import fetch_wheel
-from hydra_mobile.errors import HydraError
-from hydra_mobile.files import cache_home, folder_atomically
+from hydra_mobile.core.downloads.wheels import fetch_wheel
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import cache_home, folder_atomically
 
 RUNNER = "hydra-runner"
 #: The wheel's version that the runner is written for; `native/CMakeLists.txt` insists on it.

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 
 #: Exit codes of the runner that mean that bundle or program cannot be used.
 _UNUSABLE = (2, 3)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices.failures import DeviceFull, DeviceGone
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.files import sha256_of
 
 HASHES = "hashes.json"
 #: Left free on the device beside what is copied: answers have to be written too.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hydra_mobile.files import write_atomically
+from hydra_mobile.core.files import write_atomically
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 

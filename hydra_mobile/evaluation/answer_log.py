@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hydra_mobile.files import write_atomically
+from hydra_mobile.core.files import write_atomically
 
 ANSWERS = "answers.jsonl"
 

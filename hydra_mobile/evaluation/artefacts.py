@@ -15,9 +15,9 @@ from typing import Literal
 
 from hydra_export.adapter_file_manifest import split_selection
 from hydra_export.bundle import MANIFEST, Bundle
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.files import read_json, sha256_of
 from hydra_mobile.evaluation.coreml_execution import coreml_title
-from hydra_mobile.files import read_json, sha256_of
 from hydra_mobile.models.bases import BASES, Log, base_folder
 
 Kind = Literal["base", "run", "merged", "bundle"]

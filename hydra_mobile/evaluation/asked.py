@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.registry import resolve
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
 from hydra_mobile.evaluation.benchmarks.pictures import EncodedPicture, FilePicture, Picture
 from hydra_mobile.evaluation.shards import WHOLE, Numbered, Shard
-from hydra_mobile.registry import resolve
 
 #: Sums of fingerprints of pictures are kept to so many bits.
 _MODULUS = 2**128

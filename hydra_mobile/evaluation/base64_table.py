@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
 from hydra_mobile.evaluation.benchmarks.picture_cells import encoded_cell
 from hydra_mobile.evaluation.benchmarks.pictures import Picture

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_mobile.errors import DataError, HydraError
+from hydra_mobile.core.errors import DataError, HydraError
+from hydra_mobile.core.registry import resolve
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, DataFile, Sample
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture, Picture
-from hydra_mobile.registry import resolve
 
 Depth = Literal["some", "all", "none"]
 #: So many pictures, spread over all, are opened for "some".

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_export.bundle import Bundle
+from hydra_mobile.core.files import write_json
 from hydra_mobile.devices.adb import chosen
 from hydra_mobile.devices.app import FILES, AppLaunch
 from hydra_mobile.devices.batch import Launch, RunnerLaunch, run_batch
@@ -28,7 +29,6 @@ from hydra_mobile.evaluation.fitting import left_out
 from hydra_mobile.evaluation.shards import Shard, picture_groups
 from hydra_mobile.evaluation.sittings import FACTS
 from hydra_mobile.evaluation.speed import NEW_TOKENS, QUESTION, REPEATS, Speed
-from hydra_mobile.files import write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 

@@ -14,7 +14,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.progress import duration
+from hydra_mobile.core.registry import nearest
 from hydra_mobile.evaluation.answered import Evaluated
 from hydra_mobile.evaluation.artefacts import Artefact, distinct
 from hydra_mobile.evaluation.asked import Asked, Request
@@ -27,9 +30,6 @@ from hydra_mobile.evaluation.shards import WHOLE, Shard
 from hydra_mobile.evaluation.sittings import DONE, Sitting
 from hydra_mobile.evaluation.submissions import write_submissions
 from hydra_mobile.evaluation.worker_pool import answer_all, measure_all
-from hydra_mobile.files import write_json
-from hydra_mobile.progress import duration
-from hydra_mobile.registry import nearest
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from hydra_export.golden import GoldenInput
+from hydra_mobile.core.files import read_json
 from hydra_mobile.data.llava import open_image, read_llava
-from hydra_mobile.files import read_json
 
 _COUNT = 4
 _DRAWN = (

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.evaluation.merging import ShardAnswers, merge
 from hydra_mobile.evaluation.shards import Shard
 from hydra_mobile.evaluation.sittings import DONE, REQUEST, Job, Sitting, request_of
-from hydra_mobile.files import read_json, write_json
 
 _POLL_SECONDS = 1.0
 #: The first process gives up on the others when none of them wrote for so long.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:
     from lmms_eval.models.registry_v2 import ModelManifest

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.evaluation.answer_log import AnswerLog, read_answers
 from hydra_mobile.evaluation.asked import combined_pictures
 from hydra_mobile.evaluation.shards import WHOLE, Shard
 from hydra_mobile.evaluation.sittings import LOGITS, REQUEST, digest_of, job_folder
-from hydra_mobile.files import read_json, write_json
 
 _SAME = ("artefact", "splits", "limit", "benchmark", "protocol", "protocol_facts", "asked")
 

@@ -17,9 +17,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.registry import nearest
 from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS, Artefact
-from hydra_mobile.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_mobile.evaluation.runners.native import NativeRunner

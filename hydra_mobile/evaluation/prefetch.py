@@ -13,7 +13,7 @@ from types import TracebackType
 
 from PIL import Image
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation.benchmarks.pictures import Picture
 from hydra_mobile.evaluation.runners.base import Array
 

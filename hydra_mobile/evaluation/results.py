@@ -10,12 +10,12 @@ from pathlib import Path
 
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import TEXT_DECODER
+from hydra_mobile.core.files import read_json
 from hydra_mobile.devices.told import told
 from hydra_mobile.evaluation.agreement import agreement_of
 from hydra_mobile.evaluation.answered import Answer, Answered, Evaluated
 from hydra_mobile.evaluation.compare import samples_digest
 from hydra_mobile.evaluation.sittings import FACTS, Job, Sitting
-from hydra_mobile.files import read_json
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
     Delegation,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.reporting.codec import decode
 from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemResult

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.evaluation.benchmarks.base import Sample
 
 Numbered = tuple[int, Sample]

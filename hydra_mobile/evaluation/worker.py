@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from hydra_mobile.errors import DataError, HydraError
+from hydra_mobile.core.errors import DataError, HydraError
+from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.answer_log import AnswerLog
 from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS
 from hydra_mobile.evaluation.asked import Asked, Request
@@ -35,8 +37,6 @@ from hydra_mobile.evaluation.shards import Shard, picture_groups
 from hydra_mobile.evaluation.sittings import FACTS, LOGITS, REQUEST
 from hydra_mobile.evaluation.speed import Speed, measure_speed
 from hydra_mobile.evaluation.worker_memory import Memory
-from hydra_mobile.files import read_json, write_json
-from hydra_mobile.quiet import quiet
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
 #: the six benchmarks' would fill gigabytes.

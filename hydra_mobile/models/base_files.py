@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 from transformers import GenerationConfig
 
-from hydra_mobile.files import sha256_of
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

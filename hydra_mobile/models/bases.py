@@ -13,9 +13,9 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import cache_home, folder_atomically, read_json
-from hydra_mobile.registry import nearest, resolve
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import cache_home, folder_atomically, read_json
+from hydra_mobile.core.registry import nearest, resolve
 
 _NAMED = "hydra_mobile.models.original.named:"
 #: name -> "module:function"; the function fills an empty folder.

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hydra_mobile.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ConfigError, HydraError
 
 #: Parts of module names that stay as they are: the head is also the embedding table of most
 #: bases, tower and projector are small and wanted exact.

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
+from hydra_mobile.core.errors import ArtefactError, DataError
+from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.data.templates import Template, Turn
-from hydra_mobile.errors import ArtefactError, DataError
-from hydra_mobile.files import read_json, write_atomically, write_json
 from hydra_mobile.models import supervision
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hydra_mobile.errors import ConfigError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_mobile.models.configuration import MobileVLMConfig

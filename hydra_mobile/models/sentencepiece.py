@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.varint import read_varint
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.varint import read_varint
 
 _SPACE = "\u2581"
 # Values of `ModelProto.SentencePiece.Type`.

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from hydra_mobile.core.downloads.wheels import fetch_wheel
+from hydra_mobile.core.files import require_free_space
 from hydra_mobile.data.templates import template_named
-from hydra_mobile.data.wheels import fetch_wheel
-from hydra_mobile.files import require_free_space
 from hydra_mobile.models.base_files import write_base
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

@@ -17,7 +17,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.four_bit import SKIP
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

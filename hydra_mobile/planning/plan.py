@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.config import StageConfig, TrainConfig
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.planning.architecture import base_config
 from hydra_mobile.planning.memory import Rows, StageMemory, StageSimulation

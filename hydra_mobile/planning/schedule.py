@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.config import StageConfig
+from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.files import read_json
 from hydra_mobile.data.json_stream import JsonRecords
-from hydra_mobile.errors import ArtefactError, ConfigError
-from hydra_mobile.files import read_json
 from hydra_mobile.training.metrics import MetricsFile
 
 #: name of a published file -> its records.

@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.files import write_atomically
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.files import write_atomically
 from hydra_mobile.reporting.plots import curves
 from hydra_mobile.reporting.rank_history import (
     last_step,

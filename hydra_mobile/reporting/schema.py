@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, NamedTuple
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.reporting.codec import decode, encode
 
 REPORT_SCHEMA = 1

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import read_json, write_atomically, write_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import folder_atomically, read_json, write_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import folder_atomically, read_json, write_json
 from hydra_mobile.training.random_state import RandomState
 
 SCHEMA = 2

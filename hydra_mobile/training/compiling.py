@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from hydra_mobile.adapters.lora_layers import lora_tensors
-from hydra_mobile.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ConfigError, HydraError
 
 
 def compile_layers(model: nn.Module, backend: str | Callable[..., Any] = "inductor") -> int:

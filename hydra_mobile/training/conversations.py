@@ -15,10 +15,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.encoding import encoded_records
 from hydra_mobile.data.llava import Record
 from hydra_mobile.data.templates import IGNORE_INDEX
-from hydra_mobile.errors import DataError
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
 
 OverLength = Literal["refuse", "truncate", "drop"]

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hydra_mobile.core.files import cache_home, require_free_space, write_atomically
 from hydra_mobile.data.llava import open_image
-from hydra_mobile.files import cache_home, require_free_space, write_atomically
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.training.picture_reader import PictureReader

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hydra_mobile.config import StageConfig
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.training.batches import Batch, collate, epoch_batches, largest_batch
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor

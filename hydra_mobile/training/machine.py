@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from hydra_mobile.config import RuntimeConfig
-from hydra_mobile.memory import peak_resident_bytes
+from hydra_mobile.core.memory import peak_resident_bytes
 
 
 def choose_precision(config: RuntimeConfig, device: torch.device) -> tuple[str, str]:

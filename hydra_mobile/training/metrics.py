@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.files import write_atomically
+from hydra_mobile.core.files import write_atomically
 
 STAGES = ("align", "stage1", "stage2")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 # Failures that have no exception class of their own.
 _MESSAGES = (

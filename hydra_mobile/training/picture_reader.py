@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import open_image
-from hydra_mobile.errors import DataError
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 Pixels = NDArray[np.float32]

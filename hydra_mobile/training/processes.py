@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hydra_mobile.adapters.agreement import mean
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 
 class Processes:

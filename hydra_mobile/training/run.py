@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.portable import save_adapter
 from hydra_mobile.config import StageConfig, TrainConfig
-from hydra_mobile.errors import DataError
-from hydra_mobile.files import write_json
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.models.processor import PROCESSOR_FILE
-from hydra_mobile.progress import StageProgress
 from hydra_mobile.training.align import alignment_loss, caption_vectors
 from hydra_mobile.training.batches import cells, collate
 from hydra_mobile.training.checkpoint import Checkpoint

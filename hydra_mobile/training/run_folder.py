@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.errors import ArtefactError, ConfigError, HydraError
-from hydra_mobile.files import read_json, sha256_of, write_atomically, write_json
+from hydra_mobile.core.errors import ArtefactError, ConfigError, HydraError
+from hydra_mobile.core.files import read_json, sha256_of, write_atomically, write_json
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.metrics import STAGES
 

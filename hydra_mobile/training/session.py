@@ -18,8 +18,8 @@ from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import StageConfig, TrainConfig
+from hydra_mobile.core.memory import keep_freed_memory
 from hydra_mobile.data.templates import template_named
-from hydra_mobile.memory import keep_freed_memory
 from hydra_mobile.models.bases import Log, base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

@@ -17,10 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from hydra_mobile.data.json_stream import JsonRecords
-from hydra_mobile.data.llava import Record, parse_record
-from hydra_mobile.errors import ArtefactError, DataError
-from hydra_mobile.files import (
+from hydra_mobile.core.errors import ArtefactError, DataError
+from hydra_mobile.core.files import (
     cache_home,
     folder_atomically,
     read_json,
@@ -28,6 +26,8 @@ from hydra_mobile.files import (
     sha256_of,
     write_json,
 )
+from hydra_mobile.data.json_stream import JsonRecords
+from hydra_mobile.data.llava import Record, parse_record
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.conversations import (
     Array,

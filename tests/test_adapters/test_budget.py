@@ -7,7 +7,7 @@ from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ArtefactError, BudgetError, ConfigError
+from hydra_mobile.core.errors import ArtefactError, BudgetError, ConfigError
 
 SMALL = (24, 2048, 5632, 16)
 LARGE = (32, 2560, 6912, 32)

@@ -23,7 +23,7 @@ from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, need
 from hydra_mobile.adapters.portable import CONFIG_FILE, TENSOR_FILE, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.reread import verify
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 BASE = BaseIdentity("owner/base", "a" * 64)
 ALPHA = 12.5  # the factors of folding are no powers of two

@@ -12,7 +12,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.history import RankEvent, RankHistory
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from hydra_mobile.adapters.lora import initial_a, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.portable import read_adapter
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ArtefactError, ConfigError, HydraError
+from hydra_mobile.core.errors import ArtefactError, ConfigError, HydraError
 
 EARLY = Dynamic(warmup=0.34, every=0.17, until=0.7, calibration_batches=4)
 
@@ -429,7 +429,7 @@ from pathlib import Path
 from trainer_models import LAYERS, llama, trainer
 from hydra_mobile.adapters import Hydra, HydraCallback
 from hydra_mobile.adapters.lora import lora_parameters
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 folder = Path(sys.argv[1])
 model = llama()

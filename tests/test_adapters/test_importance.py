@@ -6,7 +6,7 @@ from hydra_mobile.adapters.importance import BackwardImportance, learned_update,
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 
 def loss_fn(model, ids):

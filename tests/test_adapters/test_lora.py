@@ -15,7 +15,7 @@ from hydra_mobile.adapters.lora import (
 )
 from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtefactError, ConfigError
 
 
 def varied(names):

@@ -10,7 +10,7 @@ from hydra_mobile.adapters.coarse import layer_groups, layer_multipliers
 from hydra_mobile.adapters.dynamic.cells import Cells, groups_of, label
 from hydra_mobile.adapters.dynamic.moves import candidate_moves
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import BudgetError, ConfigError
+from hydra_mobile.core.errors import BudgetError, ConfigError
 
 SMALL = (24, 2048, 5632, 16)
 LARGE = (32, 2560, 6912, 32)

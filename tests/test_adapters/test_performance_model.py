@@ -27,7 +27,7 @@ from hydra_mobile.adapters.dynamic.performance_model import (
 )
 from hydra_mobile.adapters.dynamic.trend import detrended, passive_observations
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 EVENTS = 13
 STEPS = 5198

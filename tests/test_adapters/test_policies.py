@@ -23,7 +23,7 @@ from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, need
 from hydra_mobile.adapters.policies.coarse import layer_ranks
 from hydra_mobile.adapters.policies.reversed import mirrored, mirrored_scores
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import BudgetError, ConfigError, HydraError
+from hydra_mobile.core.errors import BudgetError, ConfigError, HydraError
 
 # The proportions of the tiny model of the method reference: hidden 32, intermediate 88, 4 layers.
 COST = {

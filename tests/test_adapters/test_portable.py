@@ -15,7 +15,7 @@ from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.portable import load_adapter, read_adapter, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.reread import skeleton, verify
-from hydra_mobile.errors import ArtefactError, BudgetError
+from hydra_mobile.core.errors import ArtefactError, BudgetError
 
 BASE = BaseIdentity("owner/base", "a" * 64)
 ALPHA = 12.5  # the factors of folding are no powers of two

@@ -8,7 +8,7 @@ from hydra_mobile.adapters.lora import inject, live_rank_map, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import resize, svd_transforms
-from hydra_mobile.errors import BudgetError, ConfigError
+from hydra_mobile.core.errors import BudgetError, ConfigError
 
 SCALE = {"r_ref": 8, "alpha_ref": 16}
 

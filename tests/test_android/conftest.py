@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hydra_mobile.android import kotlin
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 
 @pytest.fixture

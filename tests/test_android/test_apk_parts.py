@@ -16,8 +16,8 @@ from hydra_mobile.android import apk_build, apk_classes, apk_libraries, apk_zip,
 from hydra_mobile.android.apk_libraries import Library
 from hydra_mobile.android.class_set import ClassDeclaration, Method, Type
 from hydra_mobile.android.dex import Definition, Dex, MethodName, read_dex
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices import app as app_device
-from hydra_mobile.errors import ArtefactError, HydraError
 
 DEMO = Path(apk_build.__file__).parents[2] / "android_demo"
 

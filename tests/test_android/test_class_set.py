@@ -12,7 +12,7 @@ import pytest
 
 from hydra_mobile.android import class_set, framework_jar, tools
 from hydra_mobile.android.class_set import finds_method, read_class_set
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 NAMES = (
     *("java.lang.Object", "java.lang.String", "java.lang.Enum", "java.util.List"),

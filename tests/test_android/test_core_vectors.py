@@ -12,8 +12,8 @@ from PIL import Image
 
 from hydra_mobile.android import code_points, jvm, vector_texts, vectors
 from hydra_mobile.android.vector_bundle import write_bundle
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.data.llava import open_image
-from hydra_mobile.errors import HydraError
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 CORE = Path(__file__).parents[2] / "android_demo" / "core"

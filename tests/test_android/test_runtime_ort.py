@@ -16,8 +16,8 @@ import pytest
 from hydra_mobile.android import jvm, kotlin, onnxruntime_aar
 from hydra_mobile.android.desktop import benchmark, libraries
 from hydra_mobile.android.vector_bundle import QUESTION, made_picture, write_bundle
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
-from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.generation import Generation, Generator
 
 QUESTIONS = (

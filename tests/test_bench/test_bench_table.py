@@ -10,7 +10,7 @@ from rich.console import Console
 from hydra_mobile.bench.plan import Plan
 from hydra_mobile.bench.run import bench, read_result
 from hydra_mobile.bench.table import comparison, table_of
-from hydra_mobile.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.evaluation.artefacts import artefact_at
 
 

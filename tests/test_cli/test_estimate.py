@@ -75,7 +75,7 @@ def test_a_published_recipe_takes_a_minute_and_no_memory(name, tmp_path):
     code = (
         "import sys; from hydra_mobile.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    code = end.code\n"
-        "from hydra_mobile.memory import peak_resident_bytes\n"
+        "from hydra_mobile.core.memory import peak_resident_bytes\n"
         "print('peak', peak_resident_bytes()); sys.exit(code or 0)"
     )
     file = tmp_path / "plan.json"

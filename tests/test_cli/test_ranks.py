@@ -16,7 +16,7 @@ from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.cli.rank_record import comparison, read_record, replay_config
 from hydra_mobile.cli.rank_tables import print_record
 from hydra_mobile.config import load_config
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 
 @pytest.fixture

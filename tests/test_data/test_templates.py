@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.data.templates import TEMPLATES, Template, template_named
-from hydra_mobile.errors import ArtefactError, HydraError
 
 
 def prompt_text(template: Template, question: str) -> str:

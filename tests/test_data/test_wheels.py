@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hydra_mobile.data.wheels import fetch_wheel
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.downloads.wheels import fetch_wheel
+from hydra_mobile.core.errors import ArtefactError, HydraError
 
 CONTENT = b"a wheel"
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.data import wheels
+from hydra_mobile.core.downloads import wheels
 from hydra_mobile.devices import native_build
 
 QUESTIONS = ("Is there a red car in the image?", "What is in the image?")

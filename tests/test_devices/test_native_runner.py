@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices import emulator, native_build
-from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import CacheState, Runner

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation import worker
 from hydra_mobile.evaluation.artefacts import Artefact, artefact_at
 from hydra_mobile.evaluation.evaluate import Task

@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hydra_mobile.cli.main import app
-from hydra_mobile.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.evaluation.check_benchmark import check_benchmark
 from hydra_mobile.evaluation.check_benchmark_report import check_lines, verdict
 

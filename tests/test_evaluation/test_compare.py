@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
 from hydra_mobile.evaluation.benchmarks.joining import check_complete
 from hydra_mobile.evaluation.benchmarks.metric import Metric, share

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.registry import resolve
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 from hydra_mobile.evaluation.benchmarks.base import Benchmark
 from hydra_mobile.evaluation.benchmarks.emojiqa import (
@@ -15,7 +16,6 @@ from hydra_mobile.evaluation.benchmarks.emojiqa import (
     same_word,
 )
 from hydra_mobile.evaluation.benchmarks.pope_scores import read_yesno
-from hydra_mobile.registry import resolve
 
 
 def question(

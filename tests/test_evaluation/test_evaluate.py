@@ -11,9 +11,9 @@ from benchmark_tree import SIX, build_tree
 from PIL import Image
 from rich.console import Console
 
+from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.data.llava import open_image
 from hydra_mobile.data.templates import template_named
-from hydra_mobile.errors import DataError, HydraError
 from hydra_mobile.evaluation import evaluate as module
 from hydra_mobile.evaluation.answer_log import read_answers
 from hydra_mobile.evaluation.artefacts import Artefact, artefact_at, distinct, merged_folder

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.gqa import Gqa
 from hydra_mobile.evaluation.benchmarks.gqa_scores import read_answer
 

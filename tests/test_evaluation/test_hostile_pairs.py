@@ -21,12 +21,12 @@ import pytest
 from benchmark_tree import Layout, build_tree
 from PIL import Image
 
-from hydra_mobile.errors import DataError, HydraError
+from hydra_mobile.core.errors import DataError, HydraError
+from hydra_mobile.core.registry import resolve
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 from hydra_mobile.evaluation.benchmarks.m4c import normalise
 from hydra_mobile.evaluation.benchmarks.tab_separated import read_rows
 from hydra_mobile.evaluation.scoring import Scored, score_answers
-from hydra_mobile.registry import resolve
 
 Lines = list[dict[str, Any]]
 PICTURES = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]

@@ -12,7 +12,7 @@ import lmms_double
 import pytest
 from PIL import Image
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation.artefacts import artefact_at
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners.torch import TorchRunner
@@ -212,7 +212,7 @@ def test_the_rest_of_the_package_does_not_need_lmms_eval():
     code = (
         "import sys; sys.modules['lmms_eval'] = None\n"
         "from hydra_mobile.evaluation.lmms_eval import manifest\n"
-        "from hydra_mobile.errors import HydraError\n"
+        "from hydra_mobile.core.errors import HydraError\n"
         "try: manifest()\n"
         "except HydraError as error: print(error)\n"
     )

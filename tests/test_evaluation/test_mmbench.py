@@ -7,7 +7,7 @@ from benchmark_tree import MMBENCH_COLUMNS, encoded, mmbench, right_answers
 from PIL import Image
 
 from hydra_mobile.cli.main import app
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.choice_letters import is_none, read_option
 from hydra_mobile.evaluation.benchmarks.mmbench import MMBench
 from hydra_mobile.evaluation.benchmarks.tab_separated import write_rows

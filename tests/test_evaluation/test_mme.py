@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.mme import Mme
 from hydra_mobile.evaluation.benchmarks.mme_files import PERCEPTION, QUESTIONS, place_of
 from hydra_mobile.evaluation.benchmarks.mme_scores import read_answer

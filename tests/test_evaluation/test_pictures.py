@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.folders import Places
 from hydra_mobile.evaluation.benchmarks.pictures import EncodedPicture, FilePicture
 

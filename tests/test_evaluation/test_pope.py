@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hydra_mobile.errors import ConfigError, DataError
+from hydra_mobile.core.errors import ConfigError, DataError
 from hydra_mobile.evaluation.benchmarks.pope import Pope
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"

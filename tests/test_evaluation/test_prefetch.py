@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.errors import DataError, HydraError
+from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
 from hydra_mobile.evaluation.prefetch import PicturesAhead
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hydra_mobile.cli.main import app
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 from hydra_mobile.evaluation.results_beside import results_beside
 from hydra_mobile.evaluation.scoring import score_answers

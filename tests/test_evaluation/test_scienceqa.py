@@ -6,7 +6,7 @@ import pytest
 from benchmark_tree import right_answers, scienceqa
 from PIL import Image
 
-from hydra_mobile.errors import ConfigError, DataError
+from hydra_mobile.core.errors import ConfigError, DataError
 from hydra_mobile.evaluation.benchmarks.choice_letters import read_scienceqa
 from hydra_mobile.evaluation.benchmarks.scienceqa import ScienceQA
 from hydra_mobile.evaluation.benchmarks.scienceqa_problems import prompt_of

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hydra_mobile.cli.main import app
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hydra_mobile.errors import ConfigError, DataError
+from hydra_mobile.core.errors import ConfigError, DataError
 from hydra_mobile.evaluation import evaluate as module
 from hydra_mobile.evaluation import group
 from hydra_mobile.evaluation.answer_log import read_answers

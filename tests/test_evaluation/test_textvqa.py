@@ -6,7 +6,7 @@ import pytest
 from benchmark_tree import textvqa
 from PIL import Image
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.m4c import normalise, soft_accuracy
 from hydra_mobile.evaluation.benchmarks.textvqa import TextVQA
 from hydra_mobile.evaluation.benchmarks.textvqa_files import prompt_of, question_in

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.workbook import read_sheet, write_sheet
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"

@@ -12,7 +12,7 @@ import pytest
 from experiments.quality import run as queue
 from experiments.quality.one_run import SCORE
 from experiments.quality.run import Run, run_all
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 
 def test_a_failure_does_not_stop_the_other_runs(

@@ -13,8 +13,8 @@ from experiments.inference_speed.engines import FORMS, engine_class
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from experiments.inference_speed.measure import make, timed
 from experiments.inference_speed.protocol import Protocol, prompt_ids
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.evaluation.runners.base import Array
-from hydra_mobile.files import sha256_of
 from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.processor import MobileVLMProcessor
 

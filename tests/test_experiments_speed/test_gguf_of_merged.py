@@ -18,7 +18,7 @@ from experiments.inference_speed.gguf_file import (
     text_settings,
     write_gguf,
 )
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.models.bases import fetch
 
 #: Half a step of a block's grid, as a share of the block's largest weight.

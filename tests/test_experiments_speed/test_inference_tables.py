@@ -9,7 +9,7 @@ import pytest
 from experiments.inference_speed.engines import ENGINES, FORMS, PEER, REFERENCE
 from experiments.inference_speed.run import cells, chosen
 from experiments.inference_speed.table import peer_of, rate, ratio, render, render_operators, spread
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 
 def _facts(bits: int, engine: str, check: dict[str, Any]) -> dict[str, Any]:

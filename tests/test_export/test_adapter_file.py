@@ -41,7 +41,7 @@ from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.portable import read_adapter, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.cli.main import app
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.artefacts import artefact_at
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.torch import TorchRunner
@@ -327,7 +327,7 @@ class TestVerify:
 
 def rewrite(bundle: Path, name: str, source: Path) -> None:
     """Put another file in the place of one, with its hash in the manifest."""
-    from hydra_mobile.files import sha256_of
+    from hydra_mobile.core.files import sha256_of
 
     shutil.copyfile(source, bundle / name)
     manifest = json.loads((bundle / MANIFEST).read_text())

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hydra_export.export import export_bundle
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 
 def export(merged: Path, out: Path, **choice: Any) -> None:

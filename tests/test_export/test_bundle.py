@@ -14,7 +14,7 @@ from hydra_export.export import export_bundle
 from hydra_export.ladder_tolerance import tolerance_of
 from hydra_export.presets import preset_named
 from hydra_export.targets import TARGETS, Limits, TargetResult, target_for
-from hydra_mobile.errors import ArtefactError, DataError, HydraError
+from hydra_mobile.core.errors import ArtefactError, DataError, HydraError
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 

@@ -20,11 +20,11 @@ from hydra_export.export import export_bundle
 from hydra_export.ladder import climb
 from hydra_export.targets import DEFAULT_RUNTIME, Limits, target_for
 from hydra_export.verify import verify
-from hydra_mobile.errors import ArtefactError, HydraError, ParityError
+from hydra_mobile.core.errors import ArtefactError, HydraError, ParityError
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.evaluation.artefacts import artefact_at
 from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import CacheState
-from hydra_mobile.files import sha256_of
 from hydra_mobile.models.loading import load_model
 
 pytest.importorskip("coremltools", reason="needs the extra [coreml]")

@@ -10,7 +10,7 @@ import torch
 
 from hydra_export.bundle import Bundle
 from hydra_export.graphs.decoder import TextDecoder
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.models.loading import load_model
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hydra_export.fast_path import require_fast, sentence
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 pytest.importorskip("onnx")
 

@@ -7,13 +7,13 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hydra_export.merge import merge
-from hydra_export.tensor_file import places, read_tensor
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.portable import load_adapter, save_adapter
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.safetensors_io import places, read_tensor
 
 KINDS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 

@@ -20,7 +20,7 @@ from hydra_export.rounding import round_nearest
 from hydra_export.targets.base import Limits, TargetResult
 from hydra_export.targets.onnx import export
 from hydra_export.verify import verify
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.onnx import OnnxRunner
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

@@ -13,7 +13,7 @@ import onnx
 
 from hydra_export.onnx_graph import Graph
 from hydra_export.onnx_skeleton import skeleton
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 
 @pytest.mark.parametrize("size", [1, 127, 128, 20_000, 3_000_000])

@@ -21,7 +21,7 @@ from hydra_export.rounding import (
     weights_replaced,
 )
 from hydra_export.sensitivity import PartCost, bytes_at, keep_at_8_bits
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 

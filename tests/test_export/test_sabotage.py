@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 from test_verify import respoil
 
 from hydra_export.ladder import Ladder, climb
-from hydra_mobile.errors import ParityError
+from hydra_mobile.core.errors import ParityError
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.torch import TorchRunner
-from hydra_mobile.files import sha256_of
 from hydra_mobile.models.processor import PROCESSOR_FILE
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")

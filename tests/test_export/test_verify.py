@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from hydra_export.bundle import Bundle
 from hydra_export.verify import FP32_TOLERANCE, QUANTISED_TOLERANCE, tolerance_of, verify
-from hydra_mobile.errors import ArtefactError, ParityError
-from hydra_mobile.files import sha256_of
+from hydra_mobile.core.errors import ArtefactError, ParityError
+from hydra_mobile.core.files import sha256_of
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 

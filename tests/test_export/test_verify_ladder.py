@@ -21,7 +21,7 @@ from hydra_export.ladder_parts import PartResult
 from hydra_export.ladder_score import Slice
 from hydra_export.ladder_tolerance import TOLERANCES, Tolerance, precision_class
 from hydra_export.presets import PRESETS
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
 from hydra_mobile.evaluation.benchmarks.metric import Metric
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture

@@ -18,7 +18,7 @@ from original_checkpoints import (
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, SiglipConfig, SiglipModel
 
-from hydra_mobile.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtefactError, ConfigError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.original.composing import compose
 from hydra_mobile.models.original.exporting import export_mobilevlm

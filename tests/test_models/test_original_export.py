@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
 from hydra_export.merge import merge
 from hydra_mobile.config import load_config
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.original.exporting import export_mobilevlm

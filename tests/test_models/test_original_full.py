@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from original_checkpoints import TOWER, language_shapes, projector_shapes, vision_shapes
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.models.original.keys import mobilevlm_layout, projector_prefix
 from hydra_mobile.models.original.matching import Source, expected_shapes, match
 from hydra_mobile.models.original.mobilevlm import read_original, write_original

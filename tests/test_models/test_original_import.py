@@ -21,8 +21,8 @@ from original_checkpoints import (
 from PIL import Image
 from safetensors.torch import load_file
 
-from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.files import sha256_of
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.original.importing import import_checkpoint
 from hydra_mobile.models.processor import MobileVLMProcessor

@@ -18,10 +18,10 @@ from original_checkpoints import (
     write_weights,
 )
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.registry import resolve
 from hydra_mobile.models import bases
 from hydra_mobile.models.published import PUBLISHED
-from hydra_mobile.registry import resolve
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hydra_mobile.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.core.registry import resolve
 from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
@@ -17,7 +18,6 @@ from hydra_mobile.models.vision.efficientnet_lite import (
     SameConv2d,
     fold_batch_norm,
 )
-from hydra_mobile.registry import resolve
 
 
 @pytest.mark.parametrize(("side", "pooled"), [(7, 4), (8, 4), (7, 7), (5, 2)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 # CLIP's own, which LLaVA and MobileVLM use.

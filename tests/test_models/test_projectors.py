@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.models.projectors.ldpnet import LDPNet
 from hydra_mobile.models.projectors.ldpnetv2 import LDPNetV2
 from hydra_mobile.models.projectors.mlp import MLP

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.models.sentencepiece import tokenizer_from_sentencepiece
 
 sentencepiece = pytest.importorskip("sentencepiece")

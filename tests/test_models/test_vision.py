@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.models.published import CLIP_L_336
 from hydra_mobile.models.vision.clip import ClipTower
 from hydra_mobile.models.vision.siglip import SiglipTower

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hydra_mobile.config import StageConfig, load_config
-from hydra_mobile.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtefactError, ConfigError
 from hydra_mobile.models.published import PUBLISHED, published_config
 from hydra_mobile.planning.architecture import base_config
 from hydra_mobile.planning.model import part_counts

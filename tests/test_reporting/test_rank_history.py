@@ -9,7 +9,7 @@ import pytest
 from made_history import MOVED_AT, made_events, write_history
 
 from hydra_mobile.adapters.history import RankEvent, RankHistory
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.evaluation.rank_facts import measured_gains, rank_history
 from hydra_mobile.reporting import png
 from hydra_mobile.reporting.html import render_html

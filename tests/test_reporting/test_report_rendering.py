@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.reporting import png
 from hydra_mobile.reporting.console import print_report
 from hydra_mobile.reporting.html import render_html

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.reporting.schema import (
     REPORT_SCHEMA,
     ParityRow,

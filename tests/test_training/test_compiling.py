@@ -10,7 +10,7 @@ from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.lora_layers import adapted_linears
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import resize
-from hydra_mobile.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.training import compiling
 from hydra_mobile.training.compiling import compile_layers
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.config import load_config
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.training.run import TrainingRun
 
 SETTINGS = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training import picture_reader

@@ -11,7 +11,7 @@ from rich.console import Console
 from hydra_export.merge import merge
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.config import load_config
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.evaluation.runners.torch import load_artefact
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.run import TrainingRun

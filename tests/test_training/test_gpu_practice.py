@@ -8,7 +8,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from hydra_mobile.config import load_config
-from hydra_mobile.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.training import compiling
 from hydra_mobile.training import run as run_module
 from hydra_mobile.training.run import TrainingRun

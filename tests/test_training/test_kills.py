@@ -12,7 +12,7 @@ import time
 import pytest
 
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.files import sha256_of
+from hydra_mobile.core.files import sha256_of
 
 KILLS = 40
 DRIVER = """

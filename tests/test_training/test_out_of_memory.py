@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.training.out_of_memory import StepFacts, advice, advising
 
 FACTS = StepFacts(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import Record, read_llava
 from hydra_mobile.data.templates import Turn, template_named
-from hydra_mobile.errors import DataError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.batches import collate

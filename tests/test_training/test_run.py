@@ -13,8 +13,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from hydra_mobile.config import load_config
-from hydra_mobile.errors import ArtefactError, ConfigError, DataError, HydraError
-from hydra_mobile.files import sha256_of
+from hydra_mobile.core.errors import ArtefactError, ConfigError, DataError, HydraError
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.run import TrainingRun
 

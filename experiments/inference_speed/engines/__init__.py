@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import cast
 
 from experiments.inference_speed.engines.base import Engine, Form
-from hydra_mobile.registry import resolve
+from hydra_mobile.core.registry import resolve
 
 _HERE = "experiments.inference_speed.engines"
 ENGINES = {

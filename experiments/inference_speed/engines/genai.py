@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from experiments.inference_speed.engines.base import Engine, Form, Place
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation.runners.base import Array
 
 _PARTS = ("model.onnx", "model.onnx.data")

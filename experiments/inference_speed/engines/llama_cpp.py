@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from experiments.inference_speed.engines.base import Engine, Form, Place
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation.runners.base import Array
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from experiments.inference_speed.engines.base import Engine, Form, Place, as_ids
 from experiments.inference_speed.engines.onnx import OnnxEngine
 from experiments.inference_speed.engines.runner_engine import bundle_of
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation.runners.base import Array
 
 _EMBEDDING, _DECODER = "embed_tokens.onnx", "decoder_model_merged.onnx"

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 #: "custom": the operators llama::update_cache and llama::custom_sdpa; "manual": plain matmuls.
 Attention = Literal["custom", "manual"]

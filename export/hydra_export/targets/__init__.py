@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import cast
 
 from hydra_export.targets.base import Limits, Target, TargetResult
-from hydra_mobile.errors import HydraError
-from hydra_mobile.registry import nearest, resolve
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.registry import nearest, resolve
 
 __all__ = ["DEFAULT_RUNTIME", "TARGETS", "Limits", "Target", "TargetResult", "target_for"]
 

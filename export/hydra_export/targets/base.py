@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hydra_export.presets import Preset
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

@@ -61,8 +61,8 @@ from hydra_export.targets.base import (
     Log,
     TargetResult,
 )
-from hydra_mobile.errors import HydraError
-from hydra_mobile.memory import peak_resident_bytes
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.memory import peak_resident_bytes
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

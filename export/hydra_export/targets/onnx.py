@@ -33,7 +33,7 @@ from hydra_export.targets.base import (
     Log,
     TargetResult,
 )
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

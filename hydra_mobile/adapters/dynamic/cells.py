@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hydra_mobile.adapters.coarse import by_layer, layer_groups, layer_of, layer_scores
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 GROUPS = ("low", "middle", "high")
 

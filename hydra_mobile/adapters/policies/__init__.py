@@ -16,8 +16,8 @@ from hydra_mobile.adapters.allocation import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.coarse import require_finite
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ConfigError
-from hydra_mobile.registry import resolve
+from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.registry import resolve
 
 POLICIES: dict[str, str] = {
     "uniform": "hydra_mobile.adapters.policies.uniform:ranks",

@@ -3,7 +3,7 @@
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.policies import PolicyInput
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 NEEDS_IMPORTANCE = False
 

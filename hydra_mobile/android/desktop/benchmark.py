@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra_mobile.android import kotlin, onnxruntime_aar
 from hydra_mobile.android.desktop import libraries
 from hydra_mobile.android.kotlin import APP
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 
 _MAIN = "org.hydramobile.runtime.ort.DesktopBenchmarkKt"
 #: Exit codes that mean that bundle or program cannot be used.

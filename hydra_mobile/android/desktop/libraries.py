@@ -24,7 +24,7 @@ from pathlib import Path
 
 from hydra_mobile.android import onnxruntime_aar
 from hydra_mobile.android.cache import made_once
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 #: Whose kernels compute: Android's build, or the library of the installed Python package.
 KINDS = ("android", "host")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 
 _CUT_SHORT = "The file was cut short or altered; copy it again, or mend that line."
 _SUFFIXES = (

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from hydra_mobile.errors import ConfigError, DataError
+from hydra_mobile.core.errors import ConfigError, DataError
+from hydra_mobile.core.registry import nearest
 from hydra_mobile.evaluation.benchmarks.answer_files import read_records
 from hydra_mobile.evaluation.benchmarks.joining import Joined, Joiner, check_complete
 from hydra_mobile.evaluation.benchmarks.metric import Metric, scores_of
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture, Picture
-from hydra_mobile.registry import nearest
 
 __all__ = [
     "CHOICE",

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from hydra_mobile.errors import DataError
-from hydra_mobile.registry import nearest
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_mobile.evaluation.benchmarks.base import Sample

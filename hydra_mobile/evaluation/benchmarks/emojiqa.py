@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import sha256_of
+from hydra_mobile.core.registry import nearest
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, DataFile, Sample, check_complete
 from hydra_mobile.evaluation.benchmarks.metric import Metric, share
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.evaluation.benchmarks.pope_scores import read_yesno
-from hydra_mobile.files import sha256_of
-from hydra_mobile.registry import nearest
 
 _LETTERS = "ABCD"
 _MANIFEST = "emojiqa.json"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 
 # The folders that hold the benchmarks' folders, relative to what the user gave.
 _ROOTS = ("", "benchmark_data", "eval", "data/eval", "playground/data/eval")

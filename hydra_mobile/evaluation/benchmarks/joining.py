@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 
 if TYPE_CHECKING:
     from hydra_mobile.evaluation.benchmarks.answer_files import Record

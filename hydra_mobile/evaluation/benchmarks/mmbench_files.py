@@ -13,7 +13,7 @@ from string import ascii_uppercase
 
 from PIL import Image
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.choice_letters import is_none
 from hydra_mobile.evaluation.benchmarks.picture_cells import only_of_list
 from hydra_mobile.evaluation.benchmarks.pictures import EncodedPicture, Picture

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import read_json_lines, read_text
 from hydra_mobile.evaluation.benchmarks.base import SHORT_ANSWER
 

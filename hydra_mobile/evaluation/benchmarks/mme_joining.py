@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import read_records
 from hydra_mobile.evaluation.benchmarks.base import Joiner, Sample
 from hydra_mobile.evaluation.benchmarks.mme_files import (

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import as_rgb, open_image
-from hydra_mobile.errors import DataError
 
 
 class Picture(ABC):

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import Record, read_json_lines, read_objects
 from hydra_mobile.evaluation.benchmarks.base import SHORT_ANSWER
 from hydra_mobile.evaluation.benchmarks.folders import Places

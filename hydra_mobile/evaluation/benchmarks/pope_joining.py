@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import Record, asks, bare, read_records
 from hydra_mobile.evaluation.benchmarks.base import Joined, Joiner, Sample
 from hydra_mobile.evaluation.benchmarks.pope_files import QUESTIONS, SPLITS, Question, spelled

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import Record, asks, read_records, read_text
 from hydra_mobile.evaluation.benchmarks.base import CHOICE, Joined, Joiner, Sample
 from hydra_mobile.evaluation.benchmarks.choice_letters import FAILED, read_scienceqa

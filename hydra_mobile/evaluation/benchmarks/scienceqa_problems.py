@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import read_json_file
 
 LETTERS = "ABCDE"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.files import write_atomically
+from hydra_mobile.core.files import write_atomically
 
 
 def file_name(model_id: str, suffix: str) -> str:

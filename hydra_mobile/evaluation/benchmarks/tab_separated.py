@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hydra_mobile.errors import DataError
-from hydra_mobile.files import write_atomically
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import write_atomically
 
 _SPECIAL = re.compile('[\t\r\n"]')
 _BOM = b"\xef\xbb\xbf"

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.base import (
     PROTOCOLS,
     SHORT_ANSWER,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import read_json_file, read_json_lines
 from hydra_mobile.evaluation.benchmarks.base import Sample
 from hydra_mobile.evaluation.benchmarks.folders import Places

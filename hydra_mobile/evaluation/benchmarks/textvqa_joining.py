@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra_mobile.errors import DataError
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.benchmarks.answer_files import Record, asks, read_records
 from hydra_mobile.evaluation.benchmarks.base import Joined, Joiner, Sample
 from hydra_mobile.evaluation.benchmarks.textvqa_files import has_tokens, question_in

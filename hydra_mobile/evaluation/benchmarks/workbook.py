@@ -15,8 +15,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from hydra_mobile.errors import DataError
-from hydra_mobile.files import write_atomically
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import write_atomically
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

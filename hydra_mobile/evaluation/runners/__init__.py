@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from hydra_mobile.registry import resolve
+from hydra_mobile.core.registry import resolve
 
 if TYPE_CHECKING:
     from hydra_mobile.evaluation.runners.base import Runner

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_mobile.errors import HydraError
-from hydra_mobile.memory import peak_resident_bytes
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 Array = NDArray[np.float32]

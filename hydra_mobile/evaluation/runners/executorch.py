@@ -26,7 +26,7 @@ from executorch.extension.pybindings import portable_lib
 
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
 
 

@@ -15,10 +15,10 @@ from typing import ClassVar
 import numpy as np
 
 from hydra_export.bundle import Bundle
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices.emulator import EXECUTION, emulated
 from hydra_mobile.devices.native_build import ARM64, host, native_runner
 from hydra_mobile.devices.native_process import NativeProcess
-from hydra_mobile.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
 
 

@@ -22,7 +22,7 @@ import onnxruntime as ort
 from hydra_export.adapter_file import AdapterFiles, filled
 from hydra_export.bundle import Bundle
 from hydra_export.targets.base import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheLengths, CacheState, Runner
 from hydra_mobile.evaluation.runners.onnx_threads import share_pool, use_threads
 from hydra_mobile.models.processor import MobileVLMProcessor

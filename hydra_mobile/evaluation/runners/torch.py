@@ -14,10 +14,10 @@ from transformers import DynamicCache
 
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.portable import load_adapter
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.memory import keep_freed_memory
 from hydra_mobile.evaluation.artefacts import adapter_in, base_of
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
-from hydra_mobile.memory import keep_freed_memory
 from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

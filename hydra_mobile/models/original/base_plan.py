@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import require_free_space, write_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import require_free_space, write_json
 from hydra_mobile.models.base_files import write_streamed_base
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.original.matching import Matched

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.errors import ConfigError
-from hydra_mobile.files import folder_atomically, read_json
+from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.files import folder_atomically, read_json
+from hydra_mobile.core.registry import nearest, resolve
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.original.base_plan import Plan, separate, source_name, write_plan
 from hydra_mobile.models.original.hub import checkpoint_folder
@@ -25,7 +26,6 @@ from hydra_mobile.models.original.stream import Log
 from hydra_mobile.models.original.towers import read_tower, tower_source
 from hydra_mobile.models.original.weights import open_weights
 from hydra_mobile.models.projectors import PROJECTORS
-from hydra_mobile.registry import nearest, resolve
 
 _PREFIX = "projector."
 _SEED = 20231228

@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, processors
 
-from hydra_mobile.files import write_atomically, write_json
+from hydra_mobile.core.files import write_atomically, write_json
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.original.base_plan import TOKENIZER_MODEL
 from hydra_mobile.models.original.stream import Log

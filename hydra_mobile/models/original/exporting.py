@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import folder_atomically, read_json, require_free_space, write_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import folder_atomically, read_json, require_free_space, write_json
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.original.base_plan import ORIGINAL_CONFIG, separate
 from hydra_mobile.models.original.exported_tokenizer import (

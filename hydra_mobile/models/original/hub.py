@@ -10,7 +10,7 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.models.original.stream import Log
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import folder_atomically, read_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import folder_atomically, read_json
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.original.base_plan import (
     ORIGINAL_CONFIG,

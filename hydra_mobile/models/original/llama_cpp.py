@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import folder_atomically, require_free_space, write_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import folder_atomically, require_free_space, write_json
 from hydra_mobile.models.original.base_plan import separate
 from hydra_mobile.models.original.exported_tokenizer import write_slow_tokenizer
 from hydra_mobile.models.original.exporting import Model, open_model, renamed

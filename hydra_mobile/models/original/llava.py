@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.original.part_configs import (
     text_arguments,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.original.keys import Layout
 from hydra_mobile.models.original.stream import Form

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hydra_mobile.files import write_json
+from hydra_mobile.core.files import write_json
 from hydra_mobile.models.original.stream import Form, Log, total_bytes
 
 _SHARD_BYTES = 1_000_000_000

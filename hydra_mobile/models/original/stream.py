@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.errors import ArtefactError
+from hydra_mobile.core.errors import ArtefactError
 
 Log = Callable[[str], None]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import read_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import read_json
 from hydra_mobile.models.original.stream import Log
 from hydra_mobile.models.sentencepiece import tokenizer_from_sentencepiece
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import read_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import read_json
 from hydra_mobile.models.original.hub import checkpoint_folder
 from hydra_mobile.models.original.keys import vision_layout
 from hydra_mobile.models.original.matching import Source

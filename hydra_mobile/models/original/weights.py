@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hydra_mobile.errors import ArtefactError
-from hydra_mobile.files import read_json
+from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.files import read_json
 from hydra_mobile.models.original.stream import DTYPES, Form, Log, total_bytes
 
 # In the order in which they are looked for.

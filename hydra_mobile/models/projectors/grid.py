@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 from torch.nn import functional as F
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 
 def grid_side(projector: str, count: int, what: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.models.projectors.grid import grid_side, to_grid, to_tokens
 
 

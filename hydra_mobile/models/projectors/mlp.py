@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 
 class MLP(nn.Module):

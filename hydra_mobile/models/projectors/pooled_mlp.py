@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 
 def pooling_matrix(side: int, pooled_side: int) -> Tensor:

@@ -17,7 +17,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.policies import POLICIES
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.registry import resolve
+from hydra_mobile.core.registry import resolve
 from hydra_mobile.training.loop import BatchStream, Objective
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.rows import Row

@@ -15,7 +15,7 @@ from hydra_mobile.adapters.adalora import AdaLora
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.methods import Result, StageTwo
 from hydra_mobile.training.optimizer import NamedAdamW

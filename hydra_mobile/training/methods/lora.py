@@ -42,7 +42,7 @@ from hydra_mobile.adapters.policies import (
     needs_importance,
 )
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.files import write_json
+from hydra_mobile.core.files import write_json
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.methods import Result, StageTwo
 from hydra_mobile.training.optimizer import NamedAdamW

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtefactError, HydraError
 
 
 def cache_home() -> Path:

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.files import cache_home, explain_full_disk, sha256_of
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.files import cache_home, explain_full_disk, sha256_of
 
 
 def fetch_wheel(requirement: str, sha256: str, filename: str, options: Sequence[str] = ()) -> Path:

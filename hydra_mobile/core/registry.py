@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 # Which of our extras brings a package that a plug-in may fail to import.
 _EXTRA_OF_PACKAGE = {

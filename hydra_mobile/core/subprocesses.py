@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from hydra_mobile.errors import HydraError
+from hydra_mobile.core.errors import HydraError
 
 _POLL_SECONDS = 0.2
 

@@ -11,8 +11,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from hydra_mobile.errors import ArtefactError, HydraError
-from hydra_mobile.files import cache_home, explain_full_disk, sha256_of
+from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.files import cache_home, explain_full_disk, sha256_of
 
 
 def fetch_npm(name: str, version: str, sha256: str) -> Path:

@@ -1,0 +1,1 @@
+"""What every package may use: errors, files, registries, processes. Knows no package of ours."""
