@@ -35,8 +35,8 @@ def open_once(file: Path, base: Path, words: bool) -> dict[str, Any]:
     from tokenizers.pre_tokenizers import WhitespaceSplit
 
     from hydra_mobile.core.memory import peak_resident_bytes
-    from hydra_mobile.data.templates import template_named
     from hydra_mobile.models.processor import MobileVLMProcessor
+    from hydra_mobile.models.templates import template_named
     from hydra_mobile.training.batches import epoch_batches
     from hydra_mobile.training.token_store import open_rows
 

@@ -13,8 +13,8 @@ from hydra_export.bundle import SCHEMA
 from hydra_export.footprint import footprint_of_manifest
 from hydra_export.footprint_phones import PROCESS_BYTES, fit_on
 from hydra_mobile.core.files import write_json
-from hydra_mobile.data.templates import TEMPLATES
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.templates import TEMPLATES
 
 _PRECISIONS = ("fp32", "fp16", "w8", "w8a8", "w4", "w4a8")
 _ROLES = {

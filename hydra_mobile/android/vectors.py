@@ -23,9 +23,9 @@ from hydra_mobile.android.vector_manifests import write_manifests
 from hydra_mobile.android.vector_pictures import write_pictures
 from hydra_mobile.android.vector_texts import Sample, samples
 from hydra_mobile.core.files import write_json
-from hydra_mobile.data.templates import TEMPLATES, Template
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import TEMPLATES, Template
 
 #: Strings for each tokenizer, and lists of ids to decode.
 STRINGS, DECODES = 10_000, 1_000

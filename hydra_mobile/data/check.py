@@ -22,8 +22,8 @@ from hydra_mobile.data.encoding import encoded_records
 from hydra_mobile.data.json_stream import JsonRecords, Place
 from hydra_mobile.data.llava import Record, parse_record, record_place
 from hydra_mobile.data.record_faults import faults_in
-from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
+from hydra_mobile.models.templates import IGNORE_INDEX
 
 _PROGRESS_EVERY_BYTES = 1 << 20
 

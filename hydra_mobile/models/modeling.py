@@ -22,9 +22,9 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.projectors import PROJECTORS
+from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.models.vision import VISION_TOWERS
 
 

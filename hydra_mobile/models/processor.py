@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 
 from hydra_mobile.core.errors import ArtefactError, DataError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
-from hydra_mobile.data.templates import Template, Turn
 from hydra_mobile.models import supervision
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.templates import Template, Turn
 
 #: Template and image preprocessing, in the folder of a model or of an adapter.
 PROCESSOR_FILE = "processor_config.json"

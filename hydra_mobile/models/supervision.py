@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hydra_mobile.data.templates import IGNORE_INDEX, Template, Turn
+from hydra_mobile.models.templates import IGNORE_INDEX, Template, Turn
 
 
 def in_pieces(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.data.templates import IGNORE_INDEX
+from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.planning.model import (
     FrozenSizes,
     computes_in_bf16,

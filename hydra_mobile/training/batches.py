@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hydra_mobile.data.templates import IGNORE_INDEX
+from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.training.rows import Row, Rows
 
 # Rows are sorted by length inside windows of this many batches: long enough for even lengths,

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.encoding import encoded_records
 from hydra_mobile.data.llava import Record
-from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
+from hydra_mobile.models.templates import IGNORE_INDEX
 
 OverLength = Literal["refuse", "truncate", "drop"]
 BadRecords = Literal["refuse", "drop"]

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.training.loop import train_step
 from hydra_mobile.training.machine import peak_memory_bytes
 from hydra_mobile.training.methods import Method

@@ -31,7 +31,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hydra_mobile.data.templates import IGNORE_INDEX
+from hydra_mobile.models.templates import IGNORE_INDEX
 
 # Code pages and scratch buffers that the first real step brings in; measured with base `tiny`
 # (11 MiB in fp32, 36 MiB in bf16).

@@ -17,8 +17,8 @@ from typing import overload
 import numpy as np
 
 from hydra_mobile.data.llava import Record
-from hydra_mobile.data.templates import IGNORE_INDEX
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.training.conversations import (
     Array,
     Conversations,

@@ -12,8 +12,8 @@ from hydra_mobile.data.check import CheckOptions, check_data
 from hydra_mobile.data.check_counts import Histogram, TokenCounts
 from hydra_mobile.data.check_report import report_lines, verdict
 from hydra_mobile.data.llava import read_llava
-from hydra_mobile.data.templates import template_named
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import template_named
 
 FEW = {kind: 2 + number for number, kind in enumerate(PLANTED)}
 MAX_LENGTH = 6000

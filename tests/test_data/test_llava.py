@@ -8,7 +8,7 @@ from PIL import Image
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import iter_llava, open_image, read_llava
-from hydra_mobile.data.templates import Turn
+from hydra_mobile.models.templates import Turn
 
 
 def turns(*texts: str) -> list[dict[str, str]]:

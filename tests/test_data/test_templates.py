@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.data.templates import TEMPLATES, Template, template_named
+from hydra_mobile.models.templates import TEMPLATES, Template, template_named
 
 
 def prompt_text(template: Template, question: str) -> str:

@@ -215,7 +215,7 @@ def test_calibration_from_training_data(model, tiny_merged, tmp_path):
 
 
 def _turns(question: str, answer: str) -> Any:
-    from hydra_mobile.data.templates import Turn
+    from hydra_mobile.models.templates import Turn
 
     return (Turn(question, answer),)
 

@@ -8,10 +8,10 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.data.templates import Turn
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import Turn
 
 
 @pytest.fixture(scope="module")

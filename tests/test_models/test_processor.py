@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.data.templates import TEMPLATES, Turn, template_named
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import TEMPLATES, Turn, template_named
 
 
 @pytest.fixture

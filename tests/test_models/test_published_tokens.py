@@ -17,10 +17,10 @@ from tokenizers import AddedToken
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import parse_record
-from hydra_mobile.data.templates import IGNORE_INDEX, Turn, template_named
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.sentencepiece import tokenizer_from_sentencepiece
+from hydra_mobile.models.templates import IGNORE_INDEX, Turn, template_named
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "

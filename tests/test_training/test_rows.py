@@ -9,9 +9,9 @@ import torch
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import Record, read_llava
-from hydra_mobile.data.templates import Turn, template_named
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import Turn, template_named
 from hydra_mobile.training.batches import collate
 from hydra_mobile.training.rows import Row, Segment, build_rows
 

@@ -15,8 +15,8 @@ import pytest
 from hydra_mobile.core.errors import ArtefactError, DataError, HydraError
 from hydra_mobile.core.files import cache_home
 from hydra_mobile.data.llava import read_llava
-from hydra_mobile.data.templates import template_named
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import template_named
 from hydra_mobile.training.rows import build_rows
 from hydra_mobile.training.token_store import open_rows
 

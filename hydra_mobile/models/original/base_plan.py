@@ -51,9 +51,9 @@ class Plan:
 
 def write_plan(folder: Path, plan: Plan, name: str, log: Log) -> None:
     """Fill the empty `folder` with a base, one tensor at a time."""
-    from hydra_mobile.data.templates import template_named
     from hydra_mobile.models.preprocessing import ImagePreprocessing
     from hydra_mobile.models.processor import MobileVLMProcessor
+    from hydra_mobile.models.templates import template_named
 
     config, matched = plan.config, plan.matched
     text: Any = config.text_config

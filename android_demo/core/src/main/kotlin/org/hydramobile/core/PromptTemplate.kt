@@ -1,7 +1,7 @@
 /*
  * The text around a question, a picture and an answer, as ids.
  *
- * The pieces are data of the bundle (`hydra_mobile/data/templates.py` describes them); this is
+ * The pieces are data of the bundle (`hydra_mobile/models/templates.py` describes them); this is
  * `MobileVLMProcessor.prompt`. Called once for each question.
  */
 package org.hydramobile.core
