@@ -26,7 +26,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.devices.emulator import emulated
 from hydra_mobile.devices.launch import LAUNCHER_VARIABLE, RUNNER_VARIABLE

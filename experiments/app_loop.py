@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.nudged import nudged
-from hydra_export.bundle import Bundle
 from hydra_mobile.android.desktop import benchmark, libraries
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests

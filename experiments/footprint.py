@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from hydra_export.bundle import MANIFEST, Bundle
 from hydra_export.export import export_bundle
-from hydra_export.footprint import footprint_of_manifest
 from hydra_export.targets import Limits
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.golden_inputs import golden_inputs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.runners import runner_class

@@ -22,10 +22,10 @@ from typing import Any
 
 from PIL import Image
 
-from hydra_export.bundle import Bundle
-from hydra_export.footprint import footprint_of_manifest
 from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bench.table import spread
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.native_build import host, native_runner

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.evaluation.benchmarks.base import Sample
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.evaluation.generation import Generator

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hydra_export.bundle import Bundle
-from hydra_export.targets.base import METHODS
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.interface import METHODS
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.evaluation.answer_log import read_answers
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA

@@ -2,7 +2,7 @@
 
 Asks for the first token of each answer, once with fp32 weights and once for every variant, with
 linears' inputs quantised by row to 8 bits as ExecuTorch does. Behind the choices in
-`hydra_export.presets`. Prints a line for each variant and writes JSON.
+`hydra_mobile.bundle.presets`. Prints a line for each variant and writes JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from hydra_export.calibration import Calibration, from_data, padded, self_sampled
 from hydra_export.mixing import Plan, plan_decoder
-from hydra_export.presets import PRESETS, Preset
 from hydra_export.rounding import linear_units, round_int8, stacked, weights_replaced
+from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA

@@ -1,7 +1,7 @@
 """What 4 bits cost on ExecuTorch, by which linears keep 8, and what the attention build gives.
 
 Exports the merged model of the quickstart several times, asks each program the same EmojiQA
-questions as the eager model, and times it. Behind the choices in `hydra_export.presets` and
+questions as the eager model, and times it. Behind the choices in `hydra_mobile.bundle.presets` and
 `hydra_export.targets.executorch`. Prints a table and writes JSON.
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from hydra_export.export import export_bundle
-from hydra_export.presets import PRESETS, Preset
 from hydra_export.targets import executorch as target
-from hydra_export.targets.base import Limits
+from hydra_mobile.bundle.interface import Limits
+from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra_export.adapter_file_bundle import SeparateAdapter
-from hydra_export.bundle import MANIFEST, Bundle
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet

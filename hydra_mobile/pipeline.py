@@ -126,7 +126,7 @@ def _export(out: Path, console: Console) -> None:
 
 def _made_of(bundle: Path) -> str:
     """Return the hash of the weights that a bundle was made of, "" where there is no bundle."""
-    from hydra_export.bundle import MANIFEST, Bundle
+    from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 
     if not (bundle / MANIFEST).is_file():
         return ""

@@ -2,7 +2,7 @@
 
 Two figures for each published model: the fitted line's, far outside of what was measured and to be
 read so, and what is computed without measuring: bytes from the preset's bits, memory on a phone
-from `hydra_export.footprint`.
+from `hydra_mobile.bundle.memory.footprint`.
 
 Called by `run.py`.
 """
@@ -15,9 +15,9 @@ from typing import Any
 
 from experiments.scaling.fit import Line, fit
 from experiments.scaling.point import VOCABULARY
-from hydra_export.footprint import _WEIGHT, footprint_of_manifest
-from hydra_export.presets import preset_named
-from hydra_export.targets.base import Limits
+from hydra_mobile.bundle.interface import Limits
+from hydra_mobile.bundle.memory.footprint import _WEIGHT, footprint_of_manifest
+from hydra_mobile.bundle.presets import preset_named
 
 PUBLISHED = ("mobilevlm-v2-1.7b", "mobilevlm-v2-3b")
 #: What is fitted of an export, and on what it depends.

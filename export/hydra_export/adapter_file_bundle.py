@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from hydra_export.adapter_file import (
+from hydra_mobile.adapters.identity import BaseIdentity, base_identity
+from hydra_mobile.adapters.portable import Adapter, read_adapter
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.golden import GOLDEN, write_golden
+from hydra_mobile.bundle.lora_file import (
     DECODER_SUFFIX,
     VISION_SUFFIX,
     adapter_tensors,
     write_adapter_file,
 )
-from hydra_export.adapter_file_manifest import require_name
-from hydra_export.bundle import MANIFEST, Bundle
-from hydra_export.footprint import footprint_of_manifest
-from hydra_export.footprint_phones import facts
-from hydra_export.golden import GOLDEN, write_golden
-from hydra_mobile.adapters.identity import BaseIdentity, base_identity
-from hydra_mobile.adapters.portable import Adapter, read_adapter
+from hydra_mobile.bundle.lora_manifest import require_name
+from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
+from hydra_mobile.bundle.memory.phones import facts
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import (
     folder_atomically,

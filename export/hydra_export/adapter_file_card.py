@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hydra_export.adapter_file import DECODER_SUFFIX, VISION_SUFFIX
+from hydra_mobile.bundle.lora_file import DECODER_SUFFIX, VISION_SUFFIX
 
 _HOW = """\
 ## Adapters

@@ -14,8 +14,8 @@ from typing import Any
 
 from hydra_export.adapter_file_card import adapter_sections
 from hydra_export.bundle_card_code import snippets
-from hydra_export.footprint import MIB
 from hydra_mobile.adapters.identity import MERGE_FILE
+from hydra_mobile.bundle.memory.footprint import MIB
 from hydra_mobile.core.files import read_json
 
 CARD = "README.md"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners import runner_class
 

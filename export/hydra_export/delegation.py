@@ -2,7 +2,7 @@
 
 A node outside a delegate runs on plain kernels, unless it is one of the few that were written to be
 fast there, so the shares say whether a program can be fast. Knows the graph of a lowered method;
-writes plain numbers. Called by the ExecuTorch target; `hydra_export.fast_path` judges the numbers.
+writes plain numbers. Called by the ExecuTorch target; `hydra_mobile.bundle.kernel_coverage` judges the numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from hydra_export.fast_path import OffPath, share
+from hydra_mobile.bundle.kernel_coverage import OffPath, share
 
 #: Nodes that compute nothing at run time.
 _BOOKKEEPING = ("getitem", "alloc", "sym_size", "_assert_scalar", "ge", "le", "lt", "gt", "add")

@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_export.bundle import MANIFEST, Bundle, write_manifest
 from hydra_export.bundle_card import CARD, adapter_summary, bundle_card
 from hydra_export.calibration import from_data
-from hydra_export.fast_path import MINIMUM, require_fast, sentence
-from hydra_export.footprint_sizes import sizes_of
-from hydra_export.golden import GoldenInput, write_golden
-from hydra_export.presets import Preset, preset_named
 from hydra_export.targets import Limits, target_for
-from hydra_export.targets.base import METHODS, TargetResult
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle, write_manifest
+from hydra_mobile.bundle.golden import GoldenInput, write_golden
+from hydra_mobile.bundle.interface import METHODS, TargetResult
+from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
+from hydra_mobile.bundle.memory.sizes import sizes_of
+from hydra_mobile.bundle.presets import Preset, preset_named
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of
 from hydra_mobile.core.registry import nearest

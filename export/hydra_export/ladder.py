@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra_export.bundle import Bundle
 from hydra_export.ladder_rung import Rung, compare
 from hydra_export.ladder_score import Slice
 from hydra_export.ladder_stages import Stage, bundle_stage, device_stage, torch_stages
 from hydra_export.ladder_witness import Case, golden_cases, observe
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError, ParityError
 from hydra_mobile.evaluation.runners.base import Runner
 from hydra_mobile.reporting.schema import ParityRow

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from hydra_export.golden import pixel_statistics
-from hydra_export.ladder_tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_export.ladder_whole import CaseResult, cosine, greedy_agreement, leading
 from hydra_export.ladder_witness import Case, SplitVision, prefill
+from hydra_mobile.bundle.golden import pixel_statistics
+from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_mobile.evaluation.runners.base import Array, Runner
 
 Status = Literal["pass", "fail", "absent"]

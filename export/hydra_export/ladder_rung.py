@@ -12,9 +12,9 @@ from typing import Any
 
 from hydra_export.ladder_parts import PartResult, compare_parts, whole_part
 from hydra_export.ladder_score import ScoreChange
-from hydra_export.ladder_tolerance import Tolerance
 from hydra_export.ladder_whole import CaseResult, case_failures, replay
 from hydra_export.ladder_witness import Case
+from hydra_mobile.bundle.tolerance import Tolerance
 from hydra_mobile.evaluation.runners.base import Runner
 from hydra_mobile.reporting.schema import ParityPart, ParityRow, ParityScore
 

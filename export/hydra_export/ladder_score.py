@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hydra_export.ladder_tolerance import Tolerance
+from hydra_mobile.bundle.tolerance import Tolerance
 from hydra_mobile.evaluation.benchmarks.base import Benchmark
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners.base import Runner

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_export.bundle import MANIFEST, Bundle
-from hydra_export.ladder_tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of
 from hydra_mobile.adapters.identity import MERGE_FILE, weight_files
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of
 from hydra_mobile.core.safetensors_io import places

@@ -17,8 +17,8 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from hydra_export.bundle import Bundle
-from hydra_export.golden import MAX_NEW_TOKENS, pixel_statistics
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.golden import MAX_NEW_TOKENS, pixel_statistics
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
@@ -44,7 +44,7 @@ class Case:
     Attributes:
         image: file of the picture.
         question: asked about it.
-        statistics: of the pixels, see `hydra_export.golden.pixel_statistics`.
+        statistics: of the pixels, see `hydra_mobile.bundle.golden.pixel_statistics`.
         pixels: float32 [3, H, W]; None where golden vectors are too old to hold them.
         before: prompt ids before the picture.
         after: prompt ids behind it.

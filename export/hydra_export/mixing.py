@@ -17,7 +17,6 @@ from torch import nn
 
 from hydra_export import sensitivity
 from hydra_export.calibration import Calibration, self_sampled
-from hydra_export.presets import Precision, Preset
 from hydra_export.rounding import (
     Int4Weight,
     linear_units,
@@ -25,7 +24,8 @@ from hydra_export.rounding import (
     round_nearest,
     stacked,
 )
-from hydra_export.targets.base import Log
+from hydra_mobile.bundle.interface import Log
+from hydra_mobile.bundle.presets import Precision, Preset
 
 # Sequences on which parts are measured: the ranking needs fewer than the rounding.
 _MEASURED_SEQUENCES = 12

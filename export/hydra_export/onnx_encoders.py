@@ -23,8 +23,8 @@ from torch.func import functional_call
 
 from hydra_export.onnx_graph import INLINE_LIMIT, MICROSOFT, OPSET, Graph
 from hydra_export.onnx_linear import emit_int8_matmul, pack_int4, quantize_int8, widen
-from hydra_export.presets import Precision, Preset
 from hydra_export.rounding import Int4Weight, round_nearest
+from hydra_mobile.bundle.presets import Precision, Preset
 
 # Where torch's exporter notes the path of the module that a node came from.
 _SCOPES = "pkg.torch.onnx.name_scopes"

@@ -3,7 +3,7 @@
 onnxruntime has a kernel for every operator; what tells a fast graph from a slow one is whether the
 products are those of its matrix library (dense, n-bit, convolution, fused attention) and the norms
 are fused. Counts as the graph stands in the file, before the runtime fuses more. Knows ONNX; knows
-no model. Called by `hydra_export.export`; `hydra_export.fast_path` judges the numbers.
+no model. Called by `hydra_export.export`; `hydra_mobile.bundle.kernel_coverage` judges the numbers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import onnx
 from onnx import shape_inference
 
-from hydra_export.fast_path import OffPath, share
 from hydra_export.onnx_skeleton import skeleton
+from hydra_mobile.bundle.kernel_coverage import OffPath, share
 
 #: Products and attention with kernels of the runtime's matrix library.
 _PRODUCTS = (
@@ -42,7 +42,7 @@ def summarise(path: Path, max_context: int) -> dict[str, Any]:
 
     Returns:
         `nodes` (operators that compute; constants and shapes are not), `share_of_nodes`,
-        `share_of_multiply_accumulates`, both also under the names of `hydra_export.fast_path`
+        `share_of_multiply_accumulates`, both also under the names of `hydra_mobile.bundle.kernel_coverage`
         (`fast_share_of_nodes`, `fast_share_of_multiply_accumulates`), a dynamic size counted as 1,
         and `most_expensive_off_path`.
     """

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_export.onnx_graph import MICROSOFT, Graph
-from hydra_export.presets import Precision
 from hydra_export.rounding import Int4Weight, round_nearest
+from hydra_mobile.bundle.presets import Precision
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra_export.bundle import Bundle
 from hydra_export.ladder_parts import PartResult
 from hydra_export.ladder_rung import agreement_of, compare, part_lines
-from hydra_export.ladder_tolerance import (
+from hydra_export.ladder_whole import CaseResult
+from hydra_export.ladder_witness import golden_cases
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.tolerance import (
     FP32_TOLERANCE,
     PIXEL_TOLERANCE,
     QUANTISED_TOLERANCE,
     Tolerance,
     tolerance_of,
 )
-from hydra_export.ladder_whole import CaseResult
-from hydra_export.ladder_witness import golden_cases
 from hydra_mobile.core.errors import ParityError
 from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.evaluation.runners.base import Runner

@@ -9,9 +9,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from hydra_export.bundle import SCHEMA
-from hydra_export.footprint import footprint_of_manifest
-from hydra_export.footprint_phones import PROCESS_BYTES, fit_on
+from hydra_mobile.bundle.bundle import SCHEMA
+from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
+from hydra_mobile.bundle.memory.phones import PROCESS_BYTES, fit_on
 from hydra_mobile.core.files import write_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.templates import TEMPLATES

@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
-from hydra_export.bundle import Bundle
 from hydra_mobile.bench.plan import Plan, question_of
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.progress import StageProgress

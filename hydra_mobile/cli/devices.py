@@ -27,7 +27,7 @@ def list_(
     from hydra_mobile.cli.console import console, prepare
 
     prepare()
-    from hydra_export.bundle import Bundle
+    from hydra_mobile.bundle.bundle import Bundle
     from hydra_mobile.core.files import write_json
     from hydra_mobile.devices.listing import places
 

@@ -93,9 +93,9 @@ def _require_one(
 
 
 def _estimate_bundle(folder: Path, device_memory: float, json_file: Path | None) -> None:
-    from hydra_export.bundle import Bundle
-    from hydra_export.footprint import BASIS, footprint_of_manifest
-    from hydra_export.footprint_phones import CLASSES, fit_on
+    from hydra_mobile.bundle.bundle import Bundle
+    from hydra_mobile.bundle.memory.footprint import BASIS, footprint_of_manifest
+    from hydra_mobile.bundle.memory.phones import CLASSES, fit_on
     from hydra_mobile.cli.console import console, say
     from hydra_mobile.cli.footprint_tables import print_footprint
     from hydra_mobile.core.files import write_json

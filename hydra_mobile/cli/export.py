@@ -56,8 +56,8 @@ def export(
 
     prepare()
     from hydra_export.export import export_bundle
-    from hydra_export.presets import preset_named
     from hydra_export.targets import Limits, target_for
+    from hydra_mobile.bundle.presets import preset_named
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.registry import nearest
     from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder

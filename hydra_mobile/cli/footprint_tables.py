@@ -6,8 +6,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hydra_export.footprint import MIB, Footprint
-from hydra_export.footprint_phones import CLASSES, PROCESS_BYTES, SHARE, SMALL_SHARE, Fit, fit_on
+from hydra_mobile.bundle.memory.footprint import MIB, Footprint
+from hydra_mobile.bundle.memory.phones import (
+    CLASSES,
+    PROCESS_BYTES,
+    SHARE,
+    SMALL_SHARE,
+    Fit,
+    fit_on,
+)
 
 _PARTS = {
     "weights": "weights, as the runtime holds them",

@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 
-from hydra_export.bundle import REQUIRES, Bundle
-from hydra_export.footprint import footprint_of_manifest
-from hydra_export.footprint_phones import PROCESS_BYTES
+from hydra_mobile.bundle.bundle import REQUIRES, Bundle
+from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
+from hydra_mobile.bundle.memory.phones import PROCESS_BYTES
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices import adb, emulator
 from hydra_mobile.devices.facts import DeviceFacts, facts_of

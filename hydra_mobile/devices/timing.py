@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.devices.batch import Launch, run_batch
 from hydra_mobile.devices.cooling import wait_until_cool
 from hydra_mobile.devices.facts import facts_of

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hydra_export.adapter_file_manifest import split_selection
-from hydra_export.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of
 from hydra_mobile.evaluation.coreml_execution import coreml_title

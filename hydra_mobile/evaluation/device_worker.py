@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.devices.adb import chosen
 from hydra_mobile.devices.app import FILES, AppLaunch

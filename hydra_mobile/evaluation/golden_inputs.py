@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from hydra_export.golden import GoldenInput
+from hydra_mobile.bundle.golden import GoldenInput
 from hydra_mobile.core.files import read_json
 from hydra_mobile.data.llava import open_image, read_llava
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra_export.bundle import Bundle
-from hydra_export.targets.base import TEXT_DECODER
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.interface import TEXT_DECODER
 from hydra_mobile.core.files import read_json
 from hydra_mobile.devices.told import told
 from hydra_mobile.evaluation.agreement import agreement_of

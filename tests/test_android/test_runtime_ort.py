@@ -92,7 +92,7 @@ def _in_python(bundle: Path) -> dict[str, Generation]:
 def test_the_app_answers_as_python_does(
     preset: str, kind: str, cache: Path, exported: Callable[[str], Path], tmp_path: Path
 ):
-    from hydra_export.bundle import Bundle
+    from hydra_mobile.bundle.bundle import Bundle
 
     bundle = exported(preset)
     write_requests(tmp_path, _asks(), Bundle.open(bundle).processor())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.devices import adb
 from hydra_mobile.devices.facts import DeviceFacts
 from hydra_mobile.devices.listing import misfits, places

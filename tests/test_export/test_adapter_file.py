@@ -20,19 +20,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from hydra_export import adapter_file_bundle
-from hydra_export.adapter_file import (
-    AdapterFiles,
-    adapter_tensors,
-    read_adapter_file,
-    write_adapter_file,
-)
 from hydra_export.adapter_file_bundle import SeparateAdapter, add_adapter
-from hydra_export.adapter_file_manifest import split_selection
-from hydra_export.bundle import MANIFEST, Bundle
 from hydra_export.export import export_bundle
 from hydra_export.ladder import climb
 from hydra_export.onnx_encoders import projector_tensors, write_vision_encoder
-from hydra_export.presets import preset_named
 from hydra_export.targets import Limits
 from hydra_export.verify import verify
 from hydra_mobile.adapters.budget import Budget
@@ -40,6 +31,15 @@ from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.portable import read_adapter, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.lora_file import (
+    AdapterFiles,
+    adapter_tensors,
+    read_adapter_file,
+    write_adapter_file,
+)
+from hydra_mobile.bundle.lora_manifest import split_selection
+from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.artefacts import artefact_at

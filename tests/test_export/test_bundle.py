@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from hydra_export.bundle import MANIFEST, SCHEMA, Bundle, write_manifest
 from hydra_export.export import export_bundle
-from hydra_export.ladder_tolerance import tolerance_of
-from hydra_export.presets import preset_named
 from hydra_export.targets import TARGETS, Limits, TargetResult, target_for
+from hydra_mobile.bundle.bundle import MANIFEST, SCHEMA, Bundle, write_manifest
+from hydra_mobile.bundle.presets import preset_named
+from hydra_mobile.bundle.tolerance import tolerance_of
 from hydra_mobile.core.errors import ArtefactError, DataError, HydraError
 from hydra_mobile.models.processor import MobileVLMProcessor
 

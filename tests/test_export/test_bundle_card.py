@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hydra_export.bundle import MANIFEST, Bundle
 from hydra_export.bundle_card import CARD, adapter_summary, bundle_card
 from hydra_export.bundle_card_code import snippets
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import sha256_of, write_json
 from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.runners import runner_class

@@ -15,11 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hydra_export.bundle import Bundle
 from hydra_export.export import export_bundle
 from hydra_export.ladder import climb
 from hydra_export.targets import DEFAULT_RUNTIME, Limits, target_for
 from hydra_export.verify import verify
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError, ParityError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.evaluation.artefacts import artefact_at

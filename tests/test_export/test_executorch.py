@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_export.bundle import Bundle
 from hydra_export.graphs.decoder import TextDecoder
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.models.loading import load_model
@@ -20,10 +20,10 @@ from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
 from hydra_export.delegation import summarise
 from hydra_export.graphs.pointwise import linearise_pointwise
-from hydra_export.presets import preset_named
 from hydra_export.rounding import round_calibrated
-from hydra_export.targets.base import Limits
 from hydra_export.targets.executorch import _vision_partitioners, export, quantise_linears
+from hydra_mobile.bundle.interface import Limits
+from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.evaluation.runners.executorch import ExecuTorchRunner
 
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hydra_export.bundle import MANIFEST, Bundle, write_manifest
 from hydra_export.export import export_bundle
-from hydra_export.presets import Preset, preset_named
 from hydra_export.targets import Limits, TargetResult
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle, write_manifest
+from hydra_mobile.bundle.presets import Preset, preset_named
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.models.processor import MobileVLMProcessor
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hydra_export.fast_path import require_fast, sentence
+from hydra_mobile.bundle.kernel_coverage import require_fast, sentence
 from hydra_mobile.core.errors import HydraError
 
 pytest.importorskip("onnx")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from hydra_export.footprint import RUNTIME_BYTES, footprint_of_manifest
-from hydra_export.footprint_phones import CLASSES, GIB, PROCESS_BYTES, facts, fit_on
-from hydra_export.footprint_sizes import sizes_of, vision_step
+from hydra_mobile.bundle.memory.footprint import RUNTIME_BYTES, footprint_of_manifest
+from hydra_mobile.bundle.memory.phones import CLASSES, GIB, PROCESS_BYTES, facts, fit_on
+from hydra_mobile.bundle.memory.sizes import sizes_of, vision_step
 from hydra_mobile.cli.main import main
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.models.loading import load_model

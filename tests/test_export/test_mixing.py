@@ -11,7 +11,7 @@ import pytest
 from hydra_export import mixing
 from hydra_export.calibration import Calibration, self_sampled
 from hydra_export.mixing import Plan, plan_decoder
-from hydra_export.presets import PRESETS, Preset, preset_named
+from hydra_mobile.bundle.presets import PRESETS, Preset, preset_named
 from hydra_mobile.models.loading import load_model
 
 INT4 = preset_named("int4")

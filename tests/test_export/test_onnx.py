@@ -15,11 +15,11 @@ from hydra_export.export import export_bundle
 from hydra_export.mixing import plan_decoder
 from hydra_export.onnx_decoder import decoder_graph
 from hydra_export.onnx_linear import Linear, emit_linear
-from hydra_export.presets import preset_named
 from hydra_export.rounding import round_nearest
-from hydra_export.targets.base import Limits, TargetResult
 from hydra_export.targets.onnx import export
 from hydra_export.verify import verify
+from hydra_mobile.bundle.interface import Limits, TargetResult
+from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.evaluation.runners.onnx import OnnxRunner

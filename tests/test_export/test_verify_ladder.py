@@ -19,8 +19,8 @@ from test_verify import respoil
 from hydra_export.ladder import climb
 from hydra_export.ladder_parts import PartResult
 from hydra_export.ladder_score import Slice
-from hydra_export.ladder_tolerance import TOLERANCES, Tolerance, precision_class
-from hydra_export.presets import PRESETS
+from hydra_mobile.bundle.presets import PRESETS
+from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
 from hydra_mobile.evaluation.benchmarks.metric import Metric

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from hydra_export.targets.base import Limits, Target, TargetResult
+from hydra_mobile.bundle.interface import Limits, Target, TargetResult
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.registry import nearest, resolve
 

@@ -26,8 +26,7 @@ from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.stateless_decoder import StatelessDecoder
 from hydra_export.graphs.vision import VisionEncoder
 from hydra_export.mil_program import SPEC, WEIGHTS, read_program
-from hydra_export.presets import Preset
-from hydra_export.targets.base import (
+from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,
     VISION_ENCODER,
@@ -35,6 +34,7 @@ from hydra_export.targets.base import (
     Log,
     TargetResult,
 )
+from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.evaluation.coreml_execution import INTERPRETED
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def export(
     limits: Limits,
     log: Log,
 ) -> TargetResult:
-    """Write the three packages of `model` into `folder`; see `hydra_export.targets.base.Target`.
+    """Write the three packages of `model` into `folder`; see `hydra_mobile.bundle.interface.Target`.
 
     Raises:
         ParityError: a package that was read back does not hold the weights of the model.

@@ -51,9 +51,8 @@ from hydra_export.graphs.half import halve_linears
 from hydra_export.graphs.pointwise import PointwiseLinear, linearise_pointwise
 from hydra_export.graphs.vision import VisionEncoder
 from hydra_export.mixing import Plan, plan_decoder
-from hydra_export.presets import Precision, Preset
 from hydra_export.rounding import Int4Weight
-from hydra_export.targets.base import (
+from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,
     VISION_ENCODER,
@@ -61,6 +60,7 @@ from hydra_export.targets.base import (
     Log,
     TargetResult,
 )
+from hydra_mobile.bundle.presets import Precision, Preset
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.memory import peak_resident_bytes
 
@@ -346,7 +346,7 @@ def export(
     calibration: Calibration | None = None,
     attention: Literal["auto", "custom", "manual"] = "auto",
 ) -> TargetResult:
-    """Write `model.pte` into `folder`; see `hydra_export.targets.base.Target`.
+    """Write `model.pte` into `folder`; see `hydra_mobile.bundle.interface.Target`.
 
     Args:
         model: merged, fp32, on the CPU; quantised in place.

@@ -24,8 +24,7 @@ from hydra_export.onnx_encoders import (
     write_vision_encoder,
 )
 from hydra_export.onnx_graph import IR_VERSION, OPSET
-from hydra_export.presets import Precision, Preset
-from hydra_export.targets.base import (
+from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,
     VISION_ENCODER,
@@ -33,6 +32,7 @@ from hydra_export.targets.base import (
     Log,
     TargetResult,
 )
+from hydra_mobile.bundle.presets import Precision, Preset
 from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def export(
     calibration: Calibration | None = None,
     adapters: bool = False,
 ) -> TargetResult:
-    """Write the three graphs of `model` into `folder`; see `hydra_export.targets.base.Target`.
+    """Write the three graphs of `model` into `folder`; see `hydra_mobile.bundle.interface.Target`.
 
     Args:
         model: merged, fp32, on the CPU; left as it was.
@@ -71,7 +71,7 @@ def export(
         log: gets one line for each step.
         calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
         adapters: make a base program: linears of the decoder layers take low-rank updates as
-            inputs, and the projector's weights are inputs as well (`hydra_export.adapter_file`).
+            inputs, and the projector's weights are inputs as well (`hydra_mobile.bundle.lora_file`).
 
     Raises:
         HydraError: the group size or the language model is none that onnxruntime has a kernel for.

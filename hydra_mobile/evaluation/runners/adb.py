@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.devices.adb import select, shell_command
 from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.launch import install

@@ -18,10 +18,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_export.bundle import Bundle
 from hydra_export.mil_interpreter import Interpreter
 from hydra_export.mil_program import read_program
-from hydra_export.targets.base import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.coreml_execution import INTERPRETED, NATIVE, native_available
 from hydra_mobile.evaluation.runners.base import Array, CacheLengths, CacheState, Runner

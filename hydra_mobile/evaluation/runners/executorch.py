@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from executorch.extension.pybindings import portable_lib
 
-from hydra_export.bundle import Bundle
-from hydra_export.targets.base import TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.interface import TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from hydra_export.bundle import Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices.emulator import EXECUTION, emulated
 from hydra_mobile.devices.native_build import ARM64, host, native_runner

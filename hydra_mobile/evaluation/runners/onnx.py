@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 import onnxruntime as ort
 
-from hydra_export.adapter_file import AdapterFiles, filled
-from hydra_export.bundle import Bundle
-from hydra_export.targets.base import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
+from hydra_mobile.bundle.lora_file import AdapterFiles, filled
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.runners.base import Array, CacheLengths, CacheState, Runner
 from hydra_mobile.evaluation.runners.onnx_threads import share_pool, use_threads

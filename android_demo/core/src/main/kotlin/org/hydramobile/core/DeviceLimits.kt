@@ -1,7 +1,7 @@
 /*
  * What a device can take, and whether a bundle is within it.
  *
- * The shares are those of `hydra_export/footprint_phones.py`: assumptions on the careful side. Knows no
+ * The shares are those of `hydra_mobile/bundle/memory/phones.py`: assumptions on the careful side. Knows no
  * Android; the app fills in what the system tells. Called by `Bundle.open` and by an import before it copies.
  */
 package org.hydramobile.core

@@ -1,5 +1,5 @@
 /*
- * How much memory running a bundle takes on a phone: the sums of `hydra_export/footprint.py`.
+ * How much memory running a bundle takes on a phone: the sums of `hydra_mobile/bundle/memory/footprint.py`.
  *
  * That module says what they stand on and how they were measured. Tests compare every byte with it. Knows a
  * manifest; loads no program. Called by `Manifest`.

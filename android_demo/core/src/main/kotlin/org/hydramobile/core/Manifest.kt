@@ -2,7 +2,7 @@
  * `manifest.json` of a bundle: what the exporter says about it, read and checked.
  *
  * Reads text only and touches no other file, so that an import can be judged before anything is copied
- * (`Manifest.parse`, then `DeviceLimits.require`). `hydra_export/bundle.py` writes it. Called by `Bundle`.
+ * (`Manifest.parse`, then `DeviceLimits.require`). `hydra_mobile/bundle/bundle.py` writes it. Called by `Bundle`.
  */
 package org.hydramobile.core
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hydra_export.presets import Preset
+from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:

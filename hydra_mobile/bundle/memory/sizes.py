@@ -1,6 +1,6 @@
 """The sizes of a model that its footprint needs and that no file of a bundle tells.
 
-Called by `hydra_export.export`; `hydra_export.footprint` does the sums.
+Called by `hydra_export.export`; `hydra_mobile.bundle.memory.footprint` does the sums.
 """
 
 from __future__ import annotations

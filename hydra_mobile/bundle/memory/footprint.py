@@ -16,7 +16,7 @@ What the numbers below stand on was measured with `experiments/footprint.py`:
 Nothing was measured with CoreML, which runs on Apple's systems only: its weights count once, as
 they lie in the package, attention keeps its scores, and what the runtime itself takes is left out.
 
-Knows a manifest; loads no program. Called by `hydra_export.bundle` and `hydra-mobile estimate`.
+Knows a manifest; loads no program. Called by `hydra_mobile.bundle.bundle` and `hydra-mobile estimate`.
 """
 
 from __future__ import annotations

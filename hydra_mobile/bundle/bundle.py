@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_export.adapter_file_manifest import selected, split_selection
-from hydra_export.footprint import RUNTIME_BYTES, footprint_of_manifest
-from hydra_export.footprint_phones import facts
-from hydra_export.ladder_tolerance import tolerance_of
-from hydra_export.presets import Preset
-from hydra_export.targets.base import Limits, TargetResult
+from hydra_mobile.bundle.interface import Limits, TargetResult
+from hydra_mobile.bundle.lora_manifest import selected, split_selection
+from hydra_mobile.bundle.memory.footprint import RUNTIME_BYTES, footprint_of_manifest
+from hydra_mobile.bundle.memory.phones import facts
+from hydra_mobile.bundle.presets import Preset
+from hydra_mobile.bundle.tolerance import tolerance_of
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import read_json, sha256_of, write_json
 from hydra_mobile.models.processor import MobileVLMProcessor

@@ -2,7 +2,7 @@
 
 A manifest lists adapters under `adapters`, and their files under `files` with roles that end in
 `:NAME`. Choosing one gives a manifest as if the bundle had been made for it alone: its files, its
-golden vectors, its hash. Knows manifests; opens no file. Called by `hydra_export.bundle`.
+golden vectors, its hash. Knows manifests; opens no file. Called by `hydra_mobile.bundle.bundle`.
 """
 
 from __future__ import annotations
