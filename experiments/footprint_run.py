@@ -14,8 +14,8 @@ import numpy as np
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import CacheState
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.base import CacheState
 
 _NEW_TOKENS = 16
 

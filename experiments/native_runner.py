@@ -30,9 +30,9 @@ from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.native_build import host, native_runner
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners import runner_class
 from hydra_mobile.reporting import environment
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.generation import Generator
 
 RESULT = Path(__file__).with_name("results") / "native_runner.json"
 #: Beside the program's size, how far the estimate may be from the measured peak.

@@ -15,8 +15,8 @@ import numpy as np
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.evaluation.benchmarks.base import Sample
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners import runner_class
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.generation import Generator
 
 
 def nudged(bundle: Path, emojiqa: EmojiQA, samples: list[Sample], threads: int) -> dict[str, Any]:

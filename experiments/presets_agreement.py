@@ -25,8 +25,8 @@ from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
-from hydra_mobile.evaluation.runners.torch import load_artefact
 from hydra_mobile.reporting import environment
+from hydra_mobile.runtimes.torch import load_artefact
 
 _AT_ONCE = 24
 

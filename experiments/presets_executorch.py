@@ -24,13 +24,13 @@ from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
-from hydra_mobile.evaluation.generation import Generation, Generator
 from hydra_mobile.evaluation.golden_inputs import golden_inputs
-from hydra_mobile.evaluation.runners.base import Runner
-from hydra_mobile.evaluation.runners.executorch import ExecuTorchRunner
-from hydra_mobile.evaluation.runners.torch import TorchRunner
 from hydra_mobile.evaluation.speed import measure_speed
 from hydra_mobile.reporting import environment
+from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.executorch import ExecuTorchRunner
+from hydra_mobile.runtimes.generation import Generation, Generator
+from hydra_mobile.runtimes.torch import TorchRunner
 
 INT4 = PRESETS["int4"]
 VARIANTS: dict[str, tuple[Preset, str]] = {

@@ -23,9 +23,9 @@ from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.artefacts import adapter_in, artefact_at, base_of, merged_folder
 from hydra_mobile.evaluation.golden_inputs import golden_inputs
 from hydra_mobile.reporting import environment
+from hydra_mobile.runtimes.model_ref import adapter_in, artefact_at, base_of, merged_folder
 
 # Higher is better where the name ends in "rate".
 MEASURES = ("load", "encode", "first_token", "prefill_rate", "decode_rate")
@@ -54,9 +54,9 @@ def export_both(run: Path, preset: str, work: Path, limits: Limits) -> dict[str,
 
 def measure_here(path: Path, threads: int) -> dict[str, Any]:
     """Load a bundle and measure it: seconds and tokens per second, one entry per repeat."""
-    from hydra_mobile.evaluation.runners.base import CacheState
-    from hydra_mobile.evaluation.runners.onnx import OnnxRunner, adapter_files
     from hydra_mobile.evaluation.speed import measure_speed
+    from hydra_mobile.runtimes.base import CacheState
+    from hydra_mobile.runtimes.onnx import OnnxRunner, adapter_files
 
     OnnxRunner.own_process(threads)
     runner = OnnxRunner.load(path, threads=threads)

@@ -98,7 +98,7 @@ def _train(out: Path, overrides: Sequence[str], console: Console) -> None:
 
 
 def _merge(out: Path, console: Console) -> None:
-    from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder
+    from hydra_mobile.runtimes.model_ref import artefact_at, merged_folder
 
     folder = merged_folder(artefact_at(str(out / "run")), console.print)
     console.print(str(folder), soft_wrap=True)
@@ -135,9 +135,9 @@ def _made_of(bundle: Path) -> str:
 
 
 def _evaluate(out: Path, questions: int, console: Console) -> None:
-    from hydra_mobile.evaluation.artefacts import artefact_at
     from hydra_mobile.evaluation.evaluate import Task
     from hydra_mobile.evaluation.report import report_on
+    from hydra_mobile.runtimes.model_ref import artefact_at
 
     paths = ["smol", str(out / "run" / "merged")]
     paths += [str(out / f"android-{r}-{p}") for r, p in sorted(_BUNDLES)]

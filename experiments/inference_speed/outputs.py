@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.inference_speed.engines.base import Engine
-from hydra_mobile.evaluation.runners.base import Array
+from hydra_mobile.runtimes.base import Array
 
 #: bits -> least mean cosine of logits with eager's, least share of equal choices on its tokens.
 #: Rounding 135M weights to 4 bits moves all logits together (cosine 0.87 with Q4_0) and hardly any

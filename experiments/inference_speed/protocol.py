@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from hydra_mobile.evaluation.runners.base import Array
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.runtimes.base import Array
 
 _TEXT = (
     "A phone has little memory and no patience. The picture shows a street in the morning: a red "

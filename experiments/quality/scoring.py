@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from hydra_mobile.data.llava import iter_llava
-from hydra_mobile.evaluation.runners.torch import load_artefact
 from hydra_mobile.models.templates import IGNORE_INDEX
+from hydra_mobile.runtimes.torch import load_artefact
 from hydra_mobile.training.batches import collate
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.rows import Row, Rows

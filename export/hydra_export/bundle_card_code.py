@@ -17,8 +17,8 @@ from pathlib import Path
 from PIL import Image
 
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners import runner_class
+from hydra_mobile.runtimes.generation import Generator
+from hydra_mobile.runtimes import runner_class
 
 folder = Path("path/to/this/folder")
 runner = runner_class(Bundle.open(folder).runtime).load(folder)

@@ -1,7 +1,7 @@
 """Checks a saved `.mlpackage` without Apple's runtime: its interface, and the weights in it.
 
 Reads what lies on the disk and compares it with the torch module that it was made from. Whether the
-program computes the right numbers is for `hydra_export.mil_interpreter`. Called by the CoreML
+program computes the right numbers is for `hydra_mobile.runtimes.coreml.interpreter`. Called by the CoreML
 target and by tests.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hydra_export.mil_program import Function, Program, read_program, stored_tensors
 from hydra_mobile.core.errors import ParityError
+from hydra_mobile.runtimes.coreml.program import Function, Program, read_program, stored_tensors
 
 #: Endings that the converter gives to a parameter's name.
 _ENDINGS = ("_quantized", "_to_fp16")

@@ -29,7 +29,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from hydra_export.mil_program import read_program  # noqa: E402
+from hydra_mobile.runtimes.coreml.program import read_program  # noqa: E402
 
 Compute = Literal["fp16", "fp32"]
 

@@ -18,8 +18,8 @@ from hydra_export.ladder_stages import Stage, bundle_stage, device_stage, torch_
 from hydra_export.ladder_witness import Case, golden_cases, observe
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError, ParityError
-from hydra_mobile.evaluation.runners.base import Runner
 from hydra_mobile.reporting.schema import ParityRow
+from hydra_mobile.runtimes.base import Runner
 
 SCHEMA = 1
 Log = Callable[[str], None]

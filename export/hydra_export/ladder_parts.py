@@ -20,7 +20,7 @@ from hydra_export.ladder_whole import CaseResult, cosine, greedy_agreement, lead
 from hydra_export.ladder_witness import Case, SplitVision, prefill
 from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
-from hydra_mobile.evaluation.runners.base import Array, Runner
+from hydra_mobile.runtimes.base import Array, Runner
 
 Status = Literal["pass", "fail", "absent"]
 _ONE_GRAPH = "tower and projector are one graph here: `projector` compares both"

@@ -15,8 +15,8 @@ from hydra_export.ladder_score import ScoreChange
 from hydra_export.ladder_whole import CaseResult, case_failures, replay
 from hydra_export.ladder_witness import Case
 from hydra_mobile.bundle.tolerance import Tolerance
-from hydra_mobile.evaluation.runners.base import Runner
 from hydra_mobile.reporting.schema import ParityPart, ParityRow, ParityScore
+from hydra_mobile.runtimes.base import Runner
 
 _HEAD = f"  {'part':<14}{'verdict':<8}{'max':>9}{'mean':>9}{'cosine':>10}{'top-1':>7}{'greedy':>12}"
 

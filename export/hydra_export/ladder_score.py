@@ -10,9 +10,9 @@ from typing import Any
 
 from hydra_mobile.bundle.tolerance import Tolerance
 from hydra_mobile.evaluation.benchmarks.base import Benchmark
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners.base import Runner
 from hydra_mobile.evaluation.statistics import paired_bootstrap
+from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.generation import Generator
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of
 from hydra_mobile.core.safetensors_io import places
-from hydra_mobile.evaluation.artefacts import adapter_in, artefact_at
-from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import Runner
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.model_ref import adapter_in, artefact_at
 
 _STORED = {"BF16": "bf16", "F16": "fp16"}
 

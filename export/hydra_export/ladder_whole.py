@@ -18,7 +18,7 @@ from hydra_export.ladder_witness import Case, prefill
 from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_mobile.core.errors import ParityError
-from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runner
 
 
 @dataclass(frozen=True)

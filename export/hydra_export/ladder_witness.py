@@ -21,7 +21,7 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.golden import MAX_NEW_TOKENS, pixel_statistics
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import read_json
-from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runner
 
 _CASE_KEYS = ("image", "question", "pixels", "before", "after", "ids")
 

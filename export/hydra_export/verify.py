@@ -26,8 +26,8 @@ from hydra_mobile.bundle.tolerance import (
     tolerance_of,
 )
 from hydra_mobile.core.errors import ParityError
-from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import Runner
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.base import Runner
 
 __all__ = [
     "FP32_TOLERANCE",

@@ -18,8 +18,8 @@ from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners import runner_class
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.generation import Generator
 
 
 def measure(runner_name: str, artefact: Path, plan: Plan, cold: bool) -> dict[str, Any]:

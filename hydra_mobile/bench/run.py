@@ -21,8 +21,8 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.progress import StageProgress
-from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS, Artefact
 from hydra_mobile.reporting import environment
+from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, Artefact
 
 SCHEMA = 1
 

@@ -20,9 +20,9 @@ def chat(
 
     prepare()
     from hydra_mobile.data.llava import open_image
-    from hydra_mobile.evaluation.artefacts import artefact_at
-    from hydra_mobile.evaluation.generation import Generator
-    from hydra_mobile.evaluation.runners import runner_class
+    from hydra_mobile.runtimes import runner_class
+    from hydra_mobile.runtimes.generation import Generator
+    from hydra_mobile.runtimes.model_ref import artefact_at
 
     picture = open_image(image)
     artefact = artefact_at(model)
@@ -70,7 +70,7 @@ def _ask() -> str:
 
 
 def _facts(result: object) -> str:
-    from hydra_mobile.evaluation.generation import Generation
+    from hydra_mobile.runtimes.generation import Generation
 
     assert isinstance(result, Generation)
     encode = (

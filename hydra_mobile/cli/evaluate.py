@@ -61,11 +61,11 @@ def evaluate(
     from rich.console import Console
 
     from hydra_mobile.core.errors import ConfigError
-    from hydra_mobile.evaluation.artefacts import artefact_at
     from hydra_mobile.evaluation.evaluate import Task
     from hydra_mobile.evaluation.on_device import moved
     from hydra_mobile.evaluation.report import report_on
     from hydra_mobile.evaluation.shards import Shard
+    from hydra_mobile.runtimes.model_ref import artefact_at
 
     group = Shard.of_process()
     if group and shard:

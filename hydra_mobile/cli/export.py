@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from hydra_export.adapter_file_bundle import SeparateAdapter
-    from hydra_mobile.evaluation.artefacts import Artefact
+    from hydra_mobile.runtimes.model_ref import Artefact
 
 _ADAPTERS = ("merged", "separate")
 
@@ -60,8 +60,8 @@ def export(
     from hydra_mobile.bundle.presets import preset_named
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.registry import nearest
-    from hydra_mobile.evaluation.artefacts import artefact_at, merged_folder
     from hydra_mobile.evaluation.golden_inputs import golden_inputs
+    from hydra_mobile.runtimes.model_ref import artefact_at, merged_folder
 
     # Typing mistakes are told before minutes are spent on merging.
     target_for(target, runtime or None)
@@ -93,7 +93,7 @@ def _separate(artefact: Artefact, name: str) -> SeparateAdapter:
     """Return base and adapter of a run; a base or a merged folder is a base without one."""
     from hydra_export.adapter_file_bundle import SeparateAdapter
     from hydra_mobile.core.errors import ArtefactError
-    from hydra_mobile.evaluation.artefacts import adapter_in, base_of
+    from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
     if artefact.kind == "bundle":
         raise ArtefactError(

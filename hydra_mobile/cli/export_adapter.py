@@ -18,8 +18,8 @@ def export_adapter(
 
     prepare()
     from hydra_export.adapter_file_bundle import add_adapter
-    from hydra_mobile.evaluation.artefacts import adapter_in, base_of
     from hydra_mobile.models.bases import base_folder
+    from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
     folder = base_folder(base, say) if base else base_of(run)
     add_adapter(bundle, folder, adapter_in(run), name, say)

@@ -17,8 +17,8 @@ def merge(
 
     prepare()
     from hydra_export.merge import merge as merge_adapter
-    from hydra_mobile.evaluation.artefacts import base_of
     from hydra_mobile.models.bases import base_folder
+    from hydra_mobile.runtimes.model_ref import base_of
 
     folder = base_folder(base, say) if base else base_of(run)
     out = out or run / "merged"

@@ -3,7 +3,7 @@
 qemu's user mode translates one program; there is no second system, no root and no image. What it
 proves is the arm64 program's answers. Its timings and memory say nothing about a phone.
 
-Called by `hydra_mobile.evaluation.runners.native`.
+Called by `hydra_mobile.runtimes.native`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ x86-64 links ExecuTorch's libraries of the installed wheel. arm64 is cross-compi
 version's wheel for that machine, which is fetched into the cache and read, never installed; its
 libraries are laid beside the runner, so that the folder runs wherever it is copied.
 
-Knows compilers and CMake; starts no runner. Called by `hydra_mobile.evaluation.runners.native` and
+Knows compilers and CMake; starts no runner. Called by `hydra_mobile.runtimes.native` and
 `hydra-mobile devices setup`.
 """
 

@@ -3,7 +3,7 @@
 Each message is a line of JSON followed by the raw float32 values that its key `floats` counts;
 `native/README.md` lists them. Knows no bundle and no machine: it is given a command.
 
-Called by `hydra_mobile.evaluation.runners.native`.
+Called by `hydra_mobile.runtimes.native`.
 """
 
 from __future__ import annotations

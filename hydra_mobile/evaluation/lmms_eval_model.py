@@ -19,10 +19,10 @@ from PIL import Image
 from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.data.llava import as_rgb
-from hydra_mobile.evaluation.artefacts import artefact_at
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import Runner
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.generation import Generator
+from hydra_mobile.runtimes.model_ref import artefact_at
 
 #: New tokens where a task says nothing.
 _MAX_NEW_TOKENS = 128

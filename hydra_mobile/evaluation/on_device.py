@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, cast
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS, Artefact
+from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, Artefact
 
 if TYPE_CHECKING:
-    from hydra_mobile.evaluation.runners.native import NativeRunner
+    from hydra_mobile.runtimes.native import NativeRunner
 
 #: Devices that have a runner of the same name.
 DEVICES = ("native", "emulator")
@@ -79,7 +79,7 @@ def runner_on(device: str, bundle: Path) -> NativeRunner | None:
             "Use --device adb, or evaluate with --device app.",
         )
     if kind == "adb":
-        from hydra_mobile.evaluation.runners.adb import AdbRunner
+        from hydra_mobile.runtimes.adb import AdbRunner
 
         return AdbRunner.load_on(serial or None, bundle)
     return None if device == HOST else _runner_on(device).load(bundle)
@@ -112,7 +112,7 @@ def _phone(device: str) -> str:
 
 
 def _runner_on(device: str) -> type[NativeRunner]:
-    from hydra_mobile.evaluation.runners import runner_class
+    from hydra_mobile.runtimes import runner_class
 
     if device not in DEVICES:
         valid = (HOST, *DEVICES, *(f"{kind}[:SERIAL]" for kind in DEVICE_RUNNERS))

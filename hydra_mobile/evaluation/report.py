@@ -13,7 +13,6 @@ from typing import Any
 from rich.console import Console
 
 from hydra_mobile.core.files import read_json
-from hydra_mobile.evaluation.artefacts import Artefact
 from hydra_mobile.evaluation.evaluate import Task, evaluate
 from hydra_mobile.evaluation.rank_facts import rank_history
 from hydra_mobile.reporting import environment
@@ -27,6 +26,7 @@ from hydra_mobile.reporting.schema import (
     TrainingSection,
 )
 from hydra_mobile.reporting.write import new_report, write_report
+from hydra_mobile.runtimes.model_ref import Artefact
 from hydra_mobile.training.metrics import MetricsFile
 
 _LICENCES = {

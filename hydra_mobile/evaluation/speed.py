@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners.base import Runner
+from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.generation import Generator
 
 QUESTION = "Describe the image briefly."
 NEW_TOKENS = 32

@@ -23,20 +23,20 @@ from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.answer_log import AnswerLog
-from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS
 from hydra_mobile.evaluation.asked import Asked, Request
 from hydra_mobile.evaluation.benchmarks.base import Sample
 from hydra_mobile.evaluation.device_worker import OnDevice, answer_job, measure_device
 from hydra_mobile.evaluation.fitting import left_out
-from hydra_mobile.evaluation.generation import Generation, Generator
 from hydra_mobile.evaluation.prefetch import PicturesAhead
-from hydra_mobile.evaluation.runner_clock import TimedRunner
-from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import Array, Runner
 from hydra_mobile.evaluation.shards import Shard, picture_groups
 from hydra_mobile.evaluation.sittings import FACTS, LOGITS, REQUEST
 from hydra_mobile.evaluation.speed import Speed, measure_speed
 from hydra_mobile.evaluation.worker_memory import Memory
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.base import Array, Runner
+from hydra_mobile.runtimes.generation import Generation, Generator
+from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS
+from hydra_mobile.runtimes.timed import TimedRunner
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
 #: the six benchmarks' would fill gigabytes.

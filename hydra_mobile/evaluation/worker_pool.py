@@ -19,9 +19,9 @@ from rich.console import Console
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.evaluation.answer_log import LineCount
-from hydra_mobile.evaluation.artefacts import DEVICE_RUNNERS, Artefact
 from hydra_mobile.evaluation.shards import WHOLE, Shard
 from hydra_mobile.evaluation.sittings import FACTS, Job, Sitting
+from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, Artefact
 
 _POLL_SECONDS = 0.5
 #: A model up to this size gains little from a second thread, but all from a second process.

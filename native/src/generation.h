@@ -1,4 +1,4 @@
-// The greedy loop of hydra_mobile/evaluation/generation.py.
+// The greedy loop of hydra_mobile/runtimes/generation.py.
 //
 // Keeps the last picture's prefix in the cache: the next question about the same picture costs
 // neither an encoding nor a prefill of the image.

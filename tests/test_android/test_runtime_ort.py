@@ -18,7 +18,7 @@ from hydra_mobile.android.desktop import benchmark, libraries
 from hydra_mobile.android.vector_bundle import QUESTION, made_picture, write_bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
-from hydra_mobile.evaluation.generation import Generation, Generator
+from hydra_mobile.runtimes.generation import Generation, Generator
 
 QUESTIONS = (
     QUESTION,
@@ -72,7 +72,7 @@ def _told(answers: Path) -> dict[str, dict]:
 
 
 def _in_python(bundle: Path) -> dict[str, Generation]:
-    from hydra_mobile.evaluation.runners.onnx import OnnxRunner
+    from hydra_mobile.runtimes.onnx import OnnxRunner
 
     generator = Generator(OnnxRunner.load(bundle, threads=1))
     return {

@@ -11,7 +11,7 @@ from hydra_mobile.bench.plan import Plan
 from hydra_mobile.bench.run import bench, read_result
 from hydra_mobile.bench.table import comparison, table_of
 from hydra_mobile.core.errors import ConfigError, HydraError
-from hydra_mobile.evaluation.artefacts import artefact_at
+from hydra_mobile.runtimes.model_ref import artefact_at
 
 
 def result(rate: list[float], threads: int = 2) -> dict[str, Any]:

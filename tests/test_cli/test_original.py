@@ -7,8 +7,8 @@ import torch
 from original_checkpoints import CLIP_CONFIG, original_config, write_clip, write_original
 from safetensors.torch import load_file
 
-from hydra_mobile.evaluation.artefacts import artefact_at
 from hydra_mobile.models.bases import BASES, base_folder
+from hydra_mobile.runtimes.model_ref import artefact_at
 
 
 def test_the_verbs_import_and_write_back(tmp_path, run_verb):

@@ -15,14 +15,14 @@ from safetensors.numpy import load_file
 
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices import emulator, native_build
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import CacheState, Runner
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.base import CacheState, Runner
+from hydra_mobile.runtimes.generation import Generator
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
-from hydra_mobile.evaluation.runners.executorch import ExecuTorchRunner
-from hydra_mobile.evaluation.runners.native import EmulatorRunner, NativeRunner
+from hydra_mobile.runtimes.executorch import ExecuTorchRunner
+from hydra_mobile.runtimes.native import EmulatorRunner, NativeRunner
 
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
 

@@ -11,17 +11,17 @@ from rich.console import Console
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation import worker
-from hydra_mobile.evaluation.artefacts import Artefact, artefact_at
 from hydra_mobile.evaluation.evaluate import Task
 from hydra_mobile.evaluation.on_device import DEVICES, moved, runner_on
-from hydra_mobile.evaluation.runner_clock import TimedRunner
-from hydra_mobile.evaluation.runners import RUNNERS
+from hydra_mobile.runtimes import RUNNERS
+from hydra_mobile.runtimes.model_ref import Artefact, artefact_at
+from hydra_mobile.runtimes.timed import TimedRunner
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
 from hydra_export.ladder import climb
 from hydra_mobile.evaluation.report import report_on
-from hydra_mobile.evaluation.runners.native import NativeRunner
+from hydra_mobile.runtimes.native import NativeRunner
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra_mobile.evaluation.artefacts import Artefact
 from hydra_mobile.evaluation.shards import WHOLE
 from hydra_mobile.evaluation.sittings import Sitting
+from hydra_mobile.runtimes.model_ref import Artefact
 
 
 def _artefact(runner: str, digest: str = "of these weights") -> Artefact:

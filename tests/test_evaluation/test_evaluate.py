@@ -15,14 +15,14 @@ from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.data.llava import open_image
 from hydra_mobile.evaluation import evaluate as module
 from hydra_mobile.evaluation.answer_log import read_answers
-from hydra_mobile.evaluation.artefacts import Artefact, artefact_at, distinct, merged_folder
 from hydra_mobile.evaluation.evaluate import Task, evaluate
-from hydra_mobile.evaluation.generation import Generator
 from hydra_mobile.evaluation.report import report_on
-from hydra_mobile.evaluation.runners.base import CacheState
-from hydra_mobile.evaluation.runners.torch import TorchRunner
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import template_named
+from hydra_mobile.runtimes.base import CacheState
+from hydra_mobile.runtimes.generation import Generator
+from hydra_mobile.runtimes.model_ref import Artefact, artefact_at, distinct, merged_folder
+from hydra_mobile.runtimes.torch import TorchRunner
 
 
 @pytest.fixture(scope="module")

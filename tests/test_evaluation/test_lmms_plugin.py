@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation.artefacts import artefact_at
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners.torch import TorchRunner
+from hydra_mobile.runtimes.generation import Generator
+from hydra_mobile.runtimes.model_ref import artefact_at
+from hydra_mobile.runtimes.torch import TorchRunner
 
 ROOT = Path(__file__).parents[2]
 GREEDY = {"max_new_tokens": 4, "temperature": 0, "do_sample": False, "num_beams": 1}

@@ -12,8 +12,8 @@ pytest.importorskip("onnxruntime")
 # In a process of its own: a shared pool binds every session that comes after it.
 _SCRIPT = """
 import onnxruntime as ort
-from hydra_mobile.evaluation.runners.onnx import OnnxRunner
-from hydra_mobile.evaluation.runners.onnx_threads import use_threads
+from hydra_mobile.runtimes.onnx import OnnxRunner
+from hydra_mobile.runtimes.onnx_threads import use_threads
 
 def asked(threads):
     options = ort.SessionOptions()

@@ -16,8 +16,8 @@ from experiments.quality.run import Run, collect, overrides, wanted
 from experiments.quality.scoring import score
 from experiments.quality.tasks import TASKS
 from hydra_mobile.config import load_config
-from hydra_mobile.evaluation.runners.torch import load_artefact
 from hydra_mobile.models.templates import IGNORE_INDEX, Turn
+from hydra_mobile.runtimes.torch import load_artefact
 
 ANSWERS = ("yes", "no", "a red car", "12")
 

@@ -42,14 +42,14 @@ from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.artefacts import artefact_at
-from hydra_mobile.evaluation.runners.base import CacheState
-from hydra_mobile.evaluation.runners.torch import TorchRunner
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.runtimes.base import CacheState
+from hydra_mobile.runtimes.model_ref import artefact_at
+from hydra_mobile.runtimes.torch import TorchRunner
 
 ort = pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
 
-from hydra_mobile.evaluation.runners.onnx import OnnxRunner, adapter_files  # noqa: E402
+from hydra_mobile.runtimes.onnx import OnnxRunner, adapter_files  # noqa: E402
 
 LIMITS = Limits(max_context=200, max_prefill=16)
 IDS = [5, 80, 17, 200, 3, 44, 9]

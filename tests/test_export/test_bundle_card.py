@@ -15,8 +15,8 @@ from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import sha256_of, write_json
-from hydra_mobile.evaluation.generation import Generator
-from hydra_mobile.evaluation.runners import runner_class
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.generation import Generator
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_names_in_the_onnx_code_are_those_of_the_graphs(onnx_bundle: Path) -> No
             )
         )
         past = {name: out[name.replace("past_key_values", "present")] for name in past}
-    from hydra_mobile.evaluation.runners.base import CacheState
+    from hydra_mobile.runtimes.base import CacheState
 
     expected, _ = runner.decode(x, CacheState())
     np.testing.assert_allclose(out["logits"].reshape(-1), expected, atol=1e-4)

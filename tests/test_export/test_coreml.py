@@ -22,20 +22,21 @@ from hydra_export.verify import verify
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError, ParityError
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.evaluation.artefacts import artefact_at
-from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.base import CacheState
+from hydra_mobile.runtimes.model_ref import artefact_at
 
 pytest.importorskip("coremltools", reason="needs the extra [coreml]")
 
-from hydra_export import coreml_check, mil_interpreter
+from hydra_export import coreml_check
 from hydra_export.coreml_check import LARGEST_STEP, compare_weights
 from hydra_export.graphs.embedding import TokenEmbedding
-from hydra_export.mil_program import read_program
-from hydra_mobile.evaluation.coreml_execution import INTERPRETED, NATIVE
-from hydra_mobile.evaluation.runners import coreml as coreml_runner
-from hydra_mobile.evaluation.runners.coreml import CoreMLRunner, NativeEngine
+from hydra_mobile.runtimes.coreml import interpreter as mil_interpreter
+from hydra_mobile.runtimes.coreml import runtime as coreml_runner
+from hydra_mobile.runtimes.coreml.availability import INTERPRETED, NATIVE
+from hydra_mobile.runtimes.coreml.program import read_program
+from hydra_mobile.runtimes.coreml.runtime import CoreMLRunner, NativeEngine
 
 pytestmark = pytest.mark.coreml
 
@@ -314,7 +315,7 @@ def test_refuses_a_bundle_of_another_runtime(bundles: dict[str, Path], tmp_path:
 def test_a_missing_extra_gives_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coremltools", "coremltools.proto"):
         monkeypatch.setitem(sys.modules, name, None)
-    target, runner = "hydra_export.targets.coreml", "hydra_mobile.evaluation.runners.coreml"
+    target, runner = "hydra_export.targets.coreml", "hydra_mobile.runtimes.coreml.runtime"
     for name in ("coreml_check", "coreml_package", "mil_interpreter", "mil_program"):
         monkeypatch.delitem(sys.modules, f"hydra_export.{name}", raising=False)
     for name in (target, runner):

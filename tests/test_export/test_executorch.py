@@ -11,8 +11,8 @@ import torch
 from hydra_export.graphs.decoder import TextDecoder
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.runners.base import CacheState
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.runtimes.base import CacheState
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
@@ -24,7 +24,7 @@ from hydra_export.rounding import round_calibrated
 from hydra_export.targets.executorch import _vision_partitioners, export, quantise_linears
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import preset_named
-from hydra_mobile.evaluation.runners.executorch import ExecuTorchRunner
+from hydra_mobile.runtimes.executorch import ExecuTorchRunner
 
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
 

@@ -21,10 +21,10 @@ from hydra_export.verify import verify
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.runners.base import CacheState
-from hydra_mobile.evaluation.runners.onnx import OnnxRunner
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.runtimes.base import CacheState
+from hydra_mobile.runtimes.onnx import OnnxRunner
 
 LIMITS = Limits(max_context=48, max_prefill=16)
 

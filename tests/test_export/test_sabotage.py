@@ -16,13 +16,13 @@ from test_verify import respoil
 from hydra_export.ladder import Ladder, climb
 from hydra_mobile.core.errors import ParityError
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.evaluation.runners.base import CacheState
-from hydra_mobile.evaluation.runners.torch import TorchRunner
 from hydra_mobile.models.processor import PROCESSOR_FILE
+from hydra_mobile.runtimes.base import CacheState
+from hydra_mobile.runtimes.torch import TorchRunner
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
-from hydra_mobile.evaluation.runners.onnx import OnnxRunner  # noqa: E402 (needs onnxruntime)
+from hydra_mobile.runtimes.onnx import OnnxRunner  # noqa: E402 (needs onnxruntime)
 
 
 def broken(ladder: Ladder) -> dict[str, tuple[str, ...]]:

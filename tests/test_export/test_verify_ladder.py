@@ -25,9 +25,9 @@ from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
 from hydra_mobile.evaluation.benchmarks.metric import Metric
 from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
-from hydra_mobile.evaluation.runners.torch import TorchRunner
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.write import read_report
+from hydra_mobile.runtimes.torch import TorchRunner
 
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
 GOLDEN_RUNG = "merged (golden vectors) → ONNX Runtime fp32"

@@ -15,7 +15,7 @@ from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.config import load_config
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.evaluation.artefacts import artefact_at
+from hydra_mobile.runtimes.model_ref import artefact_at
 from hydra_mobile.training import rank_loop
 from hydra_mobile.training import run as run_module
 from hydra_mobile.training.run import TrainingRun

@@ -12,8 +12,8 @@ from hydra_export.merge import merge
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.config import load_config
 from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.evaluation.runners.torch import load_artefact
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.runtimes.torch import load_artefact
 from hydra_mobile.training.run import TrainingRun
 
 SHORT = ("stage2.steps=2", "ranks.policy=uniform", "data.stage1=")

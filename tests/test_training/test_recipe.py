@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from hydra_mobile.config import load_config
-from hydra_mobile.evaluation.runners.torch import load_artefact
+from hydra_mobile.runtimes.torch import load_artefact
 from hydra_mobile.training.run import TrainingRun
 from tests.original_checkpoints import write_original
 

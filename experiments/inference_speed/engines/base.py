@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_mobile.evaluation.runners.base import Array
+from hydra_mobile.runtimes.base import Array
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation.runners.base import Array
+from hydra_mobile.runtimes.base import Array
 
 _PARTS = ("model.onnx", "model.onnx.data")
 

@@ -34,7 +34,7 @@ class OnnxEngine(BundleEngine):
         """Return rows by phase and operator; each phase runs in a session of its own."""
         import onnxruntime as ort
 
-        from hydra_mobile.evaluation.runners.onnx_threads import use_threads
+        from hydra_mobile.runtimes.onnx_threads import use_threads
 
         graph = self._runner._decoder._model_path
         rows = []

@@ -18,7 +18,7 @@ from experiments.inference_speed.engines.base import Engine, Form, Place, as_ids
 from experiments.inference_speed.engines.onnx import OnnxEngine
 from experiments.inference_speed.engines.runner_engine import bundle_of
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation.runners.base import Array
+from hydra_mobile.runtimes.base import Array
 
 _EMBEDDING, _DECODER = "embed_tokens.onnx", "decoder_model_merged.onnx"
 

@@ -19,8 +19,8 @@ import numpy as np
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.runners import runner_class
-from hydra_mobile.evaluation.runners.base import Array, CacheState
+from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes.base import Array, CacheState
 
 WEIGHTS = "model.safetensors"
 

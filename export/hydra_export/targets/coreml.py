@@ -25,7 +25,6 @@ from hydra_export.coreml_package import MAIN, Call, Compute, write_package
 from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.stateless_decoder import StatelessDecoder
 from hydra_export.graphs.vision import VisionEncoder
-from hydra_export.mil_program import SPEC, WEIGHTS, read_program
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,
@@ -35,7 +34,8 @@ from hydra_mobile.bundle.interface import (
     TargetResult,
 )
 from hydra_mobile.bundle.presets import Preset
-from hydra_mobile.evaluation.coreml_execution import INTERPRETED
+from hydra_mobile.runtimes.coreml.availability import INTERPRETED
+from hydra_mobile.runtimes.coreml.program import SPEC, WEIGHTS, read_program
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration

@@ -1,5 +1,5 @@
 /*
- * The time of one answer, split as `hydra_mobile/evaluation/generation.py` splits it. Called by `Generator`.
+ * The time of one answer, split as `hydra_mobile/runtimes/generation.py` splits it. Called by `Generator`.
  */
 package org.hydramobile.core
 

@@ -1,5 +1,5 @@
 /*
- * The loop from a prompt to an answer: `hydra_mobile/evaluation/generation.py`, with sampling and a way to stop.
+ * The loop from a prompt to an answer: `hydra_mobile/runtimes/generation.py`, with sampling and a way to stop.
  *
  * Keeps the last picture's prefix in the cache: the next question about the same picture costs neither an
  * encoding nor a prefill of the image. Knows no runtime and no screen; a conversation is the caller's matter.

@@ -1,6 +1,6 @@
 /*
  * Runs the three methods of a bundle's `.pte` with ExecuTorch's Java API, as
- * `hydra_mobile/evaluation/runners/executorch.py` does in Python.
+ * `hydra_mobile/runtimes/executorch.py` does in Python.
  *
  * The key-value cache is inside of the program, which gives every method its own memory; a position says how much of
  * it counts. Knows no prompt and no Android. Compiled against the library's classes; it has not been run by us, on a

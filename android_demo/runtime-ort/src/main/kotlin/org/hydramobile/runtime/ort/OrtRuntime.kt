@@ -1,5 +1,5 @@
 /*
- * Runs the three ONNX graphs of a bundle with ONNX Runtime's Java API, as `hydra_mobile/evaluation/runners/onnx.py`
+ * Runs the three ONNX graphs of a bundle with ONNX Runtime's Java API, as `hydra_mobile/runtimes/onnx.py`
  * does in Python.
  *
  * Everything that a step needs lies in buffers made once: a token costs two calls and no large allocation. Knows

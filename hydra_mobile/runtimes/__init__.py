@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, cast
 from hydra_mobile.core.registry import resolve
 
 if TYPE_CHECKING:
-    from hydra_mobile.evaluation.runners.base import Runner
+    from hydra_mobile.runtimes.base import Runner
 
 RUNNERS = {
-    "torch": "hydra_mobile.evaluation.runners.torch:TorchRunner",
-    "executorch": "hydra_mobile.evaluation.runners.executorch:ExecuTorchRunner",
-    "onnx": "hydra_mobile.evaluation.runners.onnx:OnnxRunner",
-    "coreml": "hydra_mobile.evaluation.runners.coreml:CoreMLRunner",
-    "native": "hydra_mobile.evaluation.runners.native:NativeRunner",
-    "emulator": "hydra_mobile.evaluation.runners.native:EmulatorRunner",
+    "torch": "hydra_mobile.runtimes.torch:TorchRunner",
+    "executorch": "hydra_mobile.runtimes.executorch:ExecuTorchRunner",
+    "onnx": "hydra_mobile.runtimes.onnx:OnnxRunner",
+    "coreml": "hydra_mobile.runtimes.coreml.runtime:CoreMLRunner",
+    "native": "hydra_mobile.runtimes.native:NativeRunner",
+    "emulator": "hydra_mobile.runtimes.native:EmulatorRunner",
 }
 
 

@@ -19,7 +19,7 @@ from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices.emulator import EXECUTION, emulated
 from hydra_mobile.devices.native_build import ARM64, host, native_runner
 from hydra_mobile.devices.native_process import NativeProcess
-from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runner
 
 
 class NativeRunner(Runner):

@@ -14,7 +14,7 @@ from hydra_mobile.devices.adb import select, shell_command
 from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.launch import install
 from hydra_mobile.devices.native_process import NativeProcess
-from hydra_mobile.evaluation.runners.native import NativeRunner
+from hydra_mobile.runtimes.native import NativeRunner
 
 
 class AdbRunner(NativeRunner):

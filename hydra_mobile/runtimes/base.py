@@ -1,7 +1,7 @@
 """What every runner does: four operations on numpy arrays, behind which a runtime hides.
 
 A runner knows one runtime and how to load one artefact; it knows no benchmark, no prompt and no
-sampling. `hydra_mobile.evaluation.generation` drives all runners through the same greedy loop, so
+sampling. `hydra_mobile.runtimes.generation` drives all runners through the same greedy loop, so
 that answers differ only where the numbers do.
 """
 

@@ -23,9 +23,9 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.bundle.lora_file import AdapterFiles, filled
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.runners.base import Array, CacheLengths, CacheState, Runner
-from hydra_mobile.evaluation.runners.onnx_threads import share_pool, use_threads
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.runtimes.base import Array, CacheLengths, CacheState, Runner
+from hydra_mobile.runtimes.onnx_threads import share_pool, use_threads
 
 #: Role of a file in the bundle -> the inputs that its graph must have (the decoder has more).
 _INPUTS = {

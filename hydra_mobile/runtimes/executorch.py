@@ -27,7 +27,7 @@ from executorch.extension.pybindings import portable_lib
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runner
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runner
 
 
 @dataclass(frozen=True)

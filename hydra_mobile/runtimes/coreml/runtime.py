@@ -18,13 +18,13 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_export.mil_interpreter import Interpreter
-from hydra_export.mil_program import read_program
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.coreml_execution import INTERPRETED, NATIVE, native_available
-from hydra_mobile.evaluation.runners.base import Array, CacheLengths, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheLengths, CacheState, Runner
+from hydra_mobile.runtimes.coreml.availability import INTERPRETED, NATIVE, native_available
+from hydra_mobile.runtimes.coreml.interpreter import Interpreter
+from hydra_mobile.runtimes.coreml.program import read_program
 
 Values = Mapping[str, NDArray[Any]]
 MAIN, PREFILL, DECODE = "main", "prefill", "decode"

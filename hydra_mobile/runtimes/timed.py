@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from hydra_mobile.evaluation.runners.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runner
 
 
 class TimedRunner(Runner):

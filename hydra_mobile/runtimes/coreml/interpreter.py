@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hydra_export.mil_interpreter_ops import OPERATORS
-from hydra_export.mil_program import (
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.runtimes.coreml.interpreter_ops import OPERATORS
+from hydra_mobile.runtimes.coreml.program import (
     COMPRESSED,
     Function,
     Operator,
@@ -29,7 +30,6 @@ from hydra_export.mil_program import (
     dequantised,
     read_program,
 )
-from hydra_mobile.core.errors import HydraError
 
 _INTEGERS = {
     "int8": (-(2**7), 2**7 - 1),
@@ -184,7 +184,7 @@ def _require_known(folder: Path, name: str, function: Function) -> None:
         raise HydraError(
             f"{folder.name}, function `{name}`: the interpreter does not know the operators "
             f"{', '.join(unknown)}.",
-            "Add them to hydra_export/mil_interpreter_ops.py.",
+            "Add them to hydra_mobile/runtimes/coreml/interpreter_ops.py.",
         )
     if function.states:
         raise HydraError(
