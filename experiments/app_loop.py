@@ -23,11 +23,11 @@ from typing import Any
 
 from experiments.nudged import nudged
 from hydra_mobile.android.desktop import benchmark, libraries
+from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
-from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 
 Answers = Mapping[str, Mapping[str, Any]]
 

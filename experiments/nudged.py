@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from hydra_mobile.benchmarks.base import Sample
+from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.evaluation.benchmarks.base import Sample
-from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.runtimes import runner_class
 from hydra_mobile.runtimes.generation import Generator
 

@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.benchmarks.emojiqa import EmojiQA
+from hydra_mobile.benchmarks.shared.statistics import Difference, paired_bootstrap
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.evaluation.answer_log import read_answers
-from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
-from hydra_mobile.evaluation.statistics import Difference, paired_bootstrap
 
 RUNTIMES = ("executorch", "onnx")
 PRESETS = ("fp32", "fp16", "int8", "int4")

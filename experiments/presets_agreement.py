@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from hydra_export.calibration import Calibration, from_data, padded, self_sampled
 from hydra_export.mixing import Plan, plan_decoder
 from hydra_export.rounding import linear_units, round_int8, stacked, weights_replaced
+from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.torch import load_artefact
 

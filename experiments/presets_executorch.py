@@ -19,11 +19,11 @@ import numpy as np
 
 from hydra_export.export import export_bundle
 from hydra_export.targets import executorch as target
+from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.evaluation.golden_inputs import golden_inputs
 from hydra_mobile.evaluation.speed import measure_speed
 from hydra_mobile.reporting import environment

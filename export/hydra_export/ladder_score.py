@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hydra_mobile.benchmarks.base import Benchmark
+from hydra_mobile.benchmarks.shared.statistics import paired_bootstrap
 from hydra_mobile.bundle.tolerance import Tolerance
-from hydra_mobile.evaluation.benchmarks.base import Benchmark
-from hydra_mobile.evaluation.statistics import paired_bootstrap
 from hydra_mobile.runtimes.base import Runner
 from hydra_mobile.runtimes.generation import Generator
 

@@ -11,7 +11,7 @@ from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
-    from hydra_mobile.evaluation.check_benchmark import Depth
+    from hydra_mobile.benchmarks.checks.check import Depth
 
 _SIX = ("pope", "mme", "gqa", "mmbench", "scienceqa", "textvqa")
 
@@ -34,10 +34,10 @@ def check_benchmark(
     from hydra_mobile.cli.console import console, prepare, say
 
     prepare()
+    from hydra_mobile.benchmarks.checks.check import check_benchmark as check
+    from hydra_mobile.benchmarks.checks.report import check_lines
     from hydra_mobile.core.files import write_json
     from hydra_mobile.core.progress import counted
-    from hydra_mobile.evaluation.check_benchmark import check_benchmark as check
-    from hydra_mobile.evaluation.check_benchmark_report import check_lines
 
     names = _SIX if benchmark == "all" else tuple(benchmark.split(","))
     depth = _depth(pictures)

@@ -32,10 +32,10 @@ def tsv(
     from hydra_mobile.cli.console import console, prepare, say
 
     prepare()
+    from hydra_mobile.benchmarks import BENCHMARKS
+    from hydra_mobile.benchmarks.checks.base64_table import rows_of, write_table
     from hydra_mobile.core.progress import counted
     from hydra_mobile.core.registry import resolve
-    from hydra_mobile.evaluation.base64_table import rows_of, write_table
-    from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 
     kind = resolve("benchmark", benchmark, BENCHMARKS)
     made = kind(data, protocol) if protocol else kind(data)

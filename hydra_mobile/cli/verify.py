@@ -43,10 +43,10 @@ def verify(
     prepare()
     from hydra_export.ladder import climb
     from hydra_export.ladder_score import Slice
+    from hydra_mobile.benchmarks import BENCHMARKS
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.files import write_json
     from hydra_mobile.core.registry import resolve
-    from hydra_mobile.evaluation.benchmarks import BENCHMARKS
     from hydra_mobile.evaluation.on_device import runner_on
 
     if run and adapter:

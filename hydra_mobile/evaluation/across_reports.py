@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
 from hydra_mobile.evaluation.compare import AnswerSet, compare, write_flips
 from hydra_mobile.reporting.schema import BenchmarkRun, Comparison, SystemResult
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.base import Benchmark, Sample
+from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture, Picture
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
-from hydra_mobile.evaluation.benchmarks.pictures import EncodedPicture, FilePicture, Picture
 from hydra_mobile.evaluation.shards import WHOLE, Numbered, Shard
 
 #: Sums of fingerprints of pictures are kept to so many bits.

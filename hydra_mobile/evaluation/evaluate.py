@@ -14,13 +14,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import duration
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.evaluation.answered import Evaluated
 from hydra_mobile.evaluation.asked import Asked, Request
-from hydra_mobile.evaluation.benchmarks import BENCHMARKS
 from hydra_mobile.evaluation.group import merge_group
 from hydra_mobile.evaluation.outcome import Outcome, outcome_of
 from hydra_mobile.evaluation.results import collect

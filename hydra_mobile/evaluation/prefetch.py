@@ -13,8 +13,8 @@ from types import TracebackType
 
 from PIL import Image
 
+from hydra_mobile.benchmarks.pictures import Picture
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation.benchmarks.pictures import Picture
 from hydra_mobile.runtimes.base import Array
 
 #: Pictures held ready: 1.4 MB each at 336 x 336.

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.evaluation.benchmarks.base import Sample
 
 Numbered = tuple[int, Sample]
 """A question with its place among all questions of the benchmark."""

@@ -9,8 +9,8 @@ import json
 import uuid
 from pathlib import Path
 
+from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.core.files import write_atomically
-from hydra_mobile.evaluation.benchmarks.base import Benchmark
 from hydra_mobile.evaluation.sittings import Job
 
 SUBMISSION = "submission"

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.answer_log import AnswerLog
 from hydra_mobile.evaluation.asked import Asked, Request
-from hydra_mobile.evaluation.benchmarks.base import Sample
 from hydra_mobile.evaluation.device_worker import OnDevice, answer_job, measure_device
 from hydra_mobile.evaluation.fitting import left_out
 from hydra_mobile.evaluation.prefetch import PicturesAhead

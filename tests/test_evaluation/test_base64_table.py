@@ -9,15 +9,15 @@ from benchmark_tree import SIX, build_tree, right_answers
 from PIL import Image
 from typer.testing import CliRunner
 
+from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.base import Benchmark
+from hydra_mobile.benchmarks.checks.base64_table import TableRow, rows_of, write_table
+from hydra_mobile.benchmarks.mmbench.benchmark import MMBench
+from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture
+from hydra_mobile.benchmarks.shared.tab_separated import Row, read_columns, read_rows
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.base64_table import TableRow, rows_of, write_table
-from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.benchmarks.base import Benchmark
-from hydra_mobile.evaluation.benchmarks.mmbench import MMBench
-from hydra_mobile.evaluation.benchmarks.pictures import EncodedPicture, FilePicture
-from hydra_mobile.evaluation.benchmarks.tab_separated import Row, read_columns, read_rows
 
 PICTURES = [
     Image.effect_noise((20, 12), 90),

@@ -6,10 +6,10 @@ from benchmark_tree import SIX, build_tree
 from PIL import Image
 from typer.testing import CliRunner
 
+from hydra_mobile.benchmarks.checks.check import check_benchmark
+from hydra_mobile.benchmarks.checks.report import check_lines, verdict
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ConfigError, HydraError
-from hydra_mobile.evaluation.check_benchmark import check_benchmark
-from hydra_mobile.evaluation.check_benchmark_report import check_lines, verdict
 
 PICTURES = [Image.new("RGB", (20, 12), colour) for colour in ("red", "green", "blue")]
 

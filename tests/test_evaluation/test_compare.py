@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hydra_mobile.benchmarks.base import Benchmark, Sample
+from hydra_mobile.benchmarks.matching import check_complete
+from hydra_mobile.benchmarks.metric import Metric, share
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.benchmarks.base import Benchmark, Sample
-from hydra_mobile.evaluation.benchmarks.joining import check_complete
-from hydra_mobile.evaluation.benchmarks.metric import Metric, share
 from hydra_mobile.evaluation.compare import (
     AnswerSet,
     compare,
@@ -185,7 +185,7 @@ PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 @pytest.mark.skipif(not PAIRS.is_dir(), reason="the pairs with known scores are not here")
 def test_the_headline_is_compared_through_its_own_formula():
     """POPE's is a mean of three F1, which no mean over questions gives."""
-    from hydra_mobile.evaluation.benchmarks.pope import Pope
+    from hydra_mobile.benchmarks.pope.benchmark import Pope
 
     benchmark = Pope(PAIRS)
     samples = benchmark.samples()

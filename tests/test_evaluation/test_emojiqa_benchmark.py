@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.benchmarks.base import Benchmark
-from hydra_mobile.evaluation.benchmarks.emojiqa import (
+from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.base import Benchmark
+from hydra_mobile.benchmarks.emojiqa import (
     EmojiQA,
     read_letter,
     read_word,
     same_word,
 )
-from hydra_mobile.evaluation.benchmarks.pope_scores import read_yesno
+from hydra_mobile.benchmarks.pope.scores import read_yesno
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.registry import resolve
 
 
 def question(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from hydra_mobile.benchmarks.gqa.benchmark import Gqa
+from hydra_mobile.benchmarks.gqa.scores import read_answer
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.benchmarks.gqa import Gqa
-from hydra_mobile.evaluation.benchmarks.gqa_scores import read_answer
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."

@@ -21,11 +21,11 @@ import pytest
 from benchmark_tree import Layout, build_tree
 from PIL import Image
 
+from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.shared.tab_separated import read_rows
+from hydra_mobile.benchmarks.textvqa.m4c import normalise
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.benchmarks.m4c import normalise
-from hydra_mobile.evaluation.benchmarks.tab_separated import read_rows
 from hydra_mobile.evaluation.scoring import Scored, score_answers
 
 Lines = list[dict[str, Any]]

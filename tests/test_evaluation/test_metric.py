@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hydra_mobile.evaluation.benchmarks.metric import Metric, paired, ratio, scores_of, share
-from hydra_mobile.evaluation.statistics import bootstrap_interval, paired_bootstrap, resampled_sums
+from hydra_mobile.benchmarks.metric import Metric, paired, ratio, scores_of, share
+from hydra_mobile.benchmarks.shared.statistics import (
+    bootstrap_interval,
+    paired_bootstrap,
+    resampled_sums,
+)
 
 RNG = np.random.default_rng(0)
 RIGHT = (RNG.random(300) < 0.7).astype(float)

@@ -6,12 +6,12 @@ import pytest
 from benchmark_tree import MMBENCH_COLUMNS, encoded, mmbench, right_answers
 from PIL import Image
 
+from hydra_mobile.benchmarks.mmbench.benchmark import MMBench
+from hydra_mobile.benchmarks.shared.choice_letters import is_none, read_option
+from hydra_mobile.benchmarks.shared.tab_separated import write_rows
+from hydra_mobile.benchmarks.shared.xlsx import read_sheet, write_sheet
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.benchmarks.choice_letters import is_none, read_option
-from hydra_mobile.evaluation.benchmarks.mmbench import MMBench
-from hydra_mobile.evaluation.benchmarks.tab_separated import write_rows
-from hydra_mobile.evaluation.benchmarks.workbook import read_sheet, write_sheet
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/benchmarks/schema_samples/mmbench"
 SUFFIX = "\nAnswer with the option's letter from the given choices directly."

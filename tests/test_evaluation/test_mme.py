@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from hydra_mobile.benchmarks.mme.benchmark import Mme
+from hydra_mobile.benchmarks.mme.files import PERCEPTION, QUESTIONS, place_of
+from hydra_mobile.benchmarks.mme.scores import read_answer
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.benchmarks.mme import Mme
-from hydra_mobile.evaluation.benchmarks.mme_files import PERCEPTION, QUESTIONS, place_of
-from hydra_mobile.evaluation.benchmarks.mme_scores import read_answer
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."

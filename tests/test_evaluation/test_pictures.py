@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture
+from hydra_mobile.benchmarks.shared.locate import Places
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.benchmarks.folders import Places
-from hydra_mobile.evaluation.benchmarks.pictures import EncodedPicture, FilePicture
 
 
 def encoded(colour: tuple[int, ...], mode: str = "RGB") -> bytes:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from hydra_mobile.benchmarks.pope.benchmark import Pope
 from hydra_mobile.core.errors import ConfigError, DataError
-from hydra_mobile.evaluation.benchmarks.pope import Pope
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."

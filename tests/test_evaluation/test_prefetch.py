@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.core.errors import DataError, HydraError
-from hydra_mobile.evaluation.benchmarks.pictures import FilePicture
 from hydra_mobile.evaluation.prefetch import PicturesAhead
 
 

@@ -6,10 +6,10 @@ import pytest
 from benchmark_tree import right_answers, scienceqa
 from PIL import Image
 
+from hydra_mobile.benchmarks.scienceqa.benchmark import ScienceQA
+from hydra_mobile.benchmarks.scienceqa.problems import prompt_of
+from hydra_mobile.benchmarks.shared.choice_letters import read_scienceqa
 from hydra_mobile.core.errors import ConfigError, DataError
-from hydra_mobile.evaluation.benchmarks.choice_letters import read_scienceqa
-from hydra_mobile.evaluation.benchmarks.scienceqa import ScienceQA
-from hydra_mobile.evaluation.benchmarks.scienceqa_problems import prompt_of
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/benchmarks/schema_samples/scienceqa"
 SUFFIX = "\nAnswer with the option's letter from the given choices directly."

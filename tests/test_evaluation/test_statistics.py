@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hydra_mobile.evaluation.statistics import bootstrap_interval, paired_bootstrap
+from hydra_mobile.benchmarks.shared.statistics import bootstrap_interval, paired_bootstrap
 
 
 def test_independent_values_give_the_binomial_interval() -> None:
@@ -28,7 +28,7 @@ def test_same_seed_same_interval_and_blocks_do_not_matter(monkeypatch: pytest.Mo
     first = bootstrap_interval(correct, labels, seed=3)
     assert bootstrap_interval(correct, labels, seed=3) == first
     assert bootstrap_interval(correct, labels, seed=4) != first
-    monkeypatch.setattr("hydra_mobile.evaluation.statistics._BLOCK", 200)
+    monkeypatch.setattr("hydra_mobile.benchmarks.shared.statistics._BLOCK", 200)
     assert bootstrap_interval(correct, labels, seed=3) == first
 
 

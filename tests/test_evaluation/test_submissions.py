@@ -5,12 +5,12 @@ import pytest
 from benchmark_tree import SIX, Layout, build_tree, right_answers
 from PIL import Image
 
+from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.base import Benchmark
+from hydra_mobile.benchmarks.shared.submissions import file_name, llava_line, one_line
+from hydra_mobile.benchmarks.shared.xlsx import read_sheet
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.benchmarks import BENCHMARKS
-from hydra_mobile.evaluation.benchmarks.base import Benchmark
-from hydra_mobile.evaluation.benchmarks.submissions import file_name, llava_line, one_line
-from hydra_mobile.evaluation.benchmarks.workbook import read_sheet
 
 PICTURES = [Image.new("RGB", (20, 12), colour) for colour in ("red", "green", "blue")]
 FOLDERS = {"mme": ("mme", "MME"), "scienceqa": ("sqa", "scienceqa")}

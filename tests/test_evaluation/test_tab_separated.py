@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_mobile.benchmarks.shared.tab_separated import read_columns, read_rows, write_rows
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.benchmarks.tab_separated import read_columns, read_rows, write_rows
 
 CELLS = st.text(st.sampled_from('a"\t\n 1é'), max_size=6)
 

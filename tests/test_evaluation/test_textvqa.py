@@ -6,10 +6,10 @@ import pytest
 from benchmark_tree import textvqa
 from PIL import Image
 
+from hydra_mobile.benchmarks.textvqa.benchmark import TextVQA
+from hydra_mobile.benchmarks.textvqa.files import prompt_of, question_in
+from hydra_mobile.benchmarks.textvqa.m4c import normalise, soft_accuracy
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.benchmarks.m4c import normalise, soft_accuracy
-from hydra_mobile.evaluation.benchmarks.textvqa import TextVQA
-from hydra_mobile.evaluation.benchmarks.textvqa_files import prompt_of, question_in
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."

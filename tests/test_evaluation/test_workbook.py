@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_mobile.benchmarks.shared.xlsx import read_sheet, write_sheet
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.benchmarks.workbook import read_sheet, write_sheet
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

@@ -1,0 +1,234 @@
+"""The benchmark EmojiQA: existence, four-way choice and class questions about emoji drawings.
+
+Reads a folder made by `hydra_mobile.data.emojiqa`. Answers to existence questions are read by
+POPE's official rule, letters as MMBench's offline rules do, classes as one word.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra_mobile.benchmarks.base import Benchmark, DataFile, Sample, check_complete
+from hydra_mobile.benchmarks.metric import Metric, share
+from hydra_mobile.benchmarks.pictures import FilePicture, Picture
+from hydra_mobile.benchmarks.pope.scores import read_yesno
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import sha256_of
+from hydra_mobile.core.registry import nearest
+
+_LETTERS = "ABCD"
+_MANIFEST = "emojiqa.json"
+_MEND = "Build it again with: hydra-mobile data emojiqa --out DIR"
+
+
+def read_letter(answer: str, options: Sequence[str]) -> str:
+    """Read a letter A to D: the text of an option, else the first letter standing alone, else "".
+
+    The option's text comes first, because in "A dog" the A is an article.
+    """
+    told = _plain(answer)
+    same = [letter for letter, text in zip(_LETTERS, options, strict=False) if _plain(text) == told]
+    if len(same) == 1:
+        return same[0]
+    alone = re.search(r"\b([A-D])\b", answer)
+    return alone.group(1) if alone else ""
+
+
+def read_word(answer: str) -> str:
+    """Read a short answer: first line, lower-case, without punctuation, article and spaces."""
+    return _plain(answer)
+
+
+def _plain(text: str) -> str:
+    first = text.strip().split("\n")[0].lower()
+    bare = re.sub(r"[^\w\s'-]", "", first).strip()
+    return re.sub(r"^(an?|the)\s+", "", bare)
+
+
+def same_word(one: str, other: str) -> bool:
+    """Say whether two words are equal but for a plural ending."""
+    return one == other or _stem(one) == _stem(other)
+
+
+def _stem(word: str) -> str:
+    for ending, singular in (("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("s", "")):
+        if word.endswith(ending) and not word.endswith("ss"):
+            return word.removesuffix(ending) + singular
+    return word
+
+
+class EmojiQA(Benchmark):
+    """Questions about drawings of seen names, unseen names and, if built, an unseen artist."""
+
+    name = "emojiqa"
+    max_new_tokens = 5
+
+    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
+        """Return the questions of the folder; see `Benchmark.samples`."""
+        files = self._files()
+        for split in splits:
+            if split not in files:
+                raise DataError(f"{self.data} has no split `{split}`.", nearest(split, files))
+        chosen = list(splits) or list(files)
+        return [sample for split in chosen for sample in _limited(self._read(split, files), limit)]
+
+    def is_correct(self, sample: Sample, answer: str) -> bool:
+        """Say whether the answer is right by the rule of the sample's kind."""
+        read = self._read_answer(sample, answer)
+        return (
+            same_word(read, sample.reference)
+            if sample.kind == "class"
+            else (read == sample.reference)
+        )
+
+    def metrics(
+        self, samples: Sequence[Sample], answers: Mapping[str, str], *, partial: bool = False
+    ) -> list[Metric]:
+        """Return for every split: all, each kind, existence by absent kind, and circular.
+
+        "circular" counts a choice question only if it is right in all its rotations. The majority
+        of "all" is the mix of the best constant answers of the kinds. The headline is the split of
+        unseen names, if it is there.
+        """
+        answered = check_complete(samples, answers, partial)
+        splits = list(dict.fromkeys(sample.split for sample in answered))
+        metrics = []
+        for split in splits:
+            of_split = [sample for sample in answered if sample.split == split]
+            headline = split == ("unseen" if "unseen" in splits else splits[0])
+            metrics += self._score_split(split, of_split, answers, headline)
+        return metrics
+
+    def files(self) -> list[DataFile]:
+        """Return the manifest and the files of questions."""
+        try:
+            splits = list(self._files())
+        except DataError:
+            splits = ["seen", "unseen"]
+        return [
+            DataFile(self.data / _MANIFEST, "what was built", required=True),
+            *(
+                DataFile(self.data / f"test_{split}.jsonl", "questions", required=True)
+                for split in splits
+            ),
+        ]
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def _files(self) -> dict[str, dict[str, Any]]:
+        """Return split -> entry of its file in the manifest, seen first."""
+        try:
+            manifest = json.loads((self.data / _MANIFEST).read_text(encoding="utf-8"))
+            files = dict(manifest["files"])
+        except FileNotFoundError:
+            raise DataError(f"{self.data} holds no EmojiQA: {_MANIFEST} is missing.", _MEND) from (
+                None
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.data / _MANIFEST} is not readable: {error!r}.", _MEND) from (
+                error
+            )
+        order = ("seen", "unseen", "unseen_artist")
+        return {
+            split: files[f"test_{split}.jsonl"] for split in order if f"test_{split}.jsonl" in files
+        }
+
+    def _read(self, split: str, files: Mapping[str, Mapping[str, Any]]) -> list[Sample]:
+        path = self.data / f"test_{split}.jsonl"
+        if not path.exists():
+            raise DataError(f"{path} is missing.", _MEND)
+        found, expected = sha256_of(path), files[split]["sha256"]
+        if found != expected:
+            raise DataError(f"{path} was altered: sha256 {found}, expected {expected}.", _MEND)
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [_sample(json.loads(line), split, self.data) for line in lines]
+
+    @staticmethod
+    def _read_answer(sample: Sample, answer: str) -> str:
+        if sample.kind == "yesno":
+            return read_yesno(answer)
+        if sample.kind == "choice":
+            return read_letter(answer, sample.meta["options"])
+        return read_word(answer)
+
+    # -- scoring ----------------------------------------------------------------------------
+
+    def _score_split(
+        self, split: str, samples: Sequence[Sample], answers: Mapping[str, str], headline: bool
+    ) -> list[Metric]:
+        right = {s.key: float(self.is_correct(s, answers[s.key])) for s in samples}
+        unread = {s.key for s in samples if not self._read_answer(s, answers[s.key])}
+        parts: dict[str, list[Sample]] = {"all": list(samples)}
+        for sample in samples:
+            parts.setdefault(sample.kind, []).append(sample)
+        for sample in samples:
+            if "pair" in sample.meta:
+                parts.setdefault(f"{sample.kind} {sample.meta['pair']}", []).append(sample)
+        metrics = [
+            share(
+                split,
+                kind,
+                [right[sample.key] for sample in chosen],
+                [sample.cluster for sample in chosen],
+                headline=headline and kind == "all",
+                majority=majority(chosen),
+                unread=sum(sample.key in unread for sample in chosen),
+            )
+            for kind, chosen in parts.items()
+        ]
+        return metrics + _circular(split, samples, right)
+
+
+def majority(samples: Sequence[Sample]) -> float:
+    """Return what the best constant answer to each kind of question reaches on `samples`."""
+    counts: dict[str, Counter[str]] = {}
+    for sample in samples:
+        counts.setdefault(sample.kind, Counter())[sample.reference] += 1
+    return sum(max(counter.values()) for counter in counts.values()) / len(samples)
+
+
+def _circular(split: str, samples: Sequence[Sample], right: Mapping[str, float]) -> list[Metric]:
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if "group" in sample.meta:
+            groups.setdefault(sample.meta["group"], []).append(sample)
+    if not groups:
+        return []
+    clusters = [group[0].cluster for group in groups.values()]
+    values = [min(right[sample.key] for sample in group) for group in groups.values()]
+    # A constant letter is wrong in three rotations of four.
+    return [share(split, "circular", values, clusters, majority=0.0)]
+
+
+def _sample(line: dict[str, Any], split: str, folder: Path) -> Sample:
+    return Sample(
+        key=line["question_id"],
+        image=FilePicture(folder / line["image"]),
+        question=line["text"],
+        split=split,
+        kind=line["category"],
+        reference=line["answer"],
+        cluster=line["name"],
+        meta={**line["meta"], "name": line["name"], "class": line["class"]},
+    )
+
+
+def _limited(samples: list[Sample], limit: int | None) -> list[Sample]:
+    """Keep about `limit` samples: every kind in its share, all questions of a picture or none."""
+    if limit is None or limit >= len(samples):
+        return samples
+    left = {
+        kind: round(count * limit / len(samples))
+        for kind, count in Counter(sample.kind for sample in samples).items()
+    }
+    kept: set[Picture | None] = set()
+    for image, count in Counter((s.image, s.kind) for s in samples).items():
+        if left[image[1]] >= count:
+            left[image[1]] -= count
+            kept.add(image[0])
+    return [sample for sample in samples if sample.image in kept]

@@ -1,0 +1,1 @@
+"""GQA: one-word answers about scenes."""

@@ -1,0 +1,1 @@
+"""MMBench: multiple choice, asked with the choices turned round."""

@@ -1,0 +1,1 @@
+"""POPE: yes or no, is the object in the picture."""

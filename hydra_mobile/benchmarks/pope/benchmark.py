@@ -1,0 +1,197 @@
+"""The benchmark POPE: is an object there? On 500 COCO pictures, three choices of absent objects.
+
+Reads the official annotations in both versions (before and since October 2023) and LLaVA's file
+of questions. Answers are read by the official rule; the headline is the mean F1 of the splits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra_mobile.benchmarks.base import (
+    SHORT_ANSWER,
+    Benchmark,
+    DataFile,
+    Joined,
+    Metric,
+    Sample,
+    check_complete,
+)
+from hydra_mobile.benchmarks.pictures import FilePicture
+from hydra_mobile.benchmarks.pope.files import QUESTIONS, PopeData, Question, field
+from hydra_mobile.benchmarks.pope.matching import join_pope
+from hydra_mobile.benchmarks.pope.scores import (
+    NAMES,
+    accuracy,
+    counts,
+    f1,
+    five,
+    mean_over_splits,
+    read_yesno,
+)
+from hydra_mobile.benchmarks.shared.submission_formats import write_pope
+from hydra_mobile.benchmarks.shared.subset import chosen_splits, limited
+from hydra_mobile.core.errors import DataError
+
+#: Lines of a split's annotations: the older `random` file lacks 90 of the later one's questions.
+_OFFICIAL = {"random": (2910, 3000), "popular": (3000,), "adversarial": (3000,)}
+
+
+class Pope(Benchmark):
+    """Existence questions of the splits random, popular and adversarial."""
+
+    name = "pope"
+    max_new_tokens = 128
+
+    def __init__(self, data: Path, protocol: str = "llava-1.5") -> None:
+        super().__init__(data, protocol)
+        self.tree = PopeData(data)
+
+    # -- questions --------------------------------------------------------------------------
+
+    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
+        """Return the questions of the annotations; see `Benchmark.samples`."""
+        chosen = chosen_splits(self.name, splits, self.tree.splits())
+        asked = {
+            question.key: {"prompt": question.text, "question_id": _id(number)}
+            for number, question in self.tree.questions().items()
+        }
+        return [sample for split in chosen for sample in limited(self._read(split, asked), limit)]
+
+    def prompt(self, sample: Sample) -> str:
+        """Return the question as LLaVA's file has it, suffix included."""
+        return str(sample.meta["prompt"])
+
+    def table_cells(self, sample: Sample) -> dict[str, str]:
+        """Return the annotation, with Yes or No as VLMEvalKit reads them and split as category."""
+        cells = {"answer": sample.reference.capitalize(), "category": sample.split}
+        return super().table_cells(sample) | cells
+
+    def files(self) -> list[DataFile]:
+        """Return annotations, questions and pictures."""
+        annotations = [
+            DataFile(
+                self.tree.annotations(split),
+                f"questions and labels, {split}",
+                required=True,
+                count=lambda split=split: len(self.tree.lines(split)),  # type: ignore[misc]
+                official=_OFFICIAL[split],
+            )
+            for split in self.tree.splits()
+        ]
+        questions = DataFile(
+            self.tree.question_file() or self.tree.places.expected(QUESTIONS),
+            "LLaVA's questions, by whose ids its answers are joined",
+            required=False,
+            count=lambda: len(self.tree.questions()),
+            official=(8910,),
+        )
+        return [*annotations, questions, DataFile(self.tree.pictures(), "pictures", required=False)]
+
+    def protocol_facts(self) -> dict[str, Any]:
+        """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
+        return super().protocol_facts() | {
+            "suffix": SHORT_ANSWER,
+            "padding": "mean colour, to a square",
+            "files": {
+                path.name: len(self.tree.lines(split)) for split, path in self.tree.sources()
+            },
+        }
+
+    def _read(self, split: str, asked: Mapping[str, dict[str, Any]]) -> list[Sample]:
+        pictures = self.tree.pictures()
+        samples = []
+        for record in self.tree.lines(split):
+            image, text = str(field(record, "image")), str(field(record, "text"))
+            label = field(record, "label")
+            if label not in ("yes", "no"):
+                raise DataError(
+                    f"{record.file}, {record.where}: `label` is {label!r}, expected yes or no."
+                )
+            key = Question(split, image, text).key
+            samples.append(
+                Sample(
+                    key=key,
+                    image=FilePicture(pictures / image),
+                    question=text,
+                    split=split,
+                    kind="yesno",
+                    reference=label,
+                    cluster=image,
+                    meta={
+                        "prompt": text + SHORT_ANSWER,
+                        "annotation_id": str(record.value.get("question_id")),
+                        **asked.get(key, {}),
+                    },
+                )
+            )
+        return samples
+
+    # -- answers ----------------------------------------------------------------------------
+
+    def is_correct(self, sample: Sample, answer: str) -> bool:
+        """Say whether the answer, read by the official rule, is the label."""
+        return read_yesno(answer) == sample.reference
+
+    def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
+        """Join LLaVA's answers by (split, image, question); see `Benchmark.join`.
+
+        LLaVA's answers name questions by the ids of its own file of questions, which are not the
+        annotations'. Lines with `image` and `category` need no such file.
+        """
+        return join_pope(path, samples, self.tree.questions())
+
+    def write_submission(
+        self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
+    ) -> list[Path]:
+        """Write LLaVA's lines and, for complete splits, what POPE's evaluate.py reads."""
+        ids = {question.key: number for number, question in self.tree.questions().items()}
+        order = {
+            split: [sample.key for sample in self._read(split, {})]
+            for split in dict.fromkeys(sample.split for sample in samples)
+        }
+        return write_pope(samples, answers, folder, model_id, ids=ids, order=order)
+
+    # -- scoring ----------------------------------------------------------------------------
+
+    def metrics(
+        self, samples: Sequence[Sample], answers: Mapping[str, str], *, partial: bool = False
+    ) -> list[Metric]:
+        """Return the mean F1 (headline), each split's five numbers, and those of all pooled."""
+        answered = check_complete(samples, answers, partial)
+        splits = list(dict.fromkeys(sample.split for sample in answered))
+        read = [read_yesno(answers[sample.key]) for sample in answered]
+        metrics = [
+            mean_over_splits(answered, read, splits, "f1 mean", f1, headline=True),
+            mean_over_splits(answered, read, splits, "accuracy mean", accuracy),
+        ]
+        for split in splits:
+            chosen = [n for n, sample in enumerate(answered) if sample.split == split]
+            metrics += five(split, [answered[n] for n in chosen], [read[n] for n in chosen])
+        return metrics + (five("pooled", answered, read) if len(splits) > 1 else [])
+
+    def details(self, samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the four counts of every split, and how many answers say neither yes nor no."""
+        table: dict[str, Any] = {}
+        answered = [sample for sample in samples if sample.key in answers]
+        for split in dict.fromkeys(sample.split for sample in answered):
+            chosen = [sample for sample in answered if sample.split == split]
+            read = [read_yesno(answers[sample.key]) for sample in chosen]
+            sums = counts(chosen, read).sum(axis=0)
+            plain = [answers[sample.key].lower() for sample in chosen]
+            table[split] = {
+                "n": len(chosen),
+                **{name: int(value) for name, value in zip(NAMES, sums, strict=True)},
+                "neither_yes_nor_no": sum(
+                    re.search(r"\b(yes|no|not)\b", text) is None for text in plain
+                ),
+            }
+        return table
+
+
+def _id(number: str) -> int | str:
+    """Return an id as LLaVA's file has it."""
+    return int(number) if number.isdecimal() else number

@@ -1,0 +1,1 @@
+"""ScienceQA: multiple choice out of school books."""

@@ -1,0 +1,1 @@
+"""TextVQA: short answers that stand in the picture."""
