@@ -2,7 +2,7 @@
 
 `manifest.json` names every file with its sha256; the prompt template and the image preprocessing
 are data in it. Knows no runtime and loads no program. Called by `hydra_export.export` to write, by
-the runners and `hydra_export.verify` to read.
+the runners and `hydra_mobile.parity.golden_replay` to read.
 """
 
 from __future__ import annotations

@@ -41,13 +41,13 @@ def verify(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_export.ladder import climb
-    from hydra_export.ladder_score import Slice
     from hydra_mobile.benchmarks import BENCHMARKS
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.files import write_json
     from hydra_mobile.core.registry import resolve
     from hydra_mobile.evaluation.on_device import runner_on
+    from hydra_mobile.parity.suite import climb
+    from hydra_mobile.parity.task_score import Slice
 
     if run and adapter:
         raise HydraError("--run and --adapter name the same thing.", "Give one of them.")

@@ -1,6 +1,6 @@
 """Runners: one file for each runtime, by name.
 
-Called by `hydra_mobile.evaluation` and by `hydra_export.verify`, which reads a runner's name from
+Called by `hydra_mobile.evaluation` and by `hydra_mobile.parity.golden_replay`, which reads a runner's name from
 a bundle's manifest. A new place to run is one file with a `Runner` and one line here: an `Artefact`
 that names it is answered in processes of its own, resumed, sharded, timed and reported like all.
 """

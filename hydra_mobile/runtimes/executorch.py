@@ -4,7 +4,7 @@ Loads the program as a Module, which gives every method its own memory. The runt
 class shares one arena between methods: a call of `token_embedding` between two calls of
 `text_decoder` then overwrites the key-value cache, with no error and a right first token.
 
-Called by `hydra_mobile.evaluation` and `hydra_export.verify`.
+Called by `hydra_mobile.evaluation` and `hydra_mobile.parity.golden_replay`.
 """
 
 from __future__ import annotations

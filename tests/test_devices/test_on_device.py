@@ -19,8 +19,8 @@ from hydra_mobile.runtimes.timed import TimedRunner
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
-from hydra_export.ladder import climb
 from hydra_mobile.evaluation.report import report_on
+from hydra_mobile.parity.suite import climb
 from hydra_mobile.runtimes.native import NativeRunner
 
 

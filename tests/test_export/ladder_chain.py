@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from hydra_export.export import export_bundle
-from hydra_export.ladder import Ladder, climb
 from hydra_export.targets import Limits
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import base_identity
@@ -17,6 +16,7 @@ from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.portable import save_adapter
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.parity.suite import Ladder, climb
 
 ONE, TWO = "adapter → merged", "merged → ONNX Runtime fp32"
 PARTS = ("preprocessing", "prompt", "vision", "projector", "decoder", "greedy", "whole")

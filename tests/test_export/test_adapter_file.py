@@ -22,10 +22,8 @@ from typer.testing import CliRunner
 from hydra_export import adapter_file_bundle
 from hydra_export.adapter_file_bundle import SeparateAdapter, add_adapter
 from hydra_export.export import export_bundle
-from hydra_export.ladder import climb
 from hydra_export.onnx_encoders import projector_tensors, write_vision_encoder
 from hydra_export.targets import Limits
-from hydra_export.verify import verify
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
@@ -43,6 +41,8 @@ from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.parity.golden_replay import verify
+from hydra_mobile.parity.suite import climb
 from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.runtimes.model_ref import artefact_at
 from hydra_mobile.runtimes.torch import TorchRunner

@@ -9,7 +9,7 @@ from clip_bases import write_clip_base
 
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
-from hydra_export.verify import verify
+from hydra_mobile.parity.golden_replay import verify
 
 
 @pytest.mark.parametrize("projector", ["ldpnet", "ldpnetv2"])

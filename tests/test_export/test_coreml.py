@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from hydra_export.export import export_bundle
-from hydra_export.ladder import climb
 from hydra_export.targets import DEFAULT_RUNTIME, Limits, target_for
-from hydra_export.verify import verify
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError, ParityError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.parity.golden_replay import verify
+from hydra_mobile.parity.suite import climb
 from hydra_mobile.runtimes import runner_class
 from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.runtimes.model_ref import artefact_at

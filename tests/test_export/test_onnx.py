@@ -17,12 +17,12 @@ from hydra_export.onnx_decoder import decoder_graph
 from hydra_export.onnx_linear import Linear, emit_linear
 from hydra_export.rounding import round_nearest
 from hydra_export.targets.onnx import export
-from hydra_export.verify import verify
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.parity.golden_replay import verify
 from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.runtimes.onnx import OnnxRunner
 

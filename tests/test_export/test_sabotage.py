@@ -13,10 +13,10 @@ from ladder_chain import ONE, PARTS, TWO, Chain, export
 from safetensors.numpy import load_file, save_file
 from test_verify import respoil
 
-from hydra_export.ladder import Ladder, climb
 from hydra_mobile.core.errors import ParityError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.processor import PROCESSOR_FILE
+from hydra_mobile.parity.suite import Ladder, climb
 from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.runtimes.torch import TorchRunner
 

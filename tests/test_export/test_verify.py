@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hydra_export.verify import FP32_TOLERANCE, QUANTISED_TOLERANCE, tolerance_of, verify
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtefactError, ParityError
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.parity.golden_replay import (
+    FP32_TOLERANCE,
+    QUANTISED_TOLERANCE,
+    tolerance_of,
+    verify,
+)
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 

@@ -16,15 +16,15 @@ from ladder_chain import ONE, TWO, Chain, export
 from safetensors.numpy import load_file, save_file
 from test_verify import respoil
 
-from hydra_export.ladder import climb
-from hydra_export.ladder_parts import PartResult
-from hydra_export.ladder_score import Slice
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.metric import Metric
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.bundle.presets import PRESETS
 from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class
 from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.parity.components import PartResult
+from hydra_mobile.parity.suite import climb
+from hydra_mobile.parity.task_score import Slice
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.write import read_report
 from hydra_mobile.runtimes.torch import TorchRunner

@@ -5,7 +5,7 @@ speed says nothing; `execution` names which of the two ran. Both ways share ever
 engine: chunks, padding, and the cache, which the host holds. Running natively has been tested with
 a stand-in for CoreML only.
 
-Called by `hydra_mobile.evaluation` and `hydra_export.verify`.
+Called by `hydra_mobile.evaluation` and `hydra_mobile.parity.golden_replay`.
 """
 
 from __future__ import annotations

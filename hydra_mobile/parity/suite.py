@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra_export.ladder_rung import Rung, compare
-from hydra_export.ladder_score import Slice
-from hydra_export.ladder_stages import Stage, bundle_stage, device_stage, torch_stages
-from hydra_export.ladder_witness import Case, golden_cases, observe
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError, ParityError
+from hydra_mobile.parity.comparison import Rung, compare
+from hydra_mobile.parity.reference import Case, golden_cases, observe
+from hydra_mobile.parity.stages import Stage, bundle_stage, device_stage, torch_stages
+from hydra_mobile.parity.task_score import Slice
 from hydra_mobile.reporting.schema import ParityRow
 from hydra_mobile.runtimes.base import Runner
 

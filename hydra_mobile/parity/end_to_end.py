@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hydra_export.ladder_witness import Case, prefill
 from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_mobile.core.errors import ParityError
+from hydra_mobile.parity.reference import Case, prefill
 from hydra_mobile.runtimes.base import Array, CacheState, Runner
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hydra_export.ladder_parts import PartResult, compare_parts, whole_part
-from hydra_export.ladder_score import ScoreChange
-from hydra_export.ladder_whole import CaseResult, case_failures, replay
-from hydra_export.ladder_witness import Case
 from hydra_mobile.bundle.tolerance import Tolerance
+from hydra_mobile.parity.components import PartResult, compare_parts, whole_part
+from hydra_mobile.parity.end_to_end import CaseResult, case_failures, replay
+from hydra_mobile.parity.reference import Case
+from hydra_mobile.parity.task_score import ScoreChange
 from hydra_mobile.reporting.schema import ParityPart, ParityRow, ParityScore
 from hydra_mobile.runtimes.base import Runner
 

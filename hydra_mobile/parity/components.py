@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from hydra_export.ladder_whole import CaseResult, cosine, greedy_agreement, leading
-from hydra_export.ladder_witness import Case, SplitVision, prefill
 from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
+from hydra_mobile.parity.end_to_end import CaseResult, cosine, greedy_agreement, leading
+from hydra_mobile.parity.reference import Case, SplitVision, prefill
 from hydra_mobile.runtimes.base import Array, Runner
 
 Status = Literal["pass", "fail", "absent"]

@@ -3,7 +3,7 @@
 Replays the bundle's golden vectors through the runner that the manifest names: every part by
 itself, fed what the merged model's parts computed, then all of them from picture to answer. Knows
 no runtime. Called by the command line, by `quickstart`, and by whoever copied a bundle;
-`hydra_export.ladder` compares more forms than these two.
+`hydra_mobile.parity.suite` compares more forms than these two.
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra_export.ladder_parts import PartResult
-from hydra_export.ladder_rung import agreement_of, compare, part_lines
-from hydra_export.ladder_whole import CaseResult
-from hydra_export.ladder_witness import golden_cases
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.tolerance import (
     FP32_TOLERANCE,
@@ -26,6 +22,10 @@ from hydra_mobile.bundle.tolerance import (
     tolerance_of,
 )
 from hydra_mobile.core.errors import ParityError
+from hydra_mobile.parity.comparison import agreement_of, compare, part_lines
+from hydra_mobile.parity.components import PartResult
+from hydra_mobile.parity.end_to_end import CaseResult
+from hydra_mobile.parity.reference import golden_cases
 from hydra_mobile.runtimes import runner_class
 from hydra_mobile.runtimes.base import Runner
 
