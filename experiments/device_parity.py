@@ -21,7 +21,7 @@ from experiments.nudged import nudged
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import read_json, write_json
-from hydra_mobile.evaluation.answer_log import read_answers
+from hydra_mobile.evaluation.store.prediction_log import read_answers
 from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).with_name("results") / "device_parity.json"

@@ -20,7 +20,7 @@ from hydra_mobile.benchmarks.shared.statistics import Difference, paired_bootstr
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS
 from hydra_mobile.core.files import read_json, write_json
-from hydra_mobile.evaluation.answer_log import read_answers
+from hydra_mobile.evaluation.store.prediction_log import read_answers
 
 RUNTIMES = ("executorch", "onnx")
 PRESETS = ("fp32", "fp16", "int8", "int4")

@@ -25,7 +25,7 @@ from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.golden_inputs import golden_inputs
-from hydra_mobile.evaluation.speed import measure_speed
+from hydra_mobile.evaluation.workers.speed import measure_speed
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.base import Runner
 from hydra_mobile.runtimes.executorch import ExecuTorchRunner

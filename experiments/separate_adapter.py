@@ -54,7 +54,7 @@ def export_both(run: Path, preset: str, work: Path, limits: Limits) -> dict[str,
 
 def measure_here(path: Path, threads: int) -> dict[str, Any]:
     """Load a bundle and measure it: seconds and tokens per second, one entry per repeat."""
-    from hydra_mobile.evaluation.speed import measure_speed
+    from hydra_mobile.evaluation.workers.speed import measure_speed
     from hydra_mobile.runtimes.base import CacheState
     from hydra_mobile.runtimes.onnx import OnnxRunner, adapter_files
 

@@ -33,7 +33,7 @@ from PIL import Image
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import duration
 from hydra_mobile.data.llava import open_image
-from hydra_mobile.evaluation.answer_log import read_answers
+from hydra_mobile.evaluation.store.prediction_log import read_answers
 from hydra_mobile.reporting import environment
 
 ROOT = Path(__file__).parent.parent

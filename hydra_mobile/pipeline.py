@@ -136,7 +136,7 @@ def _made_of(bundle: Path) -> str:
 
 def _evaluate(out: Path, questions: int, console: Console) -> None:
     from hydra_mobile.evaluation.evaluate import Task
-    from hydra_mobile.evaluation.report import report_on
+    from hydra_mobile.evaluation.results.report import report_on
     from hydra_mobile.runtimes.model_ref import artefact_at
 
     paths = ["smol", str(out / "run" / "merged")]

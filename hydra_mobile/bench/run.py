@@ -132,7 +132,7 @@ def _on_phone(
 ) -> dict[str, Any]:
     """Measure on the device by its own clock; its facts go into the row."""
     from hydra_mobile.devices.timing import time_on_device
-    from hydra_mobile.evaluation.device_worker import OnDevice
+    from hydra_mobile.evaluation.workers.device_process import OnDevice
 
     there = OnDevice.ready(artefact.runner, artefact.path, plan.threads, cold=cold)
     if there.emulated:

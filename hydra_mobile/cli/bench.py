@@ -39,7 +39,7 @@ def bench(
     from hydra_mobile.bench.table import comparison, table_of
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.files import write_json
-    from hydra_mobile.evaluation.on_device import moved
+    from hydra_mobile.evaluation.workers.placement import moved
     from hydra_mobile.runtimes.model_ref import artefact_at, distinct
 
     plan = Plan(prompt_tokens, new_tokens, repeats, warmup, rounds, threads)

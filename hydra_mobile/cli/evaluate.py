@@ -62,9 +62,9 @@ def evaluate(
 
     from hydra_mobile.core.errors import ConfigError
     from hydra_mobile.evaluation.evaluate import Task
-    from hydra_mobile.evaluation.on_device import moved
-    from hydra_mobile.evaluation.report import report_on
-    from hydra_mobile.evaluation.shards import Shard
+    from hydra_mobile.evaluation.results.report import report_on
+    from hydra_mobile.evaluation.store.shards import Shard
+    from hydra_mobile.evaluation.workers.placement import moved
     from hydra_mobile.runtimes.model_ref import artefact_at
 
     group = Shard.of_process()

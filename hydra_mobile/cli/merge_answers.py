@@ -20,7 +20,7 @@ def merge_answers(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_mobile.evaluation.merging import merge_all
+    from hydra_mobile.evaluation.store.merge_shards import merge_all
 
     for merged in merge_all(folders, out, allow_partial=allow_partial):
         whole = merged.answers == merged.questions

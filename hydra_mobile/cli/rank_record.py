@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra_mobile.adapters.history import FILE, RankHistory
 from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.errors import ArtefactError, ConfigError
-from hydra_mobile.evaluation.rank_facts import rank_history
+from hydra_mobile.evaluation.results.rank_history import rank_history
 from hydra_mobile.reporting.formats import number
 from hydra_mobile.reporting.schema import RankHistorySection
 from hydra_mobile.training.metrics import MetricsFile

@@ -25,7 +25,7 @@ def report(
     from hydra_mobile.cli.console import console, prepare, say
 
     prepare()
-    from hydra_mobile.evaluation.results_beside import results_beside
+    from hydra_mobile.evaluation.results.report_merge import results_beside
     from hydra_mobile.reporting.console import print_report
     from hydra_mobile.reporting.write import write_report
 

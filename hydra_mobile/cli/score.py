@@ -36,7 +36,7 @@ def score(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_mobile.evaluation.scoring import lines_of, score_answers
+    from hydra_mobile.evaluation.results.score_file import lines_of, score_answers
 
     if data is None and not answers.is_dir():
         raise ConfigError(

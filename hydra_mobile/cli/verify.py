@@ -45,7 +45,7 @@ def verify(
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.files import write_json
     from hydra_mobile.core.registry import resolve
-    from hydra_mobile.evaluation.on_device import runner_on
+    from hydra_mobile.evaluation.workers.placement import runner_on
     from hydra_mobile.parity.suite import climb
     from hydra_mobile.parity.task_score import Slice
 

@@ -19,15 +19,15 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import duration
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.evaluation.answered import Evaluated
-from hydra_mobile.evaluation.asked import Asked, Request
-from hydra_mobile.evaluation.group import merge_group
-from hydra_mobile.evaluation.outcome import Outcome, outcome_of
-from hydra_mobile.evaluation.results import collect
-from hydra_mobile.evaluation.shards import WHOLE, Shard
-from hydra_mobile.evaluation.sittings import DONE, Sitting
-from hydra_mobile.evaluation.submissions import write_submissions
-from hydra_mobile.evaluation.worker_pool import answer_all, measure_all
+from hydra_mobile.evaluation.results.comparisons import Outcome, outcome_of
+from hydra_mobile.evaluation.results.rows import collect
+from hydra_mobile.evaluation.results.submissions import write_submissions
+from hydra_mobile.evaluation.spec import Asked, Request
+from hydra_mobile.evaluation.store.predictions import Evaluated
+from hydra_mobile.evaluation.store.shards import WHOLE, Shard
+from hydra_mobile.evaluation.store.torchrun import merge_group
+from hydra_mobile.evaluation.store.work_dir import DONE, Sitting
+from hydra_mobile.evaluation.workers.pool import answer_all, measure_all
 from hydra_mobile.runtimes.coreml.availability import native_available
 from hydra_mobile.runtimes.model_ref import Artefact, distinct
 

@@ -1,7 +1,7 @@
 """ExecuTorch bundles in the native runner on a phone or board, called operation by operation.
 
 For checking: each call crosses the cable, so nothing here is a timing. Questions by the hundred go
-to a device as a batch: `hydra_mobile.evaluation.device_worker`. Called by `verify`.
+to a device as a batch: `hydra_mobile.evaluation.workers.device_process`. Called by `verify`.
 """
 
 from __future__ import annotations

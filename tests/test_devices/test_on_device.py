@@ -10,16 +10,16 @@ import pytest
 from rich.console import Console
 
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation import worker
 from hydra_mobile.evaluation.evaluate import Task
-from hydra_mobile.evaluation.on_device import DEVICES, moved, runner_on
+from hydra_mobile.evaluation.workers import process as worker
+from hydra_mobile.evaluation.workers.placement import DEVICES, moved, runner_on
 from hydra_mobile.runtimes import RUNNERS
 from hydra_mobile.runtimes.model_ref import Artefact, artefact_at
 from hydra_mobile.runtimes.timed import TimedRunner
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
-from hydra_mobile.evaluation.report import report_on
+from hydra_mobile.evaluation.results.report import report_on
 from hydra_mobile.parity.suite import climb
 from hydra_mobile.runtimes.native import NativeRunner
 

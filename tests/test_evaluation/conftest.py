@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation import worker, worker_pool
-from hydra_mobile.evaluation.shards import Shard
+from hydra_mobile.evaluation.store.shards import Shard
+from hydra_mobile.evaluation.workers import pool as worker_pool
+from hydra_mobile.evaluation.workers import process as worker
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra_mobile.evaluation.shards import WHOLE
-from hydra_mobile.evaluation.sittings import Sitting
+from hydra_mobile.evaluation.store.shards import WHOLE
+from hydra_mobile.evaluation.store.work_dir import Sitting
 from hydra_mobile.runtimes.model_ref import Artefact
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hydra_mobile.evaluation.answer_log import AnswerLog, LineCount, read_answers
+from hydra_mobile.evaluation.store.prediction_log import AnswerLog, LineCount, read_answers
 
 
 def line(index: int, text: str = "yes") -> dict[str, object]:

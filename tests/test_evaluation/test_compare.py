@@ -10,7 +10,7 @@ from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.matching import check_complete
 from hydra_mobile.benchmarks.metric import Metric, share
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.compare import (
+from hydra_mobile.evaluation.results.paired import (
     AnswerSet,
     compare,
     protocol_warnings,

@@ -14,9 +14,9 @@ from rich.console import Console
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.data.llava import open_image
 from hydra_mobile.evaluation import evaluate as module
-from hydra_mobile.evaluation.answer_log import read_answers
 from hydra_mobile.evaluation.evaluate import Task, evaluate
-from hydra_mobile.evaluation.report import report_on
+from hydra_mobile.evaluation.results.report import report_on
+from hydra_mobile.evaluation.store.prediction_log import read_answers
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import template_named
 from hydra_mobile.runtimes.base import CacheState

@@ -26,7 +26,7 @@ from hydra_mobile.benchmarks.shared.tab_separated import read_rows
 from hydra_mobile.benchmarks.textvqa.m4c import normalise
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.scoring import Scored, score_answers
+from hydra_mobile.evaluation.results.score_file import Scored, score_answers
 
 Lines = list[dict[str, Any]]
 PICTURES = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.evaluation.results_beside import results_beside
-from hydra_mobile.evaluation.scoring import score_answers
+from hydra_mobile.evaluation.results.report_merge import results_beside
+from hydra_mobile.evaluation.results.score_file import score_answers
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
     Environment,

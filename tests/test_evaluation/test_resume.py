@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hydra_mobile.evaluation.answer_log import count_lines
+from hydra_mobile.evaluation.store.prediction_log import count_lines
 
 pytestmark = pytest.mark.slow
 

@@ -109,7 +109,7 @@ def test_no_model_is_loaded(data: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from hydra_mobile.evaluation.scoring import score_answers\n"
+        "from hydra_mobile.evaluation.results.score_file import score_answers\n"
         f"score_answers('gqa', Path({str(path)!r}), Path({str(data)!r}))\n"
         "print([name for name in ('torch', 'transformers', 'onnxruntime') if name in sys.modules])"
     )

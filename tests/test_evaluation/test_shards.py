@@ -12,11 +12,11 @@ from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.core.errors import ConfigError, DataError
 from hydra_mobile.evaluation import evaluate as module
-from hydra_mobile.evaluation import group
-from hydra_mobile.evaluation.answer_log import read_answers
 from hydra_mobile.evaluation.evaluate import Task, evaluate
-from hydra_mobile.evaluation.merging import merge_all
-from hydra_mobile.evaluation.shards import Shard, picture_groups
+from hydra_mobile.evaluation.store import torchrun as group
+from hydra_mobile.evaluation.store.merge_shards import merge_all
+from hydra_mobile.evaluation.store.prediction_log import read_answers
+from hydra_mobile.evaluation.store.shards import Shard, picture_groups
 from hydra_mobile.runtimes.model_ref import artefact_at
 
 

@@ -192,7 +192,7 @@ def test_export_refuses_truncated_weights(tiny_merged: Path, tmp_path: Path) -> 
 
 
 def test_delegation_reaches_the_report(fp32_bundle: Path) -> None:
-    from hydra_mobile.evaluation.results import bundle_facts
+    from hydra_mobile.evaluation.results.rows import bundle_facts
 
     delegation, _ = bundle_facts(fp32_bundle)
     assert delegation is not None

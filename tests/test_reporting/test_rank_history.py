@@ -10,7 +10,7 @@ from made_history import MOVED_AT, made_events, write_history
 
 from hydra_mobile.adapters.history import RankEvent, RankHistory
 from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.evaluation.rank_facts import measured_gains, rank_history
+from hydra_mobile.evaluation.results.rank_history import measured_gains, rank_history
 from hydra_mobile.reporting import png
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown

@@ -1,7 +1,7 @@
 /*
  * How fast a loaded bundle is here: fixed prompt, fixed number of new tokens, several repeats.
  *
- * The same question, picture and length as `hydra_mobile/evaluation/speed.py`. Called by the benchmark screen.
+ * The same question, picture and length as `hydra_mobile/evaluation/workers/speed.py`. Called by the benchmark screen.
  */
 package org.hydramobile.core
 

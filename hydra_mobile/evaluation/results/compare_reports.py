@@ -15,7 +15,7 @@ from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.compare import AnswerSet, compare, write_flips
+from hydra_mobile.evaluation.results.paired import AnswerSet, compare, write_flips
 from hydra_mobile.reporting.schema import BenchmarkRun, Comparison, SystemResult
 
 

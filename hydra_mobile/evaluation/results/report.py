@@ -14,7 +14,7 @@ from rich.console import Console
 
 from hydra_mobile.core.files import read_json
 from hydra_mobile.evaluation.evaluate import Task, evaluate
-from hydra_mobile.evaluation.rank_facts import rank_history
+from hydra_mobile.evaluation.results.rank_history import rank_history
 from hydra_mobile.reporting import environment
 from hydra_mobile.reporting.console import print_report
 from hydra_mobile.reporting.schema import (

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.evaluation.agreement import parity_of
-from hydra_mobile.evaluation.answered import Evaluated
-from hydra_mobile.evaluation.compare import AnswerSet, compare, write_flips
-from hydra_mobile.evaluation.results import system_of
+from hydra_mobile.evaluation.results.agreement import parity_of
+from hydra_mobile.evaluation.results.paired import AnswerSet, compare, write_flips
+from hydra_mobile.evaluation.results.rows import system_of
+from hydra_mobile.evaluation.store.predictions import Evaluated
 from hydra_mobile.reporting.schema import Comparison, ParityRow, SystemResult
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hydra_mobile.evaluation.sittings import Job, Sitting
+from hydra_mobile.evaluation.store.work_dir import Job, Sitting
 from hydra_mobile.reporting.schema import BenchmarkRun, Role
 
 ROLES: dict[str, Role] = {

@@ -12,10 +12,10 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import TEXT_DECODER
 from hydra_mobile.core.files import read_json
 from hydra_mobile.devices.told import told
-from hydra_mobile.evaluation.agreement import agreement_of
-from hydra_mobile.evaluation.answered import Answer, Answered, Evaluated
-from hydra_mobile.evaluation.compare import samples_digest
-from hydra_mobile.evaluation.sittings import FACTS, Job, Sitting
+from hydra_mobile.evaluation.results.agreement import agreement_of
+from hydra_mobile.evaluation.results.paired import samples_digest
+from hydra_mobile.evaluation.store.predictions import Answer, Answered, Evaluated
+from hydra_mobile.evaluation.store.work_dir import FACTS, Job, Sitting
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
     Delegation,

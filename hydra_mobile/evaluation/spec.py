@@ -19,7 +19,7 @@ from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture, Picture
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.evaluation.shards import WHOLE, Numbered, Shard
+from hydra_mobile.evaluation.store.shards import WHOLE, Numbered, Shard
 
 #: Sums of fingerprints of pictures are kept to so many bits.
 _MODULUS = 2**128

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation.asked import Asked
+from hydra_mobile.evaluation.spec import Asked
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 

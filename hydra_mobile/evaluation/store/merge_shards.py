@@ -15,10 +15,10 @@ from typing import Any
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import read_json, write_json
-from hydra_mobile.evaluation.answer_log import AnswerLog, read_answers
-from hydra_mobile.evaluation.asked import combined_pictures
-from hydra_mobile.evaluation.shards import WHOLE, Shard
-from hydra_mobile.evaluation.sittings import LOGITS, REQUEST, digest_of, job_folder
+from hydra_mobile.evaluation.spec import combined_pictures
+from hydra_mobile.evaluation.store.prediction_log import AnswerLog, read_answers
+from hydra_mobile.evaluation.store.shards import WHOLE, Shard
+from hydra_mobile.evaluation.store.work_dir import LOGITS, REQUEST, digest_of, job_folder
 
 _SAME = ("artefact", "splits", "limit", "benchmark", "protocol", "protocol_facts", "asked")
 

@@ -18,9 +18,9 @@ from rich.console import Console
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.progress import StageProgress
-from hydra_mobile.evaluation.answer_log import LineCount
-from hydra_mobile.evaluation.shards import WHOLE, Shard
-from hydra_mobile.evaluation.sittings import FACTS, Job, Sitting
+from hydra_mobile.evaluation.store.prediction_log import LineCount
+from hydra_mobile.evaluation.store.shards import WHOLE, Shard
+from hydra_mobile.evaluation.store.work_dir import FACTS, Job, Sitting
 from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, Artefact
 
 _POLL_SECONDS = 0.5
@@ -194,7 +194,7 @@ def _started(worker: _Worker) -> _Worker:
 def _start(
     task: str, folder: Path, threads: int, part: Shard, lock: int, log: Path
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.evaluation.worker"]
+    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.evaluation.workers.process"]
     environment = {name: value for name, value in os.environ.items() if name not in _GROUP}
     # OpenMP reads its variable once, before any code of ours could set it.
     environment["OMP_NUM_THREADS"] = str(threads)

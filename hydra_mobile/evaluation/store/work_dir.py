@@ -23,9 +23,9 @@ from typing import Any
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
-from hydra_mobile.evaluation.answer_log import AnswerLog
-from hydra_mobile.evaluation.asked import Asked
-from hydra_mobile.evaluation.shards import Shard
+from hydra_mobile.evaluation.spec import Asked
+from hydra_mobile.evaluation.store.prediction_log import AnswerLog
+from hydra_mobile.evaluation.store.shards import Shard
 from hydra_mobile.runtimes.model_ref import Artefact
 
 REQUEST, FACTS, LOGITS, DONE = "request.json", "facts.json", "logits", "done.json"

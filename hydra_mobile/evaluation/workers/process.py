@@ -23,15 +23,15 @@ from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.answer_log import AnswerLog
-from hydra_mobile.evaluation.asked import Asked, Request
-from hydra_mobile.evaluation.device_worker import OnDevice, answer_job, measure_device
-from hydra_mobile.evaluation.fitting import left_out
-from hydra_mobile.evaluation.prefetch import PicturesAhead
-from hydra_mobile.evaluation.shards import Shard, picture_groups
-from hydra_mobile.evaluation.sittings import FACTS, LOGITS, REQUEST
-from hydra_mobile.evaluation.speed import Speed, measure_speed
-from hydra_mobile.evaluation.worker_memory import Memory
+from hydra_mobile.evaluation.spec import Asked, Request
+from hydra_mobile.evaluation.store.prediction_log import AnswerLog
+from hydra_mobile.evaluation.store.shards import Shard, picture_groups
+from hydra_mobile.evaluation.store.work_dir import FACTS, LOGITS, REQUEST
+from hydra_mobile.evaluation.workers.context_check import left_out
+from hydra_mobile.evaluation.workers.device_process import OnDevice, answer_job, measure_device
+from hydra_mobile.evaluation.workers.prefetch import PicturesAhead
+from hydra_mobile.evaluation.workers.rss_trace import Memory
+from hydra_mobile.evaluation.workers.speed import Speed, measure_speed
 from hydra_mobile.runtimes import runner_class
 from hydra_mobile.runtimes.base import Array, Runner
 from hydra_mobile.runtimes.generation import Generation, Generator

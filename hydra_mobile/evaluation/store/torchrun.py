@@ -12,9 +12,9 @@ from pathlib import Path
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
-from hydra_mobile.evaluation.merging import ShardAnswers, merge
-from hydra_mobile.evaluation.shards import Shard
-from hydra_mobile.evaluation.sittings import DONE, REQUEST, Job, Sitting, request_of
+from hydra_mobile.evaluation.store.merge_shards import ShardAnswers, merge
+from hydra_mobile.evaluation.store.shards import Shard
+from hydra_mobile.evaluation.store.work_dir import DONE, REQUEST, Job, Sitting, request_of
 
 _POLL_SECONDS = 1.0
 #: The first process gives up on the others when none of them wrote for so long.

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hydra_mobile.evaluation.answered import Answered, Evaluated
-from hydra_mobile.evaluation.sittings import LOGITS
+from hydra_mobile.evaluation.store.predictions import Answered, Evaluated
+from hydra_mobile.evaluation.store.work_dir import LOGITS
 from hydra_mobile.reporting.schema import Agreement, ParityRow
 
 #: Logits of an exported fp32 program stay this close to torch.

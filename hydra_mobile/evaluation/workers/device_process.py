@@ -23,12 +23,12 @@ from hydra_mobile.devices.patience import patiently
 from hydra_mobile.devices.remote import Remote
 from hydra_mobile.devices.requests import Ask, write_requests
 from hydra_mobile.devices.timing import Timed, time_on_device
-from hydra_mobile.evaluation.answer_log import Appender
-from hydra_mobile.evaluation.asked import Asked
-from hydra_mobile.evaluation.fitting import left_out
-from hydra_mobile.evaluation.shards import Shard, picture_groups
-from hydra_mobile.evaluation.sittings import FACTS
-from hydra_mobile.evaluation.speed import NEW_TOKENS, QUESTION, REPEATS, Speed
+from hydra_mobile.evaluation.spec import Asked
+from hydra_mobile.evaluation.store.prediction_log import Appender
+from hydra_mobile.evaluation.store.shards import Shard, picture_groups
+from hydra_mobile.evaluation.store.work_dir import FACTS
+from hydra_mobile.evaluation.workers.context_check import left_out
+from hydra_mobile.evaluation.workers.speed import NEW_TOKENS, QUESTION, REPEATS, Speed
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.core.files import write_atomically
-from hydra_mobile.evaluation.sittings import Job
+from hydra_mobile.evaluation.store.work_dir import Job
 
 SUBMISSION = "submission"
 
