@@ -19,7 +19,7 @@ from hydra_mobile.runtimes.torch import TorchRunner
 
 ROOT = Path(__file__).parents[2]
 GREEDY = {"max_new_tokens": 4, "temperature": 0, "do_sample": False, "num_beams": 1}
-OURS = ("hydra_mobile.evaluation.lmms_eval", "hydra_mobile.evaluation.lmms_eval_model")
+OURS = ("hydra_mobile.plugins.lmms_eval", "hydra_mobile.plugins.lmms_eval_model")
 
 
 def declared() -> EntryPoint:
@@ -211,7 +211,7 @@ def test_an_exported_program_stays_on_the_processor(model_class, tiny_base, monk
 def test_the_rest_of_the_package_does_not_need_lmms_eval():
     code = (
         "import sys; sys.modules['lmms_eval'] = None\n"
-        "from hydra_mobile.evaluation.lmms_eval import manifest\n"
+        "from hydra_mobile.plugins.lmms_eval import manifest\n"
         "from hydra_mobile.core.errors import HydraError\n"
         "try: manifest()\n"
         "except HydraError as error: print(error)\n"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lmms_eval.models.registry_v2 import ModelManifest
 
 MODEL_ID = "hydra_mobile"
-_CLASS = "hydra_mobile.evaluation.lmms_eval_model.HydraMobile"
+_CLASS = "hydra_mobile.plugins.lmms_eval_model.HydraMobile"
 
 
 def manifest() -> ModelManifest:

@@ -1,0 +1,1 @@
+"""Bundles as models of other evaluation programs. Nothing here is imported by ours."""
