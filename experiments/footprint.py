@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 from hydra_export.export import export_bundle
+from hydra_export.golden_samples import golden_inputs
 from hydra_export.targets import Limits
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.golden_inputs import golden_inputs
 from hydra_mobile.models.base_files import write_base
 from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.configuration import MobileVLMConfig

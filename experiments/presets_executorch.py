@@ -2,7 +2,7 @@
 
 Exports the merged model of the quickstart several times, asks each program the same EmojiQA
 questions as the eager model, and times it. Behind the choices in `hydra_mobile.bundle.presets` and
-`hydra_export.targets.executorch`. Prints a table and writes JSON.
+`hydra_export.targets.executorch.target`. Prints a table and writes JSON.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from hydra_export.export import export_bundle
-from hydra_export.targets import executorch as target
+from hydra_export.golden_samples import golden_inputs
+from hydra_export.targets.executorch import target
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.golden_inputs import golden_inputs
 from hydra_mobile.evaluation.workers.speed import measure_speed
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.base import Runner

@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hydra_export.adapter_file_bundle import SeparateAdapter
 from hydra_export.export import export_bundle
+from hydra_export.golden_samples import golden_inputs
+from hydra_export.separate_adapter import SeparateAdapter
 from hydra_export.targets import Limits
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.golden_inputs import golden_inputs
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.model_ref import adapter_in, artefact_at, base_of, merged_folder
 

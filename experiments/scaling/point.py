@@ -76,8 +76,8 @@ def build(layers: int, width: int, folder: Path) -> dict[str, Any]:
 def export(merged: Path, out: Path, runtime: str, preset: str) -> dict[str, Any]:
     """Export and return seconds, the process's peak, bytes of programs and the memory estimate."""
     from hydra_export.export import export_bundle
+    from hydra_export.golden_samples import golden_inputs
     from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
-    from hydra_mobile.evaluation.golden_inputs import golden_inputs
 
     before, began = peak_resident_bytes(), time.perf_counter()
     bundle = export_bundle(

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_export.bundle_card import CARD, adapter_summary, bundle_card
-from hydra_export.calibration import from_data
+from hydra_export.card.card import CARD, adapter_summary, bundle_card
+from hydra_export.quantization.calibration import from_data
 from hydra_export.targets import Limits, target_for
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle, write_manifest
 from hydra_mobile.bundle.golden import GoldenInput, write_golden
@@ -28,7 +28,7 @@ from hydra_mobile.core.registry import nearest
 from hydra_mobile.core.safetensors_io import places
 
 if TYPE_CHECKING:
-    from hydra_export.adapter_file_bundle import SeparateAdapter
+    from hydra_export.separate_adapter import SeparateAdapter
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 #: Ways to build a decoder's attention, where a runtime has more than one.
@@ -185,7 +185,7 @@ def _gate_speed(
 ) -> None:
     """Refuse a program that is slow where it could be fast; note the shares in its details."""
     if runtime == "onnx":
-        from hydra_export.onnx_fast_path import summarise
+        from hydra_export.targets.onnx.kernel_coverage import summarise
 
         result.details["delegation"] = {
             method: summarise(folder / result.files[method], limits.max_context)

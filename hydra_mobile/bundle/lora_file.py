@@ -7,7 +7,7 @@ that trained the projector is two files. Ranks may differ between modules and be
 module without an adapter is left out and takes the program's default, rank 0.
 
 Knows adapter folders and onnxruntime's files; knows no bundle. Called by
-`hydra_export.adapter_file_bundle` to write, by the ONNX runner to read.
+`hydra_export.separate_adapter` to write, by the ONNX runner to read.
 """
 
 from __future__ import annotations

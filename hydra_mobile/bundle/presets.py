@@ -31,7 +31,7 @@ class Preset:
         head: the output head over the vocabulary.
         group_size: weights that share one scale at 4 bits.
         sensitive: what parts of the decoder, the head and the embedding get that lose most at 4
-            bits, as measured on the model (`hydra_export.sensitivity`); None: no part is raised.
+            bits, as measured on the model (`hydra_export.quantization.sensitivity`); None: no part is raised.
         budget: size of the programs, as a share of the same in fp16, up to which parts are raised.
         rounding: "calibrated" (GPTQ) or "nearest", of 4-bit linears.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from hydra_export.adapter_file_bundle import SeparateAdapter
+    from hydra_export.separate_adapter import SeparateAdapter
     from hydra_mobile.runtimes.model_ref import Artefact
 
 _ADAPTERS = ("merged", "separate")
@@ -56,11 +56,11 @@ def export(
 
     prepare()
     from hydra_export.export import export_bundle
+    from hydra_export.golden_samples import golden_inputs
     from hydra_export.targets import Limits, target_for
     from hydra_mobile.bundle.presets import preset_named
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.registry import nearest
-    from hydra_mobile.evaluation.golden_inputs import golden_inputs
     from hydra_mobile.runtimes.model_ref import artefact_at, merged_folder
 
     # Typing mistakes are told before minutes are spent on merging.
@@ -91,7 +91,7 @@ def export(
 
 def _separate(artefact: Artefact, name: str) -> SeparateAdapter:
     """Return base and adapter of a run; a base or a merged folder is a base without one."""
-    from hydra_export.adapter_file_bundle import SeparateAdapter
+    from hydra_export.separate_adapter import SeparateAdapter
     from hydra_mobile.core.errors import ArtefactError
     from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 

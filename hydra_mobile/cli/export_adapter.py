@@ -17,7 +17,7 @@ def export_adapter(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_export.adapter_file_bundle import add_adapter
+    from hydra_export.separate_adapter import add_adapter
     from hydra_mobile.models.bases import base_folder
     from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 

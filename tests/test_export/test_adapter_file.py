@@ -19,11 +19,11 @@ from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
-from hydra_export import adapter_file_bundle
-from hydra_export.adapter_file_bundle import SeparateAdapter, add_adapter
+from hydra_export import separate_adapter as adapter_file_bundle
 from hydra_export.export import export_bundle
-from hydra_export.onnx_encoders import projector_tensors, write_vision_encoder
+from hydra_export.separate_adapter import SeparateAdapter, add_adapter
 from hydra_export.targets import Limits
+from hydra_export.targets.onnx.encoders import projector_tensors, write_vision_encoder
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hydra_export.bundle_card import CARD, adapter_summary, bundle_card
-from hydra_export.bundle_card_code import snippets
+from hydra_export.card.card import CARD, adapter_summary, bundle_card
+from hydra_export.card.code import snippets
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle

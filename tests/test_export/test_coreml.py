@@ -29,9 +29,9 @@ from hydra_mobile.runtimes.model_ref import artefact_at
 
 pytest.importorskip("coremltools", reason="needs the extra [coreml]")
 
-from hydra_export import coreml_check
-from hydra_export.coreml_check import LARGEST_STEP, compare_weights
 from hydra_export.graphs.embedding import TokenEmbedding
+from hydra_export.targets.coreml import check as coreml_check
+from hydra_export.targets.coreml.check import LARGEST_STEP, compare_weights
 from hydra_mobile.runtimes.coreml import interpreter as mil_interpreter
 from hydra_mobile.runtimes.coreml import runtime as coreml_runner
 from hydra_mobile.runtimes.coreml.availability import INTERPRETED, NATIVE
@@ -315,7 +315,7 @@ def test_refuses_a_bundle_of_another_runtime(bundles: dict[str, Path], tmp_path:
 def test_a_missing_extra_gives_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coremltools", "coremltools.proto"):
         monkeypatch.setitem(sys.modules, name, None)
-    target, runner = "hydra_export.targets.coreml", "hydra_mobile.runtimes.coreml.runtime"
+    target, runner = "hydra_export.targets.coreml.target", "hydra_mobile.runtimes.coreml.runtime"
     for name in ("coreml_check", "coreml_package", "mil_interpreter", "mil_program"):
         monkeypatch.delitem(sys.modules, f"hydra_export.{name}", raising=False)
     for name in (target, runner):

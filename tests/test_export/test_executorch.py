@@ -18,10 +18,10 @@ pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
-from hydra_export.delegation import summarise
 from hydra_export.graphs.pointwise import linearise_pointwise
-from hydra_export.rounding import round_calibrated
-from hydra_export.targets.executorch import _vision_partitioners, export, quantise_linears
+from hydra_export.quantization.gptq import round_calibrated
+from hydra_export.targets.executorch.delegation import summarise
+from hydra_export.targets.executorch.target import _vision_partitioners, export, quantise_linears
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.runtimes.executorch import ExecuTorchRunner

@@ -94,7 +94,9 @@ def test_a_missing_extra_is_named(
     tiny_merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    for name in [name for name in sys.modules if name.startswith("hydra_export.targets.onnx")]:
+    for name in [
+        name for name in sys.modules if name.startswith("hydra_export.targets.onnx.target")
+    ]:
         monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.startswith("hydra_export.onnx_")]:
         monkeypatch.delitem(sys.modules, name)

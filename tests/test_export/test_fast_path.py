@@ -13,8 +13,8 @@ from hydra_mobile.core.errors import HydraError
 
 pytest.importorskip("onnx")
 
-from hydra_export.onnx_fast_path import summarise
-from hydra_export.onnx_graph import MICROSOFT, Graph
+from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
+from hydra_export.targets.onnx.kernel_coverage import summarise
 
 
 def _facts(share: float, *off_path: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hydra_export import mixing
-from hydra_export.calibration import Calibration, self_sampled
-from hydra_export.mixing import Plan, plan_decoder
+from hydra_export.quantization import mixed_precision as mixing
+from hydra_export.quantization.calibration import Calibration, self_sampled
+from hydra_export.quantization.mixed_precision import Plan, plan_decoder
 from hydra_mobile.bundle.presets import PRESETS, Preset, preset_named
 from hydra_mobile.models.loading import load_model
 

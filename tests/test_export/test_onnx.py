@@ -10,13 +10,13 @@ import onnx
 import pytest
 import torch
 
-from hydra_export import onnx_graph
 from hydra_export.export import export_bundle
-from hydra_export.mixing import plan_decoder
-from hydra_export.onnx_decoder import decoder_graph
-from hydra_export.onnx_linear import Linear, emit_linear
-from hydra_export.rounding import round_nearest
-from hydra_export.targets.onnx import export
+from hydra_export.quantization.gptq import round_nearest
+from hydra_export.quantization.mixed_precision import plan_decoder
+from hydra_export.targets.onnx import graph_writer as onnx_graph
+from hydra_export.targets.onnx.decoder import decoder_graph
+from hydra_export.targets.onnx.linear import Linear, emit_linear
+from hydra_export.targets.onnx.target import export
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.core.errors import ArtefactError, HydraError

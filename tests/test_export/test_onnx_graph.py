@@ -11,8 +11,8 @@ pytest.importorskip("onnx")
 
 import onnx
 
-from hydra_export.onnx_graph import Graph
-from hydra_export.onnx_skeleton import skeleton
+from hydra_export.targets.onnx.graph_writer import Graph
+from hydra_export.targets.onnx.skeleton import skeleton
 from hydra_mobile.core.errors import ArtefactError
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hydra_export import sensitivity
-from hydra_export.calibration import Calibration, from_data, self_sampled
-from hydra_export.rounding import (
+from hydra_export.quantization import sensitivity
+from hydra_export.quantization.calibration import Calibration, from_data, self_sampled
+from hydra_export.quantization.gptq import (
     linear_units,
     output_error,
     round_calibrated,
@@ -20,7 +20,7 @@ from hydra_export.rounding import (
     round_nearest,
     weights_replaced,
 )
-from hydra_export.sensitivity import PartCost, bytes_at, keep_at_8_bits
+from hydra_export.quantization.sensitivity import PartCost, bytes_at, keep_at_8_bits
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor

@@ -16,14 +16,14 @@ __all__ = ["DEFAULT_RUNTIME", "TARGETS", "Limits", "Target", "TargetResult", "ta
 
 TARGETS: dict[str, dict[str, str]] = {
     "android": {
-        "executorch": "hydra_export.targets.executorch:export",
-        "onnx": "hydra_export.targets.onnx:export",
+        "executorch": "hydra_export.targets.executorch.target:export",
+        "onnx": "hydra_export.targets.onnx.target:export",
     },
     "ios": {
-        "coreml": "hydra_export.targets.coreml:export",
-        "executorch": "hydra_export.targets.executorch:export",
+        "coreml": "hydra_export.targets.coreml.target:export",
+        "executorch": "hydra_export.targets.executorch.target:export",
     },
-    "onnx": {"onnx": "hydra_export.targets.onnx:export"},
+    "onnx": {"onnx": "hydra_export.targets.onnx.target:export"},
 }
 
 #: The runtime a target gets when the user names none.

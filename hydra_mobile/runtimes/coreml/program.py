@@ -2,7 +2,7 @@
 
 Straight from the protobuf and the weight file, not through the library that wrote them, so that
 what is checked is what lies on the disk. Knows the format of ML programs; evaluates nothing.
-Called by `hydra_mobile.runtimes.coreml.interpreter` and `hydra_export.coreml_check`.
+Called by `hydra_mobile.runtimes.coreml.interpreter` and `hydra_export.targets.coreml.check`.
 """
 
 from __future__ import annotations

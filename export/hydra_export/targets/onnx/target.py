@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hydra_export.calibration import Calibration
-from hydra_export.mixing import Plan, plan_decoder
-from hydra_export.onnx_decoder import adapter_slots, decoder_graph
-from hydra_export.onnx_encoders import (
+from hydra_export.quantization.calibration import Calibration
+from hydra_export.quantization.mixed_precision import Plan, plan_decoder
+from hydra_export.targets.onnx.decoder import adapter_slots, decoder_graph
+from hydra_export.targets.onnx.encoders import (
     embedding_graph,
     projector_tensors,
     write_vision_encoder,
 )
-from hydra_export.onnx_graph import IR_VERSION, OPSET
+from hydra_export.targets.onnx.graph_writer import IR_VERSION, OPSET
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,

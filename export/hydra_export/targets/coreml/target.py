@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from hydra_export.coreml_check import compare_weights, interface_of
-from hydra_export.coreml_package import MAIN, Call, Compute, write_package
 from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.stateless_decoder import StatelessDecoder
 from hydra_export.graphs.vision import VisionEncoder
+from hydra_export.targets.coreml.check import compare_weights, interface_of
+from hydra_export.targets.coreml.package import MAIN, Call, Compute, write_package
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,

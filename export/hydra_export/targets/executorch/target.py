@@ -43,15 +43,15 @@ from torchao.quantization.quant_api import (
     IntxWeightOnlyConfig,
 )
 
-from hydra_export import delegation
-from hydra_export.calibration import Calibration
 from hydra_export.graphs.decoder import Attention, TextDecoder
 from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.half import halve_linears
 from hydra_export.graphs.pointwise import PointwiseLinear, linearise_pointwise
 from hydra_export.graphs.vision import VisionEncoder
-from hydra_export.mixing import Plan, plan_decoder
-from hydra_export.rounding import Int4Weight
+from hydra_export.quantization.calibration import Calibration
+from hydra_export.quantization.gptq import Int4Weight
+from hydra_export.quantization.mixed_precision import Plan, plan_decoder
+from hydra_export.targets.executorch import delegation
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,

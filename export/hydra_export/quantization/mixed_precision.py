@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import nn
 
-from hydra_export import sensitivity
-from hydra_export.calibration import Calibration, self_sampled
-from hydra_export.rounding import (
+from hydra_export.quantization import sensitivity
+from hydra_export.quantization.calibration import Calibration, self_sampled
+from hydra_export.quantization.gptq import (
     Int4Weight,
     linear_units,
     round_decoder,

@@ -5,7 +5,7 @@ and that of the model with this part alone rounded to the nearest, on the calibr
 Layers before the part are not run again. Parts that cost most for each byte that 8 bits would add
 get the 8 bits, until the budget is spent.
 
-Knows a Llama's layers; knows no runtime. Called by `hydra_export.mixing`.
+Knows a Llama's layers; knows no runtime. Called by `hydra_export.quantization.mixed_precision`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_export.calibration import Calibration
-from hydra_export.rounding import (
+from hydra_export.quantization.calibration import Calibration
+from hydra_export.quantization.gptq import (
     linear_units,
     round_nearest,
     run_layer,

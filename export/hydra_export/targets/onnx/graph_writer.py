@@ -1,7 +1,7 @@
 """A small writer of ONNX files: nodes, weights that are made when they are written, and the file.
 
-Knows ONNX's containers, nothing of models. The graphs of `hydra_export.onnx_decoder` and
-`hydra_export.onnx_encoders` are built with it node by node, because the operators that make a
+Knows ONNX's containers, nothing of models. The graphs of `hydra_export.targets.onnx.decoder` and
+`hydra_export.targets.onnx.encoders` are built with it node by node, because the operators that make a
 decoder fast (GroupQueryAttention, MatMulNBits) have no torch counterpart to trace.
 """
 

@@ -2,7 +2,7 @@
 
 Text only: fills in file names and sizes. The Python lines are executed by a test; Kotlin and Swift
 are written after the runtimes' public interfaces and are not compiled here, and the card says so.
-Called by `hydra_export.bundle_card`.
+Called by `hydra_export.card.card`.
 """
 
 from __future__ import annotations

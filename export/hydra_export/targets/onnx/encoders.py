@@ -21,9 +21,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hydra_export.onnx_graph import INLINE_LIMIT, MICROSOFT, OPSET, Graph
-from hydra_export.onnx_linear import emit_int8_matmul, pack_int4, quantize_int8, widen
-from hydra_export.rounding import Int4Weight, round_nearest
+from hydra_export.quantization.gptq import Int4Weight, round_nearest
+from hydra_export.targets.onnx.graph_writer import INLINE_LIMIT, MICROSOFT, OPSET, Graph
+from hydra_export.targets.onnx.linear import emit_int8_matmul, pack_int4, quantize_int8, widen
 from hydra_mobile.bundle.presets import Precision, Preset
 
 # Where torch's exporter notes the path of the module that a node came from.

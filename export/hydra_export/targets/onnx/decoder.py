@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_export.mixing import Plan
-from hydra_export.onnx_graph import MICROSOFT, Graph
-from hydra_export.onnx_linear import AdapterSlot, Linear, emit_linear, emit_updates
+from hydra_export.quantization.mixed_precision import Plan
+from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
+from hydra_export.targets.onnx.linear import AdapterSlot, Linear, emit_linear, emit_updates
 from hydra_mobile.core.errors import HydraError
 
 # Rotary embeddings whose angles do not depend on the length of the input.

@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 from onnx import shape_inference
 
-from hydra_export.onnx_skeleton import skeleton
+from hydra_export.targets.onnx.skeleton import skeleton
 from hydra_mobile.bundle.kernel_coverage import OffPath, share
 
 #: Products and attention with kernels of the runtime's matrix library.

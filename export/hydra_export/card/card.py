@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_export.adapter_file_card import adapter_sections
-from hydra_export.bundle_card_code import snippets
+from hydra_export.card.adapters import adapter_sections
+from hydra_export.card.code import snippets
 from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.bundle.memory.footprint import MIB
 from hydra_mobile.core.files import read_json

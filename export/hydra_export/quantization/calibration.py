@@ -4,7 +4,7 @@ From training data where the user gives some; else pictures of random blobs foll
 the model samples itself, so that an export needs no data set.
 
 Knows the model and the processor; knows no rounding. Called by `hydra_export.export`, and by
-`hydra_export.mixing` where no data was given.
+`hydra_export.quantization.mixed_precision` where no data was given.
 """
 
 from __future__ import annotations

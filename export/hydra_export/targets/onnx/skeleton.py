@@ -3,7 +3,7 @@
 Shapes and operators are a few hundred kilobytes of a file of gigabytes; protobuf's own parser would
 hold all of it twice. Skips the raw data of large tensors by walking the encoding: a message is a
 sequence of fields, each a tag, for some a length, and bytes (protobuf's encoding specification).
-Called by `hydra_export.onnx_fast_path`.
+Called by `hydra_export.targets.onnx.kernel_coverage`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from hydra_export.onnx_graph import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_RAW_DATA, prefix
+from hydra_export.targets.onnx.graph_writer import (
+    GRAPH_INITIALIZER,
+    MODEL_GRAPH,
+    TENSOR_RAW_DATA,
+    prefix,
+)
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.varint import read_varint
 

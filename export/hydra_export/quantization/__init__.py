@@ -1,0 +1,1 @@
+"""Fewer bits: which part keeps how many, and codes that keep a layer's output. Knows no runtime."""

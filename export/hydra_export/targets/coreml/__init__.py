@@ -1,0 +1,1 @@
+"""CoreML packages. Knows coremltools; knows no manifest."""
