@@ -16,6 +16,6 @@ def quickstart(
     from hydra_mobile.cli.console import console, prepare
 
     prepare()
-    from hydra_mobile.pipeline import run_quickstart
+    from hydra_mobile.cli.quickstart_steps import run_quickstart
 
     run_quickstart(out, questions, console, overrides or ())
