@@ -27,7 +27,7 @@ from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
+from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 
 Answers = Mapping[str, Mapping[str, Any]]
 

@@ -28,8 +28,8 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
+from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 from hydra_mobile.devices.native_build import host, native_runner
-from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes import runner_class
 from hydra_mobile.runtimes.generation import Generator

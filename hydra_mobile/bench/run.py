@@ -110,7 +110,7 @@ def _here(artefact: Artefact, plan: Plan, cold: bool) -> dict[str, Any]:
                 "cold": cold,
             },
         )
-        command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.bench.host"]
+        command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.bench.worker"]
         # OpenMP reads its variable once, before any code of ours could set it.
         threads = {"OMP_NUM_THREADS": str(plan.threads)} if plan.threads else {}
         done = subprocess.run(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.devices.failures import DeviceGone, NoDevice, SeveralDevices
+from hydra_mobile.devices.errors import DeviceGone, NoDevice, SeveralDevices
 from hydra_mobile.devices.remote import ShellResult
 
 #: The folder on a device that everything is put into; every Android lets adb write there.

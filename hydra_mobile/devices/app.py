@@ -10,10 +10,10 @@ import json
 import shlex
 from dataclasses import dataclass
 
+from hydra_mobile.devices.batch_format import ANSWERS, REQUESTS
 from hydra_mobile.devices.detached import State
-from hydra_mobile.devices.failures import RunnerMissing
+from hydra_mobile.devices.errors import RunnerMissing
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.devices.requests import ANSWERS, REQUESTS
 
 PACKAGE = "org.hydramobile.demo"
 ACTIVITY = f"{PACKAGE}/.BenchActivity"

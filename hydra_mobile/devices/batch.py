@@ -22,17 +22,17 @@ from typing import Any, Protocol
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices import detached
+from hydra_mobile.devices.batch_format import ANSWERS, REQUESTS, files_of, ids_of
 from hydra_mobile.devices.detached import State
-from hydra_mobile.devices.failures import (
+from hydra_mobile.devices.errors import (
     DeviceFull,
     OutOfMemory,
     RunnerMissing,
     WrongAbi,
 )
-from hydra_mobile.devices.patience import SECONDS, Say, patiently
 from hydra_mobile.devices.push import push_changed
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.devices.requests import ANSWERS, REQUESTS, files_of, ids_of
+from hydra_mobile.devices.retry import SECONDS, Say, patiently
 
 _POLL_SECONDS = 0.5
 

@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from hydra_mobile.devices.failures import DeviceFull
+from hydra_mobile.devices.errors import DeviceFull
 from hydra_mobile.devices.remote import Remote
 
 _TAIL = 1500

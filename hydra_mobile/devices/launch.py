@@ -18,8 +18,8 @@ from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices import native_build
 from hydra_mobile.devices.elf import abi_of
+from hydra_mobile.devices.errors import RunnerMissing, WrongAbi
 from hydra_mobile.devices.facts import DeviceFacts
-from hydra_mobile.devices.failures import RunnerMissing, WrongAbi
 from hydra_mobile.devices.native_build import LIBRARIES, RUNNER
 from hydra_mobile.devices.push import Progress, push_changed
 from hydra_mobile.devices.remote import Remote

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from hydra_mobile.devices.failures import DeviceFull, DeviceGone
+from hydra_mobile.devices.errors import DeviceFull, DeviceGone
 from hydra_mobile.devices.remote import ShellResult
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.devices.failures import DeviceFull, DeviceGone
+from hydra_mobile.devices.errors import DeviceFull, DeviceGone
 from hydra_mobile.devices.remote import Remote
 
 HASHES = "hashes.json"

@@ -17,11 +17,11 @@ from PIL import Image
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.devices.batch import Launch, run_batch
-from hydra_mobile.devices.cooling import wait_until_cool
+from hydra_mobile.devices.batch_format import Ask, write_requests
 from hydra_mobile.devices.facts import facts_of
-from hydra_mobile.devices.patience import Say, patiently
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.devices.requests import Ask, write_requests
+from hydra_mobile.devices.retry import Say, patiently
+from hydra_mobile.devices.thermal import wait_until_cool
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hydra_mobile.android import jvm, kotlin, onnxruntime_aar
 from hydra_mobile.android.desktop import benchmark, libraries
 from hydra_mobile.android.vector_bundle import QUESTION, made_picture, write_bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.devices.requests import REQUESTS, Ask, write_requests
+from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 from hydra_mobile.runtimes.generation import Generation, Generator
 
 QUESTIONS = (

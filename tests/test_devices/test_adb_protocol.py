@@ -18,7 +18,7 @@ from fake_adb import SERIAL, FakeAdb
 from test_device_batch import RUNNER, ask, program
 
 from hydra_mobile.devices import adb
-from hydra_mobile.devices.failures import DeviceGone, SeveralDevices
+from hydra_mobile.devices.errors import DeviceGone, SeveralDevices
 from hydra_mobile.devices.push import push_changed
 from hydra_mobile.devices.remote import ShellResult
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from hydra_mobile.devices import adb
-from hydra_mobile.devices.failures import DeviceGone, NoDevice, SeveralDevices
+from hydra_mobile.devices.errors import DeviceGone, NoDevice, SeveralDevices
 
 pytest.importorskip("adbutils", reason="needs the extra [device]")
 

@@ -11,9 +11,9 @@ from test_device_batch import ask_launch
 
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices.app import ACTIVITY, AppLaunch
-from hydra_mobile.devices.failures import DeviceFull, OutOfMemory, RunnerMissing
+from hydra_mobile.devices.batch_format import REQUESTS
+from hydra_mobile.devices.errors import DeviceFull, OutOfMemory, RunnerMissing
 from hydra_mobile.devices.local import LocalRemote
-from hydra_mobile.devices.requests import REQUESTS
 
 # `am start -W -n ACTIVITY --es NAME VALUE ... --ei threads N` starts the app, which runs on.
 AM = """#!/bin/sh

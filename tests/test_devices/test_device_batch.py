@@ -14,7 +14,8 @@ import pytest
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.devices import detached
 from hydra_mobile.devices.batch import Launch, RunnerLaunch, run_batch
-from hydra_mobile.devices.failures import (
+from hydra_mobile.devices.batch_format import REQUESTS
+from hydra_mobile.devices.errors import (
     DeviceFull,
     DeviceGone,
     OutOfMemory,
@@ -23,7 +24,6 @@ from hydra_mobile.devices.failures import (
 )
 from hydra_mobile.devices.local import LocalRemote
 from hydra_mobile.devices.remote import Remote, ShellResult
-from hydra_mobile.devices.requests import REQUESTS
 
 # Answers what is missing, a line at a time, as the real one does; the id is its own answer.
 RUNNER = """#!/bin/sh

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from hydra_mobile.devices.cooling import is_cool
+from hydra_mobile.devices.describe import told
 from hydra_mobile.devices.facts import DeviceFacts, parse
-from hydra_mobile.devices.told import told
+from hydra_mobile.devices.thermal import is_cool
 
 PHONE = """==props==
 [ro.product.model]: [Pixel 8]

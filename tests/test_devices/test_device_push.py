@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.devices.failures import DeviceFull, DeviceGone
+from hydra_mobile.devices.errors import DeviceFull, DeviceGone
 from hydra_mobile.devices.local import LocalRemote
 from hydra_mobile.devices.push import HASHES, push_changed
 from hydra_mobile.devices.remote import ShellResult

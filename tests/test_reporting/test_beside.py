@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 from made_benchmarks import with_benchmarks
 
-from hydra_mobile.reporting.beside import Beside, Named, beside
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
+from hydra_mobile.reporting.merge import Beside, Named, beside
 from hydra_mobile.reporting.schema import Environment, Report, SystemResult
 from hydra_mobile.reporting.verdicts import decode_ratio
 

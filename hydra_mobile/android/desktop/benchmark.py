@@ -41,7 +41,7 @@ def run_benchmark(
 
     Args:
         bundle: of the runtime `onnx`.
-        requests: a file as `hydra_mobile.devices.requests` writes it.
+        requests: a file as `hydra_mobile.devices.batch_format` writes it.
         answers: grows; what it has is not asked again.
         kind: whose kernels compute, one of `libraries.KINDS`.
         threads: 0 leaves the choice to the library.

@@ -14,8 +14,8 @@ from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.evaluation.results.compare_reports import Kept, compare_across
 from hydra_mobile.evaluation.results.report_from_scores import is_scored, scored_report
-from hydra_mobile.reporting.beside import Named, beside
 from hydra_mobile.reporting.environment import collect
+from hydra_mobile.reporting.merge import Named, beside
 from hydra_mobile.reporting.schema import Report
 from hydra_mobile.reporting.write import new_report
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import TEXT_DECODER
 from hydra_mobile.core.files import read_json
-from hydra_mobile.devices.told import told
+from hydra_mobile.devices.describe import told
 from hydra_mobile.evaluation.results.agreement import agreement_of
 from hydra_mobile.evaluation.results.paired import samples_digest
 from hydra_mobile.evaluation.store.predictions import Answer, Answered, Evaluated

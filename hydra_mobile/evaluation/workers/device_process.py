@@ -17,11 +17,11 @@ from hydra_mobile.core.files import write_json
 from hydra_mobile.devices.adb import chosen
 from hydra_mobile.devices.app import FILES, AppLaunch
 from hydra_mobile.devices.batch import Launch, RunnerLaunch, run_batch
+from hydra_mobile.devices.batch_format import Ask, write_requests
 from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.launch import install, push_bundle
-from hydra_mobile.devices.patience import patiently
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.devices.requests import Ask, write_requests
+from hydra_mobile.devices.retry import patiently
 from hydra_mobile.devices.timing import Timed, time_on_device
 from hydra_mobile.evaluation.spec import Asked
 from hydra_mobile.evaluation.store.prediction_log import Appender

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from hydra_mobile.devices.failures import DeviceGone
+from hydra_mobile.devices.errors import DeviceGone
 from hydra_mobile.devices.remote import Remote
 
 #: How long a device may stay away before its command gives up.
