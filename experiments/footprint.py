@@ -27,11 +27,11 @@ from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.models.base_files import write_base
-from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.registry import fetch
+from hydra_mobile.models.save import write_base
 from hydra_mobile.reporting import environment
 
 #: name -> hidden, layers, heads, key-value heads, intermediate, vocabulary, picture, patch, tokens.

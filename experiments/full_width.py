@@ -26,12 +26,12 @@ from PIL import Image
 from torch import Tensor
 
 from hydra_mobile.core.files import folder_atomically, write_json
-from hydra_mobile.models.base_files import write_streamed_base
-from hydra_mobile.models.bases import fetch
-from hydra_mobile.models.original.stream import Form
+from hydra_mobile.models.checkpoints.stream import Form
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.published import published_config
+from hydra_mobile.models.registry import fetch
+from hydra_mobile.models.save import write_streamed_base
 from hydra_mobile.models.templates import template_named
 from hydra_mobile.planning.model import on_meta
 from hydra_mobile.reporting import environment

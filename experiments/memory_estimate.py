@@ -25,8 +25,8 @@ from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.memory import keep_freed_memory, peak_resident_bytes
-from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.models.registry import fetch
 from hydra_mobile.reporting import environment
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.memory_estimate import estimate

@@ -31,15 +31,15 @@ from torch import Tensor
 
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.memory import peak_resident_bytes
-from hydra_mobile.models.original.exporting import export_mobilevlm
-from hydra_mobile.models.original.importing import import_checkpoint
-from hydra_mobile.models.original.keys import mobilevlm_layout, projector_prefix
-from hydra_mobile.models.original.llama_cpp import export_llama_cpp
-from hydra_mobile.models.original.matching import expected_shapes
-from hydra_mobile.models.original.mobilevlm import write_original
-from hydra_mobile.models.original.pickled import write_pickled
-from hydra_mobile.models.original.stream import Form, raw_bytes
-from hydra_mobile.models.original.weights import WeightFiles
+from hydra_mobile.models.checkpoints.exporting import export_mobilevlm
+from hydra_mobile.models.checkpoints.importing import import_checkpoint
+from hydra_mobile.models.checkpoints.keys import mobilevlm_layout, projector_prefix
+from hydra_mobile.models.checkpoints.llama_cpp import export_llama_cpp
+from hydra_mobile.models.checkpoints.mobilevlm import write_original
+from hydra_mobile.models.checkpoints.pickled import write_pickled
+from hydra_mobile.models.checkpoints.stream import Form, raw_bytes
+from hydra_mobile.models.checkpoints.tensor_map import expected_shapes
+from hydra_mobile.models.checkpoints.weights import WeightFiles
 from hydra_mobile.models.published import PUBLISHED, published_config
 from hydra_mobile.reporting import environment
 

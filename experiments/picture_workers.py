@@ -24,10 +24,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.registry import base_folder
 from hydra_mobile.models.vision.patch_conv import PatchConv
 from hydra_mobile.training.features import VisionFeatures
 

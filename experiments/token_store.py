@@ -84,7 +84,7 @@ def main() -> None:
     if arguments.open:
         print(json.dumps(open_once(*arguments.open, arguments.words)))
         return
-    from hydra_mobile.models.bases import base_folder
+    from hydra_mobile.models.registry import base_folder
 
     base = base_folder("smol")
     tokenizer = "white space" if arguments.words else "smol"

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from hydra_mobile.models.base_files import write_base
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.save import write_base
 
 VISION: dict[str, Any] = {
     "hidden_size": 32,

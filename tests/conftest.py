@@ -26,7 +26,7 @@ def real_home() -> str | None:
 
 @pytest.fixture(scope="session")
 def tiny_base() -> Path:
-    from hydra_mobile.models.bases import fetch
+    from hydra_mobile.models.registry import fetch
 
     return fetch("tiny", lambda line: None)
 

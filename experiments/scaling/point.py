@@ -20,11 +20,11 @@ import torch
 
 from hydra_mobile.core.memory import keep_freed_memory, peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.models.base_files import write_base
-from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.registry import fetch
+from hydra_mobile.models.save import write_base
 
 VOCABULARY = 8192
 _RANK, _BATCH, _TOKENS = 16, 4, 64

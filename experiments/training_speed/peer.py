@@ -28,9 +28,9 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.data.llava import Record, open_image, read_llava
-from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.registry import base_folder
 from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.training.adapted_modules import adapted_modules
 

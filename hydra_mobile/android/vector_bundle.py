@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hydra_mobile.models.bases import base_folder
+from hydra_mobile.models.registry import base_folder
 
 QUESTION = "Is there a red car in the image?"
 

@@ -20,7 +20,7 @@ from tokenizers import (
     trainers,
 )
 
-from hydra_mobile.models.bases import base_folder
+from hydra_mobile.models.registry import base_folder
 
 _MARK = "\u2581"
 _CORPUS = (

@@ -29,7 +29,7 @@ def compose(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_mobile.models.original.composing import compose as make
+    from hydra_mobile.models.checkpoints.composing import compose as make
 
     make(
         language,

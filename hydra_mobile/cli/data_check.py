@@ -83,8 +83,8 @@ def _processor(base: str, template: str) -> MobileVLMProcessor | None:
             raise ConfigError("--template needs a tokenizer.", "Give --base too.")
         return None
     from hydra_mobile.cli.console import say
-    from hydra_mobile.models.bases import base_folder
     from hydra_mobile.models.processor import MobileVLMProcessor
+    from hydra_mobile.models.registry import base_folder
     from hydra_mobile.models.templates import template_named
 
     processor = MobileVLMProcessor.from_pretrained(base_folder(base, say))

@@ -18,7 +18,7 @@ def export_adapter(
 
     prepare()
     from hydra_export.separate_adapter import add_adapter
-    from hydra_mobile.models.bases import base_folder
+    from hydra_mobile.models.registry import base_folder
     from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
     folder = base_folder(base, say) if base else base_of(run)

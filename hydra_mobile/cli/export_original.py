@@ -26,8 +26,8 @@ def export_original(
     prepare()
     from hydra_mobile.core.errors import ConfigError
     from hydra_mobile.core.registry import nearest
-    from hydra_mobile.models.original.exporting import LAYOUTS, export_llava, export_mobilevlm
-    from hydra_mobile.models.original.llama_cpp import export_llama_cpp
+    from hydra_mobile.models.checkpoints.exporting import LAYOUTS, export_llava, export_mobilevlm
+    from hydra_mobile.models.checkpoints.llama_cpp import export_llama_cpp
     from hydra_mobile.runtimes.model_ref import artefact_at, merged_folder
 
     # Typing mistakes are told before a run is merged.

@@ -14,8 +14,8 @@ def fetch(
     from hydra_mobile.cli.console import console, prepare
 
     prepare()
-    from hydra_mobile.models.bases import BASES, cached_base
-    from hydra_mobile.models.bases import fetch as fetch_base
+    from hydra_mobile.models.registry import BASES, cached_base
+    from hydra_mobile.models.registry import fetch as fetch_base
 
     if not name:
         for known in BASES:

@@ -29,7 +29,7 @@ def import_checkpoint(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_mobile.models.original.importing import import_checkpoint as make
+    from hydra_mobile.models.checkpoints.importing import import_checkpoint as make
 
     make(source, out, vision=vision, name=name, log=say)
     say(f"Train it with: hydra-mobile train base={out} ...")

@@ -17,7 +17,7 @@ def merge(
 
     prepare()
     from hydra_export.merge import merge as merge_adapter
-    from hydra_mobile.models.bases import base_folder
+    from hydra_mobile.models.registry import base_folder
     from hydra_mobile.runtimes.model_ref import base_of
 
     folder = base_folder(base, say) if base else base_of(run)

@@ -74,7 +74,7 @@ def run_quickstart(
 
 
 def _fetch(console: Console) -> None:
-    from hydra_mobile.models.bases import fetch
+    from hydra_mobile.models.registry import fetch
 
     console.print(str(fetch("smol", console.print)), soft_wrap=True)
 

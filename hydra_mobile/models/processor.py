@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from hydra_mobile.core.errors import ArtefactError, DataError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
-from hydra_mobile.models import supervision
+from hydra_mobile.models import label_mask as supervision
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.templates import Template, Turn
 

@@ -17,11 +17,11 @@ from tokenizers import Tokenizer
 
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.files import require_free_space
-from hydra_mobile.models.base_files import write_base
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.save import write_base
 from hydra_mobile.models.templates import template_named
 from hydra_mobile.models.vision.efficientnet_lite import fold_batch_norm
 

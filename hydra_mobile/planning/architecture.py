@@ -11,11 +11,11 @@ from typing import Any
 from hydra_mobile.core.errors import ArtefactError, ConfigError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.models.bases import BASES, cached_base
+from hydra_mobile.models.checkpoints.llava import is_llava, read_llava
+from hydra_mobile.models.checkpoints.mobilevlm import CLIP_L_336_ID, is_original, read_original
 from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.models.original.llava import is_llava, read_llava
-from hydra_mobile.models.original.mobilevlm import CLIP_L_336_ID, is_original, read_original
 from hydra_mobile.models.published import CLIP_L_336, PUBLISHED, published_config
+from hydra_mobile.models.registry import BASES, cached_base
 
 
 def base_config(base: str) -> MobileVLMConfig:

@@ -17,7 +17,7 @@ from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of
-from hydra_mobile.models.bases import BASES, Log, base_folder
+from hydra_mobile.models.registry import BASES, Log, base_folder
 from hydra_mobile.runtimes.coreml.availability import coreml_title
 
 Kind = Literal["base", "run", "merged", "bundle"]

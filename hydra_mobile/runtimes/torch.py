@@ -16,10 +16,10 @@ from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.portable import load_adapter
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
-from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
+from hydra_mobile.models.registry import base_folder
 from hydra_mobile.runtimes.base import Array, CacheState, Runner
 from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 

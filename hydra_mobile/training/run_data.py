@@ -15,8 +15,8 @@ from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.data.llava import iter_llava
-from hydra_mobile.models.bases import Log
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.registry import Log
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.loop import BatchStream, Objective
 from hydra_mobile.training.machine import peak_memory_bytes

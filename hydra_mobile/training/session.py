@@ -19,10 +19,10 @@ from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.memory import keep_freed_memory
-from hydra_mobile.models.bases import Log, base_folder
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.registry import Log, base_folder
 from hydra_mobile.models.templates import template_named
 from hydra_mobile.training.machine import choose_precision, set_threads
 from hydra_mobile.training.optimizer import NamedAdamW

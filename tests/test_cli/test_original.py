@@ -7,7 +7,7 @@ import torch
 from original_checkpoints import CLIP_CONFIG, original_config, write_clip, write_original
 from safetensors.torch import load_file
 
-from hydra_mobile.models.bases import BASES, base_folder
+from hydra_mobile.models.registry import BASES, base_folder
 from hydra_mobile.runtimes.model_ref import artefact_at
 
 

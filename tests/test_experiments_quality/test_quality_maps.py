@@ -11,7 +11,7 @@ from experiments.quality.maps import SHAPES, shaped, write_maps
 from hydra_mobile.adapters.allocation import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.models.bases import fetch
+from hydra_mobile.models.registry import fetch
 
 _COST = {
     f"model.layers.{layer}.{linear}": cost

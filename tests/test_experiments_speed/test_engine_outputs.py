@@ -14,8 +14,8 @@ from experiments.inference_speed.engines.base import Engine, Form, Place
 from experiments.inference_speed.measure import make, timed
 from experiments.inference_speed.protocol import Protocol, prompt_ids
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.models.bases import fetch
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.registry import fetch
 from hydra_mobile.runtimes.base import Array
 
 _PROTOCOL = Protocol((8, 16), 4, 1, 8)

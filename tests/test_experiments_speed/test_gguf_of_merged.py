@@ -19,7 +19,7 @@ from experiments.inference_speed.gguf_file import (
     write_gguf,
 )
 from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.models.bases import fetch
+from hydra_mobile.models.registry import fetch
 
 #: Half a step of a block's grid, as a share of the block's largest weight.
 _BOUNDS = {"f32": 0.0, "q8_0": 0.51 / 127, "q4_0": 1.01 / 8}

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, SiglipConfig, SiglipModel
 
 from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.models.checkpoints.composing import compose
+from hydra_mobile.models.checkpoints.exporting import export_mobilevlm
 from hydra_mobile.models.loading import load_model
-from hydra_mobile.models.original.composing import compose
-from hydra_mobile.models.original.exporting import export_mobilevlm
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 

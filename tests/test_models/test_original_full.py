@@ -12,10 +12,10 @@ import pytest
 from original_checkpoints import TOWER, language_shapes, projector_shapes, vision_shapes
 
 from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.models.original.keys import mobilevlm_layout, projector_prefix
-from hydra_mobile.models.original.matching import Source, expected_shapes, match
-from hydra_mobile.models.original.mobilevlm import read_original, write_original
-from hydra_mobile.models.original.stream import Form
+from hydra_mobile.models.checkpoints.keys import mobilevlm_layout, projector_prefix
+from hydra_mobile.models.checkpoints.mobilevlm import read_original, write_original
+from hydra_mobile.models.checkpoints.stream import Form
+from hydra_mobile.models.checkpoints.tensor_map import Source, expected_shapes, match
 from hydra_mobile.models.published import CLIP_L_336, PUBLISHED, published_config
 
 CHECKPOINTS = [name for name, facts in PUBLISHED.items() if not facts.fresh_projector]

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.models.checkpoints.importing import import_checkpoint
 from hydra_mobile.models.loading import load_model
-from hydra_mobile.models.original.importing import import_checkpoint
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 KINDS = ("ldpnet", "ldpnetv2", "mlp2x_gelu", "linear")

@@ -25,11 +25,11 @@ from transformers import (
 from hydra_export.merge import merge
 from hydra_mobile.config import load_config
 from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.models.bases import base_folder
+from hydra_mobile.models.checkpoints.exporting import export_llava
+from hydra_mobile.models.checkpoints.importing import import_checkpoint
 from hydra_mobile.models.loading import load_model
-from hydra_mobile.models.original.exporting import export_llava
-from hydra_mobile.models.original.importing import import_checkpoint
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.registry import base_folder
 from hydra_mobile.training.run import TrainingRun
 
 # As published LLaVA has it: the image token is one of the padded table's rows.

@@ -20,7 +20,7 @@ from original_checkpoints import (
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.models import bases
+from hydra_mobile.models import registry as bases
 from hydra_mobile.models.published import PUBLISHED
 
 

@@ -7,11 +7,11 @@ from torch.nn import functional as F
 
 from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.core.registry import resolve
-from hydra_mobile.models.bases import base_folder
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.projectors import PROJECTORS
 from hydra_mobile.models.projectors.pooled_mlp import PooledMLP, pooling_matrix
+from hydra_mobile.models.registry import base_folder
 from hydra_mobile.models.vision import VISION_TOWERS
 from hydra_mobile.models.vision.efficientnet_lite import (
     EfficientNetLite0,

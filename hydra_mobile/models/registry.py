@@ -17,7 +17,7 @@ from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import cache_home, folder_atomically, read_json
 from hydra_mobile.core.registry import nearest, resolve
 
-_NAMED = "hydra_mobile.models.original.named:"
+_NAMED = "hydra_mobile.models.checkpoints.published:"
 #: name -> "module:function"; the function fills an empty folder.
 BASES = {
     "smol": "hydra_mobile.models.smol:build",
@@ -85,7 +85,7 @@ def base_folder(name_or_folder: str, log: Log = print) -> Path:
 
 def _imported(source: Path, log: Log) -> Path:
     """Return the base that another project's checkpoint was imported to."""
-    from hydra_mobile.models.original.importing import fill_from_checkpoint
+    from hydra_mobile.models.checkpoints.importing import fill_from_checkpoint
 
     source = source.resolve()
     folder = cached_base(f"imported-{source.name}-{_digest(source)}")

@@ -12,32 +12,32 @@ from typing import Any, Literal
 
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import folder_atomically, read_json
-from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.models.original.base_plan import (
+from hydra_mobile.models.checkpoints.base_plan import (
     ORIGINAL_CONFIG,
     Plan,
     separate,
     source_name,
     write_plan,
 )
-from hydra_mobile.models.original.hub import checkpoint_folder
-from hydra_mobile.models.original.keys import (
+from hydra_mobile.models.checkpoints.hub import checkpoint_folder
+from hydra_mobile.models.checkpoints.keys import (
     llava_layout,
     mobilevlm_layout,
     projector_prefix,
 )
-from hydra_mobile.models.original.llava import is_llava, read_llava
-from hydra_mobile.models.original.matching import Matched, Source, expected_shapes, match
-from hydra_mobile.models.original.mobilevlm import (
+from hydra_mobile.models.checkpoints.llava import is_llava, read_llava
+from hydra_mobile.models.checkpoints.mobilevlm import (
     CLIP_L_336_ID,
     OriginalConfig,
     is_original,
     read_original,
 )
-from hydra_mobile.models.original.part_configs import vision_arguments
-from hydra_mobile.models.original.stream import Log
-from hydra_mobile.models.original.towers import read_tower, tower_folder, tower_source
-from hydra_mobile.models.original.weights import open_weights
+from hydra_mobile.models.checkpoints.part_configs import vision_arguments
+from hydra_mobile.models.checkpoints.stream import Log
+from hydra_mobile.models.checkpoints.tensor_map import Matched, Source, expected_shapes, match
+from hydra_mobile.models.checkpoints.tower import read_tower, tower_folder, tower_source
+from hydra_mobile.models.checkpoints.weights import open_weights
+from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.published import CLIP_L_336
 
 _VISION = "vision_tower."

@@ -15,24 +15,24 @@ from torch import Tensor
 
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import folder_atomically, read_json, require_free_space, write_json
-from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.models.original.base_plan import ORIGINAL_CONFIG, separate
-from hydra_mobile.models.original.exported_tokenizer import (
+from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, separate
+from hydra_mobile.models.checkpoints.exported_tokenizer import (
     write_fast_tokenizer,
     write_llava_processor,
     write_slow_tokenizer,
 )
-from hydra_mobile.models.original.keys import (
+from hydra_mobile.models.checkpoints.keys import (
     Layout,
     llava_layout,
     mobilevlm_layout,
     projector_prefix,
 )
-from hydra_mobile.models.original.llava import ROW_MULTIPLE, write_llava
-from hydra_mobile.models.original.mobilevlm import write_original
-from hydra_mobile.models.original.pickled import write_pickled
-from hydra_mobile.models.original.stream import Form, Log, total_bytes, write_safetensors
-from hydra_mobile.models.original.weights import WeightFiles, open_weights
+from hydra_mobile.models.checkpoints.llava import ROW_MULTIPLE, write_llava
+from hydra_mobile.models.checkpoints.mobilevlm import write_original
+from hydra_mobile.models.checkpoints.pickled import write_pickled
+from hydra_mobile.models.checkpoints.stream import Form, Log, total_bytes, write_safetensors
+from hydra_mobile.models.checkpoints.weights import WeightFiles, open_weights
+from hydra_mobile.models.configuration import MobileVLMConfig
 
 #: What `export-original` can write.
 LAYOUTS = ("llava", "llama.cpp", "mobilevlm")

@@ -15,18 +15,18 @@ from torch import Tensor
 
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import folder_atomically, require_free_space, write_json
-from hydra_mobile.models.original.base_plan import separate
-from hydra_mobile.models.original.exported_tokenizer import write_slow_tokenizer
-from hydra_mobile.models.original.exporting import Model, open_model, renamed
-from hydra_mobile.models.original.keys import (
+from hydra_mobile.models.checkpoints.base_plan import separate
+from hydra_mobile.models.checkpoints.exported_tokenizer import write_slow_tokenizer
+from hydra_mobile.models.checkpoints.exporting import Model, open_model, renamed
+from hydra_mobile.models.checkpoints.keys import (
     Layout,
     llama_layout,
     mobilevlm_layout,
     projector_prefix,
     vision_layout,
 )
-from hydra_mobile.models.original.part_configs import text_fields, vision_fields
-from hydra_mobile.models.original.stream import Log, total_bytes, write_safetensors
+from hydra_mobile.models.checkpoints.part_configs import text_fields, vision_fields
+from hydra_mobile.models.checkpoints.stream import Log, total_bytes, write_safetensors
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 # What their image encoder converter calls a projector.

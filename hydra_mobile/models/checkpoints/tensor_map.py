@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.models.checkpoints.keys import Layout
+from hydra_mobile.models.checkpoints.stream import Form
+from hydra_mobile.models.checkpoints.weights import WeightFiles
 from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.models.original.keys import Layout
-from hydra_mobile.models.original.stream import Form
-from hydra_mobile.models.original.weights import WeightFiles
 
 # Names of each kind of misfit that a message shows.
 _SHOWN = 5

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import require_free_space, write_json
-from hydra_mobile.models.base_files import write_streamed_base
+from hydra_mobile.models.checkpoints.part_configs import COLOURS
+from hydra_mobile.models.checkpoints.stream import Log, total_bytes
+from hydra_mobile.models.checkpoints.tensor_map import Matched
+from hydra_mobile.models.checkpoints.tokenizers import folder_tokenizer
 from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.models.original.matching import Matched
-from hydra_mobile.models.original.part_configs import COLOURS
-from hydra_mobile.models.original.stream import Log, total_bytes
-from hydra_mobile.models.original.tokenizers import folder_tokenizer
+from hydra_mobile.models.save import write_streamed_base
 
 #: What a base remembers of where it came from; the way back needs them.
 ORIGINAL_CONFIG = "original_config.json"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.files import write_json
-from hydra_mobile.models.original.stream import Form, Log, total_bytes
+from hydra_mobile.models.checkpoints.stream import Form, Log, total_bytes
 
 _SHARD_BYTES = 1_000_000_000
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import read_json
-from hydra_mobile.models.original.stream import DTYPES, Form, Log, total_bytes
+from hydra_mobile.models.checkpoints.stream import DTYPES, Form, Log, total_bytes
 
 # In the order in which they are looked for.
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")

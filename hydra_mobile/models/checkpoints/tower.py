@@ -10,13 +10,13 @@ from typing import Any
 
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import read_json
-from hydra_mobile.models.original.hub import checkpoint_folder
-from hydra_mobile.models.original.keys import vision_layout
-from hydra_mobile.models.original.matching import Source
-from hydra_mobile.models.original.mobilevlm import CLIP_L_336_ID
-from hydra_mobile.models.original.part_configs import vision_arguments
-from hydra_mobile.models.original.stream import Log
-from hydra_mobile.models.original.weights import open_weights
+from hydra_mobile.models.checkpoints.hub import checkpoint_folder
+from hydra_mobile.models.checkpoints.keys import vision_layout
+from hydra_mobile.models.checkpoints.mobilevlm import CLIP_L_336_ID
+from hydra_mobile.models.checkpoints.part_configs import vision_arguments
+from hydra_mobile.models.checkpoints.stream import Log
+from hydra_mobile.models.checkpoints.tensor_map import Source
+from hydra_mobile.models.checkpoints.weights import open_weights
 
 
 def read_tower(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.models.original.stream import Log
+from hydra_mobile.models.checkpoints.stream import Log
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SMALL = ("*.json", "tokenizer.model")

@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.models.checkpoints.stream import Form, write_safetensors
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
-from hydra_mobile.models.original.stream import Form, write_safetensors
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 _WEIGHTS = "model.safetensors"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.models.original.part_configs import (
+from hydra_mobile.models.checkpoints.part_configs import (
     text_arguments,
     text_fields,
     vision_arguments,
     vision_fields,
 )
+from hydra_mobile.models.configuration import MobileVLMConfig
 
 # Which features a tower's patches are: CLIP's without the class token, all of SigLIP's.
 _STRATEGY = {"clip": "default", "siglip": "full"}
