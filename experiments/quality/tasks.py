@@ -15,7 +15,7 @@ from pathlib import Path
 from experiments.quality import handwriting
 from hydra_mobile.core.downloads.npm import fetch_npm
 from hydra_mobile.core.files import folder_atomically, write_json
-from hydra_mobile.data.emojiqa import build_emojiqa
+from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
 
 #: Drawings of an artist that nothing is trained on; CC-BY 4.0, used for evaluation only.
 ARTIST = "twemoji"

@@ -1,6 +1,6 @@
 """The benchmark EmojiQA: existence, four-way choice and class questions about emoji drawings.
 
-Reads a folder made by `hydra_mobile.data.emojiqa`. Answers to existence questions are read by
+Reads a folder made by `hydra_mobile.examples.emojiqa.dataset`. Answers to existence questions are read by
 POPE's official rule, letters as MMBench's offline rules do, classes as one word.
 """
 

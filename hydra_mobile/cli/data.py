@@ -39,7 +39,7 @@ def emojiqa(
 
     prepare()
     from hydra_mobile.core.progress import counted
-    from hydra_mobile.data.emojiqa import build_emojiqa
+    from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
 
     folders = {}
     for item in art:

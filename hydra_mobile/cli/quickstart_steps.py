@@ -80,7 +80,7 @@ def _fetch(console: Console) -> None:
 
 
 def _data(out: Path, console: Console) -> None:
-    from hydra_mobile.data.emojiqa import build_emojiqa
+    from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
 
     with counted(console, "pictures") as progress:
         folder = build_emojiqa(out / "emojiqa", progress=progress)

@@ -18,10 +18,10 @@ from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.data.check_counts import Findings, Histogram, TokenCounts
 from hydra_mobile.data.check_pictures import BadPicture, Depth, PictureCheck, digest
-from hydra_mobile.data.encoding import encoded_records
 from hydra_mobile.data.json_stream import JsonRecords, Place
 from hydra_mobile.data.llava import Record, parse_record, record_place
-from hydra_mobile.data.record_faults import faults_in
+from hydra_mobile.data.tokenize import encoded_records
+from hydra_mobile.data.validate import faults_in
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
 

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.json_stream import JsonRecords
-from hydra_mobile.data.record_faults import IMAGE_MARK, faults_in
+from hydra_mobile.data.validate import IMAGE_MARK, faults_in
 from hydra_mobile.models.templates import Turn
 
 

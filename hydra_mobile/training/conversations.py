@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.data.encoding import encoded_records
 from hydra_mobile.data.llava import Record
+from hydra_mobile.data.tokenize import encoded_records
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.data import emojiqa
-from hydra_mobile.data.emojiqa_names import all_things
-from hydra_mobile.data.openmoji import Art, plain_code
+from hydra_mobile.examples.emojiqa import dataset as emojiqa
+from hydra_mobile.examples.emojiqa.names import all_things
+from hydra_mobile.examples.emojiqa.openmoji import Art, plain_code
 
 
 def drawing(code: str, salt: str = "") -> bytes:

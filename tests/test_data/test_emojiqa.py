@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.data import emojiqa
-from hydra_mobile.data.emojiqa import build_emojiqa
-from hydra_mobile.data.emojiqa_names import _GENERIC, all_things, confusable
 from hydra_mobile.data.llava import read_llava
-from hydra_mobile.data.openmoji import OpenMoji, plain_code
+from hydra_mobile.examples.emojiqa import dataset as emojiqa
+from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
+from hydra_mobile.examples.emojiqa.names import _GENERIC, all_things, confusable
+from hydra_mobile.examples.emojiqa.openmoji import OpenMoji, plain_code
 
 SMALL: dict[str, Any] = {"names": 64, "image_size": 48, "pictures_per_name": 2}
 

@@ -3,7 +3,7 @@
 Existence questions follow POPE (random, popular and adversarial absent names), choices follow
 MMBench (a letter each, all rotations in the test), one-word answers follow LLaVA's short answers.
 Knows names and classes; knows nothing of pictures, files or splits. Used by
-`hydra_mobile.data.emojiqa`.
+`hydra_mobile.examples.emojiqa.dataset`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra_mobile.data.emojiqa_names import Thing, confusable, words
+from hydra_mobile.examples.emojiqa.names import Thing, confusable, words
 
 SHORT_ANSWER = "\nAnswer the question using a single word or phrase."
 LETTER_ANSWER = "\nAnswer with the option's letter from the given choices directly."

@@ -2,7 +2,7 @@
 
 The table (`emojiqa_names.tsv`) is fixed, so that a data set does not change with the Unicode
 version of the Python that builds it. Knows nothing of pictures or questions; used by
-`hydra_mobile.data.emojiqa`.
+`hydra_mobile.examples.emojiqa.dataset`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a drawing becomes a picture: background, size, place, turn, mirror, all from one seed.
 
-Knows nothing of names and questions; used by `hydra_mobile.data.emojiqa`.
+Knows nothing of names and questions; used by `hydra_mobile.examples.emojiqa.dataset`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from hydra_mobile.data.openmoji import Art
+from hydra_mobile.examples.emojiqa.openmoji import Art
 
 # Pale and middle tones, so that both dark and white drawings stay visible.
 _BACKGROUNDS = (

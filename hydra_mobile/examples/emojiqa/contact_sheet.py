@@ -1,6 +1,6 @@
 """A contact sheet: thumbnails with captions on one PNG, for people who want to see the data.
 
-Knows nothing of where the pictures come from; used by `hydra_mobile.data.emojiqa`.
+Knows nothing of where the pictures come from; used by `hydra_mobile.examples.emojiqa.dataset`.
 """
 
 from __future__ import annotations

@@ -23,10 +23,19 @@ import PIL
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of
-from hydra_mobile.data.contact_sheet import Cell, contact_sheet
-from hydra_mobile.data.emojiqa_names import Thing, all_things
-from hydra_mobile.data.emojiqa_pictures import paint
-from hydra_mobile.data.emojiqa_questions import (
+from hydra_mobile.examples.emojiqa.contact_sheet import Cell, contact_sheet
+from hydra_mobile.examples.emojiqa.names import Thing, all_things
+from hydra_mobile.examples.emojiqa.openmoji import (
+    OPENMOJI_ATTRIBUTION,
+    OPENMOJI_REQUIREMENT,
+    OPENMOJI_SHA256,
+    Art,
+    FolderArt,
+    OpenMoji,
+    plain_code,
+)
+from hydra_mobile.examples.emojiqa.pictures import paint
+from hydra_mobile.examples.emojiqa.questions import (
     ABSENT_KINDS,
     Pool,
     Question,
@@ -36,15 +45,6 @@ from hydra_mobile.data.emojiqa_questions import (
     kind_of,
     presence,
     training_questions,
-)
-from hydra_mobile.data.openmoji import (
-    OPENMOJI_ATTRIBUTION,
-    OPENMOJI_REQUIREMENT,
-    OPENMOJI_SHA256,
-    Art,
-    FolderArt,
-    OpenMoji,
-    plain_code,
 )
 
 MANIFEST = "emojiqa.json"

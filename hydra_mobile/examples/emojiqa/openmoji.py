@@ -1,7 +1,7 @@
 """Artwork for EmojiQA: OpenMoji from its pinned wheel, other artists from folders the user gives.
 
 An art source turns code points into one RGBA picture, cropped to what is drawn. Knows nothing of
-names, questions or splits; used by `hydra_mobile.data.emojiqa`.
+names, questions or splits; used by `hydra_mobile.examples.emojiqa.dataset`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Made data sets, small enough to build on a laptop."""
