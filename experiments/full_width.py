@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.estimate.model import on_meta
 from hydra_mobile.models.checkpoints.stream import Form
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -33,7 +34,6 @@ from hydra_mobile.models.published import published_config
 from hydra_mobile.models.registry import fetch
 from hydra_mobile.models.save import write_streamed_base
 from hydra_mobile.models.templates import template_named
-from hydra_mobile.planning.model import on_meta
 from hydra_mobile.reporting import environment
 
 _RESULT = Path(__file__).with_name("results") / "full_width.json"

@@ -75,7 +75,7 @@ def write_data(folder: Path, records: int, words: int) -> Path:
 
 def tokens_per_conversation(base: Path, file: Path) -> float:
     """Return the mean length of the conversations, image tokens included."""
-    from hydra_mobile.training.token_store import open_rows
+    from hydra_mobile.training.data.token_cache import open_rows
 
     processor = MobileVLMProcessor.from_pretrained(base)
     packing: dict[str, Any] = {"share_prefix": False, "questions_per_row": 1, "max_length": 2048}

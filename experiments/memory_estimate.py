@@ -29,8 +29,8 @@ from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.registry import fetch
 from hydra_mobile.reporting import environment
 from hydra_mobile.training.adapted_modules import adapted_modules
-from hydra_mobile.training.memory_estimate import estimate
-from hydra_mobile.training.rehearsal import rehearse
+from hydra_mobile.training.memory.dry_peak import rehearse
+from hydra_mobile.training.memory.estimate import estimate
 
 # rows, tokens, precision, gradient checkpointing
 CONFIGURATIONS = (

@@ -38,7 +38,7 @@ def open_once(file: Path, base: Path, words: bool) -> dict[str, Any]:
     from hydra_mobile.models.processor import MobileVLMProcessor
     from hydra_mobile.models.templates import template_named
     from hydra_mobile.training.batches import epoch_batches
-    from hydra_mobile.training.token_store import open_rows
+    from hydra_mobile.training.data.token_cache import open_rows
 
     processor = MobileVLMProcessor.from_pretrained(base)
     processor.template = template_named("v1")

@@ -16,8 +16,8 @@ from hydra_mobile.adapters.allocation import Grid, project
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.coarse import by_layer
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.estimate.model import on_meta
 from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.planning.model import on_meta
 from hydra_mobile.training.adapted_modules import adapted_modules
 
 #: Shape -> the wish of a module: (depth from 0, next to the projector, to 1; name of its linear).

@@ -19,9 +19,9 @@ from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.runtimes.torch import load_artefact
 from hydra_mobile.training.batches import collate
+from hydra_mobile.training.data.packing import Row, Rows
+from hydra_mobile.training.data.token_cache import open_rows
 from hydra_mobile.training.features import VisionFeatures
-from hydra_mobile.training.rows import Row, Rows
-from hydra_mobile.training.token_store import open_rows
 
 _ROWS = 8
 

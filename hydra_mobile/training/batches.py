@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_mobile.models.templates import IGNORE_INDEX
-from hydra_mobile.training.rows import Row, Rows
+from hydra_mobile.training.data.packing import Row, Rows
 
 # Rows are sorted by length inside windows of this many batches: long enough for even lengths,
 # short enough that batches stay mixed.

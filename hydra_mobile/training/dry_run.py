@@ -18,12 +18,12 @@ from rich.text import Text
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
+from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import train_step
 from hydra_mobile.training.machine import peak_memory_bytes
-from hydra_mobile.training.methods import Method
-from hydra_mobile.training.rows import Row
 from hydra_mobile.training.run import TrainingRun
-from hydra_mobile.training.session import Session
+from hydra_mobile.training.setup import Session
+from hydra_mobile.training.strategies import Method
 
 
 def dry_run(config: TrainConfig, console: Console) -> None:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from hydra_mobile.config import StageConfig
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.training.batches import Batch, collate, epoch_batches, largest_batch
+from hydra_mobile.training.data.packing import Row, Rows
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.processes import Processes
-from hydra_mobile.training.rows import Row, Rows
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.core.files import folder_atomically, sha256_of, write_json
 from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, TOKENIZER_MODEL
 from hydra_mobile.models.loading import without_progress_bars
-from hydra_mobile.training.session import Session
+from hydra_mobile.training.setup import Session
 
 
 def write_merged(session: Session, out: Path, policy: str) -> None:

@@ -27,24 +27,24 @@ from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.models.processor import PROCESSOR_FILE
-from hydra_mobile.training.align import alignment_loss, caption_vectors
 from hydra_mobile.training.batches import cells, collate
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.compiling import compile_layers
+from hydra_mobile.training.contrastive import alignment_loss, caption_vectors
+from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import StepResult, train_step
 from hydra_mobile.training.machine import peak_memory_bytes
-from hydra_mobile.training.memory_estimate import MemoryEstimate, estimate
+from hydra_mobile.training.memory.dry_peak import rehearse
+from hydra_mobile.training.memory.estimate import MemoryEstimate, estimate
+from hydra_mobile.training.memory.out_of_memory import StepFacts, advising
 from hydra_mobile.training.merged import write_merged
-from hydra_mobile.training.methods import Method, Result, StageTwo, method_for
 from hydra_mobile.training.metrics import STAGES, MetricsFile
 from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
-from hydra_mobile.training.out_of_memory import StepFacts, advising
 from hydra_mobile.training.random_state import RandomState
-from hydra_mobile.training.rehearsal import rehearse
-from hydra_mobile.training.rows import Row
 from hydra_mobile.training.run_data import RunData, stage_files
 from hydra_mobile.training.run_folder import RunFolder
-from hydra_mobile.training.session import Session
+from hydra_mobile.training.setup import Session
+from hydra_mobile.training.strategies import Method, Result, StageTwo, method_for
 
 # Pictures per step of the contrastive alignment: more negatives cost next to nothing.
 _ALIGN_BATCH = 128

@@ -17,12 +17,12 @@ from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.registry import Log
+from hydra_mobile.training.data.packing import Rows
+from hydra_mobile.training.data.token_cache import open_rows
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.loop import BatchStream, Objective
 from hydra_mobile.training.machine import peak_memory_bytes
-from hydra_mobile.training.rows import Rows
-from hydra_mobile.training.session import Session
-from hydra_mobile.training.token_store import open_rows
+from hydra_mobile.training.setup import Session
 
 #: Makes the progress of one piece of work from its name, total, start and unit.
 ProgressOf = Callable[[str, int, int, str], StageProgress]

@@ -16,7 +16,7 @@ from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.models.four_bit import quantise_linears
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.training.adapted_modules import adapted_modules
-from hydra_mobile.training.memory_estimate import estimate
+from hydra_mobile.training.memory.estimate import estimate
 
 installed = importlib.util.find_spec("bitsandbytes") is not None
 needs_package = pytest.mark.skipif(not installed, reason="needs the extra bitsandbytes")

@@ -9,18 +9,18 @@ import pytest
 
 from hydra_mobile.config import StageConfig, load_config
 from hydra_mobile.core.errors import ArtefactError, ConfigError
-from hydra_mobile.models.published import PUBLISHED, published_config
-from hydra_mobile.planning.architecture import base_config
-from hydra_mobile.planning.model import part_counts
-from hydra_mobile.planning.plan import Asked, make_plan
-from hydra_mobile.planning.schedule import given_rate, measured_rate, samples_of, steps_of
-from hydra_mobile.planning.settings import (
+from hydra_mobile.estimate.architecture import base_config
+from hydra_mobile.estimate.model import part_counts
+from hydra_mobile.estimate.plan import Asked, make_plan
+from hydra_mobile.estimate.schedule import given_rate, measured_rate, samples_of, steps_of
+from hydra_mobile.estimate.settings import (
     Candidate,
     Setting,
     batch_sizes,
     needed_bytes,
     worth_showing,
 )
+from hydra_mobile.models.published import PUBLISHED, published_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -156,8 +156,8 @@ def test_steps_follow_processes_accumulation_and_epochs():
 def test_steps_are_those_of_the_trainer(shapes_data, tiny_base):
     from hydra_mobile.data.llava import read_llava
     from hydra_mobile.models.processor import MobileVLMProcessor
+    from hydra_mobile.training.data.packing import build_rows
     from hydra_mobile.training.loop import BatchStream
-    from hydra_mobile.training.rows import build_rows
 
     file = shapes_data / "questions.json"
     rows = build_rows(

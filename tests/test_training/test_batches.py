@@ -9,10 +9,10 @@ import pytest
 
 from hydra_mobile.config import StageConfig
 from hydra_mobile.training.batches import cells, epoch_batches
-from hydra_mobile.training.conversations import Conversations, Strings
+from hydra_mobile.training.data.dataset import Conversations, Strings
+from hydra_mobile.training.data.packing import Rows
+from hydra_mobile.training.data.row_packing import pack
 from hydra_mobile.training.loop import BatchStream
-from hydra_mobile.training.row_packing import pack
-from hydra_mobile.training.rows import Rows
 
 
 def rows_of_numbers(count: int, seed: int = 0, longest: int = 60) -> Rows:

@@ -8,7 +8,7 @@ from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.training.adapted_modules import adapted_modules
-from hydra_mobile.training.memory_estimate import MemoryEstimate, estimate
+from hydra_mobile.training.memory.estimate import MemoryEstimate, estimate
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.training.out_of_memory import StepFacts, advice, advising
+from hydra_mobile.training.memory.out_of_memory import StepFacts, advice, advising
 
 FACTS = StepFacts(
     stage="stage2",

@@ -4,9 +4,9 @@ import torch
 from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.models.loading import load_model
-from hydra_mobile.training import rehearsal
 from hydra_mobile.training.adapted_modules import adapted_modules
-from hydra_mobile.training.rehearsal import rehearse
+from hydra_mobile.training.memory import dry_peak as rehearsal
+from hydra_mobile.training.memory.dry_peak import rehearse
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import Turn, template_named
 from hydra_mobile.training.batches import collate
-from hydra_mobile.training.rows import Row, Segment, build_rows
+from hydra_mobile.training.data.packing import Row, Segment, build_rows
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from hydra_mobile.core.files import cache_home
 from hydra_mobile.data.llava import read_llava
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import template_named
-from hydra_mobile.training.rows import build_rows
-from hydra_mobile.training.token_store import open_rows
+from hydra_mobile.training.data.packing import build_rows
+from hydra_mobile.training.data.token_cache import open_rows
 
 PACKING = {"share_prefix": True, "questions_per_row": 4, "max_length": 600}
 
@@ -123,7 +123,7 @@ def test_a_killed_build_leaves_nothing_that_loads(data, processor, tiny_base):
         import os, signal
         from pathlib import Path
         from hydra_mobile.models.processor import MobileVLMProcessor
-        from hydra_mobile.training import token_store
+        from hydra_mobile.training.data import token_cache as token_store
 
         def die(folder, value):
             os.kill(os.getpid(), signal.SIGKILL)

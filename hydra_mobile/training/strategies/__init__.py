@@ -18,17 +18,17 @@ from hydra_mobile.adapters.policies import POLICIES
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.registry import resolve
+from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import BatchStream, Objective
 from hydra_mobile.training.optimizer import NamedAdamW
-from hydra_mobile.training.rows import Row
-from hydra_mobile.training.session import Session
+from hydra_mobile.training.setup import Session
 
-_LORA = "hydra_mobile.training.methods.lora:LoraMethod"
+_LORA = "hydra_mobile.training.strategies.lora:LoraMethod"
 METHODS = {
     **dict.fromkeys(POLICIES, _LORA),
-    "replay": "hydra_mobile.training.methods.replay:ReplayMethod",
-    "adalora": "hydra_mobile.training.methods.adalora:AdaLoraMethod",
-    "full": "hydra_mobile.training.methods.full:FullMethod",
+    "replay": "hydra_mobile.training.strategies.replay:ReplayMethod",
+    "adalora": "hydra_mobile.training.strategies.adalora:AdaLoraMethod",
+    "full": "hydra_mobile.training.strategies.full:FullMethod",
 }
 
 

@@ -8,8 +8,8 @@ from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.importance import Importance
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.training.methods import StageTwo
-from hydra_mobile.training.methods.lora import LoraMethod
+from hydra_mobile.training.strategies import StageTwo
+from hydra_mobile.training.strategies.lora import LoraMethod
 
 
 class ReplayMethod(LoraMethod):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hydra_mobile.training.machine import peak_memory_bytes
-from hydra_mobile.training.memory_estimate import training_mode
+from hydra_mobile.training.memory.estimate import training_mode
 
 # The second pass finds the heap as the first has left it.
 _PASSES = 2

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hydra_mobile.training.methods import Result, StageTwo
+from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.optimizer import NamedAdamW
-from hydra_mobile.training.rows import Row
+from hydra_mobile.training.strategies import Result, StageTwo
 
 
 class FullMethod:

@@ -12,11 +12,10 @@ from typing import Any
 
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.models.configuration import MobileVLMConfig
-from hydra_mobile.planning.architecture import base_config
-from hydra_mobile.planning.memory import Rows, StageMemory, StageSimulation
-from hydra_mobile.planning.model import PartCount, part_counts, planned_model
-from hydra_mobile.planning.schedule import (
+from hydra_mobile.estimate.architecture import base_config
+from hydra_mobile.estimate.memory import Rows, StageMemory, StageSimulation
+from hydra_mobile.estimate.model import PartCount, part_counts, planned_model
+from hydra_mobile.estimate.schedule import (
     Rate,
     Samples,
     given_rate,
@@ -24,12 +23,13 @@ from hydra_mobile.planning.schedule import (
     samples_of,
     steps_of,
 )
-from hydra_mobile.planning.settings import (
+from hydra_mobile.estimate.settings import (
     Candidate,
     candidates,
     configured_setting,
     needed_bytes,
 )
+from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.training.processes import require_shardable
 
 STAGES = ("stage1", "stage2")

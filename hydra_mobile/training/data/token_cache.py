@@ -29,7 +29,7 @@ from hydra_mobile.core.files import (
 from hydra_mobile.data.json_stream import JsonRecords
 from hydra_mobile.data.llava import Record, parse_record
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.training.conversations import (
+from hydra_mobile.training.data.dataset import (
     Array,
     BadRecords,
     Conversations,
@@ -38,8 +38,8 @@ from hydra_mobile.training.conversations import (
     Strings,
     collect,
 )
-from hydra_mobile.training.row_packing import Packing, pack
-from hydra_mobile.training.rows import Rows
+from hydra_mobile.training.data.packing import Rows
+from hydra_mobile.training.data.row_packing import Packing, pack
 
 # Part of the key: raise it when stores would have other content or another form.
 _FORMAT = 2

@@ -44,10 +44,10 @@ from hydra_mobile.adapters.policies import (
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.files import write_json
 from hydra_mobile.training.adapted_modules import adapted_modules
-from hydra_mobile.training.methods import Result, StageTwo
+from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.rank_loop import RankLoop
-from hydra_mobile.training.rows import Row
+from hydra_mobile.training.strategies import Result, StageTwo
 
 
 class LoraMethod:

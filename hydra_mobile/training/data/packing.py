@@ -19,7 +19,7 @@ import numpy as np
 from hydra_mobile.data.llava import Record
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
-from hydra_mobile.training.conversations import (
+from hydra_mobile.training.data.dataset import (
     Array,
     Conversations,
     ConversationWriter,
@@ -27,7 +27,7 @@ from hydra_mobile.training.conversations import (
     OverLength,
     collect,
 )
-from hydra_mobile.training.row_packing import Packing, pack
+from hydra_mobile.training.data.row_packing import Packing, pack
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.models.templates import IGNORE_INDEX
-from hydra_mobile.planning.model import (
+from hydra_mobile.estimate.model import (
     FrozenSizes,
     computes_in_bf16,
     frozen_sizes,
     set_checkpointing,
 )
-from hydra_mobile.training.memory_estimate import estimate
+from hydra_mobile.models.templates import IGNORE_INDEX
+from hydra_mobile.training.memory.estimate import estimate
 
 # NF4 with blocks of 64, their scales in 8 bits, and an fp32 scale for 256 of those.
 _FOUR_BIT = (4 + 8 / 64 + 32 / (64 * 256)) / 8

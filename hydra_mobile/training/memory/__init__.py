@@ -1,0 +1,1 @@
+"""The peak memory of a step, before it is taken and when it was too much."""
