@@ -26,7 +26,7 @@ from experiments.planted import world as planted_world
 from experiments.planted.arms import ARMS, LONGER, Outcome, Recipe, run
 from experiments.planted.loop import ledger
 from experiments.planted.world import KINDS, World, cost_of_needs
-from hydra_mobile.adapters.coarse import layer_scores
+from hydra_mobile.adapters.allocate_layers import layer_scores
 from hydra_mobile.adapters.dynamic.performance_model import MOST_CHANCE
 from hydra_mobile.core.files import write_json
 from hydra_mobile.reporting import environment

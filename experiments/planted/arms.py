@@ -26,7 +26,7 @@ from experiments.planted.loop import (
 )
 from experiments.planted.world import World
 from hydra_mobile.adapters.adalora import AdaLora
-from hydra_mobile.adapters.allocation import project
+from hydra_mobile.adapters.allocate import project
 from hydra_mobile.adapters.dynamic.cells import groups_of
 from hydra_mobile.adapters.dynamic.controller import RankController, Settings
 from hydra_mobile.adapters.dynamic.schedule import Schedule

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hydra_mobile.adapters.coarse import by_layer
+from hydra_mobile.adapters.allocate_layers import by_layer
 
 KINDS = ("heterogeneous", "homogeneous")
 LAYERS = 4

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 
 from experiments.quality.arms import Setting
-from hydra_mobile.adapters.allocation import Grid, project
+from hydra_mobile.adapters.allocate import Grid, project
+from hydra_mobile.adapters.allocate_layers import by_layer
 from hydra_mobile.adapters.budget import Budget
-from hydra_mobile.adapters.coarse import by_layer
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.estimate.model import on_meta
 from hydra_mobile.models.configuration import MobileVLMConfig

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.adapters.identity import MERGE_FILE, base_identity, weight_files
-from hydra_mobile.adapters.portable import Adapter, read_adapter, require_same_base
+from hydra_mobile.adapters.save_load import Adapter, read_adapter, require_same_base
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of, write_json
 from hydra_mobile.core.registry import nearest

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
-from hydra_mobile.adapters.portable import Adapter, read_adapter
+from hydra_mobile.adapters.save_load import Adapter, read_adapter
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.golden import GOLDEN, write_golden
 from hydra_mobile.bundle.lora_file import (
@@ -71,7 +71,7 @@ class SeparateAdapter:
 
         The processor is the one that the adapter was trained with.
         """
-        from hydra_mobile.adapters.portable import load_adapter
+        from hydra_mobile.adapters.save_load import load_adapter
         from hydra_mobile.models.loading import load_model
 
         model, recipe = load_model(self.base).requires_grad_(False), self.base

@@ -21,14 +21,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hydra_mobile.adapters import lora
-from hydra_mobile.adapters.allocation import Grid
+from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.lora_layers import adapted_linears
 from hydra_mobile.adapters.policies import PolicyInput, allocate, needs_importance
-from hydra_mobile.adapters.portable import read_safetensors, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import Shrink, resize
+from hydra_mobile.adapters.save_load import read_safetensors, save_adapter
 from hydra_mobile.core.errors import ArtefactError, ConfigError, HydraError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.core.registry import nearest

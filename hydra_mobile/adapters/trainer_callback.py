@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hydra_mobile.adapters import agreement
+from hydra_mobile.adapters import broadcast as agreement
 from hydra_mobile.adapters.dynamic.cells import groups_of
 from hydra_mobile.adapters.dynamic.controller import RankController, Settings
 from hydra_mobile.adapters.dynamic.schedule import Schedule

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_mobile.adapters.portable import Adapter
+from hydra_mobile.adapters.save_load import Adapter
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.registry import nearest

@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from hydra_mobile.adapters.identity import base_identity
-from hydra_mobile.adapters.portable import load_adapter
+from hydra_mobile.adapters.save_load import load_adapter
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
 from hydra_mobile.models.loading import load_model

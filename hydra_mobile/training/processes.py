@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hydra_mobile.adapters.agreement import mean
+from hydra_mobile.adapters.broadcast import mean
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import ConfigError
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hydra_mobile.adapters import agreement
+from hydra_mobile.adapters import broadcast as agreement
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora import live_rank_map
 from hydra_mobile.adapters.rank_map import RankMap

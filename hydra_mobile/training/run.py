@@ -21,7 +21,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.adapters.portable import save_adapter
+from hydra_mobile.adapters.save_load import save_adapter
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json

@@ -20,9 +20,9 @@ from hydra_mobile.adapters.importance import measure
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_layers, lora_tensors
 from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, needs_importance
-from hydra_mobile.adapters.portable import CONFIG_FILE, TENSOR_FILE, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.adapters.reread import verify
+from hydra_mobile.adapters.roundtrip import verify
+from hydra_mobile.adapters.save_load import CONFIG_FILE, TENSOR_FILE, save_adapter
 from hydra_mobile.core.errors import ArtefactError
 
 BASE = BaseIdentity("owner/base", "a" * 64)

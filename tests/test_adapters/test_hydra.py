@@ -15,15 +15,15 @@ from trainer_models import LAYERS, batches, llama, llava, pictures, smolvlm, tex
 from transformers import TrainerCallback
 
 from hydra_mobile.adapters import Dynamic, Hydra, HydraCallback
+from hydra_mobile.adapters.allocate_layers import layer_of
 from hydra_mobile.adapters.budget import Budget
-from hydra_mobile.adapters.coarse import layer_of
 from hydra_mobile.adapters.dynamic import controller as controller_module
 from hydra_mobile.adapters.dynamic.performance_model import Prediction
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.lora import initial_a, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_layers
-from hydra_mobile.adapters.portable import read_adapter
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.adapters.save_load import read_adapter
 from hydra_mobile.core.errors import ArtefactError, ConfigError, HydraError
 
 EARLY = Dynamic(warmup=0.34, every=0.17, until=0.7, calibration_batches=4)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_mobile.adapters.allocation import Grid, fill
+from hydra_mobile.adapters.allocate import Grid, fill
+from hydra_mobile.adapters.allocate_layers import layer_groups, layer_multipliers
 from hydra_mobile.adapters.budget import Budget
-from hydra_mobile.adapters.coarse import layer_groups, layer_multipliers
 from hydra_mobile.adapters.dynamic.cells import Cells, groups_of, label
 from hydra_mobile.adapters.dynamic.moves import candidate_moves
 from hydra_mobile.adapters.rank_map import RankMap

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_mobile.adapters.allocation import Grid
+from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic import performance_model
 from hydra_mobile.adapters.dynamic.cells import Cells, groups_of

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_mobile.adapters.allocation import Grid, fill, project
-from hydra_mobile.adapters.budget import Budget
-from hydra_mobile.adapters.coarse import (
+from hydra_mobile.adapters.allocate import Grid, fill, project
+from hydra_mobile.adapters.allocate_layers import (
     by_layer,
     kmeans,
     layer_multipliers,
     layer_of,
     layer_scores,
 )
-from hydra_mobile.adapters.fine import ranks_within
+from hydra_mobile.adapters.allocate_modules import ranks_within
+from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, needs_importance
 from hydra_mobile.adapters.policies.coarse import layer_ranks
 from hydra_mobile.adapters.policies.reversed import mirrored, mirrored_scores

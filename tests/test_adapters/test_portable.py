@@ -12,9 +12,9 @@ from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.policies import PolicyInput, allocate
-from hydra_mobile.adapters.portable import load_adapter, read_adapter, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.adapters.reread import skeleton, verify
+from hydra_mobile.adapters.roundtrip import skeleton, verify
+from hydra_mobile.adapters.save_load import load_adapter, read_adapter, save_adapter
 from hydra_mobile.core.errors import ArtefactError, BudgetError
 
 BASE = BaseIdentity("owner/base", "a" * 64)
@@ -203,7 +203,7 @@ def test_a_failed_check_leaves_no_folder(save, monkeypatch, tmp_path):
             for side, tensor in zip("AB", pair, strict=True)
         }
 
-    monkeypatch.setattr("hydra_mobile.adapters.portable.folded_tensors", unfolded)
+    monkeypatch.setattr("hydra_mobile.adapters.save_load.folded_tensors", unfolded)
     with pytest.raises(ArtefactError, match="another update"):
         save()
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.quality.arms import SETTINGS, VARIANTS, overrides_of
 from experiments.quality.maps import SHAPES, shaped, write_maps
-from hydra_mobile.adapters.allocation import Grid
+from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.models.registry import fetch

@@ -14,7 +14,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.policies import PolicyInput, allocate
-from hydra_mobile.adapters.portable import save_adapter
+from hydra_mobile.adapters.save_load import save_adapter
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.parity.suite import Ladder, climb
 

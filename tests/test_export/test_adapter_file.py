@@ -27,8 +27,8 @@ from hydra_export.targets.onnx.encoders import projector_tensors, write_vision_e
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
-from hydra_mobile.adapters.portable import read_adapter, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.adapters.save_load import read_adapter, save_adapter
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.lora_file import (
     AdapterFiles,

@@ -11,7 +11,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.policies import PolicyInput, allocate
-from hydra_mobile.adapters.portable import load_adapter, save_adapter
+from hydra_mobile.adapters.save_load import load_adapter, save_adapter
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.safetensors_io import places, read_tensor
 

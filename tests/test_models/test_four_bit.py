@@ -10,8 +10,8 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.lora import inject, live_rank_map, lora_parameters
 from hydra_mobile.adapters.lora_layers import adapted_linears, lora_layers
-from hydra_mobile.adapters.portable import load_adapter, save_adapter
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.adapters.save_load import load_adapter, save_adapter
 from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.models.four_bit import quantise_linears
 from hydra_mobile.models.loading import load_model

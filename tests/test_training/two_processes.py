@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hydra_mobile.adapters import agreement
+from hydra_mobile.adapters import broadcast as agreement
 from hydra_mobile.adapters.lora import live_rank_map, lora_parameters
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import load_config

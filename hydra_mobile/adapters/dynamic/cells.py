@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from hydra_mobile.adapters.coarse import by_layer, layer_groups, layer_of, layer_scores
+from hydra_mobile.adapters.allocate_layers import by_layer, layer_groups, layer_of, layer_scores
 from hydra_mobile.core.errors import ConfigError
 
 GROUPS = ("low", "middle", "high")

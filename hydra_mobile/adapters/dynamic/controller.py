@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hydra_mobile.adapters.allocation import Grid
+from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.cells import Cells, label
 from hydra_mobile.adapters.dynamic.moves import Move, candidate_moves

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydra_mobile.adapters.allocation import Grid, fill
+from hydra_mobile.adapters.allocate import Grid, fill
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.cells import Cell, Cells
 from hydra_mobile.adapters.rank_map import RankMap

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.adapters.allocation import Grid
+from hydra_mobile.adapters.allocate import Grid
+from hydra_mobile.adapters.allocate_layers import require_finite
 from hydra_mobile.adapters.budget import Budget
-from hydra_mobile.adapters.coarse import require_finite
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.registry import resolve

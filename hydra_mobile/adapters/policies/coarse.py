@@ -1,7 +1,7 @@
 """Policy `coarse`: layers differ, the linears inside a layer do not (save for the last slack)."""
 
-from hydra_mobile.adapters.allocation import fill, project
-from hydra_mobile.adapters.coarse import by_layer, layer_multipliers, layer_scores
+from hydra_mobile.adapters.allocate import fill, project
+from hydra_mobile.adapters.allocate_layers import by_layer, layer_multipliers, layer_scores
 from hydra_mobile.adapters.policies import PolicyInput
 from hydra_mobile.adapters.rank_map import RankMap
 

@@ -7,9 +7,9 @@ Every layer keeps its allowance until the last step; that step spends what round
 the modules with the largest wish per rank, so that nothing affordable is wasted.
 """
 
-from hydra_mobile.adapters.allocation import fill
-from hydra_mobile.adapters.coarse import by_layer
-from hydra_mobile.adapters.fine import ranks_within, wishes_within
+from hydra_mobile.adapters.allocate import fill
+from hydra_mobile.adapters.allocate_layers import by_layer
+from hydra_mobile.adapters.allocate_modules import ranks_within, wishes_within
 from hydra_mobile.adapters.policies import PolicyInput
 from hydra_mobile.adapters.policies.coarse import layer_ranks
 from hydra_mobile.adapters.rank_map import RankMap

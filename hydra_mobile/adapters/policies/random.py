@@ -8,9 +8,9 @@ of the modules does not matter).
 
 import random
 
-from hydra_mobile.adapters.allocation import project
-from hydra_mobile.adapters.coarse import MULTIPLIERS, layer_of
-from hydra_mobile.adapters.fine import CLIP
+from hydra_mobile.adapters.allocate import project
+from hydra_mobile.adapters.allocate_layers import MULTIPLIERS, layer_of
+from hydra_mobile.adapters.allocate_modules import CLIP
 from hydra_mobile.adapters.policies import PolicyInput
 from hydra_mobile.adapters.rank_map import RankMap
 

@@ -17,7 +17,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from hydra_mobile.adapters.coarse import by_layer, layer_scores
+from hydra_mobile.adapters.allocate_layers import by_layer, layer_scores
 from hydra_mobile.adapters.policies import PolicyInput, coarse_fine
 from hydra_mobile.adapters.rank_map import RankMap
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hydra_mobile.adapters import agreement
+from hydra_mobile.adapters import broadcast as agreement
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.cells import groups_of
 from hydra_mobile.adapters.dynamic.controller import (

@@ -30,7 +30,7 @@ from hydra_mobile.adapters.lora import inject, lora_config
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
 from hydra_mobile.adapters.model_card import model_card
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.adapters.reread import verify
+from hydra_mobile.adapters.roundtrip import verify
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import folder_atomically, read_json, sha256_of, write_json
 

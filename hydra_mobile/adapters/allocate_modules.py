@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hydra_mobile.adapters.allocation import Grid, project
-from hydra_mobile.adapters.coarse import FLOOR, require_finite
+from hydra_mobile.adapters.allocate import Grid, project
+from hydra_mobile.adapters.allocate_layers import FLOOR, require_finite
 
 CLIP = (0.5, 2.0)
 
