@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from android_demo.tools.desktop import benchmark, libraries
 from experiments.nudged import nudged
-from hydra_mobile.android.desktop import benchmark, libraries
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json

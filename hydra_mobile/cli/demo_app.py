@@ -27,7 +27,7 @@ def setup() -> None:
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_mobile.android import kotlin, onnxruntime_aar, tools
+    from android_demo.tools import kotlin, onnxruntime_aar, tools
 
     say(f"Kotlin {kotlin.VERSION}: {kotlin.standard_library().parent}")
     say(f"ONNX Runtime {onnxruntime_aar.VERSION} for Android: {onnxruntime_aar.unpacked()}")
@@ -50,7 +50,7 @@ def build(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_mobile.android import apk_build
+    from android_demo.tools import apk_build
 
     apk = apk_build.build(say, abi or apk_build.ABIS, out)
     _check(apk)
@@ -74,9 +74,9 @@ def run_tests() -> None:
     prepare()
     import tempfile
 
-    from hydra_mobile.android import jvm, vectors
-    from hydra_mobile.android.desktop import benchmark, libraries
-    from hydra_mobile.android.vector_bundle import write_bundle
+    from android_demo.tools import jvm, vectors
+    from android_demo.tools.desktop import benchmark, libraries
+    from android_demo.tools.vector_bundle import write_bundle
     from hydra_mobile.core.errors import HydraError
 
     if reason := jvm.missing():
@@ -101,7 +101,7 @@ def run_tests() -> None:
 
 
 def _check(apk: Path) -> None:
-    from hydra_mobile.android import apk_build, apk_check
+    from android_demo.tools import apk_build, apk_check
     from hydra_mobile.cli.console import say
     from hydra_mobile.core.errors import ParityError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.android import kotlin
+from android_demo.tools import kotlin
 from hydra_mobile.core.errors import HydraError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.android import apk_build, apk_check, apk_zip, executorch_package, tools
+from android_demo.tools import apk_build, apk_check, apk_zip, executorch_package, tools
 from hydra_mobile.core.errors import ArtefactError, HydraError
 
 pytestmark = pytest.mark.slow

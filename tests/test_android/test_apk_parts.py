@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.android import apk_build, apk_classes, apk_libraries, apk_zip, tools
-from hydra_mobile.android.apk_libraries import Library
-from hydra_mobile.android.class_set import ClassDeclaration, Method, Type
-from hydra_mobile.android.dex import Definition, Dex, MethodName, read_dex
+from android_demo.tools import apk_build, apk_classes, apk_libraries, apk_zip, tools
+from android_demo.tools.apk_libraries import Library
+from android_demo.tools.class_set import ClassDeclaration, Method, Type
+from android_demo.tools.dex import Definition, Dex, MethodName, read_dex
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices import app as app_device
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.android import class_set, framework_jar, tools
-from hydra_mobile.android.class_set import finds_method, read_class_set
+from android_demo.tools import class_set, framework_jar, tools
+from android_demo.tools.class_set import finds_method, read_class_set
 from hydra_mobile.core.errors import ArtefactError
 
 NAMES = (

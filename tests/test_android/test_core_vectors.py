@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.android import code_points, jvm, vector_texts, vectors
-from hydra_mobile.android.vector_bundle import write_bundle
+from android_demo.tools import code_points, jvm, vector_texts, vectors
+from android_demo.tools.vector_bundle import write_bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.data.llava import open_image
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -29,7 +29,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_of_code_points_is_of_this_version_of_tokenizers():
     table = CORE / "src/main/kotlin/org/hydramobile/core/CodePointTables.kt"
     assert table.read_text(encoding="utf-8") == code_points.kotlin(), (
-        "write it again: python -m hydra_mobile.android.code_points CodePointTables.kt"
+        "write it again: python -m android_demo.tools.code_points CodePointTables.kt"
     )
 
 

@@ -6,8 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from android_demo.tools import apk_build, kotlin, onnxruntime_aar
 from hydra_mobile import __version__
-from hydra_mobile.android import apk_build, kotlin, onnxruntime_aar
 
 DEMO = Path(__file__).parents[2] / "android_demo"
 

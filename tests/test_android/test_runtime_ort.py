@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hydra_mobile.android import jvm, kotlin, onnxruntime_aar
-from hydra_mobile.android.desktop import benchmark, libraries
-from hydra_mobile.android.vector_bundle import QUESTION, made_picture, write_bundle
+from android_demo.tools import jvm, kotlin, onnxruntime_aar
+from android_demo.tools.desktop import benchmark, libraries
+from android_demo.tools.vector_bundle import QUESTION, made_picture, write_bundle
 from hydra_mobile.core.errors import ArtefactError, HydraError
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 from hydra_mobile.runtimes.generation import Generation, Generator

@@ -1,5 +1,5 @@
 /*
- * Sets of code points, written by `python -m hydra_mobile.android.code_points`.
+ * Sets of code points, written by `python -m android_demo.tools.code_points`.
  *
  * Lengths in base 36 of alternating runs, outside and inside of the set, from code
  * point 0 on; `CodePoints` reads them.

@@ -2,7 +2,7 @@
  * Which code points are letters, numbers and spaces, for a tokenizer's pre-tokenisation.
  *
  * Android's own tables grow from version to version, so the same text would get other ids on another phone;
- * these are those of the Python tokenizer (`CodePointTables.kt`, which `hydra_mobile.android.code_points`
+ * these are those of the Python tokenizer (`CodePointTables.kt`, which `android_demo.tools.code_points`
  * writes). Knows no tokenizer. Called by the pre-tokenizers and the template.
  */
 package org.hydramobile.core

@@ -1,5 +1,5 @@
 /*
- * The folder that `python -m hydra_mobile.android.vectors` wrote, named by the system property `hydra.vectors`.
+ * The folder that `python -m android_demo.tools.vectors` wrote, named by the system property `hydra.vectors`.
  *
  * Without it the tests that need it are skipped, and say so.
  */
@@ -13,7 +13,7 @@ internal object Vectors {
     /** A file or folder of the vectors; it has to exist once there are any. */
     fun file(name: String): File {
         val folder = System.getProperty("hydra.vectors")
-        val reason = "skipped: -Dhydra.vectors=FOLDER is not set; python -m hydra_mobile.android.vectors writes it"
+        val reason = "skipped: -Dhydra.vectors=FOLDER is not set; python -m android_demo.tools.vectors writes it"
         if (folder == null) println(reason)
         assumeTrue(reason, folder != null)
         return File(folder, name).also { assertTrue("$it is missing", it.exists()) }

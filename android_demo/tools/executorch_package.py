@@ -11,7 +11,7 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-from hydra_mobile.android.cache import made_once
+from android_demo.tools.cache import made_once
 from hydra_mobile.core.downloads.npm import fetch_npm
 
 NPM_NAME, NPM_VERSION = "react-native-executorch", "0.9.0"

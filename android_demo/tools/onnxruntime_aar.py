@@ -2,7 +2,7 @@
 
 The package is a plug-in of a game engine that ships Microsoft's own builds unchanged; only the AAR
 in it is read. Knows the layout of both; loads nothing. Called by the build of the app and by
-`hydra_mobile.android.desktop`.
+`android_demo.tools.desktop`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from hydra_mobile.android.cache import made_once
+from android_demo.tools.cache import made_once
 from hydra_mobile.core.downloads.npm import fetch_npm
 from hydra_mobile.core.errors import ArtefactError
 from hydra_mobile.core.files import sha256_of

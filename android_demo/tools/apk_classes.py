@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra_mobile.android.class_set import ClassDeclaration, finds_method
-from hydra_mobile.android.dex import Definition, Dex, MethodName
+from android_demo.tools.class_set import ClassDeclaration, finds_method
+from android_demo.tools.dex import Definition, Dex, MethodName
 
 _OBJECT = "java/lang/Object"
 #: Names that the format itself uses for what a compiler notes; no class is loaded for them.

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hydra_mobile.android import apk_build, apk_classes, apk_libraries, apk_zip, tools
-from hydra_mobile.android.apk_libraries import Library
-from hydra_mobile.android.dex import Dex, read_dex
+from android_demo.tools import apk_build, apk_classes, apk_libraries, apk_zip, tools
+from android_demo.tools.apk_libraries import Library
+from android_demo.tools.dex import Dex, read_dex
 from hydra_mobile.core.errors import ArtefactError, HydraError
 
 #: What adb may do and other apps may not: the benchmark mode is open to it alone.

@@ -11,9 +11,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_mobile.android import kotlin, onnxruntime_aar
-from hydra_mobile.android.desktop import libraries
-from hydra_mobile.android.kotlin import APP
+from android_demo.tools import kotlin, onnxruntime_aar
+from android_demo.tools.desktop import libraries
+from android_demo.tools.kotlin import APP
 from hydra_mobile.core.errors import ArtefactError, HydraError
 
 _MAIN = "org.hydramobile.runtime.ort.DesktopBenchmarkKt"

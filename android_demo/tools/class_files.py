@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra_mobile.android.class_set import ClassDeclaration, Method, Variable
+from android_demo.tools.class_set import ClassDeclaration, Method, Variable
 
 PUBLIC, STATIC, FINAL, INTERFACE, ABSTRACT = 0x1, 0x8, 0x10, 0x200, 0x400
 ANNOTATION, ENUM = 0x2000, 0x4000

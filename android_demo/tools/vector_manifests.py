@@ -1,6 +1,6 @@
 """Manifests of every kind of bundle that the app reads, with the memory that Python says they take.
 
-Called by `hydra_mobile.android.vectors`.
+Called by `android_demo.tools.vectors`.
 """
 
 from __future__ import annotations

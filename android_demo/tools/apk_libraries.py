@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import lief
 
-from hydra_mobile.android.apk_zip import PAGE
+from android_demo.tools.apk_zip import PAGE
 from hydra_mobile.core.errors import ArtefactError
 
 #: Libraries that the NDK lets apps use.

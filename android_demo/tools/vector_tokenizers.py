@@ -1,7 +1,7 @@
 """The tokenizers that the app must agree with: of our bases, and one of each other kind it reads.
 
 Those that no base has are trained here, on a few lines, in a second. Called by
-`hydra_mobile.android.vectors`.
+`android_demo.tools.vectors`.
 """
 
 from __future__ import annotations

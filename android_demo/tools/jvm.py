@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra_mobile.android import kotlin
-from hydra_mobile.android.kotlin import APP
+from android_demo.tools import kotlin
+from android_demo.tools.kotlin import APP
 from hydra_mobile.core.errors import HydraError
 
 #: Of Debian's package junit4, and of what it needs.

@@ -16,10 +16,10 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from android_demo.tools import apk_zip, executorch_package, kotlin, onnxruntime_aar, tools
+from android_demo.tools.cache import made_once
+from android_demo.tools.kotlin import APP
 from hydra_mobile import __version__
-from hydra_mobile.android import apk_zip, executorch_package, kotlin, onnxruntime_aar, tools
-from hydra_mobile.android.cache import made_once
-from hydra_mobile.android.kotlin import APP
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import cache_home, require_free_space, write_atomically
 

@@ -22,8 +22,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from hydra_mobile.android import onnxruntime_aar
-from hydra_mobile.android.cache import made_once
+from android_demo.tools import onnxruntime_aar
+from android_demo.tools.cache import made_once
 from hydra_mobile.core.errors import HydraError
 
 #: Whose kernels compute: Android's build, or the library of the installed Python package.

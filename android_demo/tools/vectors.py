@@ -1,6 +1,6 @@
 """What the app must compute, computed by Python: written for the JVM tests of `android_demo/core`.
 
-    python -m hydra_mobile.android.vectors OUT [BASE ...]
+    python -m android_demo.tools.vectors OUT [BASE ...]
 
 writes strings with their ids, ids with their text, prompts, pixels, memory estimates and classes of
 code points into a folder, the same bytes each time; nothing of it is committed. BASE: bases whose
@@ -18,10 +18,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from hydra_mobile.android import code_points, vector_tokenizers
-from hydra_mobile.android.vector_manifests import write_manifests
-from hydra_mobile.android.vector_pictures import write_pictures
-from hydra_mobile.android.vector_texts import Sample, samples
+from android_demo.tools import code_points, vector_tokenizers
+from android_demo.tools.vector_manifests import write_manifests
+from android_demo.tools.vector_pictures import write_pictures
+from android_demo.tools.vector_texts import Sample, samples
 from hydra_mobile.core.files import write_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor

@@ -13,9 +13,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hydra_mobile.android import class_files as form
-from hydra_mobile.android.class_files import Field, class_file
-from hydra_mobile.android.class_set import ClassDeclaration
+from android_demo.tools import class_files as form
+from android_demo.tools.class_files import Field, class_file
+from android_demo.tools.class_set import ClassDeclaration
 from hydra_mobile.core.errors import ArtefactError
 
 #: Of Android 12L.

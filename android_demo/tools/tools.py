@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from hydra_mobile.android import framework_jar
-from hydra_mobile.android.cache import made_once
-from hydra_mobile.android.class_set import ClassDeclaration, read_class_set
-from hydra_mobile.android.kotlin import java
+from android_demo.tools import framework_jar
+from android_demo.tools.cache import made_once
+from android_demo.tools.class_set import ClassDeclaration, read_class_set
+from android_demo.tools.kotlin import java
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import HydraError
 

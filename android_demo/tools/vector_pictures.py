@@ -1,6 +1,6 @@
 """Pictures of awkward sizes, and the pixels that Python makes of them under every recipe.
 
-Called by `hydra_mobile.android.vectors`.
+Called by `android_demo.tools.vectors`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The Kotlin compiler, from a pinned npm package, and folders of classes that it has made.
 
 Compiling takes most of a minute, so what was compiled stays in the cache until a source changes.
-Knows no module of the app. Called by `hydra_mobile.android.desktop`.
+Knows no module of the app. Called by `android_demo.tools.desktop`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_mobile.android.cache import made_once
+from android_demo.tools.cache import made_once
 from hydra_mobile.core.downloads.npm import fetch_npm
 from hydra_mobile.core.errors import HydraError
 

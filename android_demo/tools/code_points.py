@@ -1,7 +1,7 @@
 """Letters, numbers and spaces as the tokenizer's regular expressions see them, as a Kotlin table.
 
 Android's Unicode tables differ from version to version, and so would token ids; the app carries the
-sets that the Python tokenizer uses. `python -m hydra_mobile.android.code_points FILE` writes
+sets that the Python tokenizer uses. `python -m android_demo.tools.code_points FILE` writes
 `CodePointTables.kt` again after a new version of `tokenizers`; a test compares both.
 """
 
@@ -63,7 +63,7 @@ def kotlin() -> str:
     )
     return (
         "/*\n"
-        " * Sets of code points, written by `python -m hydra_mobile.android.code_points`.\n"
+        " * Sets of code points, written by `python -m android_demo.tools.code_points`.\n"
         " *\n"
         " * Lengths in base 36 of alternating runs, outside and inside of the set, from code\n"
         " * point 0 on; `CodePoints` reads them.\n"
