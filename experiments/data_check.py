@@ -2,7 +2,7 @@
 
 Writes 665,000 records with planted faults and as many picture files as the original has (hard links
 to 200 JPEG files of 320 x 240), then runs the check in a child process: once for the records alone,
-once for everything (every picture decoded, every conversation tokenised). Every planted fault must
+once for everything (every picture decoded, every conversation tokenized). Every planted fault must
 be found, and nothing else.
 
     python experiments/data_check.py

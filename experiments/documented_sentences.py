@@ -1,8 +1,8 @@
 """Sentences of README and docs that hold measured figures, with the figures taken from the JSON.
 
-`tests/test_pages.py` looks for each sentence, as it is made here, on its page: a figure that is
-not what `experiments/results` says fails there. White space counts as one blank, so that pages may
-break lines anywhere. Knows the pages' words; measures nothing.
+`tests/test_pages.py` looks for each sentence, as it is made here, on its page: a figure that is not
+what `experiments/results` says fails there. White space counts as one blank, so that pages may
+break lines anywhere.
 """
 
 from __future__ import annotations

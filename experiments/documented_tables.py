@@ -1,6 +1,6 @@
 """Tables of README and docs that no experiment's own module makes: pure functions of JSON.
 
-Each takes what stands in the file of `experiments/results` that a mark names. Called by `pages.py`.
+Each takes what stands in the file of `experiments/results` that a mark names.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import CacheState
 
 _NEW_TOKENS = 16
@@ -23,7 +23,7 @@ _NEW_TOKENS = 16
 def run(bundle_folder: Path, only_imports: bool) -> None:
     """Print, as JSON, the most memory that this process has held after each step."""
     bundle = Bundle.open(bundle_folder, verify_hashes=False)
-    load = runner_class(bundle.runtime).load
+    load = runtime_class(bundle.runtime).load
     steps = {"imports": peak_resident_bytes()}
     if not only_imports:
         runner = load(bundle_folder, threads=1)

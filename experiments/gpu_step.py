@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from experiments.full_width import random_base
-from experiments.step_time import show, summarise
+from experiments.step_time import show, summarize
 from hydra_mobile.core.files import write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.reporting import environment
@@ -130,7 +130,7 @@ def main() -> None:
             for _ in range(arguments.rounds)
         ]
         tokens = tokens_per_conversation(base, file) * arguments.batch_size
-    table = summarise(rounds)
+    table = summarize(rounds)
     show(table)
     for row in table.values():
         row["tokens_per_second"] = tokens / row["seconds_per_step"]

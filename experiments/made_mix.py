@@ -1,9 +1,8 @@
 """A data file of the size and shape of LLaVA's mix665k, with faults planted in it.
 
 Deterministic: the same arguments give the same bytes. Texts are English words in about the
-frequencies of English, so that a tokenizer has as much to do as with real ones.
-Pictures are hard links to a few hundred JPEG files: as many names as the original has, without its
-disk space. Used by `data_check.py` and, small, by a test.
+frequencies of English, so that a tokenizer has as much to do as with real ones. Pictures are hard
+links to a few hundred JPEG files: as many names as the original has, without its disk space.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Markdown tables and the figures in them. Knows no experiment."""
+"""Markdown tables and the figures in them."""
 
 from __future__ import annotations
 

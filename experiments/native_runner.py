@@ -31,7 +31,7 @@ from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 from hydra_mobile.devices.native_build import host, native_runner
 from hydra_mobile.reporting import environment
-from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator
 
 RESULT = Path(__file__).with_name("results") / "native_runner.json"
@@ -44,7 +44,7 @@ Turn = Callable[[], list[dict[str, Any]]]
 
 def python_turn(folder: Path, plan: Plan, question: str, picture: Image.Image) -> Turn:
     """Load a bundle in this process."""
-    kind = runner_class("executorch")
+    kind = runtime_class("executorch")
     kind.own_process(plan.threads)
     generator = Generator(kind.load(folder, threads=plan.threads))
 

@@ -1,7 +1,7 @@
 """What rounding alone does to a bundle's answers: the same questions, pixels times 1 + 1e-7.
 
 A control for comparisons of kernels: another processor's or library's rounding is a nudge too, at
-every operator instead of once. Called by `app_loop` and `device_parity`.
+every operator instead of once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator
 
 
@@ -25,7 +25,7 @@ def nudged(bundle: Path, emojiqa: EmojiQA, samples: list[Sample], threads: int) 
     Returns:
         Question's key -> `ids`, `text`, and `margin`, the first token's lead in logits.
     """
-    runner = runner_class(Bundle.open(bundle).runtime).load(bundle, threads=threads)
+    runner = runtime_class(Bundle.open(bundle).runtime).load(bundle, threads=threads)
     generator = Generator(runner)
 
     def pixels(sample: Sample) -> Callable[[], Any]:

@@ -2,9 +2,7 @@
 
     python -m experiments.pages            # tables and plots
 
-A table stands between `<!-- begin FILE -->` and `<!-- end -->`. Knows which experiment renders
-which file; a test holds the pages to what this would write, and sentences with figures in them to
-`documented_sentences.py`.
+A table stands between `<!-- begin FILE -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Paired differences and their confidence intervals. Knows numbers only.
+"""Paired differences and their confidence intervals.
 
 The intervals are Student's t over the seeds: with ten pairs a bootstrap of percentiles is too
 narrow. They are not corrected for the number of arms.

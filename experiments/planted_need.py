@@ -56,7 +56,7 @@ def run_seed(kind: str, seed: int, arms: list[str], recipe: Recipe) -> dict[str,
     }
 
 
-def summarise(seeds: list[dict[str, Any]], arms: list[str]) -> dict[str, dict[str, Any]]:
+def summarize(seeds: list[dict[str, Any]], arms: list[str]) -> dict[str, dict[str, Any]]:
     """Return means, paired differences from uniform, and what hydra did, by arm."""
     losses = {arm: [s["arms"][arm]["loss"] for s in seeds] for arm in arms}
     summary: dict[str, dict[str, Any]] = {}
@@ -190,7 +190,7 @@ def main() -> None:
             line = ", ".join(f"{arm} {loss:.4f}" for arm, loss in losses.items())
             print(f"{time.monotonic() - began:6.0f} s  {kind} {seed}: {line}", flush=True)
         # After every seed: a run that is cut short leaves whole seeds.
-        summaries = {kind: summarise(seeds[kind], arms) for kind in KINDS}
+        summaries = {kind: summarize(seeds[kind], arms) for kind in KINDS}
         write_json(
             arguments.out,
             {

@@ -1,7 +1,7 @@
 """What presets cost, before any export: eager weights on each preset's grid, on EmojiQA questions.
 
 Asks for the first token of each answer, once with fp32 weights and once for every variant, with
-linears' inputs quantised by row to 8 bits as ExecuTorch does. Behind the choices in
+linears' inputs quantized by row to 8 bits as ExecuTorch does. Behind the choices in
 `hydra_mobile.bundle.presets`. Prints a line for each variant and writes JSON.
 """
 
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from hydra_export.quantization.calibration import Calibration, from_data, padded, self_sampled
 from hydra_export.quantization.gptq import linear_units, round_int8, stacked, weights_replaced
-from hydra_export.quantization.mixed_precision import Plan, plan_decoder
+from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.reporting import environment
-from hydra_mobile.runtimes.torch import load_artefact
+from hydra_mobile.runtimes.torch import load_artifact
 
 _AT_ONCE = 24
 
@@ -60,7 +60,7 @@ def by_row(x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def inputs_by_row(language_model: nn.Module) -> Iterator[None]:
-    """Quantise what every linear reads, for a while."""
+    """Quantize what every linear reads, for a while."""
     handles = [
         module.register_forward_pre_hook(lambda _, inputs: (by_row(inputs[0]),))
         for module in language_model.modules()
@@ -84,7 +84,9 @@ def first_tokens(language_model: Any, asked: Calibration, table: Tensor) -> Tens
     return torch.cat(found)
 
 
-def on_grid(language_model: Any, plan: Plan) -> tuple[dict[tuple[Any, ...], Tensor], Tensor]:
+def on_grid(
+    language_model: Any, plan: QuantizationPlan
+) -> tuple[dict[tuple[Any, ...], Tensor], Tensor]:
     """Return the weights that the plan stores, and the embedding table."""
     units: dict[str, tuple[Any, ...]] = {"head": (language_model.lm_head,)}
     for index, layer in enumerate(language_model.model.layers):
@@ -115,7 +117,7 @@ def main() -> None:
     quiet()
     int4 = PRESETS["int4"]
     whole = dataclasses.replace(int4, sensitive=None)
-    model, processor = load_artefact(arguments.quickstart / "run" / "merged")
+    model, processor = load_artifact(arguments.quickstart / "run" / "merged")
     model.requires_grad_(False)
     language_model: Any = model.language_model
     data = arguments.quickstart / "emojiqa"

@@ -27,10 +27,10 @@ from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.evaluation.workers.speed import measure_speed
 from hydra_mobile.reporting import environment
-from hydra_mobile.runtimes.base import Runner
-from hydra_mobile.runtimes.executorch import ExecuTorchRunner
+from hydra_mobile.runtimes.base import Runtime
+from hydra_mobile.runtimes.executorch import ExecuTorchRuntime
 from hydra_mobile.runtimes.generation import Generation, Generator
-from hydra_mobile.runtimes.torch import TorchRunner
+from hydra_mobile.runtimes.torch import TorchRuntime
 
 INT4 = PRESETS["int4"]
 VARIANTS: dict[str, tuple[Preset, str]] = {
@@ -45,7 +45,7 @@ VARIANTS: dict[str, tuple[Preset, str]] = {
 }
 
 
-def answers(runner: Runner, samples: list[Any], benchmark: EmojiQA) -> list[Generation]:
+def answers(runner: Runtime, samples: list[Any], benchmark: EmojiQA) -> list[Generation]:
     generator = Generator(runner)
     return [
         generator.answer(
@@ -85,7 +85,7 @@ def main() -> None:
     benchmark = EmojiQA(arguments.quickstart / "emojiqa")
     samples = benchmark.samples(splits=("seen", "unseen"), limit=arguments.questions)
     merged = arguments.quickstart / "run" / "merged"
-    reference = answers(TorchRunner.load(merged), samples, benchmark)
+    reference = answers(TorchRuntime.load(merged), samples, benchmark)
     results: dict[str, Any] = {}
     for name, (preset, attention) in VARIANTS.items():
         target.DEFAULT_ATTENTION = attention  # type: ignore[assignment]
@@ -101,7 +101,7 @@ def main() -> None:
             calibrate=arguments.quickstart / "emojiqa" / "train_stage2.json",
         )
         seconds = time.perf_counter() - began
-        runner = ExecuTorchRunner.load(bundle.folder)
+        runner = ExecuTorchRuntime.load(bundle.folder)
         speed = measure_speed(runner)
         results[name] = {
             **compare(answers(runner, samples, benchmark), reference),

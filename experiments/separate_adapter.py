@@ -18,6 +18,7 @@ from typing import Any
 
 from hydra_export.export import export_bundle
 from hydra_export.golden_samples import golden_inputs
+from hydra_export.merge import merged_folder
 from hydra_export.separate_adapter import SeparateAdapter
 from hydra_export.targets import Limits
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
@@ -25,7 +26,7 @@ from hydra_mobile.core.files import write_json
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.reporting import environment
-from hydra_mobile.runtimes.model_ref import adapter_in, artefact_at, base_of, merged_folder
+from hydra_mobile.runtimes.model_ref import adapter_in, base_of, model_at
 
 # Higher is better where the name ends in "rate".
 MEASURES = ("load", "encode", "first_token", "prefill_rate", "decode_rate")
@@ -44,7 +45,7 @@ def export_both(run: Path, preset: str, work: Path, limits: Limits) -> dict[str,
         "log": print,
     }
     if not (merged / MANIFEST).is_file():
-        export_bundle(merged_folder(artefact_at(str(run)), print), out=merged, **common)
+        export_bundle(merged_folder(model_at(str(run)), print), out=merged, **common)
     if not (separate / MANIFEST).is_file():
         base = base_of(run)
         own = SeparateAdapter(base, adapter_in(run), "default")
@@ -56,10 +57,10 @@ def measure_here(path: Path, threads: int) -> dict[str, Any]:
     """Load a bundle and measure it: seconds and tokens per second, one entry per repeat."""
     from hydra_mobile.evaluation.workers.speed import measure_speed
     from hydra_mobile.runtimes.base import CacheState
-    from hydra_mobile.runtimes.onnx import OnnxRunner, adapter_files
+    from hydra_mobile.runtimes.onnx import OnnxRuntime, adapter_files
 
-    OnnxRunner.own_process(threads)
-    runner = OnnxRunner.load(path, threads=threads)
+    OnnxRuntime.own_process(threads)
+    runner = OnnxRuntime.load(path, threads=threads)
     found: dict[str, Any] = {"load": [runner.load_seconds], **measure_speed(runner).to_dict()}
     found["peak_memory_bytes"] = peak_resident_bytes()
     files = adapter_files(Bundle.open(path, verify_hashes=False))

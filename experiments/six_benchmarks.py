@@ -3,8 +3,8 @@
 Builds the official folders of all six, with small real pictures of an EmojiQA folder under the
 official names and made-up questions, so the scores say nothing about a model. Three parts:
 
-- all six on every artefact given;
-- the last artefact again, killed with SIGKILL at random moments (the command, a worker, or all of
+- all six on every artifact given;
+- the last artifact again, killed with SIGKILL at random moments (the command, a worker, or all of
   them) and started again: every answer that was on disk at a kill must be in the final file as it
   was, each question exactly once, and the scores those of the undisturbed run;
 - ten thousand questions in one process: resident memory along the way, and the runner's share.
@@ -54,9 +54,9 @@ def pictures_of(folder: Path, count: int) -> list[Image.Image]:
     return [open_image(file).resize(SIZE) for file in files]
 
 
-def command(artefacts: list[str], benchmarks: str, data: Path, out: Path, *more: str) -> list[str]:
+def command(artifacts: list[str], benchmarks: str, data: Path, out: Path, *more: str) -> list[str]:
     return [
-        *(sys.executable, "-W", "ignore", "-m", "hydra_mobile", "evaluate", *artefacts),
+        *(sys.executable, "-W", "ignore", "-m", "hydra_mobile", "evaluate", *artifacts),
         *("--benchmarks", benchmarks, "--data", str(data), "--out", str(out), *more),
     ]
 
@@ -69,11 +69,11 @@ def scores_of(out: Path, system: int) -> dict[str, float]:
     }
 
 
-def all_six(artefacts: list[str], tree: Path, out: Path, more: list[str]) -> list[dict[str, Any]]:
+def all_six(artifacts: list[str], tree: Path, out: Path, more: list[str]) -> list[dict[str, Any]]:
     began = time.monotonic()
-    subprocess.run(command(artefacts, ",".join(SIX), tree, out, *more), check=True)
+    subprocess.run(command(artifacts, ",".join(SIX), tree, out, *more), check=True)
     report = json.loads((out / "report.json").read_text())
-    print(f"all six on {len(artefacts)} artefacts took {duration(time.monotonic() - began)}")
+    print(f"all six on {len(artifacts)} artifacts took {duration(time.monotonic() - began)}")
     found = []
     for system in report["systems"]:
         for run in system["runs"]:
@@ -132,12 +132,12 @@ def kill_once(arguments: list[str], out: Path, log: Path, draw: random.Random) -
 
 
 def kills(
-    artefact: str, tree: Path, out: Path, count: int, seed: int, more: list[str]
+    artifact: str, tree: Path, out: Path, count: int, seed: int, more: list[str]
 ) -> dict[str, Any]:
     draw = random.Random(seed)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    arguments = command([artefact], ",".join(SIX), tree, out, *more)
+    arguments = command([artifact], ",".join(SIX), tree, out, *more)
     held: dict[tuple[str, str], str] = {}
     killed: Counter[str] = Counter()
     while sum(killed.values()) < count:
@@ -169,14 +169,14 @@ def kills(
 
 
 def many(
-    artefact: str, pictures: list[Image.Image], work: Path, count: int, more: list[str]
+    artifact: str, pictures: list[Image.Image], work: Path, count: int, more: list[str]
 ) -> dict[str, Any]:
     folder = work / "many"
     if not folder.is_dir():
         pope(folder / "pope", pictures, count)
     out = work / "many-out"
     shutil.rmtree(out, ignore_errors=True)
-    subprocess.run(command([artefact], "pope", folder, out, "--workers", "1", *more), check=True)
+    subprocess.run(command([artifact], "pope", folder, out, "--workers", "1", *more), check=True)
     (notes,) = [json.loads(file.read_text()) for file in out.glob("answers/*/*/worker-0.json")]
     run = json.loads((out / "report.json").read_text())["systems"][0]["runs"][0]
     memory = notes["resident_bytes"]
@@ -188,7 +188,7 @@ def many(
         f"{run['runner_share']:.1%} of {duration(run['seconds'])} in the runner"
     )
     return {
-        "artefact": Path(artefact).name,
+        "artefact": Path(artifact).name,
         "answered": run["answered"],
         "resident_bytes": memory,
         "growth_from_a_tenth": last / settled - 1,
@@ -219,13 +219,13 @@ def main() -> None:
     result: dict[str, Any] = {
         "what": "made-up questions about small real pictures: scores say nothing about a model",
         "environment": vars(facts),
-        "end_to_end": all_six(given.artefacts, tree, given.work / "six", more),
+        "end_to_end": all_six(given.artifacts, tree, given.work / "six", more),
     }
-    last = given.artefacts[-1]
+    last = given.artifacts[-1]
     if given.kills:
         killed = given.work / "killed"
         result["killed"] = kills(last, tree, killed, given.kills, given.seed, more)
-        undisturbed = scores_of(given.work / "six", len(given.artefacts) - 1)
+        undisturbed = scores_of(given.work / "six", len(given.artifacts) - 1)
         if scores_of(killed, 0) != undisturbed:
             sys.exit("the interrupted run's scores are not those of the undisturbed one")
         result["killed"]["scores_equal"] = len(undisturbed)

@@ -84,7 +84,7 @@ def one_run(data: Path, steps: int, rank_step: int, overrides: list[str]) -> dic
         }
 
 
-def summarise(rounds: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+def summarize(rounds: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
     """Return medians and ratios to uniform LoRA of the same round."""
     table: dict[str, Any] = {}
     for name in rounds[0]:
@@ -136,7 +136,7 @@ def main() -> None:
             took = measured[name]["seconds_per_step"]
             print(f"round {number + 1}/{arguments.rounds}  {name}: {took:.3f} s/step", flush=True)
         rounds.append({name: measured[name] for name in arguments.policies})
-    table = summarise(rounds)
+    table = summarize(rounds)
     show(table)
     import peft
     import torch

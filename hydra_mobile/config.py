@@ -2,7 +2,6 @@
 
 Later sources win: defaults, then the file that `extends:` names, then the file, then overrides. An
 unknown key is an error that names the nearest one; a value of the wrong type names what was found.
-Knows no torch.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """Optimisation of one stage."""
+    """Optimization of one stage."""
 
     epochs: float = 1.0
     """Passes over the data; ignored where `steps` is set."""
@@ -75,7 +74,7 @@ class StageConfig:
     template: str = ""
     """Prompt template of this stage; empty: `data.template`, or the base's own."""
     image_fit: Literal["", "pad", "crop", "stretch"] = ""
-    """How a picture becomes a square: padded with the mean colour, its middle cut out ("square"
+    """How a picture becomes a square: padded with the mean color, its middle cut out ("square"
     in LLaVA's scripts), or stretched; empty: the base's own."""
     align_steps: int = 0
     """Stage I only: contrastive steps, before the captions, that pull each picture's mean image

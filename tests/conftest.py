@@ -35,19 +35,19 @@ def tiny_base() -> Path:
 def shapes_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve drawn pictures; captions and questions about them as LLaVA json."""
     folder = tmp_path_factory.mktemp("shapes")
-    colours = {"red": "#d02020", "green": "#20a040", "blue": "#2040d0"}
+    colors = {"red": "#d02020", "green": "#20a040", "blue": "#2040d0"}
     captions, questions = [], []
     for index in range(12):
-        colour = list(colours)[index % 3]
+        color = list(colors)[index % 3]
         shape = ("circle", "square")[index % 2]
         picture = Image.new("RGB", (40, 30), "white")
         draw = ImageDraw.Draw(picture)
         box = (8 + index % 4, 5, 28, 25)
-        (draw.ellipse if shape == "circle" else draw.rectangle)(box, fill=colours[colour])
+        (draw.ellipse if shape == "circle" else draw.rectangle)(box, fill=colors[color])
         picture.save(folder / f"{index}.png")
-        name = f"{colour} {shape}"
+        name = f"{color} {shape}"
         captions.append(_record(index, "caption", "Describe the image briefly.", name))
-        questions.append(_record(index, "colour", "Which colour is it?", colour))
+        questions.append(_record(index, "colour", "Which color is it?", color))
         questions.append(_record(index, "circle", "Is there a circle?", _yes(shape == "circle")))
         questions.append(_record(index, "name", "What is in the image?", name))
     (folder / "captions.json").write_text(json.dumps(captions))

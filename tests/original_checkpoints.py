@@ -190,7 +190,7 @@ def sentencepiece_model() -> bytes:
     corpus = [
         "A chat between a curious user and an artificial intelligence assistant.",
         "The assistant gives helpful, detailed, and polite answers to the user's questions.",
-        "USER: Which colour is it? ASSISTANT: red green blue circle square yes no",
+        "USER: Which color is it? ASSISTANT: red green blue circle square yes no",
         "Describe the image briefly. Is there a circle? What is in the image?",
     ]
     sentencepiece.SentencePieceTrainer.train(

@@ -1,9 +1,8 @@
 """Builds and signs the demo app's debug APK, without Gradle and without Google's SDK.
 
-Every step keeps what it made in the cache until its sources change. The app is the flavour `ort`
-of `android_demo/app`: the one whose libraries are complete here (ExecuTorch's Java half needs
-classes that no pinned package carries). Knows tools and modules; checks nothing: that is
-`apk_check`. Called by `hydra-mobile app build`.
+Every step keeps what it made in the cache until its sources change. The app is the flavour `ort` of
+`android_demo/app`: the one whose libraries are complete here (ExecuTorch's Java half needs classes
+that no pinned package carries).
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def build(say: _Say, abis: Sequence[str] = ABIS, out: Path | None = None) -> Pat
 
     Raises:
         HydraError: a tool is missing or failed; the sources do not compile; an ABI is unknown.
-        ArtefactError: a pinned package is not what it should be.
+        ArtifactError: a pinned package is not what it should be.
     """
     if not abis or (unknown := sorted(set(abis) - set(ABIS))):
         raise HydraError(
@@ -167,7 +166,7 @@ def compile_everything() -> list[Path]:
     """Compile what the APK leaves out too, the flavour `full` and its ExecuTorch; pack nothing.
 
     Raises:
-        HydraError, ArtefactError: as `build`.
+        HydraError, ArtifactError: as `build`.
     """
     tools.require()
     platform = tools.android_jar()

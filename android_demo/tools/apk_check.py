@@ -1,8 +1,6 @@
 """What can be known of an APK without starting it: signature, layout, manifest, classes, libraries.
 
 Each check says what it looked at and what is wrong. That an APK passes does not show that it runs.
-Knows the demo app's promises (no permission, its package, its activities). Called by
-`hydra-mobile app check`.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from pathlib import Path
 from android_demo.tools import apk_build, apk_classes, apk_libraries, apk_zip, tools
 from android_demo.tools.apk_libraries import Library
 from android_demo.tools.dex import Dex, read_dex
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 
 #: What adb may do and other apps may not: the benchmark mode is open to it alone.
 _SHELL_ONLY = "android.permission.DUMP"
@@ -40,7 +38,7 @@ class Check:
 class _Contents:
     """An APK's file and, read when they are first asked for, its classes and libraries.
 
-    ArtefactError: they are not there, or damaged.
+    ArtifactError: they are not there, or damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +49,7 @@ class _Contents:
         with zipfile.ZipFile(self.path) as members:
             names = sorted(name for name in members.namelist() if name.endswith(".dex"))
             if not names:
-                raise ArtefactError(f"{self.path} has no classes.dex.")
+                raise ArtifactError(f"{self.path} has no classes.dex.")
             return [read_dex(members.read(name), f"{self.path}:{name}") for name in names]
 
     @cached_property
@@ -64,7 +62,7 @@ class _Contents:
                     library = apk_libraries.read_library(members.read(name), match[2], match[1])
                     abis.setdefault(match[1], []).append(library)
         if not abis:
-            raise ArtefactError(f"{self.path} has no native libraries.")
+            raise ArtifactError(f"{self.path} has no native libraries.")
         return abis
 
 
@@ -73,18 +71,18 @@ def check(apk: Path) -> list[Check]:
 
     Raises:
         HydraError: a tool is missing.
-        ArtefactError: the file is missing, or no zip file.
+        ArtifactError: the file is missing, or no zip file.
     """
     tools.require()
     if not apk.is_file():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{apk} is missing: expected an APK.", "Build one: `hydra-mobile app build`."
         )
     try:
         with zipfile.ZipFile(apk) as members:
             broken = members.testzip()
     except zipfile.BadZipFile as error:
-        raise ArtefactError(f"{apk} is no zip file: {error}.", "Build it again.") from error
+        raise ArtifactError(f"{apk} is no zip file: {error}.", "Build it again.") from error
     checks: list[Callable[[_Contents], Check]] = [
         *(_signature, _layout, _badging, _manifest, _classes, _natives, _libraries),
     ]

@@ -1,7 +1,7 @@
 """Whether an APK's classes have what they call: in the APK, in Android, in native libraries.
 
 A missing class or method is an error when the app runs, not when it is built: D8 does not complain.
-Looks at names; runs nothing. Called by `apk_check`.
+Looks at names; runs nothing.
 """
 
 from __future__ import annotations

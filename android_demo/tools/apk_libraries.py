@@ -1,7 +1,4 @@
-"""What the native libraries of an APK need and offer, read from their ELF files.
-
-Knows ELF through lief and Android's public libraries by name; loads nothing. Called by `apk_check`.
-"""
+"""What the native libraries of an APK need and offer, read from their ELF files."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass
 import lief
 
 from android_demo.tools.apk_zip import PAGE
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 #: Libraries that the NDK lets apps use.
 PUBLIC = frozenset(
@@ -47,11 +44,11 @@ def read_library(data: bytes, name: str, abi: str) -> Library:
     """Read a library from its bytes.
 
     Raises:
-        ArtefactError: it is no ELF file, or an unreadable one.
+        ArtifactError: it is no ELF file, or an unreadable one.
     """
     binary = lief.ELF.parse(io.BytesIO(data)) if data[:4] == b"\x7fELF" else None
     if binary is None:
-        raise ArtefactError(f"lib/{abi}/{name} is no shared library: it begins with {data[:4]!r}.")
+        raise ArtifactError(f"lib/{abi}/{name} is no shared library: it begins with {data[:4]!r}.")
     loads = [s.alignment for s in binary.segments if s.type == lief.ELF.Segment.TYPE.LOAD]
     return Library(
         name=name,

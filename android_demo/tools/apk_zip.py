@@ -2,7 +2,7 @@
 
 Shared libraries are used straight from the APK, so each begins on a page of 16 KiB, which newer
 phones have; other stored files on 4 bytes. The alignment is written into each entry the way the
-signer reads it (extra field 0xD935), so that signing keeps it. Knows no app. Called by `apk_build`.
+signer reads it (extra field 0xD935), so that signing keeps it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Folders of the cache that are made once and then only read.
 
-Two processes that want the same one wait for each other; what is there is complete. Knows nothing
-of what is in them. Called by whatever fetches or builds something for the app.
+Two processes that want the same one wait for each other; what is there is complete.
 """
 
 from __future__ import annotations

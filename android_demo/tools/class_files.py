@@ -1,7 +1,6 @@
 """Class files without code, from declarations: what a compiler needs to know of a library.
 
-A format's bytes (Java Virtual Machine Specification, chapter 4). Knows no Android. Called by
-`framework_jar`.
+A format's bytes (Java Virtual Machine Specification, chapter 4).
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def class_file(
     """Return the bytes of a class file.
 
     Args:
-        declared: the class. Its private methods and its initialiser are left out.
+        declared: the class. Its private methods and its initializer are left out.
         inner: flags of all member classes that the file mentions, by internal name.
         flags: of the class.
         fields: its fields.

@@ -2,8 +2,7 @@
 
 No public archive of packages carries a current `android.jar`; the jar that D8 comes in also holds
 jadx's list of what Android 12L (API 32) declares: classes, supertypes, methods with generic types
-and flags, no fields and no code. Knows that format (version 3); writes nothing. Called by `tools`,
-for the jar that the app is compiled against and for looking up what it calls.
+and flags, no fields and no code.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 _HEADER, _VERSION = b"jadx-cst", 3
 _NO_TYPE = 255
@@ -164,10 +163,10 @@ def read_class_set(data: bytes) -> dict[str, ClassDeclaration]:
     """Read the bytes of a `.jcst` file into classes by internal name.
 
     Raises:
-        ArtefactError: it is of another version, or damaged.
+        ArtifactError: it is of another version, or damaged.
     """
     if data[: len(_HEADER)] != _HEADER or data[len(_HEADER)] != _VERSION:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The class set begins with {data[:9]!r}, expected {_HEADER!r} and version {_VERSION}.",
             "Report it: the pinned jar and its reader disagree.",
         )
@@ -178,9 +177,9 @@ def read_class_set(data: bytes) -> dict[str, ClassDeclaration]:
         reader.names = names
         classes = {name: _class(name, reader) for name in names}
     except (LookupError, ValueError, struct.error) as error:
-        raise ArtefactError(f"The class set is damaged at byte {reader.at}: {error}.") from error
+        raise ArtifactError(f"The class set is damaged at byte {reader.at}: {error}.") from error
     if reader.at != len(data):
-        raise ArtefactError(f"The class set has {len(data) - reader.at} bytes too many.")
+        raise ArtifactError(f"The class set has {len(data) - reader.at} bytes too many.")
     return classes
 
 

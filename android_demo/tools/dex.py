@@ -1,7 +1,6 @@
 """The tables of a dex file: which classes it defines, which methods it calls, which are native.
 
 The instructions are not read. Format: Android's "Dalvik executable format", version 035 to 039.
-Knows bytes only. Called by `apk_classes`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 _NATIVE = 0x100
 _NO_INDEX = 0xFFFFFFFF
@@ -56,18 +55,18 @@ def read_dex(data: bytes, where: str) -> Dex:
         where: names it in messages.
 
     Raises:
-        ArtefactError: it is none, or damaged: checksum, signature, offsets.
+        ArtifactError: it is none, or damaged: checksum, signature, offsets.
     """
     if len(data) < 0x70 or data[:4] != b"dex\n":
-        raise ArtefactError(f"{where} is no dex file: it begins with {data[:8]!r}.")
+        raise ArtifactError(f"{where} is no dex file: it begins with {data[:8]!r}.")
     if zlib.adler32(data[12:]) != struct.unpack_from("<I", data, 8)[0]:
-        raise ArtefactError(f"{where} is damaged: its checksum is another.")
+        raise ArtifactError(f"{where} is damaged: its checksum is another.")
     if hashlib.sha1(data[32:], usedforsecurity=False).digest() != data[12:32]:
-        raise ArtefactError(f"{where} is damaged: its signature is another.")
+        raise ArtifactError(f"{where} is damaged: its signature is another.")
     try:
         return _Reader(data).read()
     except (struct.error, IndexError, UnicodeDecodeError) as error:
-        raise ArtefactError(f"{where} is damaged: {error}.") from error
+        raise ArtifactError(f"{where} is damaged: {error}.") from error
 
 
 class _Reader:

@@ -3,7 +3,7 @@
 Enough to compile `android_demo/runtime-et`, not to run it: `libexecutorch.so` needs `libfbjni.so`,
 and the classes need `com.facebook.jni` and `com.facebook.soloader`, in versions that no package of
 a registry we can pin has. So the APK that is built here leaves ExecuTorch out; the Gradle project
-takes all of it from Maven. Called by the compile check of the app.
+takes all of it from Maven.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def classes_jar() -> Path:
     """Return the jar of `org.pytorch.executorch`.
 
     Raises:
-        HydraError, ArtefactError: see `fetch_npm`.
+        HydraError, ArtifactError: see `fetch_npm`.
     """
     return made_once(f"executorch-{NPM_SHA256[:12]}", _unpack) / "classes.jar"
 

@@ -3,7 +3,7 @@
 Classes and methods are those of `class_set` (API 32). That set has no fields, so the few that the
 app uses are written down in `framework_fields.tsv`; a wrong value there would go unnoticed by a
 compiler, which is why the app uses few. Which API level brought a method is not known either:
-nothing here notices a call that the app's oldest Android lacks. Called by the build of the app.
+nothing here notices a call that the app's oldest Android lacks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from android_demo.tools import class_files as form
 from android_demo.tools.class_files import Field, class_file
 from android_demo.tools.class_set import ClassDeclaration
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 #: Of Android 12L.
 API_LEVEL = 32
@@ -28,11 +28,11 @@ def write_framework_jar(out: Path, classes: Mapping[str, ClassDeclaration]) -> N
     """Write the jar to `out`, the same bytes each time.
 
     Raises:
-        ArtefactError: a field is written down for a class that there is not.
+        ArtifactError: a field is written down for a class that there is not.
     """
     fields = read_fields()
     if strange := sorted(fields.keys() - classes.keys()):
-        raise ArtefactError(f"{FIELDS} has fields of {', '.join(strange)}: Android has none such.")
+        raise ArtifactError(f"{FIELDS} has fields of {', '.join(strange)}: Android has none such.")
     flags = {name: _flags(declared) for name, declared in classes.items()}
     members: dict[str, list[str]] = {}
     for name in classes:

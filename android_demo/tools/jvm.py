@@ -1,7 +1,7 @@
 """Tests of the app's modules on a desktop's JVM: compiled with the pinned compiler, run by JUnit 4.
 
 Each run is a process of its own, so that a native crash in it is a failed test and not the end of
-whoever asked. Knows modules and where their tests are; knows no test.
+whoever asked.
 """
 
 from __future__ import annotations

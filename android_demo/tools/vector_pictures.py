@@ -1,7 +1,4 @@
-"""Pictures of awkward sizes, and the pixels that Python makes of them under every recipe.
-
-Called by `android_demo.tools.vectors`.
-"""
+"""Pictures of awkward sizes, and the pixels that Python makes of them under every recipe."""
 
 from __future__ import annotations
 

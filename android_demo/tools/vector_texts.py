@@ -1,8 +1,7 @@
 """Ten thousand strings on which tokenizers go wrong: the questions that nobody types, and some do.
 
 Emoji in sequences, scripts from right to left, combining marks, controls, runs of white space, what
-looks like a special token, half surrogate pairs, broken UTF-8. The same on every machine. Called by
-`android_demo.tools.vectors`.
+looks like a special token, half surrogate pairs, broken UTF-8. The same on every machine.
 
 How broken text becomes text, here and in the app: a surrogate without its other half is U+FFFD; in
 broken UTF-8 each longest beginning of a character that is not completed is one U+FFFD (Unicode's

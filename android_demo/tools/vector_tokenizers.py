@@ -1,7 +1,6 @@
 """The tokenizers that the app must agree with: of our bases, and one of each other kind it reads.
 
-Those that no base has are trained here, on a few lines, in a second. Called by
-`android_demo.tools.vectors`.
+Those that no base has are trained here, on a few lines, in a second.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def llama() -> Tokenizer:
 def metaspace() -> Tokenizer:
     """Return a tokenizer as newer checkpoints have them: Metaspace, BOS by the post-processor.
 
-    One token is found in normalised text, and is not special.
+    One token is found in normalized text, and is not special.
     """
     tokenizer = _trained(with_bytes=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_MARK, prepend_scheme="first", split=False)

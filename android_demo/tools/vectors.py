@@ -4,7 +4,7 @@
 
 writes strings with their ids, ids with their text, prompts, pixels, memory estimates and classes of
 code points into a folder, the same bytes each time; nothing of it is committed. BASE: bases whose
-tokenizers are added to those made here, default `tiny smol`. Called by the tests.
+tokenizers are added to those made here, default `tiny smol`.
 """
 
 from __future__ import annotations

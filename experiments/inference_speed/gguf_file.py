@@ -1,11 +1,9 @@
 """A merged model's language part as a GGUF file, for llama.cpp.
 
-Weights are those of the merged folder, in F32, Q8_0 or Q4_0; in the quantised forms every matrix
+Weights are those of the merged folder, in F32, Q8_0 or Q4_0; in the quantized forms every matrix
 has the form that is asked for, embedding and head too (llama.cpp's own tool would leave the head
 wider), so that bits compare with our presets. Norms stay F32. Vision tower and projector are left
 out: llama.cpp has no EfficientNet and no pooled projector.
-
-Knows the folder's names and GGUF's; runs nothing. Called by the engine `llama_cpp` and by tests.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 #: Form of a file -> type of its matrices.
 FORMS = {
@@ -57,7 +55,7 @@ def gguf_name(name: str) -> str | None:
     """Return GGUF's name of a tensor of the merged folder; None for vision and projector.
 
     Raises:
-        ArtefactError: a tensor of the language part that a Llama does not have.
+        ArtifactError: a tensor of the language part that a Llama does not have.
     """
     if not name.startswith(_PREFIX):
         return None
@@ -67,7 +65,7 @@ def gguf_name(name: str) -> str | None:
     start, _, rest = name.removeprefix("model.layers.").partition(".")
     module, _, kind = rest.rpartition(".")
     if not start.isdigit() or module not in _LAYER or kind != "weight":
-        raise ArtefactError(f"`{name}` has no place in a GGUF file of a Llama.")
+        raise ArtifactError(f"`{name}` has no place in a GGUF file of a Llama.")
     return f"blk.{start}.{_LAYER[module]}.weight"
 
 
@@ -75,7 +73,7 @@ def interleaved(weight: NDArray[Any], heads: int) -> NDArray[Any]:
     """Reorder the rows of a query or key weight as llama.cpp's rotation wants them.
 
     transformers rotates the first half of a head's rows with the second; llama.cpp rotates
-    neighbours.
+    neighbors.
 
     Args:
         weight: (heads * size, in).
@@ -118,7 +116,7 @@ def write_gguf(folder: Path, out: Path, form: str) -> int:
         Its number of weights.
 
     Raises:
-        ArtefactError: the language part is no Llama, or a row of a matrix is no multiple of 32.
+        ArtifactError: the language part is no Llama, or a row of a matrix is no multiple of 32.
     """
     text = text_settings(folder)
     temporary = out.with_suffix(".tmp")
@@ -129,7 +127,7 @@ def write_gguf(folder: Path, out: Path, form: str) -> int:
     for name, values in tensors(folder):
         kind = FORMS[form] if values.ndim == 2 else gguf.GGMLQuantizationType.F32
         if kind != gguf.GGMLQuantizationType.F32 and values.shape[1] % 32:
-            raise ArtefactError(f"{name} has rows of {values.shape[1]}: {form} needs 32 x n.")
+            raise ArtifactError(f"{name} has rows of {values.shape[1]}: {form} needs 32 x n.")
         count += values.size
         writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
     writer.write_header_to_file()

@@ -4,7 +4,7 @@
 
 Says whether a slow program is slow in its kernel or around it: four linears (576 to 1536 and back,
 `smol`'s MLP) in one program, one thread, 1, 64 and 256 tokens a call, forms interleaved. Writes
-`experiments/results/xnnpack_kernels.json`. Knows ExecuTorch and torchao; knows no model.
+`experiments/results/xnnpack_kernels.json`.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
 Eager torch reads each prompt and writes greedy tokens; those ids and its logits are kept. Every
 other engine is held to them twice: fed with eager's tokens (logits of each step compared), and left
 to write by itself (length of the equal beginning). fp32 must write the same tokens with logits
-that differ by little; a quantised form must keep the direction of the logits and most of the
+that differ by little; a quantized form must keep the direction of the logits and most of the
 choices.
-
-Knows logits; knows no engine's inside. Called by `measure.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A picture of `inference_speed.json`: tokens per second of every form, prefill and decode.
 
 A row of panels for each number of threads, the longest prompt; bars are medians over rounds,
-whiskers quartiles. Knows the JSON. Called by `experiments.pages`.
+whiskers quartiles.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.inference_speed.table import rate, spread
 
-_COLOURS = {32: "#9db4c0", 8: "#5c9ead", 4: "#326273"}
+_COLORS = {32: "#9db4c0", 8: "#5c9ead", 4: "#326273"}
 
 
 def plot(value: Mapping[str, Any], file: Path) -> None:
@@ -41,9 +41,9 @@ def plot(value: Mapping[str, Any], file: Path) -> None:
                 if not rows:
                     continue
                 low, middle, high = spread([rate(r, phase, length, tokens) for r in rows])
-                colour = _COLOURS[value["forms"][name]["bits"]]
+                color = _COLORS[value["forms"][name]["bits"]]
                 whiskers = [[middle - low], [high - middle]]
-                panel.barh(place, middle, xerr=whiskers, color=colour, ecolor="black", capsize=2)
+                panel.barh(place, middle, xerr=whiskers, color=color, ecolor="black", capsize=2)
                 panel.text(high, place, f"  {middle:.0f}", va="center", fontsize=7)
             panel.set_title(
                 f"{phase}, tokens/s, {count} thread{'s'[: count - 1]}, prompt {length}", fontsize=9

@@ -1,7 +1,4 @@
-"""What is asked of every engine: the prompt, the picture, and how many tokens.
-
-Knows the merged folder's processor; knows no engine. Called by `measure.py` and `run.py`.
-"""
+"""What is asked of every engine: the prompt, the picture, and how many tokens."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tasks in processes of their own, and what they have answered so far.
-
-Knows processes and files; knows no engine. Called by `run.py`.
-"""
+"""Tasks in processes of their own, and what they have answered so far."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What each arm does with the same data, the same start, the same schedule and the same budget.
 
-All arms but `adalora` begin as uniform LoRA. At the end of the warm-up the arms with a map of
-their own change to it: those that need importance take it from the backward passes just made, the
+All arms but `adalora` begin as uniform LoRA. At the end of the warm-up the arms with a map of their
+own change to it: those that need importance take it from the backward passes just made, the
 controls `random` and `planted` change at the same step, so that arms differ in the map and not in
-when it came. `hydra` then goes on with the dynamic stage. Knows the loop; writes no file.
+when it came. `hydra` then goes on with the dynamic stage.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `Student` is what the dynamic stage asks of a loop (`Loop` in `adapters/dynamic/controller.py`):
 steps that can be taken and taken back, a held-out loss, a change of ranks. Data come by step
 number, so a probe and the run that follows it see the same batches, and no random state has to be
-kept. Knows the world and the adapters; knows nothing of arms.
+kept.
 """
 
 from __future__ import annotations

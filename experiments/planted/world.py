@@ -1,8 +1,7 @@
 """A tiny Llama and a teacher that differs from it by known low-rank deltas, one per linear.
 
 Everything follows from (kind of world, seed): base weights, how much rank each linear needs, the
-deltas, every training batch by its step number, and a held-out set. Knows nothing of LoRA, of
-arms or of optimizers.
+deltas, every training batch by its step number, and a held-out set.
 
 - `heterogeneous`: the layers need 16, 12, 4 and 0 ranks in an order drawn by the seed; inside a
   layer a drawn half of the linears needs 1.5 times that and the other half 0.5 times, at most 16.

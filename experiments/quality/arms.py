@@ -1,8 +1,7 @@
 """The arms of the comparison: what differs between them is the rank policy and nothing else.
 
 An arm is a set of overrides of the training configuration. Data, their order, initial weights of
-what all have, learning rates and the number of steps are the same for all arms of one seed. Knows
-no task.
+what all have, learning rates and the number of steps are the same for all arms of one seed.
 """
 
 from __future__ import annotations

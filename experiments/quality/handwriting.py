@@ -104,12 +104,12 @@ def _draw(left: int, right: int, digits: Digits, chalk: bool, dice: random.Rando
         shape = area.shape
         area[:] = np.maximum(area, np.asarray(picture, dtype=np.float32)[: shape[0], : shape[1]])
     share = ink[..., None] / 255.0
-    paper, pen = _colours(chalk, dice)
+    paper, pen = _colors(chalk, dice)
     pixels = paper * (1.0 - share) + pen * share
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
-def _colours(chalk: bool, dice: random.Random) -> tuple[NDArray[Any], NDArray[Any]]:
+def _colors(chalk: bool, dice: random.Random) -> tuple[NDArray[Any], NDArray[Any]]:
     light = np.array([dice.randint(215, 255) for _ in range(3)], dtype=np.float32)
     dark = np.array([dice.randint(0, 70) for _ in range(3)], dtype=np.float32)
     return (dark, light) if chalk else (light, dark)

@@ -1,8 +1,7 @@
 """Rank maps by shape, not by measurement: where in the decoder the budget lies.
 
 Controls beside the measured maps: if moving rank towards the projector or towards the head, to
-attention or to the MLP, changes nothing, a measured map has nothing to find. Knows names of
-linears and their costs; trains nothing.
+attention or to the MLP, changes nothing, a measured map has nothing to find.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A picture of `quality_*_steps.json`: each arm's gain over uniform LoRA with its interval.
 
 One panel for each split of each task and budget, a row for each arm; the line at zero is uniform
-LoRA at equal parameters and on the same seeds, the dotted one the paper's claim. Knows the JSON.
-Called by `experiments.pages`.
+LoRA at equal parameters and on the same seeds, the dotted one the paper's claim.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What a run's rank events say, in a few numbers: where the budget lay, and why it moved or stayed.
-
-Knows lines of ranks.jsonl and names of linears; trains nothing. Called by `run.collect` and
-`tables`.
-"""
+"""A run's rank updates in a few numbers: where the budget was, and why it moved or stayed."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A question is right when greedy decoding gives the reference answer and ends the
 exactly when, with the reference fed in, every next token is the most likely one. One forward pass
 answers all questions about a picture. Stricter than a benchmark's own rules, which forgive plurals
 and punctuation. Always in fp32: bf16 turns many answers of one and the same model over, since close
-logits round to equal ones. Knows models and rows; knows no arm.
+logits round to equal ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.models.templates import IGNORE_INDEX
-from hydra_mobile.runtimes.torch import load_artefact
+from hydra_mobile.runtimes.torch import load_artifact
 from hydra_mobile.training.batches import collate
 from hydra_mobile.training.data.packing import Row, Rows
 from hydra_mobile.training.data.token_cache import open_rows
@@ -44,9 +44,9 @@ class Scored:
 
 
 @torch.inference_mode()
-def score(artefact: Path, data: Path, splits: tuple[str, ...]) -> dict[str, Scored]:
+def score(artifact: Path, data: Path, splits: tuple[str, ...]) -> dict[str, Scored]:
     """Score a run, merged folder or base on `data`/tests/SPLIT.json."""
-    model, processor = load_artefact(artefact)
+    model, processor = load_artifact(artifact)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     features = VisionFeatures(model, processor.image)

@@ -8,7 +8,7 @@ uniform LoRA that trains as long as HyDRA does with its probes (equal time). The
 paired bootstrap: seeds and pictures are drawn again, the same for both arms, because questions
 about one picture stand or fall together. Then a table of the mean loss of the reference answers,
 which tells differences that are a tenth of what accuracies can tell; its intervals are Student's t
-over seeds, from three seeds on. Knows the JSON; trains nothing.
+over seeds, from three seeds on.
 """
 
 from __future__ import annotations

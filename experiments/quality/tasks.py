@@ -1,7 +1,7 @@
 """The two task families: where their data comes from and which splits judge.
 
 Both start from the same base, whose projector was aligned on EmojiQA's captions, so that a run is
-stage II alone. Knows no arm.
+stage II alone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Lines through the points, and what they say about models that were not measured.
 
 Least squares on relative errors (each row is divided by what was measured), so that a point of a
-second counts as much as one of ten minutes. Knows numbers; knows no model. Called by `run.py` and
-by tests.
+second counts as much as one of ten minutes.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 Two figures for each published model: the fitted line's, far outside of what was measured and to be
 read so, and what is computed without measuring: bytes from the preset's bits, memory on a phone
 from `hydra_mobile.bundle.memory.footprint`.
-
-Called by `run.py`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 
 Random models, each export in a process of its own under a limit of time and memory; what exceeds a
 limit is skipped, and the result says so. Lines are fitted to what was measured and evaluated for
-MobileVLM-1.7B and 3B, beside what the bits of the preset and `hydra_mobile.bundle.memory.footprint` say.
+MobileVLM-1.7B and 3B, beside what the bits of the preset and
+`hydra_mobile.bundle.memory.footprint` say.
 """
 
 from __future__ import annotations

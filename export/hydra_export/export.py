@@ -1,7 +1,7 @@
 """Export: from a merged folder to a bundle for one target.
 
 Loads the merged model in fp32, lets it answer the golden questions, hands it to the target, and
-closes the bundle with a manifest. Called by the command line and by `quickstart`.
+closes the bundle with a manifest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hydra_mobile.bundle.interface import METHODS, TargetResult
 from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
 from hydra_mobile.bundle.memory.sizes import sizes_of
 from hydra_mobile.bundle.presets import Preset, preset_named
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.core.safetensors_io import places
@@ -79,7 +79,7 @@ def export_bundle(
             that is no bundle; the runtime has nothing to calibrate; too little of the program runs
             on fast kernels.
         DataError: `calibrate` or a picture that it names cannot be read.
-        ArtefactError: the merged folder is incomplete or altered.
+        ArtifactError: the merged folder is incomplete or altered.
     """
     start = time.perf_counter()
     runtime, target_export = target_for(target, runtime)
@@ -185,10 +185,10 @@ def _gate_speed(
 ) -> None:
     """Refuse a program that is slow where it could be fast; note the shares in its details."""
     if runtime == "onnx":
-        from hydra_export.targets.onnx.kernel_coverage import summarise
+        from hydra_export.targets.onnx.kernel_coverage import summarize
 
         result.details["delegation"] = {
-            method: summarise(folder / result.files[method], limits.max_context)
+            method: summarize(folder / result.files[method], limits.max_context)
             for method in METHODS
         }
     methods = result.details.get("delegation")
@@ -201,7 +201,7 @@ def _gate_speed(
 def _weights_of(folder: Path) -> Path:
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{weights} is missing: expected a merged model.",
             "Make one with `hydra-mobile merge RUN`.",
         )
@@ -219,7 +219,7 @@ def _most_bytes(weights: Path) -> int:
 
 def _require_replaceable(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{out} exists and is no bundle; it will not be replaced.",
             "Choose another --out, or move that folder away.",
         )

@@ -1,7 +1,4 @@
-"""Pictures and questions for a bundle's golden vectors: real ones where there are some.
-
-Called by the verbs that export. Knows run folders; knows no target.
-"""
+"""Pictures and questions for a bundle's golden vectors: real ones where there are some."""
 
 from __future__ import annotations
 
@@ -16,17 +13,17 @@ from hydra_mobile.data.llava import open_image, read_llava
 _COUNT = 4
 _DRAWN = (
     ("circle", "#c0392b", "What is in the image?"),
-    ("square", "#2980b9", "What colour is the square?"),
+    ("square", "#2980b9", "What color is the square?"),
     ("triangle", "#27ae60", "Is there a triangle in the image?"),
     ("circle", "#8e44ad", "Describe the image briefly."),
 )
 
 
-def golden_inputs(artefact: Path, file: Path | None = None) -> list[GoldenInput]:
+def golden_inputs(artifact: Path, file: Path | None = None) -> list[GoldenInput]:
     """Return a few (picture, question) pairs.
 
     Args:
-        artefact: a run, or a folder inside one, whose training data is used if it still exists.
+        artifact: a run, or a folder inside one, whose training data is used if it still exists.
         file: a LLaVA json to use instead.
 
     Raises:
@@ -34,9 +31,9 @@ def golden_inputs(artefact: Path, file: Path | None = None) -> list[GoldenInput]
     """
     images: Path | None = None
     if file is None:
-        file, images = _training_data(artefact)
+        file, images = _training_data(artifact)
     if file is None:
-        return [(_draw(shape, colour), question) for shape, colour, question in _DRAWN]
+        return [(_draw(shape, color), question) for shape, color, question in _DRAWN]
     pictured = [(r.image, r) for r in read_llava(file, images) if r.image]
     step = max(1, len(pictured) // _COUNT)
     return [
@@ -45,8 +42,8 @@ def golden_inputs(artefact: Path, file: Path | None = None) -> list[GoldenInput]
     ]
 
 
-def _training_data(artefact: Path) -> tuple[Path | None, Path | None]:
-    for folder in (artefact, artefact.parent):
+def _training_data(artifact: Path) -> tuple[Path | None, Path | None]:
+    for folder in (artifact, artifact.parent):
         record = folder / "run.json"
         if record.is_file():
             data = read_json(record, "the record of a run")["config"]["data"]
@@ -55,13 +52,13 @@ def _training_data(artefact: Path) -> tuple[Path | None, Path | None]:
     return None, None
 
 
-def _draw(shape: str, colour: str) -> Image.Image:
+def _draw(shape: str, color: str) -> Image.Image:
     picture = Image.new("RGB", (256, 192), "#f4f1e8")
     draw = ImageDraw.Draw(picture)
     if shape == "circle":
-        draw.ellipse((70, 40, 180, 150), fill=colour, outline="black", width=4)
+        draw.ellipse((70, 40, 180, 150), fill=color, outline="black", width=4)
     elif shape == "square":
-        draw.rectangle((70, 40, 180, 150), fill=colour, outline="black", width=4)
+        draw.rectangle((70, 40, 180, 150), fill=color, outline="black", width=4)
     else:
-        draw.polygon(((125, 35), (60, 155), (190, 155)), fill=colour, outline="black", width=4)
+        draw.polygon(((125, 35), (60, 155), (190, 155)), fill=color, outline="black", width=4)
     return picture

@@ -1,9 +1,8 @@
 """Merge an adapter into its base: one Hugging Face folder that holds every trained tensor.
 
-W + (lora_alpha / rank) B A in fp32, one cast to the stored dtype, tensor by tensor in a copy of
-the base's files. Tensors trained beside the adapter (the projector) replace the base's. All
-others stay bit for bit, which is checked by hash. Knows folders and tensor names; knows no model
-class, so tied embeddings stay as they are stored. Called by the command line.
+W + (lora_alpha / rank) B A in fp32, one cast to the stored dtype, tensor by tensor in a copy of the
+base's files. Tensors trained beside the adapter (the projector) replace the base's. All others stay
+bit for bit, which is checked by hash.
 """
 
 from __future__ import annotations
@@ -19,11 +18,19 @@ from torch import Tensor
 
 from hydra_mobile.adapters.identity import MERGE_FILE, base_identity, weight_files
 from hydra_mobile.adapters.save_load import Adapter, read_adapter, require_same_base
-from hydra_mobile.core.errors import ArtefactError
-from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of, write_json
+from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.files import (
+    folder_atomically,
+    read_json,
+    require_free_space,
+    sha256_of,
+    write_json,
+)
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.core.safetensors_io import Place, places, read_tensor, tensor_hash, write_tensor
 from hydra_mobile.models.processor import PROCESSOR_FILE
+from hydra_mobile.models.registry import Log
+from hydra_mobile.runtimes.model_ref import ModelRef, adapter_in, base_of
 
 SCHEMA = 1
 
@@ -67,7 +74,7 @@ def merge(
         log: receives one line per step.
 
     Raises:
-        ArtefactError: the adapter belongs to another base, the base is itself merged, a tensor of
+        ArtifactError: the adapter belongs to another base, the base is itself merged, a tensor of
             the adapter has no counterpart in the base, or a file is cut short.
     """
     if (adapter_folder / "adapter").is_dir():
@@ -76,7 +83,7 @@ def merge(
     base = base_identity(base_folder)
     adapter = read_adapter(adapter_folder)
     if (base_folder / MERGE_FILE).exists() and adapter.base.sha256 != base.sha256:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{base_folder} is already a merged model: its weights are no longer the base's.",
             "Merge into the base that the adapter was trained on.",
         )
@@ -121,13 +128,34 @@ def merge(
     return report
 
 
+def merged_folder(artifact: ModelRef, log: Log) -> Path:
+    """Return a merged folder of the artifact; a run is merged into its `merged/` when it is not.
+
+    Raises:
+        ArtifactError: the artifact is a bundle.
+    """
+    if artifact.kind == "bundle":
+        raise ArtifactError(
+            f"{artifact.path} is a bundle already.", "Export the run or the merged folder."
+        )
+    if artifact.kind != "run":
+        return artifact.path
+    out = artifact.path / "merged"
+    record = adapter_in(artifact.path) / "hydra.json"
+    files = read_json(record, "the record of a HyDRA adapter")["files"]
+    merged = read_json(out / "merge.json", "the record of a merge") if out.is_dir() else {}
+    if not merged or merged["sources"]["adapter_files"] != files:
+        merge(base_of(artifact.path), artifact.path, out, log=log)
+    return out
+
+
 def _replacements(adapter: Adapter) -> dict[str, Tensor]:
     """Return the whole tensors trained beside the adapter, by full name."""
     whole: dict[str, Tensor] = {}
     for file, tensors in adapter.extra_tensors.items():
         for name, tensor in tensors.items():
             if name in whole or name.removesuffix(".weight") in adapter.rank_map:
-                raise ArtefactError(f"{adapter.folder / file}: `{name}` is trained twice.")
+                raise ArtifactError(f"{adapter.folder / file}: `{name}` is trained twice.")
             whole[name] = tensor
     return whole
 
@@ -144,12 +172,12 @@ def _require_counterparts(
         shapes[f"{module}.weight"] = (b.shape[0], a.shape[1])
     for name, shape in shapes.items():
         if name not in index:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The adapter changes `{name}`, which {base_folder} does not hold.",
                 nearest(name, index),
             )
         if index[name][1].shape != shape:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The adapter has shape {shape} for `{name}`, {base_folder} has "
                 f"{index[name][1].shape}."
             )
@@ -158,7 +186,7 @@ def _require_counterparts(
 def _require_separate(base_folder: Path, adapter_folder: Path, out: Path) -> None:
     for source in (base_folder.resolve(), adapter_folder.resolve()):
         if source == out.resolve() or out.resolve() in source.parents:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The merged model would overwrite {source}.", "Choose another output folder."
             )
 
@@ -186,7 +214,7 @@ def _require_untouched(
     for name in names:
         path, place = index[name]
         if tensor_hash(path, place) != tensor_hash(folder / path.name, place):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"`{name}` differs between {path} and its copy, though nothing trained it.",
                 "The disk or the base changed during the merge; run it again.",
             )

@@ -1,8 +1,7 @@
 """Adapters in bundles: the first one when a base program is made, others added to it later.
 
-A base program is quantised from weights that no adapter has touched, so every adapter of that base
-runs on it. Knows adapter folders and manifests; knows no graph. Called by `hydra_export.export` and
-by `hydra-mobile export-adapter`.
+A base program is quantized from weights that no adapter has touched, so every adapter of that base
+runs on it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from hydra_mobile.bundle.lora_file import (
 from hydra_mobile.bundle.lora_manifest import require_name
 from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
 from hydra_mobile.bundle.memory.phones import facts
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import (
     folder_atomically,
     read_json,
@@ -55,7 +54,7 @@ class SeparateAdapter:
         name: what the adapter is called in the bundle.
 
     Raises:
-        ArtefactError: the adapter belongs to another base, or a file of it is damaged.
+        ArtifactError: the adapter belongs to another base, or a file of it is damaged.
         HydraError: the name cannot be used.
     """
 
@@ -126,7 +125,7 @@ def add_adapter(
         log: gets a line for each step.
 
     Raises:
-        ArtefactError: the bundle is damaged, or was exported merged; the adapter is damaged, was
+        ArtifactError: the bundle is damaged, or was exported merged; the adapter is damaged, was
             trained on another base, with another template or preprocessing, or changes something
             that is no input of the program.
         HydraError: the name is taken or cannot be used, or the disk has no space.
@@ -134,7 +133,7 @@ def add_adapter(
     bundle = Bundle.open(bundle_folder)
     manifest: dict[str, Any] = read_json(bundle.folder / MANIFEST, "the manifest of a bundle")
     if "adapters" not in manifest:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{bundle.folder} holds a merged program, which takes no adapters.",
             "Export a base program with `hydra-mobile export RUN --adapter separate`.",
         )
@@ -233,7 +232,7 @@ def _require_same_recipe(
         own = json.loads(json.dumps(value.to_dict()))
         if own != manifest[key]:
             differing = [part for part in own if own[part] != manifest[key].get(part)]
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The adapter in {adapter} was trained with another `{key}` than {bundle}: "
                 f"{', '.join(differing)} differ.",
                 "Export it into a bundle of its own.",

@@ -1,9 +1,7 @@
 """AdaLoRA as a baseline at equal budget: peft's own layers and allocator, in a foreign loop.
 
 peft leaves to the caller when the allocator runs and what is compared with what; this file settles
-both. Knows peft's AdaLoRA and the ledger; knows nothing of optimizers, files or the order of
-batches. Called by the trainer for policy `adalora`, which is not in `policies/` because AdaLoRA
-chooses its ranks from gradients while it trains.
+both.
 
 **Equal budget** means parameters that are trained at any time. AdaLoRA starts with more triplets
 (row of A, singular value E, column of B) than it keeps and masks the rest to E = 0; A, B and the
@@ -39,7 +37,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora import inject, remove
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 
 #: Initial rank over target rank: 12 over 8, the defaults of peft.
 RATIO = 1.5
@@ -171,7 +169,7 @@ class AdaLora:
             orth_reg_weight=penalty,
         )
         trainable = {name: p.requires_grad for name, p in model.named_parameters()}
-        # peft initialises A and B from the global generator before we overwrite them.
+        # peft initializes A and B from the global generator before we overwrite them.
         with torch.random.fork_rng(devices=[]):
             wrapper = AdaLoraModel(model, config, ADAPTER)
         wrapper.training = model.training
@@ -187,7 +185,7 @@ class AdaLora:
         for name, layer in layers.items():
             # peft builds its layers in training mode, with live dropout, in an eval-mode model.
             layer.train(layer.get_base_layer().training)
-            _initialise(layer, name, rank, seed)
+            _initialize(layer, name, rank, seed)
         built = cls(wrapper, names, budget, alpha_ref=alpha_ref, dropout=dropout, seed=seed)
         if built.held() > budget.reference:
             raise RuntimeError(f"AdaLoRA holds {built.held():,} parameters, above the reference.")
@@ -289,7 +287,7 @@ class AdaLora:
         """Put back what `state` returned, into layers built with the same names and budget.
 
         Raises:
-            ArtefactError: a tensor is missing, unknown or of another shape.
+            ArtifactError: a tensor is missing, unknown or of another shape.
         """
         parameters = self.parameters()
         averages = {f"{p}.{average}" for p in parameters for average in _AVERAGES}
@@ -300,12 +298,12 @@ class AdaLora:
         expected |= masks if masks & set(state) else set()
         differing = sorted(expected ^ set(state))
         if differing:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The saved AdaLoRA state is not that of the model: {differing[:4]} differ."
             )
         for name, parameter in parameters.items():
             if parameter.shape != state[name].shape:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"`{name}` was saved with shape {tuple(state[name].shape)}, the model has "
                     f"{tuple(parameter.shape)}.",
                     "Build AdaLoRA with the same modules and r_ref as the saved run.",
@@ -365,7 +363,7 @@ def _key(name: str, kind: str) -> str:
     return f"{name}.{kind}.{ADAPTER}"
 
 
-def _initialise(layer: Any, name: str, rank: int, seed: int) -> None:
+def _initialize(layer: Any, name: str, rank: int, seed: int) -> None:
     """Set fp32 tensors: A and B normal from generators of their own, E zero."""
     device = layer.lora_A[ADAPTER].device
     if device.type == "meta":

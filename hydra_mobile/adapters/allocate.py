@@ -1,8 +1,5 @@
 """From wished ranks, which are real numbers, to integer ranks within an exact budget.
 
-Knows costs, bounds and a grid; knows nothing of models, layers or where the wishes come from.
-Called by `coarse.py`, `fine.py` and the policies.
-
 The rule is a divisor method. With utility sum_m cost_m * wish_m * log(rank_m) a step of one module
 from r to r + step gains, per parameter spent, wish_m / (r + step) up to a constant. So we take the
 largest common factor of the wishes whose rounded-down ranks are affordable, then spend what is

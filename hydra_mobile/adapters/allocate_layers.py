@@ -3,7 +3,6 @@
 A reconstruction: the paper says only that ranks differ between layers. Our choice is an exact
 one-dimensional k-means with k = 3 on the logarithm of the layers' scores, and multipliers 0.5, 1
 and 2 of the reference rank for the low, middle and high group.
-Knows scores by module name; knows nothing of costs, budgets or models. Called by the policies.
 
 Rules for awkward scores:
 

@@ -2,9 +2,8 @@
 
 A reconstruction: the paper says only that ranks are adjusted within layers. Our choice: the
 allowance is a number of parameters (layer rank times the layer's cost per rank), shared in
-proportion to score per cost, each module clipped to [0.5, 2] times the layer rank.
-Guarantee: the ranks of a layer never cost more than its allowance.
-Knows scores and costs by module name; knows nothing of models. Called by policy `coarse_fine`.
+proportion to score per cost, each module clipped to [0.5, 2] times the layer rank. Guarantee: the
+ranks of a layer never cost more than its allowance.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One rank map on all processes: the first one decides, the others check.
 
-Knows torch.distributed; does nothing where no process group exists. A map is a small list of
-integers, so it is broadcast rather than recomputed: sums that differ in the last bit between
-processes must not lead to different ranks. Called by the trainer and by `HydraCallback`.
+A map is a small list of integers, so it is broadcast rather than recomputed: sums that differ in
+the last bit between processes must not lead to different ranks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The ledger: what each rank costs, what uniform LoRA costs, and the rule that we never cost more.
 
-All arithmetic is in exact integers. Knows linears and peft's LoRA tensors; knows nothing of
-scores or policies. Called by the policies, the trainer, save, load and merge.
+All arithmetic is in exact integers.
 
 For a linear with `in` inputs and `out` outputs a LoRA of rank r has r * (in + out) parameters;
 the reference is r_ref of that for every adapted linear. A sum of *ranks* is not a budget: moving

@@ -1,8 +1,7 @@
 """The norm of dL/dW of frozen linears, seen as a backward pass goes by.
 
 dL/dW is the product grad_out^T x, formed on the way back through a linear and freed at once, so no
-weight needs `requires_grad` and no optimiser state exists. Knows linears and LoRA layers; knows
-nothing of batches or of what the norms are for. Called by `importance.py`.
+weight needs `requires_grad` and no optimizer state exists.
 """
 
 from __future__ import annotations

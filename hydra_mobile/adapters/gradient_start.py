@@ -6,8 +6,6 @@ vectors (Eckart-Young); the random start catches about r / in of ||G||^2. LoRA-G
 2407.05000) starts A and B from the gradient and takes B A out of the base again; here B stays zero,
 so that the base is untouched and the adapter stays plain peft LoRA. Rows keep the length that the
 random start gives them on average.
-
-Knows LoRA layers and gradients; knows nothing of who measured them. Called by the trainer.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from hydra_mobile.adapters.lora import initial_a
 from hydra_mobile.adapters.lora_layers import lora_tensors
 
-# Directions beyond the rank in the randomised range finder, and its power iterations: with a
+# Directions beyond the rank in the randomized range finder, and its power iterations: with a
 # spectrum as flat as a gradient's, fewer of either lose a visible part of the norm.
 _OVERSAMPLING, _ITERATIONS = 8, 4
 
@@ -30,7 +28,7 @@ def leading_directions(gradient: Tensor, count: int) -> Tensor:
     """Return the first right singular vectors of a gradient [out, in] as rows [k, in].
 
     k is `count`, or less where the matrix is smaller. Exact for small matrices; otherwise by a
-    randomised range finder (arXiv 0909.4061) from a generator of its own.
+    randomized range finder (arXiv 0909.4061) from a generator of its own.
     """
     matrix = gradient.float()
     smallest = min(matrix.shape)

@@ -1,8 +1,7 @@
 """The rank history of a run: ranks.jsonl, one event a line, from the first map to the last.
 
 The record from which ranks are shown, drawn and trained again. Pure data: knows no torch, no cost
-of a rank and no reason for a choice; whoever decides writes the events. Called by the trainer,
-by the policies that repeat recorded ranks, by `hydra-mobile ranks` and by the report.
+of a rank and no reason for a choice; whoever decides writes the events.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import explain_full_disk, write_atomically
 from hydra_mobile.core.registry import nearest
 
@@ -86,25 +85,25 @@ class RankEvent:
             source: names the line in messages.
 
         Raises:
-            ArtefactError: another schema, an unknown event, or a value of the wrong kind.
+            ArtifactError: another schema, an unknown event, or a value of the wrong kind.
         """
         if not isinstance(value, dict):
-            raise ArtefactError(f"{source} is no event: found {value!r}, expected an object.")
+            raise ArtifactError(f"{source} is no event: found {value!r}, expected an object.")
         schema = value.get("schema", SCHEMA)
         if schema != SCHEMA or isinstance(schema, bool):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{source} has schema {schema!r}; this version reads {SCHEMA}.",
                 "Read it with the version of hydra-mobile that wrote it, or a newer one.",
             )
         step, kind = value.get("step"), value.get("event")
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise ArtefactError(f"{source}: `step` is {step!r}, expected an integer >= 0.")
+            raise ArtifactError(f"{source}: `step` is {step!r}, expected an integer >= 0.")
         if kind not in KINDS:
-            raise ArtefactError(f"{source}: `event` is {kind!r}.", nearest(str(kind), KINDS))
+            raise ArtifactError(f"{source}: `event` is {kind!r}.", nearest(str(kind), KINDS))
         known = {name: value[name] for name in _KEYS if value.get(name) is not None}
         for name, item in known.items():
             if not isinstance(item, _TYPES[name]) or isinstance(item, bool):
-                raise ArtefactError(f"{source}: `{name}` is {item!r}, which is no value for it.")
+                raise ArtifactError(f"{source}: `{name}` is {item!r}, which is no value for it.")
         if "changed" in known:
             known["changed"] = _pairs(known["changed"], source)
         if "ranks" in known:
@@ -142,7 +141,7 @@ class RankHistory:
             event: the keys of `RankEvent`.
 
         Raises:
-            ArtefactError: the event is not one that could be read back.
+            ArtifactError: the event is not one that could be read back.
         """
         value = _finite({"schema": SCHEMA, **event})
         made = RankEvent.from_json(value, f"a new event for {self.path}")
@@ -163,7 +162,7 @@ class RankHistory:
         A last line cut short by a kill is left out.
 
         Raises:
-            ArtefactError: another line is broken; names the file and the line.
+            ArtifactError: another line is broken; names the file and the line.
         """
         return [event for event, _ in self._lines()]
 
@@ -184,7 +183,7 @@ class RankHistory:
         Of several maps set at one step the last counts; a map equal to the one before is left out.
 
         Raises:
-            ArtefactError: a line is broken, or the ranks of an event cannot be known from it.
+            ArtifactError: a line is broken, or the ranks of an event cannot be known from it.
         """
         found: list[tuple[int, RankMap]] = []
         for event, rank_map in self.in_force():
@@ -200,7 +199,7 @@ class RankHistory:
         """Return every event with the map in force after it; None before the first map.
 
         Raises:
-            ArtefactError: as `maps`.
+            ArtifactError: as `maps`.
         """
         found: list[tuple[RankEvent, RankMap | None]] = []
         current: RankMap | None = None
@@ -214,13 +213,13 @@ class RankHistory:
         """Return the last map.
 
         Raises:
-            ArtefactError: the file is missing or holds no map.
+            ArtifactError: the file is missing or holds no map.
         """
         if not self.path.exists():
-            raise ArtefactError(f"{self.path} is missing: expected the rank history of a run.")
+            raise ArtifactError(f"{self.path} is missing: expected the rank history of a run.")
         maps = self.maps()
         if not maps:
-            raise ArtefactError(f"{self.path} holds no rank map.", "Name the file of another run.")
+            raise ArtifactError(f"{self.path} holds no rank map.", "Name the file of another run.")
         return maps[-1][1]
 
     def _lines(self) -> list[tuple[RankEvent, bytes]]:
@@ -235,7 +234,7 @@ class RankHistory:
             try:
                 value = json.loads(line)
             except ValueError as error:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{where}, is not readable JSON ({error}).",
                     "Only the last line may be cut short: the file was altered. Remove the line "
                     "if you can do without its event.",
@@ -258,7 +257,7 @@ class RankHistory:
             rank_map = RankMap.read(beside)
             if rank_map.digest() == event.digest:
                 return rank_map
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where} holds neither its ranks nor what changed.",
             "The map of that step is lost; train again to record it.",
         )
@@ -290,9 +289,9 @@ def _rank_map(ranks: Mapping[str, int], digest: str, source: str) -> RankMap:
     try:
         rank_map = RankMap(ranks)
     except ValueError as error:
-        raise ArtefactError(f"{source}: {error}.") from None
+        raise ArtifactError(f"{source}: {error}.") from None
     if digest and digest != rank_map.digest():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{source}: the ranks do not have the digest written beside them.",
             "The file was altered; take it from the run again.",
         )
@@ -302,7 +301,7 @@ def _rank_map(ranks: Mapping[str, int], digest: str, source: str) -> RankMap:
 def _pairs(changed: Mapping[str, Any], source: str) -> dict[str, tuple[int, int]]:
     for name, pair in changed.items():
         if not isinstance(pair, list | tuple) or [type(rank) for rank in pair] != [int, int]:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{source}: `changed` has {pair!r} for `{name}`, expected [old rank, new rank]."
             )
     return {name: (old, new) for name, (old, new) in changed.items()}

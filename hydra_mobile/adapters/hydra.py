@@ -1,9 +1,8 @@
 """LoRA at HyDRA's ranks on any model that peft can wrap, for training loops that are not ours.
 
 `Hydra` chooses the linears, keeps the ledger, puts LoRA in, and saves it as plain peft LoRA. Ranks
-that follow measured importance begin uniform; somebody who sees the training steps must bring
-them about: `HydraCallback` (`trainer_callback.py`) does so under the transformers `Trainer`.
-Knows torch and peft; knows nothing of transformers, of data, or of a training loop.
+that follow measured importance begin uniform; somebody who sees the training steps must bring them
+about: `HydraCallback` (`trainer_callback.py`) does so under the transformers `Trainer`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from hydra_mobile.adapters.policies import PolicyInput, allocate, needs_importan
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import Shrink, resize
 from hydra_mobile.adapters.save_load import read_safetensors, save_adapter
-from hydra_mobile.core.errors import ArtefactError, ConfigError, HydraError
+from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.core.registry import nearest
 
@@ -187,7 +186,7 @@ class Hydra:
             folder: a checkpoint folder in which `HydraCallback` left its files.
 
         Raises:
-            ArtefactError: a file is missing or is not of this version.
+            ArtifactError: a file is missing or is not of this version.
         """
         settings = dict(_read_state(Path(folder))["settings"])
         settings["dynamic"] = Dynamic(**settings["dynamic"])
@@ -243,7 +242,7 @@ class Hydra:
 
         Raises:
             HydraError: ranks should have followed importance and never did.
-            ArtefactError: stock peft reads something else than was written.
+            ArtifactError: stock peft reads something else than was written.
         """
         if self.waits and not even_if_uniform:
             raise HydraError(
@@ -291,20 +290,20 @@ class Hydra:
         tensors and optimizer state only into ranks that are already those of the checkpoint.
 
         Raises:
-            ArtefactError: a file is missing, or the checkpoint was made with other settings.
+            ArtifactError: a file is missing, or the checkpoint was made with other settings.
         """
         folder = Path(folder)
         state = _read_state(folder)
         for key, value in self._settings.items():
             if state["settings"].get(key) != value:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{folder / STATE_FILE} was written with {key}="
                     f"{state['settings'].get(key)!r}, this run has {value!r}.",
                     "Use the same settings, or `Hydra.from_checkpoint`, which reads them.",
                 )
         ranks = RankMap(state["ranks"])
         if set(ranks) != set(self.budget.cost):
-            raise ArtefactError(f"{folder / STATE_FILE} adapts other modules than this model.")
+            raise ArtifactError(f"{folder / STATE_FILE} adapts other modules than this model.")
         resize(self.model, ranks, self.budget, seed=self.seed)
         self.waits = bool(state["waits"])
         self.resume = {**state, "folder": str(folder)}
@@ -402,5 +401,5 @@ def _is_language(name: str) -> bool:
 def _read_state(folder: Path) -> dict[str, Any]:
     state = read_json(folder / STATE_FILE, "what HydraCallback writes into a Trainer checkpoint")
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-        raise ArtefactError(f"{folder / STATE_FILE} is not of schema {SCHEMA}.")
+        raise ArtifactError(f"{folder / STATE_FILE} is not of schema {SCHEMA}.")
     return state

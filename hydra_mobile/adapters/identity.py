@@ -1,8 +1,4 @@
-"""Which base an adapter belongs to: a name and a hash over the base's weights.
-
-Knows the layout of a Hugging Face folder; knows nothing of models. Called by the trainer when it
-saves an adapter and by the merge when it checks one.
-"""
+"""Which base an adapter belongs to: a name and a hash over the base's weights."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, sha256_of
 
 #: Marks a merged model: its weights are no longer those of the base that its config.json names.
@@ -40,7 +36,7 @@ def base_identity(folder: Path) -> BaseIdentity:
     model, which is a base of its own: training may go on from it.
 
     Raises:
-        ArtefactError: no config.json, or no safetensors weights.
+        ArtifactError: no config.json, or no safetensors weights.
     """
     config = read_json(folder / "config.json", "the configuration of a base model")
     name = str(config.get("base") or config.get("_name_or_path") or folder.name)
@@ -60,7 +56,7 @@ def weight_files(folder: Path) -> list[Path]:
     """Return the folder's safetensors weight files, sorted by name.
 
     Raises:
-        ArtefactError: there are none, or the index names a file that is missing.
+        ArtifactError: there are none, or the index names a file that is missing.
     """
     if (folder / INDEX).exists():
         index = read_json(folder / INDEX, "an index of weight files")
@@ -69,7 +65,7 @@ def weight_files(folder: Path) -> list[Path]:
         files = [folder / SINGLE]
     for path in files:
         if not path.is_file():
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path} is missing: expected the weights of a model.",
                 "Only safetensors folders are read; fetch or convert the base again.",
             )

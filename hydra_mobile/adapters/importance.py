@@ -2,11 +2,10 @@
 
 At LoRA's start B = 0, so the gradient of A is exactly zero and tells nothing; the gradient of the
 frozen weight W does. It is the product grad_out^T x, formed on the way back through the linear and
-freed at once, so no weight needs `requires_grad` and no optimiser state exists.
+freed at once, so no weight needs `requires_grad` and no optimizer state exists.
 
 `BackwardImportance` looks on while a model trains and costs one more product per linear in the
-backward passes that it watches; `measure` makes passes of its own where nothing trains yet. Knows
-linears and LoRA layers; knows nothing of what a batch is.
+backward passes that it watches; `measure` makes passes of its own where nothing trains yet.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """LoRA layers in a model, at the ranks of a map and at one scale that never changes.
 
-Injection by peft, initialisation by us. Every module computes W x + s B A x with the same
-s = alpha_ref / r_ref whatever its rank, so that changing a rank does not rescale the function.
-A comes from a private generator seeded by (seed, module name): the global random stream is not
-consumed, and a module's start does not depend on the other modules. B starts at zero.
-Knows nothing of how ranks were chosen, nor of files. Called by the trainer and `portable.py`.
+Injection by peft, initialisation by us. Every module computes W x + s B A x with the same s =
+alpha_ref / r_ref whatever its rank, so that changing a rank does not rescale the function. A comes
+from a private generator seeded by (seed, module name): the global random stream is not consumed,
+and a module's start does not depend on the other modules. B starts at zero.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from hydra_mobile.adapters.lora_layers import ADAPTER, adapted_linears, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.core.registry import nearest
 
 
@@ -55,7 +54,7 @@ def inject(
     _require_exact_names(model, rank_map)
     trainable = {name: p.requires_grad for name, p in model.named_parameters()}
     config = lora_config(rank_map, r_ref=r_ref, alpha_ref=alpha_ref, dropout=dropout)
-    # peft initialises A from the global generator before we overwrite it.
+    # peft initializes A from the global generator before we overwrite it.
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, model, ADAPTER)
     frozen = {f"{name}.{kind}" for name in rank_map for kind in ("weight", "bias")}
@@ -67,7 +66,7 @@ def inject(
     for name, layer in lora_layers(model).items():
         # alpha_m / r_m may differ from the scale in the last bit; all modules share one number.
         layer.scaling[ADAPTER] = scale
-        _initialise(layer, name, seed)
+        _initialize(layer, name, seed)
     found = live_rank_map(model)
     if found != rank_map:
         wrong = sorted(set(found.items()) ^ set(rank_map.items()))[:4]
@@ -115,18 +114,18 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy tensors from `extract_state` into a model injected at the same ranks.
 
     Raises:
-        ArtefactError: names or shapes differ.
+        ArtifactError: names or shapes differ.
     """
     parameters = lora_parameters(model)
     differing = sorted(set(parameters) ^ set(state))
     if differing:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The saved LoRA tensors are not those of the model: {differing[:4]} differ."
         )
     with torch.no_grad():
         for name, parameter in parameters.items():
             if parameter.shape != state[name].shape:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"`{name}` was saved with shape {tuple(state[name].shape)}, the model has "
                     f"{tuple(parameter.shape)}.",
                     "Inject at the saved rank map before loading.",
@@ -155,7 +154,7 @@ def initial_a(name: str, rank: int, in_features: int, seed: int) -> Tensor:
     return torch.empty(rank, in_features).uniform_(-bound, bound, generator=generator)
 
 
-def _initialise(layer: Any, name: str, seed: int) -> None:
+def _initialize(layer: Any, name: str, seed: int) -> None:
     a, b = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
     rank, in_features = a.weight.shape
     device = a.weight.device

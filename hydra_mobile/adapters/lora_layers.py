@@ -1,7 +1,6 @@
 """Finding peft's LoRA layers and their tensors in a model.
 
-The one place that knows peft's attribute names. Knows nothing of ranks that should be.
-Called by the ledger, the injection and the portable file.
+The one place that knows peft's attribute names.
 """
 
 from __future__ import annotations

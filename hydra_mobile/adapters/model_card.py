@@ -1,7 +1,4 @@
-"""The README.md of an adapter folder: what it is and how to load it with stock peft.
-
-Knows only what `hydra.json` says. Called by `portable.save_adapter`.
-"""
+"""The README.md of an adapter folder: what it is and how to load it with stock peft."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 The `Loop` of `dynamic/controller.py` over a plain model and a torch optimizer. It cannot know the
 batches that the run will see next, so both halves of a pair are trained here, on batches that it
 was given. A snapshot lies in main memory and holds what trains, buffers, moments and the random
-state; going back also goes back in rank. Knows nothing of transformers.
-Called by `HydraCallback`.
+state; going back also goes back in rank.
 """
 
 from __future__ import annotations

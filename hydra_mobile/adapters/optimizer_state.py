@@ -1,9 +1,7 @@
 """Optimizer state that follows a parameter through a change of its rank.
 
 A resize makes a new Parameter. Here it takes the old one's place in the optimizer's groups (no
-group is added, none loses a member) and the old one's state goes with it, row by row. Knows
-torch's optimizers; knows nothing of LoRA: the caller says how a tensor of the parameter's shape
-becomes one of the new shape. Called by `resize.py`.
+group is added, none loses a member) and the old one's state goes with it, row by row.
 
 Why new rows need care: Adam's bias correction uses one step count per tensor. A new row with
 second moment v = 0 in a tensor of many steps takes a first step of (1 - b1) / sqrt(1 - b2) = 3.16

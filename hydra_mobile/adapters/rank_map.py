@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, write_json
 
 SCHEMA = 1
@@ -70,12 +70,12 @@ class RankMap(Mapping[str, int]):
             source: names the text in messages, usually a path.
 
         Raises:
-            ArtefactError: no JSON, no map of names to ranks, or ranks that miss their digest.
+            ArtifactError: no JSON, no map of names to ranks, or ranks that miss their digest.
         """
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ArtefactError(f"{source} is not readable JSON ({error}).") from error
+            raise ArtifactError(f"{source} is not readable JSON ({error}).") from error
         return cls._from_value(value, source)
 
     def write(self, path: Path) -> None:
@@ -87,7 +87,7 @@ class RankMap(Mapping[str, int]):
         """Read a map from a JSON file.
 
         Raises:
-            ArtefactError: as `from_json`, or the file is missing.
+            ArtifactError: as `from_json`, or the file is missing.
         """
         return cls._from_value(read_json(path, "a rank map"), str(path))
 
@@ -96,18 +96,18 @@ class RankMap(Mapping[str, int]):
         ranks = value.get("ranks", value) if isinstance(value, dict) else None
         mend = 'Expected {"schema": 1, "ranks": {"module.name": rank, ...}}.'
         if not isinstance(ranks, dict) or not isinstance(value, dict):
-            raise ArtefactError(f"{source} holds no rank map.", mend)
+            raise ArtifactError(f"{source} holds no rank map.", mend)
         if value.get("schema", SCHEMA) != SCHEMA and "ranks" in value:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{source} has schema {value['schema']!r}; this version reads {SCHEMA}."
             )
         try:
             rank_map = cls(ranks)
         except ValueError as error:
-            raise ArtefactError(f"{source}: {error}.", mend) from None
+            raise ArtifactError(f"{source}: {error}.", mend) from None
         digest = value.get("digest") if "ranks" in value else None
         if digest is not None and digest != rank_map.digest():
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{source}: the ranks do not have the digest written beside them.",
                 "If you edited the ranks on purpose, delete the `digest` line.",
             )

@@ -1,10 +1,9 @@
 """Ranks that really change: LoRA tensors shrink and grow in a model that is being trained.
 
-The scale s stays, so the function W x + s B A x changes only by what shrinking drops: new rows of
-A are random, new columns of B are zero. Everything that shrinks does so before anything grows, so
-the parameter count is within the budget at every instant. Optimizer state moves along by row (see
-`optimizer_state.py`). Knows peft's LoRA layers and torch's optimizers; knows nothing of who chose
-the ranks, nor of processes: whoever wraps the model (DDP) must wrap it again after `resize`.
+The scale s stays, so the function W x + s B A x changes only by what shrinking drops: new rows of A
+are random, new columns of B are zero. Everything that shrinks does so before anything grows, so the
+parameter count is within the budget at every instant. Optimizer state moves along by row (see
+`optimizer_state.py`).
 
 Shrinking to k of r components:
 

@@ -1,9 +1,8 @@
 """Proof that a saved adapter says to stock peft what we meant.
 
 peft ignores keys that match nothing and matches names by their end, so a wrong file loads without
-complaint. Here the folder is loaded with `PeftModel.from_pretrained` on a skeleton of the base
-and every module is compared. Knows nothing of how the folder was written.
-Called by `portable.save_adapter`.
+complaint. Here the folder is loaded with `PeftModel.from_pretrained` on a skeleton of the base and
+every module is compared.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import nn
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora_layers import ADAPTER, adapted_linears, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 # Folding and unfolding B costs two roundings in fp32, far below this.
 RELATIVE_TOLERANCE = 1e-5
@@ -35,7 +34,7 @@ def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, sc
         scale: the scale of every module in `model`.
 
     Raises:
-        ArtefactError: another set of modules, another rank, another delta W or another parameter
+        ArtifactError: another set of modules, another rank, another delta W or another parameter
             count than in the live model.
     """
     try:
@@ -47,18 +46,18 @@ def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, sc
             with torch.random.fork_rng(devices=[]):
                 loaded = PeftModel.from_pretrained(skeleton(model), folder, torch_device="cpu")
     except Exception as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"Stock peft cannot load the adapter that was to be {folder.name}: {error}"
         ) from error
     inner = loaded.base_model.model
     layers, tensors = lora_layers(inner), lora_tensors(inner)
     wrong = sorted(set(layers) ^ set(rank_map))
     if wrong:
-        raise ArtefactError(f"Stock peft adapts other modules than were trained: {wrong[:4]}.")
+        raise ArtifactError(f"Stock peft adapts other modules than were trained: {wrong[:4]}.")
     for name, (live_a, live_b) in lora_tensors(model).items():
         a, b = tensors[name]
         if a.shape[0] != rank_map[name]:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"Stock peft reads rank {a.shape[0]} for `{name}`, trained was {rank_map[name]}."
             )
         with torch.no_grad():
@@ -67,13 +66,13 @@ def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, sc
             largest = expected.abs().max().item()
         # `not <=` also catches a NaN.
         if not off <= RELATIVE_TOLERANCE * largest + 1e-12:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"Stock peft reads another update for `{name}`: off by {off:.3g}, "
                 f"largest entry {largest:.3g}."
             )
     total = sum(a.numel() + b.numel() for a, b in tensors.values())
     if total != budget.cost_of(rank_map):
-        raise ArtefactError(
+        raise ArtifactError(
             f"Stock peft reads {total:,} LoRA parameters, the ledger has "
             f"{budget.cost_of(rank_map):,}."
         )

@@ -7,8 +7,6 @@ the base's hash, the ledger and the hashes of the files. A saved folder is read 
 peft and compared before the save counts as done (`reread.py`).
 
 The file is for inference, merging and exchange; training continues from its own checkpoints.
-Knows torch and peft; knows nothing of what the extra tensors (a projector) mean.
-Called by the trainer (save), the merge and evaluation (read, load).
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
 from hydra_mobile.adapters.model_card import model_card
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import verify
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, read_json, sha256_of, write_json
 
 SCHEMA = 1
@@ -104,18 +102,18 @@ def save_adapter(
 
     Raises:
         BudgetError: the live tensors exceed the budget.
-        ArtefactError: the live ranks differ from the map, the base has no hash, or stock peft
+        ArtifactError: the live ranks differ from the map, the base has no hash, or stock peft
             reads something else than was written. No folder is left then.
     """
     if not base.sha256:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The base `{base.name}` has no hash, so the adapter could not be told from others.",
             "Use `base_identity` of the base's folder.",
         )
     live = lora_tensors(model)
     used = budget.check_live(model)
     if {name: a.shape[0] for name, (a, _) in live.items()} != dict(rank_map):
-        raise ArtefactError("The model's LoRA ranks are not those of the rank map to save.")
+        raise ArtifactError("The model's LoRA ranks are not those of the rank map to save.")
     extra_tensors = extra_tensors or {}
     with folder_atomically(folder) as temporary:
         _save(folded_tensors(live, alpha_ref, budget.r_ref), temporary / TENSOR_FILE)
@@ -151,26 +149,26 @@ def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
         base: when given, the adapter must belong to this base.
 
     Raises:
-        ArtefactError: a file is missing, cut short or altered, tensors and configuration do not
+        ArtifactError: a file is missing, cut short or altered, tensors and configuration do not
             belong together, or the adapter belongs to another base.
         BudgetError: its ranks cost more than its ledger allows.
     """
     record = read_json(folder / HYDRA_FILE, "the record of a HyDRA adapter")
     config = read_json(folder / CONFIG_FILE, "the configuration of a peft adapter")
     if record.get("schema") != SCHEMA:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder / HYDRA_FILE} has schema {record.get('schema')!r}; this version reads "
             f"{SCHEMA}."
         )
     missing = [key for key in _RECORD_KEYS if key not in record]
     if missing:
-        raise ArtefactError(f"{folder / HYDRA_FILE} lacks the key `{missing[0]}`.")
+        raise ArtifactError(f"{folder / HYDRA_FILE} lacks the key `{missing[0]}`.")
     own = BaseIdentity(record["base"]["name"], record["base"]["sha256"])
     require_same_base(folder, own, base)
     files = {file: read_safetensors(folder / file) for file in record["files"]}
     for file, recorded in record["files"].items():
         if sha256_of(folder / file) != recorded:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder / file} does not have the hash in {HYDRA_FILE}: it was altered.",
                 "Take the adapter again from the run that made it.",
             )
@@ -186,7 +184,7 @@ def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
 def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
     """Put an adapter into its base, unmerged, its extra tensors too; in place.
 
-    Arguments and errors as in `read_adapter`; ArtefactError also when an extra tensor is not in
+    Arguments and errors as in `read_adapter`; ArtifactError also when an extra tensor is not in
     the model. The layers keep the folded B and scale lora_alpha / rank of the file.
     """
     adapter = read_adapter(folder, base=base)
@@ -194,7 +192,7 @@ def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = 
     for file, extra in adapter.extra_tensors.items():
         for name, tensor in extra.items():
             if name not in state or state[name].shape != tensor.shape:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{folder / file} holds `{name}` {tuple(tensor.shape)}, the model does not."
                 )
             state[name].copy_(tensor)
@@ -211,9 +209,9 @@ def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = 
 
 
 def require_same_base(folder: Path, own: BaseIdentity, other: BaseIdentity | None) -> None:
-    """Raise `ArtefactError` if the adapter in `folder` belongs to another base than `other`."""
+    """Raise `ArtifactError` if the adapter in `folder` belongs to another base than `other`."""
     if other is not None and own.sha256 != other.sha256:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The adapter in {folder} was trained on base `{own.name}` ({own.sha256[:12]}), "
             f"this base is `{other.name}` ({other.sha256[:12]}).",
             "Use the base that the adapter was trained on.",
@@ -250,14 +248,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        ArtefactError: it is missing, cut short or no safetensors file.
+        ArtifactError: it is missing, cut short or no safetensors file.
     """
     try:
         return dict(load_file(path))
     except FileNotFoundError:
-        raise ArtefactError(f"{path} is missing.") from None
+        raise ArtifactError(f"{path} is missing.") from None
     except SafetensorError as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is no complete safetensors file ({error}).",
             "It was cut short or altered; make it or copy it again.",
         ) from error
@@ -275,11 +273,11 @@ def _pairs(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tenso
     for key, tensor in tensors.items():
         match = pattern.fullmatch(key)
         if match is None:
-            raise ArtefactError(f"{folder / TENSOR_FILE} holds `{key}`, which is no LoRA tensor.")
+            raise ArtifactError(f"{folder / TENSOR_FILE} holds `{key}`, which is no LoRA tensor.")
         found.setdefault(match[1], {})[match[2]] = tensor
     for name, sides in found.items():
         if len(sides) != 2 or sides["A"].shape[0] != sides["B"].shape[1]:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder / TENSOR_FILE}: A and B of `{name}` are not both there with one rank.",
                 "Take the adapter again from the run that made it.",
             )
@@ -300,7 +298,7 @@ def _require_config_agrees(
         and config.get("lora_alpha") == record["alpha_ref"]
     )
     if not agrees:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder / CONFIG_FILE} does not describe the tensors in {TENSOR_FILE}.",
             "One of the two was edited; take the adapter again from the run that made it.",
         )

@@ -1,8 +1,7 @@
 """Tensors and their optimizer state, copied to main memory to go back to.
 
-For steps that are taken and taken back: whoever restores first brings the model to the ranks of
-the snapshot, so that names and shapes are the same. Knows torch's optimizers; knows nothing of
-ranks or random streams. Called by every `Loop` of the rank controller.
+For steps that are taken and taken back: whoever restores first brings the model to the ranks of the
+snapshot, so that names and shapes are the same.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Moving ranks under the transformers `Trainer`: a callback that watches, allocates and resizes.
 
 The Trainer's order at a step's end is optimizer.step, scheduler.step, zero_grad, on_step_end,
-checkpoint. `on_step_end` is therefore the moment at which no gradient exists and a checkpoint
-still comes after: ranks change there, in the model and in the optimizer inside accelerate's.
-Knows transformers' callbacks and accelerate's wrapper of the optimizer; what to do when is the
-`RankController`'s business, how ranks change is `resize.py`'s.
+checkpoint. `on_step_end` is therefore the moment at which no gradient exists and a checkpoint still
+comes after: ranks change there, in the model and in the optimizer inside accelerate's.
 
 What it refuses, before the first step, because it cannot be done from a callback: DeepSpeed and
 FSDP (their parameters are not the model's); ranks that move where the Trainer's DDP or

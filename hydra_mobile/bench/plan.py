@@ -22,7 +22,7 @@ class Plan:
         new_tokens: of each answer; the end of an answer is not heeded.
         repeats: measured answers of each process.
         warmup: answers before them, left out.
-        rounds: processes for each artefact; artefacts take turns.
+        rounds: processes for each artifact; artifacts take turns.
         threads: of the runtime; 0 leaves the choice to it.
     """
 

@@ -1,6 +1,6 @@
-"""Measures artefacts in turns, round after round, and keeps what was measured when interrupted.
+"""Measures artifacts in turns, round after round, and keeps what was measured when interrupted.
 
-The first round loads cold, the others warm. Knows where things run; the table is `table`'s.
+The first round loads cold, the others warm.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.reporting import environment
-from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, Artefact
+from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, ModelRef
 
 SCHEMA = 1
 
 
 def bench(
-    artefacts: Sequence[Artefact], plan: Plan, device: str, console: Console
+    artifacts: Sequence[ModelRef], plan: Plan, device: str, console: Console
 ) -> dict[str, Any]:
-    """Measure every artefact `plan.rounds` times, in turns.
+    """Measure every artifact `plan.rounds` times, in turns.
 
     Interrupted, it returns what whole measurements there are, marked.
 
     Args:
-        artefacts: as `on_device.moved` gave them.
+        artifacts: as `on_device.moved` gave them.
         plan: what to measure.
         device: as the user named it, for the record.
         console: for progress.
@@ -49,22 +49,22 @@ def bench(
             "`hydra-mobile verify --device emulator` checks what it answers; `hydra-mobile "
             "estimate` and `devices` say what a bundle takes.",
         )
-    rows: dict[str, dict[str, Any]] = {a.name: _row(a) for a in artefacts}
+    rows: dict[str, dict[str, Any]] = {a.name: _row(a) for a in artifacts}
     interrupted = False
     try:
         with StageProgress(
-            console, "measuring", plan.rounds * len(artefacts), 0, "processes"
+            console, "measuring", plan.rounds * len(artifacts), 0, "processes"
         ) as bar:
             for turn in range(plan.rounds):
-                for number, artefact in enumerate(artefacts, 1):
+                for number, artifact in enumerate(artifacts, 1):
                     cold = turn == 0
                     measured = (
-                        _on_phone(artefact, plan, cold, rows[artefact.name], console)
-                        if artefact.runner in DEVICE_RUNNERS
-                        else _here(artefact, plan, cold)
+                        _on_phone(artifact, plan, cold, rows[artifact.name], console)
+                        if artifact.runner in DEVICE_RUNNERS
+                        else _here(artifact, plan, cold)
                     )
-                    rows[artefact.name]["processes"].append(measured)
-                    bar.advance(turn * len(artefacts) + number, 1, artefact.name)
+                    rows[artifact.name]["processes"].append(measured)
+                    bar.advance(turn * len(artifacts) + number, 1, artifact.name)
     except KeyboardInterrupt:
         interrupted = True
     return {
@@ -77,35 +77,35 @@ def bench(
     }
 
 
-def _row(artefact: Artefact) -> dict[str, Any]:
+def _row(artifact: ModelRef) -> dict[str, Any]:
     files = {}
-    if artefact.kind == "bundle":
+    if artifact.kind == "bundle":
         files = {
             name: entry["bytes"]
-            for name, entry in Bundle.open(artefact.path, verify_hashes=False)
+            for name, entry in Bundle.open(artifact.path, verify_hashes=False)
             .manifest["files"]
             .items()
         }
     return {
-        "name": artefact.name,
-        "runner": artefact.runner,
-        "preset": artefact.preset,
-        "digest": artefact.digest,
-        "size_bytes": artefact.size_bytes,
+        "name": artifact.name,
+        "runner": artifact.runner,
+        "preset": artifact.preset,
+        "digest": artifact.digest,
+        "size_bytes": artifact.size_bytes,
         "files": files,
         "processes": [],
     }
 
 
-def _here(artefact: Artefact, plan: Plan, cold: bool) -> dict[str, Any]:
+def _here(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
     """Measure in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         task, result = Path(name) / "task.json", Path(name) / "result.json"
         write_json(
             task,
             {
-                "artefact": str(artefact.path.absolute()),
-                "runner": artefact.runner,
+                "artefact": str(artifact.path.absolute()),
+                "runner": artifact.runner,
                 "plan": plan.to_dict(),
                 "cold": cold,
             },
@@ -122,19 +122,19 @@ def _here(artefact: Artefact, plan: Plan, cold: bool) -> dict[str, Any]:
         )
         if done.returncode:
             said = done.stderr.strip()[-2000:]
-            raise HydraError(f"Measuring {artefact.name} failed:\n{said or done.returncode}")
+            raise HydraError(f"Measuring {artifact.name} failed:\n{said or done.returncode}")
         measured: dict[str, Any] = read_json(result, "a measurement")
     return measured
 
 
 def _on_phone(
-    artefact: Artefact, plan: Plan, cold: bool, row: dict[str, Any], console: Console
+    artifact: ModelRef, plan: Plan, cold: bool, row: dict[str, Any], console: Console
 ) -> dict[str, Any]:
     """Measure on the device by its own clock; its facts go into the row."""
     from hydra_mobile.devices.timing import time_on_device
     from hydra_mobile.evaluation.workers.device_process import OnDevice
 
-    there = OnDevice.ready(artefact.runner, artefact.path, plan.threads, cold=cold)
+    there = OnDevice.ready(artifact.runner, artifact.path, plan.threads, cold=cold)
     if there.emulated:
         raise HydraError(
             "On the device an emulator stands between the runner and the processor; its timings "
@@ -160,7 +160,7 @@ def _on_phone(
     return {
         "load_seconds": timed.sessions[-1]["load_seconds"],
         # The app has no such switch.
-        "cold": cold and artefact.runner == "adb",
+        "cold": cold and artifact.runner == "adb",
         "threads": timed.sessions[-1]["threads"],
         "precision": there.bundle.preset.name,
         "peak_memory_bytes": max(line["peak_memory_bytes"] for line in lines),

@@ -1,4 +1,4 @@
-"""Tables of a result of `bench`, and its ratios to an earlier one. Knows numbers only."""
+"""Tables of a result of `bench`, and its ratios to an earlier one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def spread(numbers: list[float]) -> tuple[float, float, float]:
 
 
 def table_of(result: dict[str, Any]) -> Table:
-    """Return the table of a result, an artefact a column: medians with quartiles in brackets."""
+    """Return the table of a result, an artifact a column: medians with quartiles in brackets."""
     plan, rows = result["plan"], result["rows"]
     tokens = max(p["prompt_tokens"] for row in rows for p in row["processes"])
     table = Table(
@@ -65,7 +65,7 @@ def table_of(result: dict[str, Any]) -> Table:
 
 
 def comparison(result: dict[str, Any], earlier: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for each artefact that both results have, and what does not compare."""
+    """Yield a line for each artifact that both results have, and what does not compare."""
     for what in differences(result, earlier):
         yield f"does not compare: {what}"
     before = {(row["runner"], row["preset"], row["name"]): row for row in earlier["rows"]}

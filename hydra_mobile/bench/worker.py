@@ -1,6 +1,6 @@
-"""One measuring process on this machine: loads an artefact once and answers the plan's prompts.
+"""One measuring process on this machine: loads an artifact once and answers the plan's prompts.
 
-A process of its own gives each artefact its own peak memory and its own first load. Started by
+A process of its own gives each artifact its own peak memory and its own first load. Started by
 `run`; reads its task from a file and writes the result beside it.
 """
 
@@ -18,16 +18,16 @@ from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator
 
 
-def measure(runner_name: str, artefact: Path, plan: Plan, cold: bool) -> dict[str, Any]:
-    """Load and time an artefact.
+def measure(runner_name: str, artifact: Path, plan: Plan, cold: bool) -> dict[str, Any]:
+    """Load and time an artifact.
 
     Args:
-        runner_name: of `RUNNERS`.
-        artefact: its folder.
+        runner_name: of `RUNTIMES`.
+        artifact: its folder.
         plan: what to measure.
         cold: drop the artefact's files from the page cache first.
 
@@ -37,10 +37,10 @@ def measure(runner_name: str, artefact: Path, plan: Plan, cold: bool) -> dict[st
         (tokens/s); `prompt_tokens` as it came out.
     """
     if cold:
-        forget(artefact)
-    kind = runner_class(runner_name)
+        forget(artifact)
+    kind = runtime_class(runner_name)
     kind.own_process(plan.threads)
-    runner = kind.load(artefact, threads=plan.threads)
+    runner = kind.load(artifact, threads=plan.threads)
     question = question_of(plan, runner.processor, runner.max_context)
     side = runner.processor.image.size
     picture = Image.new("RGB", (side, side), (90, 140, 60))

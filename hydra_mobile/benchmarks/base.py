@@ -1,7 +1,6 @@
 """What every benchmark does: give questions, say how to ask them, score the answers.
 
-A benchmark knows its files and its rules; it knows no model and no runtime. Used by the evaluate
-command, which asks any runner the same questions, and by the score command, which asks none.
+A benchmark knows its files and its rules; it knows no model and no runtime.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from hydra_mobile.benchmarks.matching import Joined, Joiner, check_complete
+from hydra_mobile.benchmarks.matching import AnswerMatcher, Joined, check_complete
 from hydra_mobile.benchmarks.metric import Metric, scores_of
 from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.benchmarks.shared.answer_files import read_records
@@ -23,10 +22,10 @@ __all__ = [
     "CHOICE",
     "PROTOCOLS",
     "SHORT_ANSWER",
+    "AnswerMatcher",
     "Benchmark",
     "DataFile",
     "Joined",
-    "Joiner",
     "Metric",
     "Sample",
     "Score",
@@ -225,7 +224,7 @@ class Benchmark(ABC):
         Raises:
             DataError: the file cannot be read as answers to this benchmark at all.
         """
-        joiner = Joiner(samples, path)
+        joiner = AnswerMatcher(samples, path)
         for record in read_records(path):
             joiner.add_own(record)
         return joiner.joined()

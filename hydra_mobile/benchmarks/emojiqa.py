@@ -1,7 +1,7 @@
 """The benchmark EmojiQA: existence, four-way choice and class questions about emoji drawings.
 
-Reads a folder made by `hydra_mobile.examples.emojiqa.dataset`. Answers to existence questions are read by
-POPE's official rule, letters as MMBench's offline rules do, classes as one word.
+Reads a folder written by `hydra_mobile.examples.emojiqa.dataset`. Answers to existence questions
+are read by POPE's official rule, letters as MMBench's offline rules do, classes as one word.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Answers meet questions: by key, never by position, and nothing is dropped without a word.
 
 The official scripts pair by position and stop at the shorter file, so that one lost line gives a
-plausible wrong score. Knows no benchmark; each finds the sample that an answer belongs to and
-tells the `Joiner`, which keeps count of what does not fit.
+plausible wrong score.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ class Joined:
         }
 
 
-class Joiner:
+class AnswerMatcher:
     """Collects the answers of one file.
 
     Args:

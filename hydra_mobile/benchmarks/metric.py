@@ -1,8 +1,7 @@
 """A number of the result table as a function of sums over questions, with its interval.
 
 Everything that the benchmarks report is one: a share, F1, MME's points, circular accuracy. Holding
-the terms of the sums lets one bootstrap serve them all, and the same draws serve two systems. Knows
-no benchmark; built by them, used for scores and for comparisons of two runs.
+the terms of the sums lets one bootstrap serve them all, and the same draws serve two systems.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a question's picture is: a file, or a base64 cell in the middle of a big table.
 
 Pictures are opened only when they are asked for, so that memory stays flat however large the
-benchmark is. Knows no benchmark; used by the benchmarks and by the loop that prepares pixels.
+benchmark is.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The exported folder: what lies in it, read and checked. Knows no export and no runtime."""
+"""The exported folder: what lies in it, read and checked."""

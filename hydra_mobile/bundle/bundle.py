@@ -1,8 +1,7 @@
 """The bundle: an exported folder that says everything a phone app needs, and that it is whole.
 
 `manifest.json` names every file with its sha256; the prompt template and the image preprocessing
-are data in it. Knows no runtime and loads no program. Called by `hydra_export.export` to write, by
-the runners and `hydra_mobile.parity.golden_replay` to read.
+are data in it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from hydra_mobile.bundle.memory.footprint import RUNTIME_BYTES, footprint_of_man
 from hydra_mobile.bundle.memory.phones import facts
 from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.bundle.tolerance import tolerance_of
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, sha256_of, write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
 
@@ -68,12 +67,12 @@ class Bundle:
             verify_hashes: compare sha256 as well as sizes; a second or so for each gigabyte.
 
         Raises:
-            ArtefactError: no manifest, an unknown schema, a missing key, a file that is missing or
+            ArtifactError: no manifest, an unknown schema, a missing key, a file that is missing or
                 whose size or hash is not what the manifest says; no such adapter.
         """
         folder, adapter = split_selection(Path(folder))
         if not folder.is_dir():
-            raise ArtefactError(f"{folder} is no folder: expected a bundle.")
+            raise ArtifactError(f"{folder} is no folder: expected a bundle.")
         path = folder / MANIFEST
         manifest = read_json(path, "the manifest of a bundle, which `hydra-mobile export` writes")
         _check_manifest(path, manifest)
@@ -125,13 +124,13 @@ class Bundle:
         """Return the file with a role, for example "program".
 
         Raises:
-            ArtefactError: the bundle has none.
+            ArtifactError: the bundle has none.
         """
         for name, entry in self.manifest["files"].items():
             if entry["role"] == role:
                 return self.folder / str(name)
         roles = sorted({str(entry["role"]) for entry in self.manifest["files"].values()})
-        raise ArtefactError(
+        raise ArtifactError(
             f"{self.folder / MANIFEST} names no file with role `{role}`; it has {roles}."
         )
 
@@ -151,13 +150,13 @@ class Bundle:
 def _check_manifest(path: Path, manifest: Any) -> None:
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: key `schema` is {found!r}, expected {SCHEMA}.",
             "Export the bundle again with this version of hydra-mobile.",
         )
     for key, kind in _KEYS.items():
         if not isinstance(manifest.get(key), kind):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path}: key `{key}` is {manifest.get(key)!r}, expected a {kind.__name__}.",
                 "The manifest was altered; export the bundle again.",
             )
@@ -167,17 +166,17 @@ def _check_file(folder: Path, name: str, entry: Mapping[str, Any], verify_hash: 
     path = folder / name
     again = "The file was altered, or cut short in a copy; copy or export the bundle again."
     if folder.resolve() not in path.resolve().parents:
-        raise ArtefactError(f"{folder / MANIFEST}: file `{name}` lies outside of the bundle.")
+        raise ArtifactError(f"{folder / MANIFEST}: file `{name}` lies outside of the bundle.")
     if not path.is_file():
-        raise ArtefactError(f"{path} is missing; the manifest names it.", again)
+        raise ArtifactError(f"{path} is missing; the manifest names it.", again)
     size = path.stat().st_size
     if size != entry["bytes"]:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} has {size} bytes, the manifest says {entry['bytes']}.",
             again,
         )
     if verify_hash and (found := sha256_of(path)) != entry["sha256"]:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} has sha256 {found}, the manifest says {entry['sha256']}.", again
         )
 

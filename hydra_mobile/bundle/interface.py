@@ -81,6 +81,6 @@ class Target(Protocol):
     ) -> TargetResult:
         """Write program files of `model` into the existing `folder`.
 
-        The model is on the CPU in fp32, in eval mode, and may be changed in place (quantised).
+        The model is on the CPU in fp32, in eval mode, and may be changed in place (quantized).
         A target that rounds with calibration takes it as a keyword `calibration`, None by default.
         """

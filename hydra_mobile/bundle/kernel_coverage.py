@@ -1,9 +1,7 @@
 """The gate on speed: a program whose work does not run on fast kernels is refused, not shipped.
 
 A single operator that no fast kernel takes can cost more than all others together, and nothing but
-the stopwatch of a user would tell. Knows the numbers that a target reports (`delegation`,
-`onnx_fast_path`), which add them up here; knows no runtime. Called by those and by
-`hydra_export.export`.
+the stopwatch of a user would tell.
 """
 
 from __future__ import annotations

@@ -5,9 +5,6 @@ The format is onnxruntime's (`.onnx_adapter`), so an app activates it with the r
 refuses names that it has no input for; decoder and vision encoder are two sessions, so an adapter
 that trained the projector is two files. Ranks may differ between modules and between adapters; a
 module without an adapter is left out and takes the program's default, rank 0.
-
-Knows adapter folders and onnxruntime's files; knows no bundle. Called by
-`hydra_export.separate_adapter` to write, by the ONNX runner to read.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_mobile.adapters.save_load import Adapter
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.registry import nearest
 
@@ -57,7 +54,7 @@ def adapter_tensors(
         half: whether the vision encoder's inputs are fp16.
 
     Raises:
-        ArtefactError: the adapter changes something that is no input of the program, or has
+        ArtifactError: the adapter changes something that is no input of the program, or has
             another shape there.
     """
     decoder: Tensors = {}
@@ -92,16 +89,16 @@ def read_adapter_file(path: Path) -> dict[str, Any]:
     """Return the tensors of an `.onnx_adapter` as OrtValues that map the file.
 
     Raises:
-        ArtefactError: it is missing, or damaged.
+        ArtifactError: it is missing, or damaged.
     """
     import onnxruntime as ort
 
     if not path.is_file():
-        raise ArtefactError(f"{path} is missing: expected an adapter of a base program.")
+        raise ArtifactError(f"{path} is missing: expected an adapter of a base program.")
     try:
         values: dict[str, Any] = ort.AdapterFormat.read_adapter(str(path)).get_parameters()
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is no adapter that onnxruntime {ort.__version__} can read.",
             "The file was altered or cut short; copy it, or export the adapter, again.",
         ) from error
@@ -116,7 +113,7 @@ def filled(slots: Iterable[Any], path: Path | None) -> dict[str, Any]:
         path: the file; None: no adapter.
 
     Raises:
-        ArtefactError: it cannot be read, or belongs to another program.
+        ArtifactError: it cannot be read, or belongs to another program.
     """
     if path is None:
         return {}
@@ -145,19 +142,19 @@ def _require_input(
     adapter: Adapter, name: str, shape: list[int], inputs: Mapping[str, list[int]]
 ) -> None:
     if name not in inputs:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The adapter in {adapter.folder} changes `{name}`, which is fixed in a base program.",
             f"Export it merged (--adapter merged). {nearest(name, inputs)[:200]}",
         )
     if list(inputs[name]) != shape:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The adapter in {adapter.folder} has shape {shape} for `{name}`, the program "
             f"{list(inputs[name])}."
         )
 
 
-def _foreign(path: Path, why: str) -> ArtefactError:
-    return ArtefactError(
+def _foreign(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(
         f"{path} belongs to another program: {why}.",
         "Make it with `hydra-mobile export-adapter RUN --bundle BUNDLE` for this bundle.",
     )

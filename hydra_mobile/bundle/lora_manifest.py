@@ -2,7 +2,7 @@
 
 A manifest lists adapters under `adapters`, and their files under `files` with roles that end in
 `:NAME`. Choosing one gives a manifest as if the bundle had been made for it alone: its files, its
-golden vectors, its hash. Knows manifests; opens no file. Called by `hydra_mobile.bundle.bundle`.
+golden vectors, its hash.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.registry import nearest
 
 #: `BUNDLE#base`: the base program without any adapter.
@@ -55,13 +55,13 @@ def selected(manifest: Mapping[str, Any], name: str | None, path: Path) -> dict[
         path: of the manifest, for messages.
 
     Raises:
-        ArtefactError: there is no such adapter, the bundle holds none at all because they were
+        ArtifactError: there is no such adapter, the bundle holds none at all because they were
             merged, or the adapter's entry belongs to another base.
     """
     adapters = manifest.get("adapters")
     if adapters is None:
         if name is not None:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path} has no adapter `{name}`: the bundle was exported merged.",
                 "Leave out the `#`, or export with --adapter separate.",
             )
@@ -71,12 +71,12 @@ def selected(manifest: Mapping[str, Any], name: str | None, path: Path) -> dict[
     if chosen == NO_ADAPTER:
         chosen = None
     if chosen is not None and chosen not in adapters:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} has no adapter `{chosen}`.", nearest(chosen, [*adapters, NO_ADAPTER])
         )
     sources = dict(manifest["sources"])
     if chosen is not None and adapters[chosen]["base_sha256"] != sources["base_sha256"]:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: adapter `{chosen}` was trained on base "
             f"{str(adapters[chosen]['base_sha256'])[:12]}, the program is of "
             f"{str(sources['base_sha256'])[:12]}.",

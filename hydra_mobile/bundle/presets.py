@@ -1,7 +1,7 @@
 """Presets: the precision of each part of the model, by name, the same for every target.
 
 A preset is data. Each target reads it and does what its runtime can; what it cannot, it lists as a
-fallback in the bundle's manifest. Called by the targets and by the command line.
+fallback in the bundle's manifest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.registry import nearest
 
 #: fp32; fp16: weights in half precision; "w8a8": int8 weights per channel, int8 activations
-#: quantised at run time; "w4a8": int4 weights per group, int8 activations at run time; "w8", "w4":
+#: quantized at run time; "w4a8": int4 weights per group, int8 activations at run time; "w8", "w4":
 #: int8 rows or int4 groups, weights only.
 Precision = Literal["fp32", "fp16", "w8", "w8a8", "w4", "w4a8"]
 
@@ -31,7 +31,7 @@ class Preset:
         head: the output head over the vocabulary.
         group_size: weights that share one scale at 4 bits.
         sensitive: what parts of the decoder, the head and the embedding get that lose most at 4
-            bits, as measured on the model (`hydra_export.quantization.sensitivity`); None: no part is raised.
+            bits, as measured on the model by `hydra_export`; None: no part is raised.
         budget: size of the programs, as a share of the same in fp16, up to which parts are raised.
         rounding: "calibrated" (GPTQ) or "nearest", of 4-bit linears.
     """

@@ -1,7 +1,4 @@
-"""How far two forms of one model may be apart, for every precision, in one table.
-
-Knows precisions; knows no model and no runtime. Called by the parity ladder.
-"""
+"""How far two forms of one model may be apart, for every precision, in one table."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ FP32_TOLERANCE = Tolerance(
 )
 # Wide on purpose, since golden answers hold a handful of tokens: it catches a broken program, such
 # as an overwritten cache. How much of the task survives 4 bits is what a slice measures.
-QUANTISED_TOLERANCE = Tolerance(math.inf, 0.98, 0.99, 0.5, 0.0, score_drop=0.01)
+QUANTIZED_TOLERANCE = Tolerance(math.inf, 0.98, 0.99, 0.5, 0.0, score_drop=0.01)
 
 TOLERANCES = {
     "fp32": FP32_TOLERANCE,
@@ -62,7 +59,7 @@ TOLERANCES = {
     "fp16": Tolerance(math.inf, 0.9999, 0.9999, 0.9, 0.05, answers=0.9, score_drop=0.005),
     "bf16": Tolerance(math.inf, 0.999, 0.999, 0.8, 0.2, answers=0.9, score_drop=0.005),
     "int8": Tolerance(math.inf, 0.98, 0.99, 0.5, 0.0, score_drop=0.005),
-    "int4": QUANTISED_TOLERANCE,
+    "int4": QUANTIZED_TOLERANCE,
 }
 
 

@@ -1,4 +1,4 @@
-"""`hydra-mobile bench`: speed, memory and size of artefacts, here or on a phone."""
+"""`hydra-mobile bench`: speed, memory and size of artifacts, here or on a phone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def bench(
-    artefacts: list[str] = typer.Argument(..., help="Bundles; on the host also runs and models."),
+    artifacts: list[str] = typer.Argument(..., help="Bundles; on the host also runs and models."),
     device: str = typer.Option(
         "host", help="host, native (C++ without torch), adb[:SERIAL] or app[:SERIAL]."
     ),
@@ -19,7 +19,7 @@ def bench(
     repeats: int = typer.Option(5, help="Measured answers of each process."),
     warmup: int = typer.Option(1, help="Answers before them, left out."),
     rounds: int = typer.Option(
-        2, help="Processes per artefact: the first loads cold, others warm."
+        2, help="Processes per artifact: the first loads cold, others warm."
     ),
     threads: int = typer.Option(0, help="Threads of the runtime; 0: its own choice."),
     json: Path = typer.Option(None, help="File for every single measurement."),
@@ -27,7 +27,7 @@ def bench(
 ) -> None:
     """Measure load, encode, prefill, first token, decode, peak memory and size.
 
-    Several artefacts take turns, so that a slow spell of the machine falls on all. Interrupted, it
+    Several artifacts take turns, so that a slow spell of the machine falls on all. Interrupted, it
     shows and keeps what was measured.
     """
     from hydra_mobile.cli.console import console, prepare, say
@@ -40,11 +40,11 @@ def bench(
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.files import write_json
     from hydra_mobile.evaluation.workers.placement import moved
-    from hydra_mobile.runtimes.model_ref import artefact_at, distinct
+    from hydra_mobile.runtimes.model_ref import distinct, model_at
 
     plan = Plan(prompt_tokens, new_tokens, repeats, warmup, rounds, threads)
     earlier = read_result(against) if against else None  # before anything is measured
-    found = distinct(moved([artefact_at(path) for path in artefacts], device))
+    found = distinct(moved([model_at(path) for path in artifacts], device))
     result = measure(found, plan, device, console)
     if not result["rows"]:
         raise HydraError("Interrupted before anything was measured.")
@@ -55,4 +55,4 @@ def bench(
     for line in comparison(result, earlier) if earlier else ():
         say(line)
     if result["interrupted"]:
-        raise HydraError("Interrupted: some artefacts were measured less often, or not at all.")
+        raise HydraError("Interrupted: some artifacts were measured less often, or not at all.")

@@ -20,16 +20,16 @@ def chat(
 
     prepare()
     from hydra_mobile.data.llava import open_image
-    from hydra_mobile.runtimes import runner_class
+    from hydra_mobile.runtimes import runtime_class
     from hydra_mobile.runtimes.generation import Generator
-    from hydra_mobile.runtimes.model_ref import artefact_at
+    from hydra_mobile.runtimes.model_ref import model_at
 
     picture = open_image(image)
-    artefact = artefact_at(model)
-    kind = runner_class(artefact.runner)
+    artifact = model_at(model)
+    kind = runtime_class(artifact.runner)
     kind.own_process(threads)
-    runner = kind.load(artefact.path, threads=threads)
-    say(f"{artefact.name}, loaded in {runner.load_seconds:.1f} s")
+    runner = kind.load(artifact.path, threads=threads)
+    say(f"{artifact.name}, loaded in {runner.load_seconds:.1f} s")
     generator = Generator(runner)
     while asked := question or _ask():
         result = generator.answer(

@@ -1,4 +1,4 @@
-"""`hydra-mobile evaluate`: scores, timings and agreement of any artefacts, in one report."""
+"""`hydra-mobile evaluate`: scores, timings and agreement of any artifacts, in one report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def evaluate(
-    artefacts: list[str] = typer.Argument(
+    artifacts: list[str] = typer.Argument(
         ...,
         help="Runs, merged folders, bundles or a base; the first trained torch one is the "
         "reference of the others.",
@@ -26,7 +26,7 @@ def evaluate(
     limit: int = typer.Option(0, help="About this many questions per split; 0: all."),
     threads: int = typer.Option(0, help="CPU threads altogether; 0: all cores."),
     workers: int = typer.Option(
-        0, help="Processes per artefact; 0: one per core for small models, else one."
+        0, help="Processes per artifact; 0: one per core for small models, else one."
     ),
     shard: str = typer.Option(
         "", help="i/n: answer only that part; `merge-answers` puts the parts together."
@@ -50,7 +50,7 @@ def evaluate(
         help="Interpret CoreML bundles where CoreML cannot run; slow, and no Apple kernel runs.",
     ),
 ) -> None:
-    """Answer benchmarks with each artefact and write one report.
+    """Answer benchmarks with each artifact and write one report.
 
     Interrupted, the same command goes on at the next question. Started by torchrun, each process
     answers its part and the first reports.
@@ -65,7 +65,7 @@ def evaluate(
     from hydra_mobile.evaluation.results.report import report_on
     from hydra_mobile.evaluation.store.shards import Shard
     from hydra_mobile.evaluation.workers.placement import moved
-    from hydra_mobile.runtimes.model_ref import artefact_at
+    from hydra_mobile.runtimes.model_ref import model_at
 
     group = Shard.of_process()
     if group and shard:
@@ -92,7 +92,7 @@ def evaluate(
     # Of a group only the first speaks, apart from errors.
     talks = group is None or group.number == 1
     report_on(
-        moved([artefact_at(a) for a in artefacts], device),
+        moved([model_at(a) for a in artifacts], device),
         task,
         out,
         console if talks else Console(quiet=True),

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
-    from hydra_mobile.runtimes.model_ref import Artefact
+    from hydra_mobile.runtimes.model_ref import ModelRef
 
 _ADAPTERS = ("merged", "separate")
 
@@ -57,22 +57,23 @@ def export(
     prepare()
     from hydra_export.export import export_bundle
     from hydra_export.golden_samples import golden_inputs
+    from hydra_export.merge import merged_folder
     from hydra_export.targets import Limits, target_for
     from hydra_mobile.bundle.presets import preset_named
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.registry import nearest
-    from hydra_mobile.runtimes.model_ref import artefact_at, merged_folder
+    from hydra_mobile.runtimes.model_ref import model_at
 
     # Typing mistakes are told before minutes are spent on merging.
     target_for(target, runtime or None)
     preset_named(preset)
     if adapter not in _ADAPTERS:
         raise HydraError(f"--adapter is `{adapter}`.", nearest(adapter, _ADAPTERS))
-    artefact = artefact_at(str(model))
-    inputs = golden_inputs(artefact.path, golden)
-    separate = _separate(artefact, name) if adapter == "separate" else None
+    artifact = model_at(str(model))
+    inputs = golden_inputs(artifact.path, golden)
+    separate = _separate(artifact, name) if adapter == "separate" else None
     export_bundle(
-        separate.base if separate else merged_folder(artefact, say),
+        separate.base if separate else merged_folder(artifact, say),
         target=target,
         runtime=runtime or None,
         preset=preset,
@@ -89,16 +90,16 @@ def export(
     say(f"Check it with: hydra-mobile verify {out}")
 
 
-def _separate(artefact: Artefact, name: str) -> SeparateAdapter:
+def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
     """Return base and adapter of a run; a base or a merged folder is a base without one."""
     from hydra_export.separate_adapter import SeparateAdapter
-    from hydra_mobile.core.errors import ArtefactError
+    from hydra_mobile.core.errors import ArtifactError
     from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
-    if artefact.kind == "bundle":
-        raise ArtefactError(
-            f"{artefact.path} is a bundle already.", "Export the run, or `export-adapter` to it."
+    if artifact.kind == "bundle":
+        raise ArtifactError(
+            f"{artifact.path} is a bundle already.", "Export the run, or `export-adapter` to it."
         )
-    if artefact.kind != "run":
-        return SeparateAdapter(artefact.path, None, name)
-    return SeparateAdapter(base_of(artefact.path), adapter_in(artefact.path), name)
+    if artifact.kind != "run":
+        return SeparateAdapter(artifact.path, None, name)
+    return SeparateAdapter(base_of(artifact.path), adapter_in(artifact.path), name)

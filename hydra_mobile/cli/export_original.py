@@ -24,11 +24,12 @@ def export_original(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
+    from hydra_export.merge import merged_folder
     from hydra_mobile.core.errors import ConfigError
     from hydra_mobile.core.registry import nearest
     from hydra_mobile.models.checkpoints.exporting import LAYOUTS, export_llava, export_mobilevlm
     from hydra_mobile.models.checkpoints.llama_cpp import export_llama_cpp
-    from hydra_mobile.runtimes.model_ref import artefact_at, merged_folder
+    from hydra_mobile.runtimes.model_ref import model_at
 
     # Typing mistakes are told before a run is merged.
     if layout not in LAYOUTS:
@@ -40,7 +41,7 @@ def export_original(
             f"--format bin belongs to layout mobilevlm; layout {layout} has a format of its own.",
             "Leave --format out.",
         )
-    folder = merged_folder(artefact_at(str(model)), say)
+    folder = merged_folder(model_at(str(model)), say)
     if layout == "mobilevlm":
         export_mobilevlm(folder, out, pickled=format == "bin", log=say)
     elif layout == "llava":

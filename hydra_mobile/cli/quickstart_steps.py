@@ -1,7 +1,4 @@
-"""The quickstart: every stage of the pipeline in order, each skipped when it is done already.
-
-Knows the order and the settings of the demonstration; every step is what its own verb does.
-"""
+"""The quickstart: every stage of the pipeline in order, each skipped when it is done already."""
 
 from __future__ import annotations
 
@@ -98,9 +95,10 @@ def _train(out: Path, overrides: Sequence[str], console: Console) -> None:
 
 
 def _merge(out: Path, console: Console) -> None:
-    from hydra_mobile.runtimes.model_ref import artefact_at, merged_folder
+    from hydra_export.merge import merged_folder
+    from hydra_mobile.runtimes.model_ref import model_at
 
-    folder = merged_folder(artefact_at(str(out / "run")), console.print)
+    folder = merged_folder(model_at(str(out / "run")), console.print)
     console.print(str(folder), soft_wrap=True)
 
 
@@ -137,9 +135,9 @@ def _made_of(bundle: Path) -> str:
 def _evaluate(out: Path, questions: int, console: Console) -> None:
     from hydra_mobile.evaluation.evaluate import Task
     from hydra_mobile.evaluation.results.report import report_on
-    from hydra_mobile.runtimes.model_ref import artefact_at
+    from hydra_mobile.runtimes.model_ref import model_at
 
     paths = ["smol", str(out / "run" / "merged")]
     paths += [str(out / f"android-{r}-{p}") for r, p in sorted(_BUNDLES)]
     task = Task(("emojiqa",), out / "emojiqa", ("seen", "unseen"), questions or None)
-    report_on([artefact_at(path) for path in paths], task, out / "report", console)
+    report_on([model_at(path) for path in paths], task, out / "report", console)

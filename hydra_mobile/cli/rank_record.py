@@ -1,6 +1,6 @@
 """What the verbs of `hydra-mobile ranks` read from a run folder, and the settings of a replay.
 
-Reads files only, so that a run may train meanwhile. Knows no model.
+Reads files only, so that a run may train meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hydra_mobile.adapters.history import FILE, RankHistory
 from hydra_mobile.config import TrainConfig, load_config
-from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.evaluation.results.rank_history import rank_history
 from hydra_mobile.reporting.formats import number
 from hydra_mobile.reporting.schema import RankHistorySection
@@ -44,25 +44,25 @@ def read_record(run: Path) -> RankRecord:
     """Read the ranks of a run, finished or not.
 
     Raises:
-        ArtefactError: no such folder, no run, no ranks, or a damaged history.
+        ArtifactError: no such folder, no run, no ranks, or a damaged history.
     """
     if not run.is_dir():
-        raise ArtefactError(f"There is no folder {run}.", "Name the folder of a training run.")
+        raise ArtifactError(f"There is no folder {run}.", "Name the folder of a training run.")
     file = run / "config.yaml"
     if not file.is_file():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{run} is no run: {file} is missing.", "Name a folder that `train` wrote."
         )
     config = load_config(file)
     policy = config.ranks.policy
     if policy == "full":
-        raise ArtefactError(
+        raise ArtifactError(
             f"{run} has no ranks: policy `full` trains all weights, without adapters.",
             "Name a run of another policy.",
         )
     facts = rank_history(run, _last(run)[0])
     if facts is None:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{run} has no rank history: {run / FILE} is missing or empty (policy `{policy}`).",
             "The first ranks are written when stage II begins.",
         )
@@ -92,7 +92,7 @@ def replay_config(run: Path, out: Path, final: bool, overrides: Iterable[str]) -
 
     Raises:
         ConfigError: an override sets what the replay decides, or is wrong in itself.
-        ArtefactError: the run has no recorded map.
+        ArtifactError: the run has no recorded map.
     """
     overrides = list(overrides)
     for override in overrides:

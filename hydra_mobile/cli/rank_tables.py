@@ -1,7 +1,7 @@
 """The rank history on the terminal: events, the last map as layers by projections, totals.
 
 As a table where it fits; as plain lines, one event a line, where output is piped or the window is
-narrow. Called by `hydra-mobile ranks show`.
+narrow.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def verify(
         None, help="Merged folder that the bundle was exported from; default: merged/ of the run."
     ),
     program: Path = typer.Option(
-        None, help="fp32 bundle of the same model, as a rung below a quantised one."
+        None, help="fp32 bundle of the same model, as a rung below a quantized one."
     ),
     benchmark: str = typer.Option("emojiqa", help="Benchmark that --data is of."),
     data: Path = typer.Option(
@@ -46,7 +46,7 @@ def verify(
     from hydra_mobile.core.files import write_json
     from hydra_mobile.core.registry import resolve
     from hydra_mobile.evaluation.workers.placement import runner_on
-    from hydra_mobile.parity.suite import climb
+    from hydra_mobile.parity.suite import run_suite
     from hydra_mobile.parity.task_score import Slice
 
     if run and adapter:
@@ -54,7 +54,7 @@ def verify(
     questions = None
     if data:
         questions = Slice(resolve("benchmark", benchmark, BENCHMARKS)(data), limit or None)
-    ladder = climb(
+    ladder = run_suite(
         bundle,
         adapter=run or adapter,
         merged=merged,

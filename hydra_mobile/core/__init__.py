@@ -1,1 +1,1 @@
-"""What every package may use: errors, files, registries, processes. Knows no package of ours."""
+"""What every package may use: errors, files, registries, processes."""

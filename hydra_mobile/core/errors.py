@@ -29,7 +29,7 @@ class DataError(HydraError):
     """A data file, a record or a picture cannot be used."""
 
 
-class ArtefactError(HydraError):
+class ArtifactError(HydraError):
     """A base, run, adapter, merged folder or bundle is incomplete, altered or of another base."""
 
 

@@ -1,8 +1,8 @@
 """Files that are whole or absent: atomic writes, hashes, free space.
 
-Everything the project writes goes through `write_atomically` or `folder_atomically`: to a
-temporary sibling first, renamed when complete, so that a killed process leaves nothing
-half-written that loads. Knows nothing of what the files mean.
+Everything the project writes goes through `write_atomically` or `folder_atomically`: to a temporary
+sibling first, renamed when complete, so that a killed process leaves nothing half-written that
+loads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 
 
 def cache_home() -> Path:
@@ -117,14 +117,14 @@ def read_json(path: Path, what: str) -> Any:
     """Read a JSON file.
 
     Raises:
-        ArtefactError: the file is missing or is no JSON; `what` says what it should have been.
+        ArtifactError: the file is missing or is no JSON; `what` says what it should have been.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise ArtefactError(f"{path} is missing: expected {what}.") from None
+        raise ArtifactError(f"{path} is missing: expected {what}.") from None
     except json.JSONDecodeError as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is not readable JSON ({error}): expected {what}.",
             "The file was altered or cut short; make it again.",
         ) from error

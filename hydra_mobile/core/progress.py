@@ -1,7 +1,4 @@
-"""What a person sees while long work runs: a live line on a terminal, plain lines elsewhere.
-
-Knows steps, rates and memory; knows no tensors. Used by training and evaluation.
-"""
+"""What a person sees while long work runs: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Names to objects: every plug point is a mapping of `name -> "module:Object"`, imported on use.
 
-Knows nothing of what it loads. A wrong name lists the valid ones and the nearest; a missing
-optional package names the extra that brings it.
+A wrong name lists the valid ones and the nearest; a missing optional package names the extra that
+brings it.
 """
 
 from __future__ import annotations

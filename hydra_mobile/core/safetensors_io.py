@@ -2,8 +2,7 @@
 
 A file is 8 bytes of header length, a JSON header and the tensors' bytes. Because merging changes
 neither shapes nor dtypes, a merged file is a copy with some byte ranges overwritten: memory stays
-at one tensor and everything else stays bit for bit. Knows nothing of models.
-Called by `merge.py`.
+at one tensor and everything else stays bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 _DTYPES = {
     "F64": torch.float64,
@@ -48,7 +47,7 @@ def places(path: Path) -> dict[str, Place]:
     """Return the place of every tensor in a safetensors file.
 
     Raises:
-        ArtefactError: the file is cut short or is no safetensors file.
+        ArtifactError: the file is cut short or is no safetensors file.
     """
     total = path.stat().st_size
     try:
@@ -67,7 +66,7 @@ def places(path: Path) -> dict[str, Place]:
         if end != total:
             raise ValueError(f"{end} bytes are described, the file has {total}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is no complete safetensors file ({error}).",
             "It was cut short or altered; make it or copy it again.",
         ) from error
@@ -78,7 +77,7 @@ def read_tensor(path: Path, name: str, place: Place) -> Tensor:
     """Read one floating-point tensor in its stored dtype.
 
     Raises:
-        ArtefactError: the tensor's dtype is no floating-point type.
+        ArtifactError: the tensor's dtype is no floating-point type.
     """
     with path.open("rb") as handle:
         handle.seek(place.start)
@@ -90,10 +89,10 @@ def write_tensor(path: Path, name: str, place: Place, value: Tensor) -> None:
     """Overwrite one tensor, cast once to its stored dtype.
 
     Raises:
-        ArtefactError: the tensor's dtype is no floating-point type, or the shapes differ.
+        ArtifactError: the tensor's dtype is no floating-point type, or the shapes differ.
     """
     if tuple(value.shape) != place.shape:
-        raise ArtefactError(
+        raise ArtifactError(
             f"`{name}` has shape {place.shape} in {path.name}, the new value {tuple(value.shape)}."
         )
     cast = value.detach().cpu().to(stored_dtype(path, name, place)).contiguous()
@@ -111,17 +110,17 @@ def tensor_hash(path: Path, place: Place) -> str:
         while left:
             block = handle.read(min(left, _CHUNK))
             if not block:
-                raise ArtefactError(f"{path} ended early: it changed while it was being read.")
+                raise ArtifactError(f"{path} ended early: it changed while it was being read.")
             digest.update(block)
             left -= len(block)
     return digest.hexdigest()
 
 
 def stored_dtype(path: Path, name: str, place: Place) -> torch.dtype:
-    """Return a tensor's torch dtype; `ArtefactError` unless it is a floating-point one."""
+    """Return a tensor's torch dtype; `ArtifactError` unless it is a floating-point one."""
     if place.dtype not in _DTYPES:
-        raise ArtefactError(
+        raise ArtifactError(
             f"`{name}` in {path} has dtype {place.dtype}; only {', '.join(_DTYPES)} can be merged.",
-            "Merge into the base before it is quantised.",
+            "Merge into the base before it is quantized.",
         )
     return _DTYPES[place.dtype]

@@ -1,7 +1,4 @@
-"""Protobuf's numbers of variable length, for readers that walk a file's fields themselves.
-
-Called by the readers of sentencepiece models and of ONNX graphs; knows neither.
-"""
+"""Protobuf's numbers of variable length, for readers that walk a file's fields themselves."""
 
 from __future__ import annotations
 

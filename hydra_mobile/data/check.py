@@ -151,7 +151,7 @@ class _Check:
         self._pictures = PictureCheck(options.pictures, options.workers, self._bad_picture)
         self._ids: set[int] = set()
         self._shown_bytes = 0
-        # Names of the records that are being tokenised.
+        # Names of the records that are being tokenized.
         self._places: deque[str] = deque()
 
     def run(self) -> CheckResult:

@@ -1,7 +1,4 @@
-"""What a data check keeps while it reads: counts, a few examples, histograms. Bounded by design.
-
-Knows no file and no record; `check` fills these and `check_report` prints them.
-"""
+"""What a data check keeps while it reads: counts, a few examples, histograms. Bounded by design."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Are the pictures there, and whole: each looked at once, by a pool of threads.
 
-Keeps eight bytes a picture to know what was seen. Knows no records but their names; used by the
-data check.
+Keeps eight bytes a picture to know what was seen.
 """
 
 from __future__ import annotations

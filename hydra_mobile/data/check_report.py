@@ -1,7 +1,4 @@
-"""A data check in lines of text: what was read, what is wrong, what it means for training.
-
-Knows no console; `hydra-mobile data check` prints the lines.
-"""
+"""A data check in lines of text: what was read, what is wrong, what it means for training."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The records of a JSON list or a jsonl file one after another, in the memory of one record.
 
-A mix665k-style file has a gigabyte on one line; decoding it whole costs five times that. Knows JSON
-and places in a file, nothing of what a record means; used by `llava` and by the data check.
+A mix665k-style file has a gigabyte on one line; decoding it whole costs five times that.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 Reads the json that LLaVA and MobileVLM train on (a list of records) and the same as jsonl (one
 record a line), one record at a time. Strict: a record that a trainer would have to guess about is
-refused, by file, place and id. Knows nothing of tokens or templates; used by the trainer and by
-whoever checks data.
+refused, by file, place and id.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ def open_image(path: Path, record_id: str = "") -> Image.Image:
 def as_rgb(picture: Image.Image) -> Image.Image:
     """Return an open picture, fully read, as RGB.
 
-    Transparent pixels carry arbitrary colours: they are shown on white, as viewers do.
+    Transparent pixels carry arbitrary colors: they are shown on white, as viewers do.
     """
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         white = Image.new("RGBA", picture.size, "white")

@@ -1,9 +1,8 @@
-"""Many records to token ids: the processor's own arithmetic, its strings tokenised in batches.
+"""Many records to token ids: the processor's own arithmetic, its strings tokenized in batches.
 
-The processor tokenises a record string by string on one core. Here its calls are first collected
-for a batch of records, tokenised together on all cores, and then answered from a table, so that
-ids and labels are the processor's by construction. Knows no files; used by the trainer's token
-store and the data check.
+The processor tokenizes a record string by string on one core. Here its calls are first collected
+for a batch of records, tokenized together on all cores, and then answered from a table, so that ids
+and labels are the processor's by construction.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _MOST_THREADS = 16
 
 
 class _Collecting(MobileVLMProcessor):
-    """Notes the strings that it is asked for, in place of tokenising them."""
+    """Notes the strings that it is asked for, in place of tokenizing them."""
 
     def __init__(self, processor: MobileVLMProcessor) -> None:
         _become(self, processor)
@@ -34,7 +33,7 @@ class _Collecting(MobileVLMProcessor):
 
 
 class _Answering(MobileVLMProcessor):
-    """Answers from a table; a string that is not in it is tokenised after all."""
+    """Answers from a table; a string that is not in it is tokenized after all."""
 
     def __init__(self, processor: MobileVLMProcessor) -> None:
         _become(self, processor)
@@ -62,7 +61,7 @@ def encoded_records(
 ) -> Iterator[tuple[Record, Encoded | DataError]]:
     """Yield every record with `processor.encode_record` of it, or its error, in order.
 
-    Reads one batch of records ahead, so that reading and tokenising overlap.
+    Reads one batch of records ahead, so that reading and tokenizing overlap.
     """
     source = iter(records)
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
@@ -70,7 +69,7 @@ def encoded_records(
         waiting: tuple[list[Record], list[Future[dict[str, list[int]]]]] | None = None
         while batch := list(islice(source, _RECORDS_PER_BATCH)):
             tables = [
-                pool.submit(_tokenise, processor, part)
+                pool.submit(_tokenize, processor, part)
                 for part in _parts(_strings(batch, processor), threads)
             ]
             if waiting:
@@ -88,11 +87,11 @@ def _strings(batch: Sequence[Record], processor: MobileVLMProcessor) -> list[str
 
 
 def _parts(strings: list[str], count: int) -> list[list[str]]:
-    # In turn: neighbours are pieces of one conversation and alike in length.
+    # In turn: neighbors are pieces of one conversation and alike in length.
     return [part for start in range(count) if (part := strings[start::count])]
 
 
-def _tokenise(processor: MobileVLMProcessor, strings: list[str]) -> dict[str, list[int]]:
+def _tokenize(processor: MobileVLMProcessor, strings: list[str]) -> dict[str, list[int]]:
     # Releases the interpreter's lock; the fast kind leaves out character offsets.
     encodings = processor.tokenizer.encode_batch_fast(strings, add_special_tokens=False)
     return {text: encoding.ids for text, encoding in zip(strings, encodings, strict=True)}

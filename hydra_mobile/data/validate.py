@@ -1,6 +1,6 @@
 """What may be wrong with one decoded LLaVA record: the rules, once, for reader and check.
 
-A reader stops at the first fault, a check counts them all. Knows nothing of files and pictures.
+A reader stops at the first fault, a check counts them all.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A killed `adb shell` looks like a success, so every command here ends with a mark of its own that
 tells its exit code; without the mark the connection broke. Serials of the form HOST:PORT are
-connected to, as `adb connect` does. Knows nothing of bundles.
+connected to, as `adb connect` does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The demo app as a way to answer a batch: `am start` its benchmark mode, read its answers.
 
 The app writes the same lines as the native runner and `{"end": ...}` at last. It reads and writes
-in its own folder of the shared storage, where adb may write too. Knows adb's shell only.
+in its own folder of the shared storage, where adb may write too.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ The device works on its own: a cable that is pulled out ends nothing, and answer
 never asked again. The local copy of the answers is, byte for byte, the beginning of the device's;
 a device that lost its copy gets ours back before it goes on. That all is there is said by the exit
 code that the device kept and by the answers themselves, never by the end of a connection.
-
-Knows the files of `requests` and a way to start; knows no bundle and no benchmark.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices import detached
 from hydra_mobile.devices.batch_format import ANSWERS, REQUESTS, files_of, ids_of
@@ -32,7 +30,7 @@ from hydra_mobile.devices.errors import (
 )
 from hydra_mobile.devices.push import push_changed
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.devices.retry import SECONDS, Say, patiently
+from hydra_mobile.devices.retry import SECONDS, Say, with_reconnect
 
 _POLL_SECONDS = 0.5
 
@@ -111,7 +109,7 @@ def run_batch(
 
     Raises:
         DeviceGone: it stayed away longer.
-        DeviceFull, RunnerMissing, WrongAbi, OutOfMemory, ArtefactError, HydraError: it came to
+        DeviceFull, RunnerMissing, WrongAbi, OutOfMemory, ArtifactError, HydraError: it came to
             nothing on the device; what it said is in the message. Answers so far are kept.
     """
     copy = _Copy(answers, on_answer)
@@ -124,7 +122,7 @@ def run_batch(
         while not wanted <= copy.ids:
             drive.go()
 
-    patiently(remote, on, say, seconds=patience, progress=lambda: len(copy.ids))
+    with_reconnect(remote, on, say, seconds=patience, progress=lambda: len(copy.ids))
 
 
 class _Copy:
@@ -282,7 +280,7 @@ def _failure(state: State) -> HydraError:
     if code == 6:
         return HydraError(f"It was stopped on the device.{told}", "The same command goes on.")
     if code in (2, 3):
-        return ArtefactError(f"The runner cannot use bundle or requests on the device.{told}")
+        return ArtifactError(f"The runner cannot use bundle or requests on the device.{told}")
     return HydraError(f"The runner ended with exit code {code} on the device.{told}")
 
 

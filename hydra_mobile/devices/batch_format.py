@@ -1,7 +1,7 @@
 """A folder of questions that a device answers: `requests.jsonl` and the pictures beside it.
 
 The format is the native runner's (`native/README.md`); the app's benchmark mode reads the same.
-Pictures are written as RGB PNG, so that every device decodes the same pixels. Knows no benchmark.
+Pictures are written as RGB PNG, so that every device decodes the same pixels.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It runs in a session of its own; its process id, what it says and, when it has ended, its exit code
 are files in its folder. A cable that is pulled out ends nothing, and whoever comes back reads how
-far it is. Knows no runner.
+far it is.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 qemu's user mode translates one program; there is no second system, no root and no image. What it
 proves is the arm64 program's answers. Its timings and memory say nothing about a phone.
-
-Called by `hydra_mobile.runtimes.native`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from hydra_mobile.core.errors import HydraError
 #: What a report says about numbers from here.
 EXECUTION = "emulated arm64: parity yes, timings no"
 #: The processor that qemu plays. With its default, "max", qemu 7.2 computes wrong numbers in
-#: quantised programs, and says nothing.
+#: quantized programs, and says nothing.
 CPU = "cortex-a76"
 #: Where Debian's cross compiler keeps arm64's C library.
 SYSTEM_ROOT = Path("/usr/aarch64-linux-gnu")

@@ -1,7 +1,7 @@
 """What a device says of itself: model, processor, Android, memory, heat.
 
-Every fact is None where the device does not tell: a board with Linux has no battery, an old
-Android no thermal service. Knows a shell and nothing else.
+Every fact is None where the device does not tell: a board with Linux has no battery, an old Android
+no thermal service.
 """
 
 from __future__ import annotations

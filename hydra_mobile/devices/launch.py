@@ -1,7 +1,7 @@
 """How a bundle comes to run on a device: runner and bundle put there, and what starts them.
 
-A phone needs a runner that the Android NDK built; it is named by HYDRA_MOBILE_RUNNER. Machines
-with Linux (boards, a test's own machine) get the one that `native_build` makes. Knows no question.
+A phone needs a runner that the Android NDK built; it is named by HYDRA_MOBILE_RUNNER. Machines with
+Linux (boards, a test's own machine) get the one that `native_build` makes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices import native_build
 from hydra_mobile.devices.elf import abi_of
@@ -60,7 +60,7 @@ def install(
     Raises:
         RunnerMissing: there is no runner for it here.
         WrongAbi: the runner, or the bundle, is for other processors.
-        ArtefactError: the bundle is for another runtime.
+        ArtifactError: the bundle is for another runtime.
         DeviceGone, DeviceFull: see `push_changed`.
     """
     require_runtime(bundle)
@@ -83,10 +83,10 @@ def require_runtime(bundle: Bundle) -> None:
     """Refuse a bundle that the native runner cannot run.
 
     Raises:
-        ArtefactError: it is for another runtime.
+        ArtifactError: it is for another runtime.
     """
     if bundle.runtime != "executorch":
-        raise ArtefactError(
+        raise ArtifactError(
             f"{bundle.folder} is a bundle for the runtime `{bundle.runtime}`, not `executorch`, "
             "which the native runner has.",
             "On a phone the demo app runs it: --device app",

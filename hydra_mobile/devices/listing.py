@@ -1,7 +1,4 @@
-"""What is connected, and whether a bundle fits there: memory, processor, Android version.
-
-Knows facts and manifests; pushes and starts nothing. Called by `hydra-mobile devices`.
-"""
+"""What is connected, and whether a bundle fits there: memory, processor, Android version."""
 
 from __future__ import annotations
 

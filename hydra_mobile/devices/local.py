@@ -1,6 +1,6 @@
 """A folder of this machine as a device: commands run in its shell, files are copied.
 
-For trying out, without a phone, what is built on a connection. Called by tests and experiments.
+For trying out, without a phone, what is built on a connection.
 """
 
 from __future__ import annotations

@@ -3,9 +3,6 @@
 x86-64 links ExecuTorch's libraries of the installed wheel. arm64 is cross-compiled against the same
 version's wheel for that machine, which is fetched into the cache and read, never installed; its
 libraries are laid beside the runner, so that the folder runs wherever it is copied.
-
-Knows compilers and CMake; starts no runner. Called by `hydra_mobile.runtimes.native` and
-`hydra-mobile devices setup`.
 """
 
 from __future__ import annotations
@@ -118,7 +115,7 @@ def native_runner(machine: Machine, log: Log = lambda _: None) -> Path:
     Raises:
         HydraError: no checkout, a tool or ExecuTorch is missing, no network for the arm64 wheel, or
             the build failed; what the compiler said is in the message.
-        ArtefactError: the wheel is not the pinned one.
+        ArtifactError: the wheel is not the pinned one.
     """
     sources = _sources()
     host()

@@ -1,9 +1,7 @@
 """A running native runner: its methods over standard input and output.
 
 Each message is a line of JSON followed by the raw float32 values that its key `floats` counts;
-`native/README.md` lists them. Knows no bundle and no machine: it is given a command.
-
-Called by `hydra_mobile.runtimes.native`.
+`native/README.md` lists them.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 
 #: Exit codes of the runner that mean that bundle or program cannot be used.
 _UNUSABLE = (2, 3)
@@ -36,7 +34,7 @@ class NativeProcess:
         command: starts it; `--serve` and what else it needs included.
 
     Raises:
-        ArtefactError: it cannot use its bundle; what it said is in the message.
+        ArtifactError: it cannot use its bundle; what it said is in the message.
         HydraError: it ended in another way.
     """
 
@@ -101,7 +99,7 @@ class NativeProcess:
         said = self._errors.read().decode(errors="replace").strip()[-_TAIL:]
         said = said.removeprefix("error: ") or "nothing"
         if code in _UNUSABLE:
-            raise ArtefactError(said)
+            raise ArtifactError(said)
         if code in (-signal.SIGKILL, _NO_MEMORY):
             how = "had no memory left" if code == _NO_MEMORY else "was killed"
             raise HydraError(

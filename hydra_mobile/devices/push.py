@@ -1,7 +1,7 @@
 """Copies to a device only what changed there, each file whole or not at all.
 
 A list of hashes beside the files says what they are; the sizes are asked of the device, so that a
-file that was deleted there is copied again. Knows no bundle and no runner.
+file that was deleted there is copied again.
 """
 
 from __future__ import annotations

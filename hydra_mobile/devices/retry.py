@@ -1,6 +1,6 @@
 """Does something on a device again when the connection broke and came back.
 
-Only for what may be done twice: each caller's work goes on where it was. Knows no work.
+Only for what may be done twice: each caller's work goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 Say = Callable[[str], None]
 
 
-def patiently(
+def with_reconnect(
     remote: Remote,
     work: Callable[[], T],
     say: Say = lambda text: None,

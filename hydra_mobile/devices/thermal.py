@@ -2,7 +2,7 @@
 
 The policy is in this file and in the report: a thermal status of "none" or "light", and a battery
 below a limit, or a time after which it is timed as it is, and said so. A device that tells neither
-is not waited for. Knows facts; knows no timing.
+is not waited for.
 """
 
 from __future__ import annotations

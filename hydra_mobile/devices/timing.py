@@ -1,8 +1,7 @@
 """Times a bundle on a device by the device's own clock: fixed prompt, fixed length, repeats.
 
 The questions are a batch like any other. Each repeat has a picture key of its own, so that every
-one encodes the picture; the first ones are the warm-up and are left out. Called by the evaluation
-and by `bench`.
+one encodes the picture; the first ones are the warm-up and are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from hydra_mobile.devices.batch import Launch, run_batch
 from hydra_mobile.devices.batch_format import Ask, write_requests
 from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.devices.retry import Say, patiently
+from hydra_mobile.devices.retry import Say, with_reconnect
 from hydra_mobile.devices.thermal import wait_until_cool
 
 
@@ -72,10 +71,10 @@ def time_on_device(
         for n in range(warmup + repeats)
     ]
     write_requests(folder, asks, processor)
-    cooled = patiently(remote, lambda: wait_until_cool(remote, say), say)
-    before = patiently(remote, lambda: facts_of(remote), say)
+    cooled = with_reconnect(remote, lambda: wait_until_cool(remote, say), say)
+    before = with_reconnect(remote, lambda: facts_of(remote), say)
     run_batch(remote, launch, folder, folder / "answers.jsonl", say=say)
-    after = patiently(remote, lambda: facts_of(remote), say)
+    after = with_reconnect(remote, lambda: facts_of(remote), say)
     lines = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
     answers = [line for line in lines if "id" in line]
     return Timed(

@@ -1,14 +1,11 @@
-"""The configuration of a base by name or folder, without its weights.
-
-Knows every kind of folder that `--base` takes and the published models that are on no disk.
-"""
+"""The configuration of a base by name or folder, without its weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.models.checkpoints.llava import is_llava, read_llava
@@ -23,7 +20,7 @@ def base_config(base: str) -> MobileVLMConfig:
 
     Raises:
         ConfigError: a named base that is not fetched, or neither a name nor a folder.
-        ArtefactError: the folder's config.json is damaged or of another architecture.
+        ArtifactError: the folder's config.json is damaged or of another architecture.
     """
     if base in PUBLISHED:
         return published_config(base)
@@ -58,7 +55,7 @@ def _of_file(file: Path) -> MobileVLMConfig:
             text_config=facts.text,
             image_token_id=facts.image_token_id,
         )
-    raise ArtefactError(
+    raise ArtifactError(
         f"{file}: model_type is {stored.get('model_type')!r}: no MobileVLM, nor a LLaVA.",
         "Name a base, an original checkpoint, or a folder of LlavaForConditionalGeneration.",
     )
@@ -68,7 +65,7 @@ def _of_original(stored: dict[str, Any], where: str) -> MobileVLMConfig:
     original = read_original(stored, where)
     # A folder of the same name counts: the published tower is the only one of this size.
     if Path(original.vision_tower).name != Path(CLIP_L_336_ID).name:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: the sizes of the vision tower {original.vision_tower} are not known here.",
             "Import the checkpoint first (hydra-mobile import), then name the folder that it made.",
         )

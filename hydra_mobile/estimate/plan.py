@@ -1,4 +1,4 @@
-"""The whole estimate of a run: counts, memory, steps, hours, settings. Called by the command line.
+"""The whole estimate of a run: counts, memory, steps, hours, settings.
 
 Puts the other modules together; prints nothing.
 """

@@ -1,7 +1,7 @@
 """How many samples a stage has, how many steps that makes, and how long they take.
 
-Counts come from the data file where it is on disk, else from the person, else from what is known
-of the published files. Rates come from the person or from a run's own log. Knows no model.
+Counts come from the data file where it is on disk, else from the person, else from what is known of
+the published files. Rates come from the person or from a run's own log.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.config import StageConfig
-from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.data.json_stream import JsonRecords
 from hydra_mobile.training.metrics import MetricsFile
@@ -94,11 +94,11 @@ def measured_rate(run: Path, stage: str, gpus: int) -> Rate:
         gpus: processes to scale to: as many times what one process did.
 
     Raises:
-        ArtefactError: the folder has no log.
+        ArtifactError: the folder has no log.
     """
     metrics = MetricsFile(run / "metrics.jsonl")
     if not metrics.path.is_file():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{metrics.path} is missing: --measured needs the folder of a run.",
             "Name one, or give --samples-per-second.",
         )

@@ -2,7 +2,7 @@
 
 Candidates differ in micro-batch and accumulation, recomputation, 4-bit base and sharding. Of those
 that fit, the ones that are expected to cost least time come first; that order is a rule of thumb
-and was not measured. Knows sizes only through `StageSimulation`.
+and was not measured.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Several artefacts, several benchmarks, one table: who answers what, and what comes of it.
-
-Knows the order of the work; processes, folders, shards and rows are other modules'. Called by
-`report`.
-"""
+"""Several artifacts, several benchmarks, one table: who answers what, and what comes of it."""
 
 from __future__ import annotations
 
@@ -19,22 +15,22 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import duration
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.evaluation.results.comparisons import Outcome, outcome_of
+from hydra_mobile.evaluation.results.comparisons import Outcome, comparisons_of
 from hydra_mobile.evaluation.results.rows import collect
 from hydra_mobile.evaluation.results.submissions import write_submissions
 from hydra_mobile.evaluation.spec import Asked, Request
 from hydra_mobile.evaluation.store.predictions import Evaluated
 from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 from hydra_mobile.evaluation.store.torchrun import merge_group
-from hydra_mobile.evaluation.store.work_dir import DONE, Sitting
+from hydra_mobile.evaluation.store.work_dir import DONE, ArtifactDir
 from hydra_mobile.evaluation.workers.pool import answer_all, measure_all
 from hydra_mobile.runtimes.coreml.availability import native_available
-from hydra_mobile.runtimes.model_ref import Artefact, distinct
+from hydra_mobile.runtimes.model_ref import ModelRef, distinct
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of every artefact.
+    """What is asked of every artifact.
 
     Attributes:
         benchmarks: their names.
@@ -44,7 +40,7 @@ class Task:
         threads: CPU threads altogether; 0 for all cores.
         protocol: the way of asking; "" for each benchmark's own. Also "scienceqa=NAME,...", for
             some of the benchmarks.
-        workers: processes for each artefact; 0 for as many as seem right.
+        workers: processes for each artifact; 0 for as many as seem right.
         shard: which part of the questions.
         grouped: the other shards are answered at the same time, into the same folder (torchrun):
             the first process waits for them and goes on with all answers.
@@ -68,16 +64,16 @@ class Task:
 
 
 def evaluate(
-    artefacts: Sequence[Artefact], task: Task, out: Path, console: Console
+    artifacts: Sequence[ModelRef], task: Task, out: Path, console: Console
 ) -> Outcome | None:
-    """Let every artefact answer, and return the report's rows.
+    """Let every artifact answer, and return the report's rows.
 
     Small models answer in as many processes as there are cores, one thread each: they gain little
-    from a second thread. Speed is measured afterwards, one artefact at a time with all threads. The
-    first trained torch artefact is the reference of agreement, parity and comparisons.
+    from a second thread. Speed is measured afterwards, one artifact at a time with all threads. The
+    first trained torch artifact is the reference of agreement, parity and comparisons.
 
     Args:
-        artefacts: in the order of the table.
+        artifacts: in the order of the table.
         task: benchmarks and sizes.
         out: the report's folder; answers are in `answers`, and what is there is not done again.
         console: for progress.
@@ -86,14 +82,14 @@ def evaluate(
         None where this process answered a shard and others have the rest.
 
     Raises:
-        HydraError: whatever is wrong with artefacts or data; before the first question if possible.
+        HydraError: whatever is wrong with artifacts or data; before the first question if possible.
     """
-    artefacts = distinct(artefacts)
-    _require_runnable(artefacts, task)
+    artifacts = distinct(artifacts)
+    _require_runnable(artifacts, task)
     root = out / "answers"
     cores = task.threads or _cores()
     with contextlib.ExitStack() as stack:
-        ours = _sittings(artefacts, task, task.shard, root)
+        ours = _sittings(artifacts, task, task.shard, root)
         held = [(sitting, stack.enter_context(sitting.locked())) for sitting in ours]
         answer_all(held, cores, task.workers, console)
         for sitting in ours:
@@ -104,7 +100,7 @@ def evaluate(
                 return None
             if task.shard.number > 1:
                 return None
-            whole = _sittings(artefacts, task, WHOLE, root)
+            whole = _sittings(artifacts, task, WHOLE, root)
             held = [(sitting, stack.enter_context(sitting.locked())) for sitting in whole]
             merge_group(ours, whole, task.shard.count, task.allow_partial)
             ours = whole
@@ -114,19 +110,19 @@ def evaluate(
         measure_all(held, cores, console)
         done = [collect(sitting, out) for sitting in ours]
     _say_shares(done, console)
-    return outcome_of(done, out)
+    return comparisons_of(done, out)
 
 
-def _require_runnable(artefacts: Sequence[Artefact], task: Task) -> None:
+def _require_runnable(artifacts: Sequence[ModelRef], task: Task) -> None:
     for name in task.benchmarks:
         if name not in BENCHMARKS:
             raise HydraError(f"Unknown benchmark `{name}`.", nearest(name, BENCHMARKS))
     if not task.benchmarks:
         raise HydraError("No benchmark was named.", nearest("", BENCHMARKS))
-    for artefact in artefacts:
-        if artefact.runner == "coreml" and not (task.interpret_coreml or native_available()):
+    for artifact in artifacts:
+        if artifact.runner == "coreml" and not (task.interpret_coreml or native_available()):
             raise HydraError(
-                f"{artefact.path} is a CoreML bundle, and CoreML runs on macOS only.",
+                f"{artifact.path} is a CoreML bundle, and CoreML runs on macOS only.",
                 "Evaluate it on a Mac. --interpret-coreml interprets its programs here: that says "
                 "what they define, not what Apple's kernels make of them, and takes long.",
             )
@@ -138,7 +134,9 @@ def _cores() -> int:
     return max(1, (count or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _sittings(artefacts: Sequence[Artefact], task: Task, shard: Shard, root: Path) -> list[Sitting]:
+def _sittings(
+    artifacts: Sequence[ModelRef], task: Task, shard: Shard, root: Path
+) -> list[ArtifactDir]:
     requests = [
         Request(name, task.data, task.protocol, task.splits, task.limit, shard, task.allow_partial)
         for name in dict.fromkeys(task.benchmarks)
@@ -147,7 +145,7 @@ def _sittings(artefacts: Sequence[Artefact], task: Task, shard: Shard, root: Pat
     device = task.torch_device
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    return [Sitting.prepare(artefact, asked, root, shard, device) for artefact in artefacts]
+    return [ArtifactDir.prepare(artifact, asked, root, shard, device) for artifact in artifacts]
 
 
 def _protocol_of(benchmark: str, task: Task) -> str:
@@ -167,7 +165,7 @@ def _protocol_of(benchmark: str, task: Task) -> str:
     return special.get(benchmark, general)
 
 
-def _finish(sitting: Sitting, task: Task) -> None:
+def _finish(sitting: ArtifactDir, task: Task) -> None:
     """Require all answers, and mark the jobs as done."""
     for job in sitting.jobs:
         keys = job.log.keys()
@@ -181,7 +179,9 @@ def _finish(sitting: Sitting, task: Task) -> None:
         write_json(job.folder / DONE, {"answers": len(keys)})
 
 
-def _say_how_to_go_on(sittings: Sequence[Sitting], task: Task, out: Path, console: Console) -> None:
+def _say_how_to_go_on(
+    sittings: Sequence[ArtifactDir], task: Task, out: Path, console: Console
+) -> None:
     count = sum(len(job.asked.questions) for sitting in sittings for job in sitting.jobs)
     console.print(
         f"Shard {task.shard}: {count} answers are in {out}. When all {task.shard.count} shards are "
@@ -200,7 +200,7 @@ def _say_shares(done: Sequence[Evaluated], console: Console) -> None:
             share = "" if run.runner_share is None else f", {run.runner_share:.1%} in the runner"
             left = f" of {run.questions}" if answered.partial else ""
             console.print(
-                f"{evaluated.sitting.artefact.name}, {run.benchmark}: {run.answered}{left} answers "
+                f"{evaluated.sitting.artifact.name}, {run.benchmark}: {run.answered}{left} answers "
                 f"in {duration(run.seconds or 0.0)} of process time{share}",
                 soft_wrap=True,
                 markup=False,

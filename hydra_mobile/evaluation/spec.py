@@ -1,8 +1,7 @@
-"""What is asked of every artefact: the questions of one benchmark, and a fingerprint of them.
+"""What is asked of every artifact: the questions of one benchmark, and a fingerprint of them.
 
 Answers may be used again only for the same questions, asked in the same way about the same
 pictures. The fingerprint says so without any path, so that shards of different machines compare.
-Knows benchmarks; knows no artefact and no process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The configuration of a MobileVLM: which tower, which projector, which language model.
-
-Knows no weights and no code of the parts; `modeling` looks the parts up by `model_type`.
-"""
+"""The configuration of a MobileVLM: which tower, which projector, which language model."""
 
 from __future__ import annotations
 

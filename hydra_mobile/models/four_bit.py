@@ -1,7 +1,6 @@
-"""Frozen linears in four bits, as QLoRA trains on: bitsandbytes' NF4 with double quantisation.
+"""Frozen linears in four bits, as QLoRA trains on: bitsandbytes' NF4 with double quantization.
 
-Knows bitsandbytes and where a decoder's linears are; knows nothing of adapters, which peft then
-puts on top as on any linear. The trainer calls it between loading a base and injecting adapters.
+The trainer calls it between loading a base and injecting adapters.
 
 Dettmers et al. 2023, QLoRA (arXiv:2305.14314): each block of 64 weights shares a scale, scales
 are themselves kept in 8 bits; 4.13 bits a weight in all. Exports and merges do not use this: they
@@ -25,7 +24,7 @@ SKIP = ("lm_head", "vision_tower", "projector")
 _BLOCK = 64
 
 
-def quantise_linears(
+def quantize_linears(
     model: nn.Module,
     skip: Sequence[str] = SKIP,
     *,
@@ -83,7 +82,7 @@ def _replaceable(model: nn.Module, skip: Sequence[str]) -> list[str]:
     """Return the names of the linears outside `skip`."""
     if any(".lora_A." in f".{name}." for name, _ in model.named_modules()):
         raise ConfigError(
-            "The model carries adapters already.", "Quantise the base before injecting them."
+            "The model carries adapters already.", "Quantize the base before injecting them."
         )
     names = [
         name
@@ -127,8 +126,8 @@ def _four_bit(
     if linear.bias is not None:
         layer.bias = nn.Parameter(linear.bias.detach(), requires_grad=False)
     # On CPUs with bf16 instructions the layer would repack its weights for good at the first
-    # product in eval mode: scales lose their second quantisation and become bf16, and widths that
+    # product in eval mode: scales lose their second quantization and become bf16, and widths that
     # are no multiple of a block crash (bitsandbytes 0.50).
     layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
-    # Moving to a device is what quantises.
+    # Moving to a device is what quantizes.
     return layer.to(device or linear.weight.device).train(linear.training)

@@ -1,7 +1,6 @@
 """A conversation to ids and labels: what follows its prefix, and what of it is learned.
 
-Two ways, as `Template` describes them. Knows templates, and of a tokenizer only the function that
-gives the ids of a text; called by the processor.
+Two ways, as `Template` describes them.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from hydra_mobile.models.templates import IGNORE_INDEX, Template, Turn
 def in_pieces(
     turns: Sequence[Turn], template: Template, text_ids: Callable[[str], list[int]]
 ) -> tuple[list[int], list[int]]:
-    """Return ids and labels of turns, every piece of the template tokenised by itself.
+    """Return ids and labels of turns, every piece of the template tokenized by itself.
 
     Learned are the answers and the first token of the answer suffix, which teaches the model to
     stop.
@@ -43,7 +42,7 @@ def as_whole(
     """Return ids and labels of turns, and whether questions and answers could be told apart.
 
     The arithmetic of LLaVA: the text is cut into rounds at the answer suffix, and a round into
-    question and answer at the text that stands between them. Tokenising the question alone gives
+    question and answer at the text that stands between them. Tokenizing the question alone gives
     the number of its tokens. A conversation that itself holds one of these two texts has rounds
     that this cannot divide; nothing of it is learned.
     """

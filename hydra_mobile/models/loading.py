@@ -1,4 +1,4 @@
-"""Reading a MobileVLM folder with errors that a person can act on. Knows no training."""
+"""Reading a MobileVLM folder with errors that a person can act on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 
@@ -21,23 +21,23 @@ def load_model(
     """Load a base or merged folder in eval mode; "auto" is the dtype of its files.
 
     Raises:
-        ArtefactError: weights are missing, cut short or of another architecture.
+        ArtifactError: weights are missing, cut short or of another architecture.
     """
     if not (folder / "config.json").is_file():
-        raise ArtefactError(f"{folder} has no config.json: expected the folder of a MobileVLM.")
+        raise ArtifactError(f"{folder} has no config.json: expected the folder of a MobileVLM.")
     try:
         with without_progress_bars():
             model, loading = MobileVLMForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, output_loading_info=True
             )
     except (SafetensorError, OSError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The weights in {folder} cannot be read: {error}.",
             "The file was cut short or altered; make or fetch the folder again.",
         ) from error
     wrong = sorted(loading["missing_keys"]) + sorted(loading["unexpected_keys"])
     if wrong or loading["mismatched_keys"]:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing "
             f"or unknown, for example {wrong[:3] or list(loading['mismatched_keys'])[:3]}."
         )

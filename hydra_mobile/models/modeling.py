@@ -1,7 +1,7 @@
 """MobileVLM: a vision tower, a projector and a Llama language model, each chosen by config.
 
 Export-safe by construction: no data-dependent control flow on the inference path, positions and
-masks can be passed in explicitly. Knows no tokenizer, no template, no adapter.
+masks can be passed in explicitly.
 """
 
 from __future__ import annotations

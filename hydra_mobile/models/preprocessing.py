@@ -1,7 +1,7 @@
 """A picture to pixels: PIL and numpy only, described by data that a bundle can carry.
 
 The same arithmetic has to run on the phone, so it is few and plain steps: fit to a square, resize,
-scale to [0, 1], subtract the mean, divide by the deviation. Knows no model.
+scale to [0, 1], subtract the mean, divide by the deviation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 Fit = Literal["pad", "crop", "stretch"]
 
@@ -31,7 +31,7 @@ class ImagePreprocessing:
         size: side of the square in pixels.
         mean: per channel (RGB), in units of [0, 1].
         std: per channel, in units of [0, 1].
-        fit: "pad" to a square with the mean colour, "crop" the middle square after the shortest
+        fit: "pad" to a square with the mean color, "crop" the middle square after the shortest
             side has become `size` (CLIP's own; "square" in LLaVA's scripts), or "stretch".
         resample: PIL's filter.
     """
@@ -61,9 +61,9 @@ class ImagePreprocessing:
     def _padded(self, image: Image.Image) -> Image.Image:
         """Return a square with the picture in its middle."""
         side = max(image.size)
-        # LLaVA truncates the mean colour to integers; so do we.
-        colour = tuple(int(255 * channel) for channel in self.mean)
-        square = Image.new("RGB", (side, side), colour)
+        # LLaVA truncates the mean color to integers; so do we.
+        color = tuple(int(255 * channel) for channel in self.mean)
+        square = Image.new("RGB", (side, side), color)
         square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         return square
 
@@ -93,7 +93,7 @@ class ImagePreprocessing:
         """Read a stored recipe; `where` names the file for the message.
 
         Raises:
-            ArtefactError: a key is missing or has an unknown value.
+            ArtifactError: a key is missing or has an unknown value.
         """
         try:
             recipe = cls(
@@ -104,11 +104,11 @@ class ImagePreprocessing:
                 resample=value["resample"],
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{where}: image preprocessing is incomplete: {error!r}."
             ) from error
         if recipe.resample not in _RESAMPLE or recipe.fit not in get_args(Fit):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{where}: image preprocessing has fit={recipe.fit!r}, "
                 f"resample={recipe.resample!r}; expected {', '.join(get_args(Fit))}, and "
                 f"{' or '.join(_RESAMPLE)}."

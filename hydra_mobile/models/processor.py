@@ -1,7 +1,7 @@
 """Text and pictures to the model's inputs, and ids back to text.
 
 Everything here is data: a `tokenizer.json`, a template, an image recipe. The same class therefore
-serves a merged folder and an exported bundle, and needs no model. Knows no weights.
+serves a merged folder and an exported bundle, and needs no model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
-from hydra_mobile.core.errors import ArtefactError, DataError
+from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.models import label_mask as supervision
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -41,7 +41,7 @@ class Encoded:
     Attributes:
         prefix: what conversations about one picture share, one image token id per embedding;
             never learned. The BOS token alone, or nothing, for a text-only record whose template
-            is tokenised as a whole.
+            is tokenized as a whole.
         ids: the rest.
         labels: as long as `ids`; the id where it is learned, else -100.
         matched: False when the conversation itself holds the text that separates its turns. LLaVA
@@ -191,17 +191,17 @@ class MobileVLMProcessor:
         """Build from a stored dictionary and a `tokenizer.json`; `where` is for messages.
 
         Raises:
-            ArtefactError: a key is missing, or the tokenizer cannot be read.
+            ArtifactError: a key is missing, or the tokenizer cannot be read.
         """
         for key in ("template", "image", "image_token_id", "num_image_tokens"):
             if key not in value:
-                raise ArtefactError(f"{where}: key `{key}` is missing.")
+                raise ArtifactError(f"{where}: key `{key}` is missing.")
         if not tokenizer_file.is_file():
-            raise ArtefactError(f"{tokenizer_file} is missing: expected a tokenizer.")
+            raise ArtifactError(f"{tokenizer_file} is missing: expected a tokenizer.")
         try:
             tokenizer = Tokenizer.from_file(str(tokenizer_file))
         except Exception as error:  # tokenizers raises plain Exception for every parse error
-            raise ArtefactError(f"{tokenizer_file} is no readable tokenizer: {error}.") from error
+            raise ArtifactError(f"{tokenizer_file} is no readable tokenizer: {error}.") from error
         return cls(
             tokenizer,
             Template.from_dict(value["template"], where),

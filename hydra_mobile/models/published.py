@@ -1,8 +1,7 @@
 """The published MobileVLM models as facts: sizes, projector, and where the weights are.
 
 From the configurations of `mtgv/MobileVLM-1.7B` and `openai/clip-vit-large-patch14-336`, and from
-the MobileVLM papers for the 2.7B language model. Knows no weights and downloads nothing: the
-importer of original checkpoints and `estimate` read it.
+the MobileVLM papers for the 2.7B language model.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Named bases: what `--base NAME` means and where its folder is.
 
-A base is one Hugging Face folder that `MobileVLMForConditionalGeneration.from_pretrained` loads.
-A new base is one builder and one line in `BASES`. Checkpoints of other projects are imported once,
-into the cache. Knows nothing of training.
+A base is one Hugging Face folder that `MobileVLMForConditionalGeneration.from_pretrained` loads. A
+new base is one builder and one line in `BASES`. Checkpoints of other projects are imported once,
+into the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import cache_home, folder_atomically, read_json
 from hydra_mobile.core.registry import nearest, resolve
 
@@ -66,7 +66,7 @@ def base_folder(name_or_folder: str, log: Log = print) -> Path:
     into the cache when it was not yet, or has changed since.
 
     Raises:
-        ArtefactError: neither a known name nor a folder with a `config.json`; or a checkpoint
+        ArtifactError: neither a known name nor a folder with a `config.json`; or a checkpoint
             that cannot be imported.
     """
     if name_or_folder in BASES:
@@ -77,7 +77,7 @@ def base_folder(name_or_folder: str, log: Log = print) -> Path:
         if config.get("model_type") == "mobile_vlm":
             return folder
         return _imported(folder, log)
-    raise ArtefactError(
+    raise ArtifactError(
         f"The base `{name_or_folder}` is neither a name nor a folder with a config.json.",
         nearest(name_or_folder, BASES),
     )

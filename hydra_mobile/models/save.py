@@ -1,7 +1,4 @@
-"""Writing the folder of a base: weights, configuration with their hash, processor.
-
-Called by the builders of the named bases and by the import of checkpoints.
-"""
+"""Writing the folder of a base: weights, configuration with their hash, processor."""
 
 from __future__ import annotations
 

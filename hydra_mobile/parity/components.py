@@ -1,9 +1,8 @@
 """Part by part: one form of a model against a witness, each part fed what the witness computed.
 
-Since a part never sees the faults of those before it, a fault shows in its own part and only
-there: preprocessing, prompt, vision tower, projector, decoder (token embedding and first logits)
-and greedy steps (the cache). `whole` is all of them behind each other. Knows no runtime. Called by
-`verify` and by the ladder.
+Since a part never sees the faults of those before it, a fault shows in its own part and only there:
+preprocessing, prompt, vision tower, projector, decoder (token embedding and first logits) and
+greedy steps (the cache). `whole` is all of them behind each other.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_mobile.parity.end_to_end import CaseResult, cosine, greedy_agreement, leading
 from hydra_mobile.parity.reference import Case, SplitVision, prefill
-from hydra_mobile.runtimes.base import Array, Runner
+from hydra_mobile.runtimes.base import Array, Runtime
 
 Status = Literal["pass", "fail", "absent"]
 _ONE_GRAPH = "tower and projector are one graph here: `projector` compares both"
@@ -72,7 +71,7 @@ class _Figures:
 
 
 def compare_parts(
-    runner: Runner, cases: Sequence[Case], tolerance: Tolerance
+    runner: Runtime, cases: Sequence[Case], tolerance: Tolerance
 ) -> tuple[PartResult, ...]:
     """Compare every part of a runner with the witness's cases.
 
@@ -105,7 +104,7 @@ def whole_part(
     )
 
 
-def _preprocessing(runner: Runner, cases: Sequence[Case]) -> PartResult:
+def _preprocessing(runner: Runtime, cases: Sequence[Case]) -> PartResult:
     found = []
     for case in cases:
         with Image.open(case.image) as image:
@@ -122,7 +121,7 @@ def _preprocessing(runner: Runner, cases: Sequence[Case]) -> PartResult:
     return _part("preprocessing", found, note)
 
 
-def _prompt(runner: Runner, cases: Sequence[Case]) -> PartResult:
+def _prompt(runner: Runtime, cases: Sequence[Case]) -> PartResult:
     note = ""
     for index, case in enumerate(cases):
         prompt = runner.processor.prompt(case.question)
@@ -140,7 +139,7 @@ def _prompt(runner: Runner, cases: Sequence[Case]) -> PartResult:
 
 
 def _vision(
-    runner: Runner, cases: Sequence[Case], tolerance: Tolerance
+    runner: Runtime, cases: Sequence[Case], tolerance: Tolerance
 ) -> tuple[PartResult, PartResult]:
     """Compare the tower and the projector, or both as one where they are one graph."""
     pixels = [case.pixels if case.pixels is not None else _pixels(runner, case) for case in cases]
@@ -165,7 +164,7 @@ def _vision(
     return tower, _part("projector", projectors, note)
 
 
-def _pixels(runner: Runner, case: Case) -> Array:
+def _pixels(runner: Runtime, case: Case) -> Array:
     with Image.open(case.image) as image:
         return runner.processor.preprocess(image)
 
@@ -183,7 +182,7 @@ def _image_note(what: str, found: Sequence[_Figures], tolerance: Tolerance) -> s
 
 
 def _decoder(
-    runner: Runner, cases: Sequence[Case], tolerance: Tolerance
+    runner: Runtime, cases: Sequence[Case], tolerance: Tolerance
 ) -> tuple[PartResult, PartResult]:
     found, first, lengths, agreeing = [], [], [], []
     for case in cases:

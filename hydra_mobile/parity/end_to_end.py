@@ -1,7 +1,7 @@
 """From the picture to the answer: all parts of one form behind each other, against a witness.
 
 Every part takes what the one before it made, as on the phone, so a fault shows from its place on.
-`ladder_parts` says where that place is. Knows no runtime. Called by `verify` and by the ladder.
+`ladder_parts` says where that place is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_mobile.core.errors import ParityError
 from hydra_mobile.parity.reference import Case, prefill
-from hydra_mobile.runtimes.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CaseResult:
     tokens: int
 
 
-def replay(runner: Runner, case: Case, index: int, tolerance: Tolerance) -> CaseResult:
+def replay(runner: Runtime, case: Case, index: int, tolerance: Tolerance) -> CaseResult:
     """Answer a case from its picture, fed the witness's ids.
 
     Raises:
@@ -79,7 +79,7 @@ def replay(runner: Runner, case: Case, index: int, tolerance: Tolerance) -> Case
 
 
 def greedy_agreement(
-    runner: Runner, case: Case, logits: Array, state: CacheState, tolerance: Tolerance
+    runner: Runtime, case: Case, logits: Array, state: CacheState, tolerance: Tolerance
 ) -> list[bool]:
     """Say of each greedy token whether the runner agrees, ties included.
 

@@ -1,9 +1,7 @@
 """Verify: does an exported bundle answer as the merged model did?
 
 Replays the bundle's golden vectors through the runner that the manifest names: every part by
-itself, fed what the merged model's parts computed, then all of them from picture to answer. Knows
-no runtime. Called by the command line, by `quickstart`, and by whoever copied a bundle;
-`hydra_mobile.parity.suite` compares more forms than these two.
+itself, fed what the merged model's parts computed, then all of them from picture to answer.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.tolerance import (
     FP32_TOLERANCE,
     PIXEL_TOLERANCE,
-    QUANTISED_TOLERANCE,
+    QUANTIZED_TOLERANCE,
     Tolerance,
     tolerance_of,
 )
@@ -26,13 +24,13 @@ from hydra_mobile.parity.comparison import agreement_of, compare, part_lines
 from hydra_mobile.parity.components import PartResult
 from hydra_mobile.parity.end_to_end import CaseResult
 from hydra_mobile.parity.reference import golden_cases
-from hydra_mobile.runtimes import runner_class
-from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.base import Runtime
 
 __all__ = [
     "FP32_TOLERANCE",
     "PIXEL_TOLERANCE",
-    "QUANTISED_TOLERANCE",
+    "QUANTIZED_TOLERANCE",
     "CaseResult",
     "Tolerance",
     "VerifyResult",
@@ -107,7 +105,7 @@ class VerifyResult:
 
 
 def verify(
-    folder: Path, *, log: Callable[[str], None] = lambda _: None, runner: Runner | None = None
+    folder: Path, *, log: Callable[[str], None] = lambda _: None, runner: Runtime | None = None
 ) -> VerifyResult:
     """Replay the golden vectors of the bundle at `folder`.
 
@@ -120,13 +118,13 @@ def verify(
         The result, passed or not; `result.require()` turns a failure into an error.
 
     Raises:
-        ArtefactError: the bundle is incomplete or altered, or holds no golden vectors.
+        ArtifactError: the bundle is incomplete or altered, or holds no golden vectors.
     """
     folder = Path(folder)
     bundle = Bundle.open(folder, verify_hashes=runner is None)
     cases = golden_cases(bundle)
     if runner is None:
-        runner = runner_class(bundle.runtime).load(folder)
+        runner = runtime_class(bundle.runtime).load(folder)
     tolerance = tolerance_of(bundle.manifest["preset"])
     rung = compare(f"golden → {bundle.runtime}", runner, cases, tolerance, log)
     return VerifyResult(

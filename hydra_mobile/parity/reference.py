@@ -1,8 +1,6 @@
 """Witnesses: what one form of a model computes on a few pictures, part by part.
 
-The witness of a rung is either the golden vectors of a bundle or a runner that is asked now. Knows
-what the parts of the model pass to each other; knows no runtime and no tolerance. Called by the
-parity ladder.
+The witness of a rung is either the golden vectors of a bundle or a runner that is asked now.
 """
 
 from __future__ import annotations
@@ -19,9 +17,9 @@ from safetensors.numpy import load_file
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.golden import MAX_NEW_TOKENS, pixel_statistics
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
-from hydra_mobile.runtimes.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 _CASE_KEYS = ("image", "question", "pixels", "before", "after", "ids")
 
@@ -72,17 +70,17 @@ def golden_cases(bundle: Bundle) -> list[Case]:
     """Return the golden vectors of a bundle.
 
     Raises:
-        ArtefactError: they are missing, unreadable, or a case lacks one of its values.
+        ArtifactError: they are missing, unreadable, or a case lacks one of its values.
     """
     path, vectors_path = bundle.file("golden"), bundle.file("golden_vectors")
     golden = read_json(path, "golden vectors")
     try:
         vectors: dict[str, Array] = load_file(vectors_path)
     except SafetensorError as error:
-        raise ArtefactError(f"{vectors_path} is unreadable: {error}") from error
+        raise ArtifactError(f"{vectors_path} is unreadable: {error}") from error
     cases = golden.get("cases") if isinstance(golden, dict) else None
     if not cases:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} holds no golden cases, so there is nothing to compare with.",
             "Export the bundle again.",
         )
@@ -94,7 +92,7 @@ def golden_cases(bundle: Bundle) -> list[Case]:
             if f"{index}.{name}" not in vectors
         ]
         if lacking:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path}: case {index} lacks `{lacking[0]}`.", "Export the bundle again."
             )
     return [_golden_case(path.parent, case, i, vectors) for i, case in enumerate(cases)]
@@ -116,12 +114,12 @@ def _golden_case(folder: Path, case: dict[str, Any], index: int, vectors: dict[s
     )
 
 
-def observe(runner: Runner, questions: Sequence[tuple[Path, str]]) -> list[Case]:
+def observe(runner: Runtime, questions: Sequence[tuple[Path, str]]) -> list[Case]:
     """Let a runner be the witness: run every part of it on pictures with a question each."""
     return [_observe(runner, image, question) for image, question in questions]
 
 
-def _observe(runner: Runner, path: Path, question: str) -> Case:
+def _observe(runner: Runtime, path: Path, question: str) -> Case:
     processor = runner.processor
     with Image.open(path) as image:
         pixels = processor.preprocess(image)
@@ -153,7 +151,7 @@ def _observe(runner: Runner, path: Path, question: str) -> Case:
 
 
 def prefill(
-    runner: Runner, before: list[int], embeddings: Array, after: list[int]
+    runner: Runtime, before: list[int], embeddings: Array, after: list[int]
 ) -> tuple[Array, CacheState]:
     """Read a prompt around image embeddings [1, N, hidden]; return logits [V] and the state."""
     parts = [runner.embed(before), embeddings, runner.embed(after)]

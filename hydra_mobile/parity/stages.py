@@ -1,7 +1,6 @@
 """The forms of one model that the parity ladder compares, and whether they belong together.
 
-A form of another model would fail every part; here it is told as what it is. Knows folders and
-their records; loads nothing until asked. Called by the ladder.
+A form of another model would fail every part; here it is told as what it is.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from pathlib import Path
 from hydra_mobile.adapters.identity import MERGE_FILE, weight_files
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of
 from hydra_mobile.core.safetensors_io import places
-from hydra_mobile.runtimes import runner_class
-from hydra_mobile.runtimes.base import Runner
-from hydra_mobile.runtimes.model_ref import adapter_in, artefact_at
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.base import Runtime
+from hydra_mobile.runtimes.model_ref import adapter_in, model_at
 
 _STORED = {"BF16": "bf16", "F16": "fp16"}
 
@@ -35,7 +34,7 @@ class Stage:
     """
 
     name: str
-    load: Callable[[], Runner]
+    load: Callable[[], Runtime]
     tolerance: Tolerance
     exported: bool = False
 
@@ -44,7 +43,7 @@ def torch_stages(adapter: Path | None, merged: Path | None, bundle: Bundle) -> l
     """Return the adapter and the merged model, as far as they are given.
 
     Raises:
-        ArtefactError: one of them is incomplete, or is not what the next one was made from.
+        ArtifactError: one of them is incomplete, or is not what the next one was made from.
         HydraError: an adapter without its merged model, or a merged model beside a bundle that
             keeps its adapter in a file.
     """
@@ -80,7 +79,7 @@ def _unmerged_stages(adapter: Path | None, merged: Path | None, bundle: Bundle) 
     entry = bundle.manifest["adapters"].get(bundle.adapter, {})
     own = read_json(adapter_in(adapter) / "hydra.json", "the record of a HyDRA adapter")["files"]
     if entry.get("source") != own:
-        raise ArtefactError(
+        raise ArtifactError(
             f"Adapter `{bundle.adapter}` of {bundle.folder} was made from another adapter than the "
             f"one in {adapter}.",
             f"Choose with BUNDLE#NAME; it has {', '.join(bundle.manifest['adapters']) or 'none'}.",
@@ -92,32 +91,32 @@ def bundle_stage(folder: Path, *, of: Bundle | None = None) -> Stage:
     """Return a bundle as a form; with `of`, it must be a lossless one of that bundle's model.
 
     Raises:
-        ArtefactError: the bundle is incomplete, altered, lossy, or of another merged model.
+        ArtifactError: the bundle is incomplete, altered, lossy, or of another merged model.
     """
     bundle = Bundle.open(Path(folder))
     if of is not None:
         ours, theirs = (b.manifest["sources"].get("merged_sha256") for b in (bundle, of))
         if ours != theirs:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder / MANIFEST} says that it was made from another merged model "
                 f"({_short(ours)}) than {of.folder / MANIFEST} ({_short(theirs)}).",
                 "Export both from one merged folder.",
             )
         if precision_class(bundle.manifest["preset"]) != "fp32":
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder} has preset `{bundle.preset.name}`; the program between the merged "
-                "model and a quantised bundle must be lossless.",
+                "model and a quantized bundle must be lossless.",
                 "Export it with --preset fp32.",
             )
     return Stage(
-        artefact_at(str(folder)).name,
-        lambda: runner_class(bundle.runtime).load(Path(folder)),
+        model_at(str(folder)).name,
+        lambda: runtime_class(bundle.runtime).load(Path(folder)),
         tolerance_of(bundle.manifest["preset"]),
         exported=True,
     )
 
 
-def device_stage(runner: Runner, bundle: Bundle) -> Stage:
+def device_stage(runner: Runtime, bundle: Bundle) -> Stage:
     """Return a device that runs the bundle, as a runner that hands each call over to it.
 
     The program is the same, but kernels of another instruction set may round 8-bit activations
@@ -131,8 +130,8 @@ def device_stage(runner: Runner, bundle: Bundle) -> Stage:
     )
 
 
-def _torch(folder: Path) -> Callable[[], Runner]:
-    return lambda: runner_class("torch").load(folder)
+def _torch(folder: Path) -> Callable[[], Runtime]:
+    return lambda: runtime_class("torch").load(folder)
 
 
 def _require_source_of(merged: Path, bundle: Bundle) -> None:
@@ -140,7 +139,7 @@ def _require_source_of(merged: Path, bundle: Bundle) -> None:
     weights = weight_files(merged)
     found = sha256_of(weights[0]) if len(weights) == 1 else None
     if found != expected:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{bundle.folder / MANIFEST} was exported from another merged model: it names weights "
             f"{_short(expected)}, {merged} has {_short(found)}.",
             "Give the merged folder that it was exported from, or export it again.",
@@ -154,13 +153,13 @@ def _require_merged_from(merged: Path, adapter: Path) -> None:
     )
     own = read_json(adapter_in(adapter) / "hydra.json", "the record of a HyDRA adapter")["files"]
     if record["sources"]["adapter_files"] != own:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{merged} was merged from another adapter than the one in {adapter}.",
             "Merge this adapter, or give the one that was merged.",
         )
     for name, expected in record["files"].items():
         if sha256_of(merged / name) != expected:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{merged / name} is not what the merge wrote: it was altered afterwards.",
                 "Merge the adapter again.",
             )

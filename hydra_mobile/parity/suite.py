@@ -1,8 +1,7 @@
-"""The parity ladder: adapter = merged = program = quantised (= device), rung by rung.
+"""The parity ladder: adapter = merged = program = quantized (= device), rung by rung.
 
 Each form is loaded once, compared with the one below it, and then becomes the witness of the next,
-so that no more than one model is in memory. Knows folders and which belongs to which; knows no
-runtime. Called by `hydra-mobile verify`.
+so that no more than one model is in memory.
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ from typing import Any
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError, ParityError
-from hydra_mobile.parity.comparison import Rung, compare
+from hydra_mobile.parity.comparison import Comparison, compare
 from hydra_mobile.parity.reference import Case, golden_cases, observe
 from hydra_mobile.parity.stages import Stage, bundle_stage, device_stage, torch_stages
 from hydra_mobile.parity.task_score import Slice
 from hydra_mobile.reporting.schema import ParityRow
-from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.base import Runtime
 
 SCHEMA = 1
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Ladder:
+class ParityResult:
     """All rungs that were climbed, from the adapter up."""
 
     bundle: str
-    rungs: tuple[Rung, ...]
+    rungs: tuple[Comparison, ...]
 
     @property
     def passed(self) -> bool:
@@ -74,16 +73,16 @@ class Ladder:
             )
 
 
-def climb(
+def run_suite(
     folder: Path,
     *,
     adapter: Path | None = None,
     merged: Path | None = None,
     program: Path | None = None,
-    device: Runner | None = None,
+    device: Runtime | None = None,
     questions: Slice | None = None,
     log: Log = lambda _: None,
-) -> Ladder:
+) -> ParityResult:
     """Compare all forms that are given, on the golden pictures of the bundle.
 
     Args:
@@ -92,13 +91,13 @@ def climb(
         merged: the merged folder that the bundle was exported from. Without it the golden vectors
             are its witness.
         program: a lossless bundle of the same merged model, as a rung of its own between the
-            merged model and a quantised bundle.
+            merged model and a quantized bundle.
         device: a runner of the bundle on a device; the last rung.
         questions: a slice of a benchmark that every form answers as well; needs two forms.
         log: gets a line now and then.
 
     Raises:
-        ArtefactError: a folder is incomplete, altered, or belongs to another model.
+        ArtifactError: a folder is incomplete, altered, or belongs to another model.
         HydraError: what was given makes no ladder.
     """
     folder = Path(folder)
@@ -115,14 +114,14 @@ def climb(
             "A change of score needs two forms of the model; only a bundle was given.",
             "Give the merged folder as well, or the run.",
         )
-    return Ladder(str(folder), tuple(_rungs(stages, golden, questions, log)))
+    return ParityResult(str(folder), tuple(_rungs(stages, golden, questions, log)))
 
 
 def _rungs(
     stages: Sequence[Stage], golden: Sequence[Case], questions: Slice | None, log: Log
-) -> list[Rung]:
+) -> list[Comparison]:
     pictures = [(case.image, case.question) for case in golden]
-    rungs: list[Rung] = []
+    rungs: list[Comparison] = []
     # The golden vectors are the merged model's own, so they stand for it where it is not given.
     below: str = "merged (golden vectors)"
     witness: Sequence[Case] = golden if stages[0].exported else ()

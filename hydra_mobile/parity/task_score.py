@@ -1,7 +1,4 @@
-"""The task itself on a rung: both forms answer the same slice of a benchmark.
-
-Knows benchmarks and runners; knows no form of the model. Called by the parity ladder.
-"""
+"""The task itself on a rung: both forms answer the same slice of a benchmark."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.benchmarks.shared.statistics import paired_bootstrap
 from hydra_mobile.bundle.tolerance import Tolerance
-from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.generation import Generator
 
 
@@ -59,7 +56,7 @@ class Slice:
         self.benchmark = benchmark
         self.samples = benchmark.samples(limit=limit)
 
-    def answers(self, runner: Runner) -> list[str]:
+    def answers(self, runner: Runtime) -> list[str]:
         """Return the runner's answers, in the order of the questions."""
         generator = Generator(runner)
         texts = []

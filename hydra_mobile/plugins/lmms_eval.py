@@ -1,8 +1,7 @@
-"""Announces hydra-mobile's artefacts to lmms-eval as the model `hydra_mobile`.
+"""Announces hydra-mobile's artifacts to lmms-eval as the model `hydra_mobile`.
 
 The target of the entry point in the group `lmms_eval.models`: lmms-eval calls `manifest` when it
-starts. Knows where the model class is and imports neither it nor a runtime; lmms-eval itself is an
-optional extra that only the call needs.
+starts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Any artefact of ours as a model of lmms-eval (0.7), for those who prefer its tasks and tables.
+"""Any artifact of ours as a model of lmms-eval (0.7), for those who prefer its tasks and tables.
 
 `lmms_eval --model hydra_mobile --model_args pretrained=BUNDLE --tasks pope,mme`. lmms-eval brings
 data, prompts and scorers; this class brings the runner and the greedy loop that the evaluate
@@ -19,10 +19,10 @@ from PIL import Image
 from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.data.llava import as_rgb
-from hydra_mobile.runtimes import runner_class
-from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.generation import Generator
-from hydra_mobile.runtimes.model_ref import artefact_at
+from hydra_mobile.runtimes.model_ref import model_at
 
 #: New tokens where a task says nothing.
 _MAX_NEW_TOKENS = 128
@@ -31,7 +31,7 @@ _ARGUMENTS = ("pretrained", "threads", "batch_size", "max_batch_size", "device")
 
 
 class HydraMobile(lmms):  # type: ignore[misc]
-    """Answers lmms-eval's requests with one artefact, one at a time and greedily.
+    """Answers lmms-eval's requests with one artifact, one at a time and greedily.
 
     Args:
         pretrained: a bundle, run, merged folder or named base.
@@ -41,7 +41,7 @@ class HydraMobile(lmms):  # type: ignore[misc]
         device: None, "cpu", or for what eager torch runs a GPU such as "cuda:0".
 
     Raises:
-        HydraError: there is no such artefact, or an argument has another value.
+        HydraError: there is no such artifact, or an argument has another value.
     """
 
     is_simple = True
@@ -71,16 +71,16 @@ class HydraMobile(lmms):  # type: ignore[misc]
                 f"batch_size is {batch_size}: exported programs answer one question at a time.",
                 "Use --batch_size 1, or leave it out.",
             )
-        artefact = artefact_at(str(pretrained))
+        artifact = model_at(str(pretrained))
         elsewhere = device not in (None, "", "cpu")
-        if elsewhere and artefact.runner != "torch":
+        if elsewhere and artifact.runner != "torch":
             raise ConfigError(
-                f"device is {device!r}: {artefact.name} runs on the processor.",
+                f"device is {device!r}: {artifact.name} runs on the processor.",
                 "Leave --device out.",
             )
         placed = {"device": device} if elsewhere else {}
-        runner: Runner = runner_class(artefact.runner).load(
-            artefact.path, threads=int(threads), **placed
+        runner: Runtime = runtime_class(artifact.runner).load(
+            artifact.path, threads=int(threads), **placed
         )
         self._generator = Generator(runner)
 

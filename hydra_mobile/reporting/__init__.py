@@ -1,7 +1,5 @@
 """One report schema, and Markdown, HTML, pictures and terminal tables rendered from it.
 
-Knows nothing of models, runtimes or benchmarks: whoever measured fills in a `schema.Report`.
-
 - `schema`: the dataclasses, to and from JSON; `environment.collect`: the machine
 - `measures`, `tables`, `benchmark_tables`, `verdicts`: what is shown, before it has a format
 - `beside`: several reports as one

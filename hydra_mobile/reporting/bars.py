@@ -2,7 +2,7 @@
 
 A bar chart that is merely shrunk cannot be read on a phone, so that each is drawn twice and the
 page shows the one that fits. Each function takes a `Report` and a `Layout` and returns markup, or
-"" when the report lacks the numbers. Called by `html`.
+"" when the report lacks the numbers.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _LONG = 90
 
 
 def results_table(report: Report) -> Table:
-    """Return one row for each artefact and preset on each benchmark, the benchmarks as groups."""
+    """Return one row for each artifact and preset on each benchmark, the benchmarks as groups."""
     table = Table(
         "Results",
         (

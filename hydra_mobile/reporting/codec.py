@@ -2,9 +2,8 @@
 
 `decode` follows the type hints of a dataclass and names the place of the first wrong value
 ("systems[2].timings.encode.n"), so that a report written by another version, or by a phone, is
-refused with a reason. Numbers that JSON does not know (not-a-number, infinity) travel as strings:
-a broken export must not look like one that was never measured. Knows nothing of what the fields
-mean; only `schema` calls it.
+refused with a reason. Numbers that JSON does not know (not-a-number, infinity) travel as strings: a
+broken export must not look like one that was never measured.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 T = TypeVar("T")
 
@@ -50,13 +49,13 @@ def decode(cls: type[T], value: Any, where: str = "") -> T:
         where: the path of `value` inside the report, for the message.
 
     Raises:
-        ArtefactError: a field is missing, unknown, of the wrong type or out of its range.
+        ArtifactError: a field is missing, unknown, of the wrong type or out of its range.
     """
     return typing.cast(T, _decode(cls, value, where))
 
 
-def _refuse(where: str, what: str, mend: str = "") -> ArtefactError:
-    return ArtefactError(
+def _refuse(where: str, what: str, mend: str = "") -> ArtifactError:
+    return ArtifactError(
         f"The report is not usable: {where or 'the file'} {what}.",
         mend or "The report was altered, or written by another version; make it again.",
     )

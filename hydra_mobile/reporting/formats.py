@@ -1,7 +1,4 @@
-"""Numbers as people read them: percent, megabytes, milliseconds, and the dash for "not measured".
-
-Used by the tables, the pictures and the verdicts, so that one number looks the same everywhere.
-"""
+"""Numbers as people read them: percent, megabytes, milliseconds; a dash for "not measured"."""
 
 from __future__ import annotations
 

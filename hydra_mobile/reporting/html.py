@@ -56,7 +56,7 @@ def _parts(report: Report) -> Iterable[str]:
         yield f'<section class="training"><h2>Training</h2>{facts}</section>'
         key = '<i class="key line-smooth"></i>smoothed <i class="key line-raw"></i>raw'
         yield _figure("Loss", plots.loss_curve(report), key)
-        key = "Colour is distance from the uniform rank: orange above, blue below."
+        key = "Color is distance from the uniform rank: orange above, blue below."
         for picture in plots.rank_maps(report):
             yield _figure("Rank map", picture, key)
         if report.training.rank_map:
@@ -64,7 +64,7 @@ def _parts(report: Report) -> Iterable[str]:
         yield from _ranks_over_time(report.training)
     if report.systems:
         yield _section(tables.timings_table(report))
-        yield _section(tables.artefacts_table(report))
+        yield _section(tables.artifacts_table(report))
     for title, machine in tables.environments(report):
         facts = _facts(tables.environment_facts(machine))
         yield f"<section><h2>{escape(title)}</h2>{facts}</section>"
@@ -72,7 +72,7 @@ def _parts(report: Report) -> Iterable[str]:
         items = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
         yield f"<section><h2>Notes</h2><ul>{items}</ul></section>"
     if report.licences:
-        yield f"<section><h2>Licences</h2>{_facts(list(report.licences.items()))}</section>"
+        yield f"<section><h2>Licenses</h2>{_facts(list(report.licences.items()))}</section>"
     yield f"<footer>Report schema {report.schema}. All numbers are in report.json.</footer>"
 
 
@@ -111,7 +111,7 @@ def _ranks_over_time(training: TrainingSection) -> Iterable[str]:
     history = training.rank_history
     if history is None or len(history.events) < 2:
         return
-    key = "Colour is distance from the uniform rank, as above; an outline marks what moved."
+    key = "Color is distance from the uniform rank, as above; an outline marks what moved."
     for picture in rank_history_svg.rank_panels(training):
         yield _figure("Ranks over time", picture, key)
     key = (

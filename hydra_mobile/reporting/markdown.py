@@ -29,7 +29,7 @@ def render_markdown(report: Report) -> str:
     if report.parity:
         parts += _section(tables.parity_table(report))
     if report.systems:
-        parts += _section(tables.artefacts_table(report))
+        parts += _section(tables.artifacts_table(report))
     if report.training:
         parts += ["## Training", _facts(tables.training_facts(report.training))]
         if report.training.rank_map:
@@ -39,7 +39,7 @@ def render_markdown(report: Report) -> str:
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {_text(note)}" for note in report.notes)]
     if report.licences:
-        parts += ["## Licences", _facts(list(report.licences.items()))]
+        parts += ["## Licenses", _facts(list(report.licences.items()))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,7 +1,7 @@
 """Which numbers stand for a benchmark in tables, pictures and verdicts.
 
 A benchmark with a headline is shown by it. Where there is only one benchmark, its splits are shown
-too: they are then what is compared. Knows the report and no benchmark but by name.
+too: they are then what is compared.
 """
 
 from __future__ import annotations

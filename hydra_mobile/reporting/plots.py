@@ -1,8 +1,7 @@
 """The report's pictures of the training as inline SVG: loss curve and rank map.
 
 Needs no plotting library, no display and no network. Each function takes a `Report` and returns
-markup, or "" when the report lacks the numbers. Called by `html`; `png` draws two of them with
-matplotlib for slides.
+markup, or "" when the report lacks the numbers.
 """
 
 from __future__ import annotations
@@ -49,9 +48,9 @@ def curves(points: Iterable[LossPoint]) -> list[Curve]:
 
 
 def smooth(values: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the centred moving average; the window narrows to half at both ends.
+    """Return the centered moving average; the window narrows to half at both ends.
 
-    Centred, because a trailing average runs above a falling loss.
+    Centered, because a trailing average runs above a falling loss.
     """
     reach = max(2, len(values) // 24)
     result = []
@@ -176,7 +175,7 @@ def rank_cell(
         at: its left upper corner.
         size: width and height.
         rank: what it shows.
-        r_ref: the rank whose colour is the middle one.
+        r_ref: the rank whose color is the middle one.
         title: the tooltip.
         small: whether the figure is small, for cells too narrow for the usual one.
         mark: a further class.
@@ -211,7 +210,7 @@ def _layer_bars(grid: RankGrid, r_ref: int, left: float, cell: float, height: fl
 
 
 def rank_legend(x: float, y: float, r_ref: int) -> str:
-    """Return the key of the colours, 31 high, with its left upper corner at (x, y)."""
+    """Return the key of the colors, 31 high, with its left upper corner at (x, y)."""
     wide, parts = 58.0, []
     shown = [(-STEPS, f"≤ {r_ref / 4:g}"), (-2, f"{r_ref / 2:g}"), (0, f"{r_ref}")]
     shown += [(2, f"{r_ref * 2}"), (STEPS, f"≥ {r_ref * 4}")]

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.reporting.plots import curves
 from hydra_mobile.reporting.rank_history import (
@@ -25,8 +25,8 @@ from hydra_mobile.reporting.ranks import RankGrid, grids
 from hydra_mobile.reporting.schema import RankHistorySection, Report, TrainingSection
 
 _LINES = ("#2f5fc4", "#3d9cc9", "#1f8a70", "#7d8a1f", "#c9772b", "#c0322b", "#8a4fb8")
-_GREY, _FAINT = "#57606a", "#a3abb5"
-# Colours end at about six times and a sixth of the uniform rank.
+_GRAY, _FAINT = "#57606a", "#a3abb5"
+# Colors end at about six times and a sixth of the uniform rank.
 _REACH = 2.5
 
 
@@ -34,13 +34,13 @@ def rank_map_png(report: Report, path: Path) -> None:
     """Draw the rank map of every stack, one below the other.
 
     Raises:
-        ArtefactError: the report has no rank map.
+        ArtifactError: the report has no rank map.
         HydraError: matplotlib is not installed.
     """
     training = _training(report)
     found = grids(training.rank_map)
     if not found:
-        raise ArtefactError("The report has no rank map.", "Report on a trained run.")
+        raise ArtifactError("The report has no rank map.", "Report on a trained run.")
     wide = max(len(grid.layers) for grid in found)
     figure = _figure(max(5.0, 0.32 * wide + 2), sum(0.32 * len(g.projections) + 1.1 for g in found))
     ratios = [len(grid.projections) + 2 for grid in found]
@@ -54,12 +54,12 @@ def loss_png(report: Report, path: Path) -> None:
     """Draw the loss of every stage, raw and smoothed.
 
     Raises:
-        ArtefactError: the report has no loss curve.
+        ArtifactError: the report has no loss curve.
         HydraError: matplotlib is not installed.
     """
     found = [curve for curve in curves(_training(report).loss) if curve.raw]
     if not found:
-        raise ArtefactError("The report has no loss curve.", "Report on a trained run.")
+        raise ArtifactError("The report has no loss curve.", "Report on a trained run.")
     figure = _figure(8.0, 3.6)
     ax = figure.subplots()
     for curve in found:
@@ -80,16 +80,16 @@ def rank_history_png(history: RankHistorySection, r_ref: int, path: Path) -> Non
 
     Args:
         history: has at least one map.
-        r_ref: the uniform rank, the middle of the colours.
+        r_ref: the uniform rank, the middle of the colors.
         path: the file to write.
 
     Raises:
-        ArtefactError: the history has no map.
+        ArtifactError: the history has no map.
         HydraError: matplotlib is not installed.
     """
     maps = maps_in_force(history)
     if not maps:
-        raise ArtefactError("The rank history has no map.", "Wait for stage II to begin.")
+        raise ArtifactError("The rank history has no map.", "Wait for stage II to begin.")
     shown = [(at, grid) for at in panels(maps) for grid in grids(at.ranks)]
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
@@ -139,10 +139,10 @@ def _draw_lines(ax: Any, history: RankHistorySection, r_ref: int) -> None:
     last = last_step(history)
     for event in history.events:
         if event.kind == "freeze":
-            ax.axvline(event.step, color=_GREY, linestyle=":", linewidth=1)
+            ax.axvline(event.step, color=_GRAY, linestyle=":", linewidth=1)
             place = (event.step, 0.98)
             ax.annotate("  frozen from here", place, xycoords=("data", "axes fraction"),
-                        fontsize=8, color=_GREY, va="top")  # fmt: skip
+                        fontsize=8, color=_GRAY, va="top")  # fmt: skip
         elif event.ranks and event.step:
             ax.axvline(event.step, color=_FAINT, linewidth=1)
     ax.axhline(r_ref, color="black", linestyle="--", linewidth=0.9)
@@ -174,7 +174,7 @@ def _draw_lines(ax: Any, history: RankHistorySection, r_ref: int) -> None:
 
 def _training(report: Report) -> TrainingSection:
     if report.training is None:
-        raise ArtefactError("The report has no training section.", "Report on a trained run.")
+        raise ArtifactError("The report has no training section.", "Report on a trained run.")
     return report.training
 
 
@@ -199,8 +199,8 @@ def _draw_grid(ax: Any, grid: RankGrid, r_ref: int) -> None:
         for j, rank in enumerate(row):
             if rank is not None:
                 dark = abs(shades[i][j]) > 1.7
-                colour = "white" if dark else "black"
-                ax.text(j, i, str(rank), ha="center", va="center", fontsize=6, color=colour)
+                color = "white" if dark else "black"
+                ax.text(j, i, str(rank), ha="center", va="center", fontsize=6, color=color)
     ax.set_yticks(range(len(grid.projections)), grid.projections, fontsize=8)
     ax.set_xticks(range(len(grid.layers)), grid.layers, fontsize=6)
     ax.set_title(f"{grid.stack}: rank by layer, uniform {r_ref}", fontsize=9, loc="left")

@@ -1,7 +1,6 @@
 """The rank history as inline SVG: the maps in force side by side, and mean ranks over the steps.
 
-Two functions from a report's training to markup, or nothing where ranks never changed. Called by
-`html`; `png` draws the same with matplotlib.
+Two functions from a report's training to markup, or nothing where ranks never changed.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from hydra_mobile.reporting.schema import RankHistorySection, TrainingSection
 
 _LEFT, _GAP = 84.0, 24.0
 _HEAD, _FOOT, _LEGEND = 22.0, 30.0, 46.0
-COLOURS = 7
-"""Colours of lines in the style sheet, `line-0` and so on."""
+COLORS = 7
+"""Colors of lines in the style sheet, `line-0` and so on."""
 
 
 def rank_panels(training: TrainingSection) -> list[str]:
@@ -122,10 +121,10 @@ def rank_lines(training: TrainingSection) -> str:
     parts.append(svg.line(frame.x(0), level, end_x, level, "uniform"))
     ends = spread_labels([frame.y(points[-1][1]) for points in lines.values()], 15)
     for i, ((projection, points), end) in enumerate(zip(lines.items(), ends, strict=True)):
-        colour = f"line-{i % COLOURS}"
+        color = f"line-{i % COLORS}"
         corners = [(frame.x(s), frame.y(v)) for s, v in stairs(points, last)]
-        parts.append(svg.path(corners, f"stair {colour}"))
-        parts.append(svg.text(end_x + 8, end + 4, projection[-12:], colour))
+        parts.append(svg.path(corners, f"stair {color}"))
+        parts.append(svg.text(end_x + 8, end + 4, projection[-12:], color))
     words = "; ".join(
         f"{name} from {points[0][1]:.1f} to {points[-1][1]:.1f}" for name, points in lines.items()
     )

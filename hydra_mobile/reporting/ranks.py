@@ -1,7 +1,7 @@
 """A rank map as grids of layer by projection, one grid per stack of layers.
 
-Reads only the shape of the names: the first whole number in a module name is its layer, what
-stands before it is the stack, what follows is the projection. Used by the pictures and tables.
+Reads only the shape of the names: the first whole number in a module name is its layer, what stands
+before it is the stack, what follows is the projection.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 _KNOWN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 STEPS = 4
-"""Colour steps on each side of the uniform rank."""
+"""Color steps on each side of the uniform rank."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _grid(stack: str, cells: dict[tuple[str, str], int]) -> RankGrid:
 
 
 def step_of(rank: int, r_ref: int) -> int | None:
-    """Return the colour step of a rank: 0 at `r_ref`, ± `STEPS` at four times and a quarter of it.
+    """Return the color step of a rank: 0 at `r_ref`, ± `STEPS` at four times and a quarter of it.
 
     Half a doubling is one step; a rank other than `r_ref` is never step 0. None for rank 0.
     """

@@ -1,9 +1,8 @@
 """The one report: what was trained, exported and measured, as frozen dataclasses.
 
 Markdown, HTML, the terminal table and the pictures are all rendered from a `Report`, and host and
-device write the same one. `None` always means "not measured" and is never written as 0; the
-reason goes into `SystemResult.reasons`. Knows nothing of models, runtimes or files; evaluation,
-training and the command line build reports, the other modules here render them.
+device write the same one. `None` always means "not measured" and is never written as 0; the reason
+goes into `SystemResult.reasons`.
 
 Units: seconds, bytes, tokens per second; scores, shares and agreement in [0, 1], except scores
 whose unit is "points".
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, NamedTuple
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.reporting.codec import decode, encode
 
 REPORT_SCHEMA = 1
@@ -43,7 +42,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread | None:
-        """Summarise `values`; None when there are none."""
+        """Summarize `values`; None when there are none."""
         ordered = sorted(values)
         if not ordered:
             return None
@@ -58,7 +57,7 @@ class Timings:
     """How long each part takes; each None when not measured.
 
     Attributes:
-        load: seconds to load the artefact, ready for the first question.
+        load: seconds to load the artifact, ready for the first question.
         encode: seconds to turn one picture into embeddings.
         prefill_tokens_per_second: speed of reading the prompt, image positions included.
         first_token: seconds from picture and question to the first token, `encode` included.
@@ -257,7 +256,7 @@ class Delegation:
 
 @dataclass(frozen=True)
 class SystemResult:
-    """One evaluated artefact: a row of the report.
+    """One evaluated artifact: a row of the report.
 
     Attributes:
         name: unique in the report, e.g. "ExecuTorch int4".
@@ -534,7 +533,7 @@ class Report:
     Attributes:
         created: UTC, ISO 8601.
         protocol: how the timings were taken: prompt, tokens, repeats, processes.
-        licences: of what went in, name to licence.
+        licences: of what went in, name to license.
         comparisons: of systems on the same questions.
     """
 
@@ -578,13 +577,13 @@ class Report:
         """Read a report from JSON values.
 
         Raises:
-            ArtefactError: the version is unknown, or a field is missing, unknown or wrong.
+            ArtifactError: the version is unknown, or a field is missing, unknown or wrong.
         """
         version = value.get("schema") if isinstance(value, dict) else None
         if version != REPORT_SCHEMA or isinstance(version, bool):
             found = "no version" if version is None else f"version {version!r}"
             newer = isinstance(version, int) and version > REPORT_SCHEMA
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The report has {found} in 'schema': this program reads version {REPORT_SCHEMA}.",
                 "Update hydra-mobile." if newer else "Evaluate again to make the report anew.",
             )

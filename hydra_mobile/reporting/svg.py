@@ -1,7 +1,7 @@
 """The few SVG pieces that the pictures are made of.
 
-Colours and fonts come from the page's style sheet through class names, so that one picture serves
-light, dark and print. Knows nothing of reports; `plots`, `bars` and `rank_history_svg` call it.
+Colors and fonts come from the page's style sheet through class names, so that one picture serves
+light, dark and print.
 """
 
 from __future__ import annotations

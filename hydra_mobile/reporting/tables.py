@@ -210,7 +210,7 @@ def parity_table(report: Report) -> Table:
     table = Table(
         "Parity ladder",
         (
-            Column("Rung", figures=False),
+            Column("Comparison", figures=False),
             Column("Largest difference"),
             Column("Mean difference"),
             Column("Cosine"),
@@ -270,13 +270,13 @@ def _cosine(value: float) -> str:
     return "> 0.999999" if value < 1 and text == "1.000000" else text
 
 
-def artefacts_table(report: Report) -> Table:
+def artifacts_table(report: Report) -> Table:
     """Return what each row was made from and what its backend took over."""
     table = Table(
-        "Artefacts",
+        "Artifacts",
         (
             Column("System", figures=False),
-            Column("Artefact", figures=False),
+            Column("ModelRef", figures=False),
             Column("Runtime", figures=False),
             Column("Preset", figures=False),
             Column("Nodes on fast kernels", "%"),

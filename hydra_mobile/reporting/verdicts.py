@@ -1,7 +1,7 @@
 """The headline of a report: each claim of the project, judged from the report's own numbers.
 
-A claim passes by more than its interval or does not pass; what was not measured is said to be
-so. The bounds stand here and nowhere else. Called by the Markdown, HTML and terminal renderers.
+A claim passes by more than its interval or does not pass; what was not measured is said to be so.
+The bounds stand here and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemRes
 AGREEMENT_BOUND = {"fp32": 0.99}
 """Least share of answers equal to the reference's, by preset."""
 
-QUANTISED_AGREEMENT_BOUND = 0.90
+QUANTIZED_AGREEMENT_BOUND = 0.90
 """The same for every other preset."""
 
 SPEED_BOUND = {("executorch", "int4"): 3.0}
@@ -191,7 +191,7 @@ def _agreement(report: Report) -> Iterator[Finding]:
             reason = system.reasons.get("agreement", "not compared")
             yield Finding("unknown", claim, reason)
             continue
-        bound = AGREEMENT_BOUND.get(system.preset, QUANTISED_AGREEMENT_BOUND)
+        bound = AGREEMENT_BOUND.get(system.preset, QUANTIZED_AGREEMENT_BOUND)
         passed = all(a.n and a.same >= bound * a.n for a in system.agreement.values())
         parts = [
             f"{split} {a.same} of {a.n} ({percent(a.same / a.n if a.n else None)} %)"

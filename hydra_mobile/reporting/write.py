@@ -1,7 +1,7 @@
 """A report as files: report.json, report.md and report.html in one folder.
 
 The JSON is the source; the other two are rendered from it and can be made again with
-`write_report(read_report(folder), folder)`. Called by the verbs that end in a report.
+`write_report(read_report(folder), folder)`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.html import render_html
@@ -47,7 +47,7 @@ def add_parity(folder: Path, rows: Sequence[ParityRow]) -> Path:
     """Add rungs to the report in `folder`, in place of those of one name; return its JSON.
 
     Raises:
-        ArtefactError: the report that is there is damaged or of another version.
+        ArtifactError: the report that is there is damaged or of another version.
     """
     if (folder / "report.json").is_file():
         report = read_report(folder)
@@ -62,11 +62,11 @@ def read_report(path: Path) -> Report:
     """Read report.json, from its own path or from the folder that holds it.
 
     Raises:
-        ArtefactError: the file is missing, damaged or of another version; names the file.
+        ArtifactError: the file is missing, damaged or of another version; names the file.
     """
     file = path / "report.json" if path.is_dir() else path
     value = read_json(file, "a report")
     try:
         return Report.from_dict(value)
-    except ArtefactError as error:
-        raise ArtefactError(f"{file}: {error.what}", error.mend) from error
+    except ArtifactError as error:
+        raise ArtifactError(f"{file}: {error.what}", error.mend) from error

@@ -1,8 +1,7 @@
 """Runners: one file for each runtime, by name.
 
-Called by `hydra_mobile.evaluation` and by `hydra_mobile.parity.golden_replay`, which reads a runner's name from
-a bundle's manifest. A new place to run is one file with a `Runner` and one line here: an `Artefact`
-that names it is answered in processes of its own, resumed, sharded, timed and reported like all.
+A new place to run is one file with a `Runtime` and one line here: an `ModelRef` that names it is
+answered in processes of its own, resumed, sharded, timed and reported like all.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ from typing import TYPE_CHECKING, cast
 from hydra_mobile.core.registry import resolve
 
 if TYPE_CHECKING:
-    from hydra_mobile.runtimes.base import Runner
+    from hydra_mobile.runtimes.base import Runtime
 
-RUNNERS = {
-    "torch": "hydra_mobile.runtimes.torch:TorchRunner",
-    "executorch": "hydra_mobile.runtimes.executorch:ExecuTorchRunner",
-    "onnx": "hydra_mobile.runtimes.onnx:OnnxRunner",
-    "coreml": "hydra_mobile.runtimes.coreml.runtime:CoreMLRunner",
-    "native": "hydra_mobile.runtimes.native:NativeRunner",
-    "emulator": "hydra_mobile.runtimes.native:EmulatorRunner",
+RUNTIMES = {
+    "torch": "hydra_mobile.runtimes.torch:TorchRuntime",
+    "executorch": "hydra_mobile.runtimes.executorch:ExecuTorchRuntime",
+    "onnx": "hydra_mobile.runtimes.onnx:OnnxRuntime",
+    "coreml": "hydra_mobile.runtimes.coreml.runtime:CoreMLRuntime",
+    "native": "hydra_mobile.runtimes.native:NativeRuntime",
+    "emulator": "hydra_mobile.runtimes.native:EmulatorRuntime",
 }
 
 
-def runner_class(name: str) -> type[Runner]:
+def runtime_class(name: str) -> type[Runtime]:
     """Return the runner registered under `name`.
 
     Raises:
         HydraError: unknown name, or an optional package is missing.
     """
-    return cast("type[Runner]", resolve("runner", name, RUNNERS))
+    return cast("type[Runtime]", resolve("runner", name, RUNTIMES))

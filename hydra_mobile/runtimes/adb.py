@@ -1,7 +1,7 @@
 """ExecuTorch bundles in the native runner on a phone or board, called operation by operation.
 
 For checking: each call crosses the cable, so nothing here is a timing. Questions by the hundred go
-to a device as a batch: `hydra_mobile.evaluation.workers.device_process`. Called by `verify`.
+to a device as a batch: `hydra_mobile.evaluation.workers.device_process`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from hydra_mobile.devices.adb import select, shell_command
 from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.launch import install
 from hydra_mobile.devices.native_process import NativeProcess
-from hydra_mobile.runtimes.native import NativeRunner
+from hydra_mobile.runtimes.native import NativeRuntime
 
 
-class AdbRunner(NativeRunner):
+class AdbRuntime(NativeRuntime):
     """A bundle's program in a process of the native runner on a device."""
 
     name = "adb"
@@ -25,7 +25,7 @@ class AdbRunner(NativeRunner):
     execution: ClassVar[str] = "native runner over adb"
 
     @classmethod
-    def load_on(cls, serial: str | None, path: Path) -> AdbRunner:
+    def load_on(cls, serial: str | None, path: Path) -> AdbRuntime:
         """Push runner and bundle, as far as they are not there, and start it.
 
         Args:

@@ -1,6 +1,6 @@
 """What every runner does: four operations on numpy arrays, behind which a runtime hides.
 
-A runner knows one runtime and how to load one artefact; it knows no benchmark, no prompt and no
+A runner knows one runtime and how to load one artifact; it knows no benchmark, no prompt and no
 sampling. `hydra_mobile.runtimes.generation` drives all runners through the same greedy loop, so
 that answers differ only where the numbers do.
 """
@@ -62,14 +62,14 @@ class CacheLengths:
             )
 
 
-class Runner(ABC):
-    """One loaded artefact on one runtime. Not thread-safe: one generation at a time."""
+class Runtime(ABC):
+    """One loaded artifact on one runtime. Not thread-safe: one generation at a time."""
 
     name: ClassVar[str]
     #: Whether its timings and memory say something; an emulator's do not, and no report has them.
     timings_count: bool = True
 
-    #: Tokenizer, prompt template and image preprocessing that belong to the artefact.
+    #: Tokenizer, prompt template and image preprocessing that belong to the artifact.
     processor: MobileVLMProcessor
     #: Most tokens (prompt, image and answer) that the cache holds.
     max_context: int
@@ -80,8 +80,8 @@ class Runner(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, path: Path, *, threads: int = 0) -> Runner:
-        """Load the artefact at `path`; `threads` 0 leaves the choice to the runtime."""
+    def load(cls, path: Path, *, threads: int = 0) -> Runtime:
+        """Load the artifact at `path`; `threads` 0 leaves the choice to the runtime."""
 
     @classmethod  # noqa: B027 (most runtimes need nothing)
     def own_process(cls, threads: int) -> None:

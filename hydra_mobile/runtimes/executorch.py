@@ -3,8 +3,6 @@
 Loads the program as a Module, which gives every method its own memory. The runtime's `Program`
 class shares one arena between methods: a call of `token_embedding` between two calls of
 `text_decoder` then overwrites the key-value cache, with no error and a right first token.
-
-Called by `hydra_mobile.evaluation` and `hydra_mobile.parity.golden_replay`.
 """
 
 from __future__ import annotations
@@ -26,8 +24,8 @@ from executorch.extension.pybindings import portable_lib
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
-from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.runtimes.base import Array, CacheState, Runner
+from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 
 @contextlib.contextmanager
@@ -51,7 +49,7 @@ def _native_standard_error_kept() -> Iterator[None]:
             os.close(real)
 
 
-class ExecuTorchRunner(Runner):
+class ExecuTorchRuntime(Runtime):
     """One `.pte` with its cache inside; a state is a position in it."""
 
     name = "executorch"
@@ -70,16 +68,16 @@ class ExecuTorchRunner(Runner):
         self._hidden = bundle.shapes["hidden_size"]
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> ExecuTorchRunner:
+    def load(cls, path: Path, *, threads: int = 0) -> ExecuTorchRuntime:
         """Open the bundle at `path`, check its hashes and load its program.
 
         Raises:
-            ArtefactError: incomplete or altered bundle, one for another runtime, or a program
+            ArtifactError: incomplete or altered bundle, one for another runtime, or a program
                 that this runtime cannot load.
         """
         bundle = Bundle.open(Path(path))
         if bundle.runtime != cls.name:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path} is a bundle for the runtime `{bundle.runtime}`, not `{cls.name}`."
             )
         start = time.perf_counter()
@@ -91,7 +89,7 @@ class ExecuTorchRunner(Runner):
                 runner = cls(bundle, module, _thread_count())
                 runner._touch_every_method()
         except RuntimeError as error:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{program} does not load in this ExecuTorch runtime: {error}",
                 f"The bundle was made with {bundle.manifest['versions']}; compare the versions.",
             ) from error

@@ -1,7 +1,7 @@
 """One greedy loop for every runner, so that answers differ only where the numbers do.
 
-Keeps the last picture's prefix in the cache: the next question about the same picture costs
-neither an encoding nor a prefill of the image. Knows no benchmark and no runtime.
+Keeps the last picture's prefix in the cache: the next question about the same picture costs neither
+an encoding nor a prefill of the image.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from hydra_mobile.runtimes.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Generation:
 class Generator:
     """Answers questions with one runner."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runtime) -> None:
         self.runner = runner
         self._prefix_key: str | None = None
         self._prefix_state = CacheState()

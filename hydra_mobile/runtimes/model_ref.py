@@ -1,7 +1,4 @@
-"""What a path on the command line is: a base, a run, a merged model or a bundle.
-
-Knows the marks of each folder and which runner runs it; loads nothing.
-"""
+"""What a path on the command line is: a base, a run, a merged model or a bundle."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ from typing import Literal
 
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.lora_manifest import split_selection
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of
-from hydra_mobile.models.registry import BASES, Log, base_folder
+from hydra_mobile.models.registry import BASES, base_folder
 from hydra_mobile.runtimes.coreml.availability import coreml_title
 
 Kind = Literal["base", "run", "merged", "bundle"]
@@ -27,13 +24,13 @@ _RUNTIME_NAMES = {"executorch": "ExecuTorch", "onnx": "ONNX Runtime", "torch": "
 
 
 @dataclass(frozen=True)
-class Artefact:
+class ModelRef:
     """One thing that can be evaluated.
 
     Attributes:
         path: its folder.
         kind: what it is.
-        runner: name in `RUNNERS`.
+        runner: name in `RUNTIMES`.
         name: row title in tables, for example "ExecuTorch int4".
         preset: precision preset; "fp32" for eager torch.
         size_bytes: weights or program files.
@@ -56,11 +53,11 @@ class Artefact:
         return hashlib.sha256(f"{self.runner} {self.digest} {self.recipe}".encode()).hexdigest()
 
 
-def artefact_at(path: str) -> Artefact:
-    """Recognise the artefact at `path`, or the named base; `BUNDLE#NAME` is one of its adapters.
+def model_at(path: str) -> ModelRef:
+    """Recognize the artifact at `path`, or the named base; `BUNDLE#NAME` is one of its adapters.
 
     Raises:
-        ArtefactError: there is nothing that can be evaluated.
+        ArtifactError: there is nothing that can be evaluated.
     """
     folder = Path(path)
     if path in BASES and not folder.exists():
@@ -76,16 +73,16 @@ def artefact_at(path: str) -> Artefact:
         if "adapters" in bundle.manifest:
             name += f" + {bundle.adapter or 'no adapter'}"
             digest = hashlib.sha256(f"{digest} {bundle.adapter}".encode()).hexdigest()
-        return Artefact(
+        return ModelRef(
             folder, "bundle", bundle.runtime, name, bundle.preset.name, bundle.size_bytes, digest
         )
     if (folder / "run.json").is_file() and _trained_whole(folder):
-        return artefact_at(str(folder / "merged"))
+        return model_at(str(folder / "merged"))
     if (folder / "run.json").is_file() or (folder / "adapter_config.json").is_file():
         adapter = folder / "adapter" if (folder / "run.json").is_file() else folder
         record = adapter / "hydra.json"
         read_json(record, "a finished adapter (go on with `hydra-mobile train --resume`)")
-        return Artefact(
+        return ModelRef(
             folder,
             "run",
             "torch",
@@ -101,7 +98,7 @@ def artefact_at(path: str) -> Artefact:
     weights = folder / "model.safetensors"
     if weights.is_file() and (folder / "config.json").is_file():
         merged = (folder / "merge.json").is_file()
-        return Artefact(
+        return ModelRef(
             folder,
             "merged" if merged else "base",
             "torch",
@@ -111,40 +108,40 @@ def artefact_at(path: str) -> Artefact:
             sha256_of(weights),
             _recipe_in(folder),
         )
-    raise ArtefactError(
+    raise ArtifactError(
         f"{path} is no run, adapter, merged model, bundle or named base.",
         "Expected a folder with run.json, adapter_config.json, model.safetensors or manifest.json.",
     )
 
 
-def distinct(artefacts: Sequence[Artefact]) -> list[Artefact]:
-    """Return the artefacts with names that differ.
+def distinct(artifacts: Sequence[ModelRef]) -> list[ModelRef]:
+    """Return the artifacts with names that differ.
 
     Raises:
         HydraError: one is there twice.
     """
-    seen: dict[str, Artefact] = {}
-    for artefact in artefacts:
-        twin = seen.setdefault(artefact.identity, artefact)
-        if twin is not artefact:
+    seen: dict[str, ModelRef] = {}
+    for artifact in artifacts:
+        twin = seen.setdefault(artifact.identity, artifact)
+        if twin is not artifact:
             raise HydraError(
-                f"{twin.path} and {artefact.path} are the same artefact.", "Give it once."
+                f"{twin.path} and {artifact.path} are the same artifact.", "Give it once."
             )
-    counts = Counter(artefact.name for artefact in artefacts)
-    endings = Counter((a.name, a.path.absolute().name) for a in artefacts)
+    counts = Counter(artifact.name for artifact in artifacts)
+    endings = Counter((a.name, a.path.absolute().name) for a in artifacts)
 
-    def name_of(artefact: Artefact) -> str:
-        if counts[artefact.name] == 1:
-            return artefact.name
-        path = artefact.path.absolute()
-        shared = endings[artefact.name, path.name] > 1
+    def name_of(artifact: ModelRef) -> str:
+        if counts[artifact.name] == 1:
+            return artifact.name
+        path = artifact.path.absolute()
+        shared = endings[artifact.name, path.name] > 1
         return (
-            f"{artefact.name} ({path.parent.name}/{path.name})"
+            f"{artifact.name} ({path.parent.name}/{path.name})"
             if shared
-            else (f"{artefact.name} ({path.name})")
+            else (f"{artifact.name} ({path.name})")
         )
 
-    return [dataclasses.replace(artefact, name=name_of(artefact)) for artefact in artefacts]
+    return [dataclasses.replace(artifact, name=name_of(artifact)) for artifact in artifacts]
 
 
 def _recipe_in(folder: Path) -> str:
@@ -169,7 +166,7 @@ def base_of(run_or_adapter: Path) -> Path:
     """Return the base folder of a run or adapter: the run's `base`, else the adapter's name.
 
     Raises:
-        ArtefactError: no record of a base, or the base is not there.
+        ArtifactError: no record of a base, or the base is not there.
     """
     for folder in (run_or_adapter, run_or_adapter.parent):
         if (folder / "run.json").is_file():
@@ -177,26 +174,3 @@ def base_of(run_or_adapter: Path) -> Path:
             return base_folder(str(run["config"]["base"]))
     record = read_json(run_or_adapter / "hydra.json", "the record of a HyDRA adapter")
     return base_folder(str(record["base"]["name"]))
-
-
-def merged_folder(artefact: Artefact, log: Log) -> Path:
-    """Return a merged folder of the artefact; a run is merged into its `merged/` when it is not.
-
-    Raises:
-        ArtefactError: the artefact is a bundle.
-    """
-    if artefact.kind == "bundle":
-        raise ArtefactError(
-            f"{artefact.path} is a bundle already.", "Export the run or the merged folder."
-        )
-    if artefact.kind != "run":
-        return artefact.path
-    from hydra_export.merge import merge
-
-    out = artefact.path / "merged"
-    record = adapter_in(artefact.path) / "hydra.json"
-    files = read_json(record, "the record of a HyDRA adapter")["files"]
-    merged = read_json(out / "merge.json", "the record of a merge") if out.is_dir() else {}
-    if not merged or merged["sources"]["adapter_files"] != files:
-        merge(base_of(artefact.path), artefact.path, out, log=log)
-    return out

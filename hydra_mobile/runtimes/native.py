@@ -3,8 +3,6 @@
 The same four operations as every runner, each a message to a process that holds the program. Python
 keeps tokens, pictures and the greedy loop, so answers differ from the Python runtime's only where
 the numbers do.
-
-Called by `hydra_mobile.evaluation`.
 """
 
 from __future__ import annotations
@@ -15,14 +13,14 @@ from typing import ClassVar
 import numpy as np
 
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices.emulator import EXECUTION, emulated
 from hydra_mobile.devices.native_build import ARM64, host, native_runner
 from hydra_mobile.devices.native_process import NativeProcess
-from hydra_mobile.runtimes.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 
-class NativeRunner(Runner):
+class NativeRuntime(Runtime):
     """A bundle's program in a process of the native runner for this machine."""
 
     name = "native"
@@ -50,17 +48,17 @@ class NativeRunner(Runner):
         return [str(native_runner(host()))]
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> NativeRunner:
+    def load(cls, path: Path, *, threads: int = 0) -> NativeRuntime:
         """Check the bundle at `path` and start a process with its program.
 
         Raises:
-            ArtefactError: incomplete or altered bundle, one for another runtime, or a program
+            ArtifactError: incomplete or altered bundle, one for another runtime, or a program
                 that this runner cannot run: it must be exported with `--attention manual`.
             HydraError: the runner cannot be built here.
         """
         bundle = Bundle.open(Path(path))
         if bundle.runtime != "executorch":
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path} is a bundle for the runtime `{bundle.runtime}`, not `executorch`, which "
                 "the native runner has."
             )
@@ -99,7 +97,7 @@ class NativeRunner(Runner):
         return logits, CacheState(state.length + count)
 
 
-class EmulatorRunner(NativeRunner):
+class EmulatorRuntime(NativeRuntime):
     """The same on an emulated arm64 machine: its answers count, its timings do not."""
 
     name = "emulator"

@@ -6,8 +6,6 @@ back to an earlier state forgets what came after, and a state that was forgotten
 
 A base program takes an adapter from a file. Its tensors stay bound between calls, and another
 adapter takes their place without loading anything else.
-
-Knows onnxruntime and the names of inputs; knows no prompt. Called by `hydra_mobile.evaluation`.
 """
 
 from __future__ import annotations
@@ -22,9 +20,9 @@ import onnxruntime as ort
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.bundle.lora_file import AdapterFiles, filled
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.runtimes.base import Array, CacheLengths, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheLengths, CacheState, Runtime
 from hydra_mobile.runtimes.onnx_threads import share_pool, use_threads
 
 #: Role of a file in the bundle -> the inputs that its graph must have (the decoder has more).
@@ -35,7 +33,7 @@ _INPUTS = {
 }
 
 
-class OnnxRunner(Runner):
+class OnnxRuntime(Runtime):
     """The graphs of one folder.
 
     Args:
@@ -47,7 +45,7 @@ class OnnxRunner(Runner):
         adapter: files for a base program; None: none.
 
     Raises:
-        ArtefactError: a file is missing, is no ONNX graph or is another graph than its role says;
+        ArtifactError: a file is missing, is no ONNX graph or is another graph than its role says;
             the adapter is damaged or belongs to another program.
     """
 
@@ -78,15 +76,15 @@ class OnnxRunner(Runner):
         self.load_seconds = time.perf_counter() - started
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> OnnxRunner:
+    def load(cls, path: Path, *, threads: int = 0) -> OnnxRuntime:
         """Load the bundle at `path`.
 
         Raises:
-            ArtefactError: the folder is no bundle of the ONNX runtime, or a file was altered.
+            ArtifactError: the folder is no bundle of the ONNX runtime, or a file was altered.
         """
         bundle = Bundle.open(Path(path))
         if bundle.runtime != cls.name:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path} is a bundle for the runtime `{bundle.runtime}`, not `{cls.name}`."
             )
         return cls(
@@ -109,7 +107,7 @@ class OnnxRunner(Runner):
         What the cache holds was computed with the last one, so every state is forgotten.
 
         Raises:
-            ArtefactError: a file is missing, damaged, or made for another program; the runner then
+            ArtifactError: a file is missing, damaged, or made for another program; the runner then
                 goes on as it was.
         """
         files = adapter or AdapterFiles(None, None)
@@ -218,7 +216,7 @@ def adapter_files(bundle: Bundle) -> AdapterFiles | None:
 def _session(role: str, files: dict[str, Path], threads: int) -> Any:
     path = files[role]
     if not path.is_file():
-        raise ArtefactError(f"{path} is missing: expected the ONNX graph `{role}`.")
+        raise ArtifactError(f"{path} is missing: expected the ONNX graph `{role}`.")
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
     use_threads(options, threads)
@@ -227,13 +225,13 @@ def _session(role: str, files: dict[str, Path], threads: int) -> Any:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} cannot be loaded by onnxruntime {ort.__version__}: {_first_line(error)}",
             "The file was altered or cut short; export it again.",
         ) from error
     names = {value.name for value in session.get_inputs()}
     if not _INPUTS[role] <= names:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} has the inputs {', '.join(sorted(names)[:4])}; as `{role}` it must have "
             f"{', '.join(sorted(_INPUTS[role]))}.",
             "The files of the bundle were exchanged; export it again.",

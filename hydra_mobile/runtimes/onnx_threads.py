@@ -5,8 +5,6 @@ decoder call they take the cores away from the vision encoder, and the other way
 that doubles the time to the first token. A shared pool avoids it, but binds every session of the
 process, so only a process of ours makes one (`share_pool`); inside a user's program sessions keep
 their own.
-
-Knows onnxruntime; knows no graph. Called by the ONNX runner.
 """
 
 from __future__ import annotations

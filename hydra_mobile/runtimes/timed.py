@@ -1,7 +1,6 @@
 """A runner with a clock around it: how long the runtime itself was at work.
 
-What remains of the time is Python around it: tokenising, waiting for pictures, writing answers.
-Used by the answering worker.
+What remains of the time is Python around it: tokenizing, waiting for pictures, writing answers.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from hydra_mobile.runtimes.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 
-class TimedRunner(Runner):
+class TimedRuntime(Runtime):
     """Passes everything on to `runner` and adds up the seconds that it takes."""
 
     name: ClassVar[str] = "timed"
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runtime) -> None:
         self._runner = runner
         self.processor = runner.processor
         self.max_context = runner.max_context
@@ -29,9 +28,9 @@ class TimedRunner(Runner):
         self.seconds = 0.0
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> TimedRunner:
+    def load(cls, path: Path, *, threads: int = 0) -> TimedRuntime:
         """Not a runtime of its own: wrap a loaded runner instead."""
-        raise TypeError("TimedRunner wraps a loaded runner")
+        raise TypeError("TimedRuntime wraps a loaded runner")
 
     def peak_memory(self) -> int:
         """Return the runner's: its process may be another than this one."""

@@ -1,6 +1,6 @@
 """Eager PyTorch as a runner: the reference that every exported form is compared with.
 
-Loads a run (base and adapter, unmerged), a merged folder or a base. Knows no benchmark.
+Loads a run (base and adapter, unmerged), a merged folder or a base.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from transformers import DynamicCache
 
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.save_load import load_adapter
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
 from hydra_mobile.models.registry import base_folder
-from hydra_mobile.runtimes.base import Array, CacheState, Runner
+from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
 
-def load_artefact(
+def load_artifact(
     path: Path,
 ) -> tuple[MobileVLMForConditionalGeneration, MobileVLMProcessor]:
     """Load the model and processor of a run, an adapter, a merged folder or a base.
 
     Raises:
-        ArtefactError: the folder is none of these, or is not whole.
+        ArtifactError: the folder is none of these, or is not whole.
     """
     adapter = adapter_in(path)
     if (adapter / "adapter_config.json").is_file():
@@ -40,7 +40,7 @@ def load_artefact(
         trained_with = adapter if (adapter / PROCESSOR_FILE).is_file() else base
         return model.eval(), MobileVLMProcessor.from_pretrained(base, recipe=trained_with)
     if (path / "run.json").is_file():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} holds a run without an adapter: it is not finished.",
             "Go on with `hydra-mobile train --resume`.",
         )
@@ -48,7 +48,7 @@ def load_artefact(
     return load_model(folder), MobileVLMProcessor.from_pretrained(folder)
 
 
-class TorchRunner(Runner):
+class TorchRuntime(Runtime):
     """Eager fp32 with transformers' own cache, on the CPU or on one GPU."""
 
     name = "torch"
@@ -67,7 +67,7 @@ class TorchRunner(Runner):
         self.load_seconds = 0.0
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0, device: str = "cpu") -> TorchRunner:
+    def load(cls, path: Path, *, threads: int = 0, device: str = "cpu") -> TorchRuntime:
         """Load a run, adapter, merged folder or base.
 
         Args:
@@ -83,7 +83,7 @@ class TorchRunner(Runner):
         if threads:
             torch.set_num_threads(threads)
         began = time.perf_counter()
-        runner = cls(*load_artefact(path), device)
+        runner = cls(*load_artifact(path), device)
         runner.load_seconds = time.perf_counter() - began
         return runner
 

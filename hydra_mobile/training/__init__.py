@@ -1,5 +1,1 @@
-"""The two training stages: rows, batches, vision cache, loop, checkpoints.
-
-Called by `hydra-mobile train` and the quickstart. Knows models, data and adapters; knows no export
-and no benchmark.
-"""
+"""The two training stages: rows, batches, vision cache, loop, checkpoints."""

@@ -1,7 +1,7 @@
 """Rows to batches of like length, in an order that only the seed decides; batches to tensors.
 
-Knows no model. The order is a function of (seed, epoch), so that a resumed run goes on with
-exactly the batches that the interrupted one had left.
+The order is a function of (seed, epoch), so that a resumed run goes on with exactly the batches
+that the interrupted one had left.
 """
 
 from __future__ import annotations

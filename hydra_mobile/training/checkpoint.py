@@ -1,8 +1,7 @@
 """Training checkpoints: everything that decides what comes next, in one folder, whole or absent.
 
 Holds trained tensors and optimizer moments by name, the place in the data, every process's random
-state, and what the method of stage II wants back. Knows no loop; `run` decides when to write and
-what to do with what it reads.
+state, and what the method of stage II wants back.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, read_json, write_json
 from hydra_mobile.training.random_state import RandomState
 
@@ -64,18 +63,18 @@ class Checkpoint:
         """Read a checkpoint.
 
         Raises:
-            ArtefactError: it is missing, cut short or of another version.
+            ArtifactError: it is missing, cut short or of another version.
         """
         place = read_json(folder / "state.json", "the place of a checkpoint")
         if place.get("schema") != SCHEMA:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder / 'state.json'}: schema is {place.get('schema')!r}, expected {SCHEMA}."
             )
         file = folder / "state.safetensors"
         try:
             tensors = load_file(str(file))
         except (SafetensorError, OSError) as error:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{file} cannot be read: {error}.", "The file was cut short; train again."
             ) from error
         return cls(

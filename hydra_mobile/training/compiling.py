@@ -1,8 +1,8 @@
 """torch.compile for decoder layers whose LoRA ranks differ and move.
 
 Each layer is compiled by itself and all share one graph, in which the ranks are symbols: neither
-modules of different ranks nor a change of ranks compiles anew. Knows torch and where peft keeps
-LoRA tensors; knows nothing of who chooses ranks. The trainer calls it once, after `inject`.
+modules of different ranks nor a change of ranks compiles anew. The trainer calls it once, after
+`inject`.
 
 Compiles seen: one for the first batch, one more when a second shape of batch comes (batch and
 length become symbols then), each twice where the first layer's input needs no gradient.

@@ -1,8 +1,8 @@
 """The frozen tower's features on disk: computed once per picture, read by every epoch and run.
 
-Features are kept in chunks of a fixed size, each named by the hash of what it was made from
-(tower weights, preprocessing, picture bytes), so that a stale chunk cannot be read and a resumed
-run computes the same numbers as an uninterrupted one. Knows no text.
+Features are kept in chunks of a fixed size, each named by the hash of what it was made from (tower
+weights, preprocessing, picture bytes), so that a stale chunk cannot be read and a resumed run
+computes the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations

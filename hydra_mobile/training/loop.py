@@ -1,4 +1,4 @@
-"""The inner loop of a stage: micro-batches in, optimizer steps out. Knows no files.
+"""The inner loop of a stage: micro-batches in, optimizer steps out.
 
 One object per stage; `run` builds it and decides what happens between steps.
 """

@@ -1,7 +1,6 @@
 """The result of full fine-tuning: a whole model folder, as a merge would write it.
 
-There is no adapter to fold in; the trained weights replace the base's. Knows the base's folder
-layout; knows no training. Called by `run`.
+There is no adapter to fold in; the trained weights replace the base's.
 """
 
 from __future__ import annotations

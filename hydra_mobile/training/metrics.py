@@ -1,7 +1,6 @@
 """metrics.jsonl: one line per logged step, never two for one step.
 
-After an interruption, lines behind the checkpoint are dropped before training goes on. Knows no
-meaning of the numbers.
+After an interruption, lines behind the checkpoint are dropped before training goes on.
 """
 
 from __future__ import annotations

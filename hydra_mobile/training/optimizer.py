@@ -1,4 +1,4 @@
-"""AdamW and its schedule: linear warm-up, then a cosine to zero. Knows no model."""
+"""AdamW and its schedule: linear warm-up, then a cosine to zero."""
 
 from __future__ import annotations
 

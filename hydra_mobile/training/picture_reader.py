@@ -1,7 +1,6 @@
 """Pictures to pixels, ahead of the step that needs them: a pool of threads and what it has read.
 
-Decoding and resizing release the interpreter's lock, so that threads suffice. Knows no model;
-`features` owns one.
+Decoding and resizing release the interpreter's lock, so that threads suffice.
 """
 
 from __future__ import annotations

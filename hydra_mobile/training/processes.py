@@ -1,7 +1,5 @@
 """The processes of a run: one, several with a whole model each (DDP), or a model shared (FSDP).
 
-Knows how gradients are averaged and who may write files; knows nothing of ranks' meaning.
-
 Under DDP the model is wrapped for each stage and again after every change of its tensors, because
 the reducer holds the old ones. Under FSDP only the frozen decoder weights are sharded; what
 trains (adapters, projector) is small, lies whole on every process, and its gradients are averaged

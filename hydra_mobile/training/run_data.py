@@ -1,7 +1,6 @@
 """The data of a run: token rows, vision features, batches and the loss of each stage.
 
 Stages may differ in template and in how a picture is fitted; what they have in common they share.
-Knows no checkpoint and no step; `run` makes one per run.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class RunData:
         self._config = session.config
         self._progress = progress
         self._files = stage_files(self._config)
-        # The first process tokenises, the others find the rows on disk.
+        # The first process tokenizes, the others find the rows on disk.
         self.rows: dict[str, Rows] = {}
         session.processes.first_alone(self._open)
         for name, rows in self.rows.items():

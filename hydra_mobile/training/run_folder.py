@@ -1,6 +1,6 @@
 """The run folder: what it was started with, its checkpoints, and who may write to it.
 
-Knows files; knows no model and no loop. Of several processes only the first writes.
+Of several processes only the first writes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.core.errors import ArtefactError, ConfigError, HydraError
+from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of, write_atomically, write_json
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.metrics import STAGES
@@ -37,7 +37,7 @@ class RunFolder:
         identity = self._identity()
         if not record.exists():
             if resume:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{self.path} holds no run to resume.", "Leave --resume out to start one."
                 )
             self.path.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,4 @@
-"""A model made ready for training: loaded, placed, frozen, in its precision.
-
-Knows how to build the model on this process's device; knows no data, no loop and no policy.
-"""
+"""A model made ready for training: loaded, placed, frozen, in its precision."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ class Session:
         self.accelerator = Accelerator(
             cpu=cpu,
             mixed_precision="bf16" if self.precision == "bf16" else "no",
-            # The others wait while the first process tokenises or computes features.
+            # The others wait while the first process tokenizes or computes features.
             kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
         )
         self.processes = Processes(self.accelerator, config)
@@ -59,11 +56,11 @@ class Session:
         torch.manual_seed(config.seed + self.processes.index)
         self.model = self._load(device)
         if config.runtime.base_precision == "4bit":
-            from hydra_mobile.models.four_bit import quantise_linears
+            from hydra_mobile.models.four_bit import quantize_linears
 
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
             device = self.accelerator.device
-            quantise_linears(self.model, compute_dtype=dtype, device=device)
+            quantize_linears(self.model, compute_dtype=dtype, device=device)
         self.model.projector.requires_grad_(True)
         self.processes.shard(self.model)
         self.model.to(self.accelerator.device)

@@ -11,7 +11,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora import inject, live_rank_map
 from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.core.errors import ArtefactError, BudgetError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, BudgetError, ConfigError
 
 STEPS = 20
 ALPHA = 12.5
@@ -251,7 +251,7 @@ class TestResume:
             state | {"another.lora_A": torch.zeros(1)},
             {name: t[:1] for name, t in state.items()},
         ):
-            with pytest.raises(ArtefactError, match=r"differ|shape"):
+            with pytest.raises(ArtifactError, match=r"differ|shape"):
                 build().load(changed)
 
 

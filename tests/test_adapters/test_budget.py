@@ -7,7 +7,7 @@ from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.core.errors import ArtefactError, BudgetError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, BudgetError, ConfigError
 
 SMALL = (24, 2048, 5632, 16)
 LARGE = (32, 2560, 6912, 32)
@@ -115,5 +115,5 @@ def test_rank_map_drops_rank_zero_and_does_not_depend_on_order(tmp_path):
 def test_a_bad_rank_file_is_refused(tmp_path, text, message):
     path = tmp_path / "ranks.json"
     path.write_text(text)
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         RankMap.read(path)

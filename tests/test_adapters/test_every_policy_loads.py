@@ -23,7 +23,7 @@ from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, need
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import verify
 from hydra_mobile.adapters.save_load import CONFIG_FILE, TENSOR_FILE, save_adapter
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 BASE = BaseIdentity("owner/base", "a" * 64)
 ALPHA = 12.5  # the factors of folding are no powers of two
@@ -127,7 +127,7 @@ def test_the_reread_check_catches_a_misspelt_key_and_an_unfolded_b(trained, requ
     key = min(ranks, key=ranks.get)
     wrong = {k.replace("_proj", "_prj") if k == key else k: rank for k, rank in ranks.items()}
     path.write_text(json.dumps(config | {"rank_pattern": wrong}))
-    with pytest.raises(ArtefactError, match="Stock peft"):
+    with pytest.raises(ArtifactError, match="Stock peft"):
         trained.check()
     path.write_text(json.dumps(config))
 
@@ -140,5 +140,5 @@ def test_the_reread_check_catches_a_misspelt_key_and_an_unfolded_b(trained, requ
         # At the reference rank there is nothing to fold.
         trained.check()
     else:
-        with pytest.raises(ArtefactError, match="another update"):
+        with pytest.raises(ArtifactError, match="another update"):
             trained.check()

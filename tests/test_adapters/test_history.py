@@ -12,7 +12,7 @@ from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.history import RankEvent, RankHistory
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_broken_line_in_the_middle_names_file_and_line(history):
     lines = history.path.read_text().splitlines(keepends=True)
     lines[3] = lines[3][:20] + "\n"
     history.path.write_text("".join(lines))
-    with pytest.raises(ArtefactError, match=r"ranks\.jsonl, line 4, is not readable JSON"):
+    with pytest.raises(ArtifactError, match=r"ranks\.jsonl, line 4, is not readable JSON"):
         history.read()
 
 
@@ -68,7 +68,7 @@ def test_no_file_is_an_empty_history(tmp_path):
     history = RankHistory.of_run(tmp_path)
     history.keep_until(3)
     assert history.read() == history.maps() == []
-    with pytest.raises(ArtefactError, match="missing"):
+    with pytest.raises(ArtifactError, match="missing"):
         history.final_map()
     assert not history.path.exists()
 
@@ -122,12 +122,12 @@ def test_a_run_without_maps_in_its_history_has_the_one_beside_it(tmp_path):
         RankHistory.of_run(tmp_path),
         {"step": 0, "event": "initial", "digest": RankMap(A).digest()},
     )
-    with pytest.raises(ArtefactError, match=r"step 0, holds neither"):
+    with pytest.raises(ArtifactError, match=r"step 0, holds neither"):
         history.maps()
     RankMap(A).write(tmp_path / "rank_map.json")
     assert history.maps() == [(0, RankMap(A))]
     RankMap(B).write(tmp_path / "rank_map.json")
-    with pytest.raises(ArtefactError, match="holds neither"):
+    with pytest.raises(ArtifactError, match="holds neither"):
         history.maps()
 
 
@@ -149,11 +149,11 @@ def test_a_run_without_maps_in_its_history_has_the_one_beside_it(tmp_path):
 )
 def test_what_cannot_be_used_is_refused_with_its_line(tmp_path, value, message):
     history = put(RankHistory.of_run(tmp_path), {"step": 0, "event": "freeze"}, value)
-    with pytest.raises(ArtefactError, match=message) as refused:
+    with pytest.raises(ArtifactError, match=message) as refused:
         history.read()
     assert "ranks.jsonl, line 2" in refused.value.what
     if isinstance(value, dict):
-        with pytest.raises(ArtefactError):
+        with pytest.raises(ArtifactError):
             RankHistory(tmp_path / "other.jsonl").append(value)
         assert not (tmp_path / "other.jsonl").exists()
 
@@ -181,7 +181,7 @@ def test_policy_fixed_takes_the_last_map_of_a_history(tmp_path):
     )
     found = allocate("fixed", PolicyInput(budget, map_file=tmp_path / "ranks.jsonl"))
     assert found == RankMap(B)
-    with pytest.raises(ArtefactError, match=r"none\.jsonl is missing"):
+    with pytest.raises(ArtifactError, match=r"none\.jsonl is missing"):
         allocate("fixed", PolicyInput(budget, map_file=tmp_path / "none.jsonl"))
 
 

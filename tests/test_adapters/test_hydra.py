@@ -24,7 +24,7 @@ from hydra_mobile.adapters.lora import initial_a, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.save_load import read_adapter
-from hydra_mobile.core.errors import ArtefactError, ConfigError, HydraError
+from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
 
 EARLY = Dynamic(warmup=0.34, every=0.17, until=0.7, calibration_batches=4)
 
@@ -349,7 +349,7 @@ def test_resuming_without_restoring_is_refused(tmp_path):
     made = trainer(fresh, tmp_path, [HydraCallback(hydra_of(fresh))], **more)
     with pytest.raises(HydraError, match="restore"):
         made.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
-    with pytest.raises(ArtefactError, match="seed"):
+    with pytest.raises(ArtifactError, match="seed"):
         hydra_of(llama(), seed=1).restore(tmp_path / "checkpoint-3")
 
 

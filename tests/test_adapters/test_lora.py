@@ -15,7 +15,7 @@ from hydra_mobile.adapters.lora import (
 )
 from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 
 
 def varied(names):
@@ -87,14 +87,14 @@ def test_uniform_is_plain_lora_bit_for_bit(model, names, ids):
     with torch.no_grad():
         for name, parameter in theirs.items():
             parameter.copy_(ours[name])
-    optimisers = [torch.optim.AdamW(group.values(), lr=1e-2) for group in (ours, theirs)]
+    optimizers = [torch.optim.AdamW(group.values(), lr=1e-2) for group in (ours, theirs)]
     for _ in range(3):
         losses = []
-        for net, optimiser in zip((model, wrapped.base_model.model), optimisers, strict=True):
+        for net, optimizer in zip((model, wrapped.base_model.model), optimizers, strict=True):
             loss = net.language_model(input_ids=ids, labels=ids).loss
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             losses.append(loss.item())
         assert losses[0] == losses[1]
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -115,10 +115,10 @@ def test_state_round_trip_and_removal(model, names, ids):
     remove(model)
     assert torch.equal(model(ids), base(ids))
     assert list(model.state_dict()) == list(base.state_dict())
-    with pytest.raises(ArtefactError, match="differ"):
+    with pytest.raises(ArtifactError, match="differ"):
         load_state(model, state)
     inject(model, RankMap(dict.fromkeys(names, 2)), r_ref=8, alpha_ref=16)
-    with pytest.raises(ArtefactError, match="saved with shape"):
+    with pytest.raises(ArtifactError, match="saved with shape"):
         load_state(model, state)
 
 

@@ -337,10 +337,10 @@ class TestGate:
             predicted = np.empty_like(gains)
             for left_out in range(EVENTS):
                 mine, rest = event == left_out, event != left_out
-                centre, mean = inputs[rest].mean(axis=0), gains[rest].mean()
-                x, y = inputs[rest] - centre, gains[rest] - mean
+                center, mean = inputs[rest].mean(axis=0), gains[rest].mean()
+                x, y = inputs[rest] - center, gains[rest] - mean
                 slope = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
-                predicted[mine] = (inputs[mine] - centre) @ slope + mean
+                predicted[mine] = (inputs[mine] - center) @ slope + mean
             errors.append(float(np.sqrt(np.mean((predicted - gains) ** 2))))
         assert gate.ridge_error == pytest.approx(min(errors))
 

@@ -15,7 +15,7 @@ from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import skeleton, verify
 from hydra_mobile.adapters.save_load import load_adapter, read_adapter, save_adapter
-from hydra_mobile.core.errors import ArtefactError, BudgetError
+from hydra_mobile.core.errors import ArtifactError, BudgetError
 
 BASE = BaseIdentity("owner/base", "a" * 64)
 ALPHA = 12.5  # the factors of folding are no powers of two
@@ -152,19 +152,19 @@ class TestReloadCatches:
             config["rank_pattern"][key.replace("_proj", "_prj")] = config["rank_pattern"].pop(key)
 
         self.edit(folder, misspell)
-        with pytest.raises(ArtefactError, match="Stock peft"):
+        with pytest.raises(ArtifactError, match="Stock peft"):
             check(folder)
 
     def test_a_misspelt_target(self, save, check):
         folder = save()
         self.edit(folder, lambda c: c["target_modules"].append(c["target_modules"].pop(0) + "x"))
-        with pytest.raises(ArtefactError, match="Stock peft"):
+        with pytest.raises(ArtifactError, match="Stock peft"):
             check(folder)
 
     def test_a_bare_suffix_that_hits_the_vision_tower(self, save, check):
         folder = save()
         self.edit(folder, lambda c: c["target_modules"].append("q_proj"))
-        with pytest.raises(ArtefactError, match="Stock peft"):
+        with pytest.raises(ArtifactError, match="Stock peft"):
             check(folder)
 
     def test_an_unfolded_b(self, save, check, trained):
@@ -176,22 +176,22 @@ class TestReloadCatches:
                 tensors[key] = layer.lora_B["default"].weight.detach().clone()
 
         self.edit_tensors(folder, unfold)
-        with pytest.raises(ArtefactError, match="another update"):
+        with pytest.raises(ArtifactError, match="another update"):
             check(folder)
 
     def test_an_alpha_pattern_or_another_alpha(self, save, check):
         folder = save()
         self.edit(folder, lambda c: c.update(lora_alpha=2 * ALPHA))
-        with pytest.raises(ArtefactError, match="another update"):
+        with pytest.raises(ArtifactError, match="another update"):
             check(folder)
 
     def test_a_missing_and_a_nan_tensor(self, save, check):
         folder = save()
         self.edit_tensors(folder, lambda tensors: next(iter(tensors.values())).fill_(float("nan")))
-        with pytest.raises(ArtefactError, match="another update"):
+        with pytest.raises(ArtifactError, match="another update"):
             check(folder)
         self.edit_tensors(folder, lambda tensors: tensors.pop(next(iter(tensors))))
-        with pytest.raises(ArtefactError, match="Stock peft"):
+        with pytest.raises(ArtifactError, match="Stock peft"):
             check(folder)
 
 
@@ -204,15 +204,15 @@ def test_a_failed_check_leaves_no_folder(save, monkeypatch, tmp_path):
         }
 
     monkeypatch.setattr("hydra_mobile.adapters.save_load.folded_tensors", unfolded)
-    with pytest.raises(ArtefactError, match="another update"):
+    with pytest.raises(ArtifactError, match="another update"):
         save()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_save_refuses(save, rank_map, budget):
-    with pytest.raises(ArtefactError, match="has no hash"):
+    with pytest.raises(ArtifactError, match="has no hash"):
         save(base=BaseIdentity("x", ""))
-    with pytest.raises(ArtefactError, match="not those of the rank map"):
+    with pytest.raises(ArtifactError, match="not those of the rank map"):
         save(rank_map=RankMap({**rank_map, next(iter(rank_map)): 30}))
     with pytest.raises(BudgetError, match="too many"):
         save(budget=Budget(budget.cost, 4))
@@ -220,14 +220,14 @@ def test_what_save_refuses(save, rank_map, budget):
 
 class TestReadRefuses:
     def test_another_base(self, save):
-        with pytest.raises(ArtefactError, match="owner/base"):
+        with pytest.raises(ArtifactError, match="owner/base"):
             read_adapter(save(), base=BaseIdentity("other", "b" * 64))
 
     @pytest.mark.parametrize("file", ["adapter_model.safetensors", "projector.safetensors"])
     def test_a_truncated_file(self, save, file):
         path = save() / file
         path.write_bytes(path.read_bytes()[:-100])
-        with pytest.raises(ArtefactError, match=rf"{file} is no complete safetensors file"):
+        with pytest.raises(ArtifactError, match=rf"{file} is no complete safetensors file"):
             read_adapter(path.parent)
 
     @pytest.mark.parametrize("file", ["adapter_model.safetensors", "projector.safetensors"])
@@ -236,7 +236,7 @@ class TestReadRefuses:
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
-        with pytest.raises(ArtefactError, match="altered"):
+        with pytest.raises(ArtifactError, match="altered"):
             read_adapter(path.parent)
 
     @pytest.mark.parametrize(
@@ -245,14 +245,14 @@ class TestReadRefuses:
     def test_a_missing_file(self, save, file):
         folder = save()
         (folder / file).unlink()
-        with pytest.raises(ArtefactError, match=rf"{file} is missing"):
+        with pytest.raises(ArtifactError, match=rf"{file} is missing"):
             read_adapter(folder)
 
     def test_an_edited_configuration(self, save):
         folder = save()
         path = folder / "adapter_config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 99}))
-        with pytest.raises(ArtefactError, match="does not describe"):
+        with pytest.raises(ArtifactError, match="does not describe"):
             read_adapter(folder)
 
     def test_a_record_without_a_key(self, save):
@@ -261,14 +261,14 @@ class TestReadRefuses:
         record = json.loads(path.read_text())
         del record["files"]
         path.write_text(json.dumps(record))
-        with pytest.raises(ArtefactError, match="lacks the key `files`"):
+        with pytest.raises(ArtifactError, match="lacks the key `files`"):
             read_adapter(folder)
 
     def test_another_schema(self, save):
         folder = save()
         path = folder / "hydra.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
-        with pytest.raises(ArtefactError, match="schema 2"):
+        with pytest.raises(ArtifactError, match="schema 2"):
             read_adapter(folder)
 
 
@@ -280,12 +280,12 @@ def test_the_skeleton_needs_no_memory(trained, names):
 
 
 def test_base_identity(tmp_path):
-    with pytest.raises(ArtefactError, match=r"config\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"config\.json is missing"):
         base_identity(tmp_path)
     (tmp_path / "config.json").write_text('{"base": "smol", "base_sha256": "abc"}')
     assert base_identity(tmp_path) == BaseIdentity("smol", "abc")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ArtefactError, match=r"model\.safetensors is missing"):
+    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
         base_identity(tmp_path)
     save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
     first = base_identity(tmp_path)

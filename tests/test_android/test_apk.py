@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from android_demo.tools import apk_build, apk_check, apk_zip, executorch_package, tools
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 
 pytestmark = pytest.mark.slow
 Entries = list[tuple[str, bytes]]
@@ -203,8 +203,8 @@ def test_the_command_line(cache: Path, built: Path, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "FAILED" in done.stdout
     assert "fails 1 of 8 checks: signature" in done.stderr
-    with pytest.raises(ArtefactError, match="is missing: expected an APK"):
+    with pytest.raises(ArtifactError, match="is missing: expected an APK"):
         apk_check.check(tmp_path / "none.apk")
     (tmp_path / "text.apk").write_text("no zip")
-    with pytest.raises(ArtefactError, match="is no zip file"):
+    with pytest.raises(ArtifactError, match="is no zip file"):
         apk_check.check(tmp_path / "text.apk")

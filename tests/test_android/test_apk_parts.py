@@ -16,10 +16,10 @@ from android_demo.tools import apk_build, apk_classes, apk_libraries, apk_zip, t
 from android_demo.tools.apk_libraries import Library
 from android_demo.tools.class_set import ClassDeclaration, Method, Type
 from android_demo.tools.dex import Definition, Dex, MethodName, read_dex
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices import app as app_device
 
-DEMO = Path(apk_build.__file__).parents[2] / "android_demo"
+DEMO = Path(apk_build.__file__).parents[1]
 
 
 def test_stored_files_are_aligned_and_the_same_bytes(tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def test_faults_of_libraries() -> None:
         "lib/x86_64/libort.so is for another processor",
         "lib/x86_64/libort.so is laid out for pages of 4096 bytes, not 16384",
     ]
-    with pytest.raises(ArtefactError, match="is no shared library"):
+    with pytest.raises(ArtifactError, match="is no shared library"):
         apk_libraries.read_library(b"PK\3\4", "liba.so", "x86_64")
 
 
 def test_what_is_no_dex() -> None:
-    with pytest.raises(ArtefactError, match="is no dex file"):
+    with pytest.raises(ArtifactError, match="is no dex file"):
         read_dex(b"PK\3\4", "classes.dex")
     body = bytes(0x70 - 32)
     signature = hashlib.sha1(body).digest()
@@ -126,7 +126,7 @@ def test_what_is_no_dex() -> None:
     empty = b"dex\n038\0" + checksum + signature + body
     assert read_dex(empty, "classes.dex") == Dex((), (), ())
     for at, message in ((60, "checksum"), (9, "checksum"), (20, "checksum")):
-        with pytest.raises(ArtefactError, match=message):
+        with pytest.raises(ArtifactError, match=message):
             read_dex(empty[:at] + b"\1" + empty[at + 1 :], "classes.dex")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from android_demo.tools import class_set, framework_jar, tools
 from android_demo.tools.class_set import finds_method, read_class_set
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 NAMES = (
     *("java.lang.Object", "java.lang.String", "java.lang.Enum", "java.util.List"),
@@ -173,7 +173,7 @@ def test_methods_are_found_in_parents() -> None:
     ],
 )
 def test_what_is_no_class_set(data: bytes, message: str) -> None:
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         read_class_set(data)
 
 
@@ -239,12 +239,12 @@ def test_a_compiler_uses_the_jar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_field_of_no_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framework_jar, "read_fields", lambda: {"made/Veiw": []})
-    with pytest.raises(ArtefactError, match="made/Veiw"):
+    with pytest.raises(ArtifactError, match="made/Veiw"):
         framework_jar.write_framework_jar(tmp_path / "made.jar", read_class_set(WRITTEN))
 
 
 def test_every_field_is_used() -> None:
-    sources = Path(tools.__file__).parents[2] / "android_demo" / "app" / "src"
+    sources = Path(tools.__file__).parents[1] / "app" / "src"
     text = "".join(file.read_text() for file in sources.rglob("*.kt"))
     for fields in framework_jar.read_fields().values():
         for field in fields:

@@ -12,12 +12,12 @@ from hydra_mobile import __version__
 DEMO = Path(__file__).parents[2] / "android_demo"
 
 
-def _catalogue() -> dict[str, dict[str, object]]:
+def _catalog() -> dict[str, dict[str, object]]:
     return tomllib.loads((DEMO / "gradle" / "libs.versions.toml").read_text())
 
 
 def test_versions_are_those_of_the_build_without_gradle() -> None:
-    versions = _catalogue()["versions"]
+    versions = _catalog()["versions"]
     assert versions["kotlin"] == kotlin.VERSION
     assert versions["onnxruntime"] == onnxruntime_aar.VERSION
 
@@ -57,17 +57,17 @@ def test_every_module_is_included_and_compiles_for_the_same_target() -> None:
             assert f'"{name}"' in build, (module, name)
 
 
-def test_what_the_builds_name_is_in_the_catalogue() -> None:
-    catalogue = _catalogue()
+def test_what_the_builds_name_is_in_the_catalog() -> None:
+    catalog = _catalog()
     named = {
         name
         for file in DEMO.rglob("*.gradle.kts")
         for name in re.findall(r"\blibs\.([\w.]+)\)", file.read_text())
     }
     assert named
-    libraries = {name.replace("-", ".") for name in catalogue["libraries"]}
-    plugins = {f"plugins.{name.replace('-', '.')}" for name in catalogue["plugins"]}
+    libraries = {name.replace("-", ".") for name in catalog["libraries"]}
+    plugins = {f"plugins.{name.replace('-', '.')}" for name in catalog["plugins"]}
     assert named == libraries | plugins
-    for entry in [*catalogue["libraries"].values(), *catalogue["plugins"].values()]:
+    for entry in [*catalog["libraries"].values(), *catalog["plugins"].values()]:
         assert isinstance(entry, dict)
-        assert entry["version"]["ref"] in catalogue["versions"]
+        assert entry["version"]["ref"] in catalog["versions"]

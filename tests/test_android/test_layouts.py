@@ -52,7 +52,7 @@ def test_what_is_touched_is_large_enough(views: list[ElementTree.Element]) -> No
 
 
 def test_screen_readers_have_a_label_for_everything(views: list[ElementTree.Element]) -> None:
-    labelled = {
+    labeled = {
         str(view.get(f"{ANDROID}labelFor")).rpartition("/")[2]
         for view in views
         if view.get(f"{ANDROID}labelFor")
@@ -62,10 +62,10 @@ def test_screen_readers_have_a_label_for_everything(views: list[ElementTree.Elem
         if view.tag in ("ImageView", "ImageButton"):
             assert view.get(f"{ANDROID}contentDescription"), view.attrib
         if view.tag == "EditText":
-            assert name in labelled or view.get(f"{ANDROID}hint"), view.attrib
+            assert name in labeled or view.get(f"{ANDROID}hint"), view.attrib
 
 
-def test_colours_are_the_themes(views: list[ElementTree.Element]) -> None:
+def test_colors_are_the_themes(views: list[ElementTree.Element]) -> None:
     for view in views:
         for name, value in view.attrib.items():
             if "olor" in name or name.endswith("background"):

@@ -16,7 +16,7 @@ import pytest
 from android_demo.tools import jvm, kotlin, onnxruntime_aar
 from android_demo.tools.desktop import benchmark, libraries
 from android_demo.tools.vector_bundle import QUESTION, made_picture, write_bundle
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 from hydra_mobile.runtimes.generation import Generation, Generator
 
@@ -72,9 +72,9 @@ def _told(answers: Path) -> dict[str, dict]:
 
 
 def _in_python(bundle: Path) -> dict[str, Generation]:
-    from hydra_mobile.runtimes.onnx import OnnxRunner
+    from hydra_mobile.runtimes.onnx import OnnxRuntime
 
-    generator = Generator(OnnxRunner.load(bundle, threads=1))
+    generator = Generator(OnnxRuntime.load(bundle, threads=1))
     return {
         ask.key: generator.answer(
             ask.question,
@@ -141,10 +141,10 @@ def test_a_bundle_that_the_app_refuses(
     cache: Path, exported: Callable[[str], Path], tmp_path: Path
 ):
     (tmp_path / REQUESTS).write_text("")
-    with pytest.raises(ArtefactError, match=r"code 2: .*is no folder: expected a bundle"):
+    with pytest.raises(ArtifactError, match=r"code 2: .*is no folder: expected a bundle"):
         benchmark.run_benchmark(tmp_path / "nowhere", tmp_path / REQUESTS, tmp_path / "a.jsonl")
     (tmp_path / REQUESTS).write_text('{"id": "a", "before": [1, 999999]}\n')
-    with pytest.raises(ArtefactError, match=r"requests\.jsonl:1: token id 999999"):
+    with pytest.raises(ArtifactError, match=r"requests\.jsonl:1: token id 999999"):
         benchmark.run_benchmark(exported("fp32"), tmp_path / REQUESTS, tmp_path / "a.jsonl")
     (tmp_path / REQUESTS).write_text('{"id": "a", "before": [1]}\n')
     with pytest.raises(HydraError, match=r"code 4: .*cannot be written"):

@@ -11,7 +11,7 @@ from hydra_mobile.bench.plan import Plan
 from hydra_mobile.bench.run import bench, read_result
 from hydra_mobile.bench.table import comparison, table_of
 from hydra_mobile.core.errors import ConfigError, HydraError
-from hydra_mobile.runtimes.model_ref import artefact_at
+from hydra_mobile.runtimes.model_ref import model_at
 
 
 def result(rate: list[float], threads: int = 2) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_an_emulator_is_not_timed() -> None:
 
 def test_the_tiny_base_is_measured_in_processes_of_its_own(tiny_base: Path) -> None:
     plan = Plan(prompt_tokens=60, new_tokens=3, repeats=2, warmup=1, rounds=1, threads=1)
-    measured = bench([artefact_at(str(tiny_base))], plan, "host", Console(quiet=True))
+    measured = bench([model_at(str(tiny_base))], plan, "host", Console(quiet=True))
     (row,) = measured["rows"]
     (process,) = row["processes"]
     assert process["prompt_tokens"] == 60

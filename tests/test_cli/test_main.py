@@ -169,7 +169,7 @@ def test_no_disk_space(run_verb, trained, tmp_path, monkeypatch):
     assert not (tmp_path / "m").exists()
 
 
-def test_something_that_is_no_artefact(run_verb, tmp_path):
+def test_something_that_is_no_artifact(run_verb, tmp_path):
     refused(run_verb("evaluate", tmp_path, "--data", tmp_path), "is no run", "manifest.json")
 
 

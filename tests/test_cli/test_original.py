@@ -8,7 +8,7 @@ from original_checkpoints import CLIP_CONFIG, original_config, write_clip, write
 from safetensors.torch import load_file
 
 from hydra_mobile.models.registry import BASES, base_folder
-from hydra_mobile.runtimes.model_ref import artefact_at
+from hydra_mobile.runtimes.model_ref import model_at
 
 
 def test_the_verbs_import_and_write_back(tmp_path, run_verb):
@@ -60,9 +60,9 @@ def test_parts_are_composed(tmp_path, run_verb):
 @pytest.mark.parametrize("form", ["sharded-bin", "safetensors"])
 def test_an_original_folder_is_evaluated_as_the_base_that_it_becomes(tmp_path, form):
     write_original(tmp_path / "original", "linear", form)
-    artefact = artefact_at(str(tmp_path / "original"))
-    assert (artefact.kind, artefact.runner) == ("base", "torch")
-    assert artefact.path == base_folder(str(tmp_path / "original"))
+    artifact = model_at(str(tmp_path / "original"))
+    assert (artifact.kind, artifact.runner) == ("base", "torch")
+    assert artifact.path == base_folder(str(tmp_path / "original"))
 
 
 @pytest.mark.parametrize("verb", ["import", "compose", "export-original"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.templates import TEMPLATES, Template, template_named
 
 
@@ -85,7 +85,7 @@ def test_a_template_stored_before_whole_strings_keeps_its_pieces():
 )
 def test_a_wrong_piece_is_named(key, value, expected):
     stored = {**template_named("v1").to_dict(), key: value}
-    with pytest.raises(ArtefactError, match=r"manifest.json: template key " + expected):
+    with pytest.raises(ArtifactError, match=r"manifest.json: template key " + expected):
         Template.from_dict(stored, "manifest.json")
 
 
@@ -93,7 +93,7 @@ def test_a_wrong_piece_is_named(key, value, expected):
 def test_a_missing_piece_is_named(key):
     stored = template_named("chatml").to_dict()
     del stored[key]
-    with pytest.raises(ArtefactError, match=rf"`{key}` is None, expected a string"):
+    with pytest.raises(ArtifactError, match=rf"`{key}` is None, expected a string"):
         Template.from_dict(stored, "manifest.json")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hydra_mobile.core.downloads.wheels import fetch_wheel
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 
 CONTENT = b"a wheel"
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -40,7 +40,7 @@ def test_downloads_once_then_needs_no_network(pip: dict[str, Any], tmp_path: Pat
 
 def test_an_altered_download_is_refused_and_not_kept(pip: dict[str, Any], tmp_path: Path) -> None:
     pip["content"] = CONTENT[:-1]
-    with pytest.raises(ArtefactError) as caught:
+    with pytest.raises(ArtifactError) as caught:
         fetch_wheel("thing==1.0", SHA, NAME)
     found = hashlib.sha256(CONTENT[:-1]).hexdigest()
     assert all(text in str(caught.value) for text in (NAME, SHA, found))
@@ -50,7 +50,7 @@ def test_an_altered_download_is_refused_and_not_kept(pip: dict[str, Any], tmp_pa
 def test_an_altered_cache_is_refused_with_the_mend(pip: dict[str, Any]) -> None:
     wheel = fetch_wheel("thing==1.0", SHA, NAME)
     wheel.write_bytes(CONTENT[:3])
-    with pytest.raises(ArtefactError, match=r"is not the file it should be") as caught:
+    with pytest.raises(ArtifactError, match=r"is not the file it should be") as caught:
         fetch_wheel("thing==1.0", SHA, NAME)
     assert f"Delete {wheel} and run" in caught.value.mend
     assert pip["calls"] == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_device_batch import ask_launch
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices.app import ACTIVITY, AppLaunch
 from hydra_mobile.devices.batch_format import REQUESTS
 from hydra_mobile.devices.errors import DeviceFull, OutOfMemory, RunnerMissing
@@ -89,7 +89,7 @@ def test_an_app_that_android_ends_without_an_answer_is_out_of_memory(
 @pytest.mark.parametrize(
     ("code", "error", "told"),
     [
-        (2, ArtefactError, "no such bundle"),
+        (2, ArtifactError, "no such bundle"),
         (4, DeviceFull, "could not write"),
         (5, OutOfMemory, "no memory left"),
         (6, HydraError, "It was stopped on the device"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.devices import detached
 from hydra_mobile.devices.batch import Launch, RunnerLaunch, run_batch
 from hydra_mobile.devices.batch_format import REQUESTS
@@ -178,7 +178,7 @@ def test_a_device_that_lost_its_answers_gets_them_back(tmp_path: Path, requests:
         ("exit 5", OutOfMemory, "no memory left"),
         ("kill -9 $$", OutOfMemory, "killed by the system"),
         ("echo 'error: no space' >&2; exit 4", DeviceFull, "no space"),
-        ("echo 'error: preset' >&2; exit 2", ArtefactError, "preset"),
+        ("echo 'error: preset' >&2; exit 2", ArtifactError, "preset"),
         ("exit 126", WrongAbi, "cannot run"),
         ("exit 127", RunnerMissing, "does not find"),
     ],

@@ -13,31 +13,31 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices import emulator, native_build
-from hydra_mobile.runtimes import runner_class
-from hydra_mobile.runtimes.base import CacheState, Runner
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.base import CacheState, Runtime
 from hydra_mobile.runtimes.generation import Generator
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
-from hydra_mobile.runtimes.executorch import ExecuTorchRunner
-from hydra_mobile.runtimes.native import EmulatorRunner, NativeRunner
+from hydra_mobile.runtimes.executorch import ExecuTorchRuntime
+from hydra_mobile.runtimes.native import EmulatorRuntime, NativeRuntime
 
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
 
 
 @pytest.fixture
-def native(binary: Path, bundle: Path) -> Runner:
-    return NativeRunner.load(bundle, threads=1)
+def native(binary: Path, bundle: Path) -> Runtime:
+    return NativeRuntime.load(bundle, threads=1)
 
 
 @pytest.fixture(scope="module")
-def python(bundle: Path) -> Runner:
-    return ExecuTorchRunner.load(bundle, threads=1)
+def python(bundle: Path) -> Runtime:
+    return ExecuTorchRuntime.load(bundle, threads=1)
 
 
-def answers(runner: Runner, bundle: Path) -> list[tuple[list[int], Any]]:
+def answers(runner: Runtime, bundle: Path) -> list[tuple[list[int], Any]]:
     """Two questions about each golden picture, and one about none."""
     generator = Generator(runner)
     found = []
@@ -50,7 +50,7 @@ def answers(runner: Runner, bundle: Path) -> list[tuple[list[int], Any]]:
 
 
 def test_it_answers_as_the_python_runtime_does(
-    native: Runner, python: Runner, bundle: Path
+    native: Runtime, python: Runtime, bundle: Path
 ) -> None:
     expected = answers(python, bundle)
     for (ids, logits), (found_ids, found) in zip(expected, answers(native, bundle), strict=True):
@@ -59,7 +59,7 @@ def test_it_answers_as_the_python_runtime_does(
     assert len({tuple(ids) for ids, _ in expected}) == 5
 
 
-def test_it_computes_what_the_python_runtime_computes(native: Runner, python: Runner) -> None:
+def test_it_computes_what_the_python_runtime_computes(native: Runtime, python: Runtime) -> None:
     pixels = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
     np.testing.assert_allclose(native.encode_image(pixels), python.encode_image(pixels), atol=1e-5)
     np.testing.assert_array_equal(native.embed(IDS), python.embed(IDS))
@@ -81,12 +81,12 @@ def test_facts_of_the_process(native: Any) -> None:
     assert native.precision == "fp32"
     assert native.load_seconds > 0
     assert native.peak_memory() > 1_000_000
-    assert runner_class("native") is NativeRunner
-    assert runner_class("emulator") is EmulatorRunner
-    assert EmulatorRunner.execution == "emulated arm64: parity yes, timings no"
+    assert runtime_class("native") is NativeRuntime
+    assert runtime_class("emulator") is EmulatorRuntime
+    assert EmulatorRuntime.execution == "emulated arm64: parity yes, timings no"
 
 
-def test_wrong_input_is_an_error_and_the_runner_goes_on(native: Runner) -> None:
+def test_wrong_input_is_an_error_and_the_runner_goes_on(native: Runtime) -> None:
     with pytest.raises(HydraError, match=r"Token id 320 lies outside of 0\.\.319"):
         native.embed([1, 320])
     with pytest.raises(HydraError, match="0 tokens are in the cache and 81 more do not fit"):
@@ -112,11 +112,11 @@ def test_closing_ends_the_process(native: Any) -> None:
 def test_bundles_that_it_cannot_run(
     binary: Path, exported: Callable[..., Path], copied: Callable[..., Path]
 ) -> None:
-    with pytest.raises(ArtefactError, match="Export it with --attention manual"):
-        NativeRunner.load(exported("fp32", "custom"))
+    with pytest.raises(ArtifactError, match="Export it with --attention manual"):
+        NativeRuntime.load(exported("fp32", "custom"))
     other = copied(lambda manifest: manifest.update(runtime="onnx"))
-    with pytest.raises(ArtefactError, match="runtime `onnx`, not `executorch`"):
-        NativeRunner.load(other)
+    with pytest.raises(ArtifactError, match="runtime `onnx`, not `executorch`"):
+        NativeRuntime.load(other)
 
 
 def test_missing_packages_are_named(
@@ -151,13 +151,13 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
 @pytest.mark.slow
 @pytest.mark.device
 def test_emulated_arm64_answers_as_the_host_does(
-    exported: Callable[..., Path], build_cache: None, python: Runner
+    exported: Callable[..., Path], build_cache: None, python: Runtime
 ) -> None:
     missing = native_build.missing_packages(native_build.ARM64) + emulator.missing_packages()
     if missing:
         pytest.skip(f"no arm64 program can be built and run without {', '.join(set(missing))}")
     bundle = exported("fp32")
-    runner = EmulatorRunner.load(bundle, threads=1)
+    runner = EmulatorRuntime.load(bundle, threads=1)
     assert runner._process.session["machine"] == "aarch64"
     expected = answers(python, bundle)
     for (ids, logits), (found_ids, found) in zip(expected, answers(runner, bundle), strict=True):
@@ -169,9 +169,9 @@ def test_emulated_arm64_answers_as_the_host_does(
         found = Generator(runner).answer(case["question"], lambda pixels=pixels: pixels, stop=False)
         assert found.ids == case["ids"]
         np.testing.assert_allclose(found.first_logits, vectors[f"{index}.logits"], atol=1e-4)
-    # Quantised kernels of both machines round alike but for the order of sums.
-    quantised = exported("int8")
-    here, there = NativeRunner.load(quantised), EmulatorRunner.load(quantised)
+    # Quantized kernels of both machines round alike but for the order of sums.
+    quantized = exported("int8")
+    here, there = NativeRuntime.load(quantized), EmulatorRuntime.load(quantized)
     pixels = vectors["0.pixels"][None]
     images = [runner.encode_image(pixels) for runner in (here, there)]
     cosine = (images[0] * images[1]).sum() / np.prod([np.linalg.norm(i) for i in images])

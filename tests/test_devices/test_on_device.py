@@ -13,15 +13,15 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation.evaluate import Task
 from hydra_mobile.evaluation.workers import process as worker
 from hydra_mobile.evaluation.workers.placement import DEVICES, moved, runner_on
-from hydra_mobile.runtimes import RUNNERS
-from hydra_mobile.runtimes.model_ref import Artefact, artefact_at
-from hydra_mobile.runtimes.timed import TimedRunner
+from hydra_mobile.runtimes import RUNTIMES
+from hydra_mobile.runtimes.model_ref import ModelRef, model_at
+from hydra_mobile.runtimes.timed import TimedRuntime
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
 from hydra_mobile.evaluation.results.report import report_on
-from hydra_mobile.parity.suite import climb
-from hydra_mobile.runtimes.native import NativeRunner
+from hydra_mobile.parity.suite import run_suite
+from hydra_mobile.runtimes.native import NativeRuntime
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def questions(shapes_data: Path, tmp_path: Path) -> Path:
         (folder / f"{number}.png").write_bytes((shapes_data / f"{number}.png").read_bytes())
         for kind, text, answer in (
             ("yesno", "Is there a circle?", ("yes", "no")[number % 2]),
-            ("class", "Which colour is it?", ("red", "green", "blue")[number % 3]),
+            ("class", "Which color is it?", ("red", "green", "blue")[number % 3]),
         ):
             line = {"question_id": f"seen-{number}-{kind}", "image": f"{number}.png", "text": text}
             line |= {"category": kind, "answer": answer, "name": f"thing {number}"}
@@ -67,8 +67,8 @@ def test_a_benchmark_runs_natively_and_answers_as_the_host(
     task = Task(("emojiqa",), questions, workers=1)
     said = {}
     for device in ("host", "native"):
-        artefacts = moved([artefact_at(str(bundle))], device)
-        said[device] = report_on(artefacts, task, tmp_path / device, Console(quiet=True))
+        artifacts = moved([model_at(str(bundle))], device)
+        said[device] = report_on(artifacts, task, tmp_path / device, Console(quiet=True))
     expected = answers(tmp_path / "host")
     assert len(expected) == 24
     assert answers(tmp_path / "native") == expected
@@ -87,7 +87,7 @@ def test_a_benchmark_runs_natively_and_answers_as_the_host(
 
 
 def test_the_ladder_has_a_rung_for_the_device(binary: Path, bundle: Path) -> None:
-    ladder = climb(bundle, device=runner_on("native", bundle))
+    ladder = run_suite(bundle, device=runner_on("native", bundle))
     ladder.require()
     assert "ExecuTorch fp32 → device (native): pass" in ladder.table()
 
@@ -99,7 +99,7 @@ def test_timings_of_an_emulator_are_left_out(
     (tmp_path / "request.json").write_text(json.dumps(request))
     worker.measure(tmp_path, 1)
     timed = json.loads((tmp_path / "facts.json").read_text())
-    monkeypatch.setattr(NativeRunner, "timings_count", False)
+    monkeypatch.setattr(NativeRuntime, "timings_count", False)
     worker.measure(tmp_path, 1)
     untimed = json.loads((tmp_path / "facts.json").read_text())
     assert len(timed["speed"]["decode_rate"]) == 5
@@ -107,11 +107,11 @@ def test_timings_of_an_emulator_are_left_out(
     assert timed["load_seconds"] > 0
     assert untimed["load_seconds"] is untimed["peak_memory_bytes"] is None
     # What answers questions is wrapped in a clock, which must not make its times count.
-    assert not TimedRunner(NativeRunner.load(bundle)).timings_count
+    assert not TimedRuntime(NativeRuntime.load(bundle)).timings_count
 
 
 def test_names_of_devices_and_of_runners_are_the_same() -> None:
-    assert set(DEVICES) <= set(RUNNERS)
+    assert set(DEVICES) <= set(RUNTIMES)
     with pytest.raises(HydraError, match=r"--device is `emulater`\.\nDid you mean `emulator`"):
         moved([], "emulater")
     with pytest.raises(
@@ -123,9 +123,9 @@ def test_names_of_devices_and_of_runners_are_the_same() -> None:
 def test_only_bundles_for_executorch_move(
     exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(NativeRunner, "command", classmethod(lambda cls: ["runner"]))
-    bundle = artefact_at(str(exported("fp32")))
-    torch = Artefact(Path("m"), "merged", "torch", "torch fp32 (trained)", "fp32", 1, "d")
+    monkeypatch.setattr(NativeRuntime, "command", classmethod(lambda cls: ["runner"]))
+    bundle = model_at(str(exported("fp32")))
+    torch = ModelRef(Path("m"), "merged", "torch", "torch fp32 (trained)", "fp32", 1, "d")
     assert moved([torch, bundle], "host") == [torch, bundle]
     there = moved([torch, bundle], "native")
     assert there[0] == torch

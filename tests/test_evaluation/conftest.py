@@ -26,7 +26,7 @@ def questions(shapes_data: Path, tmp_path_factory) -> Path:
         (folder / f"{number}.png").write_bytes((shapes_data / f"{number}.png").read_bytes())
         for kind, text, answer in (
             ("yesno", "Is there a circle?", ("yes", "no")[number % 2]),
-            ("class", "Which colour is it?", ("red", "green", "blue")[number % 3]),
+            ("class", "Which color is it?", ("red", "green", "blue")[number % 3]),
         ):
             lines.append(
                 {

@@ -11,7 +11,7 @@ from hydra_mobile.benchmarks.checks.report import check_lines, verdict
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ConfigError, HydraError
 
-PICTURES = [Image.new("RGB", (20, 12), colour) for colour in ("red", "green", "blue")]
+PICTURES = [Image.new("RGB", (20, 12), color) for color in ("red", "green", "blue")]
 
 
 @pytest.fixture

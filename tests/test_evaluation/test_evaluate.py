@@ -11,6 +11,7 @@ from benchmark_tree import SIX, build_tree
 from PIL import Image
 from rich.console import Console
 
+from hydra_export.merge import merged_folder
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.data.llava import open_image
 from hydra_mobile.evaluation import evaluate as module
@@ -21,8 +22,8 @@ from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import template_named
 from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.runtimes.generation import Generator
-from hydra_mobile.runtimes.model_ref import Artefact, artefact_at, distinct, merged_folder
-from hydra_mobile.runtimes.torch import TorchRunner
+from hydra_mobile.runtimes.model_ref import ModelRef, distinct, model_at
+from hydra_mobile.runtimes.torch import TorchRuntime
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def run(tmp_path_factory, run_settings) -> Path:
 
 def test_reusing_the_prefix_does_not_change_an_answer(tiny_base, shapes_data):
     def ask(keys):
-        generator = Generator(TorchRunner.load(tiny_base))
+        generator = Generator(TorchRuntime.load(tiny_base))
         picture = Image.open(shapes_data / "0.png")
         return [
             generator.answer(q, lambda: picture, key, max_new_tokens=5, stop=False)
@@ -51,7 +52,7 @@ def test_reusing_the_prefix_does_not_change_an_answer(tiny_base, shapes_data):
 
 
 def test_a_caption_begins_right_behind_the_picture(tiny_base, shapes_data):
-    runner = TorchRunner.load(tiny_base)
+    runner = TorchRuntime.load(tiny_base)
     runner.processor.template = template_named("plain")
     assert runner.processor.prompt("What is it?").after == []
 
@@ -71,9 +72,9 @@ def test_a_caption_begins_right_behind_the_picture(tiny_base, shapes_data):
 
 
 def test_report_of_base_run_and_merged_model(in_process, run, questions, tmp_path, console):
-    merged = merged_folder(artefact_at(str(run)), lambda line: None)
-    artefacts = [artefact_at("tiny"), artefact_at(str(merged)), artefact_at(str(run))]
-    report = report_on(artefacts, Task(("emojiqa",), questions), tmp_path / "report", console)
+    merged = merged_folder(model_at(str(run)), lambda line: None)
+    artifacts = [model_at("tiny"), model_at(str(merged)), model_at(str(run))]
+    report = report_on(artifacts, Task(("emojiqa",), questions), tmp_path / "report", console)
     assert [system.role for system in report.systems] == ["untrained", "reference", "reference"]
     unmerged = report.systems[2]
     assert unmerged.agreement is not None
@@ -90,9 +91,9 @@ def test_report_of_base_run_and_merged_model(in_process, run, questions, tmp_pat
 
 
 def test_report_says_how_each_benchmark_was_asked(in_process, run, questions, tmp_path, console):
-    merged = merged_folder(artefact_at(str(run)), lambda line: None)
-    artefacts = [artefact_at("tiny"), artefact_at(str(merged))]
-    report = report_on(artefacts, Task(("emojiqa",), questions), tmp_path, console)
+    merged = merged_folder(model_at(str(run)), lambda line: None)
+    artifacts = [model_at("tiny"), model_at(str(merged))]
+    report = report_on(artifacts, Task(("emojiqa",), questions), tmp_path, console)
     assert report is not None
     (asked,) = report.systems[1].runs
     assert (asked.benchmark, asked.questions, asked.answered) == ("emojiqa", 24, 24)
@@ -100,7 +101,7 @@ def test_report_says_how_each_benchmark_was_asked(in_process, run, questions, tm
     assert 0 < asked.runner_share <= 1
     assert (tmp_path / asked.answers).is_file()
     (comparison,) = report.comparisons
-    assert (comparison.system, comparison.n) == (artefacts[0].name, 24)
+    assert (comparison.system, comparison.n) == (artifacts[0].name, 24)
     (llava,) = tmp_path.rglob("bas*/*/submission/tiny-*.jsonl")
     lines = [json.loads(line) for line in llava.read_text().splitlines()]
     assert len(lines) == 24
@@ -114,7 +115,7 @@ def test_workers_divide_the_questions_and_answer_as_one_does(
     alone, together = tmp_path / "alone", tmp_path / "together"
     for out, workers in ((alone, 1), (together, 3)):
         task = Task(("emojiqa",), questions, workers=workers)
-        evaluate([artefact_at("tiny")], task, out, console)
+        evaluate([model_at("tiny")], task, out, console)
     (one,) = alone.rglob("answers.jsonl")
     (three,) = together.rglob("answers.jsonl")
     told = [[(a["key"], a["ids"]) for a in read_answers(file)] for file in (one, three)]
@@ -127,7 +128,7 @@ def test_an_interrupted_evaluation_goes_on_at_the_next_question(
     in_process, questions, tmp_path, console
 ):
     task = Task(("emojiqa",), questions, workers=1)
-    evaluate([artefact_at("tiny")], task, tmp_path, console)
+    evaluate([model_at("tiny")], task, tmp_path, console)
     (file,) = tmp_path.rglob("answers.jsonl")
     answers = {answer["key"]: answer for answer in read_answers(file)}
     lines = file.read_text().splitlines()
@@ -137,7 +138,7 @@ def test_an_interrupted_evaluation_goes_on_at_the_next_question(
     (file.parent / "answers-0.jsonl").write_text(lines[7] + "\n" + lines[8][:20])
     for facts in tmp_path.rglob("facts.json"):
         facts.unlink()
-    evaluate([artefact_at("tiny")], task, tmp_path, console)
+    evaluate([model_at("tiny")], task, tmp_path, console)
     again = {answer["key"]: answer for answer in read_answers(file)}
     assert len(file.read_text().splitlines()) == len(answers) == 24
     assert again.pop(json.loads(lines[0])["key"])["text"] == "kept", "it was asked twice"
@@ -145,7 +146,7 @@ def test_an_interrupted_evaluation_goes_on_at_the_next_question(
     assert list(answers) == [answer["key"] for answer in read_answers(file)], "not in order"
 
 
-def test_answers_are_not_used_for_other_questions_pictures_or_artefacts(
+def test_answers_are_not_used_for_other_questions_pictures_or_artifacts(
     in_process, questions, tmp_path, console, tiny_base
 ):
     data = tmp_path / "data"
@@ -156,22 +157,22 @@ def test_answers_are_not_used_for_other_questions_pictures_or_artefacts(
         return len(list(out.rglob("answers.jsonl")))
 
     task = Task(("emojiqa",), data, limit=8)
-    evaluate([artefact_at("tiny")], task, out, console)
-    evaluate([artefact_at("tiny")], task, out, console)
+    evaluate([model_at("tiny")], task, out, console)
+    evaluate([model_at("tiny")], task, out, console)
     assert folders() == 1
-    evaluate([artefact_at("tiny")], dataclasses.replace(task, limit=12), out, console)
+    evaluate([model_at("tiny")], dataclasses.replace(task, limit=12), out, console)
     assert folders() == 2
     # Another picture under the same name.
     Image.new("RGB", (50, 50), "purple").save(data / "0.png")
-    evaluate([artefact_at("tiny")], task, out, console)
+    evaluate([model_at("tiny")], task, out, console)
     assert folders() == 3
-    # The same weights with another template are another artefact.
+    # The same weights with another template are another artifact.
     other = tmp_path / "other"
     shutil.copytree(tiny_base, other)
     recipe = json.loads((other / "processor_config.json").read_text())
     recipe["template"]["user_prefix"] = "Q: "
     (other / "processor_config.json").write_text(json.dumps(recipe))
-    evaluate([artefact_at(str(other))], task, out, console)
+    evaluate([model_at(str(other))], task, out, console)
     assert folders() == 4
 
 
@@ -183,10 +184,10 @@ def test_a_missing_picture_stops_it_before_the_first_question(
     (data / "3.png").unlink()
     task = Task(("emojiqa",), data)
     with pytest.raises(DataError, match=r"1 of 12 pictures are missing: .*3\.png"):
-        evaluate([artefact_at("tiny")], task, tmp_path / "out", console)
+        evaluate([model_at("tiny")], task, tmp_path / "out", console)
     assert not list((tmp_path / "out").rglob("answers*.jsonl"))
     partial = dataclasses.replace(task, allow_partial=True)
-    report = report_on([artefact_at("tiny")], partial, tmp_path / "out", console)
+    report = report_on([model_at("tiny")], partial, tmp_path / "out", console)
     assert report is not None
     (asked,) = report.systems[0].runs
     assert (asked.answered, asked.questions, asked.complete) == (22, 24, False)
@@ -202,28 +203,28 @@ def test_prompts_that_do_not_fit_stop_it_before_the_first_question(
     config["text_config"]["max_position_embeddings"] = 20
     (small / "config.json").write_text(json.dumps(config))
     with pytest.raises(HydraError, match="24 of 24 prompts do not fit into the context of 20"):
-        evaluate([artefact_at(str(small))], Task(("emojiqa",), questions), tmp_path, console)
+        evaluate([model_at(str(small))], Task(("emojiqa",), questions), tmp_path, console)
 
 
 def test_a_failing_worker_says_why(questions, tmp_path, console, tiny_base):
     broken = tmp_path / "broken"
     shutil.copytree(tiny_base, broken)
-    artefact = artefact_at(str(broken))
+    artifact = model_at(str(broken))
     (broken / "tokenizer.json").write_text("{")
     with pytest.raises(HydraError, match=r"tokenizer\.json is no readable tokenizer"):
-        evaluate([artefact], Task(("emojiqa",), questions, workers=1), tmp_path / "work", console)
+        evaluate([artifact], Task(("emojiqa",), questions, workers=1), tmp_path / "work", console)
 
 
-def test_one_artefact_given_twice_is_refused(in_process, tiny_base, questions, tmp_path, console):
-    artefacts = [artefact_at("tiny"), artefact_at(str(tiny_base))]
+def test_one_artifact_given_twice_is_refused(in_process, tiny_base, questions, tmp_path, console):
+    artifacts = [model_at("tiny"), model_at(str(tiny_base))]
     with pytest.raises(HydraError, match="are the same artefact"):
-        evaluate(artefacts, Task(("emojiqa",), questions), tmp_path, console)
+        evaluate(artifacts, Task(("emojiqa",), questions), tmp_path, console)
 
 
-def test_artefacts_of_one_name_are_told_apart(tiny_base, tmp_path):
-    def made(folder: str, digest: str) -> Artefact:
+def test_artifacts_of_one_name_are_told_apart(tiny_base, tmp_path):
+    def made(folder: str, digest: str) -> ModelRef:
         return dataclasses.replace(
-            artefact_at("tiny"), path=tmp_path / folder, name="ExecuTorch int4", digest=digest
+            model_at("tiny"), path=tmp_path / folder, name="ExecuTorch int4", digest=digest
         )
 
     names = [a.name for a in distinct([made("a/int4", "1"), made("b/int4", "2"), made("c", "3")])]
@@ -238,14 +239,14 @@ def test_a_coreml_bundle_off_macos_is_refused_unless_interpreting_is_asked_for(
     in_process, monkeypatch, questions, tmp_path, console
 ):
     monkeypatch.setattr(module, "native_available", lambda: False)
-    bundle = dataclasses.replace(artefact_at("tiny"), kind="bundle", runner="coreml", digest="c")
+    bundle = dataclasses.replace(model_at("tiny"), kind="bundle", runner="coreml", digest="c")
     with pytest.raises(HydraError, match=r"(?s)CoreML runs on macOS only.*--interpret-coreml"):
         evaluate([bundle], Task(("emojiqa",), questions), tmp_path, console)
 
 
 def test_an_unknown_benchmark_names_the_nearest(questions, tmp_path, console):
     with pytest.raises(HydraError, match="Did you mean `emojiqa`"):
-        evaluate([artefact_at("tiny")], Task(("emojiq",), questions), tmp_path, console)
+        evaluate([model_at("tiny")], Task(("emojiq",), questions), tmp_path, console)
 
 
 def test_a_protocol_may_be_named_for_one_benchmark():
@@ -273,14 +274,14 @@ def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_
             config["text_config"]["max_position_embeddings"] = 200
             (small / "config.json").write_text(json.dumps(config))
         out = tmp_path / f"out-{layout}"
-        report = report_on([artefact_at(str(small))], Task(SIX, tree), out, console)
+        report = report_on([model_at(str(small))], Task(SIX, tree), out, console)
         assert report is not None
         (system,) = report.systems
         assert [asked.benchmark for asked in system.runs] == list(SIX)
         assert all(asked.complete and asked.answered >= 4 for asked in system.runs)
         assert [s.benchmark for s in system.scores if s.headline] == list(SIX)
         fit = MobileVLMProcessor.from_pretrained(small).image.fit
-        words = {"pad": "mean colour, to a square", "stretch": "none, stretched"}[fit]
+        words = {"pad": "mean color, to a square", "stretch": "none, stretched"}[fit]
         assert {asked.facts["padding"] for asked in system.runs} == {words}
         for name, file in (
             ("mme", "existence.txt"),
@@ -295,7 +296,7 @@ def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_
 def test_a_gpu_that_is_not_there_is_named(in_process, questions, tmp_path, console):
     task = Task(("emojiqa",), questions, torch_device="cuda")
     with pytest.raises(HydraError, match="There is no `cuda:0`: torch sees 0 CUDA devices"):
-        evaluate([artefact_at("tiny")], task, tmp_path, console)
+        evaluate([model_at("tiny")], task, tmp_path, console)
 
 
 @pytest.mark.gpu
@@ -303,7 +304,7 @@ def test_a_gpu_gives_the_logits_of_the_cpu(tiny_base):
     ids = [5, 80, 17, 200]
     found = []
     for device in ("cpu", "cuda"):
-        runner = TorchRunner.load(tiny_base, device=device)
+        runner = TorchRuntime.load(tiny_base, device=device)
         logits, state = runner.decode(runner.embed(ids), CacheState())
         found.append(runner.decode(runner.embed([int(logits.argmax())]), state)[0])
     assert abs(found[0] - found[1]).max() < 1e-3

@@ -23,13 +23,13 @@ from PIL import Image
 
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.shared.tab_separated import read_rows
-from hydra_mobile.benchmarks.textvqa.m4c import normalise
+from hydra_mobile.benchmarks.textvqa.m4c import normalize
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.registry import resolve
 from hydra_mobile.evaluation.results.score_file import Scored, score_answers
 
 Lines = list[dict[str, Any]]
-PICTURES = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]
+PICTURES = [Image.new("RGB", (4, 4), color) for color in ("red", "green", "blue")]
 LAYOUTS: tuple[Layout, ...] = ("mobilevlm", "llava")
 FOLDERS = {"mme": ("mme", "MME"), "scienceqa": ("sqa", "scienceqa")}
 SHORT = "\nAnswer the question using a single word or phrase."
@@ -582,7 +582,7 @@ def scienceqa_reads(text: str) -> str:
 
 
 def scienceqa_pair(tree: Path) -> tuple[Lines, dict[str, Any], dict[str, Any], float, float]:
-    """Return LLaVA's answers, its two analysed files, and the accuracies in all and IMG."""
+    """Return LLaVA's answers, its two analyzed files, and the accuracies in all and IMG."""
     folder, said = own(tree, "scienceqa"), texts(LETTERED, 7)
     problems = json.loads((folder / "problems.json").read_text())
     answers: Lines = []
@@ -627,7 +627,7 @@ def test_scienceqa_llava(tree: Path, write: Callable[[Lines], Path]) -> None:
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("which", ["output", "result"])
-def test_scienceqa_analysed_files(tree: Path, tmp_path: Path, which: str, mark: bytes) -> None:
+def test_scienceqa_analyzed_files(tree: Path, tmp_path: Path, which: str, mark: bytes) -> None:
     _, output, results, everything, images = scienceqa_pair(tree)
     name, content = {
         "output": ("m_output.jsonl", output),
@@ -757,8 +757,8 @@ def test_answers_are_made_comparable_as_the_m4c_evaluator_does() -> None:
     ]
     for _ in range(4000):
         text = "".join(draw.choices(parts, k=draw.randint(0, 12)))
-        assert normalise(text) == m4c(text), text
-    assert normalise("." * 40 + "1.5.") == m4c("." * 40 + "1.5.")
+        assert normalize(text) == m4c(text), text
+    assert normalize("." * 40 + "1.5.") == m4c("." * 40 + "1.5.")
 
 
 # -- all ----------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from PIL import Image
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.runtimes.generation import Generator
-from hydra_mobile.runtimes.model_ref import artefact_at
-from hydra_mobile.runtimes.torch import TorchRunner
+from hydra_mobile.runtimes.model_ref import model_at
+from hydra_mobile.runtimes.torch import TorchRuntime
 
 ROOT = Path(__file__).parents[2]
 GREEDY = {"max_new_tokens": 4, "temperature": 0, "do_sample": False, "num_beams": 1}
@@ -61,12 +61,12 @@ def model(model_class, tiny_base):
         f"pretrained={tiny_base}", {"batch_size": 1, "device": None}
     )
     # As lmms-eval does: the data sets by task and split.
-    made.task_dict = {"drawn": {"test": [picture(colour) for colour in ("red", "blue")]}}
+    made.task_dict = {"drawn": {"test": [picture(color) for color in ("red", "blue")]}}
     return made
 
 
-def picture(colour: str, mode: str = "RGB") -> Image.Image:
-    return Image.new(mode, (40, 30), colour)
+def picture(color: str, mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, (40, 30), color)
 
 
 def visual(doc):
@@ -85,7 +85,9 @@ def instance(context, *arguments, kind="generate_until", doc_id=0):
 
 def expected(tiny_base, question, image, most=4) -> str:
     opened = None if image is None else lambda: image
-    return Generator(TorchRunner.load(tiny_base)).answer(question, opened, max_new_tokens=most).text
+    return (
+        Generator(TorchRuntime.load(tiny_base)).answer(question, opened, max_new_tokens=most).text
+    )
 
 
 def test_lmms_eval_finds_the_model(registry, model_class):
@@ -201,9 +203,9 @@ def test_wrong_model_arguments_are_explained(model_class, arguments, more, messa
 
 def test_an_exported_program_stays_on_the_processor(model_class, tiny_base, monkeypatch):
     module = sys.modules[OURS[1]]
-    artefact = artefact_at(str(tiny_base))
-    exported = dataclasses.replace(artefact, runner="onnx", name="ONNX Runtime int4")
-    monkeypatch.setattr(module, "artefact_at", lambda path: exported)
+    artifact = model_at(str(tiny_base))
+    exported = dataclasses.replace(artifact, runner="onnx", name="ONNX Runtime int4")
+    monkeypatch.setattr(module, "model_at", lambda path: exported)
     with pytest.raises(HydraError, match="ONNX Runtime int4 runs on the processor"):
         model_class.create_from_arg_string("pretrained=x", {"device": "cuda"})
 

@@ -22,7 +22,7 @@ RED = Image.new("RGB", (8, 8), "red")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Five questions of 2, 3, 4, 2 and 3 options: 14 rows."""
-    pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    pictures = [Image.new("RGB", (8, 8), color) for color in ("red", "green", "blue")]
     mmbench(tmp_path / TABLE, pictures, 12)
     return tmp_path
 
@@ -124,8 +124,8 @@ def test_three_accuracies_with_three_names(folder: Path) -> None:
     assert found["circular"].value == pytest.approx(3 / 5)
     assert found["first pass"].value == pytest.approx(4 / 5)
     assert found["per row"].value == pytest.approx(12 / 14)
-    # Colour: 100, 102, 104; shape: 101, 103.
-    assert found["category:colour"].value == pytest.approx(2 / 3)
+    # Color: 100, 102, 104; shape: 101, 103.
+    assert found["category:color"].value == pytest.approx(2 / 3)
     assert found["category:shape"].value == pytest.approx(1 / 2)
     assert found["l2-category:perception"].value == pytest.approx(3 / 5)
     assert found["circular"].unread == found["per row"].unread == 1

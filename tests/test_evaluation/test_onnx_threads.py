@@ -12,7 +12,7 @@ pytest.importorskip("onnxruntime")
 # In a process of its own: a shared pool binds every session that comes after it.
 _SCRIPT = """
 import onnxruntime as ort
-from hydra_mobile.runtimes.onnx import OnnxRunner
+from hydra_mobile.runtimes.onnx import OnnxRuntime
 from hydra_mobile.runtimes.onnx_threads import use_threads
 
 def asked(threads):
@@ -21,8 +21,8 @@ def asked(threads):
     return options.use_per_session_threads, options.intra_op_num_threads
 
 print(asked(2))
-OnnxRunner.own_process(2)
-OnnxRunner.own_process(1)
+OnnxRuntime.own_process(2)
+OnnxRuntime.own_process(1)
 print(asked(1))
 """
 

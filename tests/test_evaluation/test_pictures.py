@@ -14,9 +14,9 @@ from hydra_mobile.benchmarks.shared.locate import Places
 from hydra_mobile.core.errors import DataError
 
 
-def encoded(colour: tuple[int, ...], mode: str = "RGB") -> bytes:
+def encoded(color: tuple[int, ...], mode: str = "RGB") -> bytes:
     buffer = io.BytesIO()
-    Image.new(mode, (4, 3), colour).save(buffer, "png")
+    Image.new(mode, (4, 3), color).save(buffer, "png")
     return base64.b64encode(buffer.getvalue())
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.cli.main import app
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.evaluation.results.report_merge import results_beside
 from hydra_mobile.evaluation.results.score_file import score_answers
 from hydra_mobile.reporting.schema import (
@@ -151,10 +151,10 @@ def test_what_cannot_be_put_together_is_refused(tmp_path):
         results_beside([one, one / "report.json"], tmp_path / "out")
     with pytest.raises(HydraError, match="would replace"):
         results_beside([one], one)
-    with pytest.raises(ArtefactError, match=r"nowhere.* is missing: expected a report"):
+    with pytest.raises(ArtifactError, match=r"nowhere.* is missing: expected a report"):
         results_beside([one, tmp_path / "nowhere"], tmp_path / "out")
     (tmp_path / "odd.json").write_text('{"some": "thing"}')
-    with pytest.raises(ArtefactError, match=r"odd\.json: The report has no version"):
+    with pytest.raises(ArtifactError, match=r"odd\.json: The report has no version"):
         results_beside([tmp_path / "odd.json"], tmp_path / "out")
 
 
@@ -172,7 +172,7 @@ def test_a_damaged_score_file_is_named(tmp_path, change, message):
     value = score_answers("capitals", file, tmp_path).to_dict()
     change(value)
     (tmp_path / "s.json").write_text(json.dumps(value))
-    with pytest.raises(ArtefactError, match=f"(?s)s.json is not what .*{message}"):
+    with pytest.raises(ArtifactError, match=f"(?s)s.json is not what .*{message}"):
         results_beside([tmp_path / "s.json"], tmp_path / "out")
 
 

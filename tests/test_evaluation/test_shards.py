@@ -17,7 +17,7 @@ from hydra_mobile.evaluation.store import torchrun as group
 from hydra_mobile.evaluation.store.merge_shards import merge_all
 from hydra_mobile.evaluation.store.prediction_log import read_answers
 from hydra_mobile.evaluation.store.shards import Shard, picture_groups
-from hydra_mobile.runtimes.model_ref import artefact_at
+from hydra_mobile.runtimes.model_ref import model_at
 
 
 def sample(key: str, picture: str | None) -> Sample:
@@ -66,7 +66,7 @@ def shards(in_process, questions: Path, tmp_path: Path, console: Console) -> lis
     for number in (1, 2):
         task = Task(("emojiqa",), questions, shard=Shard(number, 2))
         folders.append(tmp_path / f"machine{number}")
-        assert evaluate([artefact_at("tiny")], task, folders[-1], console) is None
+        assert evaluate([model_at("tiny")], task, folders[-1], console) is None
     return folders
 
 
@@ -78,7 +78,7 @@ def answers_in(folder: Path) -> list[tuple[str, list[int]]]:
 def test_merged_shards_are_what_one_process_answers(
     in_process, shards, questions, tmp_path, console
 ):
-    evaluate([artefact_at("tiny")], Task(("emojiqa",), questions), tmp_path / "one", console)
+    evaluate([model_at("tiny")], Task(("emojiqa",), questions), tmp_path / "one", console)
     (merged,) = merge_all(shards, tmp_path / "all")
     assert (merged.answers, merged.questions) == (24, 24)
     assert answers_in(tmp_path / "all") == answers_in(tmp_path / "one")
@@ -91,9 +91,7 @@ def test_evaluate_goes_on_where_the_merge_left_it(
 ):
     merge_all(shards, tmp_path / "all")
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("all/**/answers.jsonl")}
-    outcome = evaluate(
-        [artefact_at("tiny")], Task(("emojiqa",), questions), tmp_path / "all", console
-    )
+    outcome = evaluate([model_at("tiny")], Task(("emojiqa",), questions), tmp_path / "all", console)
     assert outcome is not None
     assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("all/**/answers.jsonl")} == before
     (asked,) = outcome.systems[0].runs
@@ -142,12 +140,12 @@ def test_shards_of_different_protocols_or_questions_are_refused(shards, tmp_path
         merge_all(shards, tmp_path / "all", allow_partial=True)
 
 
-def test_shards_of_different_artefacts_are_refused(shards, tmp_path):
+def test_shards_of_different_artifacts_are_refused(shards, tmp_path):
     file = next(f for f in shards[1].rglob("request.json") if "identity" in f.read_text())
     request = json.loads(file.read_text())
     request["artefact"]["identity"] = "another"
     file.write_text(json.dumps(request))
-    with pytest.raises(DataError, match="differ in: artefact "):
+    with pytest.raises(DataError, match="differ in: artifact "):
         merge_all(shards, tmp_path / "all")
 
 
@@ -163,12 +161,12 @@ def test_the_first_process_of_a_group_waits_for_the_others_and_reports(
     in_process, questions, tmp_path, console
 ):
     task = Task(("emojiqa",), questions, shard=Shard(2, 2), grouped=True)
-    assert evaluate([artefact_at("tiny")], task, tmp_path / "group", console) is None
+    assert evaluate([model_at("tiny")], task, tmp_path / "group", console) is None
     first = dataclasses.replace(task, shard=Shard(1, 2))
-    outcome = evaluate([artefact_at("tiny")], first, tmp_path / "group", console)
+    outcome = evaluate([model_at("tiny")], first, tmp_path / "group", console)
     assert outcome is not None
     assert outcome.systems[0].runs[0].answered == 24
-    evaluate([artefact_at("tiny")], Task(("emojiqa",), questions), tmp_path / "one", console)
+    evaluate([model_at("tiny")], Task(("emojiqa",), questions), tmp_path / "one", console)
     assert answers_in_whole(tmp_path / "group") == answers_in(tmp_path / "one")
 
 
@@ -183,4 +181,4 @@ def test_a_process_that_never_answers_is_named(
     monkeypatch.setattr(group, "_PATIENCE_SECONDS", -1.0)
     task = Task(("emojiqa",), questions, shard=Shard(1, 2), grouped=True)
     with pytest.raises(module.HydraError, match="shard 2/2 wrote no answer"):
-        evaluate([artefact_at("tiny")], task, tmp_path, console)
+        evaluate([model_at("tiny")], task, tmp_path, console)

@@ -12,7 +12,7 @@ from hydra_mobile.benchmarks.shared.xlsx import read_sheet
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import resolve
 
-PICTURES = [Image.new("RGB", (20, 12), colour) for colour in ("red", "green", "blue")]
+PICTURES = [Image.new("RGB", (20, 12), color) for color in ("red", "green", "blue")]
 FOLDERS = {"mme": ("mme", "MME"), "scienceqa": ("sqa", "scienceqa")}
 #: An answer with everything that breaks a line or a cell.
 ODD = '=Yes,\t"no"\r\nor <b>\x07 \u2028 maybe.'

@@ -8,7 +8,7 @@ from PIL import Image
 
 from hydra_mobile.benchmarks.textvqa.benchmark import TextVQA
 from hydra_mobile.benchmarks.textvqa.files import prompt_of, question_in
-from hydra_mobile.benchmarks.textvqa.m4c import normalise, soft_accuracy
+from hydra_mobile.benchmarks.textvqa.m4c import normalize, soft_accuracy
 from hydra_mobile.core.errors import DataError
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
@@ -77,7 +77,7 @@ def llava_answers(folder: Path) -> list[dict[str, Any]]:
 def test_answers_are_compared_as_the_m4c_evaluator_compares_them(
     answer: str, compared: str
 ) -> None:
-    assert normalise(answer) == compared
+    assert normalize(answer) == compared
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_an_answer_is_worth_what_the_other_nine_agree_to(matching: int, worth: f
     given = ["Stop."] * matching + [f"other {n}" for n in range(10 - matching)]
     assert soft_accuracy("stop", given) == worth
     # The definition, term by term.
-    same = [normalise(answer) == "stop" for answer in given]
+    same = [normalize(answer) == "stop" for answer in given]
     terms = [min(1, (sum(same) - own) / 3) for own in same]
     assert soft_accuracy("stop", given) == pytest.approx(sum(terms) / 10, abs=1e-12)
 

@@ -17,7 +17,7 @@ from experiments.quality.scoring import score
 from experiments.quality.tasks import TASKS
 from hydra_mobile.config import load_config
 from hydra_mobile.models.templates import IGNORE_INDEX, Turn
-from hydra_mobile.runtimes.torch import load_artefact
+from hydra_mobile.runtimes.torch import load_artifact
 
 ANSWERS = ("yes", "no", "a red car", "12")
 
@@ -43,7 +43,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_packed_question_is_scored_as_it_is_alone(tiny_base: Path, data: Path) -> None:
     scored = score(tiny_base, data, ("seen",))["seen"]
     assert scored.keys == [f"q{n}" for n in range(9)]
-    model, processor = load_artefact(tiny_base)
+    model, processor = load_artifact(tiny_base)
     for number, (right, loss) in enumerate(zip(scored.right, scored.loss, strict=True)):
         turn = Turn(f"Is there a {number}?", ANSWERS[number % len(ANSWERS)])
         encoded = processor.encode_record([turn], with_image=True)

@@ -18,7 +18,7 @@ from experiments.inference_speed.gguf_file import (
     text_settings,
     write_gguf,
 )
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.registry import fetch
 
 #: Half a step of a block's grid, as a share of the block's largest weight.
@@ -93,5 +93,5 @@ def test_names_are_told_apart_and_strange_ones_refused(merged: Path) -> None:
     language = [name for name in names if name]
     assert len(language) == len(set(language)) == 2 + 9 * 2
     assert gguf_name("vision_tower.stem.weight") is None
-    with pytest.raises(ArtefactError, match="no place"):
+    with pytest.raises(ArtifactError, match="no place"):
         gguf_name("language_model.model.layers.0.self_attn.q_proj.bias")

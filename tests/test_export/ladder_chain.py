@@ -16,7 +16,7 @@ from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.save_load import save_adapter
 from hydra_mobile.models.loading import load_model
-from hydra_mobile.parity.suite import Ladder, climb
+from hydra_mobile.parity.suite import ParityResult, run_suite
 
 ONE, TWO = "adapter → merged", "merged → ONNX Runtime fp32"
 PARTS = ("preprocessing", "prompt", "vision", "projector", "decoder", "greedy", "whole")
@@ -30,8 +30,8 @@ class Chain(NamedTuple):
     merged: Path
     bundle: Path
 
-    def climb(self, **more: Any) -> Ladder:
-        return climb(self.bundle, **{"adapter": self.adapter, "merged": self.merged, **more})
+    def run_suite(self, **more: Any) -> ParityResult:
+        return run_suite(self.bundle, **{"adapter": self.adapter, "merged": self.merged, **more})
 
 
 def make_adapter(base: Path, folder: Path) -> Path:

@@ -39,17 +39,17 @@ from hydra_mobile.bundle.lora_file import (
 from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.cli.main import app
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.parity.golden_replay import verify
-from hydra_mobile.parity.suite import climb
+from hydra_mobile.parity.suite import run_suite
 from hydra_mobile.runtimes.base import CacheState
-from hydra_mobile.runtimes.model_ref import artefact_at
-from hydra_mobile.runtimes.torch import TorchRunner
+from hydra_mobile.runtimes.model_ref import model_at
+from hydra_mobile.runtimes.torch import TorchRuntime
 
 ort = pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
 
-from hydra_mobile.runtimes.onnx import OnnxRunner, adapter_files  # noqa: E402
+from hydra_mobile.runtimes.onnx import OnnxRuntime, adapter_files  # noqa: E402
 
 LIMITS = Limits(max_context=200, max_prefill=16)
 IDS = [5, 80, 17, 200, 3, 44, 9]
@@ -148,9 +148,9 @@ class TestOneProgram:
     def test_adapters_of_other_ranks_are_swapped_in_one_session(
         self, sound: Path, tiny_base: Path, adapters: dict[str, Path]
     ) -> None:
-        runner = OnnxRunner.load(sound, threads=1)
-        eager = {name: TorchRunner.load(folder) for name, folder in adapters.items()}
-        eager["base"] = TorchRunner.load(tiny_base)
+        runner = OnnxRuntime.load(sound, threads=1)
+        eager = {name: TorchRuntime.load(folder) for name, folder in adapters.items()}
+        eager["base"] = TorchRuntime.load(tiny_base)
         for name in ("one", "two", "base", "two", "one"):
             runner.use_adapter(adapter_files(Bundle.open(Path(f"{sound}#{name}"))))
             assert_same(runner, eager[name])
@@ -161,7 +161,7 @@ class TestOneProgram:
                 assert np.abs(a - b).max() > 0.05
 
     def test_a_swap_forgets_the_cache(self, sound: Path) -> None:
-        runner = OnnxRunner.load(sound, threads=1)
+        runner = OnnxRuntime.load(sound, threads=1)
         _, state = runner.decode(runner.embed(IDS), CacheState())
         runner.use_adapter(None)
         with pytest.raises(HydraError, match="forgotten"):
@@ -171,7 +171,7 @@ class TestOneProgram:
         self, sound: Path, adapters: dict[str, Path]
     ) -> None:
         """As the card tells Kotlin: run options, and no binding."""
-        eager = TorchRunner.load(adapters["two"])
+        eager = TorchRuntime.load(adapters["two"])
         options, alive = {}, []  # run options point to their adapter and do not keep it
         for part in ("", ".vision"):
             alive.append(ort.LoraAdapter())
@@ -202,7 +202,7 @@ class TestOneProgram:
             assert (bare / name).read_bytes() == (sound / name).read_bytes()
         assert verify(bare).passed
         assert Bundle.open(bare).adapter is None
-        assert_same(OnnxRunner.load(bare), TorchRunner.load(tiny_base))
+        assert_same(OnnxRuntime.load(bare), TorchRuntime.load(tiny_base))
 
 
 @pytest.mark.parametrize("kind", ["ldpnet", "ldpnetv2", "mlp"])
@@ -254,16 +254,16 @@ class TestManifest:
         assert {one.folder, two.folder, none.folder} == {sound}
         assert one.file("golden") == sound / "golden.json"
         assert two.file("golden") == sound / "adapters/two/golden.json"
-        with pytest.raises(ArtefactError, match="no file with role `golden`"):
+        with pytest.raises(ArtifactError, match="no file with role `golden`"):
             none.file("golden")
         merged = {b.manifest["sources"]["merged_sha256"] for b in (one, two, none)}
         assert len(merged) == 3
         assert none.size_bytes < min(one.size_bytes, two.size_bytes)
-        artefacts = [artefact_at(f"{sound}{mark}") for mark in ("", "#one", "#two", "#base")]
-        assert [a.name.rpartition("+ ")[2] for a in artefacts] == [
+        artifacts = [model_at(f"{sound}{mark}") for mark in ("", "#one", "#two", "#base")]
+        assert [a.name.rpartition("+ ")[2] for a in artifacts] == [
             "one", "one", "two", "no adapter"
         ]  # fmt: skip
-        assert len({a.digest for a in artefacts}) == 3
+        assert len({a.digest for a in artifacts}) == 3
 
     def test_a_folder_may_have_a_mark_in_its_name(self, sound: Path, tmp_path: Path) -> None:
         odd = Path(shutil.copytree(sound, tmp_path / "a#b"))
@@ -272,13 +272,13 @@ class TestManifest:
         assert Bundle.open(Path(f"{odd}#two")).adapter == "two"
 
     def test_unknown_names_are_told(self, sound: Path, tiny_base: Path) -> None:
-        with pytest.raises(ArtefactError, match=r"no adapter `twoo`.*\n.*Did you mean `two`"):
+        with pytest.raises(ArtifactError, match=r"no adapter `twoo`.*\n.*Did you mean `two`"):
             Bundle.open(Path(f"{sound}#twoo"))
 
     def test_a_merged_bundle_has_none(self, sound_chain: Any, tiny_base: Path) -> None:
-        with pytest.raises(ArtefactError, match="exported merged"):
+        with pytest.raises(ArtifactError, match="exported merged"):
             Bundle.open(Path(f"{sound_chain.bundle}#one"))
-        with pytest.raises(ArtefactError, match="takes no adapters"):
+        with pytest.raises(ArtifactError, match="takes no adapters"):
             add_adapter(sound_chain.bundle, tiny_base, sound_chain.adapter, "x")
 
 
@@ -292,13 +292,13 @@ class TestVerify:
     def test_the_ladder_goes_from_the_run_to_the_program(
         self, sound: Path, adapters: dict[str, Path], tiny_base: Path
     ) -> None:
-        ladder = climb(Path(f"{sound}#two"), adapter=adapters["two"])
+        ladder = run_suite(Path(f"{sound}#two"), adapter=adapters["two"])
         assert [rung.name for rung in ladder.rungs] == ["adapter → ONNX Runtime fp32 + two"]
         assert ladder.passed
-        with pytest.raises(ArtefactError, match="made from another adapter"):
-            climb(sound, adapter=adapters["two"])
+        with pytest.raises(ArtifactError, match="made from another adapter"):
+            run_suite(sound, adapter=adapters["two"])
         with pytest.raises(HydraError, match="no merged model was made"):
-            climb(sound, merged=tiny_base)
+            run_suite(sound, merged=tiny_base)
 
     def test_another_adapter_s_tensors_fail(self, bundle: Path) -> None:
         """Hashes put right by hand: the numbers still tell."""
@@ -307,15 +307,15 @@ class TestVerify:
         assert not result.passed
         assert any("logits" in failure for failure in result.failures)
 
-    def test_quantised_programs_take_adapters_too(
+    def test_quantized_programs_take_adapters_too(
         self, tiny_base: Path, adapters: dict[str, Path], golden_inputs: Any, tmp_path: Path
     ) -> None:
         out = tmp_path / "int8"
         export_separate(tiny_base, adapters["one"], out, golden_inputs, "int8")
         add_adapter(out, tiny_base, adapters["two"], "two")
-        runner, eager = OnnxRunner.load(Path(f"{out}#two")), TorchRunner.load(adapters["two"])
+        runner, eager = OnnxRuntime.load(Path(f"{out}#two")), TorchRuntime.load(adapters["two"])
         ours, theirs = outputs(runner), outputs(eager)
-        base = outputs(OnnxRunner.load(Path(f"{out}#base")))
+        base = outputs(OnnxRuntime.load(Path(f"{out}#base")))
         for found, expected, without in zip(ours, theirs, base, strict=True):
             near = np.corrcoef(found.ravel(), expected.ravel())[0, 1]
             assert near > 0.9
@@ -364,7 +364,7 @@ class TestRefused:
         stranger = make_adapter(other, tmp_path / "stranger", {"q_proj": 2}, 5)
         before = (bundle / MANIFEST).read_bytes()
         for base in (other, tiny_base):
-            with pytest.raises(ArtefactError, match="was trained on base"):
+            with pytest.raises(ArtifactError, match="was trained on base"):
                 add_adapter(bundle, base, stranger, "stranger")
         assert (bundle / MANIFEST).read_bytes() == before
         assert not (bundle / "adapters/stranger.onnx_adapter").exists()
@@ -374,7 +374,7 @@ class TestRefused:
         manifest["adapters"]["two"]["base_sha256"] = "1" * 64
         (bundle / MANIFEST).write_text(json.dumps(manifest))
         assert Bundle.open(bundle).adapter == "one"
-        with pytest.raises(ArtefactError, match="`two` was trained on base 111111111111"):
+        with pytest.raises(ArtifactError, match="`two` was trained on base 111111111111"):
             Bundle.open(Path(f"{bundle}#two"))
 
     def test_a_damaged_file(self, bundle: Path, tmp_path: Path):
@@ -384,20 +384,20 @@ class TestRefused:
         sound_file = tmp_path / "sound"
         shutil.copyfile(file, sound_file)
         file.write_bytes(data)
-        with pytest.raises(ArtefactError, match=r"two.onnx_adapter has sha256"):
-            OnnxRunner.load(bundle)
+        with pytest.raises(ArtifactError, match=r"two.onnx_adapter has sha256"):
+            OnnxRuntime.load(bundle)
         short = tmp_path / "short"
         for content in (bytes(data[: len(data) // 2]), b"no adapter at all", b""):
             short.write_bytes(content)
             rewrite(bundle, "adapters/one.onnx_adapter", short)
             rewrite(bundle, "adapters/two.onnx_adapter", sound_file)
-            with pytest.raises(ArtefactError, match="is no adapter that onnxruntime"):
-                OnnxRunner.load(bundle)
+            with pytest.raises(ArtifactError, match="is no adapter that onnxruntime"):
+                OnnxRuntime.load(bundle)
 
     def test_a_missing_file_leaves_the_runner_as_it_was(self, sound: Path, tmp_path: Path):
-        runner = OnnxRunner.load(sound, threads=1)
+        runner = OnnxRuntime.load(sound, threads=1)
         before = outputs(runner)
-        with pytest.raises(ArtefactError, match="is missing: expected an adapter"):
+        with pytest.raises(ArtifactError, match="is missing: expected an adapter"):
             runner.use_adapter(AdapterFiles(tmp_path / "none", None))
         for a, b in zip(outputs(runner), before, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -420,18 +420,18 @@ class TestRefused:
             {name: np.ascontiguousarray(value) for name, value in tensors.items()},
             tmp_path / "foreign.onnx_adapter",
         )
-        runner = OnnxRunner.load(sound, threads=1)
-        with pytest.raises(ArtefactError, match=f"belongs to another program: .*{why}"):
+        runner = OnnxRuntime.load(sound, threads=1)
+        with pytest.raises(ArtifactError, match=f"belongs to another program: .*{why}"):
             runner.use_adapter(AdapterFiles(file, None))
 
     def test_what_is_no_input_of_the_program(self, adapters: dict[str, Path], sound: Path):
         inputs = Bundle.open(sound).manifest["details"]["adapter_inputs"]
         adapter = read_adapter(adapters["one"])
         gone = {"linears": dict(list(inputs["linears"].items())[3:]), "tensors": inputs["tensors"]}
-        with pytest.raises(ArtefactError, match="which is fixed in a base program"):
+        with pytest.raises(ArtifactError, match="which is fixed in a base program"):
             adapter_tensors(adapter, gone, half=False)
         odd = {**inputs, "linears": {name: [1, 1] for name in inputs["linears"]}}
-        with pytest.raises(ArtefactError, match=r"has shape \[\d+, \d+\] for .*the program \[1"):
+        with pytest.raises(ArtifactError, match=r"has shape \[\d+, \d+\] for .*the program \[1"):
             adapter_tensors(adapter, odd, half=False)
 
     def test_another_template(self, bundle: Path, tiny_base: Path, adapters, tmp_path: Path):
@@ -439,7 +439,7 @@ class TestRefused:
         recipe = json.loads((tiny_base / "processor_config.json").read_text())
         recipe["template"]["user_prefix"] = "USER: "
         (trained / "processor_config.json").write_text(json.dumps(recipe))
-        with pytest.raises(ArtefactError, match=r"another `template` than .*: user_prefix differ"):
+        with pytest.raises(ArtifactError, match=r"another `template` than .*: user_prefix differ"):
             add_adapter(bundle, tiny_base, trained, "three")
 
     @pytest.mark.parametrize(("name", "why"), [("one", "already"), ("base", "cannot"), ("a/b", "")])
@@ -495,7 +495,7 @@ def test_from_the_command_line(
     assert "adapter → ONNX Runtime fp32 + first" in said
     said = run("verify", f"{out}#second")
     assert "→ ONNX Runtime fp32 + second" in said
-    assert run("verify", f"{out}#third").startswith("ArtefactError")
+    assert run("verify", f"{out}#third").startswith("ArtifactError")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from hydra_export.targets import TARGETS, Limits, TargetResult, target_for
 from hydra_mobile.bundle.bundle import MANIFEST, SCHEMA, Bundle, write_manifest
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.bundle.tolerance import tolerance_of
-from hydra_mobile.core.errors import ArtefactError, DataError, HydraError
+from hydra_mobile.core.errors import ArtifactError, DataError, HydraError
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 
@@ -74,7 +74,7 @@ def test_format_is_pinned(bundle: Path) -> None:
 def test_refuses_a_file_of_the_same_size_with_another_hash(bundle: Path) -> None:
     expected = Bundle.open(bundle).manifest["files"]["model.bin"]["sha256"]
     (bundle / "model.bin").write_bytes(b"Program")
-    with pytest.raises(ArtefactError) as error:
+    with pytest.raises(ArtifactError) as error:
         Bundle.open(bundle)
     assert "model.bin" in error.value.what
     assert expected in error.value.what
@@ -83,24 +83,24 @@ def test_refuses_a_file_of_the_same_size_with_another_hash(bundle: Path) -> None
 
 def test_refuses_a_truncated_file_even_without_hashes(bundle: Path) -> None:
     (bundle / "model.bin").write_bytes(b"pro")
-    with pytest.raises(ArtefactError, match=r"model\.bin has 3 bytes, the manifest says 7"):
+    with pytest.raises(ArtifactError, match=r"model\.bin has 3 bytes, the manifest says 7"):
         Bundle.open(bundle, verify_hashes=False)
 
 
 def test_refuses_a_missing_file(bundle: Path) -> None:
     (bundle / "tokenizer.json").unlink()
-    with pytest.raises(ArtefactError, match=r"tokenizer\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json is missing"):
         Bundle.open(bundle)
 
 
 def test_refuses_a_missing_or_broken_manifest(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="is no folder"):
+    with pytest.raises(ArtifactError, match="is no folder"):
         Bundle.open(tmp_path / "nothing")
     (bundle / MANIFEST).write_text("{")
-    with pytest.raises(ArtefactError, match="not readable JSON"):
+    with pytest.raises(ArtifactError, match="not readable JSON"):
         Bundle.open(bundle)
     (bundle / MANIFEST).unlink()
-    with pytest.raises(ArtefactError, match=r"manifest\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json is missing"):
         Bundle.open(bundle)
 
 
@@ -116,12 +116,12 @@ def test_refuses_an_altered_manifest(
     bundle: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     edit(bundle, change)
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         Bundle.open(bundle)
 
 
 def test_names_the_roles_when_one_is_missing(bundle: Path) -> None:
-    with pytest.raises(ArtefactError, match="program"):
+    with pytest.raises(ArtifactError, match="program"):
         Bundle.open(bundle).file("golden")
 
 
@@ -158,7 +158,7 @@ def export(merged: Path, out: Path, **changes: Any) -> Bundle:
 def test_export_refuses_before_it_starts(tiny_merged: Path, tmp_path: Path) -> None:
     with pytest.raises(HydraError, match="Unknown preset `int5`"):
         export(tiny_merged, tmp_path / "b", preset="int5")
-    with pytest.raises(ArtefactError, match=r"model\.safetensors is missing"):
+    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
         export(tmp_path, tmp_path / "b")
     with pytest.raises(DataError, match="at least one picture"):
         export(tiny_merged, tmp_path / "b")
@@ -170,7 +170,7 @@ def test_export_refuses_before_it_starts(tiny_merged: Path, tmp_path: Path) -> N
 def test_export_leaves_a_folder_that_is_no_bundle_alone(tiny_merged: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("mine")
-    with pytest.raises(ArtefactError, match="is no bundle"):
+    with pytest.raises(ArtifactError, match="is no bundle"):
         export(tiny_merged, tmp_path / "precious")
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "mine"
 
@@ -187,7 +187,7 @@ def test_export_refuses_truncated_weights(tiny_merged: Path, tmp_path: Path) -> 
     broken = Path(shutil.copytree(tiny_merged, tmp_path / "broken"))
     data = (broken / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ArtefactError, match="broken"):
+    with pytest.raises(ArtifactError, match="broken"):
         export(broken, tmp_path / "b")
 
 

@@ -15,7 +15,7 @@ from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import sha256_of, write_json
-from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator
 
 
@@ -56,7 +56,7 @@ def test_python_lines_run_as_they_stand(
     monkeypatch.chdir(tmp_path)
     exec(code.replace("path/to/this/folder", str(folder)), {})
     printed = capsys.readouterr().out
-    generator = Generator(runner_class(Bundle.open(folder).runtime).load(folder))
+    generator = Generator(runtime_class(Bundle.open(folder).runtime).load(folder))
     expected = generator.answer(
         "What is in the image?", lambda: Image.open(tmp_path / "picture.png")
     )
@@ -75,7 +75,7 @@ def test_card_says_what_the_manifest_says(onnx_bundle: Path, tiny_merged: Path) 
         "The cache holds 80 tokens, a picture is 4 of them",
         "at most 16 tokens",
         "before: '<|im_start|>user\\n'",
-        "padded to a square with the mean colour",
+        "padded to a square with the mean color",
         "32 x 32 pixels (bicubic)",
         "hydra-mobile verify",
         "Random weights made by hydra-mobile",
@@ -117,7 +117,7 @@ def test_names_in_the_onnx_code_are_those_of_the_graphs(onnx_bundle: Path) -> No
         for i in range(shapes["layers"])
         for part in ("key", "value")
     }
-    runner = runner_class("onnx").load(onnx_bundle)
+    runner = runtime_class("onnx").load(onnx_bundle)
     ids = [5, 80, 17, 200, 3]
     x = runner.embed(ids)
     names = [value.name for value in decoder.get_outputs()]

@@ -18,14 +18,14 @@ from PIL import Image
 from hydra_export.export import export_bundle
 from hydra_export.targets import DEFAULT_RUNTIME, Limits, target_for
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.errors import ArtefactError, HydraError, ParityError
+from hydra_mobile.core.errors import ArtifactError, HydraError, ParityError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.parity.golden_replay import verify
-from hydra_mobile.parity.suite import climb
-from hydra_mobile.runtimes import runner_class
+from hydra_mobile.parity.suite import run_suite
+from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import CacheState
-from hydra_mobile.runtimes.model_ref import artefact_at
+from hydra_mobile.runtimes.model_ref import model_at
 
 pytest.importorskip("coremltools", reason="needs the extra [coreml]")
 
@@ -36,7 +36,7 @@ from hydra_mobile.runtimes.coreml import interpreter as mil_interpreter
 from hydra_mobile.runtimes.coreml import runtime as coreml_runner
 from hydra_mobile.runtimes.coreml.availability import INTERPRETED, NATIVE
 from hydra_mobile.runtimes.coreml.program import read_program
-from hydra_mobile.runtimes.coreml.runtime import CoreMLRunner, NativeEngine
+from hydra_mobile.runtimes.coreml.runtime import CoreMLRuntime, NativeEngine
 
 pytestmark = pytest.mark.coreml
 
@@ -86,12 +86,12 @@ def bundles(
 
 
 @pytest.fixture(scope="session")
-def loaded(bundles: dict[str, Path]) -> dict[str, CoreMLRunner]:
-    return Made(lambda preset: CoreMLRunner.load(bundles[preset]))
+def loaded(bundles: dict[str, Path]) -> dict[str, CoreMLRuntime]:
+    return Made(lambda preset: CoreMLRuntime.load(bundles[preset]))
 
 
 @pytest.fixture
-def runner(loaded: dict[str, CoreMLRunner]) -> CoreMLRunner:
+def runner(loaded: dict[str, CoreMLRuntime]) -> CoreMLRuntime:
     return loaded["fp32"]
 
 
@@ -170,7 +170,7 @@ def test_int8_says_what_it_is(bundles: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_interpreted_program_equals_eager(
-    loaded: dict[str, CoreMLRunner], model: Any, preset: str
+    loaded: dict[str, CoreMLRuntime], model: Any, preset: str
 ) -> None:
     """Prefill in two chunks, the second padded, then single steps, against full recompute."""
     runner = loaded[preset]
@@ -187,7 +187,7 @@ def test_interpreted_program_equals_eager(
 
 
 @pytest.mark.slow
-def test_reduced_precision_is_visible(loaded: dict[str, CoreMLRunner], model: Any) -> None:
+def test_reduced_precision_is_visible(loaded: dict[str, CoreMLRuntime], model: Any) -> None:
     """The interpreter rounds: half precision is closer than int8, and neither is exact."""
     expected = eager_logits(model, IDS)[-1]
     errors = []
@@ -198,7 +198,7 @@ def test_reduced_precision_is_visible(loaded: dict[str, CoreMLRunner], model: An
 
 
 def test_the_cache_can_be_filled_to_its_end_and_no_further(
-    runner: CoreMLRunner, model: Any
+    runner: CoreMLRuntime, model: Any
 ) -> None:
     ids = (IDS * 4)[:80]
     logits, state = runner.decode(runner.embed(ids[:79]), CacheState())
@@ -209,7 +209,7 @@ def test_the_cache_can_be_filled_to_its_end_and_no_further(
         runner.decode(runner.embed([3]), state)
 
 
-def test_what_an_earlier_prompt_left_behind_is_not_seen(runner: CoreMLRunner, model: Any) -> None:
+def test_what_an_earlier_prompt_left_behind_is_not_seen(runner: CoreMLRuntime, model: Any) -> None:
     runner.decode(runner.embed(IDS[::-1]), CacheState())
     logits, first = runner.decode(runner.embed(IDS[:7]), CacheState())
     np.testing.assert_allclose(logits, eager_logits(model, IDS[:7])[-1], atol=1e-4)
@@ -228,19 +228,19 @@ def test_what_an_earlier_prompt_left_behind_is_not_seen(runner: CoreMLRunner, mo
     ],
 )
 def test_wrong_input_is_an_error(
-    runner: CoreMLRunner, call: Callable[[CoreMLRunner], object], message: str
+    runner: CoreMLRuntime, call: Callable[[CoreMLRuntime], object], message: str
 ) -> None:
     with pytest.raises(HydraError, match=message):
         call(runner)
 
 
 def test_verify_and_reports_say_that_no_apple_hardware_ran(bundles: dict[str, Path]) -> None:
-    ladder = climb(bundles["fp32"])
+    ladder = run_suite(bundles["fp32"])
     assert ladder.passed
     told = "converted and interpreted, not executed on Apple hardware"
     assert f"CoreML fp32 ({told}): pass" in ladder.table()
     assert told in ladder.rows()[0].rung
-    assert artefact_at(str(bundles["fp32"])).name == f"CoreML fp32 ({told})"
+    assert model_at(str(bundles["fp32"])).name == f"CoreML fp32 ({told})"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -261,7 +261,7 @@ def test_verify_catches_a_flipped_weight(bundles: dict[str, Path], tmp_path: Pat
     place = next(i for i in range(2 * len(floats) // 3, len(floats)) if 0.01 < floats[i] < 1)
     data[4 * place : 4 * place + 4] = np.float32(-40 * floats[place]).tobytes()
     (folder / name).write_bytes(bytes(data))
-    with pytest.raises(ArtefactError, match=r"weight\.bin has sha256"):
+    with pytest.raises(ArtifactError, match=r"weight\.bin has sha256"):
         verify(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name]["sha256"] = sha256_of(folder / name)
@@ -294,7 +294,7 @@ def test_on_a_mac_the_runner_asks_coreml(
 
     monkeypatch.setattr(coreml_runner, "native_available", lambda: True)
     monkeypatch.setattr(coreml_runner, "_load_native", Model)
-    runner = CoreMLRunner.load(bundles["fp16"])
+    runner = CoreMLRuntime.load(bundles["fp16"])
     assert runner.execution == NATIVE
     assert isinstance(runner._engines["text_decoder"], NativeEngine)
     assert ("text_decoder.mlpackage", "decode") in asked
@@ -308,19 +308,20 @@ def test_refuses_a_bundle_of_another_runtime(bundles: dict[str, Path], tmp_path:
     text = (folder / "manifest.json").read_text()
     text = text.replace('"runtime": "coreml"', '"runtime": "onnx"')
     (folder / "manifest.json").write_text(text)
-    with pytest.raises(ArtefactError, match="runtime `onnx`, not `coreml`"):
-        CoreMLRunner.load(folder)
+    with pytest.raises(ArtifactError, match="runtime `onnx`, not `coreml`"):
+        CoreMLRuntime.load(folder)
 
 
 def test_a_missing_extra_gives_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coremltools", "coremltools.proto"):
         monkeypatch.setitem(sys.modules, name, None)
     target, runner = "hydra_export.targets.coreml.target", "hydra_mobile.runtimes.coreml.runtime"
-    for name in ("coreml_check", "coreml_package", "mil_interpreter", "mil_program"):
-        monkeypatch.delitem(sys.modules, f"hydra_export.{name}", raising=False)
-    for name in (target, runner):
+    target_folder, runtime_folder = target.rpartition(".")[0], runner.rpartition(".")[0]
+    parts = [f"{target_folder}.{name}" for name in ("check", "package")]
+    parts += [f"{runtime_folder}.{name}" for name in ("interpreter", "program")]
+    for name in (target, runner, *parts):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    for resolved in (lambda: target_for("ios", "coreml"), lambda: runner_class("coreml")):
+    for resolved in (lambda: target_for("ios", "coreml"), lambda: runtime_class("coreml")):
         with pytest.raises(HydraError, match=r'pip install "hydra-mobile\[coreml\]"'):
             resolved()
 
@@ -330,7 +331,7 @@ def test_an_unknown_operator_is_named(
 ) -> None:
     monkeypatch.delitem(mil_interpreter.OPERATORS, "softmax")
     with pytest.raises(HydraError, match="does not know the operators softmax"):
-        CoreMLRunner.load(bundles["fp32"])
+        CoreMLRuntime.load(bundles["fp32"])
 
 
 def test_a_damaged_package_is_an_error_that_names_the_file(
@@ -340,10 +341,10 @@ def test_a_damaged_package_is_an_error_that_names_the_file(
     short = Path(shutil.copytree(package, tmp_path / "short.mlpackage"))
     weights = short / "Data/com.apple.CoreML/weights/weight.bin"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ArtefactError, match=r"weight\.bin has no weight of 81920 bytes"):
+    with pytest.raises(ArtifactError, match=r"weight\.bin has no weight of 81920 bytes"):
         read_program(short)
     (short / "Data/com.apple.CoreML/model.mlmodel").write_bytes(b"\xff\xff nonsense")
-    with pytest.raises(ArtefactError, match=r"model\.mlmodel cannot be read"):
+    with pytest.raises(ArtifactError, match=r"model\.mlmodel cannot be read"):
         read_program(short)
 
 
@@ -367,7 +368,7 @@ def test_exchanged_weights_are_found_on_export(
 def test_a_dead_channel_may_lose_its_tiny_weights_and_no_other_may(
     bundles: dict[str, Path], model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Folded batch normalisation leaves channels whose fp16 scale rounds to zero."""
+    """Folded batch normalization leaves channels whose fp16 scale rounds to zero."""
     package = Bundle.open(bundles["int8"]).file("token_embedding").parent
     module = copy.deepcopy(TokenEmbedding(model.language_model))
     weight = module.table.weight.detach().numpy()
@@ -389,7 +390,7 @@ def test_a_dead_channel_may_lose_its_tiny_weights_and_no_other_may(
 
 
 @pytest.mark.slow
-def test_the_interpreter_holds_the_program_to_its_types(loaded: dict[str, CoreMLRunner]) -> None:
+def test_the_interpreter_holds_the_program_to_its_types(loaded: dict[str, CoreMLRuntime]) -> None:
     engine: Any = loaded["fp16"]._engines["token_embedding"]
     with pytest.raises(HydraError, match=r"the shape is \[1, 3\], the program says int32\[1, 1\]"):
         engine.run("decode", {"ids": np.zeros((1, 3), np.int32)})

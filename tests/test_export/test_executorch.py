@@ -10,7 +10,7 @@ import torch
 
 from hydra_export.graphs.decoder import TextDecoder
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.runtimes.base import CacheState
 
@@ -18,13 +18,13 @@ pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
-from hydra_export.graphs.pointwise import linearise_pointwise
+from hydra_export.graphs.pointwise import linearize_pointwise
 from hydra_export.quantization.gptq import round_calibrated
-from hydra_export.targets.executorch.delegation import summarise
-from hydra_export.targets.executorch.target import _vision_partitioners, export, quantise_linears
+from hydra_export.targets.executorch.delegation import summarize
+from hydra_export.targets.executorch.target import _vision_partitioners, export, quantize_linears
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import preset_named
-from hydra_mobile.runtimes.executorch import ExecuTorchRunner
+from hydra_mobile.runtimes.executorch import ExecuTorchRuntime
 
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
 
@@ -35,8 +35,8 @@ def model(tiny_merged: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def runner(fp32_bundle: Path) -> ExecuTorchRunner:
-    return ExecuTorchRunner.load(fp32_bundle)
+def runner(fp32_bundle: Path) -> ExecuTorchRuntime:
+    return ExecuTorchRuntime.load(fp32_bundle)
 
 
 def eager_logits(model: Any, ids: list[int]) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_decoder_graph_equals_the_model(tiny_merged: Path, build: Any) -> None:
     assert attention.q_proj.weight.data_ptr() == fused.data_ptr()
 
 
-def test_vision_encoder_equals_the_model(model: Any, runner: ExecuTorchRunner) -> None:
+def test_vision_encoder_equals_the_model(model: Any, runner: ExecuTorchRuntime) -> None:
     pixels = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
     with torch.no_grad():
         expected = model.encode_image(torch.from_numpy(pixels)).numpy()
@@ -76,7 +76,7 @@ def test_vision_encoder_equals_the_model(model: Any, runner: ExecuTorchRunner) -
 
 
 def test_embedding_between_decoder_calls_leaves_the_cache_alone(
-    model: Any, runner: ExecuTorchRunner
+    model: Any, runner: ExecuTorchRuntime
 ) -> None:
     """One memory arena for all methods would corrupt the cache here, silently."""
     expected = eager_logits(model, IDS)
@@ -90,7 +90,7 @@ def test_embedding_between_decoder_calls_leaves_the_cache_alone(
 
 
 def test_long_prefill_goes_in_chunks_and_a_state_rewinds(
-    model: Any, runner: ExecuTorchRunner
+    model: Any, runner: ExecuTorchRuntime
 ) -> None:
     ids = (IDS * 3)[:50]  # max_prefill is 16
     expected = eager_logits(model, ids)
@@ -102,7 +102,7 @@ def test_long_prefill_goes_in_chunks_and_a_state_rewinds(
     assert state.length == 50
 
 
-def test_too_long_is_an_error_and_not_a_crash(runner: ExecuTorchRunner) -> None:
+def test_too_long_is_an_error_and_not_a_crash(runner: ExecuTorchRuntime) -> None:
     embeddings = runner.embed(IDS * 4)
     assert embeddings.shape == (1, 84, 64)
     with pytest.raises(HydraError, match="0 tokens are in the cache and 84 more do not fit"):
@@ -123,14 +123,14 @@ def test_too_long_is_an_error_and_not_a_crash(runner: ExecuTorchRunner) -> None:
     ],
 )
 def test_wrong_input_is_an_error_and_not_a_crash(
-    runner: ExecuTorchRunner, call: Callable[[ExecuTorchRunner], object], message: str
+    runner: ExecuTorchRuntime, call: Callable[[ExecuTorchRuntime], object], message: str
 ) -> None:
     with pytest.raises(HydraError, match=message):
         call(runner)
 
 
 def test_threads_are_set_and_recorded(fp32_bundle: Path, model: Any) -> None:
-    runner = ExecuTorchRunner.load(fp32_bundle, threads=1)
+    runner = ExecuTorchRuntime.load(fp32_bundle, threads=1)
     assert runner.threads == 1
     assert runner.load_seconds > 0
     logits, _ = runner.decode(runner.embed(IDS[:3]), CacheState())
@@ -143,8 +143,8 @@ def test_refuses_a_bundle_of_another_runtime(copied: Callable[[], Path]) -> None
     (folder / "manifest.json").write_text(
         text.replace('"runtime": "executorch"', '"runtime": "onnx"')
     )
-    with pytest.raises(ArtefactError, match="runtime `onnx`, not `executorch`"):
-        ExecuTorchRunner.load(folder)
+    with pytest.raises(ArtifactError, match="runtime `onnx`, not `executorch`"):
+        ExecuTorchRuntime.load(folder)
 
 
 def test_manifest_says_what_the_program_needs(fp32_bundle: Path, int4_bundle: Path) -> None:
@@ -161,15 +161,15 @@ def test_manifest_says_what_the_program_needs(fp32_bundle: Path, int4_bundle: Pa
     assert all(entry["multiply_accumulates"] == 0 for entry in decoder["most_expensive_off_path"])
     assert Bundle.open(fp32_bundle).manifest["fallbacks"] == []
 
-    quantised = Bundle.open(int4_bundle).manifest
-    assert "quantized_decomposed::embedding_4bit.out" in quantised["details"]["required_ops"]
-    assert len(quantised["fallbacks"]) == 1
-    assert "1 convolutions" in quantised["fallbacks"][0]
+    quantized = Bundle.open(int4_bundle).manifest
+    assert "quantized_decomposed::embedding_4bit.out" in quantized["details"]["required_ops"]
+    assert len(quantized["fallbacks"]) == 1
+    assert "1 convolutions" in quantized["fallbacks"][0]
     assert Bundle.open(int4_bundle).size_bytes < 0.6 * Bundle.open(fp32_bundle).size_bytes
 
 
-def test_int4_is_close_to_the_quantised_model(int4_bundle: Path, model: Any) -> None:
-    runner = ExecuTorchRunner.load(int4_bundle)
+def test_int4_is_close_to_the_quantized_model(int4_bundle: Path, model: Any) -> None:
+    runner = ExecuTorchRuntime.load(int4_bundle)
     logits, _ = runner.decode(runner.embed(IDS), CacheState())
     expected = eager_logits(model, IDS)[-1]
     cosine = logits @ expected / (np.linalg.norm(logits) * np.linalg.norm(expected))
@@ -179,10 +179,10 @@ def test_int4_is_close_to_the_quantised_model(int4_bundle: Path, model: Any) -> 
 
 def test_a_linear_that_groups_do_not_divide_falls_back_by_name() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.Linear(8, 8))
-    fallbacks = quantise_linears(module, {"0", "1"}, "w4a8", 32, "decoder")
+    fallbacks = quantize_linears(module, {"0", "1"}, "w4a8", 32, "decoder")
     assert len(fallbacks) == 1
     assert "decoder: 1 has 8 inputs" in fallbacks[0]
-    assert quantise_linears(module, {"0"}, "fp32", 32, "decoder") == []
+    assert quantize_linears(module, {"0"}, "fp32", 32, "decoder") == []
 
 
 def test_pointwise_convolutions_become_the_same_linears() -> None:
@@ -197,7 +197,7 @@ def test_pointwise_convolutions_become_the_same_linears() -> None:
     )
     x = torch.randn(2, 3, 6, 6)
     expected = module(x)
-    assert linearise_pointwise(module) == 2
+    assert linearize_pointwise(module) == 2
     linears = [m for m in module.modules() if isinstance(m, torch.nn.Linear)]
     assert [(m.in_features, m.out_features) for m in linears] == [(8, 4), (6, 5)]
     torch.testing.assert_close(module(x), expected)
@@ -217,14 +217,14 @@ def test_a_convolutional_tower_has_8_bit_weights_in_one_delegated_method() -> No
     torch.manual_seed(0)
     tower, x = Tower().requires_grad_(False), torch.randn(1, 3, 16, 16)
     expected = tower(x)
-    linearise_pointwise(tower)
-    quantise_linears(tower, {"expand.linear", "project.linear"}, "w8a8", 32, "tower")
+    linearize_pointwise(tower)
+    quantize_linears(tower, {"expand.linear", "project.linear"}, "w8a8", 32, "tower")
     program = to_edge_transform_and_lower(
         {"vision_encoder": torch.export.export(tower, (x,), strict=False)},
         partitioner={"vision_encoder": _vision_partitioners(tower)},
         compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
     )
-    shares = summarise(program.exported_program("vision_encoder").graph_module)
+    shares = summarize(program.exported_program("vision_encoder").graph_module)
     assert shares["share_of_multiply_accumulates"] == 1.0
     emitted = program.to_executorch().buffer
     weights = 64 * 27 * 4 + 2 * 64 * 256
@@ -242,7 +242,7 @@ def test_codes_that_are_rounded_already_are_taken_as_they_are() -> None:
     x = torch.randn(90, 8, generator=generator) @ torch.randn(8, 64, generator=generator)
     rounded = round_calibrated(module[0].weight.detach(), x.T @ x, 32)
     nearest = round_calibrated(module[0].weight.detach(), torch.eye(64), 32)
-    quantise_linears(module, {"0"}, "w4a8", 32, "decoder", {"0": rounded})
+    quantize_linears(module, {"0"}, "w4a8", 32, "decoder", {"0": rounded})
     assert torch.equal(module[0].weight.dequantize(), rounded.values())
     assert not torch.equal(rounded.values(), nearest.values())
 

@@ -14,7 +14,7 @@ from hydra_mobile.core.errors import HydraError
 pytest.importorskip("onnx")
 
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
-from hydra_export.targets.onnx.kernel_coverage import summarise
+from hydra_export.targets.onnx.kernel_coverage import summarize
 
 
 def _facts(share: float, *off_path: dict[str, Any]) -> dict[str, Any]:
@@ -64,12 +64,12 @@ def _products(path: Path, slow: str) -> Path:
 
 
 def test_onnx_counts_products_and_names_the_slow_ones(tmp_path: Path) -> None:
-    fast = summarise(_products(tmp_path / "fast.onnx", "MatMul"), 64)
+    fast = summarize(_products(tmp_path / "fast.onnx", "MatMul"), 64)
     assert fast["multiply_accumulates"] == 16 * 32 + 32 * 8
     assert fast["fast_share_of_multiply_accumulates"] == 1.0
     assert fast["most_expensive_off_path"] == []
 
-    slow = summarise(_products(tmp_path / "slow.onnx", "Einsum"), 64)
+    slow = summarize(_products(tmp_path / "slow.onnx", "Einsum"), 64)
     assert slow["fast_share_of_multiply_accumulates"] == pytest.approx(512 / 768, abs=1e-4)
     assert slow["most_expensive_off_path"][0]["operator"] == "Einsum"
     assert slow["nodes"] == 2
@@ -91,5 +91,5 @@ def test_onnx_counts_fused_attention_over_a_full_cache(tmp_path: Path) -> None:
     )
     graph.node("MatMul", [heads, weight], "y")
     graph.save(tmp_path / "attention.onnx")
-    facts = summarise(tmp_path / "attention.onnx", 100)
+    facts = summarize(tmp_path / "attention.onnx", 100)
     assert facts["multiply_accumulates"] == 2 * 4 * 8 * 100 + 32 * 5

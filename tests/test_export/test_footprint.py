@@ -14,7 +14,7 @@ from hydra_mobile.bundle.memory.footprint import RUNTIME_BYTES, footprint_of_man
 from hydra_mobile.bundle.memory.phones import CLASSES, GIB, PROCESS_BYTES, facts, fit_on
 from hydra_mobile.bundle.memory.sizes import sizes_of, vision_step
 from hydra_mobile.cli.main import main
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.loading import load_model
 
 
@@ -102,11 +102,11 @@ def test_a_bundle_of_an_earlier_version_gets_a_careful_guess() -> None:
 
 
 def test_what_is_not_known_is_said() -> None:
-    with pytest.raises(ArtefactError, match="runtime `abacus` needs is not known"):
+    with pytest.raises(ArtifactError, match="runtime `abacus` needs is not known"):
         footprint_of_manifest(manifest(runtime="abacus"))
     shapes = manifest()["shapes"]
     del shapes["kv_heads"]
-    with pytest.raises(ArtefactError, match="`shapes` lacks 'kv_heads'"):
+    with pytest.raises(ArtifactError, match="`shapes` lacks 'kv_heads'"):
         footprint_of_manifest(manifest(shapes=shapes))
 
 

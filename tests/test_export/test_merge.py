@@ -12,7 +12,7 @@ from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.save_load import load_adapter, save_adapter
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.safetensors_io import places, read_tensor
 
 KINDS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
@@ -160,7 +160,7 @@ def test_a_run_folder_is_as_good_as_its_adapter(make, tmp_path):
 
 class TestRefusals:
     def refuse(self, base, adapter, out, message):
-        with pytest.raises(ArtefactError, match=message):
+        with pytest.raises(ArtifactError, match=message):
             merge(base, adapter, out)
         assert not out.exists()
 
@@ -202,11 +202,11 @@ class TestRefusals:
     def test_an_output_that_would_swallow_its_source(self, make, tmp_path):
         base, adapter, _ = make()
         for out in (base, adapter, adapter.parent):
-            with pytest.raises(ArtefactError, match="would overwrite"):
+            with pytest.raises(ArtifactError, match="would overwrite"):
                 merge(base, adapter, out)
         assert (base / "model.safetensors").exists()
 
-    def test_a_quantised_base(self, make, tmp_path):
+    def test_a_quantized_base(self, make, tmp_path):
         base, adapter, _ = make(base_sha256="c" * 64)
         tensors = load_file(base / "model.safetensors")
         name = "language_model.model.layers.1.mlp.up_proj.weight"

@@ -1,4 +1,4 @@
-"""The plan of a quantised decoder: precisions, the budget, and what the manifest is told."""
+"""The plan of a quantized decoder: precisions, the budget, and what the manifest is told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from hydra_export.quantization import mixed_precision as mixing
 from hydra_export.quantization.calibration import Calibration, self_sampled
-from hydra_export.quantization.mixed_precision import Plan, plan_decoder
+from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
 from hydra_mobile.bundle.presets import PRESETS, Preset, preset_named
 from hydra_mobile.models.loading import load_model
 
@@ -27,7 +27,7 @@ def sampled(model: Any) -> Calibration:
     return self_sampled(model, 32)
 
 
-def planned(model: Any, preset: Preset, sampled: Calibration | None = None) -> Plan:
+def planned(model: Any, preset: Preset, sampled: Calibration | None = None) -> QuantizationPlan:
     return plan_decoder(model, preset, sampled, 32, lambda _: None)
 
 

@@ -19,12 +19,12 @@ from hydra_export.targets.onnx.linear import Linear, emit_linear
 from hydra_export.targets.onnx.target import export
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.presets import preset_named
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.parity.golden_replay import verify
 from hydra_mobile.runtimes.base import CacheState
-from hydra_mobile.runtimes.onnx import OnnxRunner
+from hydra_mobile.runtimes.onnx import OnnxRuntime
 
 LIMITS = Limits(max_context=48, max_prefill=16)
 
@@ -45,15 +45,15 @@ def exported(
     return made
 
 
-def runner_of(exported: tuple[Path, TargetResult], base: Path) -> OnnxRunner:
+def runner_of(exported: tuple[Path, TargetResult], base: Path) -> OnnxRuntime:
     folder, result = exported
     files = {role: folder / name for role, name in result.files.items()}
     processor = MobileVLMProcessor.from_pretrained(base)
-    return OnnxRunner(files, processor, LIMITS.max_context, "fp32", threads=1)
+    return OnnxRuntime(files, processor, LIMITS.max_context, "fp32", threads=1)
 
 
 @pytest.fixture
-def runner(exported: dict[str, tuple[Path, TargetResult]], tiny_merged: Path) -> OnnxRunner:
+def runner(exported: dict[str, tuple[Path, TargetResult]], tiny_merged: Path) -> OnnxRuntime:
     return runner_of(exported["fp32"], tiny_merged)
 
 
@@ -219,7 +219,7 @@ def test_large_weights_go_beside_the_graph(model, exported, tmp_path, tiny_merge
     files = {role: folder / name for role, name in result.files.items()}
     files["text_decoder"] = paths[0]
     processor = MobileVLMProcessor.from_pretrained(tiny_merged)
-    beside = OnnxRunner(files, processor, 48, "fp32", threads=1)
+    beside = OnnxRuntime(files, processor, 48, "fp32", threads=1)
     logits, _ = beside.decode(beside.embed([3, 4, 5]), CacheState())
     np.testing.assert_allclose(logits, torch_logits(model, [3, 4, 5])[-1], atol=1e-4)
 
@@ -240,7 +240,7 @@ def test_a_bundle_verifies_itself(preset, tiny_merged, golden_inputs, tmp_path):
         result.require()
     assert result.runtime == "onnx"
     assert result.cases[0].prompt_equal
-    assert OnnxRunner.load(bundle.folder, threads=1).precision == preset
+    assert OnnxRuntime.load(bundle.folder, threads=1).precision == preset
 
 
 def test_files_name_no_folder_of_this_machine(exported):
@@ -293,11 +293,11 @@ def test_exchanged_and_broken_files_are_refused(exported, tiny_merged, tmp_path)
     files = {role: folder / name for role, name in result.files.items()}
     processor = MobileVLMProcessor.from_pretrained(tiny_merged)
     exchanged = {**files, "token_embedding": files["vision_encoder"]}
-    with pytest.raises(ArtefactError, match="must have input_ids"):
-        OnnxRunner(exchanged, processor, 48, "fp32")
+    with pytest.raises(ArtifactError, match="must have input_ids"):
+        OnnxRuntime(exchanged, processor, 48, "fp32")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(files["text_decoder"].read_bytes()[:5000])
-    with pytest.raises(ArtefactError, match="cannot be loaded"):
-        OnnxRunner({**files, "text_decoder": broken}, processor, 48, "fp32")
-    with pytest.raises(ArtefactError, match="is missing"):
-        OnnxRunner({**files, "text_decoder": tmp_path / "none.onnx"}, processor, 48, "fp32")
+    with pytest.raises(ArtifactError, match="cannot be loaded"):
+        OnnxRuntime({**files, "text_decoder": broken}, processor, 48, "fp32")
+    with pytest.raises(ArtifactError, match="is missing"):
+        OnnxRuntime({**files, "text_decoder": tmp_path / "none.onnx"}, processor, 48, "fp32")

@@ -13,7 +13,7 @@ import onnx
 
 from hydra_export.targets.onnx.graph_writer import Graph
 from hydra_export.targets.onnx.skeleton import skeleton
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 
 @pytest.mark.parametrize("size", [1, 127, 128, 20_000, 3_000_000])
@@ -57,7 +57,7 @@ def test_the_skeleton_has_everything_but_large_weights(tmp_path: Path) -> None:
 def test_what_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"\x3a\xff\xff\xff\x7f short")
-    with pytest.raises(ArtefactError, match=r"broken\.onnx is no ONNX model: a field ends"):
+    with pytest.raises(ArtifactError, match=r"broken\.onnx is no ONNX model: a field ends"):
         skeleton(path)
 
 

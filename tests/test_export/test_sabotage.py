@@ -16,16 +16,16 @@ from test_verify import respoil
 from hydra_mobile.core.errors import ParityError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.processor import PROCESSOR_FILE
-from hydra_mobile.parity.suite import Ladder, climb
+from hydra_mobile.parity.suite import ParityResult, run_suite
 from hydra_mobile.runtimes.base import CacheState
-from hydra_mobile.runtimes.torch import TorchRunner
+from hydra_mobile.runtimes.torch import TorchRuntime
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
-from hydra_mobile.runtimes.onnx import OnnxRunner  # noqa: E402 (needs onnxruntime)
+from hydra_mobile.runtimes.onnx import OnnxRuntime  # noqa: E402 (needs onnxruntime)
 
 
-def broken(ladder: Ladder) -> dict[str, tuple[str, ...]]:
+def broken(ladder: ParityResult) -> dict[str, tuple[str, ...]]:
     """Return the failing parts of each failing rung; `whole` follows and is not asked for."""
     for rung in ladder.rungs:
         assert tuple(part.part for part in rung.parts) == PARTS
@@ -53,7 +53,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_a_sound_chain_holds_on_every_rung(sound_chain: Chain) -> None:
     lines: list[str] = []
-    ladder = sound_chain.climb(log=lines.append)
+    ladder = sound_chain.run_suite(log=lines.append)
     assert [rung.name for rung in ladder.rungs] == [ONE, TWO]
     assert ladder.passed, ladder.table()
     assert broken(ladder) == {}
@@ -74,14 +74,14 @@ def test_a_sound_chain_holds_on_every_rung(sound_chain: Chain) -> None:
 
 
 def test_the_adapter_is_no_other_name_for_the_base(sound_chain: Chain, tiny_base: Path) -> None:
-    """Or a merge that does nothing would climb every rung."""
-    adapted, plain = TorchRunner.load(sound_chain.adapter), TorchRunner.load(tiny_base)
+    """Or a merge that does nothing would run_suite every rung."""
+    adapted, plain = TorchRuntime.load(sound_chain.adapter), TorchRuntime.load(tiny_base)
     logits = [r.decode(r.embed([5, 6, 7]), CacheState())[0] for r in (adapted, plain)]
     assert np.abs(logits[0] - logits[1]).max() > 0.1
 
 
 class TestAdapterAndMerged:
-    """Rung 1; the program was made from the merged model, so rung 2 stays green."""
+    """Comparison 1; the program was made from the merged model, so rung 2 stays green."""
 
     def test_a_flipped_weight_of_the_merged_model(
         self, chain: Chain, golden_inputs: Any, tmp_path: Path
@@ -93,14 +93,14 @@ class TestAdapterAndMerged:
         save_file(tensors, path, metadata={"format": "pt"})
         edit(chain.merged / "merge.json", lambda m: m["files"].update({path.name: sha256_of(path)}))
         bundle = export(chain.merged, tmp_path / "new", golden_inputs)
-        found = broken(climb(bundle, adapter=chain.adapter, merged=chain.merged))
+        found = broken(run_suite(bundle, adapter=chain.adapter, merged=chain.merged))
         assert set(found) == {ONE}
         assert found[ONE][0] == "decoder"
 
     def test_a_wrong_rank_scale(self, chain: Chain) -> None:
         edit(chain.adapter / "adapter_config.json", lambda c: c.update(lora_alpha=16))
         edit(chain.adapter / "hydra.json", lambda r: r.update(alpha_ref=16))
-        ladder = chain.climb()
+        ladder = chain.run_suite()
         found = broken(ladder)
         assert set(found) == {ONE}
         assert found[ONE][0] == "decoder"
@@ -123,17 +123,17 @@ class TestAdapterAndMerged:
                 files[path.name] = sha256_of(path)
 
             edit(record, seal)
-        assert broken(chain.climb()) == {ONE: ("projector",)}
+        assert broken(chain.run_suite()) == {ONE: ("projector",)}
 
     def test_a_shifted_template(self, chain: Chain) -> None:
         recipe = json.loads((chain.merged / PROCESSOR_FILE).read_text())
         recipe["template"]["user_suffix"] += "\n"
         (chain.adapter / PROCESSOR_FILE).write_text(json.dumps(recipe))
-        assert broken(chain.climb()) == {ONE: ("prompt",)}
+        assert broken(chain.run_suite()) == {ONE: ("prompt",)}
 
 
 class TestMergedAndProgram:
-    """Rung 2; the adapter and the merged model stay equal."""
+    """Comparison 2; the adapter and the merged model stay equal."""
 
     def test_a_flipped_weight_of_the_decoder(self, chain: Chain) -> None:
         respoil(
@@ -141,7 +141,7 @@ class TestMergedAndProgram:
             "decoder_model_merged.onnx",
             lambda path: flip(path, lambda _, dims: sorted(dims) == [64, 160]),
         )
-        found = broken(chain.climb())
+        found = broken(chain.run_suite())
         assert set(found) == {TWO}
         assert found[TWO][0] == "decoder"
 
@@ -151,40 +151,40 @@ class TestMergedAndProgram:
             "vision_encoder.onnx",
             lambda path: flip(path, lambda _, dims: len(dims) > 1 and np.prod(dims) > 1000),
         )
-        assert broken(chain.climb()) == {TWO: ("projector",)}
-        assert broken(climb(chain.bundle)) == {
+        assert broken(chain.run_suite()) == {TWO: ("projector",)}
+        assert broken(run_suite(chain.bundle)) == {
             "merged (golden vectors) → ONNX Runtime fp32": ("projector",)
         }
 
     def test_swapped_channels(self, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-        load = OnnxRunner.load.__func__  # type: ignore[attr-defined]
+        load = OnnxRuntime.load.__func__  # type: ignore[attr-defined]
 
-        def swapped(cls: type[OnnxRunner], path: Path, *, threads: int = 0) -> OnnxRunner:
-            runner: OnnxRunner = load(cls, path, threads=threads)
+        def swapped(cls: type[OnnxRuntime], path: Path, *, threads: int = 0) -> OnnxRuntime:
+            runner: OnnxRuntime = load(cls, path, threads=threads)
             recipe = runner.processor.image
             runner.processor.image = lambda image: recipe(image)[::-1].copy()  # type: ignore[assignment]
             return runner
 
-        monkeypatch.setattr(OnnxRunner, "load", classmethod(swapped))
-        assert broken(chain.climb()) == {TWO: ("preprocessing",)}
-        assert climb(chain.bundle).rungs[0].broken == ("preprocessing",)
+        monkeypatch.setattr(OnnxRuntime, "load", classmethod(swapped))
+        assert broken(chain.run_suite()) == {TWO: ("preprocessing",)}
+        assert run_suite(chain.bundle).rungs[0].broken == ("preprocessing",)
 
     def test_a_stale_cache_position(self, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-        decode = OnnxRunner.decode
+        decode = OnnxRuntime.decode
 
-        def stale(self: OnnxRunner, embeddings: Any, state: CacheState) -> Any:
+        def stale(self: OnnxRuntime, embeddings: Any, state: CacheState) -> Any:
             logits, after = decode(self, embeddings, state)
             return logits, state if embeddings.shape[1] == 1 and state.length else after
 
-        monkeypatch.setattr(OnnxRunner, "decode", stale)
-        assert broken(chain.climb()) == {TWO: ("greedy",)}
+        monkeypatch.setattr(OnnxRuntime, "decode", stale)
+        assert broken(chain.run_suite()) == {TWO: ("greedy",)}
 
     def test_a_shifted_template(self, chain: Chain) -> None:
         edit(
             chain.bundle / "manifest.json",
             lambda m: m["template"].update(answer_prefix=m["template"]["answer_prefix"] + " "),
         )
-        ladder = chain.climb()
+        ladder = chain.run_suite()
         assert broken(ladder) == {TWO: ("prompt",)}
         prompt = ladder.rungs[1].parts[1]
         assert "ids behind the picture, expected" in prompt.note
@@ -198,7 +198,7 @@ def test_a_flipped_weight_of_an_executorch_program(
     bundle = export(sound_chain.merged, tmp_path / "b", golden_inputs, runtime="executorch")
     name = "merged → ExecuTorch fp32"
     given = {"adapter": sound_chain.adapter, "merged": sound_chain.merged}
-    assert climb(bundle, **given).passed
+    assert run_suite(bundle, **given).passed
     tensors = load_file(sound_chain.merged / "model.safetensors")
     golden = json.loads((bundle / "golden.json").read_text())
     # A row of the table that the prompt reads.
@@ -212,6 +212,6 @@ def test_a_flipped_weight_of_an_executorch_program(
         path.write_bytes(data.replace(row.tobytes(), wrong.tobytes()))
 
     respoil(bundle, "model.pte", flip_row)
-    found = broken(climb(bundle, **given))
+    found = broken(run_suite(bundle, **given))
     assert set(found) == {name}
     assert found[name][0] == "decoder"

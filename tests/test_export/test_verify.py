@@ -9,11 +9,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.errors import ArtefactError, ParityError
+from hydra_mobile.core.errors import ArtifactError, ParityError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.parity.golden_replay import (
     FP32_TOLERANCE,
-    QUANTISED_TOLERANCE,
+    QUANTIZED_TOLERANCE,
     tolerance_of,
     verify,
 )
@@ -63,7 +63,7 @@ def test_golden_ids_vary(fp32_bundle: Path) -> None:
 
 def test_int4_is_held_to_its_own_tolerance(int4_bundle: Path) -> None:
     result = verify(int4_bundle)
-    assert result.tolerance == QUANTISED_TOLERANCE
+    assert result.tolerance == QUANTIZED_TOLERANCE
     assert all(case.prompt_equal and case.image_cosine > 0.99 for case in result.cases)
     assert json.loads(json.dumps(result.to_dict()))["tolerance"]["logits"] is None
 
@@ -71,7 +71,7 @@ def test_int4_is_held_to_its_own_tolerance(int4_bundle: Path) -> None:
 def test_tolerance_is_exact_only_where_everything_is_fp32(fp32_bundle: Path) -> None:
     preset = Bundle.open(fp32_bundle).preset.to_dict()
     assert tolerance_of(preset) == FP32_TOLERANCE
-    assert tolerance_of(preset | {"head": "w4a8"}) == QUANTISED_TOLERANCE
+    assert tolerance_of(preset | {"head": "w4a8"}) == QUANTIZED_TOLERANCE
 
 
 def test_other_logits_fail(copied: Callable[[], Path]) -> None:
@@ -113,12 +113,12 @@ def test_an_altered_bundle_is_refused_before_it_runs(copied: Callable[[], Path])
     data = bytearray((folder / "model.pte").read_bytes())
     data[len(data) // 2] ^= 1
     (folder / "model.pte").write_bytes(bytes(data))
-    with pytest.raises(ArtefactError, match=r"model\.pte has sha256"):
+    with pytest.raises(ArtifactError, match=r"model\.pte has sha256"):
         verify(folder)
 
 
 def test_unreadable_vectors_are_an_error_of_the_bundle(copied: Callable[[], Path]) -> None:
     folder = copied()
     respoil(folder, "golden.safetensors", lambda path: path.write_bytes(b"nonsense"))
-    with pytest.raises(ArtefactError, match="unreadable"):
+    with pytest.raises(ArtifactError, match="unreadable"):
         verify(folder)

@@ -21,13 +21,13 @@ from hydra_mobile.benchmarks.metric import Metric
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.bundle.presets import PRESETS
 from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.parity.components import PartResult
-from hydra_mobile.parity.suite import climb
+from hydra_mobile.parity.suite import run_suite
 from hydra_mobile.parity.task_score import Slice
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.write import read_report
-from hydra_mobile.runtimes.torch import TorchRunner
+from hydra_mobile.runtimes.torch import TorchRuntime
 
 pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
 GOLDEN_RUNG = "merged (golden vectors) → ONNX Runtime fp32"
@@ -61,7 +61,7 @@ def questions(shapes_data: Path) -> Slice:
 
 class TestScore:
     def test_each_rung_tells_the_change(self, sound_chain: Chain, questions: Slice) -> None:
-        ladder = sound_chain.climb(questions=questions)
+        ladder = sound_chain.run_suite(questions=questions)
         assert ladder.passed
         for rung in ladder.rungs:
             assert rung.score is not None
@@ -73,7 +73,7 @@ class TestScore:
     ) -> None:
         told = iter((["right"] * 4, ["right"] * 4, ["right"] * 2 + ["wrong"] * 2))
         monkeypatch.setattr(questions, "answers", lambda runner: next(told))
-        ladder = sound_chain.climb(questions=questions)
+        ladder = sound_chain.run_suite(questions=questions)
         one, two = ladder.rungs
         assert one.passed
         assert two.failures == ["Score: 50.0% of the answers are the same (at least 99%)."]
@@ -96,15 +96,15 @@ class TestScore:
         self, sound_chain: Chain, questions: Slice
     ) -> None:
         with pytest.raises(HydraError, match="needs two forms of the model"):
-            climb(sound_chain.bundle, questions=questions)
+            run_suite(sound_chain.bundle, questions=questions)
 
 
-def test_a_quantised_bundle_stands_on_the_lossless_program(
+def test_a_quantized_bundle_stands_on_the_lossless_program(
     sound_chain: Chain, golden_inputs: Any, tmp_path: Path
 ) -> None:
-    quantised = export(sound_chain.merged, tmp_path / "int8", golden_inputs, preset="int8")
-    ladder = climb(
-        quantised,
+    quantized = export(sound_chain.merged, tmp_path / "int8", golden_inputs, preset="int8")
+    ladder = run_suite(
+        quantized,
         adapter=sound_chain.adapter,
         merged=sound_chain.merged,
         program=sound_chain.bundle,
@@ -115,12 +115,12 @@ def test_a_quantised_bundle_stands_on_the_lossless_program(
         TOLERANCES["fp32"], TOLERANCES["fp32"], TOLERANCES["int8"]
     ]  # fmt: skip
     assert ladder.rungs[2].parts[4].max_abs > ladder.rungs[1].parts[4].max_abs
-    with pytest.raises(ArtefactError, match="preset `int8`; the program between"):
-        climb(sound_chain.bundle, program=quantised)
+    with pytest.raises(ArtifactError, match="preset `int8`; the program between"):
+        run_suite(sound_chain.bundle, program=quantized)
 
 
 def test_a_device_is_the_last_rung(sound_chain: Chain) -> None:
-    ladder = climb(sound_chain.bundle, device=TorchRunner.load(sound_chain.merged))
+    ladder = run_suite(sound_chain.bundle, device=TorchRuntime.load(sound_chain.merged))
     assert [rung.name for rung in ladder.rungs] == [
         GOLDEN_RUNG, "ONNX Runtime fp32 → device (torch)"
     ]  # fmt: skip
@@ -129,33 +129,33 @@ def test_a_device_is_the_last_rung(sound_chain: Chain) -> None:
 
 class TestWhatDoesNotBelongTogether:
     def test_a_bundle_of_another_merged_model(self, chain: Chain, tiny_base: Path) -> None:
-        with pytest.raises(ArtefactError, match="was exported from another merged model"):
-            climb(chain.bundle, merged=tiny_base)
+        with pytest.raises(ArtifactError, match="was exported from another merged model"):
+            run_suite(chain.bundle, merged=tiny_base)
 
     def test_a_merged_model_altered_since_its_export(self, chain: Chain) -> None:
         path = chain.merged / "model.safetensors"
         data = bytearray(path.read_bytes())
         data[-1] ^= 128
         path.write_bytes(bytes(data))
-        with pytest.raises(ArtefactError, match="another merged model"):
-            chain.climb()
+        with pytest.raises(ArtifactError, match="another merged model"):
+            chain.run_suite()
 
     def test_another_adapter(self, chain: Chain) -> None:
         record = json.loads((chain.merged / "merge.json").read_text())
         record["sources"]["adapter_files"]["adapter_model.safetensors"] = "0" * 64
         (chain.merged / "merge.json").write_text(json.dumps(record))
-        with pytest.raises(ArtefactError, match="merged from another adapter"):
-            chain.climb()
+        with pytest.raises(ArtifactError, match="merged from another adapter"):
+            chain.run_suite()
 
     def test_an_adapter_cut_short(self, chain: Chain) -> None:
         path = chain.adapter / "adapter_model.safetensors"
         path.write_bytes(path.read_bytes()[:-9])
-        with pytest.raises(ArtefactError, match="no complete safetensors file"):
-            chain.climb()
+        with pytest.raises(ArtifactError, match="no complete safetensors file"):
+            chain.run_suite()
 
     def test_an_adapter_without_its_merged_model(self, chain: Chain) -> None:
         with pytest.raises(HydraError, match="has no merged/ inside"):
-            climb(chain.bundle, adapter=chain.adapter)
+            run_suite(chain.bundle, adapter=chain.adapter)
 
 
 class TestGolden:
@@ -163,8 +163,8 @@ class TestGolden:
         manifest = json.loads((chain.bundle / "manifest.json").read_text())
         del manifest["files"]["golden.json"]
         (chain.bundle / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(ArtefactError, match="no file with role `golden`"):
-            climb(chain.bundle)
+        with pytest.raises(ArtifactError, match="no file with role `golden`"):
+            run_suite(chain.bundle)
 
     @pytest.mark.parametrize(
         ("golden", "message"),
@@ -174,16 +174,16 @@ class TestGolden:
     )  # fmt: skip
     def test_damaged_golden_cases(self, chain: Chain, golden: str, message: str) -> None:
         respoil(chain.bundle, "golden.json", lambda path: path.write_text(golden))
-        with pytest.raises(ArtefactError, match=message):
-            climb(chain.bundle)
+        with pytest.raises(ArtifactError, match=message):
+            run_suite(chain.bundle)
 
     def test_vectors_that_lack_a_case(self, chain: Chain) -> None:
         def drop(path: Path) -> None:
             save_file({k: v for k, v in load_file(path).items() if k != "1.image"}, path)
 
         respoil(chain.bundle, "golden.safetensors", drop)
-        with pytest.raises(ArtefactError, match=r"case 1 lacks `1\.image`"):
-            climb(chain.bundle)
+        with pytest.raises(ArtifactError, match=r"case 1 lacks `1\.image`"):
+            run_suite(chain.bundle)
 
     def test_older_vectors_still_verify(self, chain: Chain) -> None:
         """Bundles made before pixels and features were stored."""
@@ -194,13 +194,13 @@ class TestGolden:
             save_file(kept, path)
 
         respoil(chain.bundle, "golden.safetensors", age)
-        (rung,) = climb(chain.bundle).rungs
+        (rung,) = run_suite(chain.bundle).rungs
         assert rung.passed
         assert rung.parts[0].max_abs is not None
 
     def test_stored_features_are_those_of_the_tower(self, sound_chain: Chain) -> None:
         vectors = load_file(sound_chain.bundle / "golden.safetensors")
-        runner = TorchRunner.load(sound_chain.merged)
+        runner = TorchRuntime.load(sound_chain.merged)
         features = runner.vision_features(vectors["0.pixels"][None])
         np.testing.assert_allclose(features[0], vectors["0.features"], atol=1e-5)
         np.testing.assert_allclose(runner.project(features)[0], vectors["0.image"], atol=1e-5)

@@ -13,7 +13,7 @@ from hydra_mobile.adapters.lora_layers import adapted_linears, lora_layers
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.save_load import load_adapter, save_adapter
 from hydra_mobile.core.errors import ConfigError, HydraError
-from hydra_mobile.models.four_bit import quantise_linears
+from hydra_mobile.models.four_bit import quantize_linears
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.memory.estimate import estimate
@@ -40,7 +40,7 @@ def full():
 @pytest.fixture
 def model(full):
     model = copy.deepcopy(full)
-    quantise_linears(model, compute_dtype=torch.float32)
+    quantize_linears(model, compute_dtype=torch.float32)
     return model
 
 
@@ -52,7 +52,7 @@ def ranks_of(model):
 @needs_package
 def test_only_the_layers_linears_are_replaced(full):
     model = copy.deepcopy(full)
-    names = quantise_linears(model, compute_dtype=torch.float32)
+    names = quantize_linears(model, compute_dtype=torch.float32)
     assert len(names) == 14
     assert all(".layers." in name for name in names)
     assert type(model.lm_head) is torch.nn.Linear
@@ -152,7 +152,7 @@ def test_budget_and_adapter_folder_are_those_of_the_full_base(full, model, tmp_p
 @needs_package
 def test_memory_of_a_mobilevlm_in_four_bits_can_be_estimated(tiny_base):
     model = load_model(tiny_base).requires_grad_(False)
-    quantise_linears(model, compute_dtype=torch.float32)
+    quantize_linears(model, compute_dtype=torch.float32)
     model.projector.requires_grad_(True)
     names = adapted_modules(model)
     inject(model, RankMap(dict.fromkeys(names, 4)), r_ref=4, alpha_ref=8.0)
@@ -174,7 +174,7 @@ def test_memory_of_a_mobilevlm_in_four_bits_can_be_estimated(tiny_base):
 @needs_package
 def test_what_a_cpu_would_expand_wrongly_stays_whole(tiny_base):
     model = load_model(tiny_base).requires_grad_(False)
-    names = quantise_linears(model, compute_dtype=torch.float32)
+    names = quantize_linears(model, compute_dtype=torch.float32)
     # 160 inputs are two and a half blocks.
     assert {n.rsplit(".", 1)[-1] for n in set(adapted_modules(model)) - set(names)} == {"down_proj"}
     assert len(names) == 12
@@ -185,14 +185,14 @@ def test_trained_linears_and_adapters_are_refused(full):
     model = copy.deepcopy(full)
     model.model.layers[0].mlp.up_proj.requires_grad_(True)
     with pytest.raises(ConfigError, match="up_proj"):
-        quantise_linears(model, compute_dtype=torch.float32)
+        quantize_linears(model, compute_dtype=torch.float32)
     adapted = copy.deepcopy(full)
     inject(adapted, ranks_of(full), r_ref=4, alpha_ref=8.0)
     with pytest.raises(ConfigError, match="adapters already"):
-        quantise_linears(adapted, compute_dtype=torch.float32)
+        quantize_linears(adapted, compute_dtype=torch.float32)
 
 
 def test_without_the_package_the_install_line_is_named(full, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(HydraError, match=r'pip install "hydra-mobile\[bitsandbytes\]"'):
-        quantise_linears(copy.deepcopy(full), compute_dtype=torch.float32)
+        quantize_linears(copy.deepcopy(full), compute_dtype=torch.float32)

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -24,9 +24,9 @@ def processor(tiny_base: Path) -> MobileVLMProcessor:
     return MobileVLMProcessor.from_pretrained(tiny_base)
 
 
-def picture(colour: str = "red") -> Image.Image:
+def picture(color: str = "red") -> Image.Image:
     image = Image.new("RGB", (40, 30), "white")
-    image.paste(colour, (5, 5, 25, 25))
+    image.paste(color, (5, 5, 25, 25))
     return image
 
 
@@ -46,8 +46,8 @@ def test_cached_generation_equals_full_recomputation(model, processor):
 
 
 def test_picture_changes_the_answer(model, processor):
-    def logits(colour):
-        inputs = processor("What is it?", picture(colour))
+    def logits(color):
+        inputs = processor("What is it?", picture(color))
         with torch.no_grad():
             return model(**inputs).logits[0, -1]
 
@@ -93,7 +93,7 @@ def test_truncated_weights_are_refused_by_name(tiny_base, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(ArtefactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match="cannot be read"):
         load_model(tmp_path)
 
 
@@ -104,5 +104,5 @@ def test_weights_of_another_shape_are_refused(tiny_base, tmp_path):
     (tmp_path / "config.json").write_text(
         config.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3')
     )
-    with pytest.raises(ArtefactError, match="do not fit its config"):
+    with pytest.raises(ArtifactError, match="do not fit its config"):
         load_model(tmp_path)

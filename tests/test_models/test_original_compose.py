@@ -18,7 +18,7 @@ from original_checkpoints import (
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, SiglipConfig, SiglipModel
 
-from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.models.checkpoints.composing import compose
 from hydra_mobile.models.checkpoints.exporting import export_mobilevlm
 from hydra_mobile.models.loading import load_model
@@ -92,7 +92,7 @@ def test_a_composed_base_answers(tmp_path, parts):
     assert config["vision_config"]["select_layer"] == -2
     assert config["text_config"]["rope_parameters"]["rope_theta"] == 5000.0
     model = load_model(tmp_path / "base")
-    inputs = MobileVLMProcessor.from_pretrained(tmp_path / "base")("Which colour is it?")
+    inputs = MobileVLMProcessor.from_pretrained(tmp_path / "base")("Which color is it?")
     with torch.no_grad():
         assert torch.isfinite(model(**inputs).logits).all()
 
@@ -148,9 +148,9 @@ def test_siglip_is_a_tower_too(tmp_path):
 def test_other_language_models_are_refused(tmp_path, parts):
     language, vision, _, _ = parts
     write_llama(tmp_path / "mistral", model_type="mistral")
-    with pytest.raises(ArtefactError, match="'mistral', expected 'llama'"):
+    with pytest.raises(ArtifactError, match="'mistral', expected 'llama'"):
         compose(str(tmp_path / "mistral"), str(vision), "ldpnet", tmp_path / "base", log=quiet)
-    with pytest.raises(ArtefactError, match="model_type of the vision tower is 'llama'"):
+    with pytest.raises(ArtifactError, match="model_type of the vision tower is 'llama'"):
         compose(str(language), str(language), "ldpnet", tmp_path / "base", log=quiet)
     assert not (tmp_path / "base").exists()
 
@@ -164,7 +164,7 @@ def test_unknown_projectors_list_the_known_ones(tmp_path, parts):
 def test_a_language_model_with_a_wrong_size_is_refused(tmp_path):
     write_llama(tmp_path / "llama", intermediate_size=64)
     write_clip(tmp_path / "clip")
-    with pytest.raises(ArtefactError, match=r"6 of another shape: .*is \(48, 32\), expected \(64"):
+    with pytest.raises(ArtifactError, match=r"6 of another shape: .*is \(48, 32\), expected \(64"):
         compose(
             str(tmp_path / "llama"), str(tmp_path / "clip"), "linear", tmp_path / "b", log=quiet
         )

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
 from hydra_export.merge import merge
 from hydra_mobile.config import load_config
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.checkpoints.exporting import export_mobilevlm
 from hydra_mobile.models.checkpoints.importing import import_checkpoint
 from hydra_mobile.models.checkpoints.llama_cpp import export_llama_cpp
@@ -186,10 +186,10 @@ def test_a_replaced_tower_is_named_in_the_configuration(tmp_path):
 
 
 def test_bases_that_mobilevlms_code_could_not_run_are_refused(tmp_path, tiny_base):
-    with pytest.raises(ArtefactError, match="pooled_mlp"):
+    with pytest.raises(ArtifactError, match="pooled_mlp"):
         export_mobilevlm(tiny_base, tmp_path / "back", log=quiet)
     write_original(tmp_path / "original", "linear")
-    with pytest.raises(ArtefactError, match=r"model_type is 'mobilevlm', expected 'mobile_vlm'"):
+    with pytest.raises(ArtifactError, match=r"model_type is 'mobilevlm', expected 'mobile_vlm'"):
         export_mobilevlm(tmp_path / "original", tmp_path / "back", log=quiet)
     assert not (tmp_path / "back").exists()
 
@@ -222,16 +222,16 @@ def test_llama_cpp_gets_the_parts_that_its_converters_read(tmp_path, kind, their
             llama(input_ids=ids).logits, ours(input_ids=ids).logits, rtol=1e-5, atol=1e-5
         )
     assert (out / "language" / "tokenizer.model").read_bytes() == sentencepiece_model()
-    encoder, decoder, quantise = map(shlex.split, commands)
+    encoder, decoder, quantize = map(shlex.split, commands)
     assert encoder[encoder.index("--projector-type") + 1] == theirs
     assert encoder[encoder.index("--llava-projector") + 1] == str(out / "llava.projector")
     assert encoder[encoder.index("-m") + 1] == str(out / "clip")
     assert decoder[1:3] == ["convert_hf_to_gguf.py", str(out / "language")]
-    assert quantise[0] == "./llama-quantize"
+    assert quantize[0] == "./llama-quantize"
 
 
 def test_llama_cpp_does_not_know_every_projector(tmp_path):
     write_original(tmp_path / "original", "linear")
     import_checkpoint(str(tmp_path / "original"), tmp_path / "base", log=quiet)
-    with pytest.raises(ArtefactError, match=r"no projector `mlp` of depth 1[\s\S]*ldpnetv2"):
+    with pytest.raises(ArtifactError, match=r"no projector `mlp` of depth 1[\s\S]*ldpnetv2"):
         export_llama_cpp(tmp_path / "base", tmp_path / "parts", log=quiet)

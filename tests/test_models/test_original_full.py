@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from original_checkpoints import TOWER, language_shapes, projector_shapes, vision_shapes
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.checkpoints.keys import mobilevlm_layout, projector_prefix
 from hydra_mobile.models.checkpoints.mobilevlm import read_original, write_original
 from hydra_mobile.models.checkpoints.stream import Form
@@ -79,7 +79,7 @@ def test_a_layer_too_few_is_named():
     shapes = published_shapes("mobilevlm-v2-1.7b")
     fewer = {key: shape for key, shape in shapes.items() if ".layers.23." not in key}
     # The last layer of the language model and that of the tower.
-    with pytest.raises(ArtefactError, match=r"25 missing: .*layers\.23\..* and 20 more"):
+    with pytest.raises(ArtifactError, match=r"25 missing: .*layers\.23\..* and 20 more"):
         matched("mobilevlm-v2-1.7b", fewer)
 
 

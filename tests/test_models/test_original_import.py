@@ -21,7 +21,7 @@ from original_checkpoints import (
 from PIL import Image
 from safetensors.torch import load_file
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.checkpoints.importing import import_checkpoint
 from hydra_mobile.models.loading import load_model
@@ -89,7 +89,7 @@ def test_an_import_answers_and_its_folder_is_complete(tmp_path, kind):
     assert processor.tokenizer.token_to_id("<image>") == vocabulary_size()
     assert (processor.template.name, processor.image.fit) == ("v1", "pad")
     picture = Image.fromarray(np.full((30, 40, 3), 120, np.uint8))
-    inputs = processor("Which colour is it?", picture)
+    inputs = processor("Which color is it?", picture)
     with torch.no_grad():
         logits = model(**inputs).logits
     assert logits.shape[-1] == vocabulary_size()
@@ -132,7 +132,7 @@ def test_missing_unknown_and_misshapen_tensors_are_all_named(tmp_path):
     tensors["model.mm_projector.model.mb_block.3.block.0.0.weight"] = torch.zeros(32, 1, 3, 3)
     tensors["model.norm.weight"] = torch.zeros(31)
     write_weights(source, tensors, "sharded-bin")
-    with pytest.raises(ArtefactError) as error:
+    with pytest.raises(ArtifactError) as error:
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
     said = str(error.value)
     assert f"1 missing: `{missing}` {shape}" in said
@@ -147,7 +147,7 @@ def test_a_projector_of_another_kind_is_told_by_its_keys(tmp_path):
     write_original(source, "ldpnetv2")
     config = original_config("ldpnet", vocabulary_size())
     (source / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ArtefactError, match=r"24 missing: .*mb_block.*; 6 unknown: .*mlp\.mlp"):
+    with pytest.raises(ArtifactError, match=r"24 missing: .*mb_block.*; 6 unknown: .*mlp\.mlp"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 
@@ -159,13 +159,13 @@ def test_a_pickle_with_code_inside_is_refused(tmp_path):
     source = tmp_path / "original"
     write_original(source, "linear", "bin")
     torch.save({"model.norm.weight": Bad()}, source / "pytorch_model.bin")
-    with pytest.raises(ArtefactError, match=r"pytorch_model\.bin holds more than tensors"):
+    with pytest.raises(ArtifactError, match=r"pytorch_model\.bin holds more than tensors"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
     (source / "pytorch_model.bin").write_bytes(pickle.dumps({"a": 1}, protocol=2))
-    with pytest.raises(ArtefactError, match=r"pytorch_model\.bin"):
+    with pytest.raises(ArtifactError, match=r"pytorch_model\.bin"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
     torch.save({"optimizer": {"state": 1}}, source / "pytorch_model.bin")
-    with pytest.raises(ArtefactError, match="`optimizer` is a dict, expected a tensor"):
+    with pytest.raises(ArtifactError, match="`optimizer` is a dict, expected a tensor"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 
@@ -176,10 +176,10 @@ def test_incomplete_downloads_are_refused(tmp_path, form):
     last = sorted(source.glob("*.bin")) + sorted(source.glob("*.safetensors"))
     whole = last[-1].read_bytes()
     last[-1].write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ArtefactError, match=last[-1].name):
+    with pytest.raises(ArtifactError, match=last[-1].name):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
     last[-1].unlink()
-    with pytest.raises(ArtefactError, match="not there" if "sharded" in form else "no weights"):
+    with pytest.raises(ArtifactError, match="not there" if "sharded" in form else "no weights"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 
@@ -223,14 +223,14 @@ def test_a_given_tower_replaces_the_checkpoints_own(tmp_path):
 
 def test_a_tower_that_is_nowhere_is_asked_for(tmp_path):
     without_tower(tmp_path / "original", "/home/author/clip-vit-large-patch14-336")
-    with pytest.raises(ArtefactError, match=r"not here: /home/author[\s\S]*--vision"):
+    with pytest.raises(ArtifactError, match=r"not here: /home/author[\s\S]*--vision"):
         import_checkpoint(str(tmp_path / "original"), tmp_path / "base", log=quiet)
 
 
 def test_without_network_the_way_out_is_named(tmp_path):
     with pytest.raises(HydraError, match=r"mtgv/MobileVLM-1.7B could not be fetched[\s\S]*folder"):
         import_checkpoint("mtgv/MobileVLM-1.7B", tmp_path / "base", log=quiet)
-    with pytest.raises(ArtefactError, match=r"no folder with a config\.json"):
+    with pytest.raises(ArtifactError, match=r"no folder with a config\.json"):
         import_checkpoint(str(tmp_path / "nothing"), tmp_path / "base", log=quiet)
 
 
@@ -248,25 +248,25 @@ def test_what_this_project_has_no_part_for_is_refused(tmp_path, change, reason):
     write_original(source, "ldpnet")
     config = original_config("ldpnet", vocabulary_size()) | change
     (source / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ArtefactError, match=reason):
+    with pytest.raises(ArtifactError, match=reason):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 
 def test_foreign_folders_are_refused_with_the_right_command(tmp_path, tiny_base):
-    with pytest.raises(ArtefactError, match="is a base already"):
+    with pytest.raises(ArtifactError, match="is a base already"):
         import_checkpoint(str(tiny_base), tmp_path / "base", log=quiet)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    with pytest.raises(ArtefactError, match="hydra-mobile compose"):
+    with pytest.raises(ArtifactError, match="hydra-mobile compose"):
         import_checkpoint(str(tmp_path), tmp_path / "base", log=quiet)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
-    with pytest.raises(ArtefactError, match="'qwen2_vl'"):
+    with pytest.raises(ArtifactError, match="'qwen2_vl'"):
         import_checkpoint(str(tmp_path), tmp_path / "base", log=quiet)
 
 
 def test_the_source_is_never_replaced(tmp_path):
     write_original(tmp_path / "original", "linear")
     for out in (tmp_path / "original", tmp_path):
-        with pytest.raises(ArtefactError, match="would replace"):
+        with pytest.raises(ArtifactError, match="would replace"):
             import_checkpoint(str(tmp_path / "original"), out, log=quiet)
 
 
@@ -290,7 +290,7 @@ def test_added_tokens_need_a_row_of_the_table(tmp_path):
     assert processor.image_token_id == rows + 1
     # Ids that the tokenizer cannot give are not taken silently.
     (source / "added_tokens.json").write_text(json.dumps({"<pad>": rows - 1}))
-    with pytest.raises(ArtefactError, match=rf"`<pad>` should have id {rows - 1}"):
+    with pytest.raises(ArtifactError, match=rf"`<pad>` should have id {rows - 1}"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 
@@ -302,7 +302,7 @@ def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path):
         tensors[key] = tensors[key][:rows].contiguous()
     write_weights(source, tensors, "safetensors")
     (source / "config.json").write_text(json.dumps(original_config("linear", rows)))
-    with pytest.raises(ArtefactError, match=f"has {rows + 10} tokens.* has {rows} rows"):
+    with pytest.raises(ArtifactError, match=f"has {rows + 10} tokens.* has {rows} rows"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 
@@ -325,7 +325,7 @@ def test_a_tokenizer_json_has_to_put_a_space_before_a_text(tmp_path):
     write_original(source, "linear")
     fast = tokenizer_from_sentencepiece(source / "tokenizer.model")
     (source / "tokenizer.model").unlink()
-    with pytest.raises(ArtefactError, match="has no tokenizer"):
+    with pytest.raises(ArtifactError, match="has no tokenizer"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
     fast.save(str(source / "tokenizer.json"))
     imported(source, tmp_path / "base")
@@ -333,7 +333,7 @@ def test_a_tokenizer_json_has_to_put_a_space_before_a_text(tmp_path):
     assert processor.text_ids("USER: a") == fast.encode("USER: a").ids
     fast.normalizer = None
     fast.save(str(source / "tokenizer.json"))
-    with pytest.raises(ArtefactError, match="puts a space before each text"):
+    with pytest.raises(ArtifactError, match="puts a space before each text"):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 

@@ -24,7 +24,7 @@ from transformers import (
 
 from hydra_export.merge import merge
 from hydra_mobile.config import load_config
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.checkpoints.exporting import export_llava
 from hydra_mobile.models.checkpoints.importing import import_checkpoint
 from hydra_mobile.models.loading import load_model
@@ -197,7 +197,7 @@ def test_a_mobilevlm_with_an_mlp_becomes_a_llava(tmp_path):
 def test_projectors_that_are_not_llavas_are_refused(tmp_path):
     write_original(tmp_path / "original", "ldpnet")
     import_checkpoint(str(tmp_path / "original"), tmp_path / "base", log=quiet)
-    with pytest.raises(ArtefactError, match=r"'ldpnet'.*an mlp of depth 2[\s\S]*mobilevlm"):
+    with pytest.raises(ArtifactError, match=r"'ldpnet'.*an mlp of depth 2[\s\S]*mobilevlm"):
         export_llava(tmp_path / "base", tmp_path / "llava", log=quiet)
 
 
@@ -214,7 +214,7 @@ def test_what_this_project_has_no_part_for_is_refused(tmp_path, change, reason):
     write(tmp_path / "llava", llava())
     file = tmp_path / "llava" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(ArtefactError, match=reason):
+    with pytest.raises(ArtifactError, match=reason):
         import_checkpoint(str(tmp_path / "llava"), tmp_path / "base", log=quiet)
 
 
@@ -224,7 +224,7 @@ def test_other_language_models_are_refused(tmp_path):
     config = json.loads(file.read_text())
     config["text_config"]["model_type"] = "qwen2"
     file.write_text(json.dumps(config))
-    with pytest.raises(ArtefactError, match="is a 'qwen2', expected 'llama'"):
+    with pytest.raises(ArtifactError, match="is a 'qwen2', expected 'llama'"):
         import_checkpoint(str(tmp_path / "llava"), tmp_path / "base", log=quiet)
 
 

@@ -91,7 +91,7 @@ def _checkpoint_like(tower: EfficientNetLite0) -> dict[str, torch.Tensor]:
 
 def test_efficientnet_lite0_has_its_published_size():
     tower = EfficientNetLite0()
-    # 4,652,008 published: the classifier has 1,281,000, and batch normalisation a gain and a bias
+    # 4,652,008 published: the classifier has 1,281,000, and batch normalization a gain and a bias
     # per channel, of which folding keeps the bias.
     convolutions = sum(p.numel() for n, p in tower.named_parameters() if n.endswith("weight"))
     biases = sum(p.numel() for n, p in tower.named_parameters() if n.endswith("bias"))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 # CLIP's own, which LLaVA and MobileVLM use.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-PAD_COLOUR = (122, 116, 104)
-# One grey level, in the units of each channel.
+PAD_COLOR = (122, 116, 104)
+# One gray level, in the units of each channel.
 LEVEL = (1 / 255 / np.array(STD))[:, None, None]
 # width, height: wide, tall, square, enlarged, tiny, one pixel wide, odd remainders.
 SIZES = [
@@ -26,7 +26,7 @@ MODES = ["RGB", "L", "RGBA", "P", "LA", "1", "CMYK"]
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Smooth colours with noise on them: what shows a wrong filter, phase or order of channels."""
+    """Smooth colors with noise on them: what shows a wrong filter, phase or order of channels."""
     draw = np.random.default_rng(width * 1000 + height)
     x, y = np.meshgrid(np.linspace(0, 3, width), np.linspace(0, 2, height))
     smooth = np.stack([np.sin(x + y), np.cos(2 * x - y), np.sin(x * y)], -1) * 80 + 128
@@ -51,10 +51,10 @@ def bicubic(pixels: np.ndarray, size: int) -> np.ndarray:
     wide = max(scale, 1.0)
     out = np.empty((size, *pixels.shape[1:]), np.uint8)
     for index in range(size):
-        centre = (index + 0.5) * scale
-        first = max(0, int(centre - 2 * wide + 0.5))
-        last = min(count, int(centre + 2 * wide + 0.5))
-        weights = np.array([kernel((at + 0.5 - centre) / wide) for at in range(first, last)])
+        center = (index + 0.5) * scale
+        first = max(0, int(center - 2 * wide + 0.5))
+        last = min(count, int(center + 2 * wide + 0.5))
+        weights = np.array([kernel((at + 0.5 - center) / wide) for at in range(first, last)])
         mixed = np.tensordot(weights / weights.sum(), pixels[first:last].astype(float), axes=1)
         out[index] = np.clip(np.floor(mixed + 0.5), 0, 255)
     return out
@@ -68,7 +68,7 @@ def resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     return rows if pixels.shape[0] == height else bicubic(rows, height)
 
 
-def normalised(pixels: np.ndarray) -> np.ndarray:
+def normalized(pixels: np.ndarray) -> np.ndarray:
     return ((pixels / 255.0 - np.array(MEAN)) / np.array(STD)).transpose(2, 0, 1)
 
 
@@ -79,17 +79,17 @@ def published_crop(pixels: np.ndarray, size: int) -> np.ndarray:
     new_width, new_height = (size, longer) if width <= height else (longer, size)
     pixels = resized(pixels, new_width, new_height)
     top, left = (new_height - size) // 2, (new_width - size) // 2
-    return normalised(pixels[top : top + size, left : left + size])
+    return normalized(pixels[top : top + size, left : left + size])
 
 
 def published_pad(pixels: np.ndarray, size: int) -> np.ndarray:
     height, width = pixels.shape[:2]
     side = max(height, width)
     square = np.empty((side, side, 3), np.uint8)
-    square[:] = PAD_COLOUR
+    square[:] = PAD_COLOR
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = pixels
-    return normalised(resized(square, size, size))
+    return normalized(resized(square, size, size))
 
 
 def clip_recipe(fit, size=56):
@@ -160,13 +160,13 @@ def test_crop_of_other_modes_is_that_of_transformers(transformers_own, mode):
 def test_padding_then_transformers_is_llava_s_pad(transformers_own, width, height):
     picture = noise(width, height)
     side = max(width, height)
-    square = Image.new("RGB", (side, side), PAD_COLOUR)
+    square = Image.new("RGB", (side, side), PAD_COLOR)
     square.paste(picture, ((side - width) // 2, (side - height) // 2))
     expected = transformers_own(square, 336)
     np.testing.assert_allclose(clip_recipe("pad", 336)(picture), expected, atol=2e-6)
 
 
-def test_padding_uses_the_truncated_mean_colour():
+def test_padding_uses_the_truncated_mean_color():
     recipe = ImagePreprocessing(10, (0.5, 0.25, 0.9), (1.0, 1.0, 1.0), fit="pad")
     pixels = recipe(Image.new("RGB", (10, 4), (255, 255, 255)))
     assert pixels.shape == (3, 10, 10)
@@ -175,12 +175,12 @@ def test_padding_uses_the_truncated_mean_colour():
     np.testing.assert_allclose(pixels[:, 5, 5], 1 - np.float32([0.5, 0.25, 0.9]), atol=1e-6)
 
 
-def test_clip_s_pad_colour_is_that_of_llava():
-    # int(255 * mean) of CLIP: the grey-brown that LLaVA and MobileVLM pad with.
+def test_clip_s_pad_color_is_that_of_llava():
+    # int(255 * mean) of CLIP: the gray-brown that LLaVA and MobileVLM pad with.
     recipe = ImagePreprocessing(8, MEAN, (1.0, 1.0, 1.0), fit="pad")
     pixels = recipe(Image.new("RGB", (8, 2), (255, 255, 255)))
-    colour = (pixels[:, 0, 0] + np.float32(MEAN)) * 255
-    np.testing.assert_allclose(colour, PAD_COLOUR, atol=1e-3)
+    color = (pixels[:, 0, 0] + np.float32(MEAN)) * 255
+    np.testing.assert_allclose(color, PAD_COLOR, atol=1e-3)
 
 
 def test_stretch_does_not_pad():
@@ -217,5 +217,5 @@ def test_the_recipe_is_data():
 
 def test_an_unknown_fit_is_refused_with_the_known_ones():
     stored = {**clip_recipe("pad").to_dict(), "fit": "centre"}
-    with pytest.raises(ArtefactError, match=r"fit='centre'.*expected pad, crop, stretch"):
+    with pytest.raises(ArtifactError, match=r"fit='centre'.*expected pad, crop, stretch"):
         ImagePreprocessing.from_dict(stored, "x")

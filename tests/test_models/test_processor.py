@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import TEMPLATES, Turn, template_named
 
@@ -54,8 +54,8 @@ def test_training_and_prompt_ids_agree(processor):
     assert encoded.prefix + encoded.ids[:start] == prompt.before + image + prompt.after
 
 
-def test_pieces_are_tokenised_one_by_one(processor):
-    # Written out, so that no later way of tokenising changes what a trained model has seen.
+def test_pieces_are_tokenized_one_by_one(processor):
+    # Written out, so that no later way of tokenizing changes what a trained model has seen.
     def ids(*pieces):
         return [token for piece in pieces for token in processor.text_ids(piece)]
 
@@ -86,12 +86,12 @@ def test_incomplete_processor_file_names_the_key(processor, tmp_path, key):
     stored = json.loads((tmp_path / "processor_config.json").read_text())
     del stored[key]
     (tmp_path / "processor_config.json").write_text(json.dumps(stored))
-    with pytest.raises(ArtefactError, match=key):
+    with pytest.raises(ArtifactError, match=key):
         MobileVLMProcessor.from_pretrained(tmp_path)
 
 
 def test_no_conversation_in_pieces_is_ever_masked_whole(processor):
-    # Elsewhere lengths are guessed by tokenising twice, and a guess that fails masks the sample.
+    # Elsewhere lengths are guessed by tokenizing twice, and a guess that fails masks the sample.
     # Here ids and labels are made together, so the number of such samples is zero by construction.
     for question, answer in (("a", "b"), ("  spaces  ", " x "), ("USER: </s>", "ASSISTANT: y")):
         encoded = processor.encode_record([Turn(question, answer)], True)

@@ -1,8 +1,8 @@
 """Templates `v1` and `plain` against LLaVA's arithmetic, written here from its description.
 
-The reference builds the conversation's string, cuts it at `<image>` and tokenises the chunks with
+The reference builds the conversation's string, cuts it at `<image>` and tokenizes the chunks with
 the sentencepiece library, each with a BOS of its own as Llama's slow tokenizer does; it finds the
-mask by tokenising rounds and instructions again and comparing lengths. Ours shares none of that.
+mask by tokenizing rounds and instructions again and comparing lengths. Ours shares none of that.
 """
 
 from __future__ import annotations

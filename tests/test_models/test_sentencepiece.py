@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.sentencepiece import tokenizer_from_sentencepiece
 
 sentencepiece = pytest.importorskip("sentencepiece")
@@ -143,7 +143,7 @@ def test_the_tokenizer_survives_its_file(ours, tmp_path):
     [
         ({"model_type": "unigram"}, "not of type BPE"),
         ({"byte_fallback": False}, "no byte fallback"),
-        ({"normalization_rule_name": "nmt_nfkc"}, "normalises characters"),
+        ({"normalization_rule_name": "nmt_nfkc"}, "normalizes characters"),
         ({"add_dummy_prefix": False}, "puts no space before"),
         ({"remove_extra_whitespaces": True}, "removes extra spaces"),
         ({"treat_whitespace_as_suffix": True}, "puts spaces behind"),
@@ -151,20 +151,20 @@ def test_the_tokenizer_survives_its_file(ours, tmp_path):
     ],
 )
 def test_models_of_another_kind_are_refused_with_the_reason(tmp_path, changes, reason):
-    with pytest.raises(ArtefactError, match=reason):
+    with pytest.raises(ArtifactError, match=reason):
         tokenizer_from_sentencepiece(train(tmp_path, **changes))
 
 
 def test_files_that_are_no_models_are_refused(path, tmp_path):
     broken = tmp_path / "tokenizer.model"
-    with pytest.raises(ArtefactError, match="is missing"):
+    with pytest.raises(ArtifactError, match="is missing"):
         tokenizer_from_sentencepiece(broken)
     broken.write_text("version https://git-lfs.github.com/spec/v1\nsize 499723\n")
-    with pytest.raises(ArtefactError, match="no readable sentencepiece model"):
+    with pytest.raises(ArtifactError, match="no readable sentencepiece model"):
         tokenizer_from_sentencepiece(broken)
     broken.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(ArtefactError, match="no readable sentencepiece model"):
+    with pytest.raises(ArtifactError, match="no readable sentencepiece model"):
         tokenizer_from_sentencepiece(broken)
     broken.write_bytes(b"")
-    with pytest.raises(ArtefactError, match="no pieces"):
+    with pytest.raises(ArtifactError, match="no pieces"):
         tokenizer_from_sentencepiece(broken)

@@ -53,7 +53,7 @@ def test_tower_is_the_chosen_hidden_state_of_the_whole_model(kind, select_layer)
     torch.testing.assert_close(found, expected[select_layer][:, extra:], atol=1e-5, rtol=1e-5)
     assert found.shape == (2, tower.num_patches, tower.feature_size) == (2, 16, 32)
     other = expected[select_layer - 1][:, extra:]
-    assert (found - other).abs().max() > 0.1, "neighbouring layers must differ here"
+    assert (found - other).abs().max() > 0.1, "neighboring layers must differ here"
 
 
 @kinds

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hydra_mobile.config import StageConfig, load_config
-from hydra_mobile.core.errors import ArtefactError, ConfigError
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.estimate.architecture import base_config
 from hydra_mobile.estimate.model import part_counts
 from hydra_mobile.estimate.plan import Asked, make_plan
@@ -124,7 +124,7 @@ def test_a_transformers_llava_is_read(tmp_path):
 )
 def test_other_folders_are_refused(tmp_path, content, message):
     (tmp_path / "config.json").write_text(json.dumps(content))
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         base_config(str(tmp_path))
 
 
@@ -204,7 +204,7 @@ def test_a_measured_rate_leaves_start_up_out_and_scales_by_processes(tmp_path):
 
 
 def test_rates_that_mean_nothing_are_refused(tmp_path):
-    with pytest.raises(ArtefactError, match=r"metrics.jsonl is missing"):
+    with pytest.raises(ArtifactError, match=r"metrics.jsonl is missing"):
         measured_rate(tmp_path, "stage2", 1)
     with pytest.raises(ConfigError, match="above 0"):
         given_rate(-1.0)
@@ -245,7 +245,7 @@ def test_a_small_gpu_changes_what_fits(tiny_base):
         assert candidate.fits == (candidate.needed <= between * 2**30)
 
 
-def test_full_fine_tuning_is_never_quantised_nor_sharded(tiny_base):
+def test_full_fine_tuning_is_never_quantized_nor_sharded(tiny_base):
     (stage,) = plan("ranks.policy=full").stages
     assert {(c.setting.base_precision, c.setting.distributed) for c in stage.candidates} == {
         ("full", "ddp")

@@ -9,7 +9,7 @@ import pytest
 from made_history import MOVED_AT, made_events, write_history
 
 from hydra_mobile.adapters.history import RankEvent, RankHistory
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.evaluation.results.rank_history import measured_gains, rank_history
 from hydra_mobile.reporting import png
 from hydra_mobile.reporting.html import render_html
@@ -208,5 +208,5 @@ def test_png(history, tmp_path):
     png.rank_history_png(one, 2, tmp_path / "b.png")
     for name in ("a.png", "b.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ArtefactError, match="no map"):
+    with pytest.raises(ArtifactError, match="no map"):
         png.rank_history_png(of(RankEventFacts(0, "freeze")), 2, tmp_path / "c.png")

@@ -64,7 +64,7 @@ def test_one_row_for_each_system_on_each_benchmark(scored):
     assert found["torch fp32 (untrained)", "GQA"]["Against trained"] == "–"
 
 
-def test_only_certain_changes_are_coloured(scored):
+def test_only_certain_changes_are_colored(scored):
     tones = {
         row[0].text: row[2].tone
         for row in benchmark_tables.results_table(scored).rows

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.reporting import png
 from hydra_mobile.reporting.console import print_report
 from hydra_mobile.reporting.html import render_html
@@ -171,7 +171,7 @@ def test_several_stacks_and_odd_names(report):
     assert "vision\\_tower.blocks: attn.qkv" in render_markdown(replace(report, training=training))
 
 
-def test_colour_steps():
+def test_color_steps():
     assert [step_of(rank, 16) for rank in (0, 1, 4, 8, 15, 16, 17, 32, 64, 500)] == [
         None,
         -4,
@@ -265,5 +265,5 @@ def test_png_pictures(report, tmp_path):
 
 
 def test_png_without_training_is_refused(report, tmp_path):
-    with pytest.raises(ArtefactError, match="no training section"):
+    with pytest.raises(ArtifactError, match="no training section"):
         png.rank_map_png(replace(report, training=None), tmp_path / "ranks.png")

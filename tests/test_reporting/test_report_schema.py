@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.reporting.schema import (
     REPORT_SCHEMA,
     ParityRow,
@@ -57,18 +57,18 @@ def test_pinned_format(report):
 @pytest.mark.parametrize("version", [0, 2, "1", None, True])
 def test_unknown_version_is_refused(report, version):
     value = report.to_dict() | {"schema": version}
-    with pytest.raises(ArtefactError, match="schema"):
+    with pytest.raises(ArtifactError, match="schema"):
         Report.from_dict(value)
 
 
 def test_newer_version_asks_for_an_update(report):
-    with pytest.raises(ArtefactError, match="Update hydra-mobile"):
+    with pytest.raises(ArtifactError, match="Update hydra-mobile"):
         Report.from_dict(report.to_dict() | {"schema": REPORT_SCHEMA + 1})
 
 
 @pytest.mark.parametrize("value", [None, [], "report", {}])
 def test_something_else_is_refused(value):
-    with pytest.raises(ArtefactError):
+    with pytest.raises(ArtifactError):
         Report.from_dict(value)
 
 
@@ -95,22 +95,22 @@ def test_something_else_is_refused(value):
 def test_wrong_fields_are_named(report, change, message):
     value = copy.deepcopy(report.to_dict())
     change(value)
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         Report.from_dict(value)
 
 
 def test_damaged_file_is_named(report, tmp_path):
     path = write_report(report, tmp_path)[0]
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 9'))
-    with pytest.raises(ArtefactError, match=r"report\.json.*version 9"):
+    with pytest.raises(ArtifactError, match=r"report\.json.*version 9"):
         read_report(tmp_path)
     path.write_text(path.read_text()[:-100])
-    with pytest.raises(ArtefactError, match=r"report\.json is not readable JSON"):
+    with pytest.raises(ArtifactError, match=r"report\.json is not readable JSON"):
         read_report(tmp_path)
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(ArtefactError, match="missing"):
+    with pytest.raises(ArtifactError, match="missing"):
         read_report(tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_not_finite_is_kept_apart_from_not_measured(report):
         ("bundle", "bundle"),
     ],
 )
-def test_artefact_never_holds_a_machine_path(given, kept):
+def test_artifact_never_holds_a_machine_path(given, kept):
     assert SystemResult("a", "torch", "fp32", artefact=given).artefact == kept
 
 

@@ -15,7 +15,7 @@ from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.config import load_config
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.runtimes.model_ref import artefact_at
+from hydra_mobile.runtimes.model_ref import model_at
 from hydra_mobile.training import rank_loop
 from hydra_mobile.training import run as run_module
 from hydra_mobile.training.run import TrainingRun
@@ -217,7 +217,7 @@ def test_full_fine_tuning_leaves_a_model_that_loads(run_settings, tmp_path):
 
     merged = train(run_settings(tmp_path / "run"), "ranks.policy=full")
     assert merged.name == "merged"
-    assert artefact_at(str(tmp_path / "run")).kind == "merged"
+    assert model_at(str(tmp_path / "run")).kind == "merged"
     model = load_model(merged)
     assert model.language_model.config.vocab_size > 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

@@ -11,9 +11,9 @@ from rich.console import Console
 from hydra_export.merge import merge
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.config import load_config
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.runtimes.torch import load_artefact
+from hydra_mobile.runtimes.torch import load_artifact
 from hydra_mobile.training.run import TrainingRun
 
 SHORT = ("stage2.steps=2", "ranks.policy=uniform", "data.stage1=")
@@ -31,7 +31,7 @@ def cropped(run_settings, tmp_path):
 
 def test_evaluation_and_merge_prepare_pictures_as_training_did(cropped, tiny_base, tmp_path):
     assert MobileVLMProcessor.from_pretrained(tiny_base).image.fit == "pad"
-    _, processor = load_artefact(cropped.parent)
+    _, processor = load_artifact(cropped.parent)
     assert processor.image.fit == "crop"
     merge(tiny_base, cropped, tmp_path / "merged")
     merged = MobileVLMProcessor.from_pretrained(tmp_path / "merged")
@@ -60,5 +60,5 @@ def test_training_goes_on_from_a_merged_model(run_settings, tiny_base, tmp_path,
     merge(merged, second, tmp_path / "final")
     record = json.loads((tmp_path / "final" / "merge.json").read_text())
     assert record["sources"]["base"]["sha256"] == base_identity(merged).sha256
-    with pytest.raises(ArtefactError, match="was trained on base"):
+    with pytest.raises(ArtifactError, match="was trained on base"):
         merge(tiny_base, second, tmp_path / "wrong")

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from hydra_mobile.config import load_config
-from hydra_mobile.runtimes.torch import load_artefact
+from hydra_mobile.runtimes.torch import load_artifact
 from hydra_mobile.training.run import TrainingRun
 from tests.original_checkpoints import write_original
 
@@ -80,7 +80,7 @@ def test_the_published_file_trains_a_checkpoint_as_it_is(tmp_path, data):
     assert summary["steps"] == {"stage1": 2, "stage2": 6}
     assert summary["conversations"]["stage2"] == 11
     assert summary["parameters"]["lora"] <= summary["parameters"]["budget"]
-    _, processor = load_artefact(adapter.parent)
+    _, processor = load_artifact(adapter.parent)
     assert (processor.template.name, processor.image.fit) == ("v1", "pad")
     stage1 = run.data.rows["stage1"][0]
     assert len(stage1.prefix) == 1 + processor.num_image_tokens

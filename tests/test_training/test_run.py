@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from hydra_mobile.config import load_config
-from hydra_mobile.core.errors import ArtefactError, ConfigError, DataError, HydraError
+from hydra_mobile.core.errors import ArtifactError, ConfigError, DataError, HydraError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.run import TrainingRun
@@ -185,7 +185,7 @@ def test_resume_with_other_settings_names_them(tiny_settings_module, reference):
 
 
 def test_resume_of_nothing(tiny_settings):
-    with pytest.raises(ArtefactError, match="no run to resume"):
+    with pytest.raises(ArtifactError, match="no run to resume"):
         train(tiny_settings, resume=True)
 
 
@@ -193,7 +193,7 @@ def test_cut_short_checkpoint_is_named(tiny_settings, tmp_path):
     train(tiny_settings)
     (file,) = (tmp_path / "run" / "checkpoints").glob("*/state.safetensors")
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ArtefactError, match=r"state\.safetensors cannot be read"):
+    with pytest.raises(ArtifactError, match=r"state\.safetensors cannot be read"):
         Checkpoint.read(file.parent)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.core.errors import ArtefactError, DataError, HydraError
+from hydra_mobile.core.errors import ArtifactError, DataError, HydraError
 from hydra_mobile.core.files import cache_home
 from hydra_mobile.data.llava import read_llava
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -35,7 +35,7 @@ def processor(tiny_base: Path) -> MobileVLMProcessor:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """More records than one batch of the tokeniser; pictures come back far apart."""
+    """More records than one batch of the tokenizer; pictures come back far apart."""
     draw = random.Random(1)
     records = []
     for number in range(1300):
@@ -143,7 +143,7 @@ def test_an_altered_store_is_named(data, processor):
     open_rows(data, None, processor, **PACKING)
     file = stores()[0] / "ids.npy"
     os.truncate(file, file.stat().st_size - 400)
-    with pytest.raises(ArtefactError, match=r"ids\.npy cannot be read.*\n.*Remove the folder"):
+    with pytest.raises(ArtifactError, match=r"ids\.npy cannot be read.*\n.*Remove the folder"):
         open_rows(data, None, processor, **PACKING)
 
 

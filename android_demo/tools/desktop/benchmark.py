@@ -1,7 +1,6 @@
 """Runs the app's own benchmark mode on a desktop's JVM, in a process of its own.
 
-A crash of the native library ends that process only, and its signal is told. Knows modules and the
-harness of the app; knows no benchmark. Called by tests and by `experiments/app_loop.py`.
+A crash of the native library ends that process only, and its signal is told.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from android_demo.tools import kotlin, onnxruntime_aar
 from android_demo.tools.desktop import libraries
 from android_demo.tools.kotlin import APP
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 
 _MAIN = "org.hydramobile.runtime.ort.DesktopBenchmarkKt"
 #: Exit codes that mean that bundle or program cannot be used.
@@ -25,7 +24,7 @@ def classes() -> list[Path]:
     """Return the class path of the app's core, its ONNX Runtime and the desktop's harness.
 
     Raises:
-        HydraError, ArtefactError: see `kotlin.compile_kotlin` and `onnxruntime_aar.unpacked`.
+        HydraError, ArtifactError: see `kotlin.compile_kotlin` and `onnxruntime_aar.unpacked`.
     """
     java_api = onnxruntime_aar.unpacked() / "classes.jar"
     core = kotlin.compile_kotlin("core", [APP / "core" / "src" / "main" / "kotlin"])
@@ -47,7 +46,7 @@ def run_benchmark(
         threads: 0 leaves the choice to the library.
 
     Raises:
-        ArtefactError: the app refused the bundle or the requests, or its runtime did.
+        ArtifactError: the app refused the bundle or the requests, or its runtime did.
         HydraError: it ended in another way, by a signal for example.
     """
     arguments = [str(bundle), str(requests), str(answers), str(threads)]
@@ -58,7 +57,7 @@ def run_main(main: str, arguments: Sequence[str], classpath: Sequence[Path], kin
     """Run a program on the test device; return what it printed.
 
     Raises:
-        ArtefactError, HydraError: as `run_benchmark`.
+        ArtifactError, HydraError: as `run_benchmark`.
     """
     command = [
         *(kotlin.java(), "-Xmx1g", f"-Donnxruntime.native.path={libraries.folder(kind)}"),
@@ -71,5 +70,5 @@ def run_main(main: str, arguments: Sequence[str], classpath: Sequence[Path], kin
     if done.returncode < 0 or done.returncode > 128:
         number = -done.returncode if done.returncode < 0 else done.returncode - 128
         raise HydraError(f"The app's process was ended by {signal.Signals(number).name}:\n{said}")
-    kind_of_error = ArtefactError if done.returncode in _UNUSABLE else HydraError
+    kind_of_error = ArtifactError if done.returncode in _UNUSABLE else HydraError
     raise kind_of_error(f"The app ended with code {done.returncode}: {said}")

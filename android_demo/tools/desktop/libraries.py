@@ -3,9 +3,7 @@
 Android's libraries need `libc.so`, `libm.so` and others, and symbols of version LIBC; a desktop
 has `libc.so.6` and symbols of version GLIBC. So small libraries of those names are made here:
 `bionic.c` for what differs, and a jump for every function that does not. Nothing is patched: the
-files are those of the AAR, and they find their neighbours by the RUNPATH that they have anyway.
-
-Knows compilers and symbol tables; starts no JVM. Called by `benchmark`.
+files are those of the AAR, and they find their neighbors by the RUNPATH that they have anyway.
 """
 
 from __future__ import annotations
@@ -51,7 +49,7 @@ def folder(kind: str = "android") -> Path:
 
     Raises:
         HydraError: a tool is missing, or the compiler failed.
-        ArtefactError: the AAR is not the pinned one.
+        ArtifactError: the AAR is not the pinned one.
     """
     if reason := missing():
         raise HydraError(f"The test device cannot be built: {reason}.")

@@ -41,7 +41,7 @@ class Place:
 
     Attributes:
         merged: the merged folder.
-        weights: sha256 of its weights, by which bundles are recognised as its own.
+        weights: sha256 of its weights, by which bundles are recognized as its own.
         work: files that engines make, one folder for each form.
         bundles: folders searched for finished bundles of ours.
         context: tokens that a cache must hold.

@@ -1,6 +1,6 @@
 """llama.cpp, through the C functions that the wheel `xllamacpp` exports.
 
-The wheel's Python interface is an HTTP-like server; its times hold sampling, detokenising and JSON.
+The wheel's Python interface is an HTTP-like server; its times hold sampling, detokenizing and JSON.
 Here its library's own functions are called as a C program would: `llama_decode` on token ids, then
 `llama_get_logits_ith`. A time is that of these two and of a copy of the logits; the first step
 after loading also packs weights, which the warm-up takes.

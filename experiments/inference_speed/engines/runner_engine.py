@@ -3,8 +3,6 @@
 A time includes the runner's whole call as `hydra-mobile evaluate` makes it: the embedding program,
 the decoder program, checks of shapes, copies between numpy and the runtime, and a copy of the
 logits.
-
-Knows the runners; knows no runtime. Called by the engines of that name.
 """
 
 from __future__ import annotations
@@ -18,8 +16,8 @@ import numpy as np
 
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.runtimes import runner_class
+from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import Array, CacheState
 
 WEIGHTS = "model.safetensors"
@@ -34,10 +32,10 @@ class RunnerEngine(Engine):
     @classmethod
     def imported(cls) -> None:
         """Import the runtime."""
-        runner_class(cls.runner)
+        runtime_class(cls.runner)
 
     def __init__(self, form: Form, place: Place, threads: int) -> None:
-        kind = runner_class(self.runner)
+        kind = runtime_class(self.runner)
         kind.own_process(threads)
         self._runner: Any = kind.load(self._folder(form, place), threads=threads)
         self.load_seconds = self._runner.load_seconds
@@ -102,7 +100,7 @@ def bundle_of(runtime: str, form: Form, place: Place, required: bool = True) -> 
     Where none exists, that is the folder to export to; with `required`, an error.
 
     Raises:
-        ArtefactError: `required`, and there is none.
+        ArtifactError: `required`, and there is none.
     """
     own = place.work / form.name
     for folder in (own, *(b / f"android-{runtime}-{form.precision}" for b in place.bundles)):
@@ -114,7 +112,7 @@ def bundle_of(runtime: str, form: Form, place: Place, required: bool = True) -> 
         if roomy and bundle.manifest["sources"].get("merged_sha256") == place.weights:
             return folder
     if required:
-        raise ArtefactError(
+        raise ArtifactError(
             f"There is no bundle for {form.name}.", "Run the whole experiment again."
         )
     return own

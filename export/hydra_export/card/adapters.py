@@ -1,7 +1,7 @@
 """What the card of a bundle says about its adapters: which there are, and how an app swaps them.
 
 Written when the program is made, so it names the first adapter; `manifest.json` lists those that
-were added later. Text only. Called by `hydra_export.card.card`.
+were added later. Text only.
 """
 
 from __future__ import annotations

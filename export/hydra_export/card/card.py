@@ -1,8 +1,7 @@
 """The README.md of a bundle: what it is, what it needs, how to check it and how to run it.
 
-Written from the manifest and from the records of merge and adapter that lie beside the weights;
-not named in the manifest, so that whoever publishes a bundle may edit it. Knows no runtime.
-Called by `hydra_export.export`.
+Written from the manifest and from the records of merge and adapter that lie beside the weights; not
+named in the manifest, so that whoever publishes a bundle may edit it.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from hydra_mobile.core.files import read_json
 CARD = "README.md"
 _RUNTIMES = {"executorch": "ExecuTorch", "onnx": "ONNX Runtime", "coreml": "CoreML"}
 _FITS = {
-    "pad": "padded to a square with the mean colour (the picture in the middle)",
+    "pad": "padded to a square with the mean color (the picture in the middle)",
     "crop": "resized by its shortest side and cut to the middle square",
     "stretch": "stretched to a square",
 }
 #: First letters of a base's name -> what is known of its parts' licences.
-_LICENCES = {
+_LICENSES = {
     "smol": "SmolLM2-135M (Hugging Face) and EfficientNet-Lite0 (timm's weights) are published "
     "under Apache-2.0.",
     "tiny": "Random weights made by hydra-mobile for tests; nothing in them is anyone's.",
@@ -58,7 +57,7 @@ def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None =
         "golden pictures of this folder and compares with what the merged model computed.",
         *_code(manifest),
         *adapter_sections(manifest),
-        _licence(str(base)),
+        _license(str(base)),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -161,9 +160,9 @@ def _template(manifest: Mapping[str, Any]) -> str:
     before = t["start"] + t["user_prefix"]
     after = f"{t['image_suffix']}{{question}}{t['user_suffix']}{t['answer_prefix']}"
     way = (
-        "each side of the picture is tokenised as one string"
+        "each side of the picture is tokenized as one string"
         if t.get("whole")
-        else "each piece of the template is tokenised by itself"
+        else "each piece of the template is tokenized by itself"
     )
     bos = ", the tokenizer's BOS token first" if t.get("bos") else ", without a BOS token"
     return "\n".join(
@@ -204,13 +203,13 @@ def _code(manifest: Mapping[str, Any]) -> list[str]:
     return sections
 
 
-def _licence(base: str) -> str:
-    known = next((text for name, text in _LICENCES.items() if base.startswith(name)), None)
+def _license(base: str) -> str:
+    known = next((text for name, text in _LICENSES.items() if base.startswith(name)), None)
     words = known or (
-        f"Nothing is recorded about the licence of `{base}`; look it up where it was published "
+        f"Nothing is recorded about the license of `{base}`; look it up where it was published "
         "before you pass this folder on."
     )
     return (
-        f"## Licence\n\n{words} Data that the adapter was trained on may bring terms of its own. "
-        "hydra-mobile's licence covers its code, not these weights."
+        f"## License\n\n{words} Data that the adapter was trained on may bring terms of its own. "
+        "hydra-mobile's license covers its code, not these weights."
     )

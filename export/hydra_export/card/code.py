@@ -2,7 +2,6 @@
 
 Text only: fills in file names and sizes. The Python lines are executed by a test; Kotlin and Swift
 are written after the runtimes' public interfaces and are not compiled here, and the card says so.
-Called by `hydra_export.card.card`.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from PIL import Image
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.runtimes.generation import Generator
-from hydra_mobile.runtimes import runner_class
+from hydra_mobile.runtimes import runtime_class
 
 folder = Path("path/to/this/folder")
-runner = runner_class(Bundle.open(folder).runtime).load(folder)
+runner = runtime_class(Bundle.open(folder).runtime).load(folder)
 generator = Generator(runner)
 answer = generator.answer("What is in the image?", lambda: Image.open("picture.png"))
 print(answer.text)

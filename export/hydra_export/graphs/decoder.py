@@ -3,13 +3,11 @@
 Plain modules over the submodules of a Hugging Face Llama: no masks passed in, no cache classes,
 no branches on data. Three rearrangements leave the arithmetic as it was and the graph smaller:
 
-* q, k and v are one linear, gate and up another (rows side by side, so quantising by row or by
-  group of a row gives the same numbers, and an input is quantised once instead of three times);
+* q, k and v are one linear, gate and up another (rows side by side, so quantizing by row or by
+  group of a row gives the same numbers, and an input is quantized once instead of three times);
 * the mean square of RMSNorm is a product with a constant row, which delegates take, whereas they
   leave `mean` outside and are cut in two by it;
 * the rotary product takes its sign from the table.
-
-Called by the ExecuTorch target. Knows no quantisation: the target quantises `nn.Linear`s inside.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 #: "custom": the operators llama::update_cache and llama::custom_sdpa; "manual": plain matmuls.
 Attention = Literal["custom", "manual"]
@@ -56,7 +54,7 @@ class RMSNorm(nn.Module):
         self.register_buffer("mean_row", ones, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x [1, S, hidden] over its last dimension."""
+        """Normalize x [1, S, hidden] over its last dimension."""
         mean_square = F.linear(x * x, cast(Tensor, self.mean_row))
         return cast(Tensor, self.weight * (x * torch.rsqrt(mean_square + self.eps)))
 
@@ -67,12 +65,12 @@ def rotary_tables(language_model: Any, length: int) -> tuple[Tensor, Tensor]:
     sin carries the minus of the half rotation: `x * cos + swap_halves(x) * sin`.
 
     Raises:
-        ArtefactError: the rotary type changes its tables with the length of the sequence.
+        ArtifactError: the rotary type changes its tables with the length of the sequence.
     """
     rotary = language_model.model.rotary_emb
     kind = getattr(rotary, "rope_type", "default")
     if kind in ("dynamic", "longrope"):
-        raise ArtefactError(
+        raise ArtifactError(
             f"Rotary type `{kind}` changes with the sequence length; fixed tables cannot hold it.",
             "Use a base with rotary type default, linear, yarn or llama3.",
         )

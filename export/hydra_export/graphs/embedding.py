@@ -1,7 +1,4 @@
-"""The token embedding as one graph: ids in, rows of the table out.
-
-Called by the targets. Knows no quantisation.
-"""
+"""The token embedding as one graph: ids in, rows of the table out."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ class TokenEmbedding(nn.Module):
     def __init__(self, language_model: Any) -> None:
         super().__init__()
         self.table: nn.Embedding = language_model.get_input_embeddings()
-        # Only training reads it, and ExecuTorch's quantised lookup is not matched where it is set.
+        # Only training reads it, and ExecuTorch's quantized lookup is not matched where it is set.
         self.table.padding_idx = None
 
     def halve(self) -> None:

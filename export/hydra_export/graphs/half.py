@@ -1,7 +1,7 @@
 """Linears with weights in half precision: the product in float16, everything around it in float32.
 
-Norms, sums and the cache stay float32: the squares of a language model's largest activations do
-not fit into float16. Called by the ExecuTorch target for preset fp16.
+Norms, sums and the cache stay float32: the squares of a language model's largest activations do not
+fit into float16.
 """
 
 from __future__ import annotations

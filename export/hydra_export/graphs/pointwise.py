@@ -1,8 +1,8 @@
-"""Pointwise convolutions as linears over channels, so that they can be quantised like linears.
+"""Pointwise convolutions as linears over channels, so that they can be quantized like linears.
 
-A 1 x 1 convolution with stride 1 is the same product at every pixel. XNNPACK quantises the inputs
+A 1 x 1 convolution with stride 1 is the same product at every pixel. XNNPACK quantizes the inputs
 of linears by row at run time, here by pixel, which keeps the features of a convolutional tower
-where one scale for a whole picture loses them. Called by the ExecuTorch target.
+where one scale for a whole picture loses them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PointwiseLinear(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
-def linearise_pointwise(module: nn.Module) -> int:
+def linearize_pointwise(module: nn.Module) -> int:
     """Replace the pointwise convolutions inside `module`, in place; return how many there were."""
     count = 0
     for name, child in list(module.named_children()):
@@ -36,7 +36,7 @@ def linearise_pointwise(module: nn.Module) -> int:
             setattr(module, name, PointwiseLinear(child))  # type: ignore[arg-type]
             count += 1
         else:
-            count += linearise_pointwise(child)
+            count += linearize_pointwise(child)
     return count
 
 

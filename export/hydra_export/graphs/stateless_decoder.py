@@ -12,8 +12,6 @@ are real. What keeps it quick where a tensor that goes out is copied:
 And what keeps it right in 16 bits: rows are scaled by their largest element before they are
 squared, which would pass 65504 from 256 on, and what is not visible gets -10000 and not -inf, which
 turns into NaN on some of Apple's engines.
-
-Called by the CoreML target. Knows no quantisation and no file.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ class ScaledRMSNorm(nn.Module):
         self.register_buffer("smallest", torch.tensor(1e-3), False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x [1, S, hidden] over its last dimension."""
+        """Normalize x [1, S, hidden] over its last dimension."""
         largest = torch.maximum(x.abs().amax(-1, keepdim=True), cast(Tensor, self.smallest))
         scaled = x / largest
         floor = torch.div(cast(Tensor, self.root_eps), largest)

@@ -1,7 +1,4 @@
-"""The vision encoder as one graph: tower and projector, pixels in, image embeddings out.
-
-Called by the targets. Knows no quantisation.
-"""
+"""The vision encoder as one graph: tower and projector, pixels in, image embeddings out."""
 
 from __future__ import annotations
 

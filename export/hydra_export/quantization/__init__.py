@@ -1,1 +1,1 @@
-"""Fewer bits: which part keeps how many, and codes that keep a layer's output. Knows no runtime."""
+"""Fewer bits: which part keeps how many, and codes that keep a layer's output."""

@@ -1,10 +1,7 @@
-"""What a model is shown while it is quantised: embeddings of pictures and text, in one batch.
+"""What a model is shown while it is quantized: embeddings of pictures and text, in one batch.
 
 From training data where the user gives some; else pictures of random blobs followed by text that
 the model samples itself, so that an export needs no data set.
-
-Knows the model and the processor; knows no rounding. Called by `hydra_export.export`, and by
-`hydra_export.quantization.mixed_precision` where no data was given.
 """
 
 from __future__ import annotations
@@ -167,7 +164,7 @@ def padded(
 
 
 def _blobs(size: int, generator: torch.Generator) -> Tensor:
-    """Return pixels [B, 3, S, S] between -2 and 2: smooth colours, as pictures have."""
+    """Return pixels [B, 3, S, S] between -2 and 2: smooth colors, as pictures have."""
     coarse = torch.rand(_SEQUENCES, 3, 6, 6, generator=generator) * 6 - 3
     smooth = torch.nn.functional.interpolate(
         coarse, size=(size, size), mode="bilinear", align_corners=False

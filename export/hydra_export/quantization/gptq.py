@@ -6,8 +6,6 @@ weights. A group's scale is the candidate with the least squared error, inputs w
 they matter. Rounding to the nearest costs a small model much; GPTQ (Frantar et al., arXiv
 2210.17323, algorithm 1) rounds one input column at a time and lets the columns that are still free
 make up for the error. Rows where that did not help on the calibration keep the nearest.
-
-Knows weights, inputs and a Llama's layers; knows no runtime. Called by `hydra_export.quantization.mixed_precision`.
 """
 
 from __future__ import annotations

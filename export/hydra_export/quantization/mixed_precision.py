@@ -1,9 +1,7 @@
-"""The plan of a quantised decoder: which part gets how many bits, and its rounded weights.
+"""The plan of a quantized decoder: which part gets how many bits, and its rounded weights.
 
 The same plan serves every runtime, so that a preset means the same everywhere: which parts keep 8
 bits (`sensitivity`), and codes and scales of the 4-bit ones (`rounding`).
-
-Knows the model and the preset; knows no runtime. Called by the targets.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ _PROGRAM_OVERHEAD = 1_000_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """Precision of every part of a decoder.
 
     Attributes:
@@ -52,7 +50,7 @@ class Plan:
 
 def plan_decoder(
     model: Any, preset: Preset, calibration: Calibration | None, image_size: int, log: Log
-) -> Plan:
+) -> QuantizationPlan:
     """Decide the precision of each part, and round what gets 4 bits.
 
     Args:
@@ -75,7 +73,7 @@ def plan_decoder(
                 "its weights are 8-bit."
             )
     if not any(value in ("w4", "w4a8") for value in precisions.values()):
-        return Plan(precisions, fallbacks=fallbacks)
+        return QuantizationPlan(precisions, fallbacks=fallbacks)
     if calibration is None:
         log("Calibrating on pictures of random blobs and text that the model writes itself")
         calibration = self_sampled(model, image_size)
@@ -90,7 +88,7 @@ def plan_decoder(
     if preset.sensitive and preset.budget:
         details["mixed_precision"] = _mix(model, preset, calibration, parts, precisions, log)
     rounded = _round(model, preset, precisions, calibration, details, log)
-    return Plan(precisions, rounded, details, fallbacks)
+    return QuantizationPlan(precisions, rounded, details, fallbacks)
 
 
 def _mix(

@@ -4,8 +4,6 @@ A part's cost is measured: the divergence (KL, in nats) between the model's next
 and that of the model with this part alone rounded to the nearest, on the calibration's answers.
 Layers before the part are not run again. Parts that cost most for each byte that 8 bits would add
 get the 8 bits, until the budget is spent.
-
-Knows a Llama's layers; knows no runtime. Called by `hydra_export.quantization.mixed_precision`.
 """
 
 from __future__ import annotations

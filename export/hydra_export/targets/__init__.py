@@ -1,7 +1,6 @@
 """Export targets: where a program runs, and on which runtime, by name.
 
-A new target or runtime is one file with an `export` function (see `base.Target`) and one line
-here. Called by `hydra_export.export` and by the command line to list what exists.
+A new target or runtime is one file with an `export` function (see `base.Target`) and one line here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Cells: the (group of layers, projection) pairs that sum a rank map up in few numbers.
 
 A model of the effect of ranks that sees a dozen observations cannot tell 224 ranks apart; it sees
-the mean rank of at most 3 x 7 = 21 cells. Knows module names and scores; knows nothing of costs,
-losses or models. Called by the moves and by whoever runs the dynamic stage.
+the mean rank of at most 3 x 7 = 21 cells.
 """
 
 from __future__ import annotations

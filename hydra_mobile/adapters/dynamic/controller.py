@@ -6,9 +6,6 @@ same state, a candidate map is trained for K steps and thrown away; then the run
 same K steps with the map in force, which is the other half of the pair and costs nothing. The
 difference in held-out loss is one observation. The model may move ranks only through its gate
 (`performance_model.py`); otherwise the map stays and the event says "abstained".
-
-Knows maps, budgets and events; knows no model, data, file or process: those are behind `Loop`.
-Called by the trainer after every optimizer step, and by `HydraCallback`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Moves: the changes of a rank map that take parameters from one cell and give them to another.
 
-Exact integers within the exact budget; knows costs, the grid and cells; knows nothing of losses
-or of which move is good. Called by whoever runs the dynamic stage.
+Exact integers within the exact budget; knows costs, the grid and cells; knows nothing of losses or
+of which move is good.
 
 One move: every module of the source cell loses `size` grid steps, not below the lowest rank. What
 this frees, with what the map left unspent, buys grid steps for the target cell's modules in turn,

@@ -2,9 +2,7 @@
 
 A reconstruction: of the paper's model only "lightweight" is known. Ours is a small network with a
 ridge as its baseline, and above all a gate: where the network does not predict observations it was
-not trained on, nothing moves. Knows features (ranks per cell, see `cells.py`), progress and
-measured gains; knows nothing of maps, budgets or how a gain was measured. Called by whoever runs
-the dynamic stage.
+not trained on, nothing moves.
 
 The network is a utility u(ranks, progress); the predicted gain of a move is
 u(after, progress) - u(before, progress) + b. So what time alone does to the loss cancels, and no
@@ -230,7 +228,7 @@ def decide(
 
 def spearman(one: Sequence[float] | Floats, other: Sequence[float] | Floats) -> float:
     """Return Spearman's rank correlation, ties at their mean rank; 0 if one side is constant."""
-    x, y = _centred_ranks(one), _centred_ranks(other)
+    x, y = _centered_ranks(one), _centered_ranks(other)
     size = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / size if size else 0.0
 
@@ -312,7 +310,7 @@ def _one_thread() -> Iterator[None]:
 class _Scale:
     """Brings features to the size of the changes that were seen, so that one step is about 1."""
 
-    centre: Floats
+    center: Floats
     unit: float
 
     @classmethod
@@ -325,7 +323,7 @@ class _Scale:
 
     def rows(self, features: Sequence[Sequence[float]], progress: Sequence[float]) -> Tensor:
         """Return the network's inputs, float32 of shape (maps, features + 1)."""
-        scaled = (np.array(features) - self.centre) / self.unit
+        scaled = (np.array(features) - self.center) / self.unit
         time = _time(progress)
         return torch.from_numpy(np.concatenate([scaled, time], axis=1)).to(torch.float32)
 
@@ -503,7 +501,7 @@ def _ridge(
     one = np.eye(len(gains))
     best, least = gains, math.inf
     for penalty in PENALTIES:
-        # 1/n is the intercept, which is not penalised.
+        # 1/n is the intercept, which is not penalized.
         hat = products @ np.linalg.inv(products + penalty * one) + 1.0 / len(gains)
         residuals = gains - hat @ gains
         predicted = np.empty_like(gains)
@@ -523,10 +521,10 @@ def _time(progress: Sequence[float]) -> Floats:
     return column
 
 
-def _centred_ranks(values: Sequence[float] | Floats) -> Floats:
+def _centered_ranks(values: Sequence[float] | Floats) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     below = (array[None, :] < array[:, None]).sum(axis=1)
     ties = (array[None, :] == array[:, None]).sum(axis=1)
     ranks: Floats = below + 0.5 * (ties - 1)
-    centred: Floats = ranks - ranks.mean()
-    return centred
+    centered: Floats = ranks - ranks.mean()
+    return centered

@@ -1,8 +1,7 @@
-"""When a run's ranks may move: a warm-up, events at even distances, a freeze. Knows only steps.
+"""When a run's ranks may move: a warm-up, events at even distances, a freeze.
 
 Our choice, as in AdaLoRA and ElaLoRA: ranks must not move before the adapters have learned
-something, nor so late that a new row cannot learn any more. Called by the controller and by
-`--dry-run`.
+something, nor so late that a new row cannot learn any more.
 """
 
 from __future__ import annotations

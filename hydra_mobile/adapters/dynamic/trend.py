@@ -1,8 +1,6 @@
 """Passive observations: what a map is worth, read off the run's own held-out losses.
 
 The loss falls with time, so any later map "wins" by its raw loss; the smooth trend has to go first.
-Knows losses, steps and features; knows nothing of maps or decisions. Called by whoever runs the
-dynamic stage, for the target `passive`.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ def detrended(steps: Sequence[int], losses: Sequence[float]) -> list[float]:
             raise ValueError(f"{len(steps)} steps and {len(losses)} losses")
         return [0.0] * len(losses)
     time = np.array([math.log(step) for step in steps])
-    # Centred and scaled: the least squares are then well conditioned.
+    # Centered and scaled: the least squares are then well conditioned.
     time = (time - time.mean()) / (time.std() or 1.0)
     powers = np.stack([time**power for power in range(DEGREE + 1)], axis=1)
     measured = np.array(losses, dtype=np.float64)

@@ -1,7 +1,6 @@
 """Rank policies by name: each is one file with one function `PolicyInput -> RankMap`.
 
-A new policy is one new file plus one line in `POLICIES`. Knows no model: policies see costs and
-scores only. Called by the trainer through `allocate`. AdaLoRA is not here: it chooses its ranks
+A new policy is one new file plus one line in `POLICIES`. AdaLoRA is not here: it chooses its ranks
 from gradients during training (`adalora.py`).
 """
 

@@ -1,7 +1,7 @@
 """Policy `coarse_fine`: coarse between layers, fine inside each layer, then the slack is spent.
 
-Also the starting ranks of policy `hydra`, which moves them during training; the difference
-between the two is what moving brings. Knows scores and costs only.
+Also the starting ranks of policy `hydra`, which moves them during training; the difference between
+the two is what moving brings.
 
 Every layer keeps its allowance until the last step; that step spends what rounding left over, on
 the modules with the largest wish per rank, so that nothing affordable is wasted.

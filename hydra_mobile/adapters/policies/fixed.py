@@ -15,7 +15,7 @@ def ranks(inputs: PolicyInput) -> RankMap:
 
     Raises:
         ConfigError: no file was named.
-        ArtefactError: the file holds no rank map.
+        ArtifactError: the file holds no rank map.
         BudgetError: the map costs too much, or names modules outside the ledger.
     """
     file = inputs.map_file

@@ -10,7 +10,7 @@ Upside down means mirrored in the order of scores, on both levels:
 - inside a layer, the module with the i-th lowest score per cost gets that of the i-th highest.
   Per cost, because that is what the fine stage shares ranks by.
 
-Equal scores are ordered by the ledger. Knows scores and costs only. Called through `allocate`.
+Equal scores are ordered by the ledger. Called through `allocate`.
 """
 
 import dataclasses

@@ -1,1 +1,1 @@
-"""Are a benchmark's files whole: checked and told before hours are spent. Knows no model."""
+"""Are a benchmark's files whole: checked and told before hours are spent."""

@@ -2,7 +2,7 @@
 
 The layout that VLMEvalKit and MMBench's tools read: index, question, hint, A, B, ..., answer,
 category, image, image_path and what else the benchmark has. Rows are written one by one, so that
-memory stays flat. Knows questions and pictures, no model; the verb `data tsv` calls it.
+memory stays flat.
 """
 
 from __future__ import annotations

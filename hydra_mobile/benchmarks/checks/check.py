@@ -1,8 +1,4 @@
-"""A benchmark's folder, looked over before an hour is spent: files, counts, prompts, pictures.
-
-Knows benchmarks by their interface only; no model, no runtime. Used by the verb
-`data check-benchmark`.
-"""
+"""A benchmark's folder, looked over before an hour is spent: files, counts, prompts, pictures."""
 
 from __future__ import annotations
 

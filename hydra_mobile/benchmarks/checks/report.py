@@ -1,7 +1,4 @@
-"""A look over a benchmark's folder in lines of text, the verdict last.
-
-Knows no console; `hydra-mobile data check-benchmark` prints the lines.
-"""
+"""A look over a benchmark's folder in lines of text, the verdict last."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from hydra_mobile.benchmarks.base import (
     SHORT_ANSWER,
+    AnswerMatcher,
     Benchmark,
     DataFile,
     Joined,
-    Joiner,
     Metric,
     Sample,
     check_complete,
@@ -96,7 +96,7 @@ class Gqa(Benchmark):
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
         return super().protocol_facts() | {
             "suffix": SHORT_ANSWER,
-            "padding": "mean colour, to a square",
+            "padding": "mean color, to a square",
             "files": {path.name: len(self._questions(path)) for path in self._sources.values()},
             "notes": [] if _WHOLE in self._sources else [_SUBSET],
         }
@@ -170,7 +170,7 @@ class Gqa(Benchmark):
 
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Join LLaVA's answers or the official tool's predictions; see `Benchmark.join`."""
-        joiner = Joiner(samples, path)
+        joiner = AnswerMatcher(samples, path)
         questions = {sample.key: sample.question for sample in samples}
         splits = {sample.split for sample in samples}
         elsewhere = {

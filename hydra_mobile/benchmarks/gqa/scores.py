@@ -1,7 +1,4 @@
-"""GQA's rule of reading an answer, its breakdowns, and the distribution of the answers.
-
-Knows samples as `gqa` makes them; nothing of files.
-"""
+"""GQA's rule of reading an answer, its breakdowns, and the distribution of the answers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """MMBench's answers files: LLaVA's lines, and tables with a column `prediction` (xlsx, tsv, csv).
 
 The workbook is what MMBench's server takes: index, question, options, prediction, answer where
-there is one, split. Used by the benchmark MMBench.
+there is one, split.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hydra_mobile.benchmarks.base import Joined, Joiner, Sample
+from hydra_mobile.benchmarks.base import AnswerMatcher, Joined, Sample
 from hydra_mobile.benchmarks.mmbench.files import letters_of, row_index
 from hydra_mobile.benchmarks.shared.answer_files import (
     Record,
@@ -34,7 +34,7 @@ def join_answers(path: Path, samples: Sequence[Sample]) -> Joined:
     Raises:
         DataError: the file cannot be read, or lacks the columns `index` and `prediction`.
     """
-    joiner = Joiner(samples, path)
+    joiner = AnswerMatcher(samples, path)
     by_index = {sample.key: sample for sample in samples}
     if path.suffix.lower() in (".xlsx", ".tsv", ".csv"):
         empty = 0
@@ -97,7 +97,7 @@ def write_answers(
     return [write_lines(folder / file_name(model_id, ".jsonl"), lines), workbook]
 
 
-def _join_line(joiner: Joiner, by_index: Mapping[str, Sample], record: Record) -> None:
+def _join_line(joiner: AnswerMatcher, by_index: Mapping[str, Sample], record: Record) -> None:
     index = record.id("question_id", "index")
     if index is None:
         raise DataError(
@@ -119,7 +119,7 @@ def _join_line(joiner: Joiner, by_index: Mapping[str, Sample], record: Record) -
 
 
 def _join_row(
-    joiner: Joiner, by_index: Mapping[str, Sample], where: str, cells: Mapping[str, str]
+    joiner: AnswerMatcher, by_index: Mapping[str, Sample], where: str, cells: Mapping[str, str]
 ) -> None:
     index = str(row_index(cells["index"], f"{joiner.source}, {where}"))
     where = f"{where} (index {index})"

@@ -102,7 +102,7 @@ class MMBench(Benchmark):
         used = [there[split].name for split in self._read if split in there]
         return super().protocol_facts() | {
             "suffix": CHOICE,
-            "padding": "mean colour, to a square",
+            "padding": "mean color, to a square",
             "files": used or [there[self._own(there)].name],
         }
 

@@ -1,7 +1,7 @@
 """MMBench's tables: one row per question and rotation, the picture a base64 cell.
 
 Columns are read by name, because their order differs between releases, and as text, because a
-number, "None" or "nan" may be an option. Pictures are only located. Used by the benchmark MMBench.
+number, "None" or "nan" may be an option. Pictures are only located.
 """
 
 from __future__ import annotations

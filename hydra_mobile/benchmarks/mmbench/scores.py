@@ -1,7 +1,4 @@
-"""MMBench's three accuracies, which are easily mixed up, and circular accuracy by category.
-
-Knows samples and letters; used by the benchmark MMBench.
-"""
+"""MMBench's three accuracies, which are easily mixed up, and circular accuracy by category."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from hydra_mobile.benchmarks.base import (
     SHORT_ANSWER,
+    AnswerMatcher,
     Benchmark,
     DataFile,
     Joined,
-    Joiner,
     Metric,
     Sample,
     check_complete,
@@ -131,7 +131,7 @@ class Mme(Benchmark):
         part = f"{count} of MME's {whole} questions: not the whole benchmark"
         return super().protocol_facts() | {
             "suffix": SHORT_ANSWER,
-            "padding": "mean colour, to a square",
+            "padding": "mean color, to a square",
             "files": files,
             "notes": [part] if count != whole else [],
         }
@@ -174,7 +174,7 @@ class Mme(Benchmark):
         Both are joined by (subtask, picture, question). A folder that holds the only right
         answers there are is held to the release's counts.
         """
-        joiner = Joiner(samples, path)
+        joiner = AnswerMatcher(samples, path)
         if is_lines(path):
             join_lines(path, joiner, samples)
         else:

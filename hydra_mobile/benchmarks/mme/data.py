@@ -1,8 +1,7 @@
 """Where MME's questions and right answers come from in the tree that a user has.
 
 Right answers stand in the release; where that is missing, in the template of the official tool; and
-where that is missing too, in results, those that are to be scored or any others. Knows files, no
-rules.
+where that is missing too, in results, those that are to be scored or any others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """MME's files: the release with its folders, LLaVA's questions, and the official tool's results.
 
-Knows where a question, its picture and its right answer stand in each. Nothing here scores.
+Nothing here scores.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from hydra_mobile.benchmarks.base import Joiner, Sample
+from hydra_mobile.benchmarks.base import AnswerMatcher, Sample
 from hydra_mobile.benchmarks.mme.files import (
     QUESTIONS,
     Place,
@@ -22,7 +22,7 @@ from hydra_mobile.benchmarks.shared.answer_files import read_records
 from hydra_mobile.core.errors import DataError
 
 
-def join_lines(path: Path, joiner: Joiner, samples: Sequence[Sample]) -> None:
+def join_lines(path: Path, joiner: AnswerMatcher, samples: Sequence[Sample]) -> None:
     """Give LLaVA's answers, or our own, to the joiner.
 
     Raises:
@@ -51,7 +51,7 @@ def join_lines(path: Path, joiner: Joiner, samples: Sequence[Sample]) -> None:
             joiner.add(place.key, text, record.where)
 
 
-def join_results(path: Path, joiner: Joiner, samples: Sequence[Sample]) -> None:
+def join_results(path: Path, joiner: AnswerMatcher, samples: Sequence[Sample]) -> None:
     """Give the official tool's results to the joiner.
 
     Raises:
@@ -75,7 +75,9 @@ def join_results(path: Path, joiner: Joiner, samples: Sequence[Sample]) -> None:
             joiner.add(key, result.response, result.where)
 
 
-def hold_to_release(joiner: Joiner, samples: Sequence[Sample], unasked: Collection[str]) -> None:
+def hold_to_release(
+    joiner: AnswerMatcher, samples: Sequence[Sample], unasked: Collection[str]
+) -> None:
     """Count what the release has and the results lack, or the other way round.
 
     For results that are the only source of questions: an even number of lost lines gives the

@@ -1,7 +1,4 @@
-"""MME's rule of reading an answer, and its points: accuracy plus accuracy+ of every subtask.
-
-Knows samples whose `kind` is the subtask and whose `cluster` is the picture; nothing of files.
-"""
+"""MME's rule of reading an answer, and its points: accuracy plus accuracy+ of every subtask."""
 
 from __future__ import annotations
 

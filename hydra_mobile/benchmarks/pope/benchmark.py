@@ -95,7 +95,7 @@ class Pope(Benchmark):
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
         return super().protocol_facts() | {
             "suffix": SHORT_ANSWER,
-            "padding": "mean colour, to a square",
+            "padding": "mean color, to a square",
             "files": {
                 path.name: len(self.tree.lines(split)) for split, path in self.tree.sources()
             },

@@ -1,7 +1,4 @@
-"""POPE's files: the annotations of three splits, and LLaVA's questions with ids of their own.
-
-Knows names, lines and the two spellings of the annotations; nothing of answers.
-"""
+"""POPE's files: the annotations of three splits, and LLaVA's questions with ids of their own."""
 
 from __future__ import annotations
 

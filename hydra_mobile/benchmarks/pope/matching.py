@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hydra_mobile.benchmarks.base import Joined, Joiner, Sample
+from hydra_mobile.benchmarks.base import AnswerMatcher, Joined, Sample
 from hydra_mobile.benchmarks.pope.files import QUESTIONS, SPLITS, Question, spelled
 from hydra_mobile.benchmarks.shared.answer_files import Record, asks, bare, read_records
 from hydra_mobile.core.errors import DataError
@@ -30,7 +30,7 @@ def join_pope(path: Path, samples: Sequence[Sample], questions: Mapping[str, Que
         DataError: a line names no picture and the file's questions are not the annotations', or
             nothing says what its id means.
     """
-    joiner = Joiner(samples, path)
+    joiner = AnswerMatcher(samples, path)
     known = {sample.split for sample in samples}
     alone = next(iter(known)) if len(known) == 1 else None
     ids = _Ids(samples, questions)
@@ -105,7 +105,7 @@ def _names_nothing(record: Record) -> bool:
 
 
 def _join_official(
-    joiner: Joiner, split: str, records: Sequence[Record], samples: Sequence[Sample]
+    joiner: AnswerMatcher, split: str, records: Sequence[Record], samples: Sequence[Sample]
 ) -> None:
     """Join lines that name their question by its words alone: all must be there and in order.
 

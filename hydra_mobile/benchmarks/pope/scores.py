@@ -1,8 +1,4 @@
-"""POPE's rule of reading yes or no, and its numbers: F1 and what belongs to it.
-
-Knows samples with the references "yes" and "no"; nothing of files. Used by POPE, and the rule by
-whoever asks existence questions.
-"""
+"""POPE's rule of reading yes or no, and its numbers: F1 and what belongs to it."""
 
 from __future__ import annotations
 

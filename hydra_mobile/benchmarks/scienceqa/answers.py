@@ -2,7 +2,7 @@
 
 `*_output.jsonl` is one JSON object {correct: [], incorrect: []}, not lines. The results file holds
 `results`, indices that older scripts guessed where a text could not be read, and `outputs`, the
-texts: only those are taken. Used by the benchmark ScienceQA.
+texts: only those are taken.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.benchmarks.base import CHOICE, Joined, Joiner, Sample
+from hydra_mobile.benchmarks.base import CHOICE, AnswerMatcher, Joined, Sample
 from hydra_mobile.benchmarks.scienceqa.problems import LETTERS
 from hydra_mobile.benchmarks.shared.answer_files import Record, asks, read_records, read_text
 from hydra_mobile.benchmarks.shared.choice_letters import FAILED, read_scienceqa
@@ -34,7 +34,7 @@ def join_answers(path: Path, samples: Sequence[Sample]) -> Joined:
     Raises:
         DataError: the file is in none of the formats.
     """
-    joiner = Joiner(samples, path)
+    joiner = AnswerMatcher(samples, path)
     by_id = {sample.key: sample for sample in samples}
     for record in _records(path, joiner):
         if "key" in record.value:
@@ -57,11 +57,11 @@ def write_answers(
     """Write LLaVA's lines, `*_output.jsonl` and `*_result.json`, and return the files."""
     given = [(sample, answers[sample.key]) for sample in samples if sample.key in answers]
     lines = [llava_line(s.key, _prompt(s), text, model_id) for s, text in given]
-    analysed: dict[str, list[dict[str, Any]]] = {"correct": [], "incorrect": []}
+    analyzed: dict[str, list[dict[str, Any]]] = {"correct": [], "incorrect": []}
     for sample, text in given:
         letter = read_scienceqa(text)
         right = letter == sample.reference
-        analysed["correct" if right else "incorrect"].append(
+        analyzed["correct" if right else "incorrect"].append(
             {
                 "question_id": sample.key,
                 "parsed_ans": letter,
@@ -71,7 +71,7 @@ def write_answers(
                 "is_multimodal": sample.image is not None,
             }
         )
-    right_count = len(analysed["correct"])
+    right_count = len(analyzed["correct"])
     results = {
         "acc": 100 * right_count / len(given) if given else 0.0,
         "correct": right_count,
@@ -81,7 +81,7 @@ def write_answers(
     }
     return [
         write_lines(folder / file_name(model_id, ".jsonl"), lines),
-        write_list(folder / file_name(model_id, "_output.jsonl"), analysed),
+        write_list(folder / file_name(model_id, "_output.jsonl"), analyzed),
         write_list(folder / file_name(model_id, "_result.json"), results),
     ]
 
@@ -105,7 +105,7 @@ def _of_another(record: Record, sample: Sample) -> bool:
     return not asks(record.prompt or "", asked)
 
 
-def _records(path: Path, joiner: Joiner) -> Iterator[Record]:
+def _records(path: Path, joiner: AnswerMatcher) -> Iterator[Record]:
     whole = _whole_object(path)
     if whole is None:
         yield from read_records(path)

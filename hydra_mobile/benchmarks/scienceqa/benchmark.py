@@ -112,7 +112,7 @@ class ScienceQA(Benchmark):
     def protocol_facts(self) -> dict[str, Any]:
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
         names = [name for name in (_PROBLEMS, _SPLITS, _LLAVA) if self.places.find(name)]
-        padding = "mean colour, to a square" if self.image_fit is None else "none, middle square"
+        padding = "mean color, to a square" if self.image_fit is None else "none, middle square"
         return super().protocol_facts() | {"suffix": CHOICE, "padding": padding, "files": names}
 
     @cached_property

@@ -1,7 +1,4 @@
-"""ScienceQA's files: problems, splits, and LLaVA's conversations made of them.
-
-Knows the formats, no scores; used by the benchmark ScienceQA.
-"""
+"""ScienceQA's files: problems, splits, and LLaVA's conversations made of them."""
 
 from __future__ import annotations
 

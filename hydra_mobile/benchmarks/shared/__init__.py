@@ -1,1 +1,1 @@
-"""What several benchmarks need: where files are, tables, letters, intervals. Knows no benchmark."""
+"""What several benchmarks need: where files are, tables, letters, intervals."""

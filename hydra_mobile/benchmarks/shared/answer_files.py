@@ -1,7 +1,7 @@
 """Answers files as they are found in the field: jsonl, and JSON lists.
 
-Knows lines and fields, no benchmark. A broken line is refused by file and number: what cannot be
-read must not silently become a smaller benchmark.
+A broken line is refused by file and number: what cannot be read must not silently become a smaller
+benchmark.
 """
 
 from __future__ import annotations

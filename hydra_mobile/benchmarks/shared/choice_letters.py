@@ -1,6 +1,6 @@
 """How the letter of a multiple-choice answer is read: MMBench's rules and ScienceQA's.
 
-Pure functions of strings; neither guesses. Used by the two benchmarks.
+Pure functions of strings; neither guesses.
 """
 
 from __future__ import annotations

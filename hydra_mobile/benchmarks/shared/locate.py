@@ -1,8 +1,8 @@
 """Where a benchmark's files are, in the trees that users have.
 
-`--data` may be MobileVLM's `benchmark_data`, LLaVA's `playground/data/eval` (or a folder above
-it), the benchmark's own folder in either, or, to score with, one file of annotations. Symbolic
-links are followed. Knows names of folders, nothing of what the files hold.
+`--data` may be MobileVLM's `benchmark_data`, LLaVA's `playground/data/eval` (or a folder above it),
+the benchmark's own folder in either, or, to score with, one file of annotations. Symbolic links are
+followed.
 """
 
 from __future__ import annotations

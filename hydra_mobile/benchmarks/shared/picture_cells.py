@@ -1,7 +1,6 @@
 """Cells of a table that hold pictures: base64 text, a list of such texts, or another row's index.
 
-The form is the one that MMBench's tools and VLMEvalKit write and read. Knows cells and bytes, no
-benchmark; used to read MMBench's tables and to write tables of any benchmark.
+The form is the one that MMBench's tools and VLMEvalKit write and read.
 """
 
 from __future__ import annotations

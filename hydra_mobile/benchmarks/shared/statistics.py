@@ -1,7 +1,6 @@
 """Intervals by bootstrap over clusters: questions about one thing are not independent.
 
-All draws are made with numpy from a seed, so that a report can be made again. Knows nothing of
-benchmarks; used by their metrics and by comparisons of two runs.
+All draws are made with numpy from a seed, so that a report can be made again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Answers in the files that the official tools of POPE, MME and GQA read, and LLaVA's lines.
 
-The tools of POPE and MME pair by position: a file that would make them pair wrongly is not
-written. Called by `write_submission` of the three benchmarks.
+The tools of POPE and MME pair by position: a file that would make them pair wrongly is not written.
 """
 
 from __future__ import annotations

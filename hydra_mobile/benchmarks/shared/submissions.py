@@ -1,7 +1,7 @@
 """Answers in the files that the field's own tools read: LLaVA's lines, JSON lists, folders.
 
 What a file is called and what it holds is decided by each benchmark; here are the shapes they
-share. Knows no benchmark; used by `write_submission` of each.
+share.
 """
 
 from __future__ import annotations

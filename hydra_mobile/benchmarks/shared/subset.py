@@ -1,7 +1,4 @@
-"""Which samples are asked: splits by name, and a limit that keeps the mix.
-
-Knows samples only; used by the benchmarks.
-"""
+"""Which samples are asked: splits by name, and a limit that keeps the mix."""
 
 from __future__ import annotations
 

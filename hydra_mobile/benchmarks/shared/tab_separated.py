@@ -1,8 +1,8 @@
 """Tables separated by tabs whose cells may hold whole pictures, read in the memory of one row.
 
-The format is what pandas writes: one record a line, a cell in double quotes where it holds a tab,
-a line end or a quote. Cells of a picture column are not kept: the row says where in the file they
-are, so that they can be read when needed. Knows nothing of MMBench; used by it.
+The format is what pandas writes: one record a line, a cell in double quotes where it holds a tab, a
+line end or a quote. Cells of a picture column are not kept: the row says where in the file they
+are, so that they can be read when needed.
 """
 
 from __future__ import annotations

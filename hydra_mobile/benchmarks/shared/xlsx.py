@@ -2,7 +2,7 @@
 
 Reads the first sheet of what Excel, LibreOffice, openpyxl and XlsxWriter write, and writes what
 they read (ECMA-376, SpreadsheetML). No formulas: a text that begins with "=" stays a text, which
-matters for a model's answers. Knows nothing of benchmarks; MMBench's submissions are workbooks.
+matters for a model's answers.
 """
 
 from __future__ import annotations

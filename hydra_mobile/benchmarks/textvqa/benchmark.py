@@ -124,7 +124,7 @@ class TextVQA(Benchmark):
         return super().protocol_facts() | {
             "suffix": SHORT_ANSWER,
             "ocr_tokens": self.protocol != NO_OCR,
-            "padding": "mean colour, to a square",
+            "padding": "mean color, to a square",
             "files": {path.name: len(read_entries(path)) for path in self._annotations.values()},
         }
 

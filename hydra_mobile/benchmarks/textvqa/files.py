@@ -1,7 +1,4 @@
-"""TextVQA's files: the annotations, LLaVA's prompts with OCR tokens, Rosetta's tokens.
-
-Knows the formats, no scores; used by the benchmark TextVQA.
-"""
+"""TextVQA's files: the annotations, LLaVA's prompts with OCR tokens, Rosetta's tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.benchmarks.shared.answer_files import read_json_file, read_json_lines
 from hydra_mobile.benchmarks.shared.locate import Places
-from hydra_mobile.benchmarks.textvqa.m4c import normalise
+from hydra_mobile.benchmarks.textvqa.m4c import normalize
 from hydra_mobile.core.errors import DataError
 
 SPLITS = ("val", "test", "train")
@@ -154,14 +151,14 @@ def _sample(entry: Mapping[str, Any], split: str, pictures: Path, where: str) ->
             f"{_PEOPLE}.",
             "Download the file again.",
         )
-    common = Counter(normalise(answer) for answer in given)
+    common = Counter(normalize(answer) for answer in given)
     return Sample(
         key=number,
         image=FilePicture(pictures / f"{image}.jpg"),
         question=question,
         split=split,
         kind="open",
-        reference=max(given, key=lambda answer: common[normalise(answer)], default=""),
+        reference=max(given, key=lambda answer: common[normalize(answer)], default=""),
         cluster=image,
         # LLaVA names a question by its image.
         meta={"question_id": image, "number": number, "answers": given},

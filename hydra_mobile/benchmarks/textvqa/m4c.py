@@ -50,7 +50,7 @@ _WORTH = (0.0, 0.3, 0.6, 0.9, 1.0)
 
 
 @lru_cache(maxsize=65536)
-def normalise(answer: str) -> str:
+def normalize(answer: str) -> str:
     """Return an answer in the form in which the M4C evaluator compares it."""
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     text = _without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
@@ -83,5 +83,5 @@ def soft_accuracy(answer: str, given: Sequence[str]) -> float:
     """
     if len(given) != 10:
         raise ValueError(f"{len(given)} answers: the metric is defined for ten")
-    wanted = normalise(answer)
-    return _WORTH[min(4, sum(normalise(other) == wanted for other in given))]
+    wanted = normalize(answer)
+    return _WORTH[min(4, sum(normalize(other) == wanted for other in given))]

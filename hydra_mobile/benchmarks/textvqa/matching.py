@@ -1,7 +1,7 @@
 """TextVQA's answers files: LLaVA's lines, and the official list of {question_id, answer}.
 
 LLaVA's `question_id` is the image's, up to two questions to one: it is no key, and the question is
-taken from the prompt. Used by the benchmark TextVQA.
+taken from the prompt.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra_mobile.benchmarks.base import Joined, Joiner, Sample
+from hydra_mobile.benchmarks.base import AnswerMatcher, Joined, Sample
 from hydra_mobile.benchmarks.shared.answer_files import Record, asks, read_records
 from hydra_mobile.benchmarks.textvqa.files import has_tokens, question_in
 from hydra_mobile.core.errors import DataError
@@ -28,7 +28,7 @@ def join_answers(path: Path, samples: Sequence[Sample], protocol: str, tokens: b
         DataError: the file cannot be read, or says of an answer neither its question nor its
             number where the picture has two questions.
     """
-    joiner = Joiner(samples, path)
+    joiner = AnswerMatcher(samples, path)
     numbers = {sample.meta["number"]: sample for sample in samples}
     images: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -57,7 +57,7 @@ def join_answers(path: Path, samples: Sequence[Sample], protocol: str, tokens: b
 
 
 def _join_by_image(
-    joiner: Joiner, record: Record, text: str, images: Mapping[str, Sequence[Sample]]
+    joiner: AnswerMatcher, record: Record, text: str, images: Mapping[str, Sequence[Sample]]
 ) -> None:
     there = images.get(record.id("image_id", "question_id") or "", ())
     if not there:

@@ -1,1 +1,1 @@
-"""How much memory running a bundle takes, and which phones have it. Knows sizes; loads nothing."""
+"""How much memory running a bundle takes, and which phones have it."""

@@ -15,8 +15,6 @@ What the numbers below stand on was measured with `experiments/footprint.py`:
 
 Nothing was measured with CoreML, which runs on Apple's systems only: its weights count once, as
 they lie in the package, attention keeps its scores, and what the runtime itself takes is left out.
-
-Knows a manifest; loads no program. Called by `hydra_mobile.bundle.bundle` and `hydra-mobile estimate`.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 MIB = 2**20
 _FLOAT = 4
@@ -100,11 +98,11 @@ def footprint_of_manifest(manifest: Mapping[str, Any]) -> Footprint:
             sizes that it would name are then taken to be those of a usual Llama.
 
     Raises:
-        ArtefactError: the manifest lacks a size, or nothing is known about its runtime.
+        ArtifactError: the manifest lacks a size, or nothing is known about its runtime.
     """
     runtime = str(manifest["runtime"])
     if runtime not in RUNTIME_BYTES:
-        raise ArtefactError(
+        raise ArtifactError(
             f"The memory that runtime `{runtime}` needs is not known; it is for "
             f"{', '.join(RUNTIME_BYTES)}."
         )
@@ -114,7 +112,7 @@ def footprint_of_manifest(manifest: Mapping[str, Any]) -> Footprint:
         layers, image = int(shapes["layers"]), int(shapes["image_size"])
         width = int(shapes["kv_heads"]) * int(shapes["head_dim"])
     except KeyError as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"manifest.json: `shapes` lacks {error}; memory cannot be estimated.",
             "Export the bundle again with this version of hydra-mobile.",
         ) from None

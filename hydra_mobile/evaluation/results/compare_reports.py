@@ -1,8 +1,7 @@
 """Systems of different reports, compared question by question from the answers that were kept.
 
 A report knows where its answers are; with the benchmark's data they can be read and scored again,
-so that two results get the paired interval that their separate intervals cannot give. Called by the
-report command.
+so that two results get the paired interval that their separate intervals cannot give.
 """
 
 from __future__ import annotations

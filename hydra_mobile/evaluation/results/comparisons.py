@@ -1,7 +1,4 @@
-"""All rows of a report: each artefact's own, and its comparison with the trained model.
-
-Knows which artefact is the reference. Called by `evaluate`.
-"""
+"""All rows of a report: each artefact's own, and its comparison with the trained model."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ class Outcome:
     comparisons: tuple[Comparison, ...]
 
 
-def outcome_of(done: Sequence[Evaluated], out: Path) -> Outcome:
+def comparisons_of(done: Sequence[Evaluated], out: Path) -> Outcome:
     """Return the rows; flipped answers are written below `out`, the report's folder."""
     reference = next((e for e in done if e.role == "reference"), None)
     parity = [
@@ -55,8 +52,8 @@ def _comparisons(
             compared = compare(
                 asked.benchmark,
                 asked.samples,
-                AnswerSet(evaluated.sitting.artefact.name, ours.texts, ours.run.facts),
-                AnswerSet(reference.sitting.artefact.name, theirs.texts, theirs.run.facts),
+                AnswerSet(evaluated.sitting.artifact.name, ours.texts, ours.run.facts),
+                AnswerSet(reference.sitting.artifact.name, theirs.texts, theirs.run.facts),
                 partial=ours.partial,
             )
             made.append(write_flips(compared, out))

@@ -1,8 +1,7 @@
 """Two systems on the same questions: what each number changed by, and which answers flipped.
 
 Every number of the benchmark is resampled with the same draws for both, so that the interval is of
-the difference and not of two scores that share their questions. Knows no runtime; the evaluate
-command compares exports with the trained model here, and the report command any two results.
+the difference and not of two scores that share their questions.
 """
 
 from __future__ import annotations

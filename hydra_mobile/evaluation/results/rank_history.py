@@ -1,7 +1,6 @@
 """From a run's ranks.jsonl to the facts that reports, tables and pictures show.
 
-Reads the run folder and nothing else, so that it works while the run still trains. Called by the
-report and by `hydra-mobile ranks`.
+Reads the run folder and nothing else, so that it works while the run still trains.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ def rank_history(run: Path, steps: int) -> RankHistorySection | None:
         steps: steps of stage II done.
 
     Raises:
-        ArtefactError: the history is damaged, or a map cannot be known from it.
+        ArtifactError: the history is damaged, or a map cannot be known from it.
     """
     found = RankHistory.of_run(run).in_force()
     if not found:

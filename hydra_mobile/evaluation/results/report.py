@@ -1,7 +1,4 @@
-"""From artefacts to a written report: evaluates, adds what the run folder knows, renders.
-
-Called by `hydra-mobile evaluate` and by the quickstart.
-"""
+"""From artifacts to a written report: evaluates, adds what the run folder knows, renders."""
 
 from __future__ import annotations
 
@@ -26,10 +23,10 @@ from hydra_mobile.reporting.schema import (
     TrainingSection,
 )
 from hydra_mobile.reporting.write import new_report, write_report
-from hydra_mobile.runtimes.model_ref import Artefact
+from hydra_mobile.runtimes.model_ref import ModelRef
 from hydra_mobile.training.metrics import MetricsFile
 
-_LICENCES = {
+_LICENSES = {
     "EmojiQA pictures": "OpenMoji, CC BY-SA 4.0",
     "SmolLM2-135M-Instruct": "Apache-2.0",
     "EfficientNet-Lite0": "Apache-2.0",
@@ -37,7 +34,7 @@ _LICENCES = {
 
 
 def report_on(
-    artefacts: Sequence[Artefact], task: Task, out: Path, console: Console
+    artifacts: Sequence[ModelRef], task: Task, out: Path, console: Console
 ) -> Report | None:
     """Evaluate, write report.json, .md and .html to `out`, print the table; return the report.
 
@@ -46,8 +43,8 @@ def report_on(
     names = ", ".join(task.benchmarks)
     report = new_report(f"hydra-mobile: {names}", environment.collect())
     # Before the minutes of answering: a damaged run folder must not cost them.
-    training = _training(artefacts)
-    outcome = evaluate(artefacts, task, out, console)
+    training = _training(artifacts)
+    outcome = evaluate(artifacts, task, out, console)
     if outcome is None:
         return None
     report = dataclasses.replace(
@@ -58,7 +55,7 @@ def report_on(
         training=training,
         protocol=f"{_protocols(outcome.systems)}, greedy, batch 1, image prefix kept in the cache",
         notes=_notes(task, outcome.systems),
-        licences=_LICENCES if "emojiqa" in task.benchmarks else {},
+        licences=_LICENSES if "emojiqa" in task.benchmarks else {},
     )
     files = write_report(report, out)
     print_report(report, console)
@@ -91,10 +88,10 @@ def _notes(task: Task, systems: Sequence[SystemResult]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _training(artefacts: Sequence[Artefact]) -> TrainingSection | None:
-    for artefact in artefacts:
-        for folder in (artefact.path, artefact.path.parent):
-            if (folder / "summary.json").is_file() and artefact.kind != "bundle":
+def _training(artifacts: Sequence[ModelRef]) -> TrainingSection | None:
+    for artifact in artifacts:
+        for folder in (artifact.path, artifact.path.parent):
+            if (folder / "summary.json").is_file() and artifact.kind != "bundle":
                 return _section(folder)
     return None
 

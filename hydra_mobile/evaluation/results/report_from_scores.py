@@ -1,7 +1,6 @@
 """The JSON of `hydra-mobile score` as a report of one row, to stand beside evaluated systems.
 
-Such scores are of an answers file: there is no artefact, no machine and no timing. Called by the
-report command.
+Such scores are of an answers file: there is no artifact, no machine and no timing.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.reporting.codec import decode
 from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemResult
@@ -43,7 +42,7 @@ def scored_report(value: dict[str, Any], file: Path) -> Report:
         file: where it was read, for messages.
 
     Raises:
-        ArtefactError: a field is missing or wrong; names the file.
+        ArtifactError: a field is missing or wrong; names the file.
     """
     try:
         facts = dict(value["protocol"])
@@ -57,8 +56,8 @@ def scored_report(value: dict[str, Any], file: Path) -> Report:
             answered=int(value["answered"]),
         )
         scores = tuple(_score(item, benchmark) for item in value["scores"])
-    except (KeyError, TypeError, ValueError, ArtefactError) as error:
-        raise ArtefactError(
+    except (KeyError, TypeError, ValueError, ArtifactError) as error:
+        raise ArtifactError(
             f"{file} is not what `hydra-mobile score --json` prints: {error!r}.",
             "Score the answers again.",
         ) from error

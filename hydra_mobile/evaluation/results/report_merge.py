@@ -1,7 +1,4 @@
-"""From paths of results to one report: reads them, puts them together, compares if there are data.
-
-Called by `hydra-mobile report`.
-"""
+"""Merge several results into one report, with comparisons where the data are given."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.evaluation.results.compare_reports import Kept, compare_across
 from hydra_mobile.evaluation.results.report_from_scores import is_scored, scored_report
@@ -80,8 +77,8 @@ def _read(file: Path) -> Report:
         return scored_report(value, file)
     try:
         return Report.from_dict(value)
-    except ArtefactError as error:
-        raise ArtefactError(f"{file}: {error.what}", error.mend) from error
+    except ArtifactError as error:
+        raise ArtifactError(f"{file}: {error.what}", error.mend) from error
 
 
 def _names(files: Sequence[Path]) -> list[str]:

@@ -1,8 +1,4 @@
-"""From answers and facts to an artefact's row of the report: scores, timings, delegation.
-
-Knows how results become the report's objects; starts nothing and asks nothing. Called by
-`evaluate`.
-"""
+"""From answers and facts to an artefact's row of the report: scores, timings, delegation."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from hydra_mobile.devices.describe import told
 from hydra_mobile.evaluation.results.agreement import agreement_of
 from hydra_mobile.evaluation.results.paired import samples_digest
 from hydra_mobile.evaluation.store.predictions import Answer, Answered, Evaluated
-from hydra_mobile.evaluation.store.work_dir import FACTS, Job, Sitting
+from hydra_mobile.evaluation.store.work_dir import FACTS, ArtifactDir, TaskDir
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
     Delegation,
@@ -27,13 +23,13 @@ from hydra_mobile.reporting.schema import (
 
 #: How pictures became squares, in the words of the protocols.
 _FITS = {
-    "pad": "mean colour, to a square",
+    "pad": "mean color, to a square",
     "crop": "none, middle square",
     "stretch": "none, stretched",
 }
 
 
-def collect(sitting: Sitting, out: Path) -> Evaluated:
+def collect(sitting: ArtifactDir, out: Path) -> Evaluated:
     """Read what the workers of `sitting` wrote; `out` is the report's folder."""
     facts = read_json(sitting.folder / FACTS, "the facts of an evaluation")
     return Evaluated(sitting, facts, tuple(_answered(job, out) for job in sitting.jobs))
@@ -41,21 +37,21 @@ def collect(sitting: Sitting, out: Path) -> Evaluated:
 
 def system_of(evaluated: Evaluated, reference: Evaluated | None) -> SystemResult:
     """Return an artefact's row of the report."""
-    artefact, facts = evaluated.sitting.artefact, evaluated.facts
+    artifact, facts = evaluated.sitting.artifact, evaluated.facts
     agreement, reasons = agreement_of(evaluated, reference)
     delegation: Delegation | None = None
     fallbacks: tuple[str, ...] = ()
-    if artefact.kind == "bundle":
-        delegation, fallbacks = bundle_facts(artefact.path)
+    if artifact.kind == "bundle":
+        delegation, fallbacks = bundle_facts(artifact.path)
     speed, load = facts["speed"], facts["load_seconds"]
     return SystemResult(
-        name=artefact.name,
-        runtime=artefact.runner,
-        preset=artefact.preset,
+        name=artifact.name,
+        runtime=artifact.runner,
+        preset=artifact.preset,
         role=evaluated.role,
-        artefact=artefact.path.name,
-        source_hash=artefact.digest,
-        size_bytes=artefact.size_bytes,
+        artefact=artifact.path.name,
+        source_hash=artifact.digest,
+        size_bytes=artifact.size_bytes,
         timings=Timings(
             load=Spread.of([] if load is None else [load]),
             encode=Spread.of(speed["encode"]),
@@ -91,7 +87,7 @@ def bundle_facts(path: Path) -> tuple[Delegation | None, tuple[str, ...]]:
     return Delegation(nodes, work), fallbacks
 
 
-def _answered(job: Job, out: Path) -> Answered:
+def _answered(job: TaskDir, out: Path) -> Answered:
     """Read the answers of a job and add up what they took."""
     answers: dict[str, Answer] = {}
     encode, first_token = [], []

@@ -1,7 +1,4 @@
-"""An existing answers file becomes scores: no model, no runtime.
-
-Knows benchmarks and how their results are told; the verb `score` prints what comes from here.
-"""
+"""An existing answers file becomes scores: no model, no runtime."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Answers in the formats of the field: what each benchmark's own tool reads, and LLaVA's jsonl.
-
-Knows the benchmarks' writers by their interface only. Called by `evaluate`.
-"""
+"""Answers in the formats of the field: what each benchmark's own tool reads, and LLaVA's jsonl."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from pathlib import Path
 
 from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.core.files import write_atomically
-from hydra_mobile.evaluation.store.work_dir import Job
+from hydra_mobile.evaluation.store.work_dir import TaskDir
 
 SUBMISSION = "submission"
 
 
-def write_submissions(job: Job) -> list[Path]:
+def write_submissions(job: TaskDir) -> list[Path]:
     """Write a job's answers beside its log and return the files; only answered questions count."""
     asked = job.asked
     texts = {line["key"]: line["text"] for line in job.log.read()}
@@ -28,12 +25,12 @@ def write_submissions(job: Job) -> list[Path]:
     return asked.benchmark.write_submission(samples, texts, folder, model_id(job))
 
 
-def model_id(job: Job) -> str:
+def model_id(job: TaskDir) -> str:
     """Return the name of the model in answer files."""
-    return f"{job.artefact.path.absolute().name}-{job.artefact.digest[:8]}"
+    return f"{job.artifact.path.absolute().name}-{job.artifact.digest[:8]}"
 
 
-def _write_llava(job: Job, texts: dict[str, str], folder: Path) -> Path:
+def _write_llava(job: TaskDir, texts: dict[str, str], folder: Path) -> Path:
     """Write LLaVA's answer lines for a benchmark that the field has no format for."""
     model = model_id(job)
     file = folder / f"{model}.jsonl"

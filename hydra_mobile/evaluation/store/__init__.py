@@ -1,1 +1,1 @@
-"""Questions and answers on the disk: resumed, sharded, merged. Knows no runtime and no score."""
+"""Questions and answers on the disk: resumed, sharded, merged."""

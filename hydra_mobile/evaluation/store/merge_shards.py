@@ -1,9 +1,7 @@
 """Shards to a whole: puts the answers of several processes or machines into one log.
 
-Refuses whatever would give a score of something else: shards of different artefacts, questions or
-protocols, a question answered in two of them, shards that are missing or not finished. Knows
-requests and answer logs; knows no model and no benchmark's rules. Called by `evaluate` under
-torchrun and by the verb `merge-answers`.
+Refuses whatever would give a score of something else: shards of different artifacts, questions or
+protocols, a question answered in two of them, shards that are missing or not finished.
 """
 
 from __future__ import annotations
@@ -45,8 +43,8 @@ class ShardAnswers:
         """What shards of one whole have in common."""
         identity, asked = self.request["identity"], self.request["asked"]
         everything = identity | {key: asked[key] for key in ("splits", "limit")}
-        artefact = self.request["artefact"]
-        everything["artefact"] = [artefact["name"], artefact["identity"]]
+        artifact = self.request["artefact"]
+        everything["artefact"] = [artifact["name"], artifact["identity"]]
         return {key: everything[key] for key in _SAME} | {"shards": self.shard.count}
 
     @property
@@ -70,7 +68,7 @@ class Merged:
     """What a merge made.
 
     Attributes:
-        title: artefact and benchmark.
+        title: artifact and benchmark.
         folder: of the merged answers.
         answers: how many there are.
         questions: how many there should be.
@@ -108,11 +106,11 @@ def find_shards(folders: Sequence[Path]) -> list[ShardAnswers]:
 
 
 def merge_all(folders: Sequence[Path], out: Path, *, allow_partial: bool = False) -> list[Merged]:
-    """Merge every benchmark of every artefact whose shards are in `folders`.
+    """Merge every benchmark of every artifact whose shards are in `folders`.
 
     Args:
         folders: of shards, or above them.
-        out: gets `answers/<artefact>/<benchmark>/answers.jsonl`, where `evaluate --out` finds it.
+        out: gets `answers/<artifact>/<benchmark>/answers.jsonl`, where `evaluate --out` finds it.
         allow_partial: merge although shards or answers are missing.
 
     Raises:
@@ -186,7 +184,7 @@ def _require_alike(wholes: Sequence[Sequence[ShardAnswers]]) -> None:
             raise DataError(
                 f"{one[0].folder} and {other[0].folder} are no shards of one whole. "
                 f"They differ in: {named}.",
-                "Give the shards of one artefact, asked the same questions in the same way.",
+                "Give the shards of one artifact, asked the same questions in the same way.",
             )
 
 

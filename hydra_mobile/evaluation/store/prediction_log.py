@@ -4,8 +4,6 @@ While workers are at work each appends to a file of its own, `answers-0.jsonl` a
 puts them into `answers.jsonl`, in the order of the questions. A process may be killed at any
 moment: a line cut short is left out and its question asked again, and a question that two files
 hold is kept once. Answers are read from the disk whenever they are needed, never held.
-
-Knows lines and keys; knows no benchmark, no model and no process.
 """
 
 from __future__ import annotations

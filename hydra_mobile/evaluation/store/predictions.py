@@ -1,7 +1,4 @@
-"""What one artefact answered, read back from the disk: the input of scores and comparisons.
-
-Called by `results`, `agreement` and `outcome`.
-"""
+"""What one artifact answered, read back from the disk: the input of scores and comparisons."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hydra_mobile.evaluation.store.work_dir import Job, Sitting
+from hydra_mobile.evaluation.store.work_dir import ArtifactDir, TaskDir
 from hydra_mobile.reporting.schema import BenchmarkRun, Role
 
 ROLES: dict[str, Role] = {
@@ -30,7 +27,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Answered:
-    """One benchmark's answers of one artefact.
+    """One benchmark's answers of one artifact.
 
     Attributes:
         job: what was asked.
@@ -38,7 +35,7 @@ class Answered:
         run: how it was asked and what it took.
     """
 
-    job: Job
+    job: TaskDir
     answers: Mapping[str, Answer]
     run: BenchmarkRun
 
@@ -55,13 +52,13 @@ class Answered:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """All that is known of one artefact."""
+    """All that is known of one artifact."""
 
-    sitting: Sitting
+    sitting: ArtifactDir
     facts: dict[str, Any]
     answered: tuple[Answered, ...]
 
     @property
     def role(self) -> Role:
         """What its row is to the report."""
-        return ROLES[self.sitting.artefact.kind]
+        return ROLES[self.sitting.artifact.kind]

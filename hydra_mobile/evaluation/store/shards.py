@@ -1,7 +1,6 @@
 """Parts of a benchmark that different processes or machines answer, and how they are cut.
 
-All questions about one picture stay in one part, so that its encoding serves them all. Knows
-samples by their pictures only; used by the workers of one machine and by `--shard` and torchrun.
+All questions about one picture stay in one part, so that its encoding serves them all.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Shard:
     def of(self, questions: Sequence[Numbered]) -> list[Numbered]:
         """Return this part of `questions`: every `count`-th picture with all that is asked of it.
 
-        Neighbouring pictures go to different parts, so that parts take about equally long.
+        Neighboring pictures go to different parts, so that parts take about equally long.
         """
         groups = picture_groups(questions)
         return [item for group in groups[self.number - 1 :: self.count] for item in group]

@@ -1,7 +1,6 @@
 """Processes that torchrun started, each answering a shard into one folder: the first gathers.
 
 They share a folder and nothing else, so that one which ends early leaves the others to finish.
-Knows folders of shards; starts no process. Called by `evaluate`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.evaluation.store.merge_shards import ShardAnswers, merge
 from hydra_mobile.evaluation.store.shards import Shard
-from hydra_mobile.evaluation.store.work_dir import DONE, REQUEST, Job, Sitting, request_of
+from hydra_mobile.evaluation.store.work_dir import DONE, REQUEST, ArtifactDir, TaskDir, request_of
 
 _POLL_SECONDS = 1.0
 #: The first process gives up on the others when none of them wrote for so long.
@@ -22,7 +21,10 @@ _PATIENCE_SECONDS = 3600.0
 
 
 def merge_group(
-    ours: Sequence[Sitting], whole: Sequence[Sitting], shards_in_all: int, allow_partial: bool
+    ours: Sequence[ArtifactDir],
+    whole: Sequence[ArtifactDir],
+    shards_in_all: int,
+    allow_partial: bool,
 ) -> None:
     """Wait for the other processes' shards and put all answers into the jobs of `whole`.
 
@@ -51,7 +53,7 @@ def merge_group(
             write_json(target.folder / REQUEST, request_of(target))
 
 
-def _wait_for(job: Job, folder: Path, shard: Shard) -> ShardAnswers:
+def _wait_for(job: TaskDir, folder: Path, shard: Shard) -> ShardAnswers:
     """Return a shard's folder once the process that answers it has finished."""
     began = time.time()
     while True:

@@ -1,11 +1,11 @@
-"""Folders of an evaluation: one for each artefact, and in it one for each benchmark it answers.
+"""Folders of an evaluation: one for each artifact, and in it one for each benchmark it answers.
 
-    <artefact>/facts.json                  speed and memory
-    <artefact>/<benchmark>-<key>/          request.json, answers.jsonl, logits/, submission/
-    <artefact>/shard-2-of-4/<benchmark>-<key>/   the same, of one shard
+    <artifact>/facts.json                  speed and memory
+    <artifact>/<benchmark>-<key>/          request.json, answers.jsonl, logits/, submission/
+    <artifact>/shard-2-of-4/<benchmark>-<key>/   the same, of one shard
 
-Names carry fingerprints: answers of another artefact, of other questions or of another way of
-asking lie elsewhere and are never taken for these. Knows folders and locks; starts no process.
+Names carry fingerprints: answers of another artifact, of other questions or of another way of
+asking lie elsewhere and are never taken for these.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from hydra_mobile.core.files import write_json
 from hydra_mobile.evaluation.spec import Asked
 from hydra_mobile.evaluation.store.prediction_log import AnswerLog
 from hydra_mobile.evaluation.store.shards import Shard
-from hydra_mobile.runtimes.model_ref import Artefact
+from hydra_mobile.runtimes.model_ref import ModelRef
 
 REQUEST, FACTS, LOGITS, DONE = "request.json", "facts.json", "logits", "done.json"
 _LOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Job:
-    """One benchmark asked of one artefact.
+class TaskDir:
+    """One benchmark asked of one artifact.
 
     Attributes:
-        artefact: who answers.
+        artifact: who answers.
         asked: the questions.
         folder: of the answers.
         home: name of the artefact's folder, the same for every shard.
     """
 
-    artefact: Artefact
+    artifact: ModelRef
     asked: Asked
     folder: Path
     home: str
@@ -56,47 +56,47 @@ class Job:
     @property
     def title(self) -> str:
         """What people call it."""
-        return f"{self.artefact.name}, {self.asked.benchmark.name}"
+        return f"{self.artifact.name}, {self.asked.benchmark.name}"
 
 
 @dataclass(frozen=True)
-class Sitting:
-    """One artefact answering all benchmarks, or its shard of them.
+class ArtifactDir:
+    """One artifact answering all benchmarks, or its shard of them.
 
     Attributes:
-        artefact: who answers.
+        artifact: who answers.
         folder: the artefact's.
         work: where this shard's jobs are; `folder` itself when there is one shard.
         jobs: one for each benchmark.
         torch_device: where eager torch runs; "" for other runtimes.
     """
 
-    artefact: Artefact
+    artifact: ModelRef
     folder: Path
     work: Path
-    jobs: tuple[Job, ...]
+    jobs: tuple[TaskDir, ...]
     torch_device: str = ""
 
     @classmethod
     def prepare(
         cls,
-        artefact: Artefact,
+        artifact: ModelRef,
         asked: Sequence[Asked],
         root: Path,
         shard: Shard,
         torch_device: str = "cpu",
-    ) -> Sitting:
+    ) -> ArtifactDir:
         """Name and make the folders; `locked` writes what workers read."""
-        device = torch_device if artefact.runner == "torch" else ""
-        home = artefact_folder(artefact, device)
+        device = torch_device if artifact.runner == "torch" else ""
+        home = artifact_folder(artifact, device)
         folder = root / home
         work = folder if shard.whole else folder / shard.folder
         jobs = tuple(
-            Job(artefact, each, work / job_folder(each.identity, shard), home) for each in asked
+            TaskDir(artifact, each, work / job_folder(each.identity, shard), home) for each in asked
         )
         for job in jobs:
             job.folder.mkdir(parents=True, exist_ok=True)
-        return cls(artefact, folder, work, jobs, device)
+        return cls(artifact, folder, work, jobs, device)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:
@@ -119,10 +119,10 @@ class Sitting:
     def _write_requests(self) -> None:
         for job in self.jobs:
             write_json(job.folder / REQUEST, request_of(job))
-        artefact = self.artefact
+        artifact = self.artifact
         loading = {
-            "artefact": str(artefact.path.absolute()),
-            "runner": artefact.runner,
+            "artefact": str(artifact.path.absolute()),
+            "runner": artifact.runner,
             "torch_device": self.torch_device,
         }
         write_json(self.work / REQUEST, loading | {"jobs": [j.folder.name for j in self.jobs]})
@@ -130,14 +130,14 @@ class Sitting:
             write_json(self.folder / REQUEST, loading | {"jobs": []})
 
 
-def artefact_folder(artefact: Artefact, device: str = "") -> str:
+def artifact_folder(artifact: ModelRef, device: str = "") -> str:
     """Return the name of an artefact's folder, which changes with its contents.
 
     Another kind of torch device rounds differently: its answers lie elsewhere too.
     """
     kind = device.partition(":")[0]
     place = f"-{kind}" if kind not in ("", "cpu") else ""
-    return f"{artefact.kind}-{artefact.runner}-{artefact.preset}-{artefact.identity[:12]}{place}"
+    return f"{artifact.kind}-{artifact.runner}-{artifact.preset}-{artifact.identity[:12]}{place}"
 
 
 def job_folder(identity: dict[str, Any], shard: Shard) -> str:
@@ -149,15 +149,15 @@ def job_folder(identity: dict[str, Any], shard: Shard) -> str:
     return f"{identity['benchmark']}-{digest_of(identity | {'shard': str(shard)})}"
 
 
-def request_of(job: Job) -> dict[str, Any]:
+def request_of(job: TaskDir) -> dict[str, Any]:
     """Return what a worker needs, and what a merge compares, as JSON values."""
     return {
         "artefact": {
-            "name": job.artefact.name,
-            "kind": job.artefact.kind,
-            "runner": job.artefact.runner,
-            "preset": job.artefact.preset,
-            "identity": job.artefact.identity,
+            "name": job.artifact.name,
+            "kind": job.artifact.kind,
+            "runner": job.artifact.runner,
+            "preset": job.artifact.preset,
+            "identity": job.artifact.identity,
             "folder": job.home,
         },
         "asked": job.asked.request.to_dict(),

@@ -1,1 +1,1 @@
-"""The processes that answer questions. Know runtimes; know no score."""
+"""The processes that answer questions."""

@@ -1,7 +1,4 @@
-"""Whether prompts fit into a runner's context, before the first of them is asked.
-
-Called by the answering worker.
-"""
+"""Whether prompts fit into a runner's context, before the first of them is asked."""
 
 from __future__ import annotations
 

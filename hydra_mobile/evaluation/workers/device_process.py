@@ -1,7 +1,7 @@
 """The answering and measuring process of a bundle on a phone: what `worker` is for a runtime here.
 
 Questions go to the device as one batch for each benchmark; each answer that comes in is appended
-to the log that resume, shards and reports read. Started by `worker` for artefacts whose runner is
+to the log that resume, shards and reports read. Started by `worker` for artifacts whose runner is
 `adb` or `app`; the device is the one that ANDROID_SERIAL names.
 """
 
@@ -21,7 +21,7 @@ from hydra_mobile.devices.batch_format import Ask, write_requests
 from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.launch import install, push_bundle
 from hydra_mobile.devices.remote import Remote
-from hydra_mobile.devices.retry import patiently
+from hydra_mobile.devices.retry import with_reconnect
 from hydra_mobile.devices.timing import Timed, time_on_device
 from hydra_mobile.evaluation.spec import Asked
 from hydra_mobile.evaluation.store.prediction_log import Appender
@@ -68,7 +68,7 @@ class OnDevice:
             launch = RunnerLaunch(remote, command, installed.digest, threads)
             return cls(remote, launch, bundle, installed.emulated)
 
-        return patiently(remote, put, _say)
+        return with_reconnect(remote, put, _say)
 
 
 def _say(text: str) -> None:

@@ -1,13 +1,10 @@
 """Another place for a bundle to run than this process: what `--device` names.
 
-    host            this process, with each runtime's own Python package
-    native          the C++ runner on this machine
-    emulator        the same for arm64 under qemu
-    adb[:SERIAL]    the same on a phone or board
-    app[:SERIAL]    the demo app's benchmark mode on a phone
-
-Knows which artefacts can move and what a report says of them there; runners and `device_worker` do
-the rest. Called by the verbs that have the option.
+host            this process, with each runtime's own Python package
+native          the C++ runner on this machine
+emulator        the same for arm64 under qemu
+adb[:SERIAL]    the same on a phone or board
+app[:SERIAL]    the demo app's benchmark mode on a phone
 """
 
 from __future__ import annotations
@@ -19,10 +16,10 @@ from typing import TYPE_CHECKING, cast
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, Artefact
+from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, ModelRef
 
 if TYPE_CHECKING:
-    from hydra_mobile.runtimes.native import NativeRunner
+    from hydra_mobile.runtimes.native import NativeRuntime
 
 #: Devices that have a runner of the same name.
 DEVICES = ("native", "emulator")
@@ -30,11 +27,11 @@ DEVICES = ("native", "emulator")
 HOST = "host"
 
 
-def moved(artefacts: list[Artefact], device: str) -> list[Artefact]:
-    """Return the artefacts as they run on a device: its bundles there, eager torch here.
+def moved(artifacts: list[ModelRef], device: str) -> list[ModelRef]:
+    """Return the artifacts as they run on a device: its bundles there, eager torch here.
 
     Args:
-        artefacts: at least one of them a bundle that the device runs, unless that is the host.
+        artifacts: at least one of them a bundle that the device runs, unless that is the host.
         device: see above. A serial goes into ANDROID_SERIAL, where the workers find it.
 
     Raises:
@@ -42,35 +39,35 @@ def moved(artefacts: list[Artefact], device: str) -> list[Artefact]:
             not have, no bundle at all, or the runner for it cannot be built.
     """
     if device == HOST:
-        return artefacts
+        return artifacts
     kind = device.partition(":")[0]
     runner = None if kind in DEVICE_RUNNERS else _runner_on(device)
-    for artefact in artefacts:
+    for artifact in artifacts:
         # The app has more runtimes than the native runner, and says itself which.
-        if artefact.kind == "bundle" and artefact.runner != "executorch" and kind != "app":
+        if artifact.kind == "bundle" and artifact.runner != "executorch" and kind != "app":
             raise HydraError(
-                f"{artefact.path} is a bundle for {artefact.runner}; --device {device} runs "
+                f"{artifact.path} is a bundle for {artifact.runner}; --device {device} runs "
                 "ExecuTorch bundles.",
                 "Evaluate it without --device.",
             )
-    if not any(artefact.kind == "bundle" for artefact in artefacts):
+    if not any(artifact.kind == "bundle" for artifact in artifacts):
         raise HydraError(
-            f"--device {device} runs bundles, and there is none among the artefacts.",
+            f"--device {device} runs bundles, and there is none among the artifacts.",
             "Make one with `hydra-mobile export --attention manual`.",
         )
     if runner is None:
         place = _phone(device)
-        return [_there(a, kind, place, place) if a.kind == "bundle" else a for a in artefacts]
+        return [_there(a, kind, place, place) if a.kind == "bundle" else a for a in artifacts]
     runner.command()  # built before the first question, and not by several processes at once
-    return [_there(a, device, runner.execution, "") if a.kind == "bundle" else a for a in artefacts]
+    return [_there(a, device, runner.execution, "") if a.kind == "bundle" else a for a in artifacts]
 
 
-def runner_on(device: str, bundle: Path) -> NativeRunner | None:
+def runner_on(device: str, bundle: Path) -> NativeRuntime | None:
     """Return a loaded runner of a bundle on a device; None for the host.
 
     Raises:
         HydraError: an unknown device, or the runner for it cannot be built.
-        ArtefactError: the bundle is incomplete, altered, or cannot run there.
+        ArtifactError: the bundle is incomplete, altered, or cannot run there.
     """
     kind, _, serial = device.partition(":")
     if kind == "app":
@@ -79,19 +76,19 @@ def runner_on(device: str, bundle: Path) -> NativeRunner | None:
             "Use --device adb, or evaluate with --device app.",
         )
     if kind == "adb":
-        from hydra_mobile.runtimes.adb import AdbRunner
+        from hydra_mobile.runtimes.adb import AdbRuntime
 
-        return AdbRunner.load_on(serial or None, bundle)
+        return AdbRuntime.load_on(serial or None, bundle)
     return None if device == HOST else _runner_on(device).load(bundle)
 
 
-def _there(artefact: Artefact, runner: str, place: str, recipe: str) -> Artefact:
-    """Return an artefact on a device; another device's answers lie elsewhere."""
+def _there(artifact: ModelRef, runner: str, place: str, recipe: str) -> ModelRef:
+    """Return an artifact on a device; another device's answers lie elsewhere."""
     return dataclasses.replace(
-        artefact,
+        artifact,
         runner=runner,
-        name=f"{artefact.name} ({place})",
-        recipe=f"{artefact.recipe}{recipe}",
+        name=f"{artifact.name} ({place})",
+        recipe=f"{artifact.recipe}{recipe}",
     )
 
 
@@ -111,10 +108,10 @@ def _phone(device: str) -> str:
     return f"{name}, emulated: no timings" if os.environ.get(LAUNCHER_VARIABLE) else name
 
 
-def _runner_on(device: str) -> type[NativeRunner]:
-    from hydra_mobile.runtimes import runner_class
+def _runner_on(device: str) -> type[NativeRuntime]:
+    from hydra_mobile.runtimes import runtime_class
 
     if device not in DEVICES:
         valid = (HOST, *DEVICES, *(f"{kind}[:SERIAL]" for kind in DEVICE_RUNNERS))
         raise HydraError(f"--device is `{device}`.", nearest(device, valid))
-    return cast("type[NativeRunner]", runner_class(device))
+    return cast("type[NativeRuntime]", runtime_class(device))

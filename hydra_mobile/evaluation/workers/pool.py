@@ -1,7 +1,4 @@
-"""Runs answering and measuring processes, as many at a time as there are cores.
-
-Knows processes, threads and progress; knows no benchmark and no runtime. Called by `evaluate`.
-"""
+"""Runs answering and measuring processes, as many at a time as there are cores."""
 
 from __future__ import annotations
 
@@ -20,15 +17,15 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.evaluation.store.prediction_log import LineCount
 from hydra_mobile.evaluation.store.shards import WHOLE, Shard
-from hydra_mobile.evaluation.store.work_dir import FACTS, Job, Sitting
-from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, Artefact
+from hydra_mobile.evaluation.store.work_dir import FACTS, ArtifactDir, TaskDir
+from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, ModelRef
 
 _POLL_SECONDS = 0.5
 #: A model up to this size gains little from a second thread, but all from a second process.
 _SMALL_BYTES = 1e9
 #: What a process takes beside its weights: interpreter, runtime, activations.
 _PROCESS_BYTES = 7e8
-#: fp32 weights of an artefact stored in fewer bits, and what loading takes for a moment.
+#: fp32 weights of an artifact stored in fewer bits, and what loading takes for a moment.
 _TIMES_STORED = 3
 # Processes of ours are no members of a group that torchrun started.
 _GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_PORT")
@@ -38,7 +35,7 @@ _GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", 
 class _Worker:
     """A process to start, or one at work."""
 
-    sitting: Sitting
+    sitting: ArtifactDir
     part: Shard
     threads: int
     lock: int
@@ -49,36 +46,36 @@ class _Worker:
         return self.sitting.work / f"answer-{self.part.number - 1}.log"
 
 
-def workers_for(artefact: Artefact, questions: int, cores: int, asked: int) -> tuple[int, int]:
-    """Return processes for one artefact, and threads of each.
+def workers_for(artifact: ModelRef, questions: int, cores: int, asked: int) -> tuple[int, int]:
+    """Return processes for one artifact, and threads of each.
 
     Args:
-        artefact: small ones get a process for each core while memory lasts, others all threads.
+        artifact: small ones get a process for each core while memory lasts, others all threads.
         questions: how many wait for an answer.
         cores: to be shared.
         asked: processes that the user asked for; 0 for no wish.
     """
     if asked:
         processes = asked
-    elif artefact.size_bytes > _SMALL_BYTES:
+    elif artifact.size_bytes > _SMALL_BYTES:
         processes = 1
     else:
-        each = _TIMES_STORED * artefact.size_bytes + _PROCESS_BYTES
+        each = _TIMES_STORED * artifact.size_bytes + _PROCESS_BYTES
         processes = min(cores, int(psutil.virtual_memory().available * 0.8 / each))
     processes = max(1, min(processes, questions))
-    threads = 1 if artefact.size_bytes <= _SMALL_BYTES and not asked else cores // processes
+    threads = 1 if artifact.size_bytes <= _SMALL_BYTES and not asked else cores // processes
     return processes, max(1, threads)
 
 
 def answer_all(
-    sittings: Sequence[tuple[Sitting, int]], cores: int, workers: int, console: Console
+    sittings: Sequence[tuple[ArtifactDir, int]], cores: int, workers: int, console: Console
 ) -> None:
     """Run the answering processes of all sittings under one progress bar.
 
     Args:
         sittings: with the descriptor of each one's lock, which its workers inherit.
         cores: threads at work at one time.
-        workers: processes for each artefact; 0 for as many as seem right.
+        workers: processes for each artifact; 0 for as many as seem right.
         console: for progress.
 
     Raises:
@@ -93,9 +90,9 @@ def answer_all(
         if left > 0:
             # A GPU is kept busy by one process.
             wish = workers or (0 if sitting.torch_device in ("", "cpu") else 1)
-            if sitting.artefact.runner in DEVICE_RUNNERS:
+            if sitting.artifact.runner in DEVICE_RUNNERS:
                 wish = 1  # one phone does one thing at a time
-            count, threads = workers_for(sitting.artefact, left, cores, wish)
+            count, threads = workers_for(sitting.artifact, left, cores, wish)
             waiting += [_Worker(sitting, Shard(k + 1, count), threads, lock) for k in range(count)]
     try:
         _run(waiting, _Progress(jobs, total, done, console), cores)
@@ -107,7 +104,7 @@ def answer_all(
 class _Progress:
     """Counts answers on disk and shows them."""
 
-    def __init__(self, jobs: Sequence[Job], total: int, done: int, console: Console) -> None:
+    def __init__(self, jobs: Sequence[TaskDir], total: int, done: int, console: Console) -> None:
         self._jobs = jobs
         self._done = self._last = done
         self._counts: dict[Path, LineCount] = {}
@@ -124,7 +121,7 @@ class _Progress:
         self._pass_on(running)
         if done == self._last:
             return
-        names = ", ".join(dict.fromkeys(worker.sitting.artefact.name for worker in running))
+        names = ", ".join(dict.fromkeys(worker.sitting.artifact.name for worker in running))
         memory = f"{_resident(running) / 2**30:.1f} GiB" if running else ""
         self.bar.advance(done, done - self._last, "  ".join(p for p in (names, memory) if p))
         self._last = done
@@ -132,7 +129,7 @@ class _Progress:
     def _pass_on(self, running: Sequence[_Worker]) -> None:
         """Show what workers of devices say: that one waits for a phone nobody would guess."""
         for worker in running:
-            if worker.sitting.artefact.runner in DEVICE_RUNNERS:
+            if worker.sitting.artifact.runner in DEVICE_RUNNERS:
                 said = worker.log.read_text(errors="replace").splitlines()
                 for line in said[self._said.get(worker.log, 0) :]:
                     self.bar.note(line)
@@ -156,7 +153,7 @@ def _run(waiting: list[_Worker], progress: _Progress, cores: int) -> None:
                 for worker in [w for w in running if w.process and w.process.poll() is not None]:
                     running.remove(worker)
                     assert worker.process
-                    _require_success(worker.sitting.artefact, worker.log, worker.process)
+                    _require_success(worker.sitting.artifact, worker.log, worker.process)
             progress.update(running)
         finally:
             for worker in running:
@@ -165,8 +162,10 @@ def _run(waiting: list[_Worker], progress: _Progress, cores: int) -> None:
                     worker.process.wait()
 
 
-def measure_all(sittings: Sequence[tuple[Sitting, int]], threads: int, console: Console) -> None:
-    """Measure speed and memory, one artefact at a time.
+def measure_all(
+    sittings: Sequence[tuple[ArtifactDir, int]], threads: int, console: Console
+) -> None:
+    """Measure speed and memory, one artifact at a time.
 
     Raises:
         HydraError: a process failed; says what it said.
@@ -180,8 +179,8 @@ def measure_all(sittings: Sequence[tuple[Sitting, int]], threads: int, console: 
                     process.wait()
                 finally:
                     process.terminate()
-                _require_success(sitting.artefact, log, process)
-            bar.advance(number, 1, sitting.artefact.name)
+                _require_success(sitting.artifact, log, process)
+            bar.advance(number, 1, sitting.artifact.name)
 
 
 def _started(worker: _Worker) -> _Worker:
@@ -210,12 +209,12 @@ def _start(
         )
 
 
-def _require_success(artefact: Artefact, log: Path, process: subprocess.Popen[bytes]) -> None:
+def _require_success(artifact: ModelRef, log: Path, process: subprocess.Popen[bytes]) -> None:
     if process.returncode:
         said = log.read_text(errors="replace").strip()
         if process.returncode < 0:
             said = f"{said}\nThe process was ended by signal {-process.returncode}.".strip()
-        raise HydraError(f"Evaluating {artefact.name} failed:\n{said[-2000:]}")
+        raise HydraError(f"Evaluating {artifact.name} failed:\n{said[-2000:]}")
 
 
 def _resident(workers: Sequence[_Worker]) -> int:

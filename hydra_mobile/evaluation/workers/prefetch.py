@@ -1,7 +1,6 @@
 """Pictures to pixels in a thread beside the runner, a few ahead of the question that needs them.
 
-Decoding and resizing release the interpreter's lock, so that one thread suffices. Knows pictures
-and how they are prepared; knows no benchmark and no model. Used by the answering worker.
+Decoding and resizing release the interpreter's lock, so that one thread suffices.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One artefact answering its part of the questions, in a process of its own.
+"""One artifact answering its part of the questions, in a process of its own.
 
-A process of its own gives each artefact its own peak memory and keeps runtimes apart. Answers are
+A process of its own gives each artifact its own peak memory and keeps runtimes apart. Answers are
 appended as they come, so that a killed evaluation goes on at the next question. Started by
 `worker_pool`; reads requests from JSON files and writes beside them.
 """
@@ -32,11 +32,11 @@ from hydra_mobile.evaluation.workers.device_process import OnDevice, answer_job,
 from hydra_mobile.evaluation.workers.prefetch import PicturesAhead
 from hydra_mobile.evaluation.workers.rss_trace import Memory
 from hydra_mobile.evaluation.workers.speed import Speed, measure_speed
-from hydra_mobile.runtimes import runner_class
-from hydra_mobile.runtimes.base import Array, Runner
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.base import Array, Runtime
 from hydra_mobile.runtimes.generation import Generation, Generator
 from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS
-from hydra_mobile.runtimes.timed import TimedRunner
+from hydra_mobile.runtimes.timed import TimedRuntime
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
 #: the six benchmarks' would fill gigabytes.
@@ -49,7 +49,7 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
     """Answer this worker's part of every job of `folder`/request.json, what is not answered yet.
 
     Raises:
-        HydraError: whatever is wrong with artefact or data.
+        HydraError: whatever is wrong with artifact or data.
     """
     request = read_json(folder / REQUEST, "an evaluation request")
     jobs = [folder / name for name in request["jobs"]]
@@ -59,7 +59,7 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
         for job in jobs:
             answer_job(device, asked.pop(job), job, AnswerLog(job).keys(), part)
         return
-    runner = TimedRunner(_load(request, threads))
+    runner = TimedRuntime(_load(request, threads))
     for job in jobs:
         # Before the first answer: nobody waits an hour for a question that does not fit.
         left_out(asked[job], runner)
@@ -68,7 +68,7 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
 
 
 def measure(folder: Path, threads: int) -> None:
-    """Measure speed and memory of the request's artefact and write facts.json."""
+    """Measure speed and memory of the request's artifact and write facts.json."""
     request = read_json(folder / REQUEST, "an evaluation request")
     if request["runner"] in DEVICE_RUNNERS:
         measure_device(OnDevice.ready(request["runner"], Path(request["artefact"])), folder)
@@ -87,12 +87,12 @@ def measure(folder: Path, threads: int) -> None:
     )
 
 
-def _load(request: dict[str, Any], threads: int) -> Runner:
-    kind = runner_class(request["runner"])
+def _load(request: dict[str, Any], threads: int) -> Runtime:
+    kind = runtime_class(request["runner"])
     kind.own_process(threads)
     # Only eager torch has a choice of devices.
     chosen = {"device": request["torch_device"]} if request.get("torch_device") else {}
-    loaded: Runner = kind.load(Path(request["artefact"]), threads=threads, **chosen)
+    loaded: Runtime = kind.load(Path(request["artefact"]), threads=threads, **chosen)
     return loaded
 
 
@@ -109,7 +109,7 @@ def _asked(job: Path) -> Asked:
     return asked
 
 
-def _answer_job(asked: Asked, runner: TimedRunner, job: Path, part: Shard) -> None:
+def _answer_job(asked: Asked, runner: TimedRuntime, job: Path, part: Shard) -> None:
     log = AnswerLog(job)
     done = log.keys() | left_out(asked, runner)
     waiting = part.of([item for item in asked.questions if item[1].key not in done])

@@ -1,7 +1,4 @@
-"""Resident memory of a worker along the way, to see whether it stays flat.
-
-Called by the answering worker.
-"""
+"""Resident memory of a worker along the way, to see whether it stays flat."""
 
 from __future__ import annotations
 

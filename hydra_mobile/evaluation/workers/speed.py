@@ -1,7 +1,7 @@
 """Timing of one runner: fixed prompt, fixed number of new tokens, several repeats.
 
 Answers of benchmarks are a token or two long, too short to time decoding; this is where the decode
-and prefill rates come from. Knows no benchmark.
+and prefill rates come from.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from hydra_mobile.runtimes.base import Runner
+from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.generation import Generator
 
 QUESTION = "Describe the image briefly."
@@ -36,7 +36,7 @@ class Speed:
         return asdict(self)
 
 
-def measure_speed(runner: Runner, repeats: int = REPEATS) -> Speed:
+def measure_speed(runner: Runtime, repeats: int = REPEATS) -> Speed:
     """Time encode, prefill, first token and decode; end-of-answer is ignored."""
     generator = Generator(runner)
     picture = Image.new("RGB", (runner.processor.image.size,) * 2, (90, 140, 60))

@@ -1,7 +1,4 @@
-"""A contact sheet: thumbnails with captions on one PNG, for people who want to see the data.
-
-Knows nothing of where the pictures come from; used by `hydra_mobile.examples.emojiqa.dataset`.
-"""
+"""A contact sheet: thumbnails with captions on one PNG, for people who want to see the data."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 `build_emojiqa` writes one folder: pictures, LLaVA training records for both stages, test questions
 for names seen in training, names never seen, and (with folders of other artists' drawings) seen
-names drawn by an unseen artist. Called by `hydra-mobile data emojiqa` and the quickstart; read by
-the benchmark `emojiqa`.
+names drawn by an unseen artist.
 """
 
 from __future__ import annotations

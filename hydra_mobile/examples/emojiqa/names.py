@@ -1,8 +1,7 @@
 """The things EmojiQA asks about: code points, short names and classes, from our table.
 
 The table (`emojiqa_names.tsv`) is fixed, so that a data set does not change with the Unicode
-version of the Python that builds it. Knows nothing of pictures or questions; used by
-`hydra_mobile.examples.emojiqa.dataset`.
+version of the Python that builds it.
 """
 
 from __future__ import annotations

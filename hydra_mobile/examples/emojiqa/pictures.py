@@ -1,7 +1,4 @@
-"""How a drawing becomes a picture: background, size, place, turn, mirror, all from one seed.
-
-Knows nothing of names and questions; used by `hydra_mobile.examples.emojiqa.dataset`.
-"""
+"""How a drawing becomes a picture: background, size, place, turn, mirror, all from one seed."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 Existence questions follow POPE (random, popular and adversarial absent names), choices follow
 MMBench (a letter each, all rotations in the test), one-word answers follow LLaVA's short answers.
-Knows names and classes; knows nothing of pictures, files or splits. Used by
-`hydra_mobile.examples.emojiqa.dataset`.
 """
 
 from __future__ import annotations

@@ -2,5 +2,4 @@
 
 MobileVLM's and LLaVA's own layout, transformers' `LlavaForConditionalGeneration`, a Llama folder
 with a CLIP or SigLIP folder, and what llama.cpp converts. Everything streams one tensor at a time.
-Knows no training; importing this package imports nothing heavy.
 """

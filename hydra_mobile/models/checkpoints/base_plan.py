@@ -1,7 +1,4 @@
-"""A base as it will be written, and the writing: the last step of every import.
-
-Called by `importing` and `composing`; knows no layout of a checkpoint.
-"""
+"""A base as it will be written, and the writing: the last step of every import."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import require_free_space, write_json
-from hydra_mobile.models.checkpoints.part_configs import COLOURS
+from hydra_mobile.models.checkpoints.part_configs import COLORS
 from hydra_mobile.models.checkpoints.stream import Log, total_bytes
 from hydra_mobile.models.checkpoints.tensor_map import Matched
 from hydra_mobile.models.checkpoints.tokenizers import folder_tokenizer
@@ -61,7 +58,7 @@ def write_plan(folder: Path, plan: Plan, name: str, log: Log) -> None:
     tokenizer, config.image_token_id = folder_tokenizer(
         plan.tokenizer_folder, text.vocab_size, log, config.image_token_id or None
     )
-    mean, std = COLOURS[config.vision_config["model_type"]]
+    mean, std = COLORS[config.vision_config["model_type"]]
     processor = MobileVLMProcessor(
         tokenizer,
         template_named(plan.template),
@@ -105,7 +102,7 @@ def separate(out: Path, *sources: Path) -> Path:
     """Return `out`; raise where writing it would replace one of its sources."""
     for source in sources:
         if out.resolve() in (source.resolve(), *source.resolve().parents):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The base would replace {source}, which it is made from.", "Choose another --out."
             )
     return out

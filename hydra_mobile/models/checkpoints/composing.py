@@ -1,7 +1,4 @@
-"""A base out of parts: a Llama, a CLIP or SigLIP, and a projector that stage I has to train.
-
-Called by the command line and by the named bases of the published recipe.
-"""
+"""A base out of parts: a Llama, a CLIP or SigLIP, and a projector that stage I has to train."""
 
 from __future__ import annotations
 
@@ -56,7 +53,7 @@ def compose(
 
     Raises:
         ConfigError: unknown projector, or one that does not fit the parts.
-        ArtefactError: the language model is no Llama, the tower neither CLIP nor SigLIP, or their
+        ArtifactError: the language model is no Llama, the tower neither CLIP nor SigLIP, or their
             tensors are not those of their configurations.
     """
     fresh = _projector_config(projector)
@@ -113,7 +110,7 @@ def fill_from_parts(
 def fresh_projector(config: MobileVLMConfig) -> dict[str, Tensor]:
     """Return a new projector's tensors by full name, the same ones at every call.
 
-    As PyTorch initialises its layers, like the published recipe, and in fp32: stage I trains them,
+    As PyTorch initializes its layers, like the published recipe, and in fp32: stage I trains them,
     so they should not be rounded to the language model's half precision.
     """
     arguments = dict(config.projector_config)

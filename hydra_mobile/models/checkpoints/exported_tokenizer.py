@@ -1,7 +1,4 @@
-"""Tokenizer and processor files of an export, as other projects' loaders read them.
-
-Called by the writers of each layout; knows no weights.
-"""
+"""Tokenizer and processor files of an export, as other projects' loaders read them."""
 
 from __future__ import annotations
 

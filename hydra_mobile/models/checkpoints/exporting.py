@@ -1,6 +1,6 @@
 """A base or merged folder written in another project's layout: the way back of an import.
 
-Tensors are copied bit by bit under their other names. Called by the command line.
+Tensors are copied bit by bit under their other names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, read_json, require_free_space, write_json
 from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, separate
 from hydra_mobile.models.checkpoints.exported_tokenizer import (
@@ -67,12 +67,12 @@ def open_model(folder: Path, log: Log) -> Model:
     """Open a base or merged folder.
 
     Raises:
-        ArtefactError: it is another project's, or incomplete.
+        ArtifactError: it is another project's, or incomplete.
     """
     file = folder / "config.json"
     stored = read_json(file, "the configuration of a base or merged model")
     if stored.get("model_type") != MobileVLMConfig.model_type:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{file}: model_type is {stored.get('model_type')!r}, expected "
             f"{MobileVLMConfig.model_type!r}.",
             "Give a base folder, or a run's merged folder.",
@@ -94,7 +94,7 @@ def export_mobilevlm(folder: Path, out: Path, *, pickled: bool = False, log: Log
         log: receives a line per step.
 
     Raises:
-        ArtefactError: a part of the model does not exist in that code.
+        ArtifactError: a part of the model does not exist in that code.
     """
     model = open_model(folder, log)
     config = write_original(model.config, model.imported, model.dtype)
@@ -128,7 +128,7 @@ def export_llava(folder: Path, out: Path, *, log: Log = print) -> None:
         log: receives a line per step.
 
     Raises:
-        ArtefactError: the projector or the tower does not exist in that class.
+        ArtifactError: the projector or the tower does not exist in that class.
     """
     model = open_model(folder, log)
     text: Any = model.config.text_config
@@ -161,7 +161,7 @@ def renamed(
     """Return dtype and shape, and our name, of each tensor by its key in a layout.
 
     Raises:
-        ArtefactError: the layout has no place for a tensor.
+        ArtifactError: the layout has no place for a tensor.
     """
     forms, names, left = {}, {}, []
     for name, form in model.files.forms.items():
@@ -173,7 +173,7 @@ def renamed(
         else:
             forms[key], names[key] = form, name
     if left:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{model.folder}: {len(left)} tensors have no place in that layout, for example "
             f"`{left[0]}`."
         )

@@ -1,7 +1,4 @@
-"""A checkpoint by folder or by hub id: downloaded once, and only what is read here.
-
-Called by the importer; knows no format.
-"""
+"""A checkpoint by folder or by hub id: downloaded once, and only what is read here."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtefactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.checkpoints.stream import Log
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -28,14 +25,14 @@ def checkpoint_folder(source: str, what: str, log: Log) -> Path:
         log: receives a line before a download.
 
     Raises:
-        ArtefactError: neither a folder with a config.json nor a hub id.
+        ArtifactError: neither a folder with a config.json nor a hub id.
         HydraError: the hub cannot be reached, or has no such repository.
     """
     folder = Path(source)
     if (folder / "config.json").is_file():
         return folder
     if folder.exists() or not _HUB_ID.fullmatch(source):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{source} is no folder with a config.json: expected {what}.",
             "Give the folder of a checkpoint, or its hub id (owner/name).",
         )

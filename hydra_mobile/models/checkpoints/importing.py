@@ -1,7 +1,4 @@
-"""Another project's checkpoint into a base folder: nothing lost, nothing guessed.
-
-Called by the command line, by the named bases and where a base is given as a foreign folder.
-"""
+"""Another project's checkpoint into a base folder: nothing lost, nothing guessed."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, read_json
 from hydra_mobile.models.checkpoints.base_plan import (
     ORIGINAL_CONFIG,
@@ -57,7 +54,7 @@ def import_checkpoint(
 
     Raises:
         HydraError: the hub cannot be reached, or the disk is full.
-        ArtefactError: the checkpoint is incomplete, of another architecture, or has a tensor that
+        ArtifactError: the checkpoint is incomplete, of another architecture, or has a tensor that
             is missing, unknown or misshapen.
     """
     folder = checkpoint_folder(source, "a MobileVLM or LLaVA checkpoint", log)
@@ -80,17 +77,17 @@ def fill_from_checkpoint(folder: Path, source: Path, *, vision: str, name: str, 
     write_plan(folder, plan, name, log)
 
 
-def _foreign(file: Path, config: Mapping[str, Any]) -> ArtefactError:
+def _foreign(file: Path, config: Mapping[str, Any]) -> ArtifactError:
     kind = config.get("model_type")
     if kind == "mobile_vlm":
-        return ArtefactError(f"{file.parent} is a base already; it needs no import.")
+        return ArtifactError(f"{file.parent} is a base already; it needs no import.")
     if kind == "llama":
-        return ArtefactError(
+        return ArtifactError(
             f"{file.parent} is a language model alone.",
             "Add a vision tower and a projector: hydra-mobile compose --language "
             f"{file.parent} --vision {CLIP_L_336_ID} --projector ldpnet --out FOLDER",
         )
-    return ArtefactError(
+    return ArtifactError(
         f"{file}: model_type is {kind!r}, without MobileVLM's mm_vision_tower.",
         "Imported are MobileVLM's and LLaVA's own checkpoints and transformers' "
         "LlavaForConditionalGeneration.",

@@ -1,7 +1,7 @@
 """Names of tensors in other projects' checkpoints and in ours: prefixes that are exchanged.
 
 Parts keep their published names inside, so a layout is a short table of prefixes, read in both
-directions. Knows no shapes and no files. Called by the importer and the exporter.
+directions.
 """
 
 from __future__ import annotations

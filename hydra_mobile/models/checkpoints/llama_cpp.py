@@ -1,7 +1,7 @@
 """A model as llama.cpp's converters expect it: projector, CLIP and language model apart.
 
 By llama.cpp's guide for MobileVLM (docs/multimodal/MobileVLM.md there). Its own tools make GGUF
-files of what is written here; the commands are printed. Called by the command line.
+files of what is written here; the commands are printed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, require_free_space, write_json
 from hydra_mobile.models.checkpoints.base_plan import separate
 from hydra_mobile.models.checkpoints.exported_tokenizer import write_slow_tokenizer
@@ -50,7 +50,7 @@ def export_llama_cpp(folder: Path, out: Path, *, log: Log = print) -> list[str]:
         The commands that follow, to be run in llama.cpp's folder.
 
     Raises:
-        ArtefactError: llama.cpp knows no such projector, or converts no such tower.
+        ArtifactError: llama.cpp knows no such projector, or converts no such tower.
     """
     model = open_model(folder, log)
     kind = _projector_type(model)
@@ -70,13 +70,13 @@ def _projector_type(model: Model) -> str:
     projector = model.config.projector_config
     name, depth = projector["model_type"], projector.get("depth", 2)
     if name not in _TYPES or depth != 2:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{model.folder}: llama.cpp knows no projector `{name}`"
             + (f" of depth {depth}." if name == "mlp" else "."),
             "It knows ldpnet, ldpnetv2 and an mlp of depth 2.",
         )
     if model.config.vision_config["model_type"] != "clip":
-        raise ArtefactError(
+        raise ArtifactError(
             f"{model.folder}: the vision tower is `{model.config.vision_config['model_type']}`, "
             "but llama.cpp's converter for this layout reads CLIP."
         )
@@ -138,5 +138,5 @@ def _commands(model: Model, kind: str, out: Path) -> list[str]:
         *("--outfile", f"{language}", "--outtype", "f16"),
     ]
     small = where / "language-q4_k.gguf"
-    quantise = ["./llama-quantize", f"{language}", f"{small}", "q4_k_s"]
-    return [shlex.join(command) for command in (encoder, decoder, quantise)]
+    quantize = ["./llama-quantize", f"{language}", f"{small}", "q4_k_s"]
+    return [shlex.join(command) for command in (encoder, decoder, quantize)]

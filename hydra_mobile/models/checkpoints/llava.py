@@ -1,7 +1,4 @@
-"""The configuration of transformers' `LlavaForConditionalGeneration`, read and written.
-
-Knows what its keys mean; knows no weights. Called by the importer and the exporter.
-"""
+"""The configuration of transformers' `LlavaForConditionalGeneration`, read and written."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.checkpoints.part_configs import (
     text_arguments,
     text_fields,
@@ -52,7 +49,7 @@ def read_llava(config: Mapping[str, Any], where: str) -> LlavaFacts:
         where: names the file for messages.
 
     Raises:
-        ArtefactError: the model computes something that this project has no part for.
+        ArtifactError: the model computes something that this project has no part for.
     """
     text = dict(config["text_config"])
     require_llama(str(text.get("model_type", "llama")), where)
@@ -70,7 +67,7 @@ def read_llava(config: Mapping[str, Any], where: str) -> LlavaFacts:
         ("multimodal_projector_bias", config.get("multimodal_projector_bias", True), True),
     ):
         if found != expected:
-            raise ArtefactError(f"{where}: {key} is {found!r}, expected {expected!r}.")
+            raise ArtifactError(f"{where}: {key} is {found!r}, expected {expected!r}.")
     arguments = text_arguments(text)
     if config.get("tie_word_embeddings"):
         arguments["tie_word_embeddings"] = True
@@ -82,10 +79,10 @@ def require_llama(model_type: str, where: str) -> None:
     """Raise unless a language model is a Llama.
 
     Raises:
-        ArtefactError: names the architecture found.
+        ArtifactError: names the architecture found.
     """
     if model_type != "llama":
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: the language model is a {model_type!r}, expected 'llama'.",
             "Only Llama models can be used: MobileLLaMA, TinyLlama, SmolLM2, Vicuna, Llama 2 or 3.",
         )
@@ -100,11 +97,11 @@ def write_llava(config: MobileVLMConfig, rows: int, dtype: str) -> dict[str, Any
         dtype: of the weights, for example "float16".
 
     Raises:
-        ArtefactError: the projector is not LLaVA's, or the tower neither CLIP nor SigLIP.
+        ArtifactError: the projector is not LLaVA's, or the tower neither CLIP nor SigLIP.
     """
     projector = config.projector_config
     if projector.get("model_type") != "mlp" or projector.get("depth", 2) != 2:
-        raise ArtefactError(
+        raise ArtifactError(
             f"Projector {projector} is not the one of transformers' LLaVA, an mlp of depth 2.",
             "Choose --layout mobilevlm.",
         )

@@ -1,7 +1,4 @@
-"""The configuration of MobileVLM's own code, read and written. LLaVA's own code writes the same.
-
-Knows what its keys mean; knows no weights. Called by the importer and the exporter.
-"""
+"""The configuration of MobileVLM's own code, read and written. LLaVA's own code writes the same."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.checkpoints.part_configs import (
     text_arguments,
     text_fields,
@@ -58,16 +55,16 @@ def read_original(config: Mapping[str, Any], where: str) -> OriginalConfig:
         where: names the file for messages.
 
     Raises:
-        ArtefactError: the model computes something that this project has no part for.
+        ArtifactError: the model computes something that this project has no part for.
     """
     feature = config.get("mm_vision_select_feature", "patch")
     if feature != "patch":
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: mm_vision_select_feature is {feature!r}, expected 'patch'.",
             "Checkpoints that keep the class token cannot be imported.",
         )
     if config.get("mm_use_im_start_end"):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: mm_use_im_start_end is set, but the templates here put no tokens around a "
             "picture.",
             "Only checkpoints without start and end tokens can be imported.",
@@ -75,7 +72,7 @@ def read_original(config: Mapping[str, Any], where: str) -> OriginalConfig:
     name = str(config.get("mm_projector_type", "linear"))
     projector = projector_named(name)
     if projector is None:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: mm_projector_type is {name!r}, which is not known here.",
             "Known: ldpnet, ldpnetv2, linear, mlp2x_gelu (any number for 2).",
         )
@@ -104,7 +101,7 @@ def projector_type(projector: Mapping[str, Any]) -> str:
     """Return `mm_projector_type` for our projector's name and arguments.
 
     Raises:
-        ArtefactError: the original code has no such projector.
+        ArtifactError: the original code has no such projector.
     """
     name = projector.get("model_type")
     arguments = {key: value for key, value in projector.items() if key != "model_type"}
@@ -113,7 +110,7 @@ def projector_type(projector: Mapping[str, Any]) -> str:
         return "linear" if depth == 1 else f"mlp{depth}x_gelu"
     if name in ("ldpnet", "ldpnetv2") and arguments in ({}, {"tokens": 144}):
         return str(name)
-    raise ArtefactError(
+    raise ArtifactError(
         f"Projector `{name}` with {arguments or 'its defaults'} does not exist in MobileVLM's "
         "code, so that code could not run the result.",
         "Only ldpnet, ldpnetv2 (144 tokens) and mlp can be written in its layout.",

@@ -1,15 +1,11 @@
-"""Configurations of language models and vision towers: transformers' dictionaries and ours.
-
-Knows the fields that define a part's computation; knows no files and no weights. Called by the
-readers and writers of whole configurations.
-"""
+"""Configurations of language models and vision towers: transformers' dictionaries and ours."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 # What defines a Llama; everything else in a stored configuration is left behind.
 _TEXT = (
@@ -54,7 +50,7 @@ _KINDS = {
 }
 
 #: Mean and deviation that a tower was trained with, per channel in units of [0, 1].
-COLOURS = {
+COLORS = {
     "clip": (
         (0.48145466, 0.4578275, 0.40821073),
         (0.26862954, 0.26130258, 0.27577711),
@@ -97,13 +93,13 @@ def vision_arguments(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: names the file for the message.
 
     Raises:
-        ArtefactError: the model is of another kind.
+        ArtifactError: the model is of another kind.
     """
     from transformers import CLIPVisionConfig, SiglipVisionConfig
 
     kind = _KINDS.get(str(config.get("model_type")))
     if kind is None:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: model_type of the vision tower is {config.get('model_type')!r}, expected "
             f"one of {', '.join(_KINDS)}."
         )
@@ -119,11 +115,11 @@ def vision_fields(vision: Mapping[str, Any]) -> dict[str, Any]:
     """Return our tower's arguments as transformers' configuration of a vision model.
 
     Raises:
-        ArtefactError: the tower is neither CLIP nor SigLIP.
+        ArtifactError: the tower is neither CLIP nor SigLIP.
     """
     kind = str(vision.get("model_type"))
     if kind not in _VISION_OWN:
-        raise ArtefactError(
+        raise ArtifactError(
             f"Vision tower `{kind}` has no place in another project's layout; only clip and "
             "siglip have."
         )

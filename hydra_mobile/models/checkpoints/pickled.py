@@ -1,6 +1,6 @@
 """Writing `pytorch_model.bin` files, which MobileVLM's published code and older tools read.
 
-Memory is that of one shard. Knows nothing of models. Called by the exporter.
+Memory is that of one shard.
 """
 
 from __future__ import annotations

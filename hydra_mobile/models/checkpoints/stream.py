@@ -1,7 +1,7 @@
 """Writing one safetensors file tensor by tensor, in memory of one tensor.
 
 The header is known before the first tensor is read: names, dtypes and shapes come from the files
-read. Knows nothing of models. Called by everything here that writes weights.
+read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 
 Log = Callable[[str], None]
 
@@ -73,7 +73,7 @@ def write_safetensors(
         The file's sha256 in hexadecimal.
 
     Raises:
-        ArtefactError: a tensor is not what `forms` says: its file changed meanwhile.
+        ArtifactError: a tensor is not what `forms` says: its file changed meanwhile.
     """
     digest = hashlib.sha256()
     total = total_bytes(forms)
@@ -91,7 +91,7 @@ def write_safetensors(
         for name, form in forms.items():
             tensor = read(name)
             if tensor.dtype != form.dtype or tuple(tensor.shape) != form.shape:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"`{name}` is {tensor.dtype} {tuple(tensor.shape)} now, but was announced as "
                     f"{form.dtype} {form.shape}: its file changed while it was read."
                 )

@@ -1,7 +1,4 @@
-"""Which tensor of which file becomes which of ours: every one is mapped, ignored or an error.
-
-Knows names and shapes; reads no values. Called by the importer.
-"""
+"""Which tensor of which file becomes which of ours: every one is mapped, ignored or an error."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.checkpoints.keys import Layout
 from hydra_mobile.models.checkpoints.stream import Form
 from hydra_mobile.models.checkpoints.weights import WeightFiles
@@ -97,7 +94,7 @@ def match(
         tied: whether the head is the embedding table; a stored head is then ignored.
 
     Raises:
-        ArtefactError: tensors are missing, unknown, given twice or of another shape: says how
+        ArtifactError: tensors are missing, unknown, given twice or of another shape: says how
             many, and names them with what was found and what was expected.
     """
     matched = Matched()
@@ -137,7 +134,7 @@ def match(
     ]
     if problems:
         where = " and ".join(str(source.files.folder) for source in sources)
-        raise ArtefactError(
+        raise ArtifactError(
             f"The tensors of {where} are not those of the model that the configuration describes; "
             f"nothing was imported. {'; '.join(problems)}.",
             "The configuration belongs to another checkpoint, or files are missing.",

@@ -1,7 +1,4 @@
-"""The tokenizer of a checkpoint's folder, with the image token where the model expects it.
-
-Knows the files that checkpoints carry; knows no weights and no template. Called by the importer.
-"""
+"""The tokenizer of a checkpoint's folder, with the image token where the model expects it."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.models.checkpoints.stream import Log
 from hydra_mobile.models.sentencepiece import tokenizer_from_sentencepiece
@@ -32,7 +29,7 @@ def folder_tokenizer(
             tokenizer has it, else the first id behind the embedding table.
 
     Raises:
-        ArtefactError: no tokenizer, one of another model, or one that does not begin a text as
+        ArtifactError: no tokenizer, one of another model, or one that does not begin a text as
             Llama's does.
     """
     tokenizer = _read(folder, rows, log)
@@ -44,13 +41,13 @@ def folder_tokenizer(
     if wanted is None:
         wanted = rows if found is None else found
     if found not in (None, wanted):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder}: the tokenizer's {IMAGE_TOKEN} has id {found}, config.json says {wanted}."
         )
     size = tokenizer.get_vocab_size()
     if found is None:
         if size > wanted:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder}: the tokenizer has {size} tokens, but the id of the image token is "
                 f"{wanted} and the embedding table has {rows} rows.",
                 "The tokenizer belongs to another model, or has tokens that were never trained.",
@@ -59,7 +56,7 @@ def folder_tokenizer(
         tokenizer.add_special_tokens([f"<unused_{index}>" for index in range(size, wanted)])
         tokenizer.add_special_tokens([AddedToken(IMAGE_TOKEN, normalized=False, special=True)])
     if tokenizer.token_to_id(IMAGE_TOKEN) != wanted:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder}: the image token got id {tokenizer.token_to_id(IMAGE_TOKEN)}, expected "
             f"{wanted}: the tokenizer's ids have gaps."
         )
@@ -72,19 +69,19 @@ def _read(folder: Path, rows: int, log: Log) -> Tokenizer:
         try:
             tokenizer = tokenizer_from_sentencepiece(sentencepiece)
             return _with_added_tokens(tokenizer, folder, rows, log)
-        except ArtefactError as error:
+        except ArtifactError as error:
             if not fast.is_file():
                 raise
             log(f"{error.what} Reading {fast.name} instead")
     if not fast.is_file():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder} has no tokenizer: expected tokenizer.model or tokenizer.json."
         )
     try:
         tokenizer = Tokenizer.from_file(str(fast))
         stored = json.loads(fast.read_text(encoding="utf-8"))["model"]
     except Exception as error:  # tokenizers raises plain Exception for every parse error
-        raise ArtefactError(f"{fast} is no readable tokenizer: {error}.") from error
+        raise ArtifactError(f"{fast} is no readable tokenizer: {error}.") from error
     if stored.get("byte_fallback"):
         _require_mark(tokenizer, fast)
     return tokenizer
@@ -104,7 +101,7 @@ def _with_added_tokens(tokenizer: Tokenizer, folder: Path, rows: int, log: Log) 
         if tokenizer.token_to_id(token) is None:
             tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True)])
         if tokenizer.token_to_id(token) != index:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{file}: `{token}` should have id {index}, but the tokenizer gives it "
                 f"{tokenizer.token_to_id(token)}."
             )
@@ -116,7 +113,7 @@ def _require_mark(tokenizer: Tokenizer, file: Path) -> None:
     ids = tokenizer.encode("a", add_special_tokens=False).ids
     first = tokenizer.id_to_token(ids[0]) if ids else ""
     if first is None or not first.startswith(_MARK):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{file}: the text 'a' begins with token {first!r}, expected one that begins with "
             f"{_MARK!r}: a checkpoint's sentencepiece model puts a space before each text.",
             "Copy the checkpoint's tokenizer.model into the folder.",

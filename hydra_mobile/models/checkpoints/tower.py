@@ -1,14 +1,11 @@
-"""CLIP and SigLIP folders as the vision tower of a base.
-
-Called by `importing` and `composing`; knows no projector and no language model.
-"""
+"""CLIP and SigLIP folders as the vision tower of a base."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.checkpoints.keys import vision_layout
@@ -33,16 +30,16 @@ def tower_source(folder: Path, log: Log) -> Source:
 def tower_folder(tower: str, asked: str, source: Path, log: Log) -> Path:
     """Return the folder of the tower that was asked for, or that the configuration names."""
     if not tower:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{source} holds no vision tower, and its config.json names none.",
             f"Give one: hydra-mobile import {source} --vision {CLIP_L_336_ID} --out BASE",
         )
     try:
         return checkpoint_folder(tower, "the vision tower", log)
-    except ArtefactError as error:
+    except ArtifactError as error:
         if asked:
             raise
-        raise ArtefactError(
+        raise ArtifactError(
             f"{source} holds no vision tower, and the one that its config.json names is not here: "
             f"{tower}.",
             f"Give its folder or hub id: hydra-mobile import {source} --vision CLIP --out BASE",

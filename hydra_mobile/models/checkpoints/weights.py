@@ -1,8 +1,7 @@
 """A checkpoint's weight files: what they hold, and one tensor at a time.
 
-Sharded or single, safetensors or `pytorch_model.bin` (only tensors are unpickled). One file is
-open at a time, mapped into memory, so a checkpoint larger than memory can be read. Knows no names
-of layers. Called by the importer and the exporter.
+Sharded or single, safetensors or `pytorch_model.bin` (only tensors are unpickled). One file is open
+at a time, mapped into memory, so a checkpoint larger than memory can be read.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.models.checkpoints.stream import DTYPES, Form, Log, total_bytes
 
@@ -30,17 +29,17 @@ def weight_paths(folder: Path) -> list[Path]:
     """Return the weight files of a checkpoint folder; safetensors are preferred.
 
     Raises:
-        ArtefactError: there are none, or the index names a file that is missing.
+        ArtifactError: there are none, or the index names a file that is missing.
     """
     for index_name, single in zip(_INDEXES, _SINGLES, strict=True):
         if (folder / index_name).is_file():
             index = read_json(folder / index_name, "an index of weight files")
             if not isinstance(index.get("weight_map"), dict):
-                raise ArtefactError(f"{folder / index_name} has no `weight_map`.")
+                raise ArtifactError(f"{folder / index_name} has no `weight_map`.")
             paths = [folder / name for name in sorted(set(index["weight_map"].values()))]
             missing = [path.name for path in paths if not path.is_file()]
             if missing:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{folder / index_name} names {len(missing)} file(s) that are not there, for "
                     f"example {missing[0]}.",
                     "The download is incomplete: fetch the missing files.",
@@ -48,7 +47,7 @@ def weight_paths(folder: Path) -> list[Path]:
             return paths
         if (folder / single).is_file():
             return [folder / single]
-    raise ArtefactError(
+    raise ArtifactError(
         f"{folder} has no weights: expected one of {', '.join(_INDEXES + _SINGLES)}."
     )
 
@@ -70,7 +69,7 @@ class WeightFiles:
             forms, _ = _open(path)
             for name, form in forms.items():
                 if name in self._place:
-                    raise ArtefactError(
+                    raise ArtifactError(
                         f"{folder}: `{name}` is in {self._place[name].name} and in {path.name}."
                     )
                 self._place[name] = path
@@ -101,7 +100,7 @@ def _open(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
     forms = {}
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path}: `{name}` is a {type(tensor).__name__}, expected a tensor.",
                 "Expected the weights of a model, not the state of a training run.",
             )
@@ -118,7 +117,7 @@ def _open_safetensors(path: Path) -> tuple[dict[str, Form], Callable[[str], Tens
             dtype = DTYPES.get(part.get_dtype(), part.get_dtype())
             forms[name] = _form(path, name, dtype, tuple(part.get_shape()))
     except (SafetensorError, OSError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is no readable safetensors file: {error}.", "Download or copy it again."
         ) from error
     return forms, handle.get_tensor
@@ -131,25 +130,25 @@ def _load_bin(path: Path) -> dict[str, Any]:
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except pickle.UnpicklingError as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} holds more than tensors, and unpickling it could run code: refused "
             f"({str(error).splitlines()[0]}).",
             "Ask for the weights as safetensors, or save its tensors again where you trust it.",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is no readable weight file: {str(error).splitlines()[0]}",
             "It was cut short, or is a pointer to the file: download it again.",
         ) from error
     if not isinstance(loaded, dict):
-        raise ArtefactError(f"{path} holds a {type(loaded).__name__}, expected tensors by name.")
+        raise ArtifactError(f"{path} holds a {type(loaded).__name__}, expected tensors by name.")
     return loaded
 
 
 def _form(path: Path, name: str, dtype: torch.dtype | str, shape: tuple[int, ...]) -> Form:
     if not isinstance(dtype, torch.dtype) or dtype not in DTYPES.values():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: `{name}` has dtype {dtype}; only {', '.join(DTYPES)} are read.",
-            "Import the checkpoint before it is quantised.",
+            "Import the checkpoint before it is quantized.",
         )
     return Form(dtype, shape)

@@ -1,4 +1,4 @@
-"""Patches as a square grid and back, for projectors that convolve. Knows no weights."""
+"""Patches as a square grid and back, for projectors that convolve."""
 
 from __future__ import annotations
 

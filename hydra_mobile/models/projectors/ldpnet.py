@@ -15,7 +15,7 @@ from hydra_mobile.models.projectors.grid import grid_side, to_grid, to_tokens
 
 
 class _ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each cell."""
+    """Layer normalization over the channels of each cell."""
 
     def forward(self, grid: Tensor) -> Tensor:
         """Map [B, C, H, W] to the same shape."""

@@ -26,6 +26,6 @@ class ClipTower(TransformerTower):
         super().__init__("clip", model, select_layer, extra_tokens=1)
 
     def before_layers(self, embedded: Tensor) -> Tensor:
-        """Normalise, as CLIP does before its first layer."""
+        """Normalize, as CLIP does before its first layer."""
         normed: Tensor = self.model.pre_layrnorm(embedded)
         return normed

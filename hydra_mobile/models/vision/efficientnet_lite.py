@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 without batch normalisation: the frozen tower of base `smol`.
+"""EfficientNet-Lite0 without batch normalization: the frozen tower of base `smol`.
 
-The Lite family drops squeeze-and-excitation and swish for mobile kernels. Batch normalisation is
+The Lite family drops squeeze-and-excitation and swish for mobile kernels. Batch normalization is
 folded into the convolutions when the base is made (`fold_batch_norm`), because the tower is frozen:
 fewer kernels, the same function. Cannot be trained from scratch for that reason.
 """
@@ -94,7 +94,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def fold_batch_norm(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Map the published checkpoint to this module's state dict, batch normalisation folded.
+    """Map the published checkpoint to this module's state dict, batch normalization folded.
 
     Args:
         checkpoint: keys `_conv_stem.weight`, `_bn0.*`, `_blocks.{i}._expand_conv.weight`, ...

@@ -1,7 +1,7 @@
 """What vision transformers of transformers have in common as towers: stop at the chosen layer.
 
-The whole model is kept, so that a checkpoint read and written again loses nothing; the layers
-above the chosen one are neither computed nor trained. Called by `clip` and `siglip`.
+The whole model is kept, so that a checkpoint read and written again loses nothing; the layers above
+the chosen one are neither computed nor trained.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""CoreML programs: by CoreML itself on a Mac, interpreted elsewhere. Knows no export."""
+"""CoreML programs: by CoreML itself on a Mac, interpreted elsewhere."""

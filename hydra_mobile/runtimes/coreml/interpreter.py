@@ -4,8 +4,6 @@ Gives the numbers that the program defines: weights as they are stored, every re
 type that the program says. It is not Apple's runtime, which may order sums otherwise, keep more or
 fewer bits inside of an operator, or have defects. Shapes and types are held to those that the
 program declares; an operator that is not known is an error with its name.
-
-Called by the CoreML runner where CoreML is missing, and by tests.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from hydra_mobile.runtimes.coreml.program import (
     Operator,
     Program,
     TensorType,
-    dequantised,
+    dequantized,
     read_program,
 )
 
@@ -47,7 +45,7 @@ class Interpreter:
         folder: the `.mlpackage`.
 
     Raises:
-        ArtefactError: the package is unreadable.
+        ArtifactError: the package is unreadable.
         HydraError: it has an operator that is not known, or keeps state.
     """
 
@@ -161,7 +159,7 @@ def _constants(function: Function, shared: dict[tuple[int, str], Any]) -> dict[s
                 kind,
                 shared,
                 lambda _, o=operator, k=kind: _typed(
-                    torch.from_numpy(dequantised(o)), k, f"weight {o.name}"
+                    torch.from_numpy(dequantized(o)), k, f"weight {o.name}"
                 ),
             )
     return found

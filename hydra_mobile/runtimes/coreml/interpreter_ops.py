@@ -5,7 +5,6 @@ inside of an operator are taken in float32; Apple's engines may sum in fewer bit
 as int64, and the interpreter checks that they fit the type that the program gives them.
 
 An operator is here because a program that we export has it, or a near relative of one that has.
-Called by `hydra_mobile.runtimes.coreml.interpreter` only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Reads a saved `.mlpackage` back: functions, operators, types and stored weights.
 
 Straight from the protobuf and the weight file, not through the library that wrote them, so that
-what is checked is what lies on the disk. Knows the format of ML programs; evaluates nothing.
-Called by `hydra_mobile.runtimes.coreml.interpreter` and `hydra_export.targets.coreml.check`.
+what is checked is what lies on the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from coremltools.proto import MIL_pb2, Model_pb2  # noqa: E402
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from hydra_mobile.core.errors import ArtefactError  # noqa: E402
+from hydra_mobile.core.errors import ArtifactError  # noqa: E402
 
 SPEC = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
@@ -115,19 +114,19 @@ def read_program(folder: Path) -> Program:
     Weights are mapped, not read: they cost memory when they are used.
 
     Raises:
-        ArtefactError: a file is missing or unreadable, or holds no ML program.
+        ArtifactError: a file is missing or unreadable, or holds no ML program.
     """
     path = folder / SPEC
     model = Model_pb2.Model()
     try:
         model.ParseFromString(path.read_bytes())
     except (OSError, DecodeError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} cannot be read as a CoreML model: {error}",
             "The file was altered or cut short; export it again.",
         ) from error
     if model.WhichOneof("Type") != "mlProgram":
-        raise ArtefactError(f"{path} holds a {model.WhichOneof('Type')}, expected an mlProgram.")
+        raise ArtifactError(f"{path} holds a {model.WhichOneof('Type')}, expected an mlProgram.")
     reader = _Reader(folder / WEIGHTS)
     described = {f.name: f for f in model.description.functions}
     functions = {
@@ -206,7 +205,7 @@ class _Reader:
             data = self._weights[start : start + size]
             if head["sentinel"] == _SENTINEL and size == wanted == len(data):
                 return data.view(dtype).reshape(kind.shape)
-        raise ArtefactError(
+        raise ArtifactError(
             f"{self._path} has no weight of {wanted} bytes ({kind}) at {offset}, which "
             f"{SPEC.name} names.",
             "The file was altered or cut short; export it again.",
@@ -216,11 +215,11 @@ class _Reader:
 def _tensor_type(value: Any) -> TensorType:
     kind = value.WhichOneof("type")
     if kind != "tensorType":
-        raise ArtefactError(f"The program holds a value of type {kind}; only tensors are read.")
+        raise ArtifactError(f"The program holds a value of type {kind}; only tensors are read.")
     tensor = value.tensorType
     if tensor.dataType not in _TYPES:
         name = MIL_pb2.DataType.Name(tensor.dataType)
-        raise ArtefactError(f"The program holds a tensor of {name}, which is not read here.")
+        raise ArtifactError(f"The program holds a tensor of {name}, which is not read here.")
     shape = tuple(
         int(d.constant.size) if d.WhichOneof("dimension") == "constant" else -1
         for d in tensor.dimensions
@@ -228,10 +227,10 @@ def _tensor_type(value: Any) -> TensorType:
     return TensorType(_TYPES[tensor.dataType][0], shape)
 
 
-def dequantised(operator: Operator) -> NDArray[np.float32]:
+def dequantized(operator: Operator) -> NDArray[np.float32]:
     """Return `scale * (data - offset)` of an operator `constexpr_blockwise_shift_scale`.
 
-    Each dimension of the scale divides that of the data: one scale for a block of neighbours.
+    Each dimension of the scale divides that of the data: one scale for a block of neighbors.
     """
     arguments = {name: values[0] for name, values in operator.inputs.items()}
     data = np.asarray(arguments["data"]).astype(np.float32)
@@ -251,7 +250,7 @@ def dequantised(operator: Operator) -> NDArray[np.float32]:
 def stored_tensors(function: Function) -> Iterator[tuple[str, NDArray[Any], NDArray[Any] | None]]:
     """Yield name, numbers and scale of every constant tensor that lies in the weight file.
 
-    Numbers of a compressed constant are dequantised, and its scale comes with them; otherwise the
+    Numbers of a compressed constant are dequantized, and its scale comes with them; otherwise the
     scale is None. A parameter `a.b.weight` has the name `p_a_b_weight`, perhaps with an ending.
     """
     for operator in function.operators:
@@ -259,4 +258,4 @@ def stored_tensors(function: Function) -> Iterator[tuple[str, NDArray[Any], NDAr
         if operator.kind == "const" and operator.stored:
             yield name, operator.constants["val"], None
         elif operator.kind == COMPRESSED:
-            yield name, dequantised(operator), np.asarray(operator.inputs["scale"][0])
+            yield name, dequantized(operator), np.asarray(operator.inputs["scale"][0])

@@ -4,8 +4,6 @@ Interpreted answers say what the programs define, not what Apple's kernels make 
 speed says nothing; `execution` names which of the two ran. Both ways share everything here but the
 engine: chunks, padding, and the cache, which the host holds. Running natively has been tested with
 a stand-in for CoreML only.
-
-Called by `hydra_mobile.evaluation` and `hydra_mobile.parity.golden_replay`.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from numpy.typing import NDArray
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
-from hydra_mobile.core.errors import ArtefactError, HydraError
-from hydra_mobile.runtimes.base import Array, CacheLengths, CacheState, Runner
+from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.runtimes.base import Array, CacheLengths, CacheState, Runtime
 from hydra_mobile.runtimes.coreml.availability import INTERPRETED, NATIVE, native_available
 from hydra_mobile.runtimes.coreml.interpreter import Interpreter
 from hydra_mobile.runtimes.coreml.program import read_program
@@ -68,7 +66,7 @@ def _load_native(folder: Path, function: str | None) -> Any:
     return coremltools.models.MLModel(str(folder), function_name=function)
 
 
-class CoreMLRunner(Runner):
+class CoreMLRuntime(Runtime):
     """The three packages of one bundle, with the cache on the host's side.
 
     Args:
@@ -98,17 +96,17 @@ class CoreMLRunner(Runner):
         self._lengths = CacheLengths()
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> CoreMLRunner:
+    def load(cls, path: Path, *, threads: int = 0) -> CoreMLRuntime:
         """Load the bundle at `path`; `threads` is left to CoreML or torch.
 
         Raises:
-            ArtefactError: incomplete or altered bundle, one for another runtime, or a package that
+            ArtifactError: incomplete or altered bundle, one for another runtime, or a package that
                 cannot be read.
             HydraError: interpretation meets an operator that it does not know.
         """
         bundle = Bundle.open(Path(path))
         if bundle.runtime != cls.name:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path} is a bundle for the runtime `{bundle.runtime}`, not `{cls.name}`."
             )
         start = time.perf_counter()

@@ -1,1 +1,1 @@
-"""Conversations to token rows, on disk and in memory. Knows no model."""
+"""Conversations to token rows, on disk and in memory."""

@@ -1,8 +1,7 @@
-"""Tokenised conversations in flat arrays, in memory or mapped from files: 665,000 fit either way.
+"""Tokenized conversations in flat arrays, in memory or mapped from files: 665,000 fit either way.
 
 As Python lists, the tokens of a mix665k take 20 GB; here four bytes and one each. Decides what
-becomes of conversations that are too long or that have nothing to learn. Knows no rows (which
-conversations share a picture's prefix is `row_packing`'s) and no batches.
+becomes of conversations that are too long or that have nothing to learn.
 """
 
 from __future__ import annotations
@@ -228,7 +227,7 @@ def collect(
     writer: ConversationWriter,
     after_each: Callable[[], None] = lambda: None,
 ) -> Conversations:
-    """Tokenise `records` into `writer`."""
+    """Tokenize `records` into `writer`."""
     for record, encoded in encoded_records(records, processor):
         writer.add(record, encoded)
         after_each()

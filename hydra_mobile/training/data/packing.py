@@ -2,8 +2,8 @@
 
 Several conversations about one picture repeat its prefix (template start and image tokens). A row
 holds the prefix once and the conversations behind it as segments; the mask lets a segment see the
-prefix and itself, and positions restart behind the prefix, so every segment gets exactly the
-logits that it would get alone. Knows no batching and no model.
+prefix and itself, and positions restart behind the prefix, so every segment gets exactly the logits
+that it would get alone.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def build_rows(
     max_length: int,
     over_length: OverLength = "refuse",
 ) -> Rows:
-    """Tokenise records in memory and pack those with the same picture, in the order of the file.
+    """Tokenize records in memory and pack those with the same picture, in the order of the file.
 
     Raises:
         DataError: a conversation is longer than `max_length` and `over_length` is "refuse"; names

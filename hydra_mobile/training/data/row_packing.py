@@ -1,7 +1,7 @@
 """Which conversations share a row: those about one picture, until the row is full.
 
 Works on numbers alone, so that a picture's conversations may lie anywhere in a file of 665,000
-records. Knows no tokens, paths or tensors; `rows` calls it.
+records.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Tokenised rows of a data file on disk: made once in a stream, mapped by every process and run.
+"""Tokenized rows of a data file on disk: made once in a stream, mapped by every process and run.
 
 A store is a folder of .npy files under HYDRA_MOBILE_HOME, named by the hash of everything that it
 was made from, so that a stale one is never read; it is renamed into place when complete, so that a
 killed build leaves nothing that loads. The image folder is no part of it: paths are kept as the
-data file has them. Knows no model; `run` opens one per stage.
+data file has them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_mobile.core.errors import ArtefactError, DataError
+from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import (
     cache_home,
     folder_atomically,
@@ -64,7 +64,7 @@ def open_rows(
     bad_records: BadRecords = "refuse",
     progress: Progress = lambda done, total, what: None,
 ) -> Rows:
-    """Return the rows of a LLaVA json or jsonl file, tokenising it when that has not been done.
+    """Return the rows of a LLaVA json or jsonl file, tokenizing it when that has not been done.
 
     Args:
         path: the data file.
@@ -75,12 +75,12 @@ def open_rows(
         max_length: most tokens in a row, image tokens included.
         over_length: what becomes of a conversation that is longer.
         bad_records: what becomes of a record that is not as expected.
-        progress: called with (done, total, what) while tokenising, in megabytes of the file.
+        progress: called with (done, total, what) while tokenizing, in megabytes of the file.
 
     Raises:
         DataError: the file is not as expected; or a record is not and `bad_records` is "refuse";
             or one is too long and `over_length` is "refuse"; names the record.
-        ArtefactError: a stored file was altered.
+        ArtifactError: a stored file was altered.
         HydraError: the disk is too full.
     """
     packing: dict[str, Any] = {
@@ -180,13 +180,13 @@ def _records(source: JsonRecords, writer: ConversationWriter) -> Iterator[Record
 
 
 def _load(folder: Path, images: Path) -> Rows:
-    facts = read_json(folder / _FACTS, "the facts of tokenised rows")
+    facts = read_json(folder / _FACTS, "the facts of tokenized rows")
 
     def mapped(name: str) -> Array:
         try:
             return _mapped(folder / f"{name}.npy")
         except (OSError, ValueError) as error:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder / name}.npy cannot be read: {error}.",
                 f"Remove the folder {folder}; the rows are made anew.",
             ) from error

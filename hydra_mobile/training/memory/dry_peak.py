@@ -1,9 +1,9 @@
 """The peak memory of training, measured before the first step: the largest batch goes first.
 
-The forward and backward pass of the largest micro-batch run twice and nothing is updated. What
-the simulation of `memory_estimate` cannot see is in the result: buffers inside kernels, and the
-holes of a heap that keeps freed memory. A run that does not fit fails here and not hours later.
-Knows no data. Called before a stage, and by experiments.
+The forward and backward pass of the largest micro-batch run twice and nothing is updated. What the
+simulation of `memory_estimate` cannot see is in the result: buffers inside kernels, and the holes
+of a heap that keeps freed memory. A run that does not fit fails here and not hours later. Called
+before a stage, and by experiments.
 """
 
 from __future__ import annotations

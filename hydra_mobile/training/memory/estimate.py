@@ -1,9 +1,9 @@
 """The peak memory of training, known before the first step: the step runs once on fake tensors.
 
 Fake tensors have shapes and no storage. A forward and a backward pass over them take seconds and
-next to no memory, whatever the model's size; a mode beneath autograd sees every tensor that is
-made and freed, and so the peak, with whatever autograd keeps, gradient checkpointing recomputes
-and the loss copies. Knows no configuration and no data. Called before a run and by the dry run.
+next to no memory, whatever the model's size; a mode beneath autograd sees every tensor that is made
+and freed, and so the peak, with whatever autograd keeps, gradient checkpointing recomputes and the
+loss copies. Called before a run and by the dry run.
 
 What it cannot see: buffers inside kernels (an allowance stands for them), and holes in the heap.
 Where freed tensors go back to the system the estimate is within 2 % of the peak (base `smol` on a
@@ -223,7 +223,7 @@ def _simulate(
 ) -> _Meter:
     """Run one step on fake tensors and return what was counted."""
     meter = _Meter(int((inputs["labels"][:, 1:] != IGNORE_INDEX).sum()))
-    # Quantised weights stay real: their layers look for attributes of the tensor.
+    # Quantized weights stay real: their layers look for attributes of the tensor.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     state = dict(model.named_parameters()) | dict(model.named_buffers())
     substitutes: dict[str, Tensor] = {

@@ -1,7 +1,6 @@
 """Running out of memory, turned into advice: which settings to change, the cheapest first.
 
-Knows what the failures look like on a GPU and on a CPU and which settings save how much; knows no
-model and no loop. The trainer wraps its steps in `advising`.
+The trainer wraps its steps in `advising`.
 """
 
 from __future__ import annotations

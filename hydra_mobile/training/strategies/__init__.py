@@ -1,7 +1,7 @@
 """What stage II trains in the language model, by rank policy: one file per way of training.
 
 A method puts its tensors into the model, watches the steps, and says at the end what became of
-them. The loop, the checkpoints and the processes are not its business. Called by `run`.
+them. The loop, the checkpoints and the processes are not its business.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""CoreML packages. Knows coremltools; knows no manifest."""
+"""CoreML packages."""

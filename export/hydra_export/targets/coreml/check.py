@@ -1,8 +1,7 @@
 """Checks a saved `.mlpackage` without Apple's runtime: its interface, and the weights in it.
 
 Reads what lies on the disk and compares it with the torch module that it was made from. Whether the
-program computes the right numbers is for `hydra_mobile.runtimes.coreml.interpreter`. Called by the CoreML
-target and by tests.
+program computes the right numbers is for `hydra_mobile.runtimes.coreml.interpreter`.
 """
 
 from __future__ import annotations

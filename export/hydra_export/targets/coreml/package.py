@@ -1,10 +1,10 @@
-"""Makes one `.mlpackage` from a torch module: trace, convert, quantise, join functions.
+"""Makes one `.mlpackage` from a torch module: trace, convert, quantize, join functions.
 
 A module that is called with two lengths becomes a package with two functions, `prefill` and
 `decode`, of fixed shapes over one set of weights. Fixed, because the graphics and neural engines
 plan fixed shapes ahead and leave flexible ones to the CPU; functions, because enumerated shapes
 need flexible dimensions in the program, and two packages would hold the weights twice. The price is
-iOS 18. Knows no model and no preset; called by the CoreML target.
+iOS 18.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Compute = Literal["fp16", "fp32"]
 #: The function of a package that has only one.
 MAIN = "main"
 #: Weights with fewer numbers are not worth a scale for each row.
-SMALLEST_QUANTISED = 2048
+SMALLEST_QUANTIZED = 2048
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ def _write_function(
         mode="linear_symmetric",
         dtype="int8",
         granularity="per_channel",
-        weight_threshold=SMALLEST_QUANTISED,
+        weight_threshold=SMALLEST_QUANTIZED,
     )
     model = cto.linear_quantize_weights(
         model,
-        # Named one by one: the converter would quantise whatever is large, as tables of positions.
+        # Named one by one: the converter would quantize whatever is large, as tables of positions.
         cto.OptimizationConfig(
             global_config=None, op_name_configs={name: config for name in chosen}
         ),
@@ -161,7 +161,7 @@ def _weights_of(path: Path, parts: Sequence[str]) -> list[str]:
         for name in read
         if isinstance(name, str)
         and name.startswith(prefixes)
-        and sizes.get(name, 0) >= SMALLEST_QUANTISED
+        and sizes.get(name, 0) >= SMALLEST_QUANTIZED
     )
 
 

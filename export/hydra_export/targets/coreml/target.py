@@ -6,7 +6,6 @@ CoreML's own state is not used, since stateful programs break on devices.
 
 Each package is read back when it is written: interface, and every weight against its source. What a
 program computes is checked by `hydra-mobile verify`, on Apple hardware or by interpretation.
-Knows no bundle; called by `hydra_export.export`.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def export(
     limits: Limits,
     log: Log,
 ) -> TargetResult:
-    """Write the three packages of `model` into `folder`; see `hydra_mobile.bundle.interface.Target`.
+    """Write the three packages of `model` into `folder`; see `bundle.interface.Target`.
 
     Raises:
         ParityError: a package that was read back does not hold the weights of the model.

@@ -1,1 +1,1 @@
-"""ExecuTorch programs. Knows executorch and torchao; knows no manifest."""
+"""ExecuTorch programs."""

@@ -1,8 +1,7 @@
 """How much of a lowered ExecuTorch program runs in delegates, and what is left outside.
 
 A node outside a delegate runs on plain kernels, unless it is one of the few that were written to be
-fast there, so the shares say whether a program can be fast. Knows the graph of a lowered method;
-writes plain numbers. Called by the ExecuTorch target; `hydra_mobile.bundle.kernel_coverage` judges the numbers.
+fast there, so the shares say whether a program can be fast.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from hydra_mobile.bundle.kernel_coverage import OffPath, share
 #: Nodes that compute nothing at run time.
 _BOOKKEEPING = ("getitem", "alloc", "sym_size", "_assert_scalar", "ge", "le", "lt", "gt", "add")
 #: Kernels outside of delegates that are as fast as delegates: fused attention over the cache, the
-#: cache written in place, rows of a quantised table.
+#: cache written in place, rows of a quantized table.
 FUSED = ("custom_sdpa", "update_cache", "embedding_byte", "embedding_4bit", "embedding_2bit")
 
 
@@ -89,7 +88,7 @@ def count(graph_module: Any, name: str, *, delegated: bool | None = None) -> int
     )
 
 
-def summarise(graph_module: Any) -> dict[str, Any]:
+def summarize(graph_module: Any) -> dict[str, Any]:
     """Return the delegation of one lowered method as JSON values.
 
     Returns:

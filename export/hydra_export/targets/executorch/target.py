@@ -1,7 +1,6 @@
 """Target ExecuTorch: one program with three methods, for XNNPACK on a phone's CPU.
 
 The names and shapes of the methods are those that ExecuTorch's own multimodal runners look up.
-Knows no bundle; `hydra_export.export` writes that around the program.
 
 What makes a lowering quick enough for a laptop (30 layers, 8-bit and 4-bit weights):
 
@@ -46,11 +45,11 @@ from torchao.quantization.quant_api import (
 from hydra_export.graphs.decoder import Attention, TextDecoder
 from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.half import halve_linears
-from hydra_export.graphs.pointwise import PointwiseLinear, linearise_pointwise
+from hydra_export.graphs.pointwise import PointwiseLinear, linearize_pointwise
 from hydra_export.graphs.vision import VisionEncoder
 from hydra_export.quantization.calibration import Calibration
 from hydra_export.quantization.gptq import Int4Weight
-from hydra_export.quantization.mixed_precision import Plan, plan_decoder
+from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
 from hydra_export.targets.executorch import delegation
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
@@ -128,7 +127,7 @@ def _linears(module: nn.Module) -> dict[str, nn.Linear]:
     return {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
 
 
-def quantise_linears(
+def quantize_linears(
     module: nn.Module,
     names: set[str],
     precision: Precision,
@@ -136,7 +135,7 @@ def quantise_linears(
     where: str,
     int4: Mapping[str, Int4Weight] | None = None,
 ) -> list[str]:
-    """Quantise linears of `module` in place; return a sentence for each that fell back.
+    """Quantize linears of `module` in place; return a sentence for each that fell back.
 
     A 4-bit linear whose input is no multiple of `group_size` gets 8-bit weights instead.
 
@@ -184,28 +183,28 @@ def quantise_linears(
     ]
 
 
-def _write_codes(quantised: Any, rounded: Int4Weight) -> None:
-    """Put codes and scales into a weight that torchao has quantised on the same grid."""
-    quantised.qdata.copy_(rounded.codes)
-    quantised.scale.copy_(rounded.scales)
-    quantised.zero_point.zero_()
+def _write_codes(quantized: Any, rounded: Int4Weight) -> None:
+    """Put codes and scales into a weight that torchao has quantized on the same grid."""
+    quantized.qdata.copy_(rounded.codes)
+    quantized.scale.copy_(rounded.scales)
+    quantized.zero_point.zero_()
 
 
-def _quantise(
+def _quantize(
     vision: VisionEncoder,
     embedding: TokenEmbedding,
     decoder: TextDecoder,
     preset: Preset,
-    plan: Plan,
+    plan: QuantizationPlan,
 ) -> list[str]:
-    """Quantise the graphs in place as `preset` and `plan` say; return what fell back."""
+    """Quantize the graphs in place as `preset` and `plan` say; return what fell back."""
     fallbacks: list[str] = list(plan.fallbacks)
     group = preset.group_size
     for part, precision in (("tower", preset.vision), ("projector", preset.projector)):
         if precision in ("w8a8", "w4a8"):
-            linearise_pointwise(getattr(vision, part))
+            linearize_pointwise(getattr(vision, part))
         names = {name for name in _linears(vision) if name.startswith(f"{part}.")}
-        fallbacks += quantise_linears(vision, names, precision, group, part)
+        fallbacks += quantize_linears(vision, names, precision, group, part)
         convolutions = [m for m in getattr(vision, part).modules() if isinstance(m, nn.Conv2d)]
         if precision != "fp32" and convolutions:
             weights = sum(m.weight.numel() for m in convolutions)
@@ -216,12 +215,12 @@ def _quantise(
     names = set(_linears(decoder))
     for kind in sorted({plan.precisions[name] for name in names}):
         chosen = {name for name in names if plan.precisions[name] == kind}
-        fallbacks += quantise_linears(decoder, chosen, kind, group, "decoder", plan.int4)
-    fallbacks += _quantise_embedding(embedding, plan, group)
+        fallbacks += quantize_linears(decoder, chosen, kind, group, "decoder", plan.int4)
+    fallbacks += _quantize_embedding(embedding, plan, group)
     return fallbacks
 
 
-def _quantise_embedding(embedding: TokenEmbedding, plan: Plan, group: int) -> list[str]:
+def _quantize_embedding(embedding: TokenEmbedding, plan: QuantizationPlan, group: int) -> list[str]:
     precision = plan.precisions["embedding"]
     if precision == "fp16":
         embedding.halve()
@@ -287,9 +286,9 @@ def _decoder_partitioner() -> XnnpackPartitioner:
 
 
 def _vision_partitioners(vision: nn.Module) -> list[XnnpackPartitioner]:
-    """XNNPACK's partitioners: quantised linears one by one first where convolutions stand between.
+    """XNNPACK's partitioners: quantized linears one by one first where convolutions stand between.
 
-    In one delegate with convolutions XNNPACK does not see that such a linear is quantised.
+    In one delegate with convolutions XNNPACK does not see that such a linear is quantized.
     """
     everything = XnnpackPartitioner()
     if not any(isinstance(module, PointwiseLinear) for module in vision.modules()):
@@ -320,7 +319,7 @@ def _check_lowered(edge: Any, decoder: TextDecoder, layers: int) -> None:
     expected += 2 * layers + 1
     _require(found == expected, f"{expected} linears in delegates, found {found}")
     outside = delegation.count(graph, "choose_qparams", delegated=False)
-    _require(outside == 0, f"{outside} linears are quantised outside of delegates")
+    _require(outside == 0, f"{outside} linears are quantized outside of delegates")
     if decoder.build == "custom":
         found = delegation.count(graph, "custom_sdpa", delegated=False)
         _require(found == layers, f"{layers} custom_sdpa nodes, found {found}")
@@ -349,7 +348,7 @@ def export(
     """Write `model.pte` into `folder`; see `hydra_mobile.bundle.interface.Target`.
 
     Args:
-        model: merged, fp32, on the CPU; quantised in place.
+        model: merged, fp32, on the CPU; quantized in place.
         preset: precision of each part.
         folder: existing folder.
         limits: cache length and longest call.
@@ -369,7 +368,7 @@ def export(
         vision = VisionEncoder(model).eval()
         embedding = TokenEmbedding(model.language_model).eval()
         decoder = TextDecoder(model.language_model, limits.max_context, build).eval()
-        fallbacks = _quantise(vision, embedding, decoder, preset, plan)
+        fallbacks = _quantize(vision, embedding, decoder, preset, plan)
         watch.lap("quantise")
         programs = _export_graphs(model, vision, embedding, decoder, limits)
         watch.lap("trace")
@@ -393,7 +392,7 @@ def export(
         watch.lap("lower")
         _check_lowered(edge, decoder, layers)
         shares = {
-            name: delegation.summarise(edge.exported_program(name).graph_module)
+            name: delegation.summarize(edge.exported_program(name).graph_module)
             for name in (VISION_ENCODER, TOKEN_EMBEDDING, TEXT_DECODER)
         }
         program = edge.to_executorch(

@@ -1,1 +1,1 @@
-"""ONNX graphs, written node by node. Knows onnx; knows no manifest."""
+"""ONNX graphs, written node by node."""

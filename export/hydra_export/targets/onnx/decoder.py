@@ -4,8 +4,6 @@ Attention with rotary embedding and cache is one GroupQueryAttention, which writ
 place when the caller binds past and present to one buffer, and otherwise returns a longer one.
 Inputs and outputs carry the names that transformers.js and optimum look up. The logits are those of
 the last position alone: that is all a generation reads, and the head is a fifth of a small model.
-
-Knows transformers' LlamaForCausalLM by its modules; knows no image. Called by the ONNX target.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_export.quantization.mixed_precision import Plan
+from hydra_export.quantization.mixed_precision import QuantizationPlan
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
 from hydra_export.targets.onnx.linear import AdapterSlot, Linear, emit_linear, emit_updates
 from hydra_mobile.core.errors import HydraError
@@ -27,7 +25,7 @@ _STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 
 def decoder_graph(
-    model: Any, plan: Plan, max_context: int, group: int = 32, *, adapters: bool = False
+    model: Any, plan: QuantizationPlan, max_context: int, group: int = 32, *, adapters: bool = False
 ) -> Graph:
     """Return the graph of a LlamaForCausalLM.
 
@@ -89,7 +87,7 @@ class _DecoderWriter:
     def __init__(
         self,
         model: Any,
-        plan: Plan,
+        plan: QuantizationPlan,
         max_context: int,
         group: int,
         slots: Mapping[Any, AdapterSlot],
@@ -139,7 +137,7 @@ class _DecoderWriter:
         self.cos, self.sin = graph.constant("cos", cos), graph.constant("sin", sin)
 
     def _norm(self, name: str, norm: Any, hidden: str, residual: str) -> tuple[str, str]:
-        """Add `hidden` to `residual` (if there is one yet) and normalise; return both."""
+        """Add `hidden` to `residual` (if there is one yet) and normalize; return both."""
         gamma = self.graph.constant(f"{name}.weight", _array(norm.weight))
         epsilon = float(norm.variance_epsilon)
         if not residual:

@@ -2,7 +2,7 @@
 
 The vision tower and the projector are whatever modules a model has, so they are traced by torch's
 exporter; their linears are then rewritten to 8 bits where the preset says so. The embedding is
-written by hand. Called by the ONNX target.
+written by hand.
 """
 
 from __future__ import annotations

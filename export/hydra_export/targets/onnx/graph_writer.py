@@ -1,8 +1,8 @@
 """A small writer of ONNX files: nodes, weights that are made when they are written, and the file.
 
-Knows ONNX's containers, nothing of models. The graphs of `hydra_export.targets.onnx.decoder` and
-`hydra_export.targets.onnx.encoders` are built with it node by node, because the operators that make a
-decoder fast (GroupQueryAttention, MatMulNBits) have no torch counterpart to trace.
+The graphs of `hydra_export.targets.onnx.decoder` and `hydra_export.targets.onnx.encoders` are built
+with it node by node, because the operators that make a decoder fast (GroupQueryAttention,
+MatMulNBits) have no torch counterpart to trace.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Graph:
 def write_model(file: BinaryIO, model: Any, graph: Any, weights: Sequence[_Weight]) -> None:
     """Write a ModelProto whose weights are made one after the other.
 
-    A serialised message is the concatenation of its fields, in any order, so the weights can follow
+    A serialized message is the concatenation of its fields, in any order, so the weights can follow
     the rest of the graph without ever being in one message in memory (protobuf's encoding
     specification, "Last One Wins" and "Message Structure").
 

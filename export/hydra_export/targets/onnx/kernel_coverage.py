@@ -2,8 +2,7 @@
 
 onnxruntime has a kernel for every operator; what tells a fast graph from a slow one is whether the
 products are those of its matrix library (dense, n-bit, convolution, fused attention) and the norms
-are fused. Counts as the graph stands in the file, before the runtime fuses more. Knows ONNX; knows
-no model. Called by `hydra_export.export`; `hydra_mobile.bundle.kernel_coverage` judges the numbers.
+are fused. Counts as the graph stands in the file, before the runtime fuses more.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _FAST = (
 _WORK_ELSEWHERE = ("Einsum", "ConvTranspose", "LSTM", "GRU", "RNN")
 
 
-def summarise(path: Path, max_context: int) -> dict[str, Any]:
+def summarize(path: Path, max_context: int) -> dict[str, Any]:
     """Return what one graph does on fast kernels, as JSON values.
 
     Args:
@@ -42,7 +41,8 @@ def summarise(path: Path, max_context: int) -> dict[str, Any]:
 
     Returns:
         `nodes` (operators that compute; constants and shapes are not), `share_of_nodes`,
-        `share_of_multiply_accumulates`, both also under the names of `hydra_mobile.bundle.kernel_coverage`
+        `share_of_multiply_accumulates`, both also under the names of
+        `hydra_mobile.bundle.kernel_coverage`
         (`fast_share_of_nodes`, `fast_share_of_multiply_accumulates`), a dynamic size counted as 1,
         and `most_expensive_off_path`.
     """

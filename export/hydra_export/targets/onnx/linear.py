@@ -1,10 +1,8 @@
-"""Linear layers in ONNX: fp32, fp16, and 4 or 8 bits with activations quantised at run time.
+"""Linear layers in ONNX: fp32, fp16, and 4 or 8 bits with activations quantized at run time.
 
 In a decoder the last two are MatMulNBits, whose activations share a scale by group. One scale for
 all of them, as DynamicQuantizeLinear has it, is lost on a language model: a few channels are a
 hundred times larger than the rest. In vision parts it serves.
-
-Knows weights as float tensors [out, in]; knows no model. Called by the graphs of the ONNX target.
 """
 
 from __future__ import annotations
@@ -162,7 +160,7 @@ def _emit_groups(
 
 
 def emit_int8_matmul(graph: Graph, x: str, name: str, weight: str, scale: str, output: str) -> str:
-    """Add an integer product of `x`, quantised as it comes, with an int8 weight [in, out].
+    """Add an integer product of `x`, quantized as it comes, with an int8 weight [in, out].
 
     onnxruntime fuses the chain into one DynamicQuantizeMatMul when it loads the graph.
     """
@@ -208,7 +206,7 @@ def quantize_int8_groups(
 
 
 def quantize_int8(weight: Tensor) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Quantise a weight [out, in] to int8 with one scale for each row, symmetric around zero."""
+    """Quantize a weight [out, in] to int8 with one scale for each row, symmetric around zero."""
     scale = (weight.float().abs().amax(-1) / 127).clamp(min=1e-10)
     values = (weight.float() / scale[:, None]).round().clamp(-127, 127)
     return values.to(torch.int8).numpy(), scale.numpy()

@@ -3,7 +3,6 @@
 Shapes and operators are a few hundred kilobytes of a file of gigabytes; protobuf's own parser would
 hold all of it twice. Skips the raw data of large tensors by walking the encoding: a message is a
 sequence of fields, each a tag, for some a length, and bytes (protobuf's encoding specification).
-Called by `hydra_export.targets.onnx.kernel_coverage`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from hydra_export.targets.onnx.graph_writer import (
     TENSOR_RAW_DATA,
     prefix,
 )
-from hydra_mobile.core.errors import ArtefactError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.varint import read_varint
 
 #: Tensors up to this size are kept: shapes are derived from small constants.
@@ -34,14 +33,14 @@ def skeleton(path: Path) -> Any:
     """Return the ModelProto in `path`; initializers above 4 KiB have no data.
 
     Raises:
-        ArtefactError: the file is no ONNX model.
+        ArtifactError: the file is no ONNX model.
     """
     model = onnx.ModelProto()
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             model.ParseFromString(_model(data))
     except (DecodeError, IndexError, ValueError) as error:
-        raise ArtefactError(f"{path} is no ONNX model: {error}.", "Export it again.") from error
+        raise ArtifactError(f"{path} is no ONNX model: {error}.", "Export it again.") from error
     return model
 
 

@@ -1,8 +1,7 @@
 """ONNX: three graphs under the names that transformers.js and phone apps read.
 
 `vision_encoder.onnx`, `embed_tokens.onnx` and `decoder_model_merged.onnx`; a graph with more than
-1.5 GB of weights keeps them beside it in `<graph>_data`. Knows the model's parts and the preset;
-knows no bundle. Called by `hydra_export.export` through `hydra_export.targets`.
+1.5 GB of weights keeps them beside it in `<graph>_data`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hydra_export.quantization.calibration import Calibration
-from hydra_export.quantization.mixed_precision import Plan, plan_decoder
+from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
 from hydra_export.targets.onnx.decoder import adapter_slots, decoder_graph
 from hydra_export.targets.onnx.encoders import (
     embedding_graph,
@@ -71,7 +70,7 @@ def export(
         log: gets one line for each step.
         calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
         adapters: make a base program: linears of the decoder layers take low-rank updates as
-            inputs, and the projector's weights are inputs as well (`hydra_mobile.bundle.lora_file`).
+            inputs, and the projector's weights are inputs as well (`bundle.lora_file`).
 
     Raises:
         HydraError: the group size or the language model is none that onnxruntime has a kernel for.
@@ -181,7 +180,7 @@ def _image_size(model: MobileVLMForConditionalGeneration) -> int:
 
 def _details(
     model: MobileVLMForConditionalGeneration,
-    plan: Plan,
+    plan: QuantizationPlan,
     counts: dict[str, int],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
@@ -227,7 +226,7 @@ def _adapter_fallbacks(preset: Preset) -> list[str]:
     ]
 
 
-def _runtime_operators(plan: Plan) -> list[str]:
+def _runtime_operators(plan: QuantizationPlan) -> list[str]:
     """Return the operators beyond the ONNX standard that the runtime must have."""
     names = ["GroupQueryAttention", "QuickGelu", "SkipSimplifiedLayerNormalization"]
     linears = {value for name, value in plan.precisions.items() if name != "embedding"}

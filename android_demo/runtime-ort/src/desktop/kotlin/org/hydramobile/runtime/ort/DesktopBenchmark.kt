@@ -2,7 +2,7 @@
  * The app's benchmark mode as a command line program on a desktop's JVM: a test device, not a part of the app.
  *
  * Arguments: folder of the bundle, file of requests, file of answers, threads. Ends with the native runner's exit
- * codes. `hydra_mobile/android/desktop` builds and starts it.
+ * codes. `android_demo/tools/desktop` builds and starts it.
  */
 package org.hydramobile.runtime.ort
 
