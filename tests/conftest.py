@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+pytest_plugins = ["bundle_fixtures"]
+
 # Before anything asks for the cache folder: tests never touch the user's own.
 _HOME = tempfile.TemporaryDirectory(prefix="hydra-mobile-tests-")
 REAL_HOME = os.environ.get("HYDRA_MOBILE_HOME")

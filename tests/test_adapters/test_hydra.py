@@ -455,7 +455,7 @@ result = f"{refused} {len(set(hydra.rank_map.values()))} {hashlib.sha256(tensors
 def test_two_processes_train_given_ranks_alike_and_refuse_moving_ones(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES)
-    here = str(Path(__file__).parents[1])
+    here = str(Path(__file__).parents[1] / "support")
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     subprocess.run(
         [*run, str(script), str(tmp_path)],

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from real_pairs import REAL_PAIRS, needs_pairs
 
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.matching import check_complete
@@ -179,17 +179,14 @@ def test_digest_of_the_questions(benchmark):
     assert samples_digest(samples) != samples_digest(samples[1:])
 
 
-PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
-
-
-@pytest.mark.skipif(not PAIRS.is_dir(), reason="the pairs with known scores are not here")
+@needs_pairs
 def test_the_headline_is_compared_through_its_own_formula():
     """POPE's is a mean of three F1, which no mean over questions gives."""
     from hydra_mobile.benchmarks.pope.benchmark import Pope
 
-    benchmark = Pope(PAIRS)
+    benchmark = Pope(REAL_PAIRS)
     samples = benchmark.samples()
-    file = PAIRS / "pope" / "answers" / "llava-v1.5-13b.jsonl"
+    file = REAL_PAIRS / "pope" / "answers" / "llava-v1.5-13b.jsonl"
     ours = benchmark.read_answers(file, samples)
     # What a model that has seen less would say: every tenth question is answered "No".
     theirs = {key: "No" if i % 10 == 0 else text for i, (key, text) in enumerate(ours.items())}

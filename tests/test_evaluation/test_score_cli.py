@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_pairs import REAL_PAIRS, needs_pairs
 from typer.testing import CliRunner
 
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import HydraError
 
-PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."
 
 
@@ -158,7 +158,7 @@ def test_a_folder_of_mme_needs_no_data(tmp_path: Path) -> None:
     assert lines[1].startswith("INCOMPLETE: 2372 without an answer (existence: 1 of 60, ")
 
 
-@pytest.mark.skipif(not PAIRS.is_dir(), reason=f"needs the real pairs in {PAIRS}")
+@needs_pairs
 @pytest.mark.parametrize(
     ("benchmark", "answers_file", "percent"),
     [
@@ -170,5 +170,5 @@ def test_a_folder_of_mme_needs_no_data(tmp_path: Path) -> None:
 def test_the_known_scores_come_out_of_the_verb(
     benchmark: str, answers_file: str, percent: float
 ) -> None:
-    value = as_json(benchmark, "--answers", PAIRS / answers_file, "--data", PAIRS)
+    value = as_json(benchmark, "--answers", REAL_PAIRS / answers_file, "--data", REAL_PAIRS)
     assert value["headline"]["percent"] == pytest.approx(percent, abs=1e-6)

@@ -36,7 +36,10 @@ TOLERANCE = 1e-5
 def torchrun(*arguments):
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run"]
     command += ["--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d"]
-    command += ["--rdzv-endpoint=localhost:0", str(Path(__file__).with_name("two_processes.py"))]
+    command += [
+        "--rdzv-endpoint=localhost:0",
+        str(Path(__file__).parents[1] / "support" / "two_processes.py"),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
         [*command, *arguments], env=environment, capture_output=True, text=True, timeout=300

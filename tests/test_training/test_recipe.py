@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from rich.console import Console
+from tests.original_checkpoints import write_original
 
 from hydra_mobile.config import load_config
 from hydra_mobile.runtimes.torch import load_artifact
 from hydra_mobile.training.run import TrainingRun
-from tests.original_checkpoints import write_original
 
 CONFIG = Path(__file__).parents[2] / "configs" / "mobilevlm-1.7b.yaml"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_pairs import REAL_PAIRS, needs_pairs
 
 from hydra_mobile.benchmarks.pope.benchmark import Pope
 from hydra_mobile.core.errors import ConfigError, DataError
 
-PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."
 SPLITS = ("random", "popular", "adversarial")
 # The older spelling stands in some questions of annotations and of LLaVA's file.
@@ -21,7 +21,6 @@ QUESTIONS = [
     ("b.jpg", "Is there a dog in the image?", "no"),
     ("b.jpg", "Is there a cat in the image?", "yes"),
 ]
-needs_pairs = pytest.mark.skipif(not PAIRS.is_dir(), reason=f"needs the real pairs in {PAIRS}")
 
 
 def lines(path: Path, values: list[dict[str, Any]]) -> Path:
@@ -259,11 +258,11 @@ def test_missing_files_splits_and_protocols_are_named(root: Path) -> None:
 
 @needs_pairs
 class TestRealPair:
-    answers = PAIRS / "pope" / "answers" / "llava-v1.5-13b.jsonl"
+    answers = REAL_PAIRS / "pope" / "answers" / "llava-v1.5-13b.jsonl"
 
     def test_the_known_scores_come_out(self) -> None:
-        expected = json.loads((PAIRS / "expected.json").read_text())["pope"]
-        benchmark = Pope(PAIRS)
+        expected = json.loads((REAL_PAIRS / "expected.json").read_text())["pope"]
+        benchmark = Pope(REAL_PAIRS)
         samples = benchmark.samples()
         answers = benchmark.read_answers(self.answers, samples)
         metrics = benchmark.metrics(samples, answers)
@@ -281,12 +280,12 @@ class TestRealPair:
                 }
 
     def test_the_newer_annotations_lack_ninety_answers(self) -> None:
-        benchmark = Pope(PAIRS / "pope" / "coco_2023-10_fixed")
+        benchmark = Pope(REAL_PAIRS / "pope" / "coco_2023-10_fixed")
         with pytest.raises(DataError, match=r"90 without an answer .*; 9000 questions, 8910"):
             benchmark.read_answers(self.answers, benchmark.samples())
 
     def test_prompts_are_byte_for_byte_llavas(self) -> None:
-        asked = (PAIRS / "pope" / "llava_pope_test.jsonl").read_text().splitlines()
-        benchmark = Pope(PAIRS)
+        asked = (REAL_PAIRS / "pope" / "llava_pope_test.jsonl").read_text().splitlines()
+        benchmark = Pope(REAL_PAIRS)
         found = sorted(benchmark.prompt(sample) for sample in benchmark.samples())
         assert found == sorted(json.loads(line)["text"] for line in asked)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_pairs import REAL_PAIRS, needs_pairs
 
 from hydra_mobile.benchmarks.gqa.benchmark import Gqa
 from hydra_mobile.benchmarks.gqa.scores import read_answer
 from hydra_mobile.core.errors import DataError
 
-PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."
-needs_pairs = pytest.mark.skipif(not PAIRS.is_dir(), reason=f"needs the real pairs in {PAIRS}")
 
 
 def question(
@@ -219,13 +218,13 @@ def test_a_subset_sets_answers_to_the_rest_of_the_full_set_aside(root: Path) -> 
 
 @needs_pairs
 class TestRealPair:
-    data = PAIRS / "gqa_ood"
+    data = REAL_PAIRS / "gqa_ood"
     answers = data / "answers" / "llava-v1.5-13b.subset.jsonl"
 
     @pytest.mark.parametrize("inside", [".", "gqa_ood"])
     def test_the_known_scores_come_out(self, inside: str) -> None:
-        expected = json.loads((PAIRS / "expected.json").read_text())["gqa_ood"]["scores"]
-        benchmark = Gqa(PAIRS / inside)
+        expected = json.loads((REAL_PAIRS / "expected.json").read_text())["gqa_ood"]["scores"]
+        benchmark = Gqa(REAL_PAIRS / inside)
         samples = benchmark.samples()
         metrics = benchmark.metrics(samples, benchmark.read_answers(self.answers, samples))
         table = {(m.split, m.kind): m for m in metrics}

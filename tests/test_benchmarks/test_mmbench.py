@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from benchmark_tree import MMBENCH_COLUMNS, encoded, mmbench, right_answers
 from PIL import Image
+from real_pairs import REAL_PAIRS, needs_pairs
 
 from hydra_mobile.benchmarks.mmbench.benchmark import MMBench
 from hydra_mobile.benchmarks.shared.choice_letters import is_none, read_option
@@ -13,7 +14,7 @@ from hydra_mobile.benchmarks.shared.xlsx import read_sheet, write_sheet
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import DataError
 
-SAMPLE = Path(__file__).parents[3] / "shared/data/benchmarks/schema_samples/mmbench"
+SAMPLE = REAL_PAIRS / "schema_samples/mmbench"
 SUFFIX = "\nAnswer with the option's letter from the given choices directly."
 TABLE = "mmbench_dev_20230712.tsv"
 RED = Image.new("RGB", (8, 8), "red")
@@ -352,7 +353,7 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         MMBench(tmp_path).samples()
 
 
-@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the samples are not beside the repository")
+@needs_pairs
 def test_the_made_sample_of_the_official_formats_is_read() -> None:
     benchmark = MMBench(SAMPLE)
     samples = benchmark.samples()

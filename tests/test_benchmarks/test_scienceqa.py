@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 from benchmark_tree import right_answers, scienceqa
 from PIL import Image
+from real_pairs import REAL_PAIRS, needs_pairs
 
 from hydra_mobile.benchmarks.scienceqa.benchmark import ScienceQA
 from hydra_mobile.benchmarks.scienceqa.problems import prompt_of
 from hydra_mobile.benchmarks.shared.choice_letters import read_scienceqa
 from hydra_mobile.core.errors import ConfigError, DataError
 
-SAMPLE = Path(__file__).parents[3] / "shared/data/benchmarks/schema_samples/scienceqa"
+SAMPLE = REAL_PAIRS / "schema_samples/scienceqa"
 SUFFIX = "\nAnswer with the option's letter from the given choices directly."
 
 
@@ -206,7 +207,7 @@ def test_odd_files_are_named(folder: Path) -> None:
         ScienceQA(folder).samples()
 
 
-@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the samples are not beside the repository")
+@needs_pairs
 def test_the_made_sample_of_the_official_formats_is_read() -> None:
     benchmark = ScienceQA(SAMPLE)
     samples = benchmark.samples()

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ladder_chain import ONE, PARTS, TWO, Chain, export
+from parity_chain import ONE, PARTS, TWO, Chain, export
 from safetensors.numpy import load_file, save_file
-from test_verify import respoil
+from test_golden_replay import respoil
 
 from hydra_mobile.core.errors import ParityError
 from hydra_mobile.core.files import sha256_of

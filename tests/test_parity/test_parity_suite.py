@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ladder_chain import ONE, TWO, Chain, export
+from parity_chain import ONE, TWO, Chain, export
 from safetensors.numpy import load_file, save_file
-from test_verify import respoil
+from test_golden_replay import respoil
 
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.metric import Metric

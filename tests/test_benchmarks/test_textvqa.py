@@ -5,17 +5,14 @@ from typing import Any
 import pytest
 from benchmark_tree import textvqa
 from PIL import Image
+from real_pairs import REAL_PAIRS, needs_pairs
 
 from hydra_mobile.benchmarks.textvqa.benchmark import TextVQA
 from hydra_mobile.benchmarks.textvqa.files import prompt_of, question_in
 from hydra_mobile.benchmarks.textvqa.m4c import normalize, soft_accuracy
 from hydra_mobile.core.errors import DataError
 
-PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."
-needs_pairs = pytest.mark.skipif(
-    not PAIRS.is_dir(), reason="the acceptance pairs are not beside the repository"
-)
 
 
 @pytest.fixture
@@ -255,10 +252,10 @@ def test_missing_and_broken_files_are_named(folder: Path) -> None:
 
 @needs_pairs
 def test_the_acceptance_pair_scores_to_its_figure() -> None:
-    expected = json.loads((PAIRS / "expected.json").read_text())["textvqa"]
-    benchmark = TextVQA(PAIRS / "textvqa")
+    expected = json.loads((REAL_PAIRS / "expected.json").read_text())["textvqa"]
+    benchmark = TextVQA(REAL_PAIRS / "textvqa")
     samples = benchmark.samples()
-    answers = benchmark.read_answers(PAIRS / expected["predictions"], samples)
+    answers = benchmark.read_answers(REAL_PAIRS / expected["predictions"], samples)
     (metric,) = benchmark.metrics(samples, answers)
     assert 100 * metric.value == pytest.approx(expected["accuracy"], abs=1e-6)
     assert benchmark.details(samples, answers)["credits"] == expected["score_histogram"]
@@ -266,7 +263,7 @@ def test_the_acceptance_pair_scores_to_its_figure() -> None:
 
 @needs_pairs
 def test_the_acceptance_prompts_are_rebuilt_byte_for_byte() -> None:
-    folder = PAIRS / "textvqa"
+    folder = REAL_PAIRS / "textvqa"
     benchmark = TextVQA(folder)
     official = sorted(line["text"] for line in lines(folder / "llava_textvqa_val_v051_ocr.jsonl"))
     assert sorted(map(benchmark.prompt, benchmark.samples())) == official

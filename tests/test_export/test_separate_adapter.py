@@ -500,7 +500,6 @@ def test_from_the_command_line(
 
 @pytest.mark.slow
 def test_chat_and_evaluate_with_a_selection(sound: Path, tmp_path: Path) -> None:
-    sys.path.append(str(Path(__file__).parents[1] / "test_evaluation"))
     from benchmark_tree import pope
 
     def run(*arguments: object) -> str:

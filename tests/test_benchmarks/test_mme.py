@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_pairs import REAL_PAIRS, needs_pairs
 
 from hydra_mobile.benchmarks.mme.benchmark import Mme
 from hydra_mobile.benchmarks.mme.files import PERCEPTION, QUESTIONS, place_of
 from hydra_mobile.benchmarks.mme.scores import read_answer
 from hydra_mobile.core.errors import DataError
 
-PAIRS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 SUFFIX = "\nAnswer the question using a single word or phrase."
 # One folder has pictures and questions apart, one together; one question has two spaces.
 RELEASE = {
@@ -406,11 +406,11 @@ def test_data_without_right_answers_say_so(root: Path) -> None:
         scores(root, root / "empty")
 
 
-@pytest.mark.skipif(not PAIRS.is_dir(), reason=f"needs the samples in {PAIRS}")
+@needs_pairs
 def test_the_samples_of_the_formats_load() -> None:
-    benchmark = Mme(PAIRS / "schema_samples")
+    benchmark = Mme(REAL_PAIRS / "schema_samples")
     samples = benchmark.samples()
-    answers = PAIRS / "schema_samples" / "mme" / "answers" / "sample-model.jsonl"
+    answers = REAL_PAIRS / "schema_samples" / "mme" / "answers" / "sample-model.jsonl"
     found = benchmark.score(samples, benchmark.read_answers(answers, samples))
     assert found[0].value == 250
     assert benchmark.protocol_facts()["notes"] == [

@@ -150,7 +150,7 @@ def mmbench(path: Path, pictures: Sequence[Image.Image], questions: int) -> None
                     else f"What is {number}?",
                     "hint": 'It is "here".\nLook.' if number % 2 else "",
                     "answer": "ABCD"[turned.index(options[0])],
-                    "category": ("colour", "shape")[number % 2],
+                    "category": ("color", "shape")[number % 2],
                     "l2-category": "perception",
                     "image": picture,
                     "source": "made",

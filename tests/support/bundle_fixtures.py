@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ladder_chain import Chain, export, make_adapter
+from parity_chain import Chain, export, make_adapter
 from PIL import Image
 
 from hydra_mobile.models.tiny import build
