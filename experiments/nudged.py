@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
+from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator

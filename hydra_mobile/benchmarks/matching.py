@@ -10,13 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hydra_mobile.benchmarks.shared.answer_files import Record
+from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError
-
-if TYPE_CHECKING:
-    from hydra_mobile.benchmarks.base import Sample
-    from hydra_mobile.benchmarks.shared.answer_files import Record
 
 _NAMED = 3
 _MEND = "Score the answers with the same data and the same limit that they were made with."

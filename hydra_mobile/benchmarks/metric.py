@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,9 +21,7 @@ from hydra_mobile.benchmarks.shared.statistics import (
     resampled_sums,
     wilson,
 )
-
-if TYPE_CHECKING:
-    from hydra_mobile.benchmarks.base import Score
+from hydra_mobile.benchmarks.types import Score
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -91,8 +89,6 @@ class Metric:
 
     def _score(self, sums: Floats) -> Score:
         """Return the score that [resamples, k] sums of draws give."""
-        from hydra_mobile.benchmarks.base import Score
-
         value = self.value
         low, high = percentiles(self.combine(sums), CONFIDENCE)
         if self.unit == "share" and low == high and value in (0.0, 1.0):

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from hydra_mobile.benchmarks.base import SHORT_ANSWER, Sample
 from hydra_mobile.benchmarks.shared.tab_separated import write_rows
+from hydra_mobile.benchmarks.types import SHORT_ANSWER, Sample
 
 Layout = Literal["mobilevlm", "llava"]
 SIX = ("pope", "mme", "gqa", "mmbench", "scienceqa", "textvqa")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.benchmarks.pictures import FilePicture
+from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import ConfigError, DataError
 from hydra_mobile.evaluation import evaluate as module
 from hydra_mobile.evaluation.evaluate import Task, evaluate

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra_mobile.benchmarks.base import SHORT_ANSWER
 from hydra_mobile.benchmarks.shared.answer_files import read_json_lines, read_text
+from hydra_mobile.benchmarks.types import SHORT_ANSWER
 from hydra_mobile.core.errors import DataError
 
 #: Subtask -> number of questions in the release, two to a picture.

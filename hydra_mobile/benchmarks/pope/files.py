@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra_mobile.benchmarks.base import SHORT_ANSWER
 from hydra_mobile.benchmarks.shared.answer_files import Record, read_json_lines, read_objects
 from hydra_mobile.benchmarks.shared.locate import Places
+from hydra_mobile.benchmarks.types import SHORT_ANSWER
 from hydra_mobile.core.errors import DataError
 
 SPLITS = ("random", "popular", "adversarial")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra_mobile.benchmarks.base import SHORT_ANSWER, Sample
 from hydra_mobile.benchmarks.shared.submissions import (
     file_name,
     llava_line,
@@ -17,6 +16,7 @@ from hydra_mobile.benchmarks.shared.submissions import (
     write_list,
     write_text,
 )
+from hydra_mobile.benchmarks.types import SHORT_ANSWER, Sample
 
 _PLEASE = " Please answer yes or no."
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import nearest
-
-if TYPE_CHECKING:
-    from hydra_mobile.benchmarks.base import Sample
 
 
 def chosen_splits(benchmark: str, splits: Sequence[str], there: Sequence[str]) -> list[str]:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.benchmarks.base import Sample
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.benchmarks.shared.answer_files import read_json_file, read_json_lines
 from hydra_mobile.benchmarks.shared.locate import Places
 from hydra_mobile.benchmarks.textvqa.m4c import normalize
+from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError
 
 SPLITS = ("val", "test", "train")

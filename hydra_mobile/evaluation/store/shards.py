@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra_mobile.benchmarks.base import Sample
+from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import ConfigError
 
 Numbered = tuple[int, Sample]

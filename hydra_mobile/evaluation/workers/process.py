@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_mobile.benchmarks.base import Sample
+from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
