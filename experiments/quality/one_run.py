@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from experiments.quality.scoring import score
 from hydra_mobile.config import load_config
@@ -28,7 +27,7 @@ def one_run(folder: Path, data: Path, splits: tuple[str, ...], overrides: list[s
     """Train in `folder`/run with the overrides, and write `folder`/score.json."""
     run = folder / "run"
     config = load_config(None, [*overrides, f"output={run}"])
-    result = TrainingRun(config, Console(force_terminal=False)).train(resume=run.is_dir())
+    result = TrainingRun(config, print).train(resume=run.is_dir())
     scored = score(run, data, splits) if result.name == "adapter" else score(result, data, splits)
     history = run / "ranks.jsonl"
     write_json(

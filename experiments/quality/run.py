@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from experiments.quality import ranks
 from experiments.quality.arms import (
@@ -102,7 +101,7 @@ def base(work: Path) -> Path:
             "ranks.policy=full",
         ]
         config = load_config(None, overrides)
-        TrainingRun(config, Console(force_terminal=False)).train(resume=run.is_dir())
+        TrainingRun(config, print).train(resume=run.is_dir())
     return run / "merged"
 
 

@@ -18,9 +18,9 @@ from rich.console import Console
 
 from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.core.console_progress import StageProgress
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
-from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, ModelRef
 

@@ -1,12 +1,14 @@
-"""The one console of the command line, and what every verb does first."""
+"""The console of the command line, its progress, and what every verb does first."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
+from hydra_mobile.core.console_progress import ConsoleProgress
 from hydra_mobile.core.quiet import quiet
 
 console = Console(highlight=False)
+progress = ConsoleProgress(console)
 
 
 def prepare() -> None:

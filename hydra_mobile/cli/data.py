@@ -35,7 +35,7 @@ def emojiqa(
     ),
 ) -> None:
     """Build EmojiQA: questions about OpenMoji's drawings, with seen and unseen names."""
-    from hydra_mobile.cli.console import console, prepare, say
+    from hydra_mobile.cli.console import prepare, progress, say
 
     prepare()
     from hydra_mobile.core.progress import counted
@@ -47,13 +47,13 @@ def emojiqa(
         if not equals:
             raise ConfigError(f"--art {item!r} is not NAME=FOLDER, for example noto=icons/svg.")
         folders[name] = Path(folder)
-    with counted(console, "pictures") as progress:
+    with counted(progress, "pictures") as count:
         build_emojiqa(
             out,
             seed=seed,
             names=names or None,
             art_folders=folders,
             test_questions=test_questions,
-            progress=progress,
+            progress=count,
         )
     say(f"EmojiQA is at {out}; look at {out / 'contact_sheet.png'}")

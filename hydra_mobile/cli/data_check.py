@@ -31,12 +31,11 @@ def check(
     show: int = typer.Option(3, help="Examples of each kind of problem."),
 ) -> None:
     """Read a whole data file and report everything that training would stumble over."""
-    from hydra_mobile.cli.console import console, prepare, say
+    from hydra_mobile.cli.console import prepare, progress, say
 
     prepare()
     from hydra_mobile.core.files import write_json
     from hydra_mobile.core.memory import peak_resident_bytes
-    from hydra_mobile.core.progress import StageProgress
     from hydra_mobile.data.check import CheckOptions, check_data
     from hydra_mobile.data.check_report import report_lines
     from hydra_mobile.data.json_stream import JsonRecords
@@ -45,16 +44,16 @@ def check(
         images, _depth(pictures), workers, _processor(base, template), max_length, show
     )
     total = _megabytes(JsonRecords(file).bytes_total)
-    with StageProgress(console, f"{file.name}, MB", total, 0, "records") as bar:
+    with progress.stage(f"{file.name}, MB", total, 0, "records") as bar:
         seen = 0
 
-        def progress(records: int, done: int, of: int) -> None:
+        def seen_so_far(records: int, done: int, of: int) -> None:
             nonlocal seen
             step = min(total, _megabytes(done))
             bar.advance(step, records - seen, f"{records:,} records", peak_resident_bytes())
             seen = records
 
-        result = check_data(file, options, progress)
+        result = check_data(file, options, seen_so_far)
     for line in report_lines(result):
         say(line)
     if json:

@@ -31,7 +31,7 @@ def check_benchmark(
     json: Path | None = typer.Option(None, help="Write the result to this file too."),
 ) -> None:
     """Say which files of a benchmark are there, how much is in them, and what is missing."""
-    from hydra_mobile.cli.console import console, prepare, say
+    from hydra_mobile.cli.console import prepare, progress, say
 
     prepare()
     from hydra_mobile.benchmarks.checks.check import check_benchmark as check
@@ -43,7 +43,7 @@ def check_benchmark(
     depth = _depth(pictures)
     results = []
     for name in names:
-        with counted(console, "pictures") as progress:
+        with counted(progress, "pictures") as count:
             result = check(
                 name,
                 data,
@@ -51,7 +51,7 @@ def check_benchmark(
                 splits=tuple(split for split in splits.split(",") if split),
                 pictures=depth,
                 # Looking for files takes no time that is worth a bar; opening thousands does.
-                **({"progress": progress} if depth == "all" else {}),
+                **({"progress": count} if depth == "all" else {}),
             )
         results.append(result)
         for line in check_lines(result):

@@ -29,7 +29,7 @@ def tsv(
     ),
 ) -> None:
     """Write a benchmark as the base64 table that VLMEvalKit and MMBench's tools read."""
-    from hydra_mobile.cli.console import console, prepare, say
+    from hydra_mobile.cli.console import prepare, progress, say
 
     prepare()
     from hydra_mobile.benchmarks import BENCHMARKS
@@ -44,7 +44,7 @@ def tsv(
     if only_pictures:
         samples = [sample for sample in samples if sample.image is not None]
     rows = rows_of(made, samples)
-    with counted(console, "rows") as progress:
-        bare = write_table(out, rows, share=share_pictures, progress=progress)
+    with counted(progress, "rows") as count:
+        bare = write_table(out, rows, share=share_pictures, progress=count)
     without = f", {bare} of them without a picture" if bare else ""
     say(f"{out} holds {len(rows)} questions of {benchmark}{without}.")

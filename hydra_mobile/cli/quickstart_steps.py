@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from hydra_mobile.config import TrainConfig, load_config
+from hydra_mobile.core.console_progress import ConsoleProgress
 from hydra_mobile.core.files import sha256_of, write_atomically
 from hydra_mobile.core.progress import counted, duration
 from hydra_mobile.core.subprocesses import run_verb, run_verbs
@@ -79,8 +80,8 @@ def _fetch(console: Console) -> None:
 def _data(out: Path, console: Console) -> None:
     from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
 
-    with counted(console, "pictures") as progress:
-        folder = build_emojiqa(out / "emojiqa", progress=progress)
+    with counted(ConsoleProgress(console), "pictures") as count:
+        folder = build_emojiqa(out / "emojiqa", progress=count)
     console.print(f"{folder}; look at {folder / 'contact_sheet.png'}", soft_wrap=True)
 
 

@@ -70,7 +70,7 @@ def replay(
     ),
 ) -> None:
     """Train again with the settings and the recorded ranks of a run; nothing is measured."""
-    from hydra_mobile.cli.console import console, prepare, say
+    from hydra_mobile.cli.console import prepare, progress, say
 
     prepare()
     from hydra_mobile.cli.rank_record import comparison, read_record, refuse_existing, replay_config
@@ -82,6 +82,6 @@ def replay(
         say(f"{run} is not finished: its ranks up to step {record.facts.steps} are repeated")
     from hydra_mobile.training.run import TrainingRun
 
-    TrainingRun(settings, console).train(False)
+    TrainingRun(settings, say, progress).train(False)
     for line in comparison(run, out):
         say(line)

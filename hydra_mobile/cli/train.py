@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from hydra_mobile.training.dry_run import DryRun
 
 
 def train(
@@ -19,7 +23,7 @@ def train(
     ),
 ) -> None:
     """Train the projector (stage I), then HyDRA adapters and projector (stage II)."""
-    from hydra_mobile.cli.console import console, prepare
+    from hydra_mobile.cli.console import prepare, progress, say
 
     prepare()
     from hydra_mobile.config import load_config
@@ -28,8 +32,23 @@ def train(
     if dry_run:
         from hydra_mobile.training.dry_run import dry_run as show
 
-        show(settings, console)
+        _show(show(settings, say, progress))
         return
     from hydra_mobile.training.run import TrainingRun
 
-    TrainingRun(settings, console).train(resume)
+    TrainingRun(settings, say, progress).train(resume)
+
+
+def _show(result: DryRun) -> None:
+    """Print a dry run; what the loss learns is green and, for a pipe, in [brackets]."""
+    from rich.text import Text
+
+    from hydra_mobile.cli.console import console, say
+
+    say("\nFirst row as the loss sees it (marked: learned):")
+    row = Text()
+    for text, learned in result.row:
+        row.append(f"[{text}]" if learned else text, style="bold green" if learned else "dim")
+    console.print(row)
+    for line in result.lines():
+        say(line)

@@ -1,16 +1,95 @@
-"""What a person sees while long work runs: a live line on a terminal, plain lines elsewhere."""
+"""How long work reports itself: lines to a log and stages with a total; who shows them is open.
+
+A library function takes `log: Log` for its lines and, where it works for minutes, `progress:
+Progress`. Both are silent by default. The command line draws bars; a notebook or another program
+passes its own object, which needs no base class.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+#: Receives one finished line of text, without a line break.
+Log = Callable[[str], None]
 
-_PLAIN_EVERY_SECONDS = 15.0
+
+class Stage(Protocol):
+    """One piece of work with a known total; a context manager that is open while it runs."""
+
+    def __enter__(self) -> Stage: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def advance(self, step: int, units: int, facts: str = "", peak_memory: int = 0) -> None:
+        """Report progress.
+
+        Args:
+            step: steps done so far, out of the stage's total.
+            units: units of work that the last report did not count yet, for the rate.
+            facts: a phrase on the state, for example "loss 0.61".
+            peak_memory: bytes; 0 where it is not known.
+        """
+
+    def note(self, text: str) -> None:
+        """Report an event with one line that stays."""
+
+
+class Progress(Protocol):
+    """Shows the stages of long work."""
+
+    def stage(self, name: str, total: int, start: int, unit: str) -> Stage:
+        """Return the stage to open.
+
+        Args:
+            name: of the work, for example "stage2".
+            total: steps at its end.
+            start: steps that are done already.
+            unit: plural of what `Stage.advance` counts in `units`, for example "samples".
+        """
+
+
+class SilentStage:
+    """A stage that shows nothing."""
+
+    def __enter__(self) -> SilentStage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def advance(self, step: int, units: int, facts: str = "", peak_memory: int = 0) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+
+class SilentProgress:
+    """Progress that shows nothing: the default of every function that takes one."""
+
+    def stage(self, name: str, total: int, start: int, unit: str) -> SilentStage:
+        """Return a stage that shows nothing."""
+        return SilentStage()
+
+
+SILENT = SilentProgress()
+
+
+def silent(line: str) -> None:
+    """Drop a line of log."""
 
 
 def duration(seconds: float) -> str:
@@ -20,82 +99,18 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class StageProgress:
-    """Progress of one stage; a context manager."""
-
-    def __init__(self, console: Console, name: str, total: int, start: int, unit: str) -> None:
-        self._console = console
-        self._name = name
-        self._total = total
-        self._start = start
-        self._unit = unit
-        self._began = time.monotonic()
-        self._last_line = self._began
-        self._done_units = 0
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed}/{task.total}  {task.fields[facts]}"),
-                TimeElapsedColumn(),
-                console=console,
-            )
-            self._task = self._bar.add_task(name, total=total, completed=start, facts="")
-
-    def __enter__(self) -> StageProgress:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def rate(self) -> float:
-        """Return units per second since the start."""
-        return self._done_units / max(1e-9, time.monotonic() - self._began)
-
-    def note(self, text: str) -> None:
-        """Print a line above the live one."""
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-    def advance(self, step: int, units: int, facts: str = "", peak_memory: int = 0) -> None:
-        """Report that `step` steps are done, `units` more units in the last one."""
-        self._done_units += units
-        now = time.monotonic()
-        done_here = max(1, step - self._start)
-        left = (now - self._began) / done_here * (self._total - step)
-        parts = [facts, f"{self.rate():.1f} {self._unit}/s", f"{duration(left)} left"]
-        if peak_memory:
-            parts.append(f"{peak_memory / 2**30:.1f} GiB peak")
-        line = "  ".join(part for part in parts if part)
-        if self._bar:
-            self._bar.update(self._task, completed=step, facts=line)
-        elif now - self._last_line > _PLAIN_EVERY_SECONDS or step in (self._start + 1, self._total):
-            self._last_line = now
-            self._console.print(
-                f"{self._name} {step}/{self._total}  {line}", highlight=False, soft_wrap=True
-            )
-
-
 @contextlib.contextmanager
-def counted(console: Console, unit: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Yield a callback `(done, total, what)` that shows progress from its first call on."""
+def counted(progress: Progress, unit: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yield a callback `(done, total, what)` that opens a stage at its first call."""
     with contextlib.ExitStack() as stack:
-        bar: StageProgress | None = None
+        stage: Stage | None = None
         last = 0
 
-        def progress(done: int, total: int, what: str) -> None:
-            nonlocal bar, last
-            if bar is None:
-                bar = stack.enter_context(StageProgress(console, what, total, 0, unit))
-            bar.advance(done, done - last)
+        def count(done: int, total: int, what: str) -> None:
+            nonlocal stage, last
+            if stage is None:
+                stage = stack.enter_context(progress.stage(what, total, 0, unit))
+            stage.advance(done, done - last)
             last = done
 
-        yield progress
+        yield count

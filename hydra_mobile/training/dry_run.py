@@ -1,7 +1,7 @@
 """`train --dry-run`: what would happen, shown before hours are spent; writes nothing.
 
-Shows the first sample as the loss sees it, ranks, parameter counts and a memory estimate, and
-takes one optimizer step of stage II.
+Takes the first row as the loss sees it, parameter counts and a memory estimate, and takes one
+optimizer step of stage II.
 """
 
 from __future__ import annotations
@@ -9,25 +9,80 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 from hydra_mobile.config import TrainConfig
+from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import train_step
 from hydra_mobile.training.machine import peak_memory_bytes
 from hydra_mobile.training.run import TrainingRun
-from hydra_mobile.training.setup import Session
-from hydra_mobile.training.strategies import Method
 
 
-def dry_run(config: TrainConfig, console: Console) -> None:
-    """Print what a run would do and take one step.
+@dataclass(frozen=True)
+class StagePlan:
+    """How much one stage has to do."""
+
+    conversations: int
+    rows: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do, and what one step of it took.
+
+    Attributes:
+        row: the first row's text in segments; True where the loss learns it.
+        parameters: of the whole model.
+        trained_parameters: of these, in the language model.
+        projector_parameters: and in the projector.
+        stages: by name.
+        memory: lines of the estimate of stage II's peak.
+        loss: of the step.
+        conversations: in the step.
+        seconds: that it took.
+        peak_bytes: measured so far.
+    """
+
+    row: tuple[tuple[str, bool], ...]
+    parameters: int
+    trained_parameters: int
+    projector_parameters: int
+    stages: dict[str, StagePlan]
+    memory: tuple[str, ...]
+    loss: float
+    conversations: int
+    seconds: float
+    peak_bytes: int
+
+    def marked_row(self) -> str:
+        """Return the first row as plain text, with what the loss learns in [brackets]."""
+        return "".join(f"[{text}]" if learned else text for text, learned in self.row)
+
+    def lines(self) -> list[str]:
+        """Return everything but the row."""
+        return [
+            f"parameters: {self.parameters:,} in all; trained: {self.trained_parameters:,} in the "
+            f"language model, {self.projector_parameters:,} projector",
+            *(
+                f"{name}: {plan.conversations} conversations in {plan.rows} rows, "
+                f"{plan.steps} steps"
+                for name, plan in self.stages.items()
+            ),
+            "memory of stage II:",
+            *(f"  {line}" for line in self.memory),
+            f"one step of stage II: loss {self.loss:.3f}, {self.conversations} conversations, "
+            f"{self.seconds:.1f} s, {self.peak_bytes / 2**30:.2f} GiB peak measured. "
+            "Nothing was written.",
+        ]
+
+
+def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT) -> DryRun:
+    """Return what a run would do, after one step of it.
 
     Raises:
         HydraError: whatever the run itself would refuse.
@@ -39,26 +94,16 @@ def dry_run(config: TrainConfig, console: Console) -> None:
             # The features of a whole data set are not needed to see one sample.
             runtime=replace(config.runtime, vision_cache=False),
         )
-        run = TrainingRun(config, console)
+        run = TrainingRun(config, log, progress)
         session = run.session()
         row = run.data.rows["stage2"][0]
-        console.print("\nFirst row as the loss sees it (marked: learned):")
-        console.print(_marked(row, session.processor))
         method = run.method(session)
         method.start()
         stream = run.data.stream("stage2")
-        _counts(console, session, method)
-        for name, rows in run.data.rows.items():
-            steps = run.data.stream(name).steps
-            conversations = int(rows.conversations.sum())
-            console.print(
-                f"{name}: {conversations} conversations in {len(rows)} rows, {steps} steps"
-            )
+        trained = sum(p.numel() for p in method.parameters().values())
         optimizer = session.optimizer("stage2", method.parameters())
         method.begin(optimizer)
-        console.print("memory of stage II:")
-        for line in run.estimate_memory(session, optimizer.parameters()).lines():
-            console.print(f"  {line}")
+        memory = run.estimate_memory(session, optimizer.parameters())
         session.model.train()
         began = time.monotonic()
         result = train_step(
@@ -70,36 +115,38 @@ def dry_run(config: TrainConfig, console: Console) -> None:
             0,
             session.processes,
         )
-        seconds = time.monotonic() - began
-        console.print(
-            f"one step of stage II: loss {result.loss:.3f}, {result.conversations} conversations, "
-            f"{seconds:.1f} s, {peak_memory_bytes(session.accelerator.device) / 2**30:.2f} GiB "
-            "peak measured. Nothing was written."
+        return DryRun(
+            row=_segments(row, session.processor),
+            parameters=sum(p.numel() for p in session.model.parameters()),
+            trained_parameters=trained,
+            projector_parameters=sum(p.numel() for p in session.projector_parameters().values()),
+            stages={
+                name: StagePlan(
+                    int(rows.conversations.sum()), len(rows), run.data.stream(name).steps
+                )
+                for name, rows in run.data.rows.items()
+            },
+            memory=tuple(memory.lines()),
+            loss=result.loss,
+            conversations=result.conversations,
+            seconds=time.monotonic() - began,
+            peak_bytes=peak_memory_bytes(session.accelerator.device),
         )
 
 
-def _marked(row: Row, processor: MobileVLMProcessor) -> Text:
-    """Return the row's text; what the loss learns is green and, for a pipe, in [brackets]."""
+def _segments(row: Row, processor: MobileVLMProcessor) -> tuple[tuple[str, bool], ...]:
+    """Return the row's text in segments, with whether the loss learns each."""
     tokens = [(token, False) for token in row.prefix]
     for segment in row.segments:
         learned = (label != IGNORE_INDEX for label in segment.labels)
         tokens += zip(segment.ids, learned, strict=True)
-    text = Text()
-    for learned, group in itertools.groupby(tokens, key=lambda pair: pair[1]):
+    image = processor.tokenizer.decode([processor.image_token_id], skip_special_tokens=False)
+    segments = []
+    for learns, group in itertools.groupby(tokens, key=lambda pair: pair[1]):
         ids = [token for token, _ in group]
-        piece = processor.tokenizer.decode(ids, skip_special_tokens=False)
-        image = processor.tokenizer.decode([processor.image_token_id], skip_special_tokens=False)
+        text = processor.tokenizer.decode(ids, skip_special_tokens=False)
         count = ids.count(processor.image_token_id)
-        piece = piece.replace(image * count, f"<image x {count}>") if count else piece
-        text.append(f"[{piece}]" if learned else piece, style="bold green" if learned else "dim")
-    return text
-
-
-def _counts(console: Console, session: Session, method: Method) -> None:
-    adapters = sum(p.numel() for p in method.parameters().values())
-    projector = sum(p.numel() for p in session.projector_parameters().values())
-    total = sum(p.numel() for p in session.model.parameters())
-    console.print(
-        f"parameters: {total:,} in all; trained: {adapters:,} in the language model, "
-        f"{projector:,} projector"
-    )
+        segments.append(
+            (text.replace(image * count, f"<image x {count}>") if count else text, learns)
+        )
+    return tuple(segments)

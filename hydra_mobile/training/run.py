@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from hydra_mobile.adapters.history import RankHistory
@@ -25,7 +24,7 @@ from hydra_mobile.adapters.save_load import save_adapter
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json
-from hydra_mobile.core.progress import StageProgress
+from hydra_mobile.core.progress import SILENT, Log, Progress, Stage, silent
 from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.training.batches import cells, collate
 from hydra_mobile.training.checkpoint import Checkpoint
@@ -66,11 +65,18 @@ class _Place:
 
 
 class TrainingRun:
-    """One run folder: config.yaml, metrics.jsonl, ranks.jsonl, checkpoints/, adapter/."""
+    """One run folder: config.yaml, metrics.jsonl, ranks.jsonl, checkpoints/, adapter/.
 
-    def __init__(self, config: TrainConfig, console: Console) -> None:
+    Args:
+        config: the run's settings.
+        log: receives a line for each event.
+        progress: shows the stages; of several processes only the first one's.
+    """
+
+    def __init__(self, config: TrainConfig, log: Log = silent, progress: Progress = SILENT) -> None:
         self.config = config
-        self.console = console
+        self._log_line = log
+        self._progress = progress
         self.folder = Path(config.output)
         self.metrics = MetricsFile(self.folder / "metrics.jsonl")
         self._place = _Place()
@@ -98,6 +104,8 @@ class TrainingRun:
     def _train(self, session: Session, resume: bool) -> Path:
         processes = session.processes
         self._main = processes.main
+        if not self._main:
+            self._progress = SILENT
         self.data = RunData(session, self._progress, self._say)
         folder = RunFolder(self.config, processes.count)
         processes.first(lambda: folder.open(resume))
@@ -126,7 +134,7 @@ class TrainingRun:
 
     def _say(self, text: str) -> None:
         if self._main:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self._log_line(text)
 
     # -- data and model -------------------------------------------------------------------------
 
@@ -141,10 +149,6 @@ class TrainingRun:
         began = time.monotonic()
         self.data.prepare()
         self._place.seconds["features"] = time.monotonic() - began
-
-    def _progress(self, name: str, total: int, start: int, unit: str) -> StageProgress:
-        console = self.console if self._main else Console(quiet=True)
-        return StageProgress(console, name, total, start, unit)
 
     def method(self, session: Session) -> Method:
         """Return what trains the language model in stage II; nothing is in the model yet."""
@@ -252,7 +256,7 @@ class TrainingRun:
         vision = self.data.features("stage1")
         device = session.accelerator.device
         began = time.monotonic()
-        with self._progress("align", steps, 0, "pictures") as bar:
+        with self._progress.stage("align", steps, 0, "pictures") as bar:
             for step in range(steps):
                 chosen = torch.randint(
                     len(pictures),
@@ -304,7 +308,7 @@ class TrainingRun:
         spent = self._place.seconds.get(name, 0.0)
         began = time.monotonic()
         session.model.train()
-        with self._progress(name, stream.steps, start, "questions") as bar:
+        with self._progress.stage(name, stream.steps, start, "questions") as bar:
             for step in range(start, stream.steps):
                 if method:
                     method.before_step(step)
@@ -351,7 +355,7 @@ class TrainingRun:
     def _report(
         self,
         session: Session,
-        bar: StageProgress,
+        bar: Stage,
         name: str,
         config: StageConfig,
         steps: int,

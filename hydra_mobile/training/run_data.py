@@ -6,25 +6,21 @@ Stages may differ in template and in how a picture is fitted; what they have in 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.core.progress import StageProgress
+from hydra_mobile.core.progress import Log, Progress, Stage
 from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.models.preprocessing import ImagePreprocessing
-from hydra_mobile.models.registry import Log
 from hydra_mobile.training.data.packing import Rows
 from hydra_mobile.training.data.token_cache import open_rows
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.loop import BatchStream, Objective
 from hydra_mobile.training.machine import peak_memory_bytes
 from hydra_mobile.training.setup import Session
-
-#: Makes the progress of one piece of work from its name, total, start and unit.
-ProgressOf = Callable[[str, int, int, str], StageProgress]
 
 
 def stage_files(config: TrainConfig) -> dict[str, Path]:
@@ -53,7 +49,7 @@ class RunData:
         DataError: a data file or a record in it is not as expected.
     """
 
-    def __init__(self, session: Session, progress: ProgressOf, log: Log) -> None:
+    def __init__(self, session: Session, progress: Progress, log: Log) -> None:
         self._session = session
         self._config = session.config
         self._progress = progress
@@ -73,14 +69,14 @@ class RunData:
         data = self._config.data
         device = self._session.accelerator.device
         with contextlib.ExitStack() as stack:
-            bar: StageProgress | None = None
+            bar: Stage | None = None
             last = 0
 
             def show(done: int, total: int, what: str) -> None:
                 nonlocal bar, last
                 if bar is None:
                     # Only now: rows that are on disk already need no bar.
-                    bar = stack.enter_context(self._progress(what, total, 0, "MB"))
+                    bar = stack.enter_context(self._progress.stage(what, total, 0, "MB"))
                 bar.advance(done, done - last, "", peak_memory_bytes(device))
                 last = done
 
@@ -112,7 +108,7 @@ class RunData:
             return
         pictures = rows.images()
         device = self._session.accelerator.device
-        with self._progress("vision features", len(pictures), 0, "pictures") as bar:
+        with self._progress.stage("vision features", len(pictures), 0, "pictures") as bar:
             last = 0
 
             def advance(done: int, total: int) -> None:

@@ -12,14 +12,12 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, run_settings) -> Path:
-    from rich.console import Console
-
     from hydra_mobile.config import load_config
     from hydra_mobile.training.run import TrainingRun
 
     run = tmp_path_factory.mktemp("trained") / "run"
     settings = [*run_settings(run), "stage1.steps=1", "stage2.steps=1"]
-    TrainingRun(load_config(None, settings), Console(quiet=True)).train()
+    TrainingRun(load_config(None, settings)).train()
     return run
 
 

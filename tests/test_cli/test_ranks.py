@@ -174,7 +174,7 @@ def test_a_run_trained_again_at_its_last_map(run_verb, run_settings, tmp_path):
 
     shorter = ["data.stage1=", "ranks.policy=random", "stage2.steps=1"]
     settings = [*run_settings(tmp_path / "run"), *shorter]
-    TrainingRun(load_config(None, settings), Console(quiet=True)).train()
+    TrainingRun(load_config(None, settings)).train()
     new = tmp_path / "new"
     code, out, err = run_verb("ranks", "replay", tmp_path / "run", "--out", new, "--final")
     assert code == 0, err

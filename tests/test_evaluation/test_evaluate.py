@@ -9,7 +9,6 @@ import pytest
 import torch
 from benchmark_tree import SIX, build_tree
 from PIL import Image
-from rich.console import Console
 
 from hydra_export.merge import merged_folder
 from hydra_mobile.core.errors import DataError, HydraError
@@ -32,7 +31,7 @@ def run(tmp_path_factory, run_settings) -> Path:
     from hydra_mobile.training.run import TrainingRun
 
     folder = tmp_path_factory.mktemp("evaluated") / "run"
-    TrainingRun(load_config(None, run_settings(folder)), Console(quiet=True)).train()
+    TrainingRun(load_config(None, run_settings(folder))).train()
     return folder
 
 

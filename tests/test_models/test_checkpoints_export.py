@@ -16,7 +16,6 @@ from original_checkpoints import (
     write_clip,
     write_original,
 )
-from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
@@ -92,7 +91,7 @@ def run_on(base: Path, run: Path, settings: list[str]) -> None:
     settings = [s for s in settings if not s.startswith(("base=", "output="))]
     short = ["stage1.align_steps=1", "stage1.steps=1", "stage2.steps=3"]
     config = load_config(None, [*settings, *short, f"base={base}", f"output={run}"])
-    TrainingRun(config, Console(quiet=True)).train()
+    TrainingRun(config).train()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,6 @@ from original_checkpoints import (
     vocabulary_size,
     write_original,
 )
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoTokenizer,
@@ -150,7 +149,7 @@ def test_trained_merged_and_written_back(tmp_path, run_settings):
     short = ["stage1.align_steps=1", "stage1.steps=1", "stage2.steps=3"]
     # transformers' folder itself is the base.
     config = load_config(None, [*settings, *short, f"base={tmp_path / 'llava'}"])
-    TrainingRun(config, Console(quiet=True)).train()
+    TrainingRun(config).train()
     base = base_folder(str(tmp_path / "llava"), quiet)
     merge(base, run, tmp_path / "merged")
     export_llava(tmp_path / "merged", tmp_path / "back", log=quiet)

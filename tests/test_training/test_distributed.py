@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from safetensors.torch import load_file
 
 from hydra_mobile.adapters.history import RankHistory
@@ -51,7 +50,7 @@ def one_process(tmp_path_factory, run_settings):
     folder = tmp_path_factory.mktemp("one") / "run"
     more = [*SETTINGS, "stage1.accumulation=2", "stage2.accumulation=2"]
     config = load_config(None, [*run_settings(folder), *more])
-    return TrainingRun(config, Console(quiet=True)).train()
+    return TrainingRun(config).train()
 
 
 @pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
@@ -103,7 +102,7 @@ def test_two_processes_resume_as_two(run_settings, tmp_path):
     done = torchrun("train", *settings)
     assert done.returncode == 0, done.stderr[-3000:]
     with pytest.raises(ConfigError, match="processes: 2 -> 1"):
-        TrainingRun(load_config(None, settings), Console(quiet=True)).train(resume=True)
+        TrainingRun(load_config(None, settings)).train(resume=True)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 import torch
-from rich.console import Console
 
 from hydra_mobile.adapters.dynamic.controller import RankController
 from hydra_mobile.adapters.dynamic.performance_model import Prediction
@@ -33,8 +31,7 @@ DYNAMIC = [
 
 
 def train(settings, *more, resume=False):
-    console = Console(file=open(os.devnull, "w"))  # noqa: SIM115 (lives as long as the run)
-    return TrainingRun(load_config(None, [*settings, *DYNAMIC, *more]), console).train(resume)
+    return TrainingRun(load_config(None, [*settings, *DYNAMIC, *more])).train(resume)
 
 
 def hashes(adapter):
@@ -240,7 +237,7 @@ def test_switched_off_it_is_plain_peft_lora_bit_for_bit(run_settings, tmp_path):
     ours = load_file(adapter / "adapter_model.safetensors")
 
     config = load_config(None, [*run_settings(tmp_path / "plain"), *DYNAMIC, *more])
-    run = TrainingRun(config, Console(quiet=True))
+    run = TrainingRun(config)
     session = run.session()
     model = session.model
     names = adapted_modules(model)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
-from rich.console import Console
 
 from hydra_export.merge import merge
 from hydra_mobile.adapters.identity import base_identity
@@ -20,8 +18,7 @@ SHORT = ("stage2.steps=2", "ranks.policy=uniform", "data.stage1=")
 
 
 def train(settings, *more):
-    console = Console(file=open(os.devnull, "w"))  # noqa: SIM115 (lives as long as the run)
-    return TrainingRun(load_config(None, [*settings, *more]), console).train()
+    return TrainingRun(load_config(None, [*settings, *more])).train()
 
 
 @pytest.fixture
@@ -41,7 +38,7 @@ def test_evaluation_and_merge_prepare_pictures_as_training_did(cropped, tiny_bas
 def test_a_stage_has_its_own_template_and_fit(run_settings, tmp_path):
     settings = run_settings(tmp_path / "run")
     more = ("stage1.template=plain", "stage1.image_fit=stretch", "data.template=chatml")
-    run = TrainingRun(load_config(None, [*settings, *more]), Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    run = TrainingRun(load_config(None, [*settings, *more]))
     session = run.session()
     one, two = session.processors["stage1"], session.processors["stage2"]
     assert (one.template.name, one.image.fit) == ("plain", "stretch")

@@ -1,10 +1,7 @@
 """What users of a GPU switch on, as far as a CPU can run it: whole runs on base `tiny`."""
 
-import os
-
 import pytest
 from accelerate.state import AcceleratorState
-from rich.console import Console
 from safetensors.torch import load_file
 
 from hydra_mobile.config import load_config
@@ -23,9 +20,8 @@ def fresh_accelerate():
 
 
 def train(settings, *more):
-    console = Console(file=open(os.devnull, "w"))  # noqa: SIM115 (lives as long as the run)
     config = load_config(None, [*settings, "data.stage1=", "ranks.rank_step=1", *more])
-    return TrainingRun(config, console).train()
+    return TrainingRun(config).train()
 
 
 def test_compiled_layers_train_the_same_adapter_over_a_change_of_ranks(

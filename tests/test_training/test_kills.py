@@ -17,7 +17,6 @@ from hydra_mobile.core.files import sha256_of
 KILLS = 40
 DRIVER = """
 import sys
-from rich.console import Console
 from hydra_mobile.adapters.dynamic.controller import RankController
 from hydra_mobile.adapters.dynamic.performance_model import Prediction
 from hydra_mobile.config import load_config
@@ -31,7 +30,7 @@ def choose(self, model, moves, progress):
 RankController._choose = choose
 resume, *overrides = sys.argv[1:]
 print("ready", flush=True)
-TrainingRun(load_config(None, overrides), Console()).train(resume == "resume")
+TrainingRun(load_config(None, overrides), print).train(resume == "resume")
 """
 SETTINGS = [
     "data.stage1=",

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from original_checkpoints import write_original
 from PIL import Image
-from rich.console import Console
-from tests.original_checkpoints import write_original
 
 from hydra_mobile.config import load_config
 from hydra_mobile.runtimes.torch import load_artifact
@@ -50,7 +49,6 @@ def data(tmp_path) -> Path:
 def test_the_published_file_trains_a_checkpoint_as_it_is(tmp_path, data):
     write_original(tmp_path / "checkpoint", "ldpnet", "sharded-bin")
     lines: list[str] = []
-    console = Console(quiet=True)
     settings = [
         f"base={tmp_path / 'checkpoint'}",
         f"output={tmp_path / 'run'}",
@@ -67,7 +65,7 @@ def test_the_published_file_trains_a_checkpoint_as_it_is(tmp_path, data):
         "runtime.precision=fp32",
         "runtime.workers=2",
     ]
-    run = TrainingRun(load_config(CONFIG, settings), console)
+    run = TrainingRun(load_config(CONFIG, settings))
     run._say = lines.append  # type: ignore[method-assign]
     adapter = run.train()
 

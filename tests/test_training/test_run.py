@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from safetensors.torch import load_file
 
 from hydra_mobile.config import load_config
@@ -20,8 +18,7 @@ from hydra_mobile.training.run import TrainingRun
 
 
 def train(settings, *more, resume=False):
-    console = Console(file=open(os.devnull, "w"))  # noqa: SIM115 (lives as long as the run)
-    return TrainingRun(load_config(None, [*settings, *more]), console).train(resume)
+    return TrainingRun(load_config(None, [*settings, *more])).train(resume)
 
 
 def hashes(adapter: Path) -> dict[str, str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from hydra_mobile.core.console_progress import StageProgress
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.core.progress import StageProgress
 from hydra_mobile.evaluation.store.prediction_log import LineCount
 from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 from hydra_mobile.evaluation.store.work_dir import FACTS, ArtifactDir, TaskDir
