@@ -86,7 +86,7 @@ def main() -> None:
     try:
         app()
     except HydraError as error:
-        _fail(f"error: {error.what}", error.mend, error.exit_code)
+        _fail(f"error: {error.what}", error.fix, error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", "Nothing half-written was kept; the same command goes on.", 130)
     except OSError as error:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, DiskError
 
 
 def cache_home() -> Path:
@@ -36,14 +36,14 @@ def require_free_space(path: Path, needed_bytes: int, what: str) -> None:
     """Raise unless the disk that holds `path` has `needed_bytes` free.
 
     Raises:
-        HydraError: names the folder, what is free and what is needed.
+        DiskError: names the folder, what is free and what is needed.
     """
     existing = path.absolute()
     while not existing.exists():
         existing = existing.parent
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
-        raise HydraError(
+        raise DiskError(
             f"No space for {what}: {existing} has {free / 1e6:.0f} MB free, "
             f"{needed_bytes / 1e6:.0f} MB are needed.",
             "Free some space, or choose another folder (HYDRA_MOBILE_HOME moves the cache).",
@@ -52,13 +52,13 @@ def require_free_space(path: Path, needed_bytes: int, what: str) -> None:
 
 @contextlib.contextmanager
 def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turn "no space left on device" inside the block into a `HydraError` that names `path`."""
+    """Turn "no space left on device" inside the block into a `DiskError` that names `path`."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise HydraError(
+        raise DiskError(
             f"The disk filled up while writing {path}; nothing half-written was kept.",
             "Free some space and run the same command again.",
         ) from error

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.errors import HydraError, MissingPackageError
 
 # Which of our extras brings a package that a plug-in may fail to import.
 _EXTRA_OF_PACKAGE = {
@@ -40,7 +40,7 @@ def missing_extra(error: ModuleNotFoundError) -> HydraError:
     extra = _EXTRA_OF_PACKAGE.get(package)
     if extra is None:
         raise error
-    return HydraError(
+    return MissingPackageError(
         f"The package `{package}` is not installed.",
         f'Install it with: pip install "hydra-mobile[{extra}]"',
     )

@@ -81,7 +81,7 @@ def parse_record(value: Any, where: str, images: Path) -> Record:
     if isinstance(value, DataError):
         raise value
     for fault in faults_in(value):
-        raise DataError(record_place(value, where) + fault.what, fault.mend)
+        raise DataError(record_place(value, where) + fault.what, fault.fix)
     image = value.get("image")
     texts = [turn["value"] for turn in value["conversations"]]
     if image is not None:

@@ -20,12 +20,12 @@ class Fault(NamedTuple):
     Attributes:
         kind: under which it is counted.
         what: goes on where the place of the record ends ("...: `image` is 3").
-        mend: one sentence, or "".
+        fix: one sentence, or "".
     """
 
     kind: Kind
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 def faults_in(value: Any) -> Iterator[Fault]:

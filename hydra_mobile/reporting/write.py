@@ -69,4 +69,4 @@ def read_report(path: Path) -> Report:
     try:
         return Report.from_dict(value)
     except ArtifactError as error:
-        raise ArtifactError(f"{file}: {error.what}", error.mend) from error
+        raise ArtifactError(f"{file}: {error.what}", error.fix) from error

@@ -52,7 +52,7 @@ def test_an_altered_cache_is_refused_with_the_mend(pip: dict[str, Any]) -> None:
     wheel.write_bytes(CONTENT[:3])
     with pytest.raises(ArtifactError, match=r"is not the file it should be") as caught:
         fetch_wheel("thing==1.0", SHA, NAME)
-    assert f"Delete {wheel} and run" in caught.value.mend
+    assert f"Delete {wheel} and run" in caught.value.fix
     assert pip["calls"] == 1
 
 

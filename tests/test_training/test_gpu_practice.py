@@ -67,4 +67,4 @@ def test_out_of_memory_names_the_setting_to_change(run_settings, tmp_path, monke
     monkeypatch.setattr(run_module, "train_step", greedy)
     with pytest.raises(HydraError, match="emory") as caught:
         train(run_settings(tmp_path / "run"))
-    assert "runtime.gradient_checkpointing=true" in caught.value.mend
+    assert "runtime.gradient_checkpointing=true" in caught.value.fix

@@ -43,7 +43,7 @@ def test_a_failed_allocation_says_shape_and_size(allocate, size):
 def test_memory_error_of_python_names_no_size():
     with pytest.raises(HydraError, match="412 tokens\\.") as caught, advising(lambda: FACTS):
         bytearray(2**55)
-    assert "runtime.gradient_checkpointing=true" in caught.value.mend
+    assert "runtime.gradient_checkpointing=true" in caught.value.fix
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def _samples(benchmark: Benchmark, splits: Sequence[str], problems: list[str]) -
             try:
                 benchmark.prompt(sample)
             except DataError as error:
-                unasked[error.mend] += 1
+                unasked[error.fix] += 1
                 if sum(unasked.values()) == 1:
                     problems.append(error.what)
         if unasked:

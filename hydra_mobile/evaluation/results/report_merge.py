@@ -78,7 +78,7 @@ def _read(file: Path) -> Report:
     try:
         return Report.from_dict(value)
     except ArtifactError as error:
-        raise ArtifactError(f"{file}: {error.what}", error.mend) from error
+        raise ArtifactError(f"{file}: {error.what}", error.fix) from error
 
 
 def _names(files: Sequence[Path]) -> list[str]:

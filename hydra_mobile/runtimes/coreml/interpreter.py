@@ -105,7 +105,7 @@ def _evaluate(operator: Operator, values: dict[str, Any]) -> None:
     try:
         result = OPERATORS[operator.kind](arguments)
     except HydraError as error:
-        raise HydraError(f"{operator.name}: {error.what}", error.mend) from error
+        raise HydraError(f"{operator.name}: {error.what}", error.fix) from error
     results = result if isinstance(result, tuple) else (result,)
     for (name, kind), value in zip(operator.outputs, results, strict=True):
         values[name] = _typed(value, kind, f"operator {operator.kind} `{operator.name}`")

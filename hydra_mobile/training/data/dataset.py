@@ -144,7 +144,7 @@ class ConversationWriter:
         """
         self._number += 1
         if isinstance(encoded, DataError):
-            self.leave_out(DataError(f"{self._place(record)}: {encoded.what}", encoded.mend))
+            self.leave_out(DataError(f"{self._place(record)}: {encoded.what}", encoded.fix))
             return
         with_image = record.image is not None
         if self._prefixes.setdefault(with_image, encoded.prefix) != encoded.prefix:
