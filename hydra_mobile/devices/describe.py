@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def told(device: Mapping[str, Any]) -> tuple[str, ...]:
+def described(device: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a sentence for each thing that is known.
 
     Args:
@@ -20,8 +20,8 @@ def told(device: Mapping[str, Any]) -> tuple[str, ...]:
     lines = [", ".join(name for name in names if name)]
     if before["memory_bytes"]:
         free = before["available_bytes"]
-        told_free = f", {free / 1e9:.1f} GB of it available before" if free else ""
-        lines.append(f"memory {before['memory_bytes'] / 1e9:.1f} GB{told_free}")
+        free_part = f", {free / 1e9:.1f} GB of it available before" if free else ""
+        lines.append(f"memory {before['memory_bytes'] / 1e9:.1f} GB{free_part}")
     if before["governors"]:
         lines.append(f"governor {', '.join(before['governors'])}")
     if before["battery_celsius"] is not None:

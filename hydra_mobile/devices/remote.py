@@ -1,7 +1,6 @@
 """A machine reached through a connection that may break: the five things everything else needs.
 
-`adb.AdbRemote` is a phone; `local.LocalRemote` is a folder of this machine, for trying out what is
-built on top. Whoever drives a device catches `DeviceGone`, calls `reconnect` and goes on.
+`adb.AdbRemote` is a phone. Callers catch `DeviceGone`, call `reconnect` and go on.
 """
 
 from __future__ import annotations

@@ -137,8 +137,17 @@ def _cores() -> int:
 def _sittings(
     artifacts: Sequence[ModelRef], task: Task, shard: Shard, root: Path
 ) -> list[ArtifactDir]:
+    protocols = protocols_of(task.protocol, task.benchmarks)
     requests = [
-        Request(name, task.data, task.protocol, task.splits, task.limit, shard, task.allow_partial)
+        Request(
+            name,
+            task.data,
+            protocols.get(name, ""),
+            task.splits,
+            task.limit,
+            shard,
+            task.allow_partial,
+        )
         for name in dict.fromkeys(task.benchmarks)
     ]
     asked = [Asked.of(request) for request in requests]
@@ -148,21 +157,35 @@ def _sittings(
     return [ArtifactDir.prepare(artifact, asked, root, shard, device) for artifact in artifacts]
 
 
-def _protocol_of(benchmark: str, task: Task) -> str:
-    """Return the protocol that the task names for a benchmark."""
-    general, special = "", {}
-    for item in filter(None, task.protocol.split(",")):
+def protocols_of(option: str, benchmarks: Sequence[str]) -> dict[str, str]:
+    """Return benchmark -> protocol from "NAME,BENCHMARK=NAME,..."; "" where it names none.
+
+    Args:
+        option: one protocol for all, protocols of single benchmarks, or both.
+        benchmarks: those that are evaluated.
+
+    Raises:
+        HydraError: a benchmark that is not evaluated, or two protocols for all.
+    """
+    general: list[str] = []
+    special: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in option.split(","))):
         name, equals, protocol = item.partition("=")
         if not equals:
-            general = item
-        elif name in task.benchmarks:
+            general.append(item)
+        elif name in benchmarks:
             special[name] = protocol
         else:
             raise HydraError(
-                f"--protocol {item} is for a benchmark that is not asked.",
-                nearest(name, task.benchmarks),
+                f"--protocol {item}: benchmark `{name}` is not evaluated.",
+                nearest(name, benchmarks),
             )
-    return special.get(benchmark, general)
+    if len(general) > 1:
+        raise HydraError(
+            f"--protocol names several protocols for all benchmarks: {', '.join(general)}.",
+            "Give one, and BENCHMARK=NAME for the others.",
+        )
+    return dict.fromkeys(benchmarks, general[0] if general else "") | special
 
 
 def _finish(sitting: ArtifactDir, task: Task) -> None:

@@ -43,6 +43,11 @@ class Comparison:
         return not self.failures
 
     @property
+    def agreement(self) -> float:
+        """Share of greedy tokens that agree, over all cases."""
+        return agreement_of(self.cases)
+
+    @property
     def broken(self) -> tuple[str, ...]:
         """The parts that fail by themselves; what only follows from them is left out."""
         return tuple(p.part for p in self.parts if p.status == "fail" and p.part != "whole")

@@ -29,12 +29,12 @@ class ParityResult:
     """All rungs that were climbed, from the adapter up."""
 
     bundle: str
-    rungs: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...]
 
     @property
     def passed(self) -> bool:
         """Whether every rung holds."""
-        return all(rung.passed for rung in self.rungs)
+        return all(rung.passed for rung in self.comparisons)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the ladder as JSON values."""
@@ -42,16 +42,16 @@ class ParityResult:
             "schema": SCHEMA,
             "bundle": self.bundle,
             "passed": self.passed,
-            "rungs": [rung.to_dict() for rung in self.rungs],
+            "rungs": [rung.to_dict() for rung in self.comparisons],
         }
 
     def rows(self) -> tuple[ParityRow, ...]:
         """Return a row of the report for each rung."""
-        return tuple(rung.row() for rung in self.rungs)
+        return tuple(rung.row() for rung in self.comparisons)
 
     def table(self) -> str:
         """Return the ladder for the terminal."""
-        return "\n\n".join(rung.table() for rung in self.rungs)
+        return "\n\n".join(rung.table() for rung in self.comparisons)
 
     def require(self) -> None:
         """Raise unless every rung holds.
@@ -59,7 +59,7 @@ class ParityResult:
         Raises:
             ParityError: names the rungs and the parts that broke, and every difference.
         """
-        broken = [rung for rung in self.rungs if not rung.passed]
+        broken = [rung for rung in self.comparisons if not rung.passed]
         if broken:
             raise ParityError(
                 " ".join(

@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from local_remote import LocalRemote
 from test_device_batch import ask_launch
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices.app import ACTIVITY, AppLaunch
 from hydra_mobile.devices.batch_format import REQUESTS
 from hydra_mobile.devices.errors import DeviceFull, OutOfMemory, RunnerMissing
-from hydra_mobile.devices.local import LocalRemote
 
 # `am start -W -n ACTIVITY --es NAME VALUE ... --ei threads N` starts the app, which runs on.
 AM = """#!/bin/sh

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_remote import LocalRemote
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.devices import detached
@@ -22,7 +23,6 @@ from hydra_mobile.devices.errors import (
     RunnerMissing,
     WrongAbi,
 )
-from hydra_mobile.devices.local import LocalRemote
 from hydra_mobile.devices.remote import Remote, ShellResult
 
 # Answers what is missing, a line at a time, as the real one does; the id is its own answer.

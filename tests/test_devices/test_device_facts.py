@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hydra_mobile.devices.describe import told
+from hydra_mobile.devices.describe import described
 from hydra_mobile.devices.facts import DeviceFacts, parse
 from hydra_mobile.devices.thermal import is_cool
 
@@ -68,6 +68,6 @@ def test_a_throttled_or_hot_phone_is_not_cool() -> None:
 def test_the_report_says_when_it_was_warm() -> None:
     facts = parse("S1", PHONE).to_dict()
     cooling = {"waited_seconds": 300.0, "cool": False, "limit_celsius": 36.0}
-    lines = told({"before": facts, "after": facts, "cooling": cooling})
+    lines = described({"before": facts, "after": facts, "cooling": cooling})
     assert lines[0] == "Pixel 8, Android 15 (API 35), Google Tensor G3, arm64-v8a"
     assert lines[-1].startswith("WARM when it was timed, after waiting 300 s")

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from local_remote import LocalRemote
 
 from hydra_mobile.devices.errors import DeviceFull, DeviceGone
-from hydra_mobile.devices.local import LocalRemote
 from hydra_mobile.devices.push import HASHES, push_changed
 from hydra_mobile.devices.remote import ShellResult
 

@@ -216,7 +216,7 @@ def test_a_failing_worker_says_why(questions, tmp_path, console, tiny_base):
 
 def test_one_artifact_given_twice_is_refused(in_process, tiny_base, questions, tmp_path, console):
     artifacts = [model_at("tiny"), model_at(str(tiny_base))]
-    with pytest.raises(HydraError, match="are the same artefact"):
+    with pytest.raises(HydraError, match="same artifact"):
         evaluate(artifacts, Task(("emojiqa",), questions), tmp_path, console)
 
 
@@ -248,17 +248,40 @@ def test_an_unknown_benchmark_names_the_nearest(questions, tmp_path, console):
         evaluate([model_at("tiny")], Task(("emojiq",), questions), tmp_path, console)
 
 
-def test_a_protocol_may_be_named_for_one_benchmark():
-    def protocol(benchmark: str, text: str) -> str:
-        task = Task(("gqa", "scienceqa"), Path("."), protocol=text)
-        return module._protocol_of(benchmark, task)
+def test_a_protocol_may_be_named_for_one_benchmark(
+    in_process, tiny_base, shapes_data, tmp_path, console
+):
+    pictures = [open_image(shapes_data / f"{number}.png") for number in range(4)]
+    tree = build_tree(tmp_path / "data", pictures, questions=2)
+    small = _with_context(tiny_base, tmp_path / "small", 200)
 
-    both = "mobilevlm,scienceqa=mobilevlm-no-padding"
-    assert protocol("gqa", both) == "mobilevlm"
-    assert protocol("scienceqa", both) == "mobilevlm-no-padding"
-    assert protocol("gqa", "scienceqa=mobilevlm-no-padding") == ""
-    with pytest.raises(HydraError, match="pope=mobilevlm is for a benchmark that is not asked"):
-        protocol("gqa", "pope=mobilevlm")
+    def protocols(text: str) -> dict[str, str]:
+        task = Task(("gqa", "scienceqa"), tree, protocol=text, limit=2)
+        outcome = evaluate([model_at(str(small))], task, tmp_path / "out", console)
+        assert outcome is not None
+        return {run.benchmark: run.protocol for run in outcome.systems[0].runs}
+
+    assert protocols("scienceqa=mobilevlm") == {"gqa": "llava-1.5", "scienceqa": "mobilevlm"}
+    assert protocols("mobilevlm,scienceqa=llava-1.5") == {
+        "gqa": "mobilevlm",
+        "scienceqa": "llava-1.5",
+    }
+
+
+@pytest.mark.parametrize("text", ["pope=mobilevlm", "llava-1.5,mobilevlm", "gqa=no-such"])
+def test_a_protocol_that_fits_no_benchmark_is_refused(text, tmp_path, console):
+    task = Task(("gqa",), tmp_path, protocol=text)
+    with pytest.raises(HydraError, match=text.partition(",")[0].partition("=")[2] or "mobilevlm"):
+        evaluate([model_at("tiny")], task, tmp_path / "out", console)
+
+
+def _with_context(base: Path, folder: Path, tokens: int) -> Path:
+    """Copy a base; a short context bounds what a model without training goes on for."""
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = tokens
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_path, console):

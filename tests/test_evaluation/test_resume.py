@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hydra_mobile.evaluation.store.prediction_log import count_lines
+from hydra_mobile.evaluation.store.prediction_log import LineCount
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def start(data: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 def answered(out: Path) -> int:
-    return sum(count_lines(file) for file in out.rglob("answers*.jsonl"))
+    return sum(LineCount(file).count() for file in out.rglob("answers*.jsonl"))
 
 
 def until(seconds: float, reached) -> None:

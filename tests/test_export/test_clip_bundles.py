@@ -9,7 +9,7 @@ from clip_bases import write_clip_base
 
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
-from hydra_mobile.parity.golden_replay import verify
+from hydra_mobile.parity.suite import run_suite
 
 
 @pytest.mark.parametrize("projector", ["ldpnet", "ldpnetv2"])
@@ -29,7 +29,7 @@ def test_exported_model_answers_as_the_merged_one(
         golden_inputs=golden_inputs,
         limits=Limits(max_context=80, max_prefill=16),
     )
-    result = verify(bundle.folder)
+    result = run_suite(bundle.folder)
     assert result.passed, result.table()
-    assert result.agreement == 1.0
-    assert all(case.image_difference < 1e-3 for case in result.cases)
+    assert result.comparisons[0].agreement == 1.0
+    assert all(case.image_difference < 1e-3 for case in result.comparisons[0].cases)

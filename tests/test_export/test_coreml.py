@@ -21,7 +21,6 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError, ParityError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.loading import load_model
-from hydra_mobile.parity.golden_replay import verify
 from hydra_mobile.parity.suite import run_suite
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import CacheState
@@ -247,7 +246,7 @@ def test_verify_and_reports_say_that_no_apple_hardware_ran(bundles: dict[str, Pa
 def test_verify_runs_the_golden_vectors_through_the_program(
     bundles: dict[str, Path], preset: str
 ) -> None:
-    result = verify(bundles[preset])
+    result = run_suite(bundles[preset])
     assert result.passed, result.table()
 
 
@@ -262,13 +261,13 @@ def test_verify_catches_a_flipped_weight(bundles: dict[str, Path], tmp_path: Pat
     data[4 * place : 4 * place + 4] = np.float32(-40 * floats[place]).tobytes()
     (folder / name).write_bytes(bytes(data))
     with pytest.raises(ArtifactError, match=r"weight\.bin has sha256"):
-        verify(folder)
+        run_suite(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name]["sha256"] = sha256_of(folder / name)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    result = verify(folder)
+    result = run_suite(folder)
     assert not result.passed
-    assert "logits differ" in " ".join(result.failures)
+    assert "logits differ" in " ".join(result.comparisons[0].failures)
 
 
 @pytest.mark.slow

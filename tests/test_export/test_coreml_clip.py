@@ -9,7 +9,7 @@ from clip_bases import write_clip_base
 
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits
-from hydra_mobile.parity.golden_replay import verify
+from hydra_mobile.parity.suite import run_suite
 
 pytest.importorskip("coremltools", reason="needs the extra [coreml]")
 
@@ -32,5 +32,5 @@ def test_interpreted_model_answers_as_the_merged_one(
     )
     facts = bundle.manifest["details"]["weights"]["vision_encoder"]
     assert facts["compared"] == facts["exact"] > 20
-    result = verify(bundle.folder)
+    result = run_suite(bundle.folder)
     assert result.passed, result.table()

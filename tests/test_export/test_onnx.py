@@ -22,7 +22,7 @@ from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.parity.golden_replay import verify
+from hydra_mobile.parity.suite import run_suite
 from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.runtimes.onnx import OnnxRuntime
 
@@ -235,11 +235,10 @@ def test_a_bundle_verifies_itself(preset, tiny_merged, golden_inputs, tmp_path):
         golden_inputs=golden_inputs,
         limits=Limits(max_context=256, max_prefill=64),
     )
-    result = verify(bundle.folder)
+    result = run_suite(bundle.folder)
     if preset == "fp32":
         result.require()
-    assert result.runtime == "onnx"
-    assert result.cases[0].prompt_equal
+    assert result.comparisons[0].cases[0].prompt_equal
     assert OnnxRuntime.load(bundle.folder, threads=1).precision == preset
 
 

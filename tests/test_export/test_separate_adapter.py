@@ -41,7 +41,6 @@ from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.loading import load_model
-from hydra_mobile.parity.golden_replay import verify
 from hydra_mobile.parity.suite import run_suite
 from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.runtimes.model_ref import model_at
@@ -200,7 +199,7 @@ class TestOneProgram:
         bare = export_separate(tiny_base, None, tmp_path / "bare", golden_inputs, "fp32")
         for name in ("vision_encoder.onnx", "embed_tokens.onnx", "decoder_model_merged.onnx"):
             assert (bare / name).read_bytes() == (sound / name).read_bytes()
-        assert verify(bare).passed
+        assert run_suite(bare).passed
         assert Bundle.open(bare).adapter is None
         assert_same(OnnxRuntime.load(bare), TorchRuntime.load(tiny_base))
 
@@ -285,15 +284,15 @@ class TestManifest:
 class TestVerify:
     @pytest.mark.parametrize("mark", ["", "#two"])
     def test_golden_vectors_of_each(self, sound: Path, mark: str) -> None:
-        result = verify(Path(f"{sound}{mark}"))
+        result = run_suite(Path(f"{sound}{mark}"))
         result.require()
-        assert result.agreement == 1.0
+        assert result.comparisons[0].agreement == 1.0
 
     def test_the_ladder_goes_from_the_run_to_the_program(
         self, sound: Path, adapters: dict[str, Path], tiny_base: Path
     ) -> None:
         ladder = run_suite(Path(f"{sound}#two"), adapter=adapters["two"])
-        assert [rung.name for rung in ladder.rungs] == ["adapter → ONNX Runtime fp32 + two"]
+        assert [rung.name for rung in ladder.comparisons] == ["adapter → ONNX Runtime fp32 + two"]
         assert ladder.passed
         with pytest.raises(ArtifactError, match="made from another adapter"):
             run_suite(sound, adapter=adapters["two"])
@@ -303,9 +302,9 @@ class TestVerify:
     def test_another_adapter_s_tensors_fail(self, bundle: Path) -> None:
         """Hashes put right by hand: the numbers still tell."""
         rewrite(bundle, "adapters/one.onnx_adapter", (bundle / "adapters/two.onnx_adapter"))
-        result = verify(bundle)
+        result = run_suite(bundle)
         assert not result.passed
-        assert any("logits" in failure for failure in result.failures)
+        assert any("logits" in failure for failure in result.comparisons[0].failures)
 
     def test_quantized_programs_take_adapters_too(
         self, tiny_base: Path, adapters: dict[str, Path], golden_inputs: Any, tmp_path: Path
@@ -349,7 +348,7 @@ def test_a_bundle_is_whole_until_the_manifest_names_the_adapter(
             add_adapter(bundle, tiny_base, adapters["two"], "third")
     assert set(Bundle.open(bundle).manifest["adapters"]) == {"one", "two"}
     add_adapter(bundle, tiny_base, adapters["two"], "third")
-    assert verify(Path(f"{bundle}#third")).passed
+    assert run_suite(Path(f"{bundle}#third")).passed
 
 
 class TestRefused:

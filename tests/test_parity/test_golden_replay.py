@@ -9,14 +9,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.tolerance import FP32_TOLERANCE, QUANTIZED_TOLERANCE, tolerance_of
 from hydra_mobile.core.errors import ArtifactError, ParityError
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.parity.golden_replay import (
-    FP32_TOLERANCE,
-    QUANTIZED_TOLERANCE,
-    tolerance_of,
-    verify,
-)
+from hydra_mobile.parity.suite import run_suite
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
@@ -41,15 +37,14 @@ def edit_golden(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], 
 
 def test_fp32_agrees(fp32_bundle: Path) -> None:
     lines: list[str] = []
-    result = verify(fp32_bundle, log=lines.append)
-    assert result.passed
-    assert result.agreement == 1.0
-    assert len(lines) == len(result.cases) == 2
-    for case in result.cases:
+    result = run_suite(fp32_bundle, log=lines.append)
+    result.require()
+    (comparison,) = result.comparisons
+    assert comparison.agreement == 1.0
+    assert len([line for line in lines if "tokens" in line]) == len(comparison.cases) == 2
+    for case in comparison.cases:
         assert case.logits_difference < 1e-3
         assert case.leading == case.tokens > 1
-    result.require()
-    assert "agrees with the merged model" in result.table()
     assert json.loads(json.dumps(result.to_dict()))["passed"] is True
 
 
@@ -62,10 +57,10 @@ def test_golden_ids_vary(fp32_bundle: Path) -> None:
 
 
 def test_int4_is_held_to_its_own_tolerance(int4_bundle: Path) -> None:
-    result = verify(int4_bundle)
-    assert result.tolerance == QUANTIZED_TOLERANCE
-    assert all(case.prompt_equal and case.image_cosine > 0.99 for case in result.cases)
-    assert json.loads(json.dumps(result.to_dict()))["tolerance"]["logits"] is None
+    (comparison,) = run_suite(int4_bundle).comparisons
+    assert comparison.tolerance == QUANTIZED_TOLERANCE
+    assert all(case.prompt_equal and case.image_cosine > 0.99 for case in comparison.cases)
+    assert json.loads(json.dumps(comparison.to_dict()))["tolerance"]["logits"] is None
 
 
 def test_tolerance_is_exact_only_where_everything_is_fp32(fp32_bundle: Path) -> None:
@@ -82,10 +77,11 @@ def test_other_logits_fail(copied: Callable[[], Path]) -> None:
 
     folder = copied()
     respoil(folder, "golden.safetensors", shift)
-    result = verify(folder)
+    result = run_suite(folder)
     assert not result.passed
-    assert "Case 1: logits differ by 1.0" in result.failures[0]
-    assert not any(failure.startswith("Case 0") for failure in result.failures)
+    failures = result.comparisons[0].failures
+    assert "Case 1: logits differ by 1.0" in failures[0]
+    assert not any(failure.startswith("Case 0") for failure in failures)
     with pytest.raises(ParityError, match="logits differ") as error:
         result.require()
     assert error.value.exit_code != 0
@@ -105,7 +101,7 @@ def test_other_golden_values_fail(
 ) -> None:
     folder = copied()
     respoil(folder, "golden.json", edit_golden(change))
-    assert message in " ".join(verify(folder).failures)
+    assert message in " ".join(run_suite(folder).comparisons[0].failures)
 
 
 def test_an_altered_bundle_is_refused_before_it_runs(copied: Callable[[], Path]) -> None:
@@ -114,11 +110,11 @@ def test_an_altered_bundle_is_refused_before_it_runs(copied: Callable[[], Path])
     data[len(data) // 2] ^= 1
     (folder / "model.pte").write_bytes(bytes(data))
     with pytest.raises(ArtifactError, match=r"model\.pte has sha256"):
-        verify(folder)
+        run_suite(folder)
 
 
 def test_unreadable_vectors_are_an_error_of_the_bundle(copied: Callable[[], Path]) -> None:
     folder = copied()
     respoil(folder, "golden.safetensors", lambda path: path.write_bytes(b"nonsense"))
     with pytest.raises(ArtifactError, match="unreadable"):
-        verify(folder)
+        run_suite(folder)

@@ -63,7 +63,7 @@ class TestScore:
     def test_each_rung_tells_the_change(self, sound_chain: Chain, questions: Slice) -> None:
         ladder = sound_chain.run_suite(questions=questions)
         assert ladder.passed
-        for rung in ladder.rungs:
+        for rung in ladder.comparisons:
             assert rung.score is not None
             assert (rung.score.n, rung.score.change, rung.score.same) == (4, 0.0, 1.0)
             assert "shapes, 4 questions" in rung.table()
@@ -74,7 +74,7 @@ class TestScore:
         told = iter((["right"] * 4, ["right"] * 4, ["right"] * 2 + ["wrong"] * 2))
         monkeypatch.setattr(questions, "answers", lambda runner: next(told))
         ladder = sound_chain.run_suite(questions=questions)
-        one, two = ladder.rungs
+        one, two = ladder.comparisons
         assert one.passed
         assert two.failures == ["Score: 50.0% of the answers are the same (at least 99%)."]
         assert two.broken == ()
@@ -109,19 +109,19 @@ def test_a_quantized_bundle_stands_on_the_lossless_program(
         merged=sound_chain.merged,
         program=sound_chain.bundle,
     )
-    names = [rung.name for rung in ladder.rungs]
+    names = [rung.name for rung in ladder.comparisons]
     assert names == [ONE, TWO, "ONNX Runtime fp32 → ONNX Runtime int8"]
-    assert [rung.tolerance for rung in ladder.rungs] == [
+    assert [rung.tolerance for rung in ladder.comparisons] == [
         TOLERANCES["fp32"], TOLERANCES["fp32"], TOLERANCES["int8"]
     ]  # fmt: skip
-    assert ladder.rungs[2].parts[4].max_abs > ladder.rungs[1].parts[4].max_abs
+    assert ladder.comparisons[2].parts[4].max_abs > ladder.comparisons[1].parts[4].max_abs
     with pytest.raises(ArtifactError, match="preset `int8`; the program between"):
         run_suite(sound_chain.bundle, program=quantized)
 
 
 def test_a_device_is_the_last_rung(sound_chain: Chain) -> None:
     ladder = run_suite(sound_chain.bundle, device=TorchRuntime.load(sound_chain.merged))
-    assert [rung.name for rung in ladder.rungs] == [
+    assert [rung.name for rung in ladder.comparisons] == [
         GOLDEN_RUNG, "ONNX Runtime fp32 → device (torch)"
     ]  # fmt: skip
     assert ladder.passed
@@ -194,7 +194,7 @@ class TestGolden:
             save_file(kept, path)
 
         respoil(chain.bundle, "golden.safetensors", age)
-        (rung,) = run_suite(chain.bundle).rungs
+        (rung,) = run_suite(chain.bundle).comparisons
         assert rung.passed
         assert rung.parts[0].max_abs is not None
 

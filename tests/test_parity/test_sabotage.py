@@ -27,12 +27,12 @@ from hydra_mobile.runtimes.onnx import OnnxRuntime  # noqa: E402 (needs onnxrunt
 
 def broken(ladder: ParityResult) -> dict[str, tuple[str, ...]]:
     """Return the failing parts of each failing rung; `whole` follows and is not asked for."""
-    for rung in ladder.rungs:
+    for rung in ladder.comparisons:
         assert tuple(part.part for part in rung.parts) == PARTS
         whole = rung.parts[-1]
         # What breaks by itself breaks the answer, but for ids, which the witness gives.
         assert rung.passed == (not rung.broken and whole.status == "pass")
-    return {rung.name: rung.broken for rung in ladder.rungs if not rung.passed}
+    return {rung.name: rung.broken for rung in ladder.comparisons if not rung.passed}
 
 
 def flip(path: Path, chosen: Callable[[str, tuple[int, ...]], bool]) -> None:
@@ -54,11 +54,11 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def test_a_sound_chain_holds_on_every_rung(sound_chain: Chain) -> None:
     lines: list[str] = []
     ladder = sound_chain.run_suite(log=lines.append)
-    assert [rung.name for rung in ladder.rungs] == [ONE, TWO]
+    assert [rung.name for rung in ladder.comparisons] == [ONE, TWO]
     assert ladder.passed, ladder.table()
     assert broken(ladder) == {}
     ladder.require()
-    one, two = ladder.rungs
+    one, two = ladder.comparisons
     assert [p.status for p in one.parts] == ["pass"] * 7
     absent = [p for p in two.parts if p.status == "absent"]
     assert [p.part for p in absent] == ["vision"]
@@ -167,7 +167,7 @@ class TestMergedAndProgram:
 
         monkeypatch.setattr(OnnxRuntime, "load", classmethod(swapped))
         assert broken(chain.run_suite()) == {TWO: ("preprocessing",)}
-        assert run_suite(chain.bundle).rungs[0].broken == ("preprocessing",)
+        assert run_suite(chain.bundle).comparisons[0].broken == ("preprocessing",)
 
     def test_a_stale_cache_position(self, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
         decode = OnnxRuntime.decode
@@ -186,7 +186,7 @@ class TestMergedAndProgram:
         )
         ladder = chain.run_suite()
         assert broken(ladder) == {TWO: ("prompt",)}
-        prompt = ladder.rungs[1].parts[1]
+        prompt = ladder.comparisons[1].parts[1]
         assert "ids behind the picture, expected" in prompt.note
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import TEXT_DECODER
 from hydra_mobile.core.files import read_json
-from hydra_mobile.devices.describe import told
+from hydra_mobile.devices.describe import described
 from hydra_mobile.evaluation.results.agreement import agreement_of
 from hydra_mobile.evaluation.results.paired import samples_digest
 from hydra_mobile.evaluation.store.predictions import Answer, Answered, Evaluated
@@ -67,7 +67,7 @@ def system_of(evaluated: Evaluated, reference: Evaluated | None) -> SystemResult
         fallbacks=fallbacks,
         reasons=reasons,
         runs=tuple(each.run for each in evaluated.answered),
-        device=told(facts["device"]) if "device" in facts else (),
+        device=described(facts["device"]) if "device" in facts else (),
     )
 
 

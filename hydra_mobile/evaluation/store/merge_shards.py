@@ -179,7 +179,8 @@ def _require_alike(wholes: Sequence[Sequence[ShardAnswers]]) -> None:
             if whole or "benchmark" in differ:
                 continue
             named = "; ".join(
-                f"{key} {_shown(ours[key])} / {_shown(theirs[key])}" for key in differ
+                f"{key.replace('artefact', 'artifact')} {_shown(ours[key])} / {_shown(theirs[key])}"
+                for key in differ
             )
             raise DataError(
                 f"{one[0].folder} and {other[0].folder} are no shards of one whole. "

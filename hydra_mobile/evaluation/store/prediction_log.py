@@ -28,11 +28,6 @@ def read_answers(file: Path) -> Iterator[dict[str, Any]]:
             yield answer
 
 
-def count_lines(file: Path) -> int:
-    """Return how many lines a file has; 0 when it is not there."""
-    return LineCount(file).count()
-
-
 class LineCount:
     """Counts the lines of a growing file, reading only what is new."""
 
