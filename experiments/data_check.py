@@ -67,7 +67,7 @@ def main() -> None:
             expected = {kind: count for kind, count in PLANTED.items() if kind in kinds}
             if counts_of(result) != expected:
                 raise SystemExit(f"{name}: planted {expected}, found {counts_of(result)}")
-            # Places in a folder that is gone.
+            # DataRoots in a folder that is gone.
             result["file"] = made.file.name
             for part in ("problems", "remarks"):
                 result[part] = {kind: value["count"] for kind, value in result[part].items()}

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra_mobile.benchmarks.base import Benchmark, DataFile, Sample, check_complete
@@ -19,7 +20,6 @@ from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.benchmarks.pope.scores import read_yesno
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.core.registry import nearest
 
 _LETTERS = "ABCD"
 _MANIFEST = "emojiqa.json"
@@ -66,24 +66,36 @@ class EmojiQA(Benchmark):
     """Questions about drawings of seen names, unseen names and, if built, an unseen artist."""
 
     name = "emojiqa"
+    title = "EmojiQA"
+    about = "existence, choice and class questions about emoji drawings"
+    primary = "accuracy on unseen names"
+    also = "each kind of question, existence by absent kind, all rotations right"
+    source = "hydra-mobile data emojiqa --out DIR"
+    licenses = MappingProxyType({"EmojiQA pictures": "OpenMoji, CC BY-SA 4.0"})
+    official = False
     max_new_tokens = 5
 
-    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
-        """Return the questions of the folder; see `Benchmark.samples`."""
-        files = self._files()
-        for split in splits:
-            if split not in files:
-                raise DataError(f"{self.data} has no split `{split}`.", nearest(split, files))
-        chosen = list(splits) or list(files)
-        return [sample for split in chosen for sample in _limited(self._read(split, files), limit)]
+    def splits(self) -> Sequence[str]:
+        """Return the splits that were built, seen first."""
+        return list(self._files())
+
+    def limited(self, samples: Iterable[Sample], limit: int | None) -> list[Sample]:
+        """Keep every kind in its share, and all questions of a picture or none."""
+        return _limited(list(samples), limit)
+
+    def parse(self, sample: Sample, answer: str) -> str:
+        """Read the answer by the rule of the sample's kind."""
+        if sample.kind == "yesno":
+            return read_yesno(answer)
+        if sample.kind == "choice":
+            return read_letter(answer, sample.meta["options"])
+        return read_word(answer)
 
     def is_correct(self, sample: Sample, answer: str) -> bool:
-        """Say whether the answer is right by the rule of the sample's kind."""
-        read = self._read_answer(sample, answer)
-        return (
-            same_word(read, sample.reference)
-            if sample.kind == "class"
-            else (read == sample.reference)
+        """Say whether the answer is right; a class may have the ending of a plural."""
+        read = self.parse(sample, answer)
+        return read == sample.reference or (
+            sample.kind == "class" and same_word(read, sample.reference)
         )
 
     def metrics(
@@ -107,13 +119,13 @@ class EmojiQA(Benchmark):
     def files(self) -> list[DataFile]:
         """Return the manifest and the files of questions."""
         try:
-            splits = list(self._files())
+            splits = self.splits()
         except DataError:
             splits = ["seen", "unseen"]
         return [
-            DataFile(self.data / _MANIFEST, "what was built", required=True),
+            DataFile(self.places.expected(_MANIFEST), "what was built", required=True),
             *(
-                DataFile(self.data / f"test_{split}.jsonl", "questions", required=True)
+                DataFile(self.places.expected(f"test_{split}.jsonl"), "questions", required=True)
                 for split in splits
             ),
         ]
@@ -122,39 +134,31 @@ class EmojiQA(Benchmark):
 
     def _files(self) -> dict[str, dict[str, Any]]:
         """Return split -> entry of its file in the manifest, seen first."""
+        path = self.places.expected(_MANIFEST)
         try:
-            manifest = json.loads((self.data / _MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads(path.read_text(encoding="utf-8"))
             files = dict(manifest["files"])
         except FileNotFoundError:
-            raise DataError(f"{self.data} holds no EmojiQA: {_MANIFEST} is missing.", _MEND) from (
+            raise DataError(f"{path.parent} has no EmojiQA: {_MANIFEST} is missing.", _MEND) from (
                 None
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.data / _MANIFEST} is not readable: {error!r}.", _MEND) from (
-                error
-            )
+            raise DataError(f"{path} is not readable: {error!r}.", _MEND) from error
         order = ("seen", "unseen", "unseen_artist")
         return {
             split: files[f"test_{split}.jsonl"] for split in order if f"test_{split}.jsonl" in files
         }
 
-    def _read(self, split: str, files: Mapping[str, Mapping[str, Any]]) -> list[Sample]:
-        path = self.data / f"test_{split}.jsonl"
+    def read(self, split: str) -> list[Sample]:
+        """Return the questions of a split; see `Benchmark.read`."""
+        files, path = self._files(), self.places.expected(f"test_{split}.jsonl")
         if not path.exists():
             raise DataError(f"{path} is missing.", _MEND)
         found, expected = sha256_of(path), files[split]["sha256"]
         if found != expected:
             raise DataError(f"{path} was altered: sha256 {found}, expected {expected}.", _MEND)
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [_sample(json.loads(line), split, self.data) for line in lines]
-
-    @staticmethod
-    def _read_answer(sample: Sample, answer: str) -> str:
-        if sample.kind == "yesno":
-            return read_yesno(answer)
-        if sample.kind == "choice":
-            return read_letter(answer, sample.meta["options"])
-        return read_word(answer)
+        return [_sample(json.loads(line), split, path.parent) for line in lines]
 
     # -- scoring ----------------------------------------------------------------------------
 
@@ -162,7 +166,7 @@ class EmojiQA(Benchmark):
         self, split: str, samples: Sequence[Sample], answers: Mapping[str, str], headline: bool
     ) -> list[Metric]:
         right = {s.key: float(self.is_correct(s, answers[s.key])) for s in samples}
-        unread = {s.key for s in samples if not self._read_answer(s, answers[s.key])}
+        unread = {s.key for s in samples if not self.parse(s, answers[s.key])}
         parts: dict[str, list[Sample]] = {"all": list(samples)}
         for sample in samples:
             parts.setdefault(sample.kind, []).append(sample)

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_mobile.benchmarks.checks.check import Depth
 
-_SIX = ("pope", "mme", "gqa", "mmbench", "scienceqa", "textvqa")
-
 
 def check_benchmark(
     benchmark: str = typer.Argument(
-        ..., help="pope, mme, gqa, mmbench, scienceqa, textvqa, emojiqa; several with commas; all."
+        ...,
+        help=f"{', '.join(BENCHMARKS)}; several with commas; all: those of official releases.",
     ),
     data: Path = typer.Option(
         ..., help="The folder that holds the official folders, or the benchmark's own."
@@ -34,12 +34,15 @@ def check_benchmark(
     from hydra_mobile.cli.console import prepare, progress, say
 
     prepare()
+    from hydra_mobile.benchmarks.base import Benchmark
     from hydra_mobile.benchmarks.checks.check import check_benchmark as check
     from hydra_mobile.benchmarks.checks.report import check_lines
     from hydra_mobile.core.files import write_json
     from hydra_mobile.core.progress import counted
 
-    names = _SIX if benchmark == "all" else tuple(benchmark.split(","))
+    names = benchmark.split(",")
+    if benchmark == "all":
+        names = [name for name in BENCHMARKS if Benchmark.named(name).official]
     depth = _depth(pictures)
     results = []
     for name in names:

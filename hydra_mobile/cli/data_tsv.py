@@ -6,11 +6,11 @@ from pathlib import Path
 
 import typer
 
+from hydra_mobile.benchmarks import BENCHMARKS
+
 
 def tsv(
-    benchmark: str = typer.Argument(
-        ..., help="pope, mme, gqa, mmbench, scienceqa, textvqa or emojiqa."
-    ),
+    benchmark: str = typer.Argument(..., help=f"One of {', '.join(BENCHMARKS)}."),
     data: Path = typer.Option(
         ..., help="The folder that holds the official folders, or the benchmark's own."
     ),
@@ -32,18 +32,16 @@ def tsv(
     from hydra_mobile.cli.console import prepare, progress, say
 
     prepare()
-    from hydra_mobile.benchmarks import BENCHMARKS
+    from hydra_mobile.benchmarks.base import Benchmark
     from hydra_mobile.benchmarks.checks.base64_table import rows_of, write_table
     from hydra_mobile.core.progress import counted
-    from hydra_mobile.core.registry import resolve
 
-    kind = resolve("benchmark", benchmark, BENCHMARKS)
-    made = kind(data, protocol) if protocol else kind(data)
+    opened = Benchmark.open(benchmark, data, protocol)
     chosen = tuple(split for split in splits.split(",") if split)
-    samples = made.samples(splits=chosen, limit=limit or None)
+    samples = opened.samples(splits=chosen, limit=limit or None)
     if only_pictures:
         samples = [sample for sample in samples if sample.image is not None]
-    rows = rows_of(made, samples)
+    rows = rows_of(opened, samples)
     with counted(progress, "rows") as count:
         bare = write_table(out, rows, share=share_pictures, progress=count)
     without = f", {bare} of them without a picture" if bare else ""

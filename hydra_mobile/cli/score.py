@@ -7,13 +7,12 @@ from pathlib import Path
 
 import typer
 
+from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.core.errors import ConfigError
 
 
 def score(
-    benchmark: str = typer.Argument(
-        ..., help="pope, mme, gqa, mmbench, scienceqa, textvqa or emojiqa."
-    ),
+    benchmark: str = typer.Argument(..., help=f"One of {', '.join(BENCHMARKS)}."),
     answers: Path = typer.Option(
         ...,
         help="LLaVA's answers (jsonl), what the benchmark's own tool reads (POPE's file for each "

@@ -41,10 +41,9 @@ def verify(
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from hydra_mobile.benchmarks import BENCHMARKS
+    from hydra_mobile.benchmarks.base import Benchmark
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.files import write_json
-    from hydra_mobile.core.registry import resolve
     from hydra_mobile.evaluation.workers.placement import runner_on
     from hydra_mobile.parity.suite import run_suite
     from hydra_mobile.parity.task_score import Slice
@@ -53,7 +52,7 @@ def verify(
         raise HydraError("--run and --adapter name the same thing.", "Give one of them.")
     questions = None
     if data:
-        questions = Slice(resolve("benchmark", benchmark, BENCHMARKS)(data), limit or None)
+        questions = Slice(Benchmark.open(benchmark, data), limit or None)
     ladder = run_suite(
         bundle,
         adapter=run or adapter,

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture, Picture
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.registry import resolve
 from hydra_mobile.evaluation.store.shards import WHOLE, Numbered, Shard
 
 #: Sums of fingerprints of pictures are kept to so many bits.
@@ -99,10 +97,7 @@ class Asked:
                 `allow_partial` is off.
             ConfigError: the benchmark knows no such protocol.
         """
-        made = resolve("benchmark", request.benchmark, BENCHMARKS)
-        benchmark: Benchmark = (
-            made(request.data, request.protocol) if request.protocol else made(request.data)
-        )
+        benchmark = Benchmark.open(request.benchmark, request.data, request.protocol)
         samples = benchmark.samples(splits=request.splits, limit=request.limit)
         ours = request.shard.of(list(enumerate(samples)))
         there = _with_pictures(ours, request)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture
-from hydra_mobile.benchmarks.shared.locate import Places
+from hydra_mobile.benchmarks.shared.locate import DataRoots
 from hydra_mobile.core.errors import DataError
 
 
@@ -84,7 +84,7 @@ def test_a_file_is_opened_or_named(tmp_path: Path) -> None:
 def test_every_tree_and_every_folder_of_it_is_found(tmp_path: Path, tree: str, given: str) -> None:
     (tmp_path / tree).mkdir(parents=True)
     (tmp_path / tree / "questions.jsonl").touch()
-    places = Places(tmp_path / given, ("mme", "MME"))
+    places = DataRoots(tmp_path / given, ("mme", "MME"))
     assert places.find("other.jsonl", "questions.jsonl") == tmp_path / tree / "questions.jsonl"
     assert places.expected("pictures") == tmp_path / tree / "pictures"
 
@@ -96,12 +96,12 @@ def test_what_belongs_to_an_inner_folder_or_a_file_is_found_above(tmp_path: Path
     (tmp_path / "pope" / "questions.jsonl").touch()
     (tmp_path / "link").symlink_to(inner)
     for given in (inner, inner / "labels.json", tmp_path / "link"):
-        found = Places(given, ("pope",)).find("questions.jsonl", above=True)
+        found = DataRoots(given, ("pope",)).find("questions.jsonl", above=True)
         assert found is not None
         assert found.samefile(tmp_path / "pope" / "questions.jsonl")
-        assert Places(given, ("pope",)).find("questions.jsonl") is None
+        assert DataRoots(given, ("pope",)).find("questions.jsonl") is None
 
 
 def test_a_missing_file_is_named_with_the_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.json or b\.json \(questions\) is missing; looked in"):
-        Places(tmp_path, ("mme",)).require("a.json", "b.json", what="questions")
+        DataRoots(tmp_path, ("mme",)).require("a.json", "b.json", what="questions")

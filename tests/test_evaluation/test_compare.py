@@ -24,8 +24,12 @@ class Capitals(Benchmark):
     """Right is right; half credit for the right first letter; points count by pairs."""
 
     name = "capitals"
+    title = "Capitals"
 
-    def samples(self, *, splits=(), limit=None):
+    def splits(self):
+        return ["all"]
+
+    def read(self, split):
         return [
             Sample(f"q{i}", None, f"Question {i}?", "all", "word", "Rome", f"c{i // 2}")
             for i in range(40)

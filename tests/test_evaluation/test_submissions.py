@@ -5,12 +5,9 @@ import pytest
 from benchmark_tree import SIX, Layout, build_tree, right_answers
 from PIL import Image
 
-from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark
-from hydra_mobile.benchmarks.shared.submissions import file_name, llava_line, one_line
+from hydra_mobile.benchmarks.shared.submission_formats import file_name, llava_line, one_line
 from hydra_mobile.benchmarks.shared.xlsx import read_sheet
-from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.registry import resolve
 
 PICTURES = [Image.new("RGB", (20, 12), color) for color in ("red", "green", "blue")]
 FOLDERS = {"mme": ("mme", "MME"), "scienceqa": ("sqa", "scienceqa")}
@@ -31,8 +28,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made(name: str, data: Path) -> Benchmark:
     protocol = "mobilevlm" if data.name.startswith("mobilevlm") else "llava-1.5"
-    benchmark: Benchmark = resolve("benchmark", name, BENCHMARKS)(data, protocol)
-    return benchmark
+    return Benchmark.open(name, data, protocol)
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -196,7 +192,12 @@ def test_small_things() -> None:
     assert llava_line(1, "p", "t", "m")["answer_id"] != llava_line(2, "p", "t", "m")["answer_id"]
 
 
-def test_emojiqa_has_no_format_of_the_field(questions: Path, tmp_path: Path) -> None:
+def test_without_a_format_of_the_field_llavas_lines_are_written(
+    questions: Path, tmp_path: Path
+) -> None:
     benchmark = made("emojiqa", questions)
-    with pytest.raises(DataError, match="emojiqa has no submission format"):
-        benchmark.write_submission([], {}, tmp_path, "m")
+    samples = benchmark.samples(splits=["seen"], limit=8)
+    answers = right_answers(samples)
+    (file,) = benchmark.write_submission(samples, answers, tmp_path, "m")
+    assert [line["question_id"] for line in lines(file)] == [sample.key for sample in samples]
+    assert benchmark.read_answers(file, samples) == answers

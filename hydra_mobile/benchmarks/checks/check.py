@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark, DataFile, Sample
 from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.core.errors import DataError, HydraError
-from hydra_mobile.core.registry import resolve
 
 Depth = Literal["some", "all", "none"]
 #: So many pictures, spread over all, are opened for "some".
@@ -117,8 +115,7 @@ def check_benchmark(
     Raises:
         HydraError: the benchmark or the protocol is unknown, or there is no such folder.
     """
-    made = resolve("benchmark", name, BENCHMARKS)
-    benchmark: Benchmark = made(data, protocol) if protocol else made(data)
+    benchmark = Benchmark.open(name, data, protocol)
     problems: list[str] = []
     files = _files(benchmark, data, problems)
     samples = _samples(benchmark, splits, problems)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra_mobile.benchmarks.base import (
@@ -29,9 +30,7 @@ from hydra_mobile.benchmarks.shared.answer_files import (
     read_json_lines,
     read_records,
 )
-from hydra_mobile.benchmarks.shared.locate import Places
-from hydra_mobile.benchmarks.shared.submission_formats import write_gqa
-from hydra_mobile.benchmarks.shared.subset import chosen_splits, limited
+from hydra_mobile.benchmarks.shared.submission_formats import write_list
 from hydra_mobile.core.errors import DataError
 
 _WHOLE = "testdev_balanced"
@@ -51,24 +50,24 @@ class Gqa(Benchmark):
     """Questions of testdev-balanced; the kinds are the structural types."""
 
     name = "gqa"
+    title = "GQA"
+    about = "one-word questions about scenes"
+    also = "binary and open, structural and semantic types, steps, words"
+    source = "https://cs.stanford.edu/people/dorarad/gqa/download.html"
+    licenses = MappingProxyType({"GQA": "CC BY 4.0"})
+    folders = ("gqa", "GQA", "gqa_ood", "gqa-ood")
     max_new_tokens = 128
+    suffix = SHORT_ANSWER
 
-    def __init__(self, data: Path, protocol: str = "llava-1.5") -> None:
+    def __init__(self, data: Path, protocol: str = "") -> None:
         super().__init__(data, protocol)
-        self.places = Places(data, ("gqa", "GQA", "gqa_ood", "gqa-ood"))
         self._files: dict[Path, dict[str, dict[str, Any]]] = {}
 
     # -- questions --------------------------------------------------------------------------
 
-    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
-        """Return the balanced questions, those of a picture together; see `Benchmark.samples`."""
-        chosen = chosen_splits(self.name, splits, list(self._sources))
-        asked = self._asked()
-        return [sample for split in chosen for sample in limited(self._read(split, asked), limit)]
-
-    def prompt(self, sample: Sample) -> str:
-        """Return the question as LLaVA's file has it, suffix included."""
-        return str(sample.meta["prompt"])
+    def splits(self) -> Sequence[str]:
+        """Return testdev-balanced, or the two files of GQA-OOD where that is all there is."""
+        return list(self._sources)
 
     def files(self) -> list[DataFile]:
         """Return questions, LLaVA's prompts and pictures."""
@@ -87,7 +86,7 @@ class Gqa(Benchmark):
             self.places.find(_ASKED, above=True) or self.places.expected(_ASKED),
             "LLaVA's prompts; without it they are made by the same rule",
             required=False,
-            count=lambda: len(self._asked()),
+            count=lambda: len(self._asked),
             official=(_OFFICIAL,),
         )
         return [*questions, prompts, DataFile(self._pictures(), "pictures", required=False)]
@@ -95,8 +94,6 @@ class Gqa(Benchmark):
     def protocol_facts(self) -> dict[str, Any]:
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
         return super().protocol_facts() | {
-            "suffix": SHORT_ANSWER,
-            "padding": "mean color, to a square",
             "files": {path.name: len(self._questions(path)) for path in self._sources.values()},
             "notes": [] if _WHOLE in self._sources else [_SUBSET],
         }
@@ -133,7 +130,9 @@ class Gqa(Benchmark):
         self._files[path] = value
         return value
 
+    @cached_property
     def _asked(self) -> dict[str, str]:
+        """Id -> prompt of LLaVA's file; none where it is missing."""
         path = self.places.find(_ASKED, above=True)
         if path is None:
             return {}
@@ -143,13 +142,14 @@ class Gqa(Benchmark):
         names = ("images", "data/images")
         return self.places.find(*names, above=True) or self.places.expected("images")
 
-    def _read(self, split: str, asked: Mapping[str, str]) -> list[Sample]:
+    def read(self, split: str) -> list[Sample]:
+        """Return the balanced questions, those of a picture together; see `Benchmark.read`."""
         path, folder = self._sources[split], self._pictures()
         pictures: dict[str, list[Sample]] = {}
         for number, question in self._questions(path).items():
             try:
                 if question.get("isBalanced", True):
-                    sample = _sample(number, question, split, folder, asked)
+                    sample = _sample(number, question, split, folder, self._asked)
                     pictures.setdefault(sample.cluster, []).append(sample)
             except (KeyError, TypeError, AttributeError) as error:
                 raise DataError(
@@ -164,9 +164,9 @@ class Gqa(Benchmark):
 
     # -- answers ----------------------------------------------------------------------------
 
-    def is_correct(self, sample: Sample, answer: str) -> bool:
-        """Say whether the converted answer equals the official one."""
-        return read_answer(answer) == sample.reference
+    def parse(self, sample: Sample, answer: str) -> str:
+        """Read an answer as LLaVA's conversion does."""
+        return read_answer(answer)
 
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Join LLaVA's answers or the official tool's predictions; see `Benchmark.join`."""
@@ -181,7 +181,7 @@ class Gqa(Benchmark):
         }
         if _WHOLE not in self._sources:
             # The rest of the full set, whose answers are made by the same run.
-            elsewhere |= set(self._asked()) - set(questions)
+            elsewhere |= set(self._asked) - set(questions)
         for record in read_records(path):
             if "key" in record.value:
                 joiner.add_own(record)
@@ -207,8 +207,15 @@ class Gqa(Benchmark):
         self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
     ) -> list[Path]:
         """Write LLaVA's lines, and the predictions that GQA's eval.py reads."""
-        said = {key: read_answer(text) for key, text in answers.items()}
-        return write_gqa(samples, answers, folder, model_id, said)
+        official = [
+            {"questionId": sample.key, "prediction": read_answer(answers[sample.key])}
+            for sample in samples
+            if sample.key in answers
+        ]
+        return [
+            self.write_llava_lines(samples, answers, folder, model_id),
+            write_list(folder / "testdev_balanced_predictions.json", official),
+        ]
 
     # -- scoring ----------------------------------------------------------------------------
 

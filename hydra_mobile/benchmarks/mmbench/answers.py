@@ -20,7 +20,7 @@ from hydra_mobile.benchmarks.shared.answer_files import (
     read_records,
     read_text,
 )
-from hydra_mobile.benchmarks.shared.submissions import file_name, llava_line, write_lines
+from hydra_mobile.benchmarks.shared.submission_formats import file_name, llava_line, write_lines
 from hydra_mobile.benchmarks.shared.tab_separated import read_columns, read_rows
 from hydra_mobile.benchmarks.shared.xlsx import read_sheet, write_sheet
 from hydra_mobile.core.errors import DataError

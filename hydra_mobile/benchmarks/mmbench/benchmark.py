@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra_mobile.benchmarks.base import (
     CHOICE,
-    PROTOCOLS,
     Benchmark,
     DataFile,
     Joined,
@@ -31,8 +31,6 @@ from hydra_mobile.benchmarks.mmbench.files import (
 )
 from hydra_mobile.benchmarks.mmbench.scores import circles, numbers
 from hydra_mobile.benchmarks.shared.choice_letters import read_option
-from hydra_mobile.benchmarks.shared.locate import Places
-from hydra_mobile.benchmarks.shared.subset import chosen_splits, limited
 from hydra_mobile.core.errors import DataError
 
 #: The file that each protocol's authors score on, without its ending.
@@ -44,32 +42,44 @@ class MMBench(Benchmark):
     """Multiple-choice questions; splits are the tables, by their names without the ending."""
 
     name = "mmbench"
+    title = "MMBench"
+    about = "multiple choice, each question in every rotation of its options"
+    primary = "circular accuracy: all rotations right"
+    also = "first pass, per row; categories; tables without answers give the xlsx only"
+    source = "https://github.com/open-compass/MMBench"
+    licenses = MappingProxyType({"MMBench": "Apache-2.0"})
+    folders = ("mmbench", "MMBench")
+    columns = (
+        *("question", "hint", *"ABCD", "answer", "category", "image_path"),
+        *("source", "l2-category", "comment", "split"),
+    )
     max_new_tokens = 1024
+    suffix = CHOICE
 
-    def __init__(self, data: Path, protocol: str = PROTOCOLS[0]) -> None:
+    def __init__(self, data: Path, protocol: str = "") -> None:
         super().__init__(data, protocol)
-        self.places = Places(data, ("mmbench", "MMBench"))
         self._read: dict[str, list[Question]] = {}
 
     # -- questions --------------------------------------------------------------------------
 
-    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
-        """Return the rows of the protocol's own table, or of `splits`; see `Benchmark.samples`.
+    def splits(self) -> Sequence[str]:
+        """Return the tables that are there."""
+        there = self._tables()
+        if not there:
+            self.places.require(f"{_FILES[self.protocol]}.tsv", what="MMBench's questions")
+        return list(there)
+
+    def default_splits(self) -> Sequence[str]:
+        """Return the protocol's own table.
 
         Raises:
-            DataError: as there, or several tables are there and none is the protocol's own.
+            DataError: several tables are there and none is the protocol's own.
         """
-        there = self._tables()
-        chosen = chosen_splits(self.name, splits, list(there)) if splits else [self._own(there)]
-        return [
-            sample
-            for split in chosen
-            for sample in limited(_samples(split, self._questions(there[split])), limit)
-        ]
+        return (self._own(self._tables()),)
 
-    def prompt(self, sample: Sample) -> str:
-        """Return hint, question, options and suffix."""
-        return sample.question + CHOICE
+    def read(self, split: str) -> list[Sample]:
+        """Return the rows of a table; see `Benchmark.read`."""
+        return _samples(split, self._questions(self._tables()[split]))
 
     def table_cells(self, sample: Sample) -> dict[str, str]:
         """Return the row as its own table has it."""
@@ -101,8 +111,6 @@ class MMBench(Benchmark):
         there = self._tables()
         used = [there[split].name for split in self._read if split in there]
         return super().protocol_facts() | {
-            "suffix": CHOICE,
-            "padding": "mean color, to a square",
             "files": used or [there[self._own(there)].name],
         }
 
@@ -145,9 +153,9 @@ class MMBench(Benchmark):
 
     # -- answers ----------------------------------------------------------------------------
 
-    def is_correct(self, sample: Sample, answer: str) -> bool:
-        """Say whether the answer, read by rules alone, is the right letter."""
-        return bool(sample.reference) and _read(sample, answer) == sample.reference
+    def parse(self, sample: Sample, answer: str) -> str:
+        """Read the letter by rules alone."""
+        return _read(sample, answer)
 
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Join LLaVA's lines, or a workbook or table with `prediction`, by the row's index."""

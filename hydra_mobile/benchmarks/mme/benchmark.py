@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra_mobile.benchmarks.base import (
@@ -31,9 +32,8 @@ from hydra_mobile.benchmarks.mme.files import (
 )
 from hydra_mobile.benchmarks.mme.matching import hold_to_release, join_lines, join_results
 from hydra_mobile.benchmarks.mme.scores import accuracies, points, read_answer
+from hydra_mobile.benchmarks.mme.submission import path_in_release, write_results
 from hydra_mobile.benchmarks.pictures import FilePicture
-from hydra_mobile.benchmarks.shared.submission_formats import write_mme
-from hydra_mobile.benchmarks.shared.subset import chosen_splits, limited
 from hydra_mobile.core.errors import DataError
 
 _SPLITS = ("perception", "cognition")
@@ -43,22 +43,33 @@ class Mme(Benchmark):
     """Yes/no questions of the splits perception and cognition; the kinds are the subtasks."""
 
     name = "mme"
+    title = "MME"
+    about = "pairs of yes-or-no questions in 14 subtasks"
+    primary = "perception, of 2000 points"
+    also = "cognition, every subtask, answers that are neither yes nor no"
+    source = "https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models"
+    licenses = MappingProxyType({"MME": "academic research only, see its release"})
+    folders = ("mme", "MME")
     max_new_tokens = 128
+    suffix = SHORT_ANSWER
 
-    def __init__(self, data: Path, protocol: str = "llava-1.5") -> None:
+    def __init__(self, data: Path, protocol: str = "") -> None:
         super().__init__(data, protocol)
-        self.tree = MmeData(data)
+        self.tree = MmeData(self.places)
 
     # -- questions --------------------------------------------------------------------------
 
-    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
-        """Return the questions, both of a picture beside each other; see `Benchmark.samples`."""
-        chosen = chosen_splits(self.name, splits, _SPLITS)
+    def splits(self) -> Sequence[str]:
+        """Return perception and cognition."""
+        return _SPLITS
+
+    def read(self, split: str) -> list[Sample]:
+        """Return the questions, both of a picture beside each other; see `Benchmark.read`."""
         truth, asked = self.tree.truth(), self.tree.asked
         lacking = [
             one.place.key
             for one in asked
-            if one.place not in truth and split_of(one.place.subtask) in chosen
+            if one.place not in truth and split_of(one.place.subtask) == split
         ]
         independent = self.tree.independent
         if lacking and independent:
@@ -76,16 +87,7 @@ class Mme(Benchmark):
             pictures.setdefault(sample.cluster, []).append(sample)
         if independent:
             self._require_pairs(pictures)
-        ordered = [sample for pair in pictures.values() for sample in pair]
-        return [
-            sample
-            for split in chosen
-            for sample in limited([one for one in ordered if one.split == split], limit)
-        ]
-
-    def prompt(self, sample: Sample) -> str:
-        """Return the question as LLaVA's file has it, suffix included."""
-        return str(sample.meta["prompt"])
+        return [sample for pair in pictures.values() for sample in pair if sample.split == split]
 
     def table_cells(self, sample: Sample) -> dict[str, str]:
         """Return the release's question and answer; VLMEvalKit pairs questions by `image_path`."""
@@ -130,8 +132,6 @@ class Mme(Benchmark):
         count, whole = max(files.values(), default=0), sum(QUESTIONS.values())
         part = f"{count} of MME's {whole} questions: not the whole benchmark"
         return super().protocol_facts() | {
-            "suffix": SHORT_ANSWER,
-            "padding": "mean color, to a square",
             "files": files,
             "notes": [part] if count != whole else [],
         }
@@ -164,9 +164,9 @@ class Mme(Benchmark):
 
     # -- answers ----------------------------------------------------------------------------
 
-    def is_correct(self, sample: Sample, answer: str) -> bool:
-        """Say whether the answer, read by the official rule, is right."""
-        return read_answer(answer) == sample.reference
+    def parse(self, sample: Sample, answer: str) -> str:
+        """Read "yes", "no" or "other" by the official rule."""
+        return read_answer(answer)
 
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Join LLaVA's answers or the official tool's folder; see `Benchmark.join`.
@@ -188,7 +188,12 @@ class Mme(Benchmark):
         self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
     ) -> list[Path]:
         """Write LLaVA's lines, and the text files of the subtasks that calculation.py reads."""
-        return write_mme(samples, answers, folder, model_id)
+        lines = self.write_llava_lines(samples, answers, folder, model_id)
+        return [lines, *write_results(samples, answers, folder, model_id)]
+
+    def llava_id(self, sample: Sample) -> str:
+        """Return the picture's path inside the release; both of its questions have it."""
+        return path_in_release(sample)
 
     # -- scoring ----------------------------------------------------------------------------
 

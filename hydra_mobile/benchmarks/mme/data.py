@@ -18,7 +18,7 @@ from hydra_mobile.benchmarks.mme.files import (
     read_release,
     read_results,
 )
-from hydra_mobile.benchmarks.shared.locate import Places
+from hydra_mobile.benchmarks.shared.locate import DataRoots
 from hydra_mobile.core.errors import DataError
 
 ASKED = "llava_mme.jsonl"
@@ -35,11 +35,11 @@ class MmeData:
     """The files of one tree.
 
     Args:
-        data: what the user gave.
+        places: where the files are looked for.
     """
 
-    def __init__(self, data: Path) -> None:
-        self.places = Places(data, ("mme", "MME"))
+    def __init__(self, places: DataRoots) -> None:
+        self.places = places
         #: Results to be scored, which hold right answers too; None while none are known.
         self.answers: Path | None = None
 

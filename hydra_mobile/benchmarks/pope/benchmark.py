@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra_mobile.benchmarks.base import (
@@ -32,8 +34,7 @@ from hydra_mobile.benchmarks.pope.scores import (
     mean_over_splits,
     read_yesno,
 )
-from hydra_mobile.benchmarks.shared.submission_formats import write_pope
-from hydra_mobile.benchmarks.shared.subset import chosen_splits, limited
+from hydra_mobile.benchmarks.pope.submission import write_pope
 from hydra_mobile.core.errors import DataError
 
 #: Lines of a split's annotations: the older `random` file lacks 90 of the later one's questions.
@@ -44,26 +45,25 @@ class Pope(Benchmark):
     """Existence questions of the splits random, popular and adversarial."""
 
     name = "pope"
+    title = "POPE"
+    about = "yes or no: is an object in the image?"
+    primary = "mean F1 of the three splits"
+    also = "accuracy, precision, recall, yes ratio; pooled"
+    source = "https://github.com/AoiDragon/POPE, images: COCO val2014"
+    licenses = MappingProxyType({"POPE": "MIT", "COCO images": "Flickr terms of use"})
+    folders = ("pope", "POPE")
     max_new_tokens = 128
+    suffix = SHORT_ANSWER
 
-    def __init__(self, data: Path, protocol: str = "llava-1.5") -> None:
+    def __init__(self, data: Path, protocol: str = "") -> None:
         super().__init__(data, protocol)
-        self.tree = PopeData(data)
+        self.tree = PopeData(self.places)
 
     # -- questions --------------------------------------------------------------------------
 
-    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
-        """Return the questions of the annotations; see `Benchmark.samples`."""
-        chosen = chosen_splits(self.name, splits, self.tree.splits())
-        asked = {
-            question.key: {"prompt": question.text, "question_id": _id(number)}
-            for number, question in self.tree.questions().items()
-        }
-        return [sample for split in chosen for sample in limited(self._read(split, asked), limit)]
-
-    def prompt(self, sample: Sample) -> str:
-        """Return the question as LLaVA's file has it, suffix included."""
-        return str(sample.meta["prompt"])
+    def splits(self) -> Sequence[str]:
+        """Return the three splits, or that of the one file that was given."""
+        return self.tree.splits()
 
     def table_cells(self, sample: Sample) -> dict[str, str]:
         """Return the annotation, with Yes or No as VLMEvalKit reads them and split as category."""
@@ -86,7 +86,7 @@ class Pope(Benchmark):
             self.tree.question_file() or self.tree.places.expected(QUESTIONS),
             "LLaVA's questions, by whose ids its answers are joined",
             required=False,
-            count=lambda: len(self.tree.questions()),
+            count=lambda: len(self.tree.questions),
             official=(8910,),
         )
         return [*annotations, questions, DataFile(self.tree.pictures(), "pictures", required=False)]
@@ -94,14 +94,21 @@ class Pope(Benchmark):
     def protocol_facts(self) -> dict[str, Any]:
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
         return super().protocol_facts() | {
-            "suffix": SHORT_ANSWER,
-            "padding": "mean color, to a square",
             "files": {
                 path.name: len(self.tree.lines(split)) for split, path in self.tree.sources()
             },
         }
 
-    def _read(self, split: str, asked: Mapping[str, dict[str, Any]]) -> list[Sample]:
+    @cached_property
+    def _asked(self) -> dict[str, dict[str, Any]]:
+        """Sample key -> prompt and id of LLaVA's file."""
+        return {
+            question.key: {"prompt": question.text, "question_id": _id(number)}
+            for number, question in self.tree.questions.items()
+        }
+
+    def read(self, split: str) -> list[Sample]:
+        """Return the questions of a split's annotations; see `Benchmark.read`."""
         pictures = self.tree.pictures()
         samples = []
         for record in self.tree.lines(split):
@@ -124,7 +131,7 @@ class Pope(Benchmark):
                     meta={
                         "prompt": text + SHORT_ANSWER,
                         "annotation_id": str(record.value.get("question_id")),
-                        **asked.get(key, {}),
+                        **self._asked.get(key, {}),
                     },
                 )
             )
@@ -132,9 +139,9 @@ class Pope(Benchmark):
 
     # -- answers ----------------------------------------------------------------------------
 
-    def is_correct(self, sample: Sample, answer: str) -> bool:
-        """Say whether the answer, read by the official rule, is the label."""
-        return read_yesno(answer) == sample.reference
+    def parse(self, sample: Sample, answer: str) -> str:
+        """Read yes or no by the official rule."""
+        return read_yesno(answer)
 
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Join LLaVA's answers by (split, image, question); see `Benchmark.join`.
@@ -142,15 +149,15 @@ class Pope(Benchmark):
         LLaVA's answers name questions by the ids of its own file of questions, which are not the
         annotations'. Lines with `image` and `category` need no such file.
         """
-        return join_pope(path, samples, self.tree.questions())
+        return join_pope(path, samples, self.tree.questions)
 
     def write_submission(
         self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
     ) -> list[Path]:
         """Write LLaVA's lines and, for complete splits, what POPE's evaluate.py reads."""
-        ids = {question.key: number for number, question in self.tree.questions().items()}
+        ids = {question.key: number for number, question in self.tree.questions.items()}
         order = {
-            split: [sample.key for sample in self._read(split, {})]
+            split: [sample.key for sample in self.read(split)]
             for split in dict.fromkeys(sample.split for sample in samples)
         }
         return write_pope(samples, answers, folder, model_id, ids=ids, order=order)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra_mobile.benchmarks.shared.answer_files import Record, read_json_lines, read_objects
-from hydra_mobile.benchmarks.shared.locate import Places
+from hydra_mobile.benchmarks.shared.locate import DataRoots
 from hydra_mobile.benchmarks.types import SHORT_ANSWER
 from hydra_mobile.core.errors import DataError
 
@@ -32,11 +33,11 @@ class PopeData:
     """The files of one tree.
 
     Args:
-        data: what the user gave.
+        places: where the files are looked for.
     """
 
-    def __init__(self, data: Path) -> None:
-        self.places = Places(data, ("pope", "POPE"))
+    def __init__(self, places: DataRoots) -> None:
+        self.places = places
 
     def splits(self) -> tuple[str, ...]:
         """Return the splits that are there to be read."""
@@ -81,8 +82,9 @@ class PopeData:
         """Return LLaVA's file of questions; None where it is missing."""
         return self.places.find(QUESTIONS, above=True)
 
+    @cached_property
     def questions(self) -> dict[str, Question]:
-        """Return LLaVA's questions by id; none where the file is missing."""
+        """LLaVA's questions by id; none where the file is missing."""
         path = self.question_file()
         if path is None:
             return {}

@@ -16,7 +16,7 @@ from hydra_mobile.benchmarks.base import CHOICE, AnswerMatcher, Joined, Sample
 from hydra_mobile.benchmarks.scienceqa.problems import LETTERS
 from hydra_mobile.benchmarks.shared.answer_files import Record, asks, read_records, read_text
 from hydra_mobile.benchmarks.shared.choice_letters import FAILED, read_scienceqa
-from hydra_mobile.benchmarks.shared.submissions import (
+from hydra_mobile.benchmarks.shared.submission_formats import (
     file_name,
     llava_line,
     write_lines,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from hydra_mobile.benchmarks.base import (
@@ -33,8 +34,6 @@ from hydra_mobile.benchmarks.scienceqa.problems import (
     read_splits,
 )
 from hydra_mobile.benchmarks.shared.choice_letters import FAILED, read_scienceqa
-from hydra_mobile.benchmarks.shared.locate import Places
-from hydra_mobile.benchmarks.shared.subset import chosen_splits, limited
 
 #: MobileVLM's script gives pictures to the image processor as they are, without padding.
 NO_PADDING = "mobilevlm-no-padding"
@@ -45,25 +44,32 @@ class ScienceQA(Benchmark):
     """Multiple-choice questions; a letter is the answer."""
 
     name = "scienceqa"
+    title = "ScienceQA"
+    about = "school questions with two to five choices, half of them with an image"
+    primary = "accuracy over questions with an image"
+    also = "all, subjects, contexts, grades; unparsed and out-of-range letters"
+    source = "https://scienceqa.github.io"
+    licenses = MappingProxyType({"ScienceQA": "CC BY-NC-SA 4.0"})
+    folders = ("sqa", "scienceqa", "ScienceQA")
+    columns = (*Benchmark.columns, "hint", *LETTERS)
     max_new_tokens = 1024
     protocols = (*PROTOCOLS, NO_PADDING)
+    suffix = CHOICE
 
-    def __init__(self, data: Path, protocol: str = PROTOCOLS[0]) -> None:
+    def __init__(self, data: Path, protocol: str = "") -> None:
         super().__init__(data, protocol)
-        self.places = Places(data, ("sqa", "scienceqa", "ScienceQA"))
         #: How a picture becomes a square, where it is not as the model's own recipe says.
         self.image_fit: Literal["crop"] | None = "crop" if protocol == NO_PADDING else None
 
     # -- questions --------------------------------------------------------------------------
 
-    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
-        """Return the questions, by default of `test`; see `Benchmark.samples`."""
-        chosen = chosen_splits(self.name, splits or ["test"], list(self._ids))
-        return [sample for split in chosen for sample in limited(self._read(split), limit)]
+    def splits(self) -> Sequence[str]:
+        """Return the splits all of whose questions are there."""
+        return list(self._ids)
 
-    def prompt(self, sample: Sample) -> str:
-        """Return the question as LLaVA's file has it, with the suffix, without picture mark."""
-        return sample.question + CHOICE
+    def default_splits(self) -> Sequence[str]:
+        """Return `test`."""
+        return ("test",)
 
     def table_cells(self, sample: Sample) -> dict[str, str]:
         """Return question, hint and choices; the picture's name has the problem's id in it."""
@@ -112,8 +118,7 @@ class ScienceQA(Benchmark):
     def protocol_facts(self) -> dict[str, Any]:
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
         names = [name for name in (_PROBLEMS, _SPLITS, _LLAVA) if self.places.find(name)]
-        padding = "mean color, to a square" if self.image_fit is None else "none, middle square"
-        return super().protocol_facts() | {"suffix": CHOICE, "padding": padding, "files": names}
+        return super().protocol_facts() | {"files": names}
 
     @cached_property
     def _asked(self) -> dict[str, Problem]:
@@ -145,7 +150,8 @@ class ScienceQA(Benchmark):
         names = (f"images/{split}", f"{split}", "images")
         return self.places.find(*names) or self.places.expected(names[0])
 
-    def _read(self, split: str) -> list[Sample]:
+    def read(self, split: str) -> list[Sample]:
+        """Return the questions of a split; see `Benchmark.read`."""
         samples = []
         for key in self._ids[split]:
             problem = self._problems[key]
@@ -173,9 +179,9 @@ class ScienceQA(Benchmark):
 
     # -- answers ----------------------------------------------------------------------------
 
-    def is_correct(self, sample: Sample, answer: str) -> bool:
-        """Say whether the answer, read by LLaVA's rules, is the right letter."""
-        return read_scienceqa(answer) == sample.reference
+    def parse(self, sample: Sample, answer: str) -> str:
+        """Read the letter by LLaVA's rules; "FAILED" for none."""
+        return read_scienceqa(answer)
 
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Join LLaVA's lines, its *_output.jsonl or its results file by the problem's id."""

@@ -17,24 +17,26 @@ from hydra_mobile.core.errors import DataError
 _ROOTS = ("", "benchmark_data", "eval", "data/eval", "playground/data/eval")
 
 
-class Places:
+class DataRoots:
     """The folders in which a benchmark's files are looked for.
 
     Args:
         data: what the user gave.
         names: of the benchmark's own folder, for example ("mme", "MME").
+        source: where the data come from, for messages; empty for none.
 
     Raises:
         DataError: there is nothing at `data`.
     """
 
-    def __init__(self, data: Path, names: Sequence[str]) -> None:
+    def __init__(self, data: Path, names: Sequence[str], source: str = "") -> None:
         self.given = data
         self.names = tuple(names)
+        self._source = f" Get the data: {source}" if source else ""
         if not data.exists():
             raise DataError(
                 f"The data folder {data} does not exist.",
-                "Give the folder with the official files, for example MobileVLM's benchmark_data.",
+                "Give the folder that holds the benchmarks, or the benchmark's own." + self._source,
             )
         #: The file that was given instead of a folder; None for a folder.
         self.file = data if data.is_file() else None
@@ -78,6 +80,7 @@ class Places:
             looked = ", ".join(str(folder) for folder in self.folders)
             raise DataError(
                 f"{' or '.join(relative)} ({what}) is missing; looked in {looked}.",
-                f"Give the folder `{self.names[0]}` of the official data, or the one above it.",
+                f"Give the folder `{self.names[0]}` of the official data, or the one above it."
+                + self._source,
             )
         return found

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra_mobile.benchmarks.base import (
@@ -24,14 +25,7 @@ from hydra_mobile.benchmarks.base import (
     check_complete,
 )
 from hydra_mobile.benchmarks.metric import share
-from hydra_mobile.benchmarks.shared.locate import Places
-from hydra_mobile.benchmarks.shared.submissions import (
-    file_name,
-    llava_line,
-    write_lines,
-    write_list,
-)
-from hydra_mobile.benchmarks.shared.subset import chosen_splits, limited
+from hydra_mobile.benchmarks.shared.submission_formats import file_name, write_list
 from hydra_mobile.benchmarks.textvqa.files import (
     find_annotations,
     prompt_of,
@@ -40,7 +34,7 @@ from hydra_mobile.benchmarks.textvqa.files import (
     read_samples,
     read_tokens,
 )
-from hydra_mobile.benchmarks.textvqa.m4c import soft_accuracy
+from hydra_mobile.benchmarks.textvqa.m4c import normalize, soft_accuracy
 from hydra_mobile.benchmarks.textvqa.matching import join_answers
 from hydra_mobile.core.errors import DataError
 
@@ -53,22 +47,28 @@ class TextVQA(Benchmark):
     """Questions whose answer has to be read in the picture."""
 
     name = "textvqa"
+    title = "TextVQA"
+    about = "short answers that have to be read in the image"
+    primary = "M4C accuracy, its known quirks reproduced"
+    also = "credit histogram"
+    source = "https://textvqa.org/dataset"
+    licenses = MappingProxyType({"TextVQA": "CC BY 4.0"})
+    folders = ("textvqa", "TextVQA")
     max_new_tokens = 128
     protocols = (*PROTOCOLS, NO_OCR)
-
-    def __init__(self, data: Path, protocol: str = PROTOCOLS[0]) -> None:
-        super().__init__(data, protocol)
-        self.places = Places(data, ("textvqa", "TextVQA"))
+    suffix = SHORT_ANSWER
 
     # -- questions --------------------------------------------------------------------------
 
-    def samples(self, *, splits: Sequence[str] = (), limit: int | None = None) -> list[Sample]:
-        """Return the questions, by default of `val`; see `Benchmark.samples`."""
-        there = list(self._annotations)
-        chosen = chosen_splits(self.name, splits, there) if splits else there[:1]
-        if not chosen:
+    def splits(self) -> Sequence[str]:
+        """Return the splits whose annotations are there, `val` first."""
+        if not self._annotations:
             self.places.require("TextVQA_0.5.1_val.json", what="TextVQA's questions and answers")
-        return [sample for split in chosen for sample in limited(self._read(split), limit)]
+        return list(self._annotations)
+
+    def default_splits(self) -> Sequence[str]:
+        """Return `val`, or the first there is."""
+        return self.splits()[:1]
 
     def prompt(self, sample: Sample) -> str:
         """Return the prompt of LLaVA's file, OCR tokens and suffix included.
@@ -122,9 +122,7 @@ class TextVQA(Benchmark):
     def protocol_facts(self) -> dict[str, Any]:
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""
         return super().protocol_facts() | {
-            "suffix": SHORT_ANSWER,
             "ocr_tokens": self.protocol != NO_OCR,
-            "padding": "mean color, to a square",
             "files": {path.name: len(read_entries(path)) for path in self._annotations.values()},
         }
 
@@ -153,10 +151,15 @@ class TextVQA(Benchmark):
         name = "test_images" if split == "test" else "train_images"
         return self.places.find(name, above=True) or self.places.expected(name)
 
-    def _read(self, split: str) -> Iterator[Sample]:
+    def read(self, split: str) -> Iterator[Sample]:
+        """Yield the questions of a split's annotations; see `Benchmark.read`."""
         return read_samples(self._annotations[split], split, self._pictures(split))
 
     # -- answers ----------------------------------------------------------------------------
+
+    def parse(self, sample: Sample, answer: str) -> str:
+        """Return the answer as the M4C evaluator compares it."""
+        return normalize(answer)
 
     def is_correct(self, sample: Sample, answer: str) -> bool:
         """Say whether three or more people gave the answer; see `credit` for less than that."""
@@ -175,19 +178,20 @@ class TextVQA(Benchmark):
         self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str
     ) -> list[Path]:
         """Write LLaVA's lines and the official list of {question_id, answer}."""
-        given = [sample for sample in samples if sample.key in answers]
-        lines = (
-            llava_line(s.meta["question_id"], self.prompt(s), answers[s.key], model_id)
-            for s in given
-        )
         official = [
             {"question_id": _number(sample.meta["number"]), "answer": answers[sample.key]}
-            for sample in given
+            for sample in samples
+            if sample.key in answers
         ]
         return [
-            write_lines(folder / file_name(model_id, ".jsonl"), lines),
+            self.write_llava_lines(samples, answers, folder, model_id),
             write_list(folder / file_name(model_id, ".json"), official),
         ]
+
+    def llava_id(self, sample: Sample) -> str | int:
+        """Return the image's id; two questions may have it."""
+        found: str | int = sample.meta["question_id"]
+        return found
 
     # -- scoring ----------------------------------------------------------------------------
 

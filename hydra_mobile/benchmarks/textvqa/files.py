@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.benchmarks.shared.answer_files import read_json_file, read_json_lines
-from hydra_mobile.benchmarks.shared.locate import Places
+from hydra_mobile.benchmarks.shared.locate import DataRoots
 from hydra_mobile.benchmarks.textvqa.m4c import normalize
 from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError
@@ -49,7 +49,7 @@ def has_tokens(prompt: str) -> bool:
     return _TOKENS.strip() in prompt or prompt.startswith("OCR tokens:")
 
 
-def find_annotations(places: Places) -> dict[str, Path]:
+def find_annotations(places: DataRoots) -> dict[str, Path]:
     """Return split -> file of annotations of those that are there, `val` first."""
     if places.file is not None:
         name = places.file.name
@@ -62,7 +62,7 @@ def find_annotations(places: Places) -> dict[str, Path]:
     return found
 
 
-def _other(places: Places, split: str) -> Path | None:
+def _other(places: DataRoots, split: str) -> Path | None:
     """Return the annotations of another version, or under a longer name."""
     for folder in places.folders:
         paths = sorted(folder.glob(f"TextVQA_*{split}*.json"))

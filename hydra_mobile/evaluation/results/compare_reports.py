@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.registry import resolve
 from hydra_mobile.evaluation.results.paired import AnswerSet, compare, write_flips
 from hydra_mobile.reporting.schema import BenchmarkRun, Comparison, SystemResult
 
@@ -64,8 +62,7 @@ def compare_across(kept: Sequence[Kept], reference: Kept, data: Path, out: Path)
         others = [one for one in kept if one is not reference and one.system.run(run.benchmark)]
         if not others:
             continue
-        kind = resolve("benchmark", run.benchmark, BENCHMARKS)
-        benchmark: Benchmark = kind(data, run.protocol) if run.protocol else kind(data)
+        benchmark = Benchmark.open(run.benchmark, data, run.protocol)
         samples = benchmark.samples()
         theirs = _answers(reference, run, benchmark, samples)
         if theirs is None:

@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark, Joined, Score
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.registry import resolve
 
 OWN_ANSWERS = "answers.jsonl"
 #: What LLaVA's scripts join the parts of several GPUs to.
@@ -81,8 +79,7 @@ def score_answers(
         HydraError: the benchmark is unknown, data are missing, or (without `allow_partial`)
             answers and questions do not match.
     """
-    kind = resolve("benchmark", name, BENCHMARKS)
-    benchmark: Benchmark = kind(data, protocol) if protocol else kind(data)
+    benchmark = Benchmark.open(name, data, protocol)
     if not answers.exists():
         raise DataError(f"The answers {answers} do not exist.")
     for name_inside in (OWN_ANSWERS, _MERGED):
