@@ -37,7 +37,7 @@ from hydra_mobile.models.templates import template_named
 from hydra_mobile.reporting import environment
 
 _RESULT = Path(__file__).with_name("results") / "full_width.json"
-_CONFIG = Path(__file__).parent.parent / "configs" / "mobilevlm-1.7b.yaml"
+_CONFIG = "mobilevlm-1.7b"
 _SAMPLE = "The picture shows a bridge over a river and three people who look at it. "
 
 

@@ -32,7 +32,7 @@ from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.reporting import environment
 
 _RESULT = Path(__file__).with_name("results") / "gpu_step.json"
-_CONFIG = Path(__file__).parent.parent / "configs" / "mobilevlm-1.7b.yaml"
+_CONFIG = "mobilevlm-1.7b"
 _WORDS = [
     "bridge",
     "river",

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
+from hydra_mobile.configs import config_file, config_names, find_config
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.registry import nearest
 
@@ -192,17 +193,20 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
-def load_config(file: Path | None, overrides: Iterable[str] = ()) -> TrainConfig:
+def load_config(file: str | Path | None, overrides: Iterable[str] = ()) -> TrainConfig:
     """Build a configuration from a YAML file and `section.key=value` overrides.
 
-    A file may begin with `extends: other.yaml`, a path relative to itself: it then says only what
-    differs. Sections are laid over each other key by key; the other file may extend a third one.
+    `file` may also be the name of a packaged configuration (`hydra_mobile.configs`).
+
+    A file may begin with `extends: other.yaml`, a path relative to itself, or with
+    `extends: mobilevlm-1.7b`, a packaged configuration: it then says only what differs. Sections
+    are laid over each other key by key; the other file may extend a third one.
 
     Raises:
         ConfigError: file missing or no mapping, unknown key, wrong type or value; files that
             extend each other in a circle.
     """
-    values = _read_layers(file, ()) if file else {}
+    values = _read_layers(find_config(file), ()) if file else {}
     where = str(file) if file else "defaults"
     for override in overrides:
         _apply_override(values, override)
@@ -233,7 +237,15 @@ def _read_layers(file: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         return values
     if not isinstance(other, str):
         raise ConfigError(f"{file}: `extends` is {other!r}, expected the path of one file.")
-    return _over(_read_layers(file.parent / other, (*below, file)), values)
+    return _over(_read_layers(_extended(file, other), (*below, file)), values)
+
+
+def _extended(file: Path, other: str) -> Path:
+    """Return the file that `extends: other` in `file` names."""
+    beside = file.parent / other
+    if not beside.is_file() and other in config_names():
+        return config_file(other)
+    return beside
 
 
 def _over(lower: dict[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

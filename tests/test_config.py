@@ -1,4 +1,4 @@
-"""Configuration files: layers of `extends`, and the published recipes in configs/."""
+"""Configuration files: layers of `extends`, and the published packaged recipes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from hydra_mobile.config import TrainConfig, load_config
+from hydra_mobile.configs import config_names, config_summary
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.models.published import PUBLISHED
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "hydra_mobile" / "configs"
 GPUS = 8
 
 
@@ -186,3 +187,32 @@ def test_v2_second_stage_is_as_published(size, variant):
     assert config.stage2.learning_rate == rate("v2", size, variant)
     assert global_batch(config, "stage2") == 128
     assert (config.stage2.template, config.stage2.image_fit) == ("v1", "pad")
+
+
+# -- by name --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_a_packaged_configuration_goes_by_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name) == load_config(CONFIGS / f"{name}.yaml")
+    assert 10 < len(config_summary(name)) < 120
+
+
+def test_a_file_wins_over_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "emojiqa-smol").write_text("seed: 7")
+    assert load_config("emojiqa-smol").seed == 7
+
+
+def test_a_file_elsewhere_extends_a_packaged_one(tmp_path):
+    mine = written(tmp_path, mine="extends: mobilevlm-3b\nseed: 4")
+    config = load_config(mine)
+    assert (config.seed, config.base) == (4, load_config("mobilevlm-3b").base)
+
+
+@pytest.mark.parametrize("name", ["mobilevlm-17b", "configs/mobilevlm-1.7b.yaml"])
+def test_a_wrong_name_or_path_names_the_right_one(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"mobilevlm-1\.7b"):
+        load_config(name)

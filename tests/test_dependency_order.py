@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up
     {"core"},
+    {"configs"},
     {"adapters", "config", "examples", "models", "reporting"},
     {"bundle", "data"},
     {"benchmarks", "devices", "training"},

@@ -9,7 +9,7 @@ import typer
 
 def estimate(
     overrides: list[str] = typer.Argument(None, help="section.key=value, wins over the file."),
-    config: Path = typer.Option(None, help="YAML file; configs/ has the published recipes."),
+    config: str = typer.Option("", help="Packaged configuration (`config list`) or YAML file."),
     more: list[str] = typer.Option(None, "--set", help="section.key=value, as the argument."),
     bundle: Path = typer.Option(None, help="Bundle folder: memory on a phone, not of training."),
     device_memory: float = typer.Option(0.0, help="With --bundle: the phone's memory in GiB."),
@@ -40,7 +40,7 @@ def estimate(
         return
     from hydra_mobile.config import load_config
 
-    settings = load_config(config, [*(overrides or ()), *(more or ())])
+    settings = load_config(config or None, [*(overrides or ()), *(more or ())])
     from hydra_mobile.cli.plan_tables import print_plan
     from hydra_mobile.core.files import write_json
     from hydra_mobile.estimate.plan import Asked, make_plan

@@ -66,7 +66,7 @@ def run_quickstart(
         "Try next:",
         f"  hydra-mobile chat {bundle} --image {picture}",
         f"  hydra-mobile verify {bundle}",
-        "  hydra-mobile train --config configs/emojiqa-smol.yaml --dry-run",
+        "  hydra-mobile train --config emojiqa-smol --dry-run",
     ):
         console.print(line, soft_wrap=True, highlight=False)
 

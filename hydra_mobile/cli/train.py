@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 def train(
     overrides: list[str] = typer.Argument(None, help="section.key=value, wins over the file."),
-    config: Path = typer.Option(None, help="YAML file; configs/ has commented ones."),
+    config: str = typer.Option("", help="Packaged configuration (`config list`) or YAML file."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint."),
     dry_run: bool = typer.Option(
         False,
@@ -28,7 +27,7 @@ def train(
     prepare()
     from hydra_mobile.config import load_config
 
-    settings = load_config(config, overrides or ())
+    settings = load_config(config or None, overrides or ())
     if dry_run:
         from hydra_mobile.training.dry_run import dry_run as show
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "hydra_mobile" / "configs"
 
 
 TINY = ("estimate", "base=tiny", "--set", "ranks.r_ref=8", "--set", "ranks.r_min=2", "--tokens", 64)

@@ -22,7 +22,7 @@ from hydra_mobile.estimate.settings import (
 )
 from hydra_mobile.models.published import PUBLISHED, published_config
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "hydra_mobile" / "configs"
 
 
 # -- parameters -----------------------------------------------------------------------------------

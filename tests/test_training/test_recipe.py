@@ -13,7 +13,7 @@ from hydra_mobile.config import load_config
 from hydra_mobile.runtimes.torch import load_artifact
 from hydra_mobile.training.run import TrainingRun
 
-CONFIG = Path(__file__).parents[2] / "configs" / "mobilevlm-1.7b.yaml"
+CONFIG = Path(__file__).parents[2] / "hydra_mobile" / "configs" / "mobilevlm-1.7b.yaml"
 
 
 def record(index: int, image: str | None, *turns: str) -> dict[str, object]:
