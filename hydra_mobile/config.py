@@ -7,19 +7,25 @@ unknown key is an error that names the nearest one; a value of the wrong type na
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import yaml
 
 from hydra_mobile.configs import config_file, config_names, find_config
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.core.registry import nearest
+from hydra_mobile.core.typed import FormerNames, Range, current_names, decode
 
-T = TypeVar("T")
+# Upper bounds are far above any use and below what overflows: they catch a slip of the keyboard.
+Count = Annotated[int, Range(minimum=0, maximum=10**9)]
+"""A number of things where 0 has a meaning of its own, which the field's text says."""
+Positive = Annotated[int, Range(minimum=1, maximum=10**9)]
+Rank = Annotated[int, Range(minimum=1, maximum=65_536)]
+Share = Annotated[float, Range(minimum=0, maximum=1)]
+ShareBelowOne = Annotated[float, Range(minimum=0, below=1)]
+Threads = Annotated[int, Range(minimum=0, maximum=4096)]
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class DataConfig:
     """Folder that `image` in the records is relative to; empty: the json's own folder."""
     template: str = ""
     """Prompt template; empty: the base's own."""
-    max_length: int = 2048
+    max_length: Positive = 2048
     """Longest conversation in tokens, image tokens included."""
     over_length: Literal["refuse", "truncate", "drop"] = "refuse"
     """What happens to a longer one: an error that names it, a cut at the end (as LLaVA does), or
@@ -46,7 +52,7 @@ class DataConfig:
     """Batches hold either conversations with a picture or conversations without one."""
     share_prefix: bool = True
     """Pack conversations about one picture into one row that holds the picture once."""
-    questions_per_row: int = 8
+    questions_per_row: Positive = 8
     """Most conversations that share a row."""
 
 
@@ -54,30 +60,30 @@ class DataConfig:
 class StageConfig:
     """Optimization of one stage."""
 
-    epochs: float = 1.0
+    epochs: Annotated[float, Range(minimum=0, maximum=1e6)] = 1.0
     """Passes over the data; ignored where `steps` is set."""
-    steps: int = 0
+    steps: Count = 0
     """Optimizer steps; 0 derives them from `epochs`."""
-    batch_size: int = 8
+    batch_size: Positive = 8
     """Conversations per optimizer step and process (before accumulation)."""
-    accumulation: int = 1
+    accumulation: Positive = 1
     """Micro-batches per optimizer step."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(above=0, maximum=100)] = 1e-3
     """Peak rate of AdamW for the projector in stage I, for adapters in stage II."""
-    projector_learning_rate: float = 0.0
+    projector_learning_rate: Annotated[float, Range(minimum=0, maximum=100)] = 0.0
     """Peak rate of the projector in stage II; 0: the same as `learning_rate`."""
-    warmup: float = 0.03
+    warmup: ShareBelowOne = 0.03
     """Share of the steps over which the rate rises; a cosine to zero follows."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Range(minimum=0, maximum=100)] = 0.0
     """AdamW's decoupled decay."""
-    clip: float = 1.0
+    clip: Annotated[float, Range(minimum=0, maximum=1e9)] = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
     template: str = ""
     """Prompt template of this stage; empty: `data.template`, or the base's own."""
     image_fit: Literal["", "pad", "crop", "stretch"] = ""
     """How a picture becomes a square: padded with the mean color, its middle cut out ("square"
     in LLaVA's scripts), or stretched; empty: the base's own."""
-    align_steps: int = 0
+    align_steps: Count = 0
     """Stage I only: contrastive steps, before the captions, that pull each picture's mean image
     embedding towards the mean token embedding of its caption. No language model runs, so a step
     takes milliseconds."""
@@ -87,24 +93,24 @@ class StageConfig:
 class DynamicConfig:
     """When ranks may move during stage II, and what may be spent on finding out where to."""
 
-    warmup: float = 0.10
+    warmup: ShareBelowOne = 0.10
     """Share of the steps before the first event; importance is measured at its end."""
-    every: float = 0.05
+    every: Annotated[float, Range(above=0, below=1)] = 0.05
     """Share of the steps between events."""
-    until: float = 0.70
+    until: Share = 0.70
     """Share of the steps after which ranks stay as they are."""
     target: Literal["paired_probe", "passive"] = "paired_probe"
     """What the performance model learns from: the difference in held-out loss between two maps
     trained on the same batches from the same start (costs steps), or the held-out loss of the run
     itself without its trend (free, and nearly always too little to act on)."""
-    probe_steps: int = 10
+    probe_steps: Positive = 10
     """Steps that a probed map is trained for."""
-    candidates: int = 2
+    candidates: Positive = 2
     """Maps probed at an event; the map in force costs nothing, training is its probe."""
-    probe_share: float = 0.07
+    probe_share: Annotated[float, Range(minimum=0, maximum=100)] = 0.07
     """Most that probes may add to a run, as a share of its steps; held-out batches count as a
     third of a step's. Without room for a probe, an event abstains."""
-    holdout_batches: int = 4
+    holdout_batches: Positive = 4
     """Micro-batches, the next ones that training has not seen, on which probes are compared."""
     observations: str = ""
     """A ranks.jsonl of an earlier run whose probes the model starts from."""
@@ -117,28 +123,30 @@ class RanksConfig:
     policy: str = "hydra"
     """hydra (coarse + fine + dynamic), coarse_fine, coarse, uniform, random, reversed, fixed or
     replay (from `map_file`), adalora (peft's), full (no adapter: the language model trains)."""
-    r_ref: int = 128
+    r_ref: Rank = 128
     """Rank of the uniform LoRA whose parameter count is never exceeded."""
-    alpha_ref: float = 256.0
+    alpha_ref: Annotated[float, Range(above=0, maximum=1e6)] = 256.0
     """Scale is alpha_ref / r_ref for every module, whatever its rank."""
-    rank_step: int = 8
+    rank_step: Rank = 8
     """Ranks are multiples of this."""
-    r_min: int = 8
+    r_min: Rank = 8
     """Smallest rank of a module."""
-    r_max: int = 0
+    r_max: Annotated[int, Range(minimum=0, maximum=65_536)] = 0
     """Largest rank of a module; 0: 2 * r_ref."""
     importance: Literal["gradient", "update", "calibration"] = "gradient"
     """What tells which modules matter: gradients of the frozen weights in the ordinary backward
     passes at the end of a warm-up at uniform ranks; the update that each adapter learned in that
     warm-up; or gradients in passes of their own before stage II."""
-    calibration_batches: int = 32
-    """Micro-batches over which importance is measured, and the gradient of `initialisation`."""
-    initialisation: Literal["random", "gradient"] = "random"
+    calibration_batches: Positive = 32
+    """Micro-batches over which importance is measured, and the gradient of `initialization`."""
+    initialization: Annotated[Literal["random", "gradient"], FormerNames("initialisation")] = (
+        "random"
+    )
     """How A starts: as peft's, or along the directions in which the gradient of the frozen weight
     is largest, measured in passes before stage II (one fp32 copy of the adapted weights)."""
     shrink: Literal["index", "svd"] = "index"
     """What a shrinking module keeps: its largest components, or the best approximation."""
-    dropout: float = 0.0
+    dropout: ShareBelowOne = 0.0
     """Dropout before each adapter."""
     map_file: str = ""
     """For `fixed` a rank_map.json or ranks.jsonl of an earlier run, for `replay` a ranks.jsonl."""
@@ -161,14 +169,14 @@ class RuntimeConfig:
     """Under torchrun: replicate the model, or shard its frozen weights between the processes."""
     vision_cache: bool = True
     """Compute the frozen tower's features once and keep them on disk."""
-    threads: int = 0
+    threads: Threads = 0
     """CPU threads; 0: all cores."""
-    workers: int = 0
+    workers: Threads = 0
     """Threads that read and prepare pictures ahead of the step that needs them; 0 reads them in
     the step. Of use where `vision_cache` is off."""
-    log_every: int = 5
+    log_every: Positive = 5
     """Optimizer steps between lines of metrics.jsonl."""
-    checkpoint_every: int = 50
+    checkpoint_every: Count = 50
     """Optimizer steps between checkpoints; 0: only at the end of a stage."""
 
 
@@ -180,8 +188,8 @@ class TrainConfig:
     """Named base or folder of a MobileVLM."""
     output: str = "runs/run"
     """Run folder."""
-    seed: int = 0
-    """Seeds data order, adapter initialisation and dropout."""
+    seed: Annotated[int, Range(minimum=0, maximum=2**32 - 1)] = 0
+    """Seeds data order, adapter initialization and dropout."""
     data: DataConfig = field(default_factory=DataConfig)
     stage1: StageConfig = field(default_factory=StageConfig)
     stage2: StageConfig = field(default_factory=lambda: StageConfig(learning_rate=2e-4))
@@ -203,15 +211,15 @@ def load_config(file: str | Path | None, overrides: Iterable[str] = ()) -> Train
     are laid over each other key by key; the other file may extend a third one.
 
     Raises:
-        ConfigError: file missing or no mapping, unknown key, wrong type or value; files that
-            extend each other in a circle.
+        ConfigError: file missing or no mapping; unknown keys, wrong types or values (all those of
+            one file or override are named at once); files that extend each other in a circle.
     """
     values = _read_layers(find_config(file), ()) if file else {}
-    where = str(file) if file else "defaults"
     for override in overrides:
-        _apply_override(values, override)
-    config = _build(TrainConfig, values, where, "")
-    _check_values(config, where)
+        values = _over(values, _read_override(override))
+    where = str(file) if file else "defaults"
+    config = decode(TrainConfig, values, where, error=ConfigError, yaml=True)
+    _check_together(config, where)
     return config
 
 
@@ -231,8 +239,7 @@ def _read_layers(file: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     named_by = f"{below[-1]}: `extends` names {file}, which" if below else ""
     values = _read_yaml(file, named_by or f"The configuration {file}")
     other = values.pop("extends", "")
-    # Here and not only when all layers lie over each other: an error names the file that has it.
-    _build(TrainConfig, values, str(file), "")
+    values = _checked(values, str(file))
     if not other:
         return values
     if not isinstance(other, str):
@@ -248,7 +255,17 @@ def _extended(file: Path, other: str) -> Path:
     return beside
 
 
-def _over(lower: dict[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a layer under current key names; refuse it if any key or value of it is wrong.
+
+    Each layer by itself and not only all of them together: an error names the file that has it.
+    """
+    decode(TrainConfig, values, where, error=ConfigError, yaml=True)
+    renamed: dict[str, Any] = current_names(TrainConfig, values)
+    return renamed
+
+
+def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Lay `upper` over `lower`, section by section."""
     merged = dict(lower)
     for key, value in upper.items():
@@ -271,112 +288,49 @@ def _read_yaml(file: Path, who: str) -> dict[str, Any]:
     return values
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _read_override(override: str) -> dict[str, Any]:
+    """Return "section.key=value" as the layer {section: {key: value}}."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError(
-            f"`{override}` is no override.", "Write section.key=value, for example stage2.steps=100"
+            f"`{override}` is not an override.",
+            "Write section.key=value, for example stage2.steps=100",
         )
-    *sections, key = path.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"`{override}`: `{section}` is no section.")
-        values = inner
-    values[key] = yaml.safe_load(text) if text else ""
+    try:
+        value: Any = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`{override}`: the value is not readable YAML: {error}") from error
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return _checked(value, f"The override `{override}`")
 
 
-def _build(kind: type[T], values: Mapping[str, Any], where: str, prefix: str) -> T:
-    hints = get_type_hints(kind)
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        full = f"{prefix}{key}"
-        if key not in hints:
-            raise ConfigError(f"{where}: unknown key `{full}`.", nearest(str(key), hints))
-        hint = hints[key]
-        if dataclasses.is_dataclass(hint):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}: `{full}` is {value!r}, expected a section.")
-            default = next(f for f in dataclasses.fields(kind) if f.name == key)  # type: ignore[arg-type]
-            arguments[key] = _build_over_default(hint, default, value, where, f"{full}.")
-        else:
-            arguments[key] = _convert(value, hint, where, full)
-    return kind(**arguments)
-
-
-def _build_over_default(
-    kind: Any, section: dataclasses.Field[Any], values: Mapping[str, Any], where: str, prefix: str
-) -> Any:
-    """Fill a section, keys that are absent keeping the section's own defaults."""
-    made = _build(kind, values, where, prefix)
-    factory: Any = section.default_factory
-    default = factory()
-    given = {key: getattr(made, key) for key in values}
-    return dataclasses.replace(default, **given)
-
-
-def _convert(value: Any, hint: Any, where: str, key: str) -> Any:
-    if get_origin(hint) is Literal:
-        if value in get_args(hint):
-            return value
-        raise ConfigError(
-            f"{where}: `{key}` is {value!r}.", nearest(str(value), map(str, get_args(hint)))
-        )
-    if hint is float and isinstance(value, str):
-        # YAML reads 1e-4 as text: it wants a dot in the mantissa.
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is str and value is None:
-        return ""
-    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    expected = typing.cast(type, hint).__name__
-    raise ConfigError(f"{where}: `{key}` is {value!r}, expected {expected}.")
-
-
-def _check_values(config: TrainConfig, where: str) -> None:
-    checks: list[tuple[bool, str, str]] = []
-    for name in ("stage1", "stage2"):
-        stage: StageConfig = getattr(config, name)
-        checks += [
-            (stage.batch_size >= 1, f"{name}.batch_size", "at least 1"),
-            (stage.accumulation >= 1, f"{name}.accumulation", "at least 1"),
-            (stage.learning_rate > 0, f"{name}.learning_rate", "above 0"),
-            (0 <= stage.warmup < 1, f"{name}.warmup", "a share of the steps, below 1"),
-            (stage.epochs > 0 or stage.steps > 0, f"{name}.epochs", "above 0"),
-        ]
+def _check_together(config: TrainConfig, where: str) -> None:
+    """Refuse values that are each in their range, but do not go together."""
     ranks = config.ranks
-    checks += [
-        (ranks.r_ref >= 1, "ranks.r_ref", "at least 1"),
-        (ranks.rank_step >= 1, "ranks.rank_step", "at least 1"),
-        (1 <= ranks.r_min <= ranks.r_ref, "ranks.r_min", "between 1 and r_ref"),
-        (ranks.r_max == 0 or ranks.r_max >= ranks.r_ref, "ranks.r_max", "0 or at least r_ref"),
-        (config.data.questions_per_row >= 1, "data.questions_per_row", "at least 1"),
-        (ranks.calibration_batches >= 1, "ranks.calibration_batches", "at least 1"),
+    checks = [
+        (stage.epochs > 0 or stage.steps > 0, f"{name}.epochs", stage.epochs, "above 0, or `steps`")
+        for name, stage in (("stage1", config.stage1), ("stage2", config.stage2))
     ]
-    dynamic = ranks.dynamic
     checks += [
-        (0 <= dynamic.warmup < 1, "ranks.dynamic.warmup", "a share of the steps, below 1"),
-        (0 < dynamic.every < 1, "ranks.dynamic.every", "a share of the steps, above 0"),
-        (0 <= dynamic.until <= 1, "ranks.dynamic.until", "a share of the steps"),
-        (dynamic.probe_steps >= 1, "ranks.dynamic.probe_steps", "at least 1"),
-        (dynamic.candidates >= 1, "ranks.dynamic.candidates", "at least 1"),
-        (dynamic.probe_share >= 0, "ranks.dynamic.probe_share", "at least 0"),
-        (dynamic.holdout_batches >= 1, "ranks.dynamic.holdout_batches", "at least 1"),
+        (ranks.r_min <= ranks.r_ref, "ranks.r_min", ranks.r_min, f"at most r_ref, {ranks.r_ref}"),
+        (
+            ranks.r_max == 0 or ranks.r_max >= ranks.r_ref,
+            "ranks.r_max",
+            ranks.r_max,
+            f"0 or at least r_ref, {ranks.r_ref}",
+        ),
     ]
-    for holds, key, expected in checks:
-        if not holds:
-            value: Any = config
-            for part in key.split("."):
-                value = getattr(value, part)
-            raise ConfigError(f"{where}: `{key}` is {value}, expected {expected}.")
-    if ranks.initialisation != "random" and ranks.policy in ("adalora", "full"):
-        raise ConfigError(
-            f"{where}: `ranks.initialisation` is {ranks.initialisation}, but policy "
-            f"`{ranks.policy}` does not start from it.",
-            "Use random, or a policy that trains our LoRA.",
+    faults = [
+        f"{where}: `{key}` is {value}, expected {expected}."
+        for holds, key, value, expected in checks
+        if not holds
+    ]
+    if ranks.initialization != "random" and ranks.policy in ("adalora", "full"):
+        faults.append(
+            f"{where}: `ranks.initialization` is {ranks.initialization}, but policy "
+            f"`{ranks.policy}` does not start from it; expected random, or a policy that trains "
+            "LoRA adapters."
         )
+    if faults:
+        raise ConfigError("\n".join(faults))

@@ -76,11 +76,11 @@ VARIANTS: dict[str, list[str]] = {
     "hydra_half_rate": ["ranks.policy=hydra", "stage2.learning_rate=2.5e-4"],
     "hydra_double_rate": ["ranks.policy=hydra", "stage2.learning_rate=1e-3"],
     # A along the leading directions of the gradient, for both sides of the comparison.
-    "uniform_aligned": ["ranks.policy=uniform", "ranks.initialisation=gradient"],
+    "uniform_aligned": ["ranks.policy=uniform", "ranks.initialization=gradient"],
     "coarse_fine_aligned": [
         "ranks.policy=coarse_fine",
         "ranks.importance=calibration",
-        "ranks.initialisation=gradient",
+        "ranks.initialization=gradient",
     ],
     # The budget by shape instead of measurement (`maps.py`).
     "early": ["ranks.policy=fixed", "ranks.map_file={maps}/early.json"],

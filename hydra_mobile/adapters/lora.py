@@ -1,6 +1,6 @@
 """LoRA layers in a model, at the ranks of a map and at one scale that never changes.
 
-Injection by peft, initialisation by us. Every module computes W x + s B A x with the same s =
+Injection by peft, initialization by us. Every module computes W x + s B A x with the same s =
 alpha_ref / r_ref whatever its rank, so that changing a rank does not rescale the function. A comes
 from a private generator seeded by (seed, module name): the global random stream is not consumed,
 and a module's start does not depend on the other modules. B starts at zero.

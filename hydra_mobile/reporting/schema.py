@@ -17,9 +17,11 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, NamedTuple
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.reporting.codec import decode, encode
+from hydra_mobile.core.typed import decode, encode
 
 REPORT_SCHEMA = 1
+
+_ALTERED = "The report was altered, or written by another version; evaluate again to make it anew."
 
 Role = Literal["reference", "untrained", "export", "other"]
 """What a system is to the report: the trained eager model that the others are compared with,
@@ -587,7 +589,7 @@ class Report:
                 f"The report has {found} in 'schema': this program reads version {REPORT_SCHEMA}.",
                 "Update hydra-mobile." if newer else "Evaluate again to make the report anew.",
             )
-        return decode(cls, value)
+        return decode(cls, value, "The report", fix=_ALTERED)
 
 
 def _portable(path: str) -> str:

@@ -14,6 +14,7 @@ import yaml
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of, write_atomically, write_json
+from hydra_mobile.core.typed import current_names
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.metrics import STAGES
 
@@ -51,7 +52,9 @@ class RunFolder:
                 f"{self.path} already holds a run.",
                 "Go on with --resume, or choose another folder with output=...",
             )
-        changed = _differences(read_json(record, "the identity of a run"), identity)
+        recorded = read_json(record, "the identity of a run")
+        recorded["config"] = current_names(TrainConfig, recorded.get("config", {}))
+        changed = _differences(recorded, identity)
         if changed:
             raise ConfigError(
                 f"{self.path} was started with other settings: {'; '.join(changed[:5])}.",

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hydra_mobile.core.typed import encode
 from hydra_mobile.reporting import environment
-from hydra_mobile.reporting.codec import encode
 
 
 def test_collects_this_machine():

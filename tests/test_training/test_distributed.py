@@ -88,7 +88,7 @@ def test_processes_that_disagree_stop(run_settings, tmp_path):
 @pytest.mark.slow  # two processes: 14 s
 def test_two_processes_start_along_the_same_gradient(run_settings, tmp_path):
     run = tmp_path / "run"
-    settings = [*run_settings(run), *SETTINGS, "ranks.initialisation=gradient"]
+    settings = [*run_settings(run), *SETTINGS, "ranks.initialization=gradient"]
     done = torchrun("train", *settings)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "start: A along the gradient" in done.stdout

@@ -132,7 +132,7 @@ def test_other_policies_stay_within_the_budget(tiny_settings, policy):
 def test_a_start_along_the_gradient(run_settings, tmp_path, policy):
     more = (f"ranks.policy={policy}", "ranks.importance=calibration", "stage2.steps=1")
     a, b, other = (
-        train(run_settings(tmp_path / name), *more, f"ranks.initialisation={start}")
+        train(run_settings(tmp_path / name), *more, f"ranks.initialization={start}")
         for name, start in (("a", "gradient"), ("b", "gradient"), ("other", "random"))
     )
     assert hashes(a) == hashes(b)
@@ -143,8 +143,8 @@ def test_a_start_along_the_gradient(run_settings, tmp_path, policy):
 
 
 def test_a_start_that_a_policy_does_not_take(tiny_settings):
-    with pytest.raises(ConfigError, match=r"ranks\.initialisation.*adalora"):
-        train(tiny_settings, "ranks.policy=adalora", "ranks.initialisation=gradient")
+    with pytest.raises(ConfigError, match=r"ranks\.initialization.*adalora"):
+        train(tiny_settings, "ranks.policy=adalora", "ranks.initialization=gradient")
 
 
 def test_fixed_policy_reads_an_earlier_map(reference, tiny_settings):

@@ -19,7 +19,7 @@ from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.metric import Metric, paired
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_atomically
-from hydra_mobile.reporting.codec import encode
+from hydra_mobile.core.typed import encode
 from hydra_mobile.reporting.schema import Comparison, FlippedAnswer, ScoreChange
 
 FLIPS = "flips"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.reporting.codec import decode
+from hydra_mobile.core.typed import decode
 from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemResult
 from hydra_mobile.reporting.write import new_report

@@ -97,7 +97,7 @@ class LoraMethod:
         reason = f"ranks of policy {self._config.policy}"
         # None where A starts at random and no gradient has to be kept.
         gradients: dict[str, Tensor] | None = (
-            {} if self._config.initialisation == "gradient" else None
+            {} if self._config.initialization == "gradient" else None
         )
         if self._in_warmup:
             first = RankMap(dict.fromkeys(names, self._config.r_ref))
