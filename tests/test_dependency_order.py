@@ -15,9 +15,10 @@ FLOORS = (  # from the ground up
     {"adapters", "config", "examples", "models", "reporting"},
     {"bundle", "data"},
     {"benchmarks", "devices", "training"},
-    {"estimate", "runtimes"},
+    {"estimation", "runtimes"},
     {"evaluation", "hydra_export", "parity", "plugins"},
     {"bench"},
+    {"api"},
     {"cli"},
 )
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}

@@ -15,7 +15,7 @@ from hydra_mobile.adapters.allocate import Grid, project
 from hydra_mobile.adapters.allocate_layers import by_layer
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.estimate.model import on_meta
+from hydra_mobile.estimation.model import on_meta
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.training.adapted_modules import adapted_modules
 

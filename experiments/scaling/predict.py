@@ -111,7 +111,7 @@ def computed(name: str, runtime: str, preset: str) -> dict[str, int]:
 
 def _sizes(name: str) -> dict[str, Any]:
     """Return counts of a published model, built without memory for its weights."""
-    from hydra_mobile.estimate.model import on_meta
+    from hydra_mobile.estimation.model import on_meta
     from hydra_mobile.models.published import published_config
     from hydra_mobile.training.adapted_modules import adapted_modules
 

@@ -43,7 +43,7 @@ def estimate(
     settings = load_config(config or None, [*(overrides or ()), *(more or ())])
     from hydra_mobile.cli.plan_tables import print_plan
     from hydra_mobile.core.files import write_json
-    from hydra_mobile.estimate.plan import Asked, make_plan
+    from hydra_mobile.estimation.plan import Asked, make_plan
 
     asked = Asked(
         gpus=gpus,

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hydra_mobile.estimate.plan import Plan, StagePlan
-from hydra_mobile.estimate.settings import CONTEXT_BYTES, FRAGMENTS, Candidate, worth_showing
+from hydra_mobile.estimation.plan import Plan, StagePlan
+from hydra_mobile.estimation.settings import CONTEXT_BYTES, FRAGMENTS, Candidate, worth_showing
 from hydra_mobile.reporting.formats import DASH, duration, number
 
 _TITLES = {"stage1": "stage I", "stage2": "stage II"}

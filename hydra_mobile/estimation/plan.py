@@ -12,10 +12,10 @@ from typing import Any
 
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.estimate.architecture import base_config
-from hydra_mobile.estimate.memory import Rows, StageMemory, StageSimulation
-from hydra_mobile.estimate.model import PartCount, part_counts, planned_model
-from hydra_mobile.estimate.schedule import (
+from hydra_mobile.estimation.architecture import base_config
+from hydra_mobile.estimation.memory import Rows, StageMemory, StageSimulation
+from hydra_mobile.estimation.model import PartCount, part_counts, planned_model
+from hydra_mobile.estimation.schedule import (
     Rate,
     Samples,
     given_rate,
@@ -23,7 +23,7 @@ from hydra_mobile.estimate.schedule import (
     samples_of,
     steps_of,
 )
-from hydra_mobile.estimate.settings import (
+from hydra_mobile.estimation.settings import (
     Candidate,
     candidates,
     configured_setting,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.estimate.memory import Setting, StageSimulation
+from hydra_mobile.estimation.memory import Setting, StageSimulation
 
 # CUDA's own context and NCCL, then what the caching allocator loses to fragments. Not measured.
 CONTEXT_BYTES = 2**30

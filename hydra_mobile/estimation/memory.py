@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.estimate.model import (
+from hydra_mobile.estimation.model import (
     FrozenSizes,
     computes_in_bf16,
     frozen_sizes,

@@ -11,9 +11,9 @@ from torch import nn
 from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import load_config
-from hydra_mobile.estimate.architecture import base_config
-from hydra_mobile.estimate.memory import Rows, Setting, StageMemory, StageSimulation
-from hydra_mobile.estimate.model import frozen_sizes, planned_model, set_checkpointing
+from hydra_mobile.estimation.architecture import base_config
+from hydra_mobile.estimation.memory import Rows, Setting, StageMemory, StageSimulation
+from hydra_mobile.estimation.model import frozen_sizes, planned_model, set_checkpointing
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.memory.estimate import estimate
@@ -143,7 +143,7 @@ def test_sharding_shares_the_layers_and_gathers_two(fp32):
 
 def test_four_bit_weights_have_the_size_that_bitsandbytes_gives_them():
     bitsandbytes = pytest.importorskip("bitsandbytes", reason="needs the extra [bitsandbytes]")
-    from hydra_mobile.estimate.memory import _FOUR_BIT
+    from hydra_mobile.estimation.memory import _FOUR_BIT
     from hydra_mobile.models.four_bit import _four_bit
 
     linear = nn.Linear(1024, 1024, bias=False).requires_grad_(False)
