@@ -4,8 +4,8 @@ Base `smol` with LoRA of rank 16 on random tokens, each configuration in a proce
 Every configuration runs under two settings of the C library's allocator: `kept`, as the trainer
 sets it (freed memory stays in the heap), and `returned` (every tensor of 64 KiB or more is mapped
 by itself and goes back to the system when freed). The simulation is the same for both; the first
-leaves holes in the heap, which no simulation of live tensors can see and which the rehearsal of the
-largest batch, in a process of its own here, measures. Writes JSON.
+leaves holes in the heap, which no estimate from live tensors can see and which the trial step on
+the largest batch, in a process of its own here, measures. Writes JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.registry import fetch
 from hydra_mobile.reporting import environment
 from hydra_mobile.training.adapted_modules import adapted_modules
-from hydra_mobile.training.memory.dry_peak import rehearse
+from hydra_mobile.training.memory.dry_peak import dry_peak
 from hydra_mobile.training.memory.estimate import estimate
 
 # rows, tokens, precision, gradient checkpointing
@@ -69,7 +69,7 @@ def batch(model: Any, rows: int, tokens: int) -> dict[str, Any]:
 def measure(
     rows: int, tokens: int, precision: str, checkpointing: bool, allocator: str, rehearsal: bool
 ) -> dict[str, Any]:
-    """Simulate the peak, then rehearse it, or take real steps and measure it."""
+    """Estimate the peak, then measure it on a trial step, or take real steps and measure it."""
     if allocator == "kept":
         keep_freed_memory()
     else:
@@ -97,7 +97,7 @@ def measure(
     seconds = time.monotonic() - began
     if rehearsal:
         began = time.monotonic()
-        peak = rehearse(
+        peak = dry_peak(
             model,
             trained,
             lambda: batch(model, rows, tokens),

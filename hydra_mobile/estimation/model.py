@@ -1,8 +1,8 @@
 """A model as it would train, with shapes and names but without memory.
 
 Its tensors are address space that nobody writes to, so that a model of any size can be simulated
-on a laptop. Does what `Session` does to a real one on a GPU: precision, freezing, adapters. Never
-computes.
+on a laptop. Does what `TrainingModel` does to a real one on a GPU: precision, freezing, adapters.
+Never computes.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def computes_in_bf16(train: TrainConfig) -> bool:
 
 
 def set_checkpointing(model: Any, wanted: bool) -> None:
-    """Switch gradient checkpointing as `Session` does."""
+    """Switch gradient checkpointing as `TrainingModel` does."""
     language = model.language_model
     if wanted:
         language.activation_checkpointing_enable({"use_reentrant": False})

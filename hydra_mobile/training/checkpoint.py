@@ -1,7 +1,7 @@
 """Training checkpoints: everything that decides what comes next, in one folder, whole or absent.
 
 Holds trained tensors and optimizer moments by name, the place in the data, every process's random
-state, and what the method of stage II wants back.
+state, and what the strategy of stage II wants back.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Checkpoint:
         step: optimizer steps done in the stage.
         trained: trained tensors by name.
         moments: optimizer state by name, see `NamedAdamW.state`.
-        extra: further tensors of the method, by name.
-        facts: what else the run wants back: state of the method, seconds spent, ...
+        extra: further tensors of the strategy, by name.
+        facts: what else the run wants back: state of the strategy, seconds spent, ...
         random_states: the random streams of each process, in order.
     """
 

@@ -95,31 +95,31 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
             runtime=replace(config.runtime, vision_cache=False),
         )
         run = TrainingRun(config, log, progress)
-        session = run.session()
+        setup = run.prepare()
         row = run.data.rows["stage2"][0]
-        method = run.method(session)
-        method.start()
+        strategy = run.strategy(setup)
+        strategy.start()
         stream = run.data.stream("stage2")
-        trained = sum(p.numel() for p in method.parameters().values())
-        optimizer = session.optimizer("stage2", method.parameters())
-        method.begin(optimizer)
-        memory = run.estimate_memory(session, optimizer.parameters())
-        session.model.train()
+        trained = sum(p.numel() for p in strategy.parameters().values())
+        optimizer = setup.optimizer("stage2", strategy.parameters())
+        strategy.begin(optimizer)
+        memory = run.estimate_memory(setup, optimizer.parameters())
+        setup.model.train()
         began = time.monotonic()
         result = train_step(
-            method.wrapped,
+            strategy.wrapped,
             run.data.objective("stage2"),
             optimizer,
             stream,
             config.stage2,
             0,
-            session.processes,
+            setup.processes,
         )
         return DryRun(
-            row=_segments(row, session.processor),
-            parameters=sum(p.numel() for p in session.model.parameters()),
+            row=_segments(row, setup.processor),
+            parameters=sum(p.numel() for p in setup.model.parameters()),
             trained_parameters=trained,
-            projector_parameters=sum(p.numel() for p in session.projector_parameters().values()),
+            projector_parameters=sum(p.numel() for p in setup.projector_parameters().values()),
             stages={
                 name: StagePlan(
                     int(rows.conversations.sum()), len(rows), run.data.stream(name).steps
@@ -130,7 +130,7 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
             loss=result.loss,
             conversations=result.conversations,
             seconds=time.monotonic() - began,
-            peak_bytes=peak_memory_bytes(session.accelerator.device),
+            peak_bytes=peak_memory_bytes(setup.accelerator.device),
         )
 
 

@@ -14,25 +14,25 @@ from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.core.files import folder_atomically, sha256_of, write_json
 from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, TOKENIZER_MODEL
 from hydra_mobile.models.loading import without_progress_bars
-from hydra_mobile.training.setup import Session
+from hydra_mobile.training.setup import TrainingModel
 
 
-def write_merged(session: Session, out: Path, policy: str) -> None:
-    """Write the session's model to `out`, atomically, in fp32.
+def write_merged(setup: TrainingModel, out: Path, policy: str) -> None:
+    """Write the trained model to `out`, atomically, in fp32.
 
     Args:
-        session: holds the trained model and its base.
+        setup: holds the trained model and its base.
         out: folder to write or replace.
         policy: how it was trained, for the record.
     """
     with folder_atomically(out) as temporary:
         with without_progress_bars():
-            session.model.to(torch.float32).save_pretrained(temporary)
-        session.processor.save_pretrained(temporary)
+            setup.model.to(torch.float32).save_pretrained(temporary)
+        setup.processor.save_pretrained(temporary)
         # What the way back to another project's layout needs of the checkpoint before the import.
         for name in (ORIGINAL_CONFIG, TOKENIZER_MODEL):
-            if (session.base_folder / name).is_file():
-                shutil.copyfile(session.base_folder / name, temporary / name)
+            if (setup.base_folder / name).is_file():
+                shutil.copyfile(setup.base_folder / name, temporary / name)
         weights = sorted(temporary.glob("*.safetensors"))
         write_json(
             temporary / MERGE_FILE,
@@ -40,7 +40,7 @@ def write_merged(session: Session, out: Path, policy: str) -> None:
                 "schema": 1,
                 "out": out.name,
                 "sources": {
-                    "base": {"name": session.base.name, "sha256": session.base.sha256},
+                    "base": {"name": setup.base.name, "sha256": setup.base.sha256},
                     "policy": policy,
                 },
                 "files": {path.name: sha256_of(path) for path in weights},

@@ -33,7 +33,7 @@ from hydra_mobile.training.contrastive import alignment_loss, caption_vectors
 from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import StepResult, train_step
 from hydra_mobile.training.machine import peak_memory_bytes
-from hydra_mobile.training.memory.dry_peak import rehearse
+from hydra_mobile.training.memory.dry_peak import dry_peak
 from hydra_mobile.training.memory.estimate import MemoryEstimate, estimate
 from hydra_mobile.training.memory.out_of_memory import StepFacts, advising
 from hydra_mobile.training.merged import write_merged
@@ -42,8 +42,8 @@ from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.random_state import RandomState
 from hydra_mobile.training.run_data import RunData, stage_files
 from hydra_mobile.training.run_folder import RunFolder
-from hydra_mobile.training.setup import Session
-from hydra_mobile.training.strategies import Method, Result, StageTwo, method_for
+from hydra_mobile.training.setup import TrainingModel
+from hydra_mobile.training.strategies import Result, StageTwo, Strategy, strategy_for
 
 # Pictures per step of the contrastive alignment: more negatives cost next to nothing.
 _ALIGN_BATCH = 128
@@ -95,18 +95,18 @@ class TrainingRun:
             # Before the model is loaded, which takes long.
             if not file.is_file():
                 raise DataError(f"{file} does not exist.", "Check the path of the data file.")
-        session = Session(self.config, self._say)
+        setup = TrainingModel(self.config, self._say)
         try:
-            return self._train(session, resume)
+            return self._train(setup, resume)
         finally:
-            session.processes.close()
+            setup.processes.close()
 
-    def _train(self, session: Session, resume: bool) -> Path:
-        processes = session.processes
+    def _train(self, setup: TrainingModel, resume: bool) -> Path:
+        processes = setup.processes
         self._main = processes.main
         if not self._main:
             self._progress = SILENT
-        self.data = RunData(session, self._progress, self._say)
+        self.data = RunData(setup, self._progress, self._say)
         folder = RunFolder(self.config, processes.count)
         processes.first(lambda: folder.open(resume))
         done = [self.folder / name for name in ("adapter", "merged") if self._finished(name)]
@@ -116,18 +116,18 @@ class TrainingRun:
         self._run_folder = folder
         self._prepare_features()
         checkpoint = folder.checkpoint() if resume else None
-        method = self.method(session)
+        strategy = self.strategy(setup)
         if checkpoint:
-            self._restore(session, method, checkpoint)
+            self._restore(setup, strategy, checkpoint)
         elif self._main:
             self.metrics.keep_until(STAGES[0], 0)
             RankHistory.of_run(self.folder).keep_until(-1)
         if self.config.data.stage1:
-            self._stage1(session, checkpoint)
+            self._stage1(setup, checkpoint)
         if self._place.stage != "stage2":
-            method.start()
-        self._stage(session, "stage2", self.config.stage2, checkpoint, method)
-        return self._finish(session, method)
+            strategy.start()
+        self._stage(setup, "stage2", self.config.stage2, checkpoint, strategy)
+        return self._finish(setup, strategy)
 
     def _finished(self, name: str) -> bool:
         return (self.folder / "summary.json").is_file() and (self.folder / name).is_dir()
@@ -138,55 +138,57 @@ class TrainingRun:
 
     # -- data and model -------------------------------------------------------------------------
 
-    def session(self) -> Session:
+    def prepare(self) -> TrainingModel:
         """Make the model and the data ready, without touching the run folder."""
-        session = Session(self.config, self._say)
-        self.data = RunData(session, self._progress, self._say)
+        setup = TrainingModel(self.config, self._say)
+        self.data = RunData(setup, self._progress, self._say)
         self._prepare_features()
-        return session
+        return setup
 
     def _prepare_features(self) -> None:
         began = time.monotonic()
         self.data.prepare()
         self._place.seconds["features"] = time.monotonic() - began
 
-    def method(self, session: Session) -> Method:
+    def strategy(self, setup: TrainingModel) -> Strategy:
         """Return what trains the language model in stage II; nothing is in the model yet."""
         stream, objective = self.data.stream("stage2"), self.data.objective("stage2")
-        return method_for(StageTwo(self.config, session, stream, objective, self.folder, self._say))
+        return strategy_for(StageTwo(self.config, setup, stream, objective, self.folder, self._say))
 
-    def estimate_memory(self, session: Session, trained: Iterable[nn.Parameter]) -> MemoryEstimate:
-        """Simulate the peak of stage II from its largest micro-batch: what is alive then."""
-        return estimate(session.model, trained, **self._largest_step(session))
+    def estimate_memory(
+        self, setup: TrainingModel, trained: Iterable[nn.Parameter]
+    ) -> MemoryEstimate:
+        """Estimate the peak of stage II from its largest micro-batch: what is alive then."""
+        return estimate(setup.model, trained, **self._largest_step(setup))
 
-    def rehearse(self, session: Session, trained: Iterable[nn.Parameter]) -> int:
+    def dry_peak(self, setup: TrainingModel, trained: Iterable[nn.Parameter]) -> int:
         """Run the largest micro-batch of stage II without an update; return the peak in bytes."""
-        return rehearse(session.model, trained, **self._largest_step(session))
+        return dry_peak(setup.model, trained, **self._largest_step(setup))
 
-    def _largest_step(self, session: Session) -> dict[str, Any]:
+    def _largest_step(self, setup: TrainingModel) -> dict[str, Any]:
         largest, objective = self.data.stream("stage2").largest(), self.data.objective("stage2")
         return {
             "make_inputs": lambda: objective.inputs(largest, collate(largest)),
-            "autocast_dtype": torch.bfloat16 if session.precision == "bf16" else None,
-            "device": session.accelerator.device,
+            "autocast_dtype": torch.bfloat16 if setup.precision == "bf16" else None,
+            "device": setup.accelerator.device,
             "accumulation": self.config.stage2.accumulation,
         }
 
-    def _announce_memory(self, session: Session, optimizer: NamedAdamW) -> None:
+    def _announce_memory(self, setup: TrainingModel, optimizer: NamedAdamW) -> None:
         """Say what stage II will take, before hours are spent on it."""
         # Sharded weights have no shape that one process could simulate.
-        if session.processes.kind == "fsdp":
+        if setup.processes.kind == "fsdp":
             return
-        alive = self.estimate_memory(session, optimizer.parameters()).total
-        self._say(f"memory: {alive / 2**30:.2f} GiB at least, simulated")
+        alive = self.estimate_memory(setup, optimizer.parameters()).total
+        self._say(f"memory: {alive / 2**30:.2f} GiB at least, estimated")
         largest = self.data.stream("stage2").largest()
         with advising(partial(self._step_facts, "stage2", self.config.stage2, [largest])):
-            peak = self.rehearse(session, optimizer.parameters())
-        self._say(f"memory: {peak / 2**30:.2f} GiB at the peak, rehearsed on the largest batch")
+            peak = self.dry_peak(setup, optimizer.parameters())
+        self._say(f"memory: {peak / 2**30:.2f} GiB peak, measured on the largest batch")
 
     # -- checkpoints ----------------------------------------------------------------------------
 
-    def _restore(self, session: Session, method: Method, checkpoint: Checkpoint) -> None:
+    def _restore(self, setup: TrainingModel, strategy: Strategy, checkpoint: Checkpoint) -> None:
         facts = checkpoint.facts
         self._place = _Place(
             checkpoint.stage,
@@ -194,15 +196,15 @@ class TrainingRun:
             dict(facts["seconds"]),
             dict(facts["conversations"]),
         )
-        trained = session.projector_parameters()
+        trained = setup.projector_parameters()
         if checkpoint.stage == "stage2":
-            method.restore(facts["method"])
-            trained |= method.parameters()
-            method.load_tensors(checkpoint.extra)
+            strategy.restore(facts["method"])
+            trained |= strategy.parameters()
+            strategy.load_tensors(checkpoint.extra)
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(checkpoint.trained[name])
-        checkpoint.random_states[session.processes.index].restore()
+        checkpoint.random_states[setup.processes.index].restore()
         if self._main:
             self.metrics.keep_until(checkpoint.stage, checkpoint.step)
             done = checkpoint.step if checkpoint.stage == "stage2" else -1
@@ -210,22 +212,22 @@ class TrainingRun:
         self._say(f"resumed at {checkpoint.stage}, step {checkpoint.step}")
 
     def _save(
-        self, session: Session, moments: Mapping[str, Tensor], method: Method | None = None
+        self, setup: TrainingModel, moments: Mapping[str, Tensor], strategy: Strategy | None = None
     ) -> None:
-        place, processes = self._place, session.processes
+        place, processes = self._place, setup.processes
         state = RandomState.now()
         states = zip(processes.gather(state.cpu), processes.gather(state.cuda), strict=True)
-        trained: dict[str, nn.Parameter] = session.projector_parameters()
-        if method:
-            trained |= method.parameters()
+        trained: dict[str, nn.Parameter] = setup.projector_parameters()
+        if strategy:
+            trained |= strategy.parameters()
         checkpoint = Checkpoint(
             place.stage,
             place.step,
             trained,
             moments,
-            method.tensors() if method else {},
+            strategy.tensors() if strategy else {},
             {
-                "method": method.state() if method else None,
+                "method": strategy.state() if strategy else None,
                 "seconds": place.seconds,
                 "conversations": place.conversations,
             },
@@ -237,24 +239,24 @@ class TrainingRun:
 
     # -- stages ---------------------------------------------------------------------------------
 
-    def _stage1(self, session: Session, checkpoint: Checkpoint | None) -> None:
+    def _stage1(self, setup: TrainingModel, checkpoint: Checkpoint | None) -> None:
         if self.config.stage1.align_steps and self._place.reached("align") == 0:
-            self._align(session)
-        self._stage(session, "stage1", self.config.stage1, checkpoint)
+            self._align(setup)
+        self._stage(setup, "stage1", self.config.stage1, checkpoint)
 
-    def _align(self, session: Session) -> None:
+    def _align(self, setup: TrainingModel) -> None:
         steps = self.config.stage1.align_steps
         pictures, answers = zip(*self.data.captions(), strict=True)
         # With a space, as words stand inside a question: byte-level BPE has other tokens for those.
-        captions = [session.processor.text_ids(f" {answer}") for answer in answers]
-        table = session.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
+        captions = [setup.processor.text_ids(f" {answer}") for answer in answers]
+        table = setup.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
         targets = caption_vectors(table, captions)
         token_rms = float(table.float().pow(2).mean().sqrt())
         numbers = {answer: i for i, answer in enumerate(dict.fromkeys(answers))}
         label = torch.tensor([numbers[answer] for answer in answers])
-        optimizer = session.optimizer("stage1", {})
+        optimizer = setup.optimizer("stage1", {})
         vision = self.data.features("stage1")
-        device = session.accelerator.device
+        device = setup.accelerator.device
         began = time.monotonic()
         with self._progress.stage("align", steps, 0, "pictures") as bar:
             for step in range(steps):
@@ -264,8 +266,8 @@ class TrainingRun:
                     generator=torch.Generator().manual_seed(self.config.seed * 100_003 + step),
                 )
                 features = vision.batch([pictures[int(i)] for i in chosen])
-                with session.accelerator.autocast():
-                    embeddings = session.model.project(features.to(device))
+                with setup.accelerator.autocast():
+                    embeddings = setup.model.project(features.to(device))
                 same = label[chosen].unsqueeze(0) == label[chosen].unsqueeze(1)
                 loss = alignment_loss(
                     embeddings, targets[chosen].to(device), same.to(device), token_rms
@@ -279,40 +281,40 @@ class TrainingRun:
                 bar.advance(step + 1, len(chosen), f"loss {value:.3f}", peak_memory_bytes(device))
         self._place.seconds["align"] = time.monotonic() - began
         self._place.stage, self._place.step = "align", steps
-        self._save(session, {})
+        self._save(setup, {})
 
     def _stage(
         self,
-        session: Session,
+        setup: TrainingModel,
         name: str,
         config: StageConfig,
         checkpoint: Checkpoint | None,
-        method: Method | None = None,
+        strategy: Strategy | None = None,
     ) -> None:
         start = self._place.reached(name)
         stream, objective = self.data.stream(name), self.data.objective(name)
         if start < 0 or start >= stream.steps:
             return
-        optimizer = session.optimizer(name, method.parameters() if method else {})
+        optimizer = setup.optimizer(name, strategy.parameters() if strategy else {})
         if start and checkpoint:
             optimizer.load(checkpoint.moments)
-        if method:
-            # Before the method's hooks are on: they count every backward pass.
-            self._announce_memory(session, optimizer)
-            method.begin(optimizer)
+        if strategy:
+            # Before the strategy's hooks are on: they count every backward pass.
+            self._announce_memory(setup, optimizer)
+            strategy.begin(optimizer)
             if self.config.runtime.compile:
                 # Last: the announcement above runs the layers as they are.
-                compile_layers(session.model.language_model)
+                compile_layers(setup.model.language_model)
         else:
-            wrapped = session.processes.wrap(session.model)
+            wrapped = setup.processes.wrap(setup.model)
         spent = self._place.seconds.get(name, 0.0)
         began = time.monotonic()
-        session.model.train()
+        setup.model.train()
         with self._progress.stage(name, stream.steps, start, "questions") as bar:
             for step in range(start, stream.steps):
-                if method:
-                    method.before_step(step)
-                    wrapped = method.wrapped
+                if strategy:
+                    strategy.before_step(step)
+                    wrapped = strategy.wrapped
                 with advising(partial(self._step_facts, name, config, stream.step_rows(step))):
                     result = train_step(
                         wrapped,
@@ -321,18 +323,18 @@ class TrainingRun:
                         stream,
                         config,
                         step,
-                        session.processes,
-                        method,
+                        setup.processes,
+                        strategy,
                     )
                     self._place.stage, self._place.step = name, step + 1
-                    if method:
-                        method.after_step(step + 1)
+                    if strategy:
+                        strategy.after_step(step + 1)
                 self._place.seconds[name] = spent + time.monotonic() - began
-                self._report(session, bar, name, config, stream.steps, result)
+                self._report(setup, bar, name, config, stream.steps, result)
                 every = self.config.runtime.checkpoint_every
                 if step + 1 == stream.steps or (every and (step + 1) % every == 0):
-                    self._save(session, optimizer.state(), method)
-        session.model.eval()
+                    self._save(setup, optimizer.state(), strategy)
+        setup.model.eval()
 
     def _step_facts(
         self, stage: str, config: StageConfig, batches: Iterable[list[Row]]
@@ -354,7 +356,7 @@ class TrainingRun:
 
     def _report(
         self,
-        session: Session,
+        setup: TrainingModel,
         bar: Stage,
         name: str,
         config: StageConfig,
@@ -365,7 +367,7 @@ class TrainingRun:
         place, step = self._place, self._place.step
         seen = place.conversations.get(name, 0) + result.conversations
         place.conversations[name] = seen
-        memory = peak_memory_bytes(session.accelerator.device)
+        memory = peak_memory_bytes(setup.accelerator.device)
         bar.advance(step, result.conversations, f"loss {result.loss:.3f}", memory)
         self._log(
             name,
@@ -385,55 +387,55 @@ class TrainingRun:
 
     # -- result ---------------------------------------------------------------------------------
 
-    def _finish(self, session: Session, method: Method) -> Path:
-        result = method.finish()
+    def _finish(self, setup: TrainingModel, strategy: Strategy) -> Path:
+        result = strategy.finish()
         out = self.folder / ("adapter" if result.rank_map else "merged")
         if self._main:
-            write_json(self.folder / "summary.json", self._summary(session, result))
-            self._write_result(session, result, out)
-        session.processes.barrier()
+            write_json(self.folder / "summary.json", self._summary(setup, result))
+            self._write_result(setup, result, out)
+        setup.processes.barrier()
         return out
 
-    def _summary(self, session: Session, result: Result) -> dict[str, Any]:
+    def _summary(self, setup: TrainingModel, result: Result) -> dict[str, Any]:
         ranks = self.config.ranks
-        projector = sum(p.numel() for p in session.projector_parameters().values())
+        projector = sum(p.numel() for p in setup.projector_parameters().values())
         probes = {k: v for k, v in result.facts.items() if k.startswith("probe")}
         trained = {k: v for k, v in result.facts.items() if k not in probes}
         budget = {"budget": result.budget.reference} if result.budget else {}
         return {
-            "base": session.base.name,
-            "base_sha256": session.base.sha256,
+            "base": setup.base.name,
+            "base_sha256": setup.base.sha256,
             "policy": ranks.policy,
             "r_ref": ranks.r_ref,
-            "precision": session.precision,
-            "device": str(session.accelerator.device),
-            "processes": session.processes.count,
+            "precision": setup.precision,
+            "device": str(setup.accelerator.device),
+            "processes": setup.processes.count,
             "parameters": {**trained, **budget, "projector": projector},
             "steps": {n: m["step"] for m in self.metrics.read() if (n := m["stage"])},
             "seconds": self._place.seconds,
             "conversations": self._place.conversations,
             "probes": probes,
-            "peak_memory_bytes": peak_memory_bytes(session.accelerator.device),
+            "peak_memory_bytes": peak_memory_bytes(setup.accelerator.device),
         }
 
-    def _write_result(self, session: Session, result: Result, out: Path) -> None:
+    def _write_result(self, setup: TrainingModel, result: Result, out: Path) -> None:
         if result.rank_map is None or result.budget is None:
-            write_merged(session, out, self.config.ranks.policy)
+            write_merged(setup, out, self.config.ranks.policy)
             self._say(f"trained model written to {out}")
             return
         projector = {
             name: value
-            for name, value in session.model.state_dict().items()
+            for name, value in setup.model.state_dict().items()
             if name.startswith("projector.")
         }
         save_adapter(
-            session.model,
+            setup.model,
             out,
             rank_map=result.rank_map,
             budget=result.budget,
             alpha_ref=self.config.ranks.alpha_ref,
-            base=session.base,
+            base=setup.base,
             extra_tensors={"projector.safetensors": projector},
-            extra_files={PROCESSOR_FILE: json.dumps(session.processor.to_dict(), indent=2) + "\n"},
+            extra_files={PROCESSOR_FILE: json.dumps(setup.processor.to_dict(), indent=2) + "\n"},
         )
         self._say(f"adapter written to {out}, read again with stock peft and compared")

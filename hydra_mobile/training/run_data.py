@@ -20,7 +20,7 @@ from hydra_mobile.training.data.token_cache import open_rows
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.loop import BatchStream, Objective
 from hydra_mobile.training.machine import peak_memory_bytes
-from hydra_mobile.training.setup import Session
+from hydra_mobile.training.setup import TrainingModel
 
 
 def stage_files(config: TrainConfig) -> dict[str, Path]:
@@ -41,7 +41,7 @@ class RunData:
     """Rows, features, batches and losses of a run's stages.
 
     Args:
-        session: the model on its device, the processors of the stages.
+        setup: the model on its device, the processors of the stages.
         progress: shows what takes long.
         log: receives a line on what was left out.
 
@@ -49,14 +49,14 @@ class RunData:
         DataError: a data file or a record in it is not as expected.
     """
 
-    def __init__(self, session: Session, progress: Progress, log: Log) -> None:
-        self._session = session
-        self._config = session.config
+    def __init__(self, setup: TrainingModel, progress: Progress, log: Log) -> None:
+        self._setup = setup
+        self._config = setup.config
         self._progress = progress
         self._files = stage_files(self._config)
         # The first process tokenizes, the others find the rows on disk.
         self.rows: dict[str, Rows] = {}
-        session.processes.first_alone(self._open)
+        setup.processes.first_alone(self._open)
         for name, rows in self.rows.items():
             _say_what_is_missing(name, rows, log)
         self._features: dict[ImagePreprocessing, VisionFeatures] = {}
@@ -67,7 +67,7 @@ class RunData:
 
     def _open_stage(self, name: str, file: Path) -> None:
         data = self._config.data
-        device = self._session.accelerator.device
+        device = self._setup.accelerator.device
         with contextlib.ExitStack() as stack:
             bar: Stage | None = None
             last = 0
@@ -83,7 +83,7 @@ class RunData:
             self.rows[name] = open_rows(
                 file,
                 Path(data.images) if data.images else None,
-                self._session.processors[name],
+                self._setup.processors[name],
                 share_prefix=data.share_prefix,
                 questions_per_row=data.questions_per_row,
                 max_length=data.max_length,
@@ -101,13 +101,13 @@ class RunData:
         for name, rows in self.rows.items():
             # The first process computes, the others find everything on disk.
             work = partial(self._compute, self.features(name), rows)
-            self._session.processes.first_alone(work)
+            self._setup.processes.first_alone(work)
 
     def _compute(self, features: VisionFeatures, rows: Rows) -> None:
         if not self._config.runtime.vision_cache:
             return
         pictures = rows.images()
-        device = self._session.accelerator.device
+        device = self._setup.accelerator.device
         with self._progress.stage("vision features", len(pictures), 0, "pictures") as bar:
             last = 0
 
@@ -120,11 +120,11 @@ class RunData:
 
     def features(self, stage: str) -> VisionFeatures:
         """Return the features of a stage's pictures."""
-        recipe = self._session.processors[stage].image
+        recipe = self._setup.processors[stage].image
         if recipe not in self._features:
             runtime = self._config.runtime
             self._features[recipe] = VisionFeatures(
-                self._session.model,
+                self._setup.model,
                 recipe,
                 runtime.vision_cache,
                 runtime.workers,
@@ -134,12 +134,12 @@ class RunData:
 
     def objective(self, stage: str) -> Objective:
         """Return the loss of a stage's rows."""
-        return Objective(self._session.accelerator, self.features(stage))
+        return Objective(self._setup.accelerator, self.features(stage))
 
     def stream(self, stage: str) -> BatchStream:
         """Return this process's micro-batches of a stage."""
         config: StageConfig = getattr(self._config, stage)
-        processes = self._session.processes
+        processes = self._setup.processes
         return BatchStream(
             self.rows[stage],
             config,

@@ -28,7 +28,7 @@ from hydra_mobile.training.processes import Processes
 _LONGEST_WAIT = timedelta(hours=12)
 
 
-class Session:
+class TrainingModel:
     """The base model of a run on its device."""
 
     def __init__(self, config: TrainConfig, log: Log) -> None:

@@ -24,18 +24,18 @@ PROCESS = int(os.environ["RANK"])
 class Watched(TrainingRun):
     """Leaves its weights' hash behind."""
 
-    def _finish(self, session, method):
+    def _finish(self, setup, strategy):
         digest = hashlib.sha256()
-        for parameter in (lora_parameters(session.model) | session.projector_parameters()).values():
+        for parameter in (lora_parameters(setup.model) | setup.projector_parameters()).values():
             digest.update(parameter.detach().numpy().tobytes())
-        layers = session.model.language_model.model.layers
+        layers = setup.model.language_model.model.layers
         frozen = [p for n, p in layers.named_parameters() if "lora_" not in n]
         here = sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in frozen)
         held = here / sum(p.numel() for p in frozen)
         (Path(self.config.output) / f"held-{PROCESS}.json").write_text(json.dumps(held))
-        value = {"weights": digest.hexdigest(), "ranks": dict(live_rank_map(session.model))}
+        value = {"weights": digest.hexdigest(), "ranks": dict(live_rank_map(setup.model))}
         (Path(self.config.output) / f"weights-{PROCESS}.json").write_text(json.dumps(value))
-        return super()._finish(session, method)
+        return super()._finish(setup, strategy)
 
 
 def disagree(rank_map):

@@ -10,8 +10,7 @@ import pytest
 from hydra_mobile.config import StageConfig
 from hydra_mobile.training.batches import cells, epoch_batches
 from hydra_mobile.training.data.dataset import Conversations, Strings
-from hydra_mobile.training.data.packing import Rows
-from hydra_mobile.training.data.row_packing import pack
+from hydra_mobile.training.data.packing import Rows, pack
 from hydra_mobile.training.loop import BatchStream
 
 

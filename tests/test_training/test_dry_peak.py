@@ -1,12 +1,12 @@
 import pytest
 import torch
 
+import hydra_mobile.training.memory.dry_peak as dry_peak_module
 from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.training.adapted_modules import adapted_modules
-from hydra_mobile.training.memory import dry_peak as rehearsal
-from hydra_mobile.training.memory.dry_peak import rehearse
+from hydra_mobile.training.memory.dry_peak import dry_peak
 
 CPU = torch.device("cpu")
 
@@ -30,11 +30,11 @@ def inputs():
 
 
 def run(model, **more):
-    return rehearse(model, trained(model), inputs, autocast_dtype=None, device=CPU, **more)
+    return dry_peak(model, trained(model), inputs, autocast_dtype=None, device=CPU, **more)
 
 
 def test_it_is_the_peak_so_far_and_what_the_optimizer_will_add(model, monkeypatch):
-    monkeypatch.setattr(rehearsal, "peak_memory_bytes", lambda device: 1000)
+    monkeypatch.setattr(dry_peak_module, "peak_memory_bytes", lambda device: 1000)
     assert run(model) == 1000 + 8 * sum(p.numel() for p in trained(model))
 
 

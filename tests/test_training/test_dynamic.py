@@ -238,8 +238,8 @@ def test_switched_off_it_is_plain_peft_lora_bit_for_bit(run_settings, tmp_path):
 
     config = load_config(None, [*run_settings(tmp_path / "plain"), *DYNAMIC, *more])
     run = TrainingRun(config)
-    session = run.session()
-    model = session.model
+    setup = run.prepare()
+    model = setup.model
     names = adapted_modules(model)
     torch.manual_seed(config.seed)
     state = torch.get_rng_state()

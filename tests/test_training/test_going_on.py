@@ -39,11 +39,11 @@ def test_a_stage_has_its_own_template_and_fit(run_settings, tmp_path):
     settings = run_settings(tmp_path / "run")
     more = ("stage1.template=plain", "stage1.image_fit=stretch", "data.template=chatml")
     run = TrainingRun(load_config(None, [*settings, *more]))
-    session = run.session()
-    one, two = session.processors["stage1"], session.processors["stage2"]
+    setup = run.prepare()
+    one, two = setup.processors["stage1"], setup.processors["stage2"]
     assert (one.template.name, one.image.fit) == ("plain", "stretch")
     assert (two.template.name, two.image.fit) == ("chatml", "pad")
-    assert session.processor is two
+    assert setup.processor is two
 
 
 @pytest.mark.parametrize("policy", ["uniform", "full"])

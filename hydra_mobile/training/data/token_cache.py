@@ -38,8 +38,7 @@ from hydra_mobile.training.data.dataset import (
     Strings,
     collect,
 )
-from hydra_mobile.training.data.packing import Rows
-from hydra_mobile.training.data.row_packing import Packing, pack
+from hydra_mobile.training.data.packing import Packing, Rows, pack
 
 # Part of the key: raise it when stores would have other content or another form.
 _FORMAT = 2

@@ -21,7 +21,7 @@ from hydra_mobile.training.memory.estimate import training_mode
 _PASSES = 2
 
 
-def rehearse(
+def dry_peak(
     model: nn.Module,
     trained: Iterable[nn.Parameter],
     make_inputs: Callable[[], dict[str, Any]],

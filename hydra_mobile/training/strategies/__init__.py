@@ -1,15 +1,16 @@
-"""What stage II trains in the language model, by rank policy: one file per way of training.
+"""What stage II trains in the language model, by rank policy: one file per strategy.
 
-A method puts its tensors into the model, watches the steps, and says at the end what became of
-them. The loop, the checkpoints and the processes are not its business.
+A strategy puts its tensors into the model, watches the steps, and reports at the end what became
+of them. The loop, the checkpoints and the processes are not its business.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -21,36 +22,36 @@ from hydra_mobile.core.registry import resolve
 from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import BatchStream, Objective
 from hydra_mobile.training.optimizer import NamedAdamW
-from hydra_mobile.training.setup import Session
+from hydra_mobile.training.setup import TrainingModel
 
-_LORA = "hydra_mobile.training.strategies.lora:LoraMethod"
-METHODS = {
-    **dict.fromkeys(POLICIES, _LORA),
-    "replay": "hydra_mobile.training.strategies.replay:ReplayMethod",
-    "adalora": "hydra_mobile.training.strategies.adalora:AdaLoraMethod",
-    "full": "hydra_mobile.training.strategies.full:FullMethod",
+#: By `ranks.policy`. Every rank policy trains LoRA; the others are strategies of their own.
+STRATEGIES = {
+    **dict.fromkeys(POLICIES, "hydra_mobile.training.strategies.lora:LoraStrategy"),
+    "replay": "hydra_mobile.training.strategies.replay:ReplayStrategy",
+    "adalora": "hydra_mobile.training.strategies.adalora:AdaLoraStrategy",
+    "full": "hydra_mobile.training.strategies.full:FullStrategy",
 }
 
 
 @dataclass(frozen=True)
 class StageTwo:
-    """What a method may use.
+    """What a strategy may use.
 
     Attributes:
         config: the run's.
-        session: the model and its processes.
+        setup: the model and its processes.
         stream: stage II's rows by step.
         objective: the loss of some rows.
         folder: the run folder; only the first process writes.
-        say: tells the person.
+        log: shows a line to the user.
     """
 
     config: TrainConfig
-    session: Session
+    setup: TrainingModel
     stream: BatchStream
     objective: Objective
     folder: Path
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Result:
 
     Attributes:
         rank_map: ranks of the LoRA now in the model; None where there is none.
-        budget: the ledger; None where it does not apply.
+        budget: the parameter budget; None where it does not apply.
         facts: for summary.json.
     """
 
@@ -68,55 +69,77 @@ class Result:
     facts: dict[str, Any]
 
 
-class Method(Protocol):
-    """One way of training the language model. Steps count optimizer steps of stage II."""
+class Strategy(ABC):
+    """One way of training the language model. Steps count optimizer steps of stage II.
 
+    The hooks without a body (noqa: B027) are optional: most strategies need few of them.
+
+    Attributes:
+        title: a phrase for tables of policies; empty where the rank policy has its own.
+    """
+
+    title: ClassVar[str] = ""
+
+    def __init__(self, stage: StageTwo) -> None:
+        self.stage = stage
+        self._wrapped: nn.Module = stage.setup.model
+
+    @abstractmethod
     def start(self) -> None:
         """Put fresh trainable tensors into the model."""
 
+    @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put tensors of a checkpoint's shapes into the model; values follow."""
 
+    @abstractmethod
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Return what trains beside the projector, by name."""
+        """Return what trains along with the projector, by name."""
+
+    @abstractmethod
+    def finish(self) -> Result:
+        """Leave plain LoRA in the model, or nothing."""
 
     def begin(self, optimizer: NamedAdamW) -> None:
         """Get ready to step with this optimizer."""
+        self._wrapped = self.stage.setup.processes.wrap(self.stage.setup.model)
 
     @property
     def wrapped(self) -> nn.Module:
         """The module to call in training; may change between steps."""
+        return self._wrapped
 
-    def before_step(self, step: int) -> None:
-        """Step `step` (from 0) is about to be taken."""
+    def before_step(self, step: int) -> None:  # noqa: B027
+        """Prepare for step `step` (from 0), which is about to be taken."""
 
-    def after_backward(self, step: int, rows: Sequence[Row]) -> None:
-        """A micro-batch went backward; its gradients are added to the others."""
+    def after_backward(self, step: int, rows: Sequence[Row]) -> None:  # noqa: B027
+        """See a micro-batch's gradients added to the others."""
 
-    def after_update(self, step: int) -> None:
-        """The parameters moved; the gradients are still there."""
+    def after_update(self, step: int) -> None:  # noqa: B027
+        """See the parameters updated, the gradients still there."""
 
-    def after_step(self, step: int) -> None:
-        """`step` steps (from 1) are done and their gradients gone."""
+    def after_step(self, step: int) -> None:  # noqa: B027
+        """Do what is due after `step` steps (from 1); their gradients are gone."""
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold beside tensors, as JSON values."""
+        """Return what a checkpoint must hold in addition to tensors, as JSON values."""
+        return {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return tensors that a checkpoint must hold beside the trained ones."""
+        """Return tensors that a checkpoint must hold in addition to the trained ones."""
+        return {}
 
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Restore what `tensors` returned."""
 
-    def finish(self) -> Result:
-        """Leave plain LoRA in the model, or nothing."""
 
-
-def method_for(stage: StageTwo) -> Method:
-    """Return the method of the configured policy.
+def strategy_for(stage: StageTwo) -> Strategy:
+    """Return the strategy of the configured policy.
 
     Raises:
         HydraError: the policy is unknown; lists the valid ones.
     """
-    kind: Callable[[StageTwo], Method] = resolve("rank policy", stage.config.ranks.policy, METHODS)
-    return kind(stage)
+    strategy: Callable[[StageTwo], Strategy] = resolve(
+        "rank policy", stage.config.ranks.policy, STRATEGIES
+    )
+    return strategy(stage)

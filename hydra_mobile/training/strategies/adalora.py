@@ -6,7 +6,7 @@ loss is the one that trains and includes peft's orthogonality penalty; the resul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,31 +17,31 @@ from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.training.adapted_modules import adapted_modules
-from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.optimizer import NamedAdamW
-from hydra_mobile.training.strategies import Result, StageTwo
+from hydra_mobile.training.strategies import Result, StageTwo, Strategy
 
 
-class AdaLoraMethod:
+class AdaLoraStrategy(Strategy):
     """Policy `adalora`."""
+
+    title = "peft's AdaLoRA: ranks fall by masking during training"
 
     def __init__(self, stage: StageTwo) -> None:
         if stage.config.runtime.compile:
             raise ConfigError(
                 "runtime.compile is not made for AdaLoRA's layers.", "Switch one of the two off."
             )
-        self._stage = stage
-        model = stage.session.model
+        super().__init__(stage)
+        model = stage.setup.model
         self.budget = Budget.of(model, adapted_modules(model), stage.config.ranks.r_ref)
         self._history = RankHistory.of_run(stage.folder)
         self._adalora: AdaLora
-        self._wrapped: nn.Module = model
 
     def start(self) -> None:
         """Put AdaLoRA's layers in and record their first ranks."""
         self._build()
         held = self._adalora.held()
-        self._stage.say(
+        self.stage.log(
             f"ranks: AdaLoRA from {self._adalora.initial_rank} to {self._adalora.target_rank} on "
             f"average; {held:,} parameters train, of {self.budget.reference:,} that uniform LoRA "
             "has"
@@ -53,23 +53,12 @@ class AdaLoraMethod:
         self._build()
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """See `Method`."""
+        """See `Strategy`."""
         return self._adalora.parameters()
 
     def begin(self, optimizer: NamedAdamW) -> None:
-        """See `Method`."""
-        self._wrapped = self._stage.session.processes.wrap(self._adalora.model)
-
-    @property
-    def wrapped(self) -> nn.Module:
-        """See `Method`."""
-        return self._wrapped
-
-    def before_step(self, step: int) -> None:
-        """Nothing."""
-
-    def after_backward(self, step: int, rows: Sequence[Row]) -> None:
-        """Nothing."""
+        """See `Strategy`."""
+        self._wrapped = self.stage.setup.processes.wrap(self._adalora.model)
 
     def after_update(self, step: int) -> None:
         """Give the allocator the step's gradients."""
@@ -77,13 +66,6 @@ class AdaLoraMethod:
         ranks = self._adalora.update(step + 1)
         if ranks is not None and ranks != before:
             self._log(step + 1, "resized", "AdaLoRA's allocation", ranks)
-
-    def after_step(self, step: int) -> None:
-        """Nothing."""
-
-    def state(self) -> dict[str, Any]:
-        """Nothing beside tensors."""
-        return {}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the allocator's averages and masks."""
@@ -99,18 +81,18 @@ class AdaLoraMethod:
         """Turn what was kept into plain LoRA."""
         held = self._adalora.held()
         rank_map = self._adalora.to_lora()
-        if self._stage.session.processes.main:
-            rank_map.write(self._stage.folder / "rank_map.json")
+        if self.stage.setup.processes.main:
+            rank_map.write(self.stage.folder / "rank_map.json")
         return Result(rank_map, self.budget, {"lora": held, "kept": self.budget.cost_of(rank_map)})
 
     def _build(self) -> None:
-        config = self._stage.config
+        config = self.stage.config
         self._adalora = AdaLora.build(
-            self._stage.session.model,
+            self.stage.setup.model,
             list(self.budget.cost),
             self.budget,
             alpha_ref=config.ranks.alpha_ref,
-            total_steps=self._stage.stream.steps,
+            total_steps=self.stage.stream.steps,
             dropout=config.ranks.dropout,
             warmup_share=config.ranks.dynamic.warmup,
             final_share=1.0 - config.ranks.dynamic.until,
@@ -118,7 +100,7 @@ class AdaLoraMethod:
         )
 
     def _log(self, step: int, kind: str, reason: str, ranks: RankMap) -> None:
-        if not self._stage.session.processes.main:
+        if not self.stage.setup.processes.main:
             return
         self._history.append(
             {
@@ -132,4 +114,4 @@ class AdaLoraMethod:
                 "ranks": dict(ranks),
             }
         )
-        ranks.write(self._stage.folder / "rank_map.json")
+        ranks.write(self.stage.folder / "rank_map.json")

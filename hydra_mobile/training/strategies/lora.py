@@ -47,19 +47,19 @@ from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.rank_loop import RankLoop
-from hydra_mobile.training.strategies import Result, StageTwo
+from hydra_mobile.training.strategies import Result, StageTwo, Strategy
 
 
-class LoraMethod:
+class LoraStrategy(Strategy):
     """Trains LoRA; see the module's docstring."""
 
     def __init__(self, stage: StageTwo) -> None:
-        self._stage = stage
+        super().__init__(stage)
         self._config = stage.config.ranks
         self._history = RankHistory.of_run(stage.folder)
-        session = stage.session
-        names = adapted_modules(session.model)
-        self.budget = Budget.of(session.model, names, self._config.r_ref)
+        setup = stage.setup
+        names = adapted_modules(setup.model)
+        self.budget = Budget.of(setup.model, names, self._config.r_ref)
         dynamic = self._config.dynamic
         self._schedule = Schedule.of(
             stage.stream.steps, dynamic.warmup, dynamic.every, dynamic.until
@@ -103,7 +103,7 @@ class LoraMethod:
             first = RankMap(dict.fromkeys(names, self._config.r_ref))
             reason = f"uniform until importance is known, after step {self._schedule.warmup_end}"
             if self._config.importance == "gradient":
-                self._watching = BackwardImportance(self._stage.session.model, names)
+                self._watching = BackwardImportance(self.stage.setup.model, names)
         elif self._measures:
             importance = self._calibrate(gradients)
             groups = groups_of(names, importance.mean_of_norms)
@@ -118,9 +118,9 @@ class LoraMethod:
             self._align(gradients)
         self._open(first, groups)
         self._controller.record(0, "initial", reason, ranks=dict(first))
-        self._stage.say(self._summary(first))
+        self.stage.log(self._summary(first))
         if self._config.policy == "hydra":
-            self._stage.say(self._plan())
+            self.stage.log(self._plan())
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put adapters of the checkpoint's ranks in."""
@@ -129,41 +129,41 @@ class LoraMethod:
         self._open(rank_map, state["controller"]["layer_group"])
         self._controller.load(state["controller"])
         if state["watching"]:
-            self._watching = BackwardImportance(self._stage.session.model, self.budget.cost)
-            mine = state["watching"][self._stage.session.processes.index]
+            self._watching = BackwardImportance(self.stage.setup.model, self.budget.cost)
+            mine = state["watching"][self.stage.setup.processes.index]
             self._watching.load(mine)
         if self._main:
-            rank_map.write(self._stage.folder / "rank_map.json")
+            rank_map.write(self.stage.folder / "rank_map.json")
 
     def begin(self, optimizer: NamedAdamW) -> None:
-        """See `Method`."""
-        stage = self._stage
+        """See `Strategy`."""
+        stage = self.stage
         self._loop = RankLoop(
-            stage.session.model,
+            stage.setup.model,
             stage.config,
             self.budget,
             optimizer,
             stage.stream,
             stage.objective,
-            stage.session.processes,
+            stage.setup.processes,
         )
 
     # -- steps ----------------------------------------------------------------------------------
 
     @property
     def wrapped(self) -> nn.Module:
-        """See `Method`."""
+        """See `Strategy`."""
         return self._running.wrapped
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """See `Method`."""
-        return lora_parameters(self._stage.session.model)
+        """See `Strategy`."""
+        return lora_parameters(self.stage.setup.model)
 
     def before_step(self, step: int) -> None:
         """Begin to watch backward passes when the end of the warm-up is near."""
         if self._watching and step >= self._schedule.warmup_end - self._watched_steps:
             self._watching.watch()
-            if self._stage.config.runtime.compile:
+            if self.stage.config.runtime.compile:
                 # Compiled layers cannot be looked into; these few steps run without.
                 torch.compiler.set_stance("force_eager")
 
@@ -172,10 +172,7 @@ class LoraMethod:
         if self._watching and step >= self._schedule.warmup_end - self._watched_steps:
             kind = "image" if any(row.image for row in rows) else "text"
             # The loss was divided by the accumulation before it went backward.
-            self._watching.take(kind, self._stage.config.stage2.accumulation)
-
-    def after_update(self, step: int) -> None:
-        """Nothing."""
+            self._watching.take(kind, self.stage.config.stage2.accumulation)
 
     def after_step(self, step: int) -> None:
         """Do what is due: the end of the warm-up, the end of a probe, an event."""
@@ -187,40 +184,33 @@ class LoraMethod:
         """Bring the policy's map, from what the warm-up showed."""
         if self._watching:
             self._watching.rest()
-            if self._stage.config.runtime.compile:
+            if self.stage.config.runtime.compile:
                 torch.compiler.set_stance("default")
             importance = self._watching.result(agreement.mean)
             self._watching = None
             source = f"gradients of {importance.batches} micro-batches of the warm-up"
         else:
-            importance = learned_update(self._stage.session.model)
+            importance = learned_update(self.stage.setup.model)
             source = "the updates that the warm-up learned"
         controller = self._controller
         controller.regroup(groups_of(list(self.budget.cost), importance.mean_of_norms))
         rank_map = self._allocate(importance)
         reason = f"ranks of policy {self._config.policy} from {source}"
         controller.put(rank_map, step, "allocate", reason, self._running)
-        self._stage.say(self._summary(controller.rank_map))
+        self.stage.log(self._summary(controller.rank_map))
 
     # -- records --------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """See `Method`."""
+        """See `Strategy`."""
         watching = None
         if self._watching:
-            watching = self._stage.session.processes.gather_objects(self._watching.state())
+            watching = self.stage.setup.processes.gather_objects(self._watching.state())
         return {"controller": self._controller.state(), "watching": watching}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Nothing beside what trains."""
-        return {}
-
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Nothing to restore."""
 
     def finish(self) -> Result:
         """Leave the adapters as they are."""
-        model = self._stage.session.model
+        model = self.stage.setup.model
         live = self.budget.check_live(model)
         controller = self._controller
         facts = {
@@ -229,7 +219,7 @@ class LoraMethod:
             "probe_seconds": round(controller.spent_seconds, 3),
         }
         if controller.spent_steps:
-            self._stage.say(
+            self.stage.log(
                 f"probes: {controller.spent_steps} steps beside the run's "
                 f"{self._schedule.steps}, {controller.spent_seconds:.0f} s"
             )
@@ -239,7 +229,7 @@ class LoraMethod:
 
     @property
     def _main(self) -> bool:
-        return self._stage.session.processes.main
+        return self.stage.setup.processes.main
 
     @property
     def _running(self) -> RankLoop:
@@ -250,7 +240,7 @@ class LoraMethod:
     @property
     def _watched_steps(self) -> int:
         """Steps at the end of the warm-up whose backward passes are watched."""
-        per_step = self._stage.config.stage2.accumulation * self._stage.session.processes.count
+        per_step = self.stage.config.stage2.accumulation * self.stage.setup.processes.count
         wanted = math.ceil(self._config.calibration_batches / per_step)
         return min(wanted, self._schedule.warmup_end)
 
@@ -273,19 +263,19 @@ class LoraMethod:
 
     def _inject(self, rank_map: RankMap) -> None:
         self.budget.check(rank_map)
-        model = self._stage.session.model
-        self._stage.session.inject(rank_map)
+        model = self.stage.setup.model
+        self.stage.setup.inject(rank_map)
         self.budget.check_live(model)
         agreement.require_same("the ranks", live_rank_map(model).digest())
 
     def _align(self, gradients: Mapping[str, Tensor]) -> None:
         """Start A along the gradients, the same on all processes."""
-        model = self._stage.session.model
+        model = self.stage.setup.model
         mean = {name: agreement.mean(gradient) for name, gradient in gradients.items()}
-        caught = align(model, mean, self._stage.config.seed)
+        caught = align(model, mean, self.stage.config.seed)
         # Decompositions may differ in the last bit between processes.
         agreement.same_tensors(lora_parameters(model).values())
-        self._stage.say(
+        self.stage.log(
             f"start: A along the gradient of {self._config.calibration_batches} micro-batches, "
             f"{caught:.0%} of its squared norm"
         )
@@ -296,8 +286,8 @@ class LoraMethod:
         Args:
             gradients: filled with the mean gradients of this process's batches.
         """
-        stage = self._stage
-        count = math.ceil(self._config.calibration_batches / stage.session.processes.count)
+        stage = self.stage
+        count = math.ceil(self._config.calibration_batches / stage.setup.processes.count)
 
         def batches() -> Iterator[list[Row]]:
             step, left = 0, count
@@ -310,7 +300,7 @@ class LoraMethod:
                 step += 1
 
         found = measure(
-            stage.session.model,
+            stage.setup.model,
             self.budget.cost,
             batches(),
             stage.objective,
@@ -321,7 +311,7 @@ class LoraMethod:
     def _allocate(self, importance: Importance | None) -> RankMap:
         rank_map = allocate(self._config.policy, self._inputs(importance))
         if importance and self._main:
-            write_json(self._stage.folder / "importance.json", vars(importance))
+            write_json(self.stage.folder / "importance.json", vars(importance))
         return rank_map
 
     def _inputs(self, importance: Importance | None) -> PolicyInput:
@@ -332,7 +322,7 @@ class LoraMethod:
             rank_step=config.rank_step,
             r_min=config.r_min,
             r_max=config.r_max or None,
-            seed=self._stage.config.seed,
+            seed=self.stage.config.seed,
             map_file=Path(config.map_file) if config.map_file else None,
         )
 
@@ -345,12 +335,12 @@ class LoraMethod:
         ):
             self._said = event["reason"]
             kind = "" if event["event"] == "abstain" else f"{event['event']}, "
-            self._stage.say(f"step {event['step']}: {kind}{event['reason']}")
+            self.stage.log(f"step {event['step']}: {kind}{event['reason']}")
         if not self._main:
             return
         self._history.append(event)
         if "ranks" in event:
-            RankMap(event["ranks"]).write(self._stage.folder / "rank_map.json")
+            RankMap(event["ranks"]).write(self.stage.folder / "rank_map.json")
 
     def _summary(self, rank_map: RankMap) -> str:
         low, high = min(rank_map.values()), max(rank_map.values())

@@ -9,10 +9,10 @@ from hydra_mobile.adapters.importance import Importance
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.training.strategies import StageTwo
-from hydra_mobile.training.strategies.lora import LoraMethod
+from hydra_mobile.training.strategies.lora import LoraStrategy
 
 
-class ReplayMethod(LoraMethod):
+class ReplayStrategy(LoraStrategy):
     """Policy `replay`: reads the maps of a ranks.jsonl; measures and probes nothing."""
 
     def __init__(self, stage: StageTwo) -> None:
