@@ -136,7 +136,8 @@ class Benchmark(ABC):
 
         Args:
             splits: which ones; empty for `default_splits`.
-            limit: at most about this many of each split, kinds in the same mix; None for all.
+            limit: at most about this many of each split, whole pictures, evenly spread; None for
+                all.
 
         Raises:
             DataError: a file is missing or altered, or a split is unknown.

@@ -6,9 +6,10 @@ Everything in them is made up; only names, fields and layouts are those of the r
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,9 @@ from hydra_mobile.benchmarks.shared.tab_separated import write_rows
 from hydra_mobile.benchmarks.types import SHORT_ANSWER, Sample
 
 Layout = Literal["mobilevlm", "llava"]
+#: Fills the benchmark's own folder, from pictures, with about so many questions.
+Builder = Callable[[Path, Sequence[Image.Image], int], None]
+PICTURES = [Image.new("RGB", (20, 12), color) for color in ("red", "green", "blue")]
 SIX = ("pope", "mme", "gqa", "mmbench", "scienceqa", "textvqa")
 MMBENCH_COLUMNS = (
     "index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image", "source",
@@ -233,6 +237,62 @@ def textvqa(folder: Path, pictures: Sequence[Image.Image], questions: int) -> No
     _write_lines(folder / "llava_textvqa_val_v051_ocr.jsonl", asked)
 
 
+def _emoji(
+    split: str, number: int, kind: str, name: str, answer: str, **meta: Any
+) -> dict[str, Any]:
+    return {
+        "question_id": f"{split}-{number}",
+        "image": f"images/{name}.png",
+        "text": "?",
+        "category": kind,
+        "answer": answer,
+        "name": name,
+        "class": "animal",
+        "meta": meta,
+    }
+
+
+def emojiqa(folder: Path, pictures: Sequence[Image.Image], questions: int = 48) -> None:
+    """Write two splits with every kind of question, 48 each whatever `questions` says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for split in ("unseen", "seen"):
+        lines = []
+        for number in range(0, 24, 2):
+            how = ("random", "popular", "adversarial")[number // 2 % 3]
+            for offset, answer in enumerate(("yes", "no")):
+                lines.append(
+                    _emoji(split, number + offset, "yesno", f"y{number}", answer, pair=how)
+                )
+        for number in range(24, 40, 4):
+            for turn in range(4):
+                options = ["dog", "cat", "bus", "tree"][4 - turn :] + ["dog", "cat", "bus", "tree"][
+                    : 4 - turn
+                ]
+                lines.append(
+                    _emoji(
+                        split,
+                        number + turn,
+                        "choice",
+                        f"c{number}",
+                        "ABCD"[turn],
+                        options=options,
+                        rotation=turn,
+                        group=f"g{number}",
+                    )
+                )
+        lines += [
+            _emoji(split, 40 + i, "class", f"k{i}", ("animal", "food")[i % 4 == 0])
+            for i in range(8)
+        ]
+        for number, line in enumerate(lines):
+            _save(pictures, number, folder / line["image"])
+        path = folder / f"test_{split}.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        files[path.name] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    (folder / "emojiqa.json").write_text(json.dumps({"files": files}))
+
+
 def encoded(picture: Image.Image) -> str:
     """Return a picture as the base64 text of a JPEG, as MMBench's tables hold it."""
     buffer = io.BytesIO()
@@ -262,3 +322,16 @@ def _write(path: Path, text: str) -> None:
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     _write(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+BUILDERS: Mapping[str, Builder] = {
+    "emojiqa": emojiqa,
+    "pope": pope,
+    "mme": lambda folder, pictures, count: mme(folder, pictures, count, "mobilevlm"),
+    "gqa": lambda folder, pictures, count: gqa(folder, pictures, count, "mobilevlm"),
+    "mmbench": lambda folder, pictures, count: mmbench(
+        folder / "mmbench_dev_20230712.tsv", pictures, count
+    ),
+    "scienceqa": scienceqa,
+    "textvqa": textvqa,
+}

@@ -348,11 +348,6 @@ def test_odd_tables_are_refused(
         MMBench(tmp_path).samples()
 
 
-def test_a_missing_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"mmbench_dev_20230712\.tsv .* is missing"):
-        MMBench(tmp_path).samples()
-
-
 @needs_pairs
 def test_the_made_sample_of_the_official_formats_is_read() -> None:
     benchmark = MMBench(SAMPLE)

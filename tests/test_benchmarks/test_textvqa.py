@@ -236,17 +236,12 @@ def test_a_split_without_answers_has_no_accuracy(folder: Path) -> None:
     assert {sample.split for sample in benchmark.samples()} == {"val"}
     samples = benchmark.samples(splits=["test"])
     assert benchmark.metrics(samples, {s.key: "x" for s in samples}) == []
-    with pytest.raises(DataError, match=r"no split `tset`.*\n.*`test`"):
-        benchmark.samples(splits=["tset"])
 
 
-def test_missing_and_broken_files_are_named(folder: Path) -> None:
+def test_a_file_without_questions_is_named(folder: Path) -> None:
     path = folder / "TextVQA_0.5.1_val.json"
     path.write_text("{}")
     with pytest.raises(DataError, match=r"TextVQA_0\.5\.1_val\.json holds no questions"):
-        TextVQA(folder).samples()
-    path.unlink()
-    with pytest.raises(DataError, match=r"TextVQA_0\.5\.1_val\.json .* is missing"):
         TextVQA(folder).samples()
 
 

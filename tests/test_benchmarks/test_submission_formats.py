@@ -2,17 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmark_tree import SIX, Layout, build_tree, right_answers
-from PIL import Image
+from benchmark_tree import PICTURES, SIX, Layout, build_tree, right_answers
 
 from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.benchmarks.shared.submission_formats import file_name, llava_line, one_line
 from hydra_mobile.benchmarks.shared.xlsx import read_sheet
-
-PICTURES = [Image.new("RGB", (20, 12), color) for color in ("red", "green", "blue")]
-FOLDERS = {"mme": ("mme", "MME"), "scienceqa": ("sqa", "scienceqa")}
-#: An answer with everything that breaks a line or a cell.
-ODD = '=Yes,\t"no"\r\nor <b>\x07 \u2028 maybe.'
 
 
 @pytest.fixture(scope="module", params=["mobilevlm", "llava"])
@@ -48,44 +42,6 @@ def test_both_layouts_are_read_with_their_pictures(name: str, tree: Path) -> Non
     headlines = [s for s in benchmark.score(samples, right_answers(samples)) if s.headline]
     # Existence, posters and OCR are perception: 200 points each.
     assert [score.value for score in headlines] == [600.0 if name == "mme" else 1.0]
-
-
-@pytest.mark.parametrize("name", SIX)
-def test_a_benchmarks_own_folder_does_as_well(name: str, tree: Path) -> None:
-    own = [tree / folder for folder in FOLDERS.get(name, (name,)) if (tree / folder).exists()]
-    found = made(name, own[0]).samples()
-    assert [s.key for s in found] == [s.key for s in made(name, tree).samples()]
-
-
-@pytest.mark.parametrize("name", SIX)
-def test_every_file_that_is_written_is_read_again(name: str, llava: Path, tmp_path: Path) -> None:
-    benchmark = made(name, llava)
-    samples = benchmark.samples()
-    answers = {sample.key: f"{sample.reference} {n}" for n, sample in enumerate(samples)}
-    files = benchmark.write_submission(samples, answers, tmp_path, "some model/v1.5")
-    assert files
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(files)
-    for file in files:
-        if name == "pope" and file.suffix == ".json":
-            continue
-        source = file.parent if file.suffix == ".txt" else file
-        read = benchmark.read_answers(source, samples)
-        if file.name == "testdev_balanced_predictions.json":
-            assert read == {key: text.lower() for key, text in answers.items()}
-        else:
-            assert {key: text.rstrip("\n") for key, text in read.items()} == answers, file
-
-
-@pytest.mark.parametrize("name", SIX)
-def test_odd_answers_survive_every_format(name: str, llava: Path, tmp_path: Path) -> None:
-    benchmark = made(name, llava)
-    samples = benchmark.samples()
-    answers = dict.fromkeys((sample.key for sample in samples), ODD)
-    files = benchmark.write_submission(samples, answers, tmp_path, "m")
-    for file in files:
-        if file.suffix in (".jsonl", ".xlsx"):
-            assert benchmark.read_answers(file, samples) == answers, file
-    assert [line["text"] for line in lines(files[0]) if "text" in line] == [ODD] * len(samples)
 
 
 def test_lines_are_llavas_field_by_field(llava: Path, tmp_path: Path) -> None:
@@ -190,14 +146,3 @@ def test_small_things() -> None:
     assert one_line("a\r\nb\tc\u2028d") == "a  b c d"
     assert llava_line(1, "p", "t", "m") == llava_line(1, "p", "t", "m")
     assert llava_line(1, "p", "t", "m")["answer_id"] != llava_line(2, "p", "t", "m")["answer_id"]
-
-
-def test_without_a_format_of_the_field_llavas_lines_are_written(
-    questions: Path, tmp_path: Path
-) -> None:
-    benchmark = made("emojiqa", questions)
-    samples = benchmark.samples(splits=["seen"], limit=8)
-    answers = right_answers(samples)
-    (file,) = benchmark.write_submission(samples, answers, tmp_path, "m")
-    assert [line["question_id"] for line in lines(file)] == [sample.key for sample in samples]
-    assert benchmark.read_answers(file, samples) == answers
