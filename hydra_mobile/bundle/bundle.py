@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.bundle.interface import Limits, TargetResult
-from hydra_mobile.bundle.lora_manifest import selected, split_selection
+from hydra_mobile.bundle.lora_manifest import NO_ADAPTER, selected, split_selection
 from hydra_mobile.bundle.memory.footprint import RUNTIME_BYTES, footprint_of_manifest
 from hydra_mobile.bundle.memory.phones import facts
 from hydra_mobile.bundle.presets import Preset
@@ -52,24 +52,29 @@ class Bundle:
     Attributes:
         folder: where it lies.
         manifest: the content of `manifest.json`, for one adapter where there are several.
+        verified: whether the hashes of all files were compared when it was opened.
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: dict[str, Any] = field(repr=False)
+    verified: bool = field(default=False, compare=False)
 
     @classmethod
-    def open(cls, folder: Path, verify_hashes: bool = True) -> Bundle:
+    def open(cls, folder: Path | str | Bundle, verify_hashes: bool = True) -> Bundle:
         """Read the manifest and check every file that it names.
 
         Args:
             folder: the bundle; `BUNDLE#NAME` chooses one of its adapters, and the manifest is then
-                the one that `adapter_file_manifest.selected` makes for it.
+                the one that `lora_manifest.selected` makes for it. An opened bundle is returned as
+                it is, but for hashes that are still to be compared.
             verify_hashes: compare sha256 as well as sizes; a second or so for each gigabyte.
 
         Raises:
             ArtifactError: no manifest, an unknown schema, a missing key, a file that is missing or
                 whose size or hash is not what the manifest says; no such adapter.
         """
+        if isinstance(folder, Bundle):
+            return folder if folder.verified or not verify_hashes else folder._verify()
         folder, adapter = split_selection(Path(folder))
         if not folder.is_dir():
             raise ArtifactError(f"{folder} is no folder: expected a bundle.")
@@ -78,7 +83,23 @@ class Bundle:
         _check_manifest(path, manifest)
         for name, entry in manifest["files"].items():
             _check_file(folder, name, entry, verify_hashes)
-        return cls(folder, selected(manifest, adapter, path))
+        return cls(folder, selected(manifest, adapter, path), verify_hashes)
+
+    def _verify(self) -> Bundle:
+        """Compare the hashes of all files, those of other adapters as well."""
+        stored = read_json(self.folder / MANIFEST, "the manifest of a bundle")
+        for name, entry in stored["files"].items():
+            _check_file(self.folder, name, entry, verify_hash=True)
+        return replace(self, verified=True)
+
+    @property
+    def path(self) -> Path:
+        """What opens it again: the folder, with `#NAME` for another adapter than the default."""
+        adapter = self.adapter
+        if adapter == self.manifest.get("default_adapter"):
+            return self.folder
+        folder = self.folder.absolute()
+        return folder.with_name(f"{folder.name}#{adapter or NO_ADAPTER}")
 
     @property
     def target(self) -> str:
@@ -87,7 +108,7 @@ class Bundle:
 
     @property
     def runtime(self) -> str:
-        """What runs it, for example "executorch"; also the name of its runner."""
+        """What runs it, for example "executorch"; also the name of its `Runtime`."""
         return str(self.manifest["runtime"])
 
     @property

@@ -12,15 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_mobile.adapters.save_load import Adapter
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.registry import nearest
+
+if TYPE_CHECKING:
+    from hydra_mobile.adapters.save_load import Adapter
 
 DECODER_SUFFIX = ".onnx_adapter"
 VISION_SUFFIX = ".vision.onnx_adapter"

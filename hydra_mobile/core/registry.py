@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.metadata
+import importlib.util
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra_mobile.core.errors import HydraError, MissingPackageError
 
-# Which of our extras brings a package that a plug-in may fail to import.
-_EXTRA_OF_PACKAGE = {
-    "executorch": "executorch",
-    "torchao": "executorch",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
-    "coremltools": "coreml",
-    "matplotlib": "report",
-    "bitsandbytes": "bitsandbytes",
-}
+#: The distribution whose metadata names the extras.
+_DISTRIBUTION = "hydra-mobile"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -34,16 +28,53 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"{hint}Valid: {', '.join(names)}."
 
 
+def require_packages(packages: Iterable[str], extra: str) -> None:
+    """Check that optional packages are installed, without importing them.
+
+    Args:
+        packages: names as they are imported.
+        extra: which of our extras brings them.
+
+    Raises:
+        HydraError: one is missing; the message has the line that installs it.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise _not_installed(package, extra)
+
+
 def missing_extra(error: ModuleNotFoundError) -> HydraError:
     """Turn a failed import of an optional package into advice on what to install."""
     package = (error.name or "").split(".")[0]
-    extra = _EXTRA_OF_PACKAGE.get(package)
+    extra = _extra_with(package)
     if extra is None:
         raise error
+    return _not_installed(package, extra)
+
+
+def _not_installed(package: str, extra: str) -> HydraError:
     return MissingPackageError(
         f"The package `{package}` is not installed.",
-        f'Install it with: pip install "hydra-mobile[{extra}]"',
+        f'Install it with: pip install "{_DISTRIBUTION}[{extra}]"',
     )
+
+
+def _extra_with(package: str) -> str | None:
+    """Return our extra that brings a package, as our own metadata say; None: none does."""
+    try:
+        requirements = importlib.metadata.requires(_DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:  # the sources alone, not installed
+        return None
+    for requirement in requirements:
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        extra = re.search(r"extra == ['\"]([^'\"]+)['\"]", requirement)
+        if name and extra and _plain(name[0]) == _plain(package):
+            return extra[1]
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def resolve(kind: str, name: str, table: Mapping[str, str]) -> Any:

@@ -24,7 +24,7 @@ from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 from hydra_mobile.evaluation.store.torchrun import merge_group
 from hydra_mobile.evaluation.store.work_dir import DONE, ArtifactDir
 from hydra_mobile.evaluation.workers.pool import answer_all, measure_all
-from hydra_mobile.runtimes.coreml.availability import native_available
+from hydra_mobile.runtimes import RUNTIMES, runtime_class
 from hydra_mobile.runtimes.model_ref import ModelRef, distinct
 
 
@@ -120,11 +120,15 @@ def _require_runnable(artifacts: Sequence[ModelRef], task: Task) -> None:
     if not task.benchmarks:
         raise HydraError("No benchmark was named.", nearest("", BENCHMARKS))
     for artifact in artifacts:
-        if artifact.runner == "coreml" and not (task.interpret_coreml or native_available()):
+        if artifact.kind != "bundle" or artifact.runner not in RUNTIMES:
+            continue
+        runtime = runtime_class(artifact.runner)
+        if runtime.is_simulated() and not task.interpret_coreml:
             raise HydraError(
-                f"{artifact.path} is a CoreML bundle, and CoreML runs on macOS only.",
-                "Evaluate it on a Mac. --interpret-coreml interprets its programs here: that says "
-                "what they define, not what Apple's kernels make of them, and takes long.",
+                f"{artifact.path} is for {runtime.title}, which does not run on this system.",
+                "Evaluate it where it does. --interpret-coreml interprets its programs here: that "
+                "says what they define, not what the runtime's kernels make of them, and takes "
+                "long.",
             )
 
 

@@ -1,6 +1,6 @@
-"""Runners: one file for each runtime, by name.
+"""Runtimes: one file for each, by name.
 
-A new place to run is one file with a `Runtime` and one line here: an `ModelRef` that names it is
+A new place to run is one file with a `Runtime` and one line here: a `ModelRef` that names it is
 answered in processes of its own, resumed, sharded, timed and reported like all.
 """
 
@@ -24,9 +24,11 @@ RUNTIMES = {
 
 
 def runtime_class(name: str) -> type[Runtime]:
-    """Return the runner registered under `name`.
+    """Return the runtime registered under `name`.
+
+    Its optional packages need not be installed; `load` says which are missing.
 
     Raises:
-        HydraError: unknown name, or an optional package is missing.
+        HydraError: unknown name.
     """
-    return cast("type[Runtime]", resolve("runner", name, RUNTIMES))
+    return cast("type[Runtime]", resolve("runtime", name, RUNTIMES))

@@ -7,7 +7,7 @@ to a device as a batch: `hydra_mobile.evaluation.workers.device_process`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.devices.adb import select, shell_command
@@ -21,22 +21,26 @@ class AdbRuntime(NativeRuntime):
     """A bundle's program in a process of the native runner on a device."""
 
     name = "adb"
-    timings_count = False
-    execution: ClassVar[str] = "native runner over adb"
+    title = "ExecuTorch over adb"
+    summary = "ExecuTorch bundles in the native runner on a phone or board"
+    timings_count: ClassVar[bool] = False
+    execution = "native runner over adb"
 
     @classmethod
-    def load_on(cls, serial: str | None, path: Path) -> AdbRuntime:
+    def load_on(cls, serial: str | None, model: Bundle | Path) -> Self:
         """Push runner and bundle, as far as they are not there, and start it.
 
         Args:
             serial: of the device; None for the only one.
-            path: the bundle.
+            model: the bundle.
 
         Raises:
             HydraError: no device, several, or it cannot run the bundle.
         """
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(model)
         remote = select(serial)
         installed = install(remote, bundle, facts_of(remote))
         command = shell_command(remote.serial, f"{installed.command} --serve")
-        return cls(bundle, NativeProcess(command))
+        runtime = cls(bundle, NativeProcess(command))
+        runtime.load_seconds = float(runtime._process.session["load_seconds"])
+        return runtime

@@ -15,12 +15,11 @@ from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of
 from hydra_mobile.models.registry import BASES, base_folder
-from hydra_mobile.runtimes.coreml.availability import coreml_title
+from hydra_mobile.runtimes import runtime_class
 
 Kind = Literal["base", "run", "merged", "bundle"]
 #: Runners that a batch is handed to instead of being called for each token: `device_worker`.
 DEVICE_RUNNERS = ("adb", "app")
-_RUNTIME_NAMES = {"executorch": "ExecuTorch", "onnx": "ONNX Runtime", "torch": "torch"}
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,7 @@ def model_at(path: str) -> ModelRef:
         folder = base_folder(path)
     if (split_selection(folder)[0] / MANIFEST).is_file():
         bundle = Bundle.open(folder, verify_hashes=False)
-        name = (
-            coreml_title(bundle.preset.name)
-            if bundle.runtime == "coreml"
-            else f"{_RUNTIME_NAMES.get(bundle.runtime, bundle.runtime)} {bundle.preset.name}"
-        )
+        name = runtime_class(bundle.runtime).label(bundle.preset.name)
         digest = sha256_of(bundle.folder / MANIFEST)
         if "adapters" in bundle.manifest:
             name += f" + {bundle.adapter or 'no adapter'}"

@@ -1,6 +1,6 @@
 """ExecuTorch bundles in the native runner: C++ without torch, here or on an emulated arm64.
 
-The same four operations as every runner, each a message to a process that holds the program. Python
+The same operations as every runtime's, each a message to a process that holds the program. Python
 keeps tokens, pictures and the greedy loop, so answers differ from the Python runtime's only where
 the numbers do.
 """
@@ -8,35 +8,29 @@ the numbers do.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
+from typing import ClassVar, Self
 
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices.emulator import EXECUTION, emulated
 from hydra_mobile.devices.native_build import ARM64, host, native_runner
 from hydra_mobile.devices.native_process import NativeProcess
-from hydra_mobile.runtimes.base import Array, CacheState, Runtime
+from hydra_mobile.runtimes.base import Array, BundleRuntime, CacheState
 
 
-class NativeRuntime(Runtime):
+class NativeRuntime(BundleRuntime):
     """A bundle's program in a process of the native runner for this machine."""
 
     name = "native"
-    #: What a report must say about this runner's numbers.
-    execution: ClassVar[str] = "native runner"
+    title = "ExecuTorch in C++"
+    summary = "ExecuTorch bundles in the native runner, built for this machine"
+    format = "executorch"
+    in_process = False
+    execution = "native runner"
 
     def __init__(self, bundle: Bundle, process: NativeProcess) -> None:
-        self.bundle = bundle
-        self.processor = bundle.processor()
-        self.max_context = bundle.limits.max_context
-        self.precision = bundle.preset.name
-        #: Of the program, its first calls included; starting the process is left out.
-        self.load_seconds = float(process.session["load_seconds"])
+        super().__init__(bundle)
         self.threads = int(process.session["threads"])
         self._process = process
-        self._hidden = bundle.shapes["hidden_size"]
 
     @classmethod
     def command(cls) -> list[str]:
@@ -48,20 +42,21 @@ class NativeRuntime(Runtime):
         return [str(native_runner(host()))]
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> NativeRuntime:
-        """Check the bundle at `path` and start a process with its program.
+    def load(cls, model: Bundle | Path, *, threads: int = 0) -> Self:
+        """Check a bundle and start a process with its program.
 
         Raises:
             ArtifactError: incomplete or altered bundle, one for another runtime, or a program
                 that this runner cannot run: it must be exported with `--attention manual`.
             HydraError: the runner cannot be built here.
         """
-        bundle = Bundle.open(Path(path))
-        if bundle.runtime != "executorch":
-            raise ArtifactError(
-                f"{path} is a bundle for the runtime `{bundle.runtime}`, not `executorch`, which "
-                "the native runner has."
-            )
+        runtime = super().load(model, threads=threads)
+        # Of the program, its first calls included; starting the process is left out.
+        runtime.load_seconds = float(runtime._process.session["load_seconds"])
+        return runtime
+
+    @classmethod
+    def _load(cls, bundle: Bundle, threads: int) -> Self:
         arguments = ["--bundle", str(bundle.folder), "--threads", str(threads), "--serve"]
         return cls(bundle, NativeProcess([*cls.command(), *arguments]))
 
@@ -73,36 +68,26 @@ class NativeRuntime(Runtime):
         """End the process; the runner is of no use then."""
         self._process.close()
 
-    def encode_image(self, pixels: Array) -> Array:
-        """Map pixels float32 [1, 3, H, W] to image embeddings float32 [1, N, hidden]."""
-        size = self.bundle.shapes["image_size"]
-        if pixels.shape != (1, 3, size, size):
-            raise HydraError(f"Pixels have shape {pixels.shape}, expected (1, 3, {size}, {size}).")
-        return self._process.call("encode", pixels).reshape(1, -1, self._hidden)
+    def _encode_image(self, pixels: Array) -> Array:
+        return self._process.call("encode", pixels).reshape(1, -1, self.hidden_size)
 
-    def embed(self, ids: list[int]) -> Array:
-        """Map n token ids to embeddings float32 [1, n, hidden]."""
-        if not ids:
-            return np.zeros((1, 0, self._hidden), dtype=np.float32)
-        return self._process.call("embed", ids=list(map(int, ids))).reshape(1, -1, self._hidden)
+    def _embed(self, ids: list[int]) -> Array:
+        ids = list(map(int, ids))
+        return self._process.call("embed", ids=ids).reshape(1, -1, self.hidden_size)
 
-    def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
-        """Append embeddings [1, n, hidden]; return the last logits [V] and the new state."""
-        count = embeddings.shape[1]
-        if embeddings.shape != (1, count, self._hidden) or count == 0:
-            raise HydraError(
-                f"Embeddings have shape {embeddings.shape}, expected (1, n > 0, {self._hidden})."
-            )
+    def _decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
         logits = self._process.call("decode", embeddings, position=state.length)
-        return logits, CacheState(state.length + count)
+        return logits, CacheState(state.length + embeddings.shape[1])
 
 
 class EmulatorRuntime(NativeRuntime):
     """The same on an emulated arm64 machine: its answers count, its timings do not."""
 
     name = "emulator"
-    timings_count = False
-    execution: ClassVar[str] = EXECUTION
+    title = "ExecuTorch on emulated arm64"
+    summary = "ExecuTorch bundles in the native runner on an emulated arm64 machine"
+    timings_count: ClassVar[bool] = False
+    execution = EXECUTION
 
     @classmethod
     def command(cls) -> list[str]:

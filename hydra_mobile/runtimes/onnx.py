@@ -10,19 +10,16 @@ adapter takes their place without loading anything else.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
-import onnxruntime as ort
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.bundle.lora_file import AdapterFiles, filled
-from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.runtimes.base import Array, CacheLengths, CacheState, Runtime
+from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.runtimes.base import Array, BundleRuntime, CacheLengths, CacheState
 from hydra_mobile.runtimes.onnx_threads import share_pool, use_threads
 
 #: Role of a file in the bundle -> the inputs that its graph must have (the decoder has more).
@@ -33,72 +30,41 @@ _INPUTS = {
 }
 
 
-class OnnxRuntime(Runtime):
-    """The graphs of one folder.
+class OnnxRuntime(BundleRuntime):
+    """The three graphs of one bundle, with the adapter that the bundle was opened for.
 
     Args:
-        files: role (each of `METHODS`) -> file.
-        processor: tokenizer, template and preprocessing of the model.
-        max_context: tokens that the cache holds.
-        precision: name of the preset.
+        bundle: opened, so whole.
         threads: threads of each operator; 0 leaves the choice to onnxruntime.
-        adapter: files for a base program; None: none.
 
     Raises:
-        ArtifactError: a file is missing, is no ONNX graph or is another graph than its role says;
-            the adapter is damaged or belongs to another program.
+        ArtifactError: a file is no ONNX graph or is another graph than its role says; the adapter
+            is damaged or belongs to another program.
     """
 
-    name: ClassVar[str] = "onnx"
+    name = "onnx"
+    title = "ONNX Runtime"
+    summary = "bundles in onnxruntime, on the CPU"
+    extra = "onnx"
+    packages = ("onnxruntime",)
 
-    def __init__(
-        self,
-        files: dict[str, Path],
-        processor: MobileVLMProcessor,
-        max_context: int,
-        precision: str,
-        threads: int = 0,
-        adapter: AdapterFiles | None = None,
-    ) -> None:
-        started = time.perf_counter()
-        sessions = {role: _session(role, files, threads) for role in _INPUTS}
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        super().__init__(bundle)
+        sessions = {role: _session(role, bundle.file(role), threads) for role in METHODS}
         self._vision = sessions[VISION_ENCODER]
         self._embedding = sessions[TOKEN_EMBEDDING]
         self._decoder = sessions[TEXT_DECODER]
-        self.processor = processor
-        self.max_context = max_context
-        self.precision = precision
-        shapes = {value.name: value.shape for value in self._decoder.get_outputs()}
-        self._vocabulary = int(shapes["logits"][-1])
-        self._hidden = int(self._embedding.get_outputs()[0].shape[-1])
         self._cache = self._new_cache()
-        self.use_adapter(adapter)
-        self.load_seconds = time.perf_counter() - started
+        self.use_adapter(adapter_files(bundle))
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> OnnxRuntime:
-        """Load the bundle at `path`.
-
-        Raises:
-            ArtifactError: the folder is no bundle of the ONNX runtime, or a file was altered.
-        """
-        bundle = Bundle.open(Path(path))
-        if bundle.runtime != cls.name:
-            raise ArtifactError(
-                f"{path} is a bundle for the runtime `{bundle.runtime}`, not `{cls.name}`."
-            )
-        return cls(
-            {role: bundle.file(role) for role in METHODS},
-            bundle.processor(),
-            bundle.limits.max_context,
-            bundle.preset.name,
-            threads,
-            adapter_files(bundle),
-        )
+    def _load(cls, bundle: Bundle, threads: int) -> Self:
+        return cls(bundle, threads)
 
     @classmethod
     def own_process(cls, threads: int) -> None:
         """Let all graphs of this process share one pool of threads."""
+        cls.require_installed()
         share_pool(threads)
 
     def use_adapter(self, adapter: AdapterFiles | None) -> None:
@@ -123,55 +89,20 @@ class OnnxRuntime(Runtime):
         # Lengths of the states that can still be used, oldest first.
         self._lengths = CacheLengths()
 
-    def encode_image(self, pixels: Array) -> Array:
-        """Map pixels float32 [1, 3, H, W] to image embeddings float32 [1, N, hidden].
+    def _encode_image(self, pixels: Array) -> Array:
+        from onnxruntime import OrtValue
 
-        Raises:
-            HydraError: the graph was made for another shape.
-        """
-        expected = self._vision.get_inputs()[0].shape[1:]
-        if list(pixels.shape[1:]) != list(expected):
-            raise HydraError(
-                f"pixels have the shape {list(pixels.shape)}, the vision encoder reads "
-                f"[batch, {', '.join(map(str, expected))}].",
-                "Preprocess pictures with the bundle's own processor.",
-            )
-        given = {"pixel_values": ort.OrtValue.ortvalue_from_numpy(pixels), **self._vision_adapter}
+        given = {"pixel_values": OrtValue.ortvalue_from_numpy(pixels), **self._vision_adapter}
         output: Array = self._vision.run_with_ort_values(None, given)[0].numpy()
         return output
 
-    def embed(self, ids: list[int]) -> Array:
-        """Map n token ids to embeddings float32 [1, n, hidden].
-
-        Raises:
-            HydraError: an id lies outside the table, as the image token's does.
-        """
-        wrong = [i for i in ids if not 0 <= i < self._vocabulary]
-        if wrong:
-            raise HydraError(
-                f"Token id {wrong[0]} lies outside the embedding table of {self._vocabulary} rows."
-            )
+    def _embed(self, ids: list[int]) -> Array:
         output: Array = self._embedding.run(None, {"input_ids": np.array([ids], np.int64)})[0]
         return output
 
-    def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
-        """Append embeddings [1, n, hidden] to the cache; return the last logits [V] and new state.
-
-        Raises:
-            HydraError: `state.length + n` exceeds `max_context`.
-        """
-        start, count = state.length, embeddings.shape[1]
-        length = start + count
-        if embeddings.shape != (1, count, self._hidden) or count == 0:
-            raise HydraError(
-                f"Embeddings have shape {embeddings.shape}, expected (1, n > 0, {self._hidden})."
-            )
-        if length > self.max_context:
-            raise HydraError(
-                f"{start} tokens in the cache and {count} new ones exceed the {self.max_context} "
-                "that this bundle was made for.",
-                "Ask for a shorter answer, or export with a larger max_context.",
-            )
+    def _decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
+        start = state.length
+        length = start + embeddings.shape[1]
         self._lengths.rewind(start)
         binding = self._binding
         # Bound arrays must outlive the run: these names hold them.
@@ -190,13 +121,15 @@ class OnnxRuntime(Runtime):
 
     def _new_cache(self) -> list[tuple[str, str, Any]]:
         """Return past, present and the zeroed buffer of `max_context` positions that both are."""
+        from onnxruntime import OrtValue
+
         cache = []
         for value in self._decoder.get_inputs():
             if not value.name.startswith("past_key_values."):
                 continue
             _, heads, _, size = value.shape
             shape = (1, heads, self.max_context, size)
-            buffer = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
+            buffer = OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
             present = value.name.replace("past_key_values.", "present.")
             cache.append((value.name, present, buffer))
         return cache
@@ -213,10 +146,9 @@ def adapter_files(bundle: Bundle) -> AdapterFiles | None:
     )
 
 
-def _session(role: str, files: dict[str, Path], threads: int) -> Any:
-    path = files[role]
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing: expected the ONNX graph `{role}`.")
+def _session(role: str, path: Path, threads: int) -> Any:
+    import onnxruntime as ort
+
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
     use_threads(options, threads)

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnxruntime as ort
-
 #: Whether this process has the shared pool: onnxruntime can neither tell nor make a second.
 _shared = False
 
@@ -25,6 +23,8 @@ def share_pool(threads: int) -> None:
     """
     global _shared
     if not _shared:
+        import onnxruntime as ort
+
         ort.set_global_thread_pool_sizes(threads, 1)
         _shared = True
 

@@ -1,4 +1,4 @@
-"""Eager PyTorch as a runner: the reference that every exported form is compared with.
+"""Eager PyTorch as a runtime: the reference that every exported form is compared with.
 
 Loads a run (base and adapter, unmerged), a merged folder or a base.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from transformers import DynamicCache
 
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.save_load import load_adapter
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
 from hydra_mobile.models.loading import load_model
@@ -52,6 +54,8 @@ class TorchRuntime(Runtime):
     """Eager fp32 with transformers' own cache, on the CPU or on one GPU."""
 
     name = "torch"
+    title = "torch"
+    summary = "runs, merged models and bases in eager fp32"
 
     def __init__(
         self,
@@ -59,37 +63,46 @@ class TorchRuntime(Runtime):
         processor: MobileVLMProcessor,
         device: str = "cpu",
     ) -> None:
+        text = model.config.text_config
+        super().__init__(
+            processor,
+            max_context=text.max_position_embeddings,
+            precision="fp32",
+            vocab_size=text.vocab_size,
+            hidden_size=text.hidden_size,
+        )
         self.device = torch.device(device)
         self.model = model.to(self.device)
-        self.processor = processor
-        self.max_context = model.config.text_config.max_position_embeddings
-        self.precision = "fp32"
-        self.load_seconds = 0.0
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0, device: str = "cpu") -> TorchRuntime:
+    def load(cls, model: Bundle | Path, *, threads: int = 0, device: str = "cpu") -> Self:
         """Load a run, adapter, merged folder or base.
 
         Args:
-            path: its folder.
+            model: its folder.
             threads: CPU threads; 0 leaves the choice to torch.
             device: "cpu", or a GPU: "cuda", "cuda:1".
 
         Raises:
+            ArtifactError: it is a bundle, or is not whole.
             HydraError: there is no such GPU.
         """
+        if isinstance(model, Bundle):
+            raise ArtifactError(
+                f"{model.path} is a bundle, which runs on `{model.runtime}`, not on torch.",
+                "Give the merged folder that it was exported from.",
+            )
         _require_device(device)
         keep_freed_memory()
         if threads:
             torch.set_num_threads(threads)
         began = time.perf_counter()
-        runner = cls(*load_artifact(path), device)
-        runner.load_seconds = time.perf_counter() - began
-        return runner
+        runtime = cls(*load_artifact(Path(model)), device)
+        runtime.load_seconds = time.perf_counter() - began
+        return runtime
 
     @torch.inference_mode()
-    def encode_image(self, pixels: Array) -> Array:
-        """Map pixels [1, 3, H, W] to image embeddings [1, N, hidden]."""
+    def _encode_image(self, pixels: Array) -> Array:
         embeddings: Array = self.model.encode_image(self._tensor(pixels)).cpu().numpy()
         return embeddings
 
@@ -106,20 +119,14 @@ class TorchRuntime(Runtime):
         return embeddings
 
     @torch.inference_mode()
-    def embed(self, ids: list[int]) -> Array:
-        """Map n ids to embeddings [1, n, hidden]."""
+    def _embed(self, ids: list[int]) -> Array:
         tokens = torch.tensor([ids], dtype=torch.long, device=self.device)
         embeddings: Array = self.model.embed_tokens(tokens).cpu().numpy()
         return embeddings
 
     @torch.inference_mode()
-    def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
-        """Append embeddings to the cache; return the last logits and the new state."""
+    def _decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
         count = embeddings.shape[1]
-        if state.length + count > self.max_context:
-            raise HydraError(
-                f"{state.length + count} tokens do not fit into a context of {self.max_context}."
-            )
         cache = state.handle or DynamicCache()
         surplus = cache.get_seq_length() - state.length
         if surplus > 0:

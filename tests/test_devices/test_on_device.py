@@ -15,7 +15,6 @@ from hydra_mobile.evaluation.workers import process as worker
 from hydra_mobile.evaluation.workers.placement import DEVICES, moved, runner_on
 from hydra_mobile.runtimes import RUNTIMES
 from hydra_mobile.runtimes.model_ref import ModelRef, model_at
-from hydra_mobile.runtimes.timed import TimedRuntime
 
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
 
@@ -107,7 +106,7 @@ def test_timings_of_an_emulator_are_left_out(
     assert timed["load_seconds"] > 0
     assert untimed["load_seconds"] is untimed["peak_memory_bytes"] is None
     # What answers questions is wrapped in a clock, which must not make its times count.
-    assert not TimedRuntime(NativeRuntime.load(bundle)).timings_count
+    assert not NativeRuntime.load(bundle).timings_count
 
 
 def test_names_of_devices_and_of_runners_are_the_same() -> None:

@@ -22,7 +22,6 @@ from hydra_mobile.core.errors import ArtifactError, HydraError, ParityError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.parity.suite import run_suite
-from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.runtimes.model_ref import model_at
 
@@ -280,7 +279,7 @@ def test_on_a_mac_the_runner_asks_coreml(
     class Model:
         def __init__(self, folder: Path, function: str | None) -> None:
             self.function = function or "main"
-            self.interpreter = coreml_runner.Interpreter(folder)
+            self.interpreter = mil_interpreter.Interpreter(folder)
             asked.append((folder.name, function))
 
         def predict(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -311,18 +310,12 @@ def test_refuses_a_bundle_of_another_runtime(bundles: dict[str, Path], tmp_path:
         CoreMLRuntime.load(folder)
 
 
-def test_a_missing_extra_gives_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("coremltools", "coremltools.proto"):
-        monkeypatch.setitem(sys.modules, name, None)
-    target, runner = "hydra_export.targets.coreml.target", "hydra_mobile.runtimes.coreml.runtime"
-    target_folder, runtime_folder = target.rpartition(".")[0], runner.rpartition(".")[0]
-    parts = [f"{target_folder}.{name}" for name in ("check", "package")]
-    parts += [f"{runtime_folder}.{name}" for name in ("interpreter", "program")]
-    for name in (target, runner, *parts):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    for resolved in (lambda: target_for("ios", "coreml"), lambda: runtime_class("coreml")):
-        with pytest.raises(HydraError, match=r'pip install "hydra-mobile\[coreml\]"'):
-            resolved()
+def test_a_missing_extra_gives_the_install_line(
+    bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    with pytest.raises(HydraError, match=r'pip install "hydra-mobile\[coreml\]"'):
+        CoreMLRuntime.load(bundles["fp32"])
 
 
 def test_an_unknown_operator_is_named(

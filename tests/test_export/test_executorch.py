@@ -108,7 +108,7 @@ def test_too_long_is_an_error_and_not_a_crash(runner: ExecuTorchRuntime) -> None
     with pytest.raises(HydraError, match="0 tokens are in the cache and 84 more do not fit"):
         runner.decode(embeddings, CacheState())
     _, state = runner.decode(embeddings[:, :80], CacheState())
-    with pytest.raises(HydraError, match="the program holds 80"):
+    with pytest.raises(HydraError, match="max_context = 80"):
         runner.decode(embeddings[:, :1], state)
 
 

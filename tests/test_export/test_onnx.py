@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from hydra_export.targets.onnx import graph_writer as onnx_graph
 from hydra_export.targets.onnx.decoder import decoder_graph
 from hydra_export.targets.onnx.linear import Linear, emit_linear
 from hydra_export.targets.onnx.target import export
+from hydra_mobile.bundle.bundle import write_manifest
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.parity.suite import run_suite
@@ -45,16 +48,47 @@ def exported(
     return made
 
 
-def runner_of(exported: tuple[Path, TargetResult], base: Path) -> OnnxRuntime:
+def bundle_of(files: dict[str, Path], base: Path, folder: Path) -> Path:
+    """Make a bundle of copies of graphs, by their roles."""
+    folder.mkdir()
+    names = {}
+    for role, file in files.items():
+        # Weights beside a graph are found by the name that the graph has for them.
+        names[role] = f"{role}-{file.name}" if file.name in names.values() else file.name
+        shutil.copy(file, folder / names[role])
+    text = load_model(base).config.text_config
+    write_manifest(
+        folder,
+        target="onnx",
+        runtime="onnx",
+        preset=preset_named("fp32"),
+        limits=LIMITS,
+        shapes={"vocab_size": text.vocab_size, "hidden_size": text.hidden_size},
+        processor=MobileVLMProcessor.from_pretrained(base),
+        result=TargetResult(names),
+        other_files={},
+        sources={},
+    )
+    return folder
+
+
+def runner_of(exported: tuple[Path, TargetResult], base: Path, tmp_path: Path) -> OnnxRuntime:
     folder, result = exported
     files = {role: folder / name for role, name in result.files.items()}
-    processor = MobileVLMProcessor.from_pretrained(base)
-    return OnnxRuntime(files, processor, LIMITS.max_context, "fp32", threads=1)
+    return OnnxRuntime.load(bundle_of(files, base, tmp_path / "bundle"), threads=1)
 
 
 @pytest.fixture
-def runner(exported: dict[str, tuple[Path, TargetResult]], tiny_merged: Path) -> OnnxRuntime:
-    return runner_of(exported["fp32"], tiny_merged)
+def files(exported: dict[str, tuple[Path, TargetResult]]) -> dict[str, Path]:
+    folder, result = exported["fp32"]
+    return {role: folder / name for role, name in result.files.items()}
+
+
+@pytest.fixture
+def runner(
+    exported: dict[str, tuple[Path, TargetResult]], tiny_merged: Path, tmp_path: Path
+) -> OnnxRuntime:
+    return runner_of(exported["fp32"], tiny_merged, tmp_path)
 
 
 def torch_logits(model: MobileVLMForConditionalGeneration, ids: list[int]) -> np.ndarray:
@@ -146,8 +180,8 @@ def test_int4_has_the_structure_that_is_fast(exported):
     assert "com.microsoft.MatMulNBits" in result.details["runtime_operators"]
 
 
-def test_fp16_halves_the_files_and_computes_as_fp32_does(model, exported, tiny_merged):
-    runner = runner_of(exported["fp16"], tiny_merged)
+def test_fp16_halves_the_files_and_computes_as_fp32_does(model, exported, tiny_merged, tmp_path):
+    runner = runner_of(exported["fp16"], tiny_merged, tmp_path)
     ids = list(range(3, 30))
     logits, _ = runner.decode(runner.embed(ids), CacheState())
     np.testing.assert_allclose(logits, torch_logits(model, ids)[-1], atol=5e-3)
@@ -175,8 +209,8 @@ def test_int4_holds_the_weights_of_the_plan(model, exported):
         )
 
 
-def test_int4_stays_near_fp32(model, exported, tiny_merged):
-    runner = runner_of(exported["int4"], tiny_merged)
+def test_int4_stays_near_fp32(model, exported, tiny_merged, tmp_path):
+    runner = runner_of(exported["int4"], tiny_merged, tmp_path)
     ids = list(range(3, 30))
     logits, _ = runner.decode(runner.embed(ids), CacheState())
     assert np.corrcoef(logits, torch_logits(model, ids)[-1])[0, 1] > 0.9
@@ -208,18 +242,15 @@ def test_a_linear_computes_what_its_stored_weight_says(precision, tmp_path):
     np.testing.assert_allclose(result, expected, atol=tolerance)
 
 
-def test_large_weights_go_beside_the_graph(model, exported, tmp_path, tiny_merged):
+def test_large_weights_go_beside_the_graph(model, files, tmp_path, tiny_merged):
     plan = plan_decoder(model, preset_named("fp32"), None, 32, lambda _: None)
     graph = decoder_graph(model.language_model, plan, 48)
     graph.inline_limit = 1000
     paths = graph.save(tmp_path / "decoder_model_merged.onnx")
     assert [path.name for path in paths][1] == "decoder_model_merged.onnx_data"
     assert paths[0].stat().st_size < 50_000
-    folder, result = exported["fp32"]
-    files = {role: folder / name for role, name in result.files.items()}
-    files["text_decoder"] = paths[0]
-    processor = MobileVLMProcessor.from_pretrained(tiny_merged)
-    beside = OnnxRuntime(files, processor, 48, "fp32", threads=1)
+    files |= {"text_decoder": paths[0], "text_decoder_data": paths[1]}
+    beside = OnnxRuntime.load(bundle_of(files, tiny_merged, tmp_path / "bundle"), threads=1)
     logits, _ = beside.decode(beside.embed([3, 4, 5]), CacheState())
     np.testing.assert_allclose(logits, torch_logits(model, [3, 4, 5])[-1], atol=1e-4)
 
@@ -265,7 +296,7 @@ def test_wrong_group_size_is_refused(model, tmp_path):
 
 def test_too_long_a_context_is_refused(runner):
     _, state = runner.decode(runner.embed([3] * 40), CacheState())
-    with pytest.raises(HydraError, match="exceed the 48"):
+    with pytest.raises(HydraError, match="max_context = 48"):
         runner.decode(runner.embed([3] * 9), state)
 
 
@@ -283,20 +314,17 @@ def test_an_id_outside_the_table_is_refused(runner, model):
 
 
 def test_pixels_of_another_size_are_refused(runner):
-    with pytest.raises(HydraError, match="vision encoder reads"):
+    with pytest.raises(HydraError, match="Pixels have shape"):
         runner.encode_image(np.zeros((1, 3, 16, 16), np.float32))
 
 
-def test_exchanged_and_broken_files_are_refused(exported, tiny_merged, tmp_path):
-    folder, result = exported["fp32"]
-    files = {role: folder / name for role, name in result.files.items()}
-    processor = MobileVLMProcessor.from_pretrained(tiny_merged)
+def test_exchanged_and_broken_files_are_refused(files, tiny_merged, tmp_path):
     exchanged = {**files, "token_embedding": files["vision_encoder"]}
-    with pytest.raises(ArtifactError, match="must have input_ids"):
-        OnnxRuntime(exchanged, processor, 48, "fp32")
+    folder = bundle_of(exchanged, tiny_merged, tmp_path / "exchanged")
+    with pytest.raises(ArtifactError, match="token_embedding"):
+        OnnxRuntime.load(folder)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(files["text_decoder"].read_bytes()[:5000])
-    with pytest.raises(ArtifactError, match="cannot be loaded"):
-        OnnxRuntime({**files, "text_decoder": broken}, processor, 48, "fp32")
-    with pytest.raises(ArtifactError, match="is missing"):
-        OnnxRuntime({**files, "text_decoder": tmp_path / "none.onnx"}, processor, 48, "fp32")
+    cut = bundle_of({**files, "text_decoder": broken}, tiny_merged, tmp_path / "cut")
+    with pytest.raises(ArtifactError, match=r"broken\.onnx"):
+        OnnxRuntime.load(cut)

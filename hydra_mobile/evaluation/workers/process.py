@@ -36,7 +36,6 @@ from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import Array, Runtime
 from hydra_mobile.runtimes.generation import Generation, Generator
 from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS
-from hydra_mobile.runtimes.timed import TimedRuntime
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
 #: the six benchmarks' would fill gigabytes.
@@ -59,7 +58,7 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
         for job in jobs:
             answer_job(device, asked.pop(job), job, AnswerLog(job).keys(), part)
         return
-    runner = TimedRuntime(_load(request, threads))
+    runner = _load(request, threads)
     for job in jobs:
         # Before the first answer: nobody waits an hour for a question that does not fit.
         left_out(asked[job], runner)
@@ -109,7 +108,7 @@ def _asked(job: Path) -> Asked:
     return asked
 
 
-def _answer_job(asked: Asked, runner: TimedRuntime, job: Path, part: Shard) -> None:
+def _answer_job(asked: Asked, runner: Runtime, job: Path, part: Shard) -> None:
     log = AnswerLog(job)
     done = log.keys() | left_out(asked, runner)
     waiting = part.of([item for item in asked.questions if item[1].key not in done])

@@ -22,8 +22,3 @@ def native_available() -> bool:
     except ImportError:
         return False
     return True
-
-
-def coreml_title(preset: str) -> str:
-    """Return the name of a CoreML bundle in tables and reports."""
-    return f"CoreML {preset} ({NATIVE if native_available() else INTERPRETED})"

@@ -8,21 +8,17 @@ a stand-in for CoreML only.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
-from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.runtimes.base import Array, CacheLengths, CacheState, Runtime
+from hydra_mobile.runtimes.base import Array, BundleRuntime, CacheLengths, CacheState
 from hydra_mobile.runtimes.coreml.availability import INTERPRETED, NATIVE, native_available
-from hydra_mobile.runtimes.coreml.interpreter import Interpreter
-from hydra_mobile.runtimes.coreml.program import read_program
 
 Values = Mapping[str, NDArray[Any]]
 MAIN, PREFILL, DECODE = "main", "prefill", "decode"
@@ -45,6 +41,8 @@ class NativeEngine:
     """
 
     def __init__(self, folder: Path, load: Callable[..., Any] | None = None) -> None:
+        from hydra_mobile.runtimes.coreml.program import read_program
+
         program = read_program(folder)
         self._inputs = {name: f.inputs for name, f in program.functions.items()}
         names = list(program.functions)
@@ -66,7 +64,7 @@ def _load_native(folder: Path, function: str | None) -> Any:
     return coremltools.models.MLModel(str(folder), function_name=function)
 
 
-class CoreMLRuntime(Runtime):
+class CoreMLRuntime(BundleRuntime):
     """The three packages of one bundle, with the cache on the host's side.
 
     Args:
@@ -75,20 +73,17 @@ class CoreMLRuntime(Runtime):
         execution: `INTERPRETED` or `NATIVE`.
     """
 
-    name: ClassVar[str] = "coreml"
+    name = "coreml"
+    title = "CoreML"
+    summary = "bundles in CoreML on a Mac, interpreted elsewhere"
+    extra = "coreml"
+    packages = ("coremltools",)
 
     def __init__(self, bundle: Bundle, engines: Mapping[str, Engine], execution: str) -> None:
-        self.bundle = bundle
-        self.processor = bundle.processor()
-        self.max_context = bundle.limits.max_context
-        self.precision = bundle.preset.name
-        self.load_seconds = 0.0
-        #: How answers come about, for reports.
+        super().__init__(bundle)
         self.execution = execution
         self._engines = engines
-        self._max_prefill = bundle.limits.max_prefill
         shapes = bundle.shapes
-        self._vocabulary, self._hidden = shapes["vocab_size"], shapes["hidden_size"]
         cache = (shapes["layers"], shapes["kv_heads"], self.max_context, shapes["head_dim"])
         self._keys = np.zeros(cache, np.float32)
         self._values = np.zeros(cache, np.float32)
@@ -96,44 +91,29 @@ class CoreMLRuntime(Runtime):
         self._lengths = CacheLengths()
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> CoreMLRuntime:
-        """Load the bundle at `path`; `threads` is left to CoreML or torch.
+    def label(cls, preset: str) -> str:
+        """Return the name of a bundle in tables, which says how its answers come about."""
+        return f"{cls.title} {preset} ({NATIVE if native_available() else INTERPRETED})"
 
-        Raises:
-            ArtifactError: incomplete or altered bundle, one for another runtime, or a package that
-                cannot be read.
-            HydraError: interpretation meets an operator that it does not know.
-        """
-        bundle = Bundle.open(Path(path))
-        if bundle.runtime != cls.name:
-            raise ArtifactError(
-                f"{path} is a bundle for the runtime `{bundle.runtime}`, not `{cls.name}`."
-            )
-        start = time.perf_counter()
+    @classmethod
+    def is_simulated(cls) -> bool:
+        """Whether programs are interpreted here: everywhere but on a Mac."""
+        return not native_available()
+
+    @classmethod
+    def _load(cls, bundle: Bundle, threads: int) -> Self:
+        from hydra_mobile.runtimes.coreml.interpreter import Interpreter
+
         native = native_available()
         make: Callable[[Path], Engine] = NativeEngine if native else Interpreter
         engines = {role: make(bundle.file(role).parent) for role in METHODS}
-        runner = cls(bundle, engines, NATIVE if native else INTERPRETED)
-        runner.load_seconds = time.perf_counter() - start
-        return runner
+        return cls(bundle, engines, NATIVE if native else INTERPRETED)
 
-    def encode_image(self, pixels: Array) -> Array:
-        """Map pixels float32 [1, 3, H, W] to image embeddings float32 [1, N, hidden]."""
-        size = self.bundle.shapes["image_size"]
-        if pixels.shape != (1, 3, size, size):
-            raise HydraError(f"Pixels have shape {pixels.shape}, expected (1, 3, {size}, {size}).")
+    def _encode_image(self, pixels: Array) -> Array:
         return self._engines[VISION_ENCODER].run(MAIN, {"pixels": pixels})["image_embeddings"]
 
-    def embed(self, ids: list[int]) -> Array:
-        """Map n token ids to embeddings float32 [1, n, hidden].
-
-        Raises:
-            HydraError: an id lies outside the table.
-        """
-        wrong = [token for token in ids if not 0 <= token < self._vocabulary]
-        if wrong:
-            raise HydraError(f"Token ids {wrong[:5]} lie outside of 0..{self._vocabulary - 1}.")
-        parts = [np.zeros((1, 0, self._hidden), np.float32)]
+    def _embed(self, ids: list[int]) -> Array:
+        parts = []
         for function, start, end, length in self._chunks(len(ids)):
             padded = np.zeros((1, length), np.int32)
             padded[0, : end - start] = ids[start:end]
@@ -141,23 +121,8 @@ class CoreMLRuntime(Runtime):
             parts.append(found["token_embeddings"][:, : end - start])
         return np.concatenate(parts, axis=1)
 
-    def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
-        """Append embeddings [1, n, hidden]; return the last logits [V] and the new state.
-
-        Raises:
-            HydraError: the cache cannot hold them, or `state` was forgotten by a rewind.
-        """
+    def _decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
         count = embeddings.shape[1]
-        if embeddings.shape != (1, count, self._hidden) or count == 0:
-            raise HydraError(
-                f"Embeddings have shape {embeddings.shape}, expected (1, n > 0, {self._hidden})."
-            )
-        if state.length + count > self.max_context:
-            raise HydraError(
-                f"{state.length} tokens are in the cache and {count} more do not fit: "
-                f"the program holds {self.max_context}.",
-                "Shorten the prompt, or export with a larger max_context.",
-            )
         self._lengths.rewind(state.length)
         logits = np.empty(0, np.float32)
         for function, start, end, length in self._chunks(count):
@@ -168,7 +133,7 @@ class CoreMLRuntime(Runtime):
     def _step(self, function: str, rows: Array, position: int, length: int) -> Array:
         """Run the decoder on `rows`, padded to `length`, and write their part of the cache."""
         count = rows.shape[1]
-        padded = np.zeros((1, length, self._hidden), np.float32)
+        padded = np.zeros((1, length, self.hidden_size), np.float32)
         padded[:, :count] = rows
         found = self._engines[TEXT_DECODER].run(
             function,
@@ -186,11 +151,9 @@ class CoreMLRuntime(Runtime):
 
     def _chunks(self, count: int) -> list[tuple[str, int, int, int]]:
         """Split `count` rows into calls: function, first row, end, rows that the function takes."""
-        starts = range(0, count, self._max_prefill)
-        ends = [min(start + self._max_prefill, count) for start in starts]
+        starts = range(0, count, self.max_prefill)
+        ends = [min(start + self.max_prefill, count) for start in starts]
         return [
-            (DECODE, start, end, 1)
-            if end - start == 1
-            else (PREFILL, start, end, self._max_prefill)
+            (DECODE, start, end, 1) if end - start == 1 else (PREFILL, start, end, self.max_prefill)
             for start, end in zip(starts, ends, strict=True)
         ]
