@@ -114,6 +114,7 @@ class Runtime(ABC):
         self.precision = precision
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
+        self.image_size = processor.image.size
 
     @classmethod
     @abstractmethod
@@ -165,7 +166,7 @@ class Runtime(ABC):
         Raises:
             HydraError: the pixels have another shape than the vision encoder reads.
         """
-        size = self.processor.image.size
+        size = self.image_size
         if pixels.shape != (1, 3, size, size):
             raise HydraError(
                 f"Pixels have shape {pixels.shape}, expected (1, 3, {size}, {size}).",
