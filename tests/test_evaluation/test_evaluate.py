@@ -14,7 +14,6 @@ from PIL import Image
 from hydra_export.merge import merged_folder
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.data.llava import open_image
-from hydra_mobile.evaluation import evaluate as module
 from hydra_mobile.evaluation.evaluate import Task, evaluate
 from hydra_mobile.evaluation.results.report import report_on
 from hydra_mobile.evaluation.store.prediction_log import read_answers
