@@ -132,7 +132,7 @@ def test_all_faults_are_told_at_once():
     with pytest.raises(ConfigError) as refused:
         decode(Whole, {"pat": 1, "names": [1, "a", 2]}, "x.yaml", error=ConfigError)
     assert len(refused.value.what.splitlines()) == 4
-    assert "`path`" in refused.value.mend or "`part`" in refused.value.mend
+    assert "`path`" in refused.value.fix or "`part`" in refused.value.fix
 
 
 def test_something_else_than_keys_and_values_is_refused():
