@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from experiments import full_width
+from experiments.memory import full_width
 
 UNIFORM_128 = 121_110_528
 

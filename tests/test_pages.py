@@ -1,88 +1,94 @@
-"""README and docs show what the JSON of the experiments says, and nothing else."""
+"""README, docs and the index of experiments show what the JSON of the experiments says."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from experiments.documented_sentences import Sentence, sentences
-from experiments.pages import PLOTS, RESULTS, ROOT, pages, render, written
+from docs.build.figures import figures
+from docs.build.pages import EXPERIMENTS, FIGURE, PLOTS, ROOT, filled, pages, plot_of, render
 
-#: Page -> the result files that its marks name.
-NAMED = {
-    page: names
-    for page in pages()
-    if (names := re.findall(r"<!-- begin (\S+) -->", page.read_text(encoding="utf-8")))
-}
-SENTENCES = list(sentences(RESULTS))
+TEXTS = {page: page.read_text(encoding="utf-8") for page in pages()}
+MARKED = [page for page, text in TEXTS.items() if FIGURE.search(text) or "<!-- begin" in text]
+NAMED = sorted({name for text in TEXTS.values() for name in re.findall(r"<!-- begin (\S+)", text)})
+RESULTS = sorted(EXPERIMENTS.rglob("*.json"))
+QUESTIONS = sorted({file.parent for file in RESULTS})
 
 
-def _words(text: str) -> str:
-    return " ".join(text.split())
+def title(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("page", NAMED, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", MARKED, ids=title)
 def test_a_page_shows_what_the_results_say(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    assert text.count("<!-- end -->") == len(NAMED[page])
-    assert written(text) == text, "make it again: python -m experiments.pages"
+    text = TEXTS[page]
+    assert text.count("<!-- end -->") == text.count("<!-- begin ")
+    assert text.count("<!-- /n -->") == text.count("<!-- n:")
+    assert filled(text) == text, "make it again: python -m docs.build.pages"
 
 
-def test_every_measured_comparison_is_on_the_page_of_results() -> None:
-    shown = set(NAMED[ROOT / "docs" / "results.md"])
-    wanted = {
-        file.name
-        for file in RESULTS.glob("*.json")
-        if file.name.startswith(("quality_", "training_", "inference_", "scaling", "xnnpack_"))
+def test_every_figure_is_on_a_page() -> None:
+    shown = {name for text in TEXTS.values() for name, _ in FIGURE.findall(text)}
+    assert figures(EXPERIMENTS).keys() == shown
+
+
+def test_every_table_is_on_a_page() -> None:
+    measured = {file.relative_to(EXPERIMENTS).as_posix() for file in RESULTS}
+    assert set(NAMED) <= measured
+    compared = [name for name in measured if name.startswith(("quality/", "inference_speed/"))]
+    assert set(compared) <= set(NAMED)
+
+
+def test_a_name_that_is_no_figure_or_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="no_such"):
+        filled("<!-- n:no_such.figure -->1<!-- /n -->")
+    with pytest.raises(ValueError, match="no_such"):
+        render("no_such/result.json")
+
+
+def test_words_around_a_figure_are_free() -> None:
+    page = "Any words. <!-- n:quality.seeds -->99<!-- /n --> of\nthem."
+    seeds = figures(EXPERIMENTS)["quality.seeds"]
+    assert filled(page) == page.replace("99", seeds)
+
+
+def test_plots_on_pages_are_there_and_none_is_forgotten() -> None:
+    shown = {
+        (page.parent / picture).resolve()
+        for page, text in TEXTS.items()
+        for picture in re.findall(r"\]\((\S+?\.png)\)", text)
     }
-    assert len(wanted) >= 4
-    assert wanted <= shown
-
-
-def test_pictures_on_the_page_of_results_are_there() -> None:
-    page = ROOT / "docs" / "results.md"
-    pictures = re.findall(r"!\[[^\]]*\]\((\S+?)\)", page.read_text(encoding="utf-8"))
-    files = {(page.parent / picture).resolve() for picture in pictures}
     drawn = {
-        file.with_suffix(".png").resolve()
-        for file in RESULTS.glob("*.json")
-        if file.name.startswith(tuple(PLOTS))
+        plot_of(file).resolve()
+        for file in RESULTS
+        if any(file.relative_to(EXPERIMENTS).match(pattern) for pattern in PLOTS)
     }
-    assert drawn <= files
-    assert all(file.is_file() for file in files)
+    assert drawn
+    assert drawn <= shown
+    assert all(file.is_file() for file in shown)
 
 
-def _changed(value: Any) -> Any:
-    """Every measured number half as large again, every right answer wrong."""
-    if isinstance(value, dict):
-        return {key: _changed(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_changed(part) for part in value]
-    if isinstance(value, str) and set(value) == {"0", "1"}:
-        return value.translate(str.maketrans("01", "10"))
-    return 1.5 * value if isinstance(value, float) else value
+# -- the index of experiments ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for names in NAMED.values() for name in names])
-def test_a_changed_result_changes_its_table(name: str, tmp_path: Path) -> None:
-    result = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    # Counts of answers are whole numbers and their table has no other.
-    changed = json.dumps(_changed(result)).replace('"equal_ids": 118', '"equal_ids": 117')
-    (tmp_path / name).write_text(changed)
-    mark = f"<!-- begin {name} -->\n<!-- end -->"
-    assert written(mark, tmp_path) != written(mark)
+@pytest.mark.parametrize("folder", QUESTIONS, ids=title)
+def test_every_question_is_in_the_index_and_names_its_files(folder: Path) -> None:
+    index = TEXTS[EXPERIMENTS / "README.md"]
+    assert f"({folder.name}/README.md)" in index
+    own = TEXTS[folder / "README.md"]
+    missing = [file.name for file in folder.glob("*.json") if f"`{file.name}`" not in own]
+    assert not missing
 
 
-@pytest.mark.parametrize("sentence", SENTENCES, ids=lambda sentence: sentence.file)
-def test_a_sentence_says_what_was_measured(sentence: Sentence) -> None:
-    page = _words((ROOT / sentence.page).read_text(encoding="utf-8"))
-    assert _words(sentence.text) in page, f"{sentence.page} should say: {sentence.text}"
-
-
-def test_a_file_that_nothing_renders(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected a name that begins with"):
-        render(tmp_path / "other.json")
+def test_every_command_of_the_index_exists() -> None:
+    named = {
+        module
+        for page, text in TEXTS.items()
+        for module in re.findall(r"python -m ((?:experiments|docs)[\w.]+)", text)
+        if page.is_relative_to(EXPERIMENTS) or page.parent == ROOT / "docs"
+    }
+    assert len(named) > 10
+    files = [ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in named]
+    assert not [file for file in files if not file.is_file()]

@@ -4,7 +4,7 @@
 
 Says whether a slow program is slow in its kernel or around it: four linears (576 to 1536 and back,
 `smol`'s MLP) in one program, one thread, 1, 64 and 256 tokens a call, forms interleaved. Writes
-`experiments/results/xnnpack_kernels.json`.
+`experiments/inference_speed/kernels.json`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.markdown import table
+from experiments.shared.markdown import table
 
-RESULT = Path(__file__).parents[1] / "results" / "xnnpack_kernels.json"
+RESULT = Path(__file__).with_name("kernels.json")
 INPUTS, OUTPUTS, LINEARS = 576, 1536, 4
 TOKENS = (1, 64, 256)
 #: Name -> (bits of the weights, inputs that share a scale; 0: all of an output's).

@@ -37,8 +37,8 @@ from hydra_mobile.core.progress import duration
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.reporting import environment
 
-RESULT = Path(__file__).parents[1] / "results" / "inference_speed.json"
-PROFILE = RESULT.with_name("inference_profile.json")
+RESULT = Path(__file__).with_name("result.json")
+PROFILE = RESULT.with_name("profile.json")
 PEERS = ("xllamacpp", "onnxruntime-genai", "openvino", "gguf")
 FULL, QUICK = Protocol(), Protocol((64,), 48, 1, 16)
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.markdown import table
+from experiments.shared.markdown import table
 
-_RESULT = Path(__file__).parents[1] / "results" / "inference_speed.json"
+_RESULT = Path(__file__).with_name("result.json")
 _REFERENCE, _PEER = "torch-fp32", "llama.cpp"
 Row = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.quality.arms import REFERENCE
-from experiments.quality.tables import cells_of
+from experiments.quality.table import cells_of
 
 #: What the paper claims, per cent.
 CLAIM = 4.7

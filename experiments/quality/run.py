@@ -44,7 +44,7 @@ from hydra_mobile.core.registry import nearest
 from hydra_mobile.reporting import environment
 from hydra_mobile.training.run import TrainingRun
 
-RESULT = Path(__file__).parents[1] / "results" / "quality.json"
+RESULT = Path(__file__).with_name("result.json")
 #: Adam leaves a parameter as it is at this rate: a stage II that changes nothing.
 _NOTHING = "1e-30"
 _POLL_SECONDS = 1.0

@@ -31,7 +31,7 @@ from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import duration
 from hydra_mobile.reporting import environment
 
-RESULT = Path(__file__).parents[1] / "results" / "scaling.json"
+RESULT = Path(__file__).with_name("result.json")
 _MEASURED = "measured.jsonl"
 #: (layers, width): one axis each, and corners; small ones first, so that time may run out.
 POINTS = (

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.markdown import table
+from experiments.shared.markdown import table
 
-_RESULT = Path(__file__).parents[1] / "results" / "scaling.json"
+_RESULT = Path(__file__).with_name("result.json")
 
 
 def render(value: Mapping[str, Any]) -> str:

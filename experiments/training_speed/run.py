@@ -29,7 +29,7 @@ from hydra_mobile.core.files import cache_home, write_json
 from hydra_mobile.core.progress import duration
 from hydra_mobile.reporting import environment
 
-RESULT = Path(__file__).parents[1] / "results" / "training_speed.json"
+RESULT = Path(__file__).with_name("result.json")
 RANK, ALPHA, BATCH, THREADS = 16, 32, 15, 2
 #: Steps at the beginning that are not timed.
 COLD = 2

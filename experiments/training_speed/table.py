@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.markdown import ranged, table
+from experiments.shared.markdown import ranged, table
 
-_RESULT = Path(__file__).parents[1] / "results" / "training_speed.json"
+_RESULT = Path(__file__).with_name("result.json")
 PEER, UNIFORM = "Trainer + peft LoRA", "ours, uniform"
 Row = Mapping[str, Any]
 

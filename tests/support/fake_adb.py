@@ -2,7 +2,7 @@
 
 It speaks what the library adbutils sends for shells, raw commands and file transfers, and loses the
 phone in the middle of the operations that it is told to. It is not adb: what a real daemon does is
-`experiments/adb_kills.py`'s question.
+the question of `experiments/devices`.
 """
 
 from __future__ import annotations

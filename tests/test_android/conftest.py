@@ -19,6 +19,6 @@ def compiler_cache(real_home: str | None, monkeypatch: pytest.MonkeyPatch) -> Pa
     home = Path(real_home or os.path.expanduser("~/.cache/hydra-mobile"))
     package = f"{kotlin.NAME}-{kotlin.VERSION}.tgz"
     if not (home / "npm" / package).is_file():
-        pytest.skip(f"{package} is not in {home / 'npm'}: run experiments/app_loop.py once")
+        pytest.skip(f"{package} is not in {home / 'npm'}: run experiments/devices/app_loop.py once")
     monkeypatch.setenv("HYDRA_MOBILE_HOME", str(home))
     return home

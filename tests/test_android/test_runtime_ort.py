@@ -35,7 +35,9 @@ def cache(compiler_cache: Path) -> Path:
     if reason := libraries.missing():
         pytest.skip(reason)
     if not (compiler_cache / "npm" / f"{_aar_package()}.tgz").is_file():
-        pytest.skip(f"{_aar_package()}.tgz is not in the cache: run experiments/app_loop.py once")
+        pytest.skip(
+            f"{_aar_package()}.tgz is not in the cache: run experiments/devices/app_loop.py once"
+        )
     return compiler_cache
 
 

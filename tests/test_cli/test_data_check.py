@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from experiments.made_mix import PLANTED, MadeMix, counts_of
+from experiments.benchmarks.made_mix import PLANTED, MadeMix, counts_of
 
 FEW = {kind: 1 + number for number, kind in enumerate(PLANTED)}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from experiments.made_mix import PLANTED, MadeMix, counts_of
+from experiments.benchmarks.made_mix import PLANTED, MadeMix, counts_of
 from hydra_mobile.data.check import CheckOptions, check_data
 from hydra_mobile.data.check_counts import Histogram, TokenCounts
 from hydra_mobile.data.check_report import report_lines, verdict

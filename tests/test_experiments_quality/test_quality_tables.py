@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.quality.tables import cells_of, table, worth_of_budget
+from experiments.quality.table import cells_of, table, worth_of_budget
 
 
 def result(

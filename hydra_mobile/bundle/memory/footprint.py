@@ -1,6 +1,6 @@
 """How much memory running a bundle takes, from the sizes of its files and of its model.
 
-What the numbers below stand on was measured with `experiments/footprint.py`:
+What the numbers below stand on was measured with `experiments/memory/footprint.py`:
 
 * ExecuTorch maps the program. XNNPACK packs every linear's and convolution's weights into memory of
   its own when its delegate is loaded and gives the mapped original back before the next, so

@@ -8,7 +8,7 @@ loss copies. Called before a run and by the dry run.
 What it cannot see: buffers inside kernels (an allowance stands for them), and holes in the heap.
 Where freed tensors go back to the system the estimate is within 2 % of the peak (base `smol` on a
 CPU); with `keep_freed_memory` the heap grows holes and the peak is up to 2.1 times the estimate,
-which `dry_peak` measures (experiments/memory_estimate.py). On a GPU nothing was measured.
+which `dry_peak` measures (experiments/memory/estimate.py). On a GPU nothing was measured.
 """
 
 from __future__ import annotations

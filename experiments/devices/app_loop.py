@@ -1,0 +1,136 @@
+"""The app's own loop on a desktop's JVM beside `hydra-mobile evaluate`, on the same ONNX bundles.
+
+The app answers EmojiQA with its own tokenizer, template, pixels and loop, on two libraries:
+
+- "host": the one that `evaluate` computes with, so that every difference is the app's;
+- "android": the Android x86_64 library of the app, where kernels differ from the desktop's, too.
+
+What rounding alone does to a bundle's answers is told by a control in Python: the same pixels,
+multiplied by 1 + 1e-7. Nothing is timed: a desktop says nothing about a phone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from android_demo.tools.desktop import benchmark, libraries
+from experiments.devices.nudged import nudged
+from hydra_mobile.benchmarks.emojiqa import EmojiQA
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.quiet import quiet
+from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
+
+Answers = Mapping[str, Mapping[str, Any]]
+
+
+def evaluated(bundle: Path, data: Path, out: Path, limit: int, threads: int) -> dict[str, Any]:
+    """Answer with `hydra-mobile evaluate`; return the answers by key."""
+    command = [
+        *(sys.executable, "-m", "hydra_mobile", "evaluate", str(bundle), "--data", str(data)),
+        *("--out", str(out), "--limit", str(limit), "--workers", "1", "--threads", str(threads)),
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    files = list((out / "answers").glob("*/*/answers.jsonl"))
+    assert len(files) == 1, files
+    return by_key(files[0], "key")
+
+
+def by_key(file: Path, key: str) -> dict[str, Any]:
+    """Return the answers of a file of lines."""
+    lines = map(json.loads, file.read_text().splitlines())
+    return {line[key]: line for line in lines if key in line}
+
+
+def agreement(ours: Answers, theirs: Answers) -> dict[str, Any]:
+    """Compare answers with those of `evaluate`, in its order."""
+    assert ours.keys() == theirs.keys()
+    other = [key for key in theirs if ours[key]["ids"] != theirs[key]["ids"]]
+    changes = [abs(ours[key]["margin"] - theirs[key]["margin"]) for key in theirs]
+    first = other[0] if other else None
+    return {
+        "questions": len(theirs),
+        "equal_texts": sum(ours[key]["text"] == theirs[key]["text"] for key in theirs),
+        "equal_ids": len(theirs) - len(other),
+        "first_difference": first
+        and {
+            "key": first,
+            "evaluate": theirs[first]["text"],
+            "other": ours[first]["text"],
+            "margin": theirs[first]["margin"],
+        },
+        # Four digits are kept of the margins that `evaluate` writes.
+        "largest_change_of_margin": round(max(changes), 4),
+        "median_margin": round(statistics.median(line["margin"] for line in theirs.values()), 4),
+        "largest_margin_of_a_difference": max(
+            (theirs[key]["margin"] for key in other), default=None
+        ),
+    }
+
+
+def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run one bundle in every way."""
+    bundle = Bundle.open(folder)
+    work = arguments.work / folder.name
+    emojiqa = EmojiQA(arguments.data)
+    samples = emojiqa.samples(limit=arguments.limit)
+    theirs = evaluated(folder, arguments.data, work / "report", arguments.limit, arguments.threads)
+    asks = [
+        Ask(s.key, emojiqa.prompt(s), s.image.open, s.image.key, emojiqa.max_new_tokens)
+        for s in samples
+    ]
+    write_requests(work, asks, bundle.processor())
+    app = {}
+    for kind in libraries.KINDS:
+        answers = work / f"{kind}.jsonl"
+        benchmark.run_benchmark(
+            folder, work / REQUESTS, answers, kind=kind, threads=arguments.threads
+        )
+        told = by_key(answers, "id")
+        app[kind] = agreement(told, theirs) | {"library": libraries.described(kind)}
+    return {
+        "preset": bundle.preset.name,
+        "distinct_answers": len({line["text"] for line in theirs.values()}),
+        "app": app,
+        "control_pixels_times_1_plus_1e-7": agreement(
+            nudged(folder, emojiqa, samples, arguments.threads), theirs
+        ),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("runs/app_loop"))
+    parser.add_argument("--limit", type=int, default=54, help="questions of each split, about")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("experiments/devices/app_loop.json"))
+    arguments = parser.parse_args()
+    quiet()
+    rows = [compare(folder, arguments) for folder in arguments.bundles]
+    java = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True)
+    write_json(
+        arguments.out,
+        {
+            "evaluate": libraries.described("host"),
+            "java": java.stderr.splitlines()[0],
+            "machine": platform.machine(),
+            "threads": arguments.threads,
+            "bundles": rows,
+        },
+    )
+    for row in rows:
+        print(row["preset"], json.dumps(row["app"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
