@@ -40,7 +40,7 @@ def show(
 @app.command()
 def plot(
     run: Path = typer.Argument(..., help="Run folder; it may still be training."),
-    out: Path = typer.Option(None, help="PNG to write; default: ranks.png inside the run."),
+    out: Path = typer.Option(None, help="SVG to write; default: ranks.svg inside the run."),
 ) -> None:
     """Draw the maps in force side by side, and mean ranks over the steps."""
     from hydra_mobile.cli.console import prepare, say
@@ -48,13 +48,16 @@ def plot(
     prepare()
     from hydra_mobile.cli.rank_record import read_record
     from hydra_mobile.core.errors import ConfigError
-    from hydra_mobile.reporting.png import rank_history_png
+    from hydra_mobile.core.files import write_atomically
+    from hydra_mobile.reporting.rank_history_svg import rank_history_file
 
-    out = out or run / "ranks.png"
-    if out.suffix.lower() != ".png":
-        raise ConfigError(f"--out {out} is no PNG.", "Name a file that ends in .png.")
+    out = out or run / "ranks.svg"
+    if out.suffix.lower() != ".svg":
+        raise ConfigError(f"--out {out} is not an SVG.", "Name a file that ends in .svg.")
     record = read_record(run)
-    rank_history_png(record.facts, record.config.ranks.r_ref, out)
+    drawing = rank_history_file(record.facts, record.config.ranks.r_ref)
+    with write_atomically(out) as temporary:
+        temporary.write_text(drawing, encoding="utf-8")
     say(f"drawn to {out}")
 
 

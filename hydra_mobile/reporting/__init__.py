@@ -2,7 +2,6 @@
 
 - `schema`: the dataclasses, to and from JSON; `environment.collect`: the machine
 - `measures`, `tables`, `benchmark_tables`, `verdicts`: what is shown, before it has a format
-- `beside`: several reports as one
+- `merge`: several reports as one
 - `write`: `new_report`, `write_report`, `read_report`; `console.print_report`
-- `png`: pictures as files, with the `report` extra
 """

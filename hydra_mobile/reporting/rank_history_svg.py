@@ -1,6 +1,6 @@
 """The rank history as inline SVG: the maps in force side by side, and mean ranks over the steps.
 
-Two functions from a report's training to markup, or nothing where ranks never changed.
+Markup for a page, or nothing where ranks never changed, and a file that stands alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.reporting import svg
 from hydra_mobile.reporting.plots import WIDTH, rank_cell, rank_legend
 from hydra_mobile.reporting.rank_history import (
@@ -29,16 +30,37 @@ COLORS = 7
 """Colors of lines in the style sheet, `line-0` and so on."""
 
 
+def rank_history_file(history: RankHistorySection, r_ref: int) -> str:
+    """Return an SVG document: the maps in force, and mean ranks over the steps once they changed.
+
+    Args:
+        history: has at least one map.
+        r_ref: the uniform rank, the middle of the colors.
+
+    Raises:
+        ArtifactError: the history has no map.
+    """
+    pictures = _all_panels(maps_in_force(history), r_ref)
+    if not pictures:
+        raise ArtifactError("The rank history has no map.", "Wait for stage 2 to begin.")
+    lines = _lines(history, r_ref)
+    return svg.document([*pictures, lines] if lines else pictures)
+
+
 def rank_panels(training: TrainingSection) -> list[str]:
     """Return one picture for each stack of layers; none where there is one map or no history."""
     history = training.rank_history
     maps = maps_in_force(history) if history else []
-    if len(maps) < 2:
+    return _all_panels(maps, training.r_ref) if len(maps) > 1 else []
+
+
+def _all_panels(maps: Sequence[MapInForce], r_ref: int) -> list[str]:
+    if not maps:
         return []
     shown = panels(maps)
     stacks = [grids(at.ranks) for at in shown]
     return [
-        _panels([of_map[i] for of_map in stacks], shown, len(maps), training.r_ref, i)
+        _panels([of_map[i] for of_map in stacks], shown, len(maps), r_ref, i)
         for i in range(len(stacks[0]))
     ]
 
@@ -108,16 +130,20 @@ def _panel(
 def rank_lines(training: TrainingSection) -> str:
     """Return each projection's mean rank over the steps, with the events; "" without events."""
     history = training.rank_history
-    if history is None or len(history.events) < 2:
+    return "" if history is None else _lines(history, training.r_ref)
+
+
+def _lines(history: RankHistorySection, r_ref: int) -> str:
+    if len(history.events) < 2:
         return ""
     lines, last = mean_ranks(maps_in_force(history)), last_step(history)
     if not lines:
         return ""
-    values = [value for points in lines.values() for _, value in points] + [training.r_ref]
+    values = [value for points in lines.values() for _, value in points] + [r_ref]
     margin = max(0.5, 0.08 * (max(values) - min(values)))
     frame = _Frame(last, max(0.0, min(values) - margin), max(values) + margin)
     parts = [*frame.axes(), *_events(history, frame)]
-    level, end_x = frame.y(training.r_ref), frame.x(last)
+    level, end_x = frame.y(r_ref), frame.x(last)
     parts.append(svg.line(frame.x(0), level, end_x, level, "uniform"))
     ends = spread_labels([frame.y(points[-1][1]) for points in lines.values()], 15)
     for i, ((projection, points), end) in enumerate(zip(lines.items(), ends, strict=True)):

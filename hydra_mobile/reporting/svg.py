@@ -7,7 +7,12 @@ light, dark and print.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from html import escape
+from importlib import resources
+
+_MARGIN = 16
 
 
 def number(value: float) -> str:
@@ -76,6 +81,46 @@ def picture(name: str, title: str, description: str, width: float, height: float
         role="img",
         aria_labelledby=f"{name}-title {name}-desc",
         class_=name,
+    )
+
+
+def document(pictures: Sequence[str]) -> str:
+    """Return an SVG file with `pictures` (results of `picture`) one below the other.
+
+    Its colors are those of the light page, written out: most viewers of files know neither
+    variables nor dark mode.
+    """
+    page = resources.files(__package__).joinpath("report.css").read_text("utf-8")
+    light = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\s*\}", "", page)
+    colors = dict(re.findall(r"--([\w-]+):\s*([^;]+);", light))
+    style = re.sub(r"var\(--([\w-]+)\)", lambda found: colors[found[1]], light)
+    parts, width, height = [], 0.0, 0.0
+    for one in pictures:
+        opening, _, rest = one.partition(">")
+        size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
+        assert size is not None, "not a result of `picture`"
+        name = re.search(r'class="([^"]*)"', opening)
+        body = rest.removesuffix("</svg>")
+        parts.append(
+            tag(
+                "g",
+                body,
+                transform=f"translate({_MARGIN} {number(height + _MARGIN)})",
+                class_=name[1] if name else None,
+            )
+        )
+        width, height = max(width, float(size[1])), height + float(size[2]) + _MARGIN
+    # The page's rules for pictures inside of it do not hold for a file.
+    alone = "svg { width: auto; min-width: 0; max-width: none; font-family: system-ui, sans-serif }"
+    return tag(
+        "svg",
+        tag("style", f"{style}\n{alone}")
+        + tag("rect", width="100%", height="100%", fill=colors["page"])
+        + "".join(parts),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {number(width + 2 * _MARGIN)} {number(height + _MARGIN)}",
+        width=width + 2 * _MARGIN,
+        height=height + _MARGIN,
     )
 
 

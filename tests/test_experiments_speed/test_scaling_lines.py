@@ -104,7 +104,7 @@ def test_skipped_points_are_named_and_not_fitted() -> None:
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
+    pytest.importorskip("matplotlib", reason="experiments draw with matplotlib")
     file = tmp_path / "scaling.png"
     plot({"rows": _planted()}, file)
     assert file.read_bytes().startswith(b"\x89PNG")

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 from made_history import MOVED_AT, made_events, write_history
@@ -11,7 +12,6 @@ from made_history import MOVED_AT, made_events, write_history
 from hydra_mobile.adapters.history import RankEvent, RankHistory
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.evaluation.results.rank_history import measured_gains, rank_history
-from hydra_mobile.reporting import png
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.rank_history import (
@@ -22,7 +22,11 @@ from hydra_mobile.reporting.rank_history import (
     stairs,
     totals,
 )
-from hydra_mobile.reporting.rank_history_svg import rank_lines, rank_panels
+from hydra_mobile.reporting.rank_history_svg import (
+    rank_history_file,
+    rank_lines,
+    rank_panels,
+)
 from hydra_mobile.reporting.schema import RankEventFacts, RankHistorySection, Report
 
 
@@ -201,12 +205,16 @@ def test_the_report_keeps_the_history_and_reads_reports_without_it(with_history)
     assert Report.from_dict(value).training.rank_history is None
 
 
-def test_png(history, tmp_path):
-    pytest.importorskip("matplotlib")
-    png.rank_history_png(history, 16, tmp_path / "a.png")
+def test_the_file_holds_the_pictures_and_their_style(history):
+    root = ElementTree.fromstring(rank_history_file(history, 16))
+    texts = [element.text for element in root.iter() if element.text]
+    # Viewers of files know no variables.
+    assert not any("var(" in text for text in texts)
+    assert any(text.startswith("step 0, layer 0") for text in texts)
+    assert "mean rank" in texts
+    width, height = (float(root.get(name)) for name in ("width", "height"))
+    assert root.get("viewBox") == f"0 0 {width:g} {height:g}"
     one = of(RankEventFacts(0, "initial", ranks={"x.0.a": 2, "head": 1}))
-    png.rank_history_png(one, 2, tmp_path / "b.png")
-    for name in ("a.png", "b.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert "rank 2" in rank_history_file(one, 2)
     with pytest.raises(ArtifactError, match="no map"):
-        png.rank_history_png(of(RankEventFacts(0, "freeze")), 2, tmp_path / "c.png")
+        rank_history_file(of(RankEventFacts(0, "freeze")), 2)

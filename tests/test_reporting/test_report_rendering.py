@@ -7,8 +7,6 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.reporting import png
 from hydra_mobile.reporting.console import print_report
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
@@ -253,17 +251,3 @@ def test_console_table_and_plain_lines(report):
     assert "seen 73.0 % (68.5–77.5)" in line
     assert "decode 63.2 tok/s" in line
     assert "encode – (1)" in narrow.getvalue()
-
-
-def test_png_pictures(report, tmp_path):
-    pytest.importorskip("matplotlib")
-    png.rank_map_png(report, tmp_path / "ranks.png")
-    png.loss_png(report, tmp_path / "loss.png")
-    for name in ("ranks.png", "loss.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_png_without_training_is_refused(report, tmp_path):
-    with pytest.raises(ArtifactError, match="no training section"):
-        png.rank_map_png(replace(report, training=None), tmp_path / "ranks.png")
