@@ -16,11 +16,12 @@ android {
         versionName = "0.1.0"
         ndk { abiFilters += listOf("arm64-v8a", "x86_64") }
     }
-    // What `hydra-mobile app build` builds is `ort`; `full` adds ExecuTorch.
+    // The runtimes in the app, as `hydra-mobile app build --runtimes` chooses them.
     flavorDimensions += "runtimes"
     productFlavors {
-        create("ort") { dimension = "runtimes" }
-        create("full") { dimension = "runtimes" }
+        create("both") { dimension = "runtimes" }
+        create("executorch") { dimension = "runtimes" }
+        create("onnx") { dimension = "runtimes" }
     }
     compileOptions {
         sourceCompatibility = JavaVersion.VERSION_1_8
@@ -33,7 +34,10 @@ kotlin { compilerOptions { jvmTarget = JvmTarget.JVM_1_8 } }
 
 dependencies {
     implementation(project(":core"))
-    implementation(project(":runtime-ort"))
-    implementation(libs.onnxruntime.android)
-    "fullImplementation"(project(":runtime-et"))
+    "bothImplementation"(project(":runtime-et"))
+    "bothImplementation"(project(":runtime-ort"))
+    "bothImplementation"(libs.onnxruntime.android)
+    "executorchImplementation"(project(":runtime-et"))
+    "onnxImplementation"(project(":runtime-ort"))
+    "onnxImplementation"(libs.onnxruntime.android)
 }

@@ -1,8 +1,7 @@
 """Builds and signs the demo app's debug APK, without Gradle and without Google's SDK.
 
-Every step keeps what it made in the cache until its sources change. The app is the flavour `ort` of
-`android_demo/app`: the one whose libraries are complete here (ExecuTorch's Java half needs classes
-that no pinned package carries).
+Every step keeps what it made in the cache until its sources change. The app is one of the flavors
+of `android_demo/app`: with both runtimes, or with one.
 """
 
 from __future__ import annotations
@@ -12,18 +11,25 @@ import re
 import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from android_demo.tools import apk_zip, executorch_package, kotlin, onnxruntime_aar, tools
-from android_demo.tools.cache import made_once
+from android_demo.tools import apk_zip, executorch_bridge, kotlin, onnxruntime_aar, tools
 from android_demo.tools.kotlin import APP
 from hydra_mobile import __version__
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import cache_home, require_free_space, write_atomically
+from hydra_mobile.core.made_once import made_once
 
 PACKAGE = "org.hydramobile.demo"
-FLAVOUR = "ort"
+#: Flavors by the runtimes in them; the folder `android_demo/app/src/<flavor>` names these.
+FLAVORS = {
+    ("executorch", "onnx"): "both",
+    ("executorch",): "executorch",
+    ("onnx",): "onnx",
+}
+RUNTIMES = ("executorch", "onnx")
 MIN_SDK, TARGET_SDK = 26, 34
 ABIS = ("arm64-v8a", "x86_64")
 #: Uncompressed classes, libraries of two ABIs, and the APK three times: packed, signed, kept.
@@ -34,48 +40,98 @@ _MAIN = APP / "app" / "src" / "main"
 _Say = Callable[[str], None]
 
 
-def build(say: _Say, abis: Sequence[str] = ABIS, out: Path | None = None) -> Path:
+@dataclass(frozen=True)
+class Contents:
+    """What an APK is to hold.
+
+    Attributes:
+        abis: of `ABIS`.
+        runtimes: of `RUNTIMES`.
+    """
+
+    abis: tuple[str, ...] = ABIS
+    runtimes: tuple[str, ...] = RUNTIMES
+
+    @classmethod
+    def of(cls, abis: Iterable[str] = (), runtimes: Iterable[str] = ()) -> Contents:
+        """Return checked contents in the project's order; empty: all.
+
+        Raises:
+            HydraError: an ABI or a runtime is unknown.
+        """
+        return cls(_chosen(abis, ABIS, "--abi"), _chosen(runtimes, RUNTIMES, "--runtimes"))
+
+    @property
+    def flavor(self) -> str:
+        """The app's flavor with these runtimes."""
+        return FLAVORS[self.runtimes]
+
+    @property
+    def name(self) -> str:
+        """The APK's file name without version."""
+        parts = [] if self.runtimes == RUNTIMES else [*self.runtimes]
+        parts += [] if self.abis == ABIS else [*self.abis]
+        return "-".join(["hydra-demo", *parts])
+
+
+def _chosen(given: Iterable[str], known: tuple[str, ...], option: str) -> tuple[str, ...]:
+    names = list(given) or list(known)
+    if unknown := sorted(set(names) - set(known)):
+        raise HydraError(
+            f"{option} is {', '.join(unknown)}: expected one or more of {', '.join(known)}.",
+            "Leave it out for all of them.",
+        )
+    return tuple(name for name in known if name in names)
+
+
+def build(say: _Say, contents: Contents | None = None, out: Path | None = None) -> Path:
     """Build and sign the APK; return its path.
 
     Args:
         say: told each step before it begins.
-        abis: of `ABIS`.
+        contents: see there; None: everything.
         out: where to write it; without, into the cache.
 
     Raises:
-        HydraError: a tool is missing or failed; the sources do not compile; an ABI is unknown.
+        HydraError: a tool is missing or failed; the sources do not compile.
         ArtifactError: a pinned package is not what it should be.
     """
-    if not abis or (unknown := sorted(set(abis) - set(ABIS))):
-        raise HydraError(
-            f"ABIs {unknown or list(abis)}: expected one or more of {', '.join(ABIS)}.",
-            "Give each with `--abi`.",
-        )
+    contents = contents or Contents()
     tools.require()
     folder = cache_home() / "android"
     require_free_space(folder, _NEEDED_BYTES, "the APK")
-    say("libraries: ONNX Runtime for Android, Kotlin, D8")
-    aar = onnxruntime_aar.unpacked()
-    platform = tools.android_jar()
+    say(f"libraries: {', '.join(contents.runtimes)} for {', '.join(contents.abis)}; Kotlin, D8")
+    libraries = _libraries(contents)
     say("resources")
     resources = _resources()
     say("Kotlin")
-    classes = _classes(resources / "classes", aar / "classes.jar", platform)
+    inputs = classes(contents.flavor)
     say("dex")
-    dex = _dex([*classes, aar / "classes.jar", kotlin.standard_library()], platform)
+    dex = _dex([*inputs, kotlin.standard_library()], tools.android_jar())
     say("packing and signing")
-    abis = [abi for abi in ABIS if abi in abis]
-    name = "hydra-demo" if len(abis) == len(ABIS) else f"hydra-demo-{'-'.join(abis)}"
-    path = out or folder / "apk" / f"{name}-{__version__}-debug.apk"
+    path = out or folder / "apk" / f"{contents.name}-{__version__}-debug.apk"
     with write_atomically(path) as signed:
         unsigned = signed.with_name(f"{signed.name}.unsigned")
         try:
-            apk_zip.write_apk(unsigned, _entries(resources, dex, aar, abis))
+            apk_zip.write_apk(unsigned, _entries(resources, dex, libraries))
             sign(unsigned, signed)
         finally:
             for left in signed.parent.glob(f"{signed.name}?*"):
                 left.unlink()
     return path
+
+
+def _libraries(contents: Contents) -> dict[str, Path]:
+    """Return name in the APK -> file of the native libraries."""
+    found: dict[str, Path] = {}
+    for abi in contents.abis:
+        if "executorch" in contents.runtimes:
+            folder = executorch_bridge.libraries(abi)
+            found |= {f"lib/{abi}/{n}": folder / n for n in executorch_bridge.LIBRARIES}
+        if "onnx" in contents.runtimes:
+            folder = onnxruntime_aar.unpacked() / "jni" / abi
+            found |= {f"lib/{abi}/{n}": folder / n for n in onnxruntime_aar.LIBRARIES}
+    return found
 
 
 def parts(apk: Path) -> dict[str, int]:
@@ -149,42 +205,34 @@ def link_resources(manifest: str, out: Path) -> None:
     )
 
 
-def _classes(numbers: Path, java_api: Path, platform: Path) -> list[Path]:
-    """Return folders with the classes of the app's modules."""
-    core = kotlin.compile_kotlin("core", [_sources("core")])
-    ort = kotlin.compile_kotlin("runtime-ort-android", [_sources("runtime-ort")], [core, java_api])
-    app = kotlin.compile_kotlin(
-        "app",
-        [_sources("app"), _sources("app", FLAVOUR)],
-        [core, ort, numbers],
-        platform=platform,
-    )
-    return [app, core, ort, numbers]
-
-
-def compile_everything() -> list[Path]:
-    """Compile what the APK leaves out too, the flavour `full` and its ExecuTorch; pack nothing.
+def classes(flavor: str) -> list[Path]:
+    """Compile a flavor of the app; return the folders and jars of its classes, the app's first.
 
     Raises:
         HydraError, ArtifactError: as `build`.
     """
-    tools.require()
-    platform = tools.android_jar()
+    runtimes = next(names for names, found in FLAVORS.items() if found == flavor)
+    core = kotlin.compile_kotlin("core", [_sources("core")])
+    modules: list[Path] = []
+    java_api: list[Path] = []
+    if "executorch" in runtimes:
+        modules.append(kotlin.compile_kotlin("runtime-et", [_sources("runtime-et")], [core]))
+    if "onnx" in runtimes:
+        java_api = [onnxruntime_aar.unpacked() / "classes.jar"]
+        sources, used = [_sources("runtime-ort")], [core, *java_api]
+        modules.append(kotlin.compile_kotlin("runtime-ort", sources, used))
     numbers = _resources() / "classes"
-    app, core, ort, _ = _classes(numbers, onnxruntime_aar.unpacked() / "classes.jar", platform)
-    et_api = executorch_package.classes_jar()
-    et = kotlin.compile_kotlin("runtime-et", [_sources("runtime-et")], [core, et_api])
-    full = kotlin.compile_kotlin(
-        "app-full",
-        [_sources("app"), _sources("app", "full")],
-        [core, ort, et, numbers],
-        platform=platform,
+    app = kotlin.compile_kotlin(
+        f"app-{flavor}",
+        [_sources("app"), _sources("app", flavor)],
+        [core, *modules, numbers],
+        platform=tools.android_jar(),
     )
-    return [app, full, core, ort, et]
+    return [app, core, *modules, numbers, *java_api]
 
 
-def _sources(module: str, flavour: str = "main") -> Path:
-    return APP / module / "src" / flavour / "kotlin"
+def _sources(module: str, flavor: str = "main") -> Path:
+    return APP / module / "src" / flavor / "kotlin"
 
 
 def _dex(inputs: Sequence[Path], platform: Path) -> Path:
@@ -206,16 +254,14 @@ def _dex(inputs: Sequence[Path], platform: Path) -> Path:
 
 
 def _entries(
-    resources: Path, dex: Path, aar: Path, abis: Iterable[str]
-) -> Iterator[tuple[str, bytes]]:
+    resources: Path, dex: Path, libraries: Mapping[str, Path]
+) -> Iterator[tuple[str, bytes | Path]]:
     with zipfile.ZipFile(resources / "base.apk") as base:
         for name in sorted(base.namelist()):
             yield name, base.read(name)
     for file in sorted(dex.glob("*.dex")):
-        yield file.name, file.read_bytes()
-    for abi in abis:
-        for library in onnxruntime_aar.LIBRARIES:
-            yield f"lib/{abi}/{library}", (aar / "jni" / abi / library).read_bytes()
+        yield file.name, file
+    yield from libraries.items()
 
 
 def sign(unsigned: Path, signed: Path) -> None:

@@ -32,6 +32,8 @@ class Library:
     """One shared library; page: the least alignment of what is mapped, in bytes."""
 
     name: str
+    #: What it calls itself, which is what other libraries need; "" where it has no name.
+    soname: str
     abi: str
     is_of_abi: bool
     page: int
@@ -52,6 +54,7 @@ def read_library(data: bytes, name: str, abi: str) -> Library:
     loads = [s.alignment for s in binary.segments if s.type == lief.ELF.Segment.TYPE.LOAD]
     return Library(
         name=name,
+        soname=_soname(binary),
         abi=abi,
         is_of_abi=binary.header.machine_type == _MACHINES.get(abi),
         page=min(loads, default=0),
@@ -59,6 +62,11 @@ def read_library(data: bytes, name: str, abi: str) -> Library:
         exports=frozenset(str(symbol.name) for symbol in binary.exported_symbols),
         data=data,
     )
+
+
+def _soname(binary: lief.ELF.Binary) -> str:
+    entry = binary.get(lief.ELF.DynamicEntry.TAG.SONAME)
+    return str(entry.name) if isinstance(entry, lief.ELF.DynamicSharedObject) else ""
 
 
 def faults(libraries: list[Library]) -> list[str]:
@@ -69,6 +77,8 @@ def faults(libraries: list[Library]) -> list[str]:
         where = f"lib/{library.abi}/{library.name}"
         if not library.is_of_abi:
             found.append(f"{where} is for another processor")
+        if library.soname and library.soname != library.name:
+            found.append(f"{where} calls itself {library.soname}: nothing finds it by that name")
         if library.page < PAGE:
             found.append(f"{where} is laid out for pages of {library.page} bytes, not {PAGE}")
         for needed in library.needed:

@@ -7,6 +7,7 @@ signer reads it (extra field 0xD935), so that signing keeps it.
 
 from __future__ import annotations
 
+import shutil
 import struct
 import zipfile
 from collections.abc import Iterable
@@ -24,18 +25,28 @@ def alignment_of(name: str) -> int:
     return PAGE if name.endswith(".so") else 4
 
 
-def write_apk(out: Path, entries: Iterable[tuple[str, bytes]]) -> None:
-    """Write entries to `out`, in their order, the same bytes each time."""
+def write_apk(out: Path, entries: Iterable[tuple[str, bytes | Path]]) -> None:
+    """Write entries to `out`, in their order, the same bytes each time.
+
+    Args:
+        out: the file to write.
+        entries: name, and content or the file that holds it.
+    """
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as apk:
         for name, data in entries:
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
-            if not name.endswith(_STORED):
-                info.compress_type = zipfile.ZIP_DEFLATED
-            else:
+            if name.endswith(_STORED):
                 assert apk.fp is not None
                 info.extra = _padding(apk.fp.tell() + _LOCAL_HEADER + len(name), alignment_of(name))
-            apk.writestr(info, data)
+            else:
+                info.compress_type = zipfile.ZIP_DEFLATED
+            if isinstance(data, bytes):
+                apk.writestr(info, data)
+                continue
+            info.file_size = data.stat().st_size
+            with data.open("rb") as source, apk.open(info, "w") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
 
 
 def data_offset(apk: Path, info: zipfile.ZipInfo) -> int:

@@ -6,6 +6,7 @@ whoever asked.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,10 @@ def missing() -> str | None:
 
 
 def run_jvm_tests(
-    module: str, classpath: Sequence[Path] = (), properties: Mapping[str, str] | None = None
+    module: str,
+    classpath: Sequence[Path] = (),
+    properties: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run every test class of a module.
 
@@ -41,6 +45,7 @@ def run_jvm_tests(
         module: its folder in `android_demo`, for example "core".
         classpath: what it needs beside the standard library, compiled modules and jars.
         properties: Java system properties, for tests that read files.
+        environment: variables beside this process's.
 
     Raises:
         HydraError: something is missing, does not compile, a test failed, or the JVM crashed or
@@ -60,7 +65,12 @@ def run_jvm_tests(
     command += ["-cp", ":".join(map(str, jars)), "org.junit.runner.JUnitCore", *names]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_SECONDS
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+            env={**os.environ, **(environment or {})},
         )
     except subprocess.TimeoutExpired as error:
         said = (error.stdout or b"").decode(errors="replace")[-_TAIL:]

@@ -12,9 +12,9 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from android_demo.tools.cache import made_once
 from hydra_mobile.core.downloads.npm import fetch_npm
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.made_once import made_once
 
 #: The app's modules, in a checkout.
 APP = Path(__file__).parents[1]

@@ -10,10 +10,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from android_demo.tools.cache import made_once
 from hydra_mobile.core.downloads.npm import fetch_npm
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.core.made_once import made_once
 
 #: The version of ONNX Runtime in it.
 VERSION = "1.29.0"

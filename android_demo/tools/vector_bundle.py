@@ -21,11 +21,11 @@ def made_picture(seed: int) -> Image.Image:
     return Image.fromarray(rng.integers(0, 255, (24, 40, 3), dtype=np.uint8))
 
 
-def write_bundle(out: Path, preset: str = "fp32") -> Path:
+def write_bundle(out: Path, preset: str = "fp32", runtime: str = "onnx") -> Path:
     """Export the bundle into `out`, a folder that is not there yet, and return it.
 
     Raises:
-        HydraError: the extra [onnx] is not installed.
+        HydraError: the extra of the runtime is not installed.
     """
     from hydra_export.export import export_bundle
     from hydra_export.targets import Limits
@@ -33,7 +33,7 @@ def write_bundle(out: Path, preset: str = "fp32") -> Path:
     return export_bundle(
         base_folder("tiny"),
         target="android",
-        runtime="onnx",
+        runtime=runtime,
         preset=preset,
         out=out,
         golden_inputs=[(made_picture(0), QUESTION)],

@@ -22,15 +22,19 @@ _NEVER_STARTED = (
 def setup() -> None:
     """Fetch the pinned tools into the cache; name the Debian packages that are missing.
 
-    About 330 MB, once. The exit code is 2 while something is missing.
+    About 450 MB, once. The exit code is 2 while something is missing.
     """
     from hydra_mobile.cli.console import prepare, say
 
     prepare()
-    from android_demo.tools import kotlin, onnxruntime_aar, tools
+    from android_demo.tools import executorch_bridge, kotlin, onnxruntime_aar, tools
+    from hydra_mobile.devices.android.executorch_package import DESCRIPTION
+    from hydra_mobile.devices.android.toolchain import ABIS
 
     say(f"Kotlin {kotlin.VERSION}: {kotlin.standard_library().parent}")
     say(f"ONNX Runtime {onnxruntime_aar.VERSION} for Android: {onnxruntime_aar.unpacked()}")
+    for abi in ABIS:
+        say(f"{DESCRIPTION} and the bridge to it: {executorch_bridge.libraries(abi)}")
     say(f"D8 and Android's classes: {tools.android_jar()}")
     tools.require()
     say("all tools are here: hydra-mobile app build")
@@ -40,6 +44,9 @@ def setup() -> None:
 def build(
     abi: list[str] = typer.Option(
         [], help="arm64-v8a or x86_64; may be given twice.", show_default="both"
+    ),
+    runtimes: str = typer.Option(
+        "executorch,onnx", help="What the app can run, separated by commas."
     ),
     out: Path | None = typer.Option(None, help="File to write; without, in the cache."),
 ) -> None:
@@ -52,9 +59,31 @@ def build(
     prepare()
     from android_demo.tools import apk_build
 
-    apk = apk_build.build(say, abi or apk_build.ABIS, out)
+    names = [name.strip() for name in runtimes.split(",") if name.strip()]
+    apk = apk_build.build(say, apk_build.Contents.of(abi, names), out)
     _check(apk)
     say(_NEVER_STARTED.format(path=apk))
+
+
+@app.command("libraries")
+def write_libraries(
+    out: Path = typer.Option(..., help="Folder to write <abi>/*.so into."),
+) -> None:
+    """Write ExecuTorch's native libraries and the bridge to them, for the Gradle project."""
+    from hydra_mobile.cli.console import prepare, say
+
+    prepare()
+    import shutil
+
+    from android_demo.tools import executorch_bridge
+    from hydra_mobile.devices.android.toolchain import ABIS
+
+    for abi in ABIS:
+        built = executorch_bridge.libraries(abi)
+        (out / abi).mkdir(parents=True, exist_ok=True)
+        for name in executorch_bridge.LIBRARIES:
+            shutil.copyfile(built / name, out / abi / name)
+            say(str(out / abi / name))
 
 
 @app.command()
@@ -85,19 +114,30 @@ def run_tests() -> None:
         folder = Path(temporary)
         say("writing vectors and a small bundle")
         vectors.write_vectors(folder / "vectors", bases=("tiny",))
-        properties = {"hydra.bundle": str(write_bundle(folder / "bundle"))}
+        onnx = {"hydra.bundle": str(write_bundle(folder / "onnx"))}
+        executorch = {"hydra.bundle": str(write_bundle(folder / "et", runtime="executorch"))}
         say("core: compiling and testing")
-        vectored = {**properties, "hydra.vectors": str(folder / "vectors")}
+        vectored = {**onnx, "hydra.vectors": str(folder / "vectors")}
         jvm.run_jvm_tests("core", properties=vectored)
         say("core: passed")
         if reason := libraries.missing():
-            say(f"runtime-ort: not tested here: {reason}")
+            say(f"runtime-et, runtime-ort: not tested here: {reason}")
             return
-        say("runtime-ort: compiling and testing with ONNX Runtime's Android x86_64 library")
-        core, _, java_api, _ = benchmark.classes()
-        native = {"onnxruntime.native.path": str(libraries.folder("android"))}
-        jvm.run_jvm_tests("runtime-ort", [core, java_api], {**properties, **native})
-        say("runtime-ort: passed")
+        app_modules = benchmark.modules()
+        native = libraries.folder("android")
+        used = {
+            "runtime-et": ([app_modules.core], executorch),
+            "runtime-ort": ([app_modules.core, app_modules.ort_api], onnx),
+        }
+        for module, (classes, properties) in used.items():
+            say(f"{module}: compiling and testing with its Android x86_64 library")
+            jvm.run_jvm_tests(
+                module,
+                classes,
+                {**properties, **libraries.properties(native)},
+                libraries.environment(native),
+            )
+            say(f"{module}: passed")
 
 
 def _check(apk: Path) -> None:

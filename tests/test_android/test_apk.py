@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from android_demo.tools import apk_build, apk_check, apk_zip, executorch_package, tools
+from android_demo.tools import apk_build, apk_check, apk_zip, executorch_bridge, tools
+from android_demo.tools.apk_build import Contents
 from hydra_mobile.core.errors import ArtifactError, HydraError
 
 pytestmark = pytest.mark.slow
 Entries = list[tuple[str, bytes]]
 GLUE, RUNTIME = "libonnxruntime4j_jni.so", "libonnxruntime.so"
+ARM64 = Contents.of(["arm64-v8a"])
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def cache(compiler_cache: Path) -> Path:
 @pytest.fixture
 def built(cache: Path, tmp_path: Path) -> Path:
     # One ABI: what is planted in it is found as well, in half the time.
-    return apk_build.build(lambda text: None, ["arm64-v8a"], tmp_path / "built.apk")
+    return apk_build.build(lambda text: None, ARM64, tmp_path / "built.apk")
 
 
 @pytest.fixture
@@ -75,7 +77,9 @@ def test_the_app_as_it_is_passes(built: Path) -> None:
     assert sum(parts.values()) == built.stat().st_size
     assert parts[f"arm64-v8a/{RUNTIME}"] > 10_000_000
     assert not any("x86_64" in part for part in parts)
-    again = apk_build.build(lambda text: None, ["arm64-v8a"], built.with_name("again.apk"))
+    for library in executorch_bridge.LIBRARIES:
+        assert f"arm64-v8a/{library}" in parts
+    again = apk_build.build(lambda text: None, ARM64, built.with_name("again.apk"))
     with zipfile.ZipFile(built) as one, zipfile.ZipFile(again) as other:
         assert one.namelist() == other.namelist()
         assert all(one.read(name) == other.read(name) for name in one.namelist())
@@ -116,7 +120,7 @@ def test_faults_of_files(built: Path, planted: Callable[..., dict[str, tuple[str
 def test_a_class_that_was_left_out(
     cache: Path, tmp_path: Path, planted: Callable[..., dict[str, tuple[str, ...]]]
 ) -> None:
-    classes = apk_build.compile_everything()[0]
+    classes = apk_build.classes("both")[0]
     jar = tmp_path / "app.jar"
     with zipfile.ZipFile(jar, "w") as archive:
         for file in sorted(classes.rglob("*.class")):
@@ -184,12 +188,31 @@ def test_faults_of_the_manifest(
     assert any(fault in each for each in faults[check]), faults
 
 
-def test_what_the_apk_leaves_out_compiles_too(cache: Path) -> None:
-    package = f"{executorch_package.NPM_NAME}-{executorch_package.NPM_VERSION}.tgz"
-    if not (cache / "npm" / package).is_file():
-        pytest.skip(f"{package} is not in the cache")
-    full = apk_build.compile_everything()
-    assert any((folder / "org/hydramobile/runtime/et").is_dir() for folder in full)
+@pytest.mark.parametrize("runtime", apk_build.RUNTIMES)
+def test_an_app_with_one_runtime(runtime: str, cache: Path, tmp_path: Path) -> None:
+    contents = Contents.of(["x86_64"], [runtime])
+    apk = apk_build.build(lambda text: None, contents, tmp_path / "one.apk")
+    assert [each for each in apk_check.check(apk) if each.faults] == []
+    libraries = {Path(name).name for name in zipfile.ZipFile(apk).namelist() if "lib/" in name}
+    assert (GLUE in libraries) == (runtime == "onnx")
+    assert (executorch_bridge.BRIDGE in libraries) == (runtime == "executorch")
+
+
+def test_faults_of_the_bridge(
+    built: Path, planted: Callable[..., dict[str, tuple[str, ...]]]
+) -> None:
+    fbjni, executorch, bridge = executorch_bridge.LIBRARIES
+    faults = planted(_without(bridge))
+    assert any("org/hydramobile/runtime/et/Native" in each for each in faults["native methods"])
+    faults = planted(_without(executorch))
+    assert any(f"{bridge} needs {executorch}" in each for each in faults["libraries"])
+    faults = planted(_without(fbjni))
+    assert any(f"{executorch} needs {fbjni}" in each for each in faults["libraries"])
+    # Under the package's own file name: nothing finds it.
+    faults = planted(
+        lambda entries: [(n.replace(executorch, "libexecutorch.so"), d) for n, d in entries]
+    )
+    assert any("libexecutorch.so calls itself" in each for each in faults["libraries"])
 
 
 def test_the_command_line(cache: Path, built: Path, tmp_path: Path) -> None:

@@ -102,13 +102,22 @@ def test_native_methods_by_what_the_libraries_offer() -> None:
 
 
 def test_faults_of_libraries() -> None:
-    glue = Library("libglue.so", "x86_64", True, 16384, ("libc.so", "libort.so"), frozenset(), b"")
-    ort = Library("libort.so", "x86_64", True, 16384, ("libm.so",), frozenset(), b"")
+    glue = Library(
+        "libglue.so",
+        "libglue.so",
+        "x86_64",
+        True,
+        16384,
+        ("libc.so", "libort.so"),
+        frozenset(),
+        b"",
+    )
+    ort = Library("libort.so", "libort.so", "x86_64", True, 16384, ("libm.so",), frozenset(), b"")
     assert apk_libraries.faults([glue, ort]) == []
     assert apk_libraries.faults([glue]) == [
         "lib/x86_64/libglue.so needs libort.so, which is neither packed nor public"
     ]
-    old = Library("libort.so", "x86_64", False, 4096, (), frozenset(), b"")
+    old = Library("libort.so", "libort.so", "x86_64", False, 4096, (), frozenset(), b"")
     assert apk_libraries.faults([old]) == [
         "lib/x86_64/libort.so is for another processor",
         "lib/x86_64/libort.so is laid out for pages of 4096 bytes, not 16384",
@@ -156,7 +165,7 @@ def test_a_placeholder_that_nothing_fills_in(tmp_path: Path) -> None:
 
 def test_an_abi_that_is_unknown() -> None:
     with pytest.raises(HydraError, match=r"mips.*expected one or more of arm64-v8a, x86_64"):
-        apk_build.build(print, ["mips"])
+        apk_build.Contents.of(["mips"])
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

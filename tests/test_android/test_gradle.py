@@ -32,12 +32,16 @@ def test_the_app_is_the_one_that_is_built_without_gradle() -> None:
         f"targetSdk = {apk_build.TARGET_SDK}",
         f"versionCode = {apk_build.version_code()}",
         f'versionName = "{__version__}"',
-        f'create("{apk_build.FLAVOUR}")',
         f"abiFilters += listOf({abis})",
     ):
         assert line in build, line
-    flavours = set(re.findall(r'create\("(\w+)"\)', build))
-    assert flavours == {path.name for path in (DEMO / "app" / "src").iterdir()} - {"main"}
+    flavors = set(re.findall(r'create\("(\w+)"\)', build))
+    assert flavors == set(apk_build.FLAVORS.values())
+    assert flavors == {path.name for path in (DEMO / "app" / "src").iterdir()} - {"main"}
+    modules = {"executorch": ":runtime-et", "onnx": ":runtime-ort"}
+    for runtimes, flavor in apk_build.FLAVORS.items():
+        used = set(re.findall(rf'"{flavor}Implementation"\(project\("(\S+)"\)\)', build))
+        assert used == {modules[runtime] for runtime in runtimes}
     assert f"minSdk = {apk_build.MIN_SDK}" in (DEMO / "runtime-et/build.gradle.kts").read_text()
 
 

@@ -129,13 +129,10 @@ def test_the_app_answers_as_python_does(
 def test_runtime_in_a_jvm(cache: Path, exported: Callable[[str], Path], tmp_path: Path):
     if reason := jvm.missing():
         pytest.skip(reason)
-    main = benchmark.classes()
-    properties = {
-        "onnxruntime.native.path": str(libraries.folder("android")),
-        "hydra.bundle": str(exported("fp32")),
-    }
-    core, _, java_api, _ = main
-    jvm.run_jvm_tests("runtime-ort", [core, java_api], properties)
+    app, native = benchmark.modules(), libraries.folder("android")
+    properties = {"hydra.bundle": str(exported("fp32")), **libraries.properties(native)}
+    environment = libraries.environment(native)
+    jvm.run_jvm_tests("runtime-ort", [app.core, app.ort_api], properties, environment)
 
 
 @pytest.mark.slow

@@ -1,13 +1,15 @@
 """Runs the app's own benchmark mode on a desktop's JVM, in a process of its own.
 
-A crash of the native library ends that process only, and its signal is told.
+A crash of a native library ends that process only, and its signal is told.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from android_demo.tools import kotlin, onnxruntime_aar
@@ -15,22 +17,44 @@ from android_demo.tools.desktop import libraries
 from android_demo.tools.kotlin import APP
 from hydra_mobile.core.errors import ArtifactError, HydraError
 
-_MAIN = "org.hydramobile.runtime.ort.DesktopBenchmarkKt"
+_MAIN = "org.hydramobile.desktop.DesktopBenchmarkKt"
 #: Exit codes that mean that bundle or program cannot be used.
 _UNUSABLE = (2, 3)
 
 
-def classes() -> list[Path]:
-    """Return the class path of the app's core, its ONNX Runtime and the desktop's harness.
+@dataclass(frozen=True)
+class Modules:
+    """Compiled modules of the app: folders of classes, and ONNX Runtime's Java API."""
+
+    core: Path
+    runtime_ort: Path
+    runtime_et: Path
+    ort_api: Path
+
+
+def modules() -> Modules:
+    """Compile the app's core and its runtimes.
 
     Raises:
         HydraError, ArtifactError: see `kotlin.compile_kotlin` and `onnxruntime_aar.unpacked`.
     """
-    java_api = onnxruntime_aar.unpacked() / "classes.jar"
-    core = kotlin.compile_kotlin("core", [APP / "core" / "src" / "main" / "kotlin"])
-    sources = [APP / "runtime-ort" / "src" / part / "kotlin" for part in ("main", "desktop")]
-    runtime = kotlin.compile_kotlin("runtime-ort", sources, [core, java_api])
-    return [core, runtime, java_api, kotlin.standard_library()]
+    ort_api = onnxruntime_aar.unpacked() / "classes.jar"
+    core = kotlin.compile_kotlin("core", [_sources("core")])
+    ort = kotlin.compile_kotlin("runtime-ort", [_sources("runtime-ort")], [core, ort_api])
+    et = kotlin.compile_kotlin("runtime-et", [_sources("runtime-et")], [core])
+    return Modules(core, ort, et, ort_api)
+
+
+def classes() -> list[Path]:
+    """Return the class path of the app's core, its runtimes and the desktop's program."""
+    app = modules()
+    own = [app.core, app.runtime_ort, app.runtime_et, app.ort_api]
+    program = kotlin.compile_kotlin("desktop", [Path(__file__).parent], own)
+    return [program, *own, kotlin.standard_library()]
+
+
+def _sources(module: str) -> Path:
+    return APP / module / "src" / "main" / "kotlin"
 
 
 def run_benchmark(
@@ -39,10 +63,10 @@ def run_benchmark(
     """Answer a file of questions, as the app does when a host starts its benchmark mode.
 
     Args:
-        bundle: of the runtime `onnx`.
+        bundle: of a runtime that the app has.
         requests: a file as `hydra_mobile.devices.batch_format` writes it.
         answers: grows; what it has is not asked again.
-        kind: whose kernels compute, one of `libraries.KINDS`.
+        kind: whose ONNX Runtime computes, one of `libraries.KINDS`; ExecuTorch is Android's.
         threads: 0 leaves the choice to the library.
 
     Raises:
@@ -59,11 +83,12 @@ def run_main(main: str, arguments: Sequence[str], classpath: Sequence[Path], kin
     Raises:
         ArtifactError, HydraError: as `run_benchmark`.
     """
-    command = [
-        *(kotlin.java(), "-Xmx1g", f"-Donnxruntime.native.path={libraries.folder(kind)}"),
-        *("-cp", ":".join(map(str, classpath)), main, *arguments),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    native = libraries.folder(kind)
+    properties = [f"-D{key}={value}" for key, value in libraries.properties(native).items()]
+    command = [kotlin.java(), "-Xmx1g", *properties]
+    command += ["-cp", ":".join(map(str, classpath)), main, *arguments]
+    environment = {**os.environ, **libraries.environment(native)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode == 0:
         return done.stdout
     said = (done.stderr or done.stdout).strip()[-3000:]

@@ -1,7 +1,7 @@
 // A test device: what Android's C library has and a desktop's lacks, or does differently.
 //
 // Android's libraries ask for symbols of version LIBC, which no desktop library offers, so they find these and
-// nothing else. What both systems do alike is passed on by jumps that `libraries.py` generates; here is the
+// nothing else. What both systems do alike is passed on by jumps that `c_library.py` generates; here is the
 // rest. Exported by EXPORT as hidden versions, so that calls in this file reach the desktop's own functions.
 
 #define _GNU_SOURCE
@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#define EXPORT(name) __asm__(".symver device_" #name ", " #name "@LIBC");
+#define EXPORT(name, version) __asm__(".symver device_" #name ", " #name "@" #version);
 
 // Standard streams of older Android are elements of an array, whose addresses stand for the desktop's.
 enum { kStreamBytes = 152 };
@@ -70,6 +70,14 @@ char *device___strchr_chk(const char *text, int c, size_t size) {
   (void)size;
   return strchr(text, c);
 }
+char *device___strrchr_chk(const char *text, int c, size_t size) {
+  (void)size;
+  return strrchr(text, c);
+}
+ssize_t device___write_chk(int fd, const void *data, size_t count, size_t size) {
+  if (count > size) abort();
+  return write(fd, data, count);
+}
 void device___FD_SET_chk(int fd, fd_set *set, size_t size) {
   if (fd < 0 || (size_t)fd >= 8 * size) abort();
   FD_SET(fd, set);
@@ -77,6 +85,11 @@ void device___FD_SET_chk(int fd, fd_set *set, size_t size) {
 int device___FD_ISSET_chk(int fd, const fd_set *set, size_t size) {
   if (fd < 0 || (size_t)fd >= 8 * size) abort();
   return FD_ISSET(fd, set);
+}
+
+void device___assert2(const char *file, int line, const char *function, const char *what) {
+  fprintf(stderr, "%s:%d: %s: assertion \"%s\" failed\n", file, line, function, what);
+  abort();
 }
 
 // A set of signals has 8 bytes there and 128 here.
@@ -120,4 +133,4 @@ int device___system_property_get(const char *name, char *value) {
 }
 void device_android_set_abort_message(const char *text) { fprintf(stderr, "abort: %s\n", text == NULL ? "" : text); }
 
-#include "exports.h"
+#include "exports_bionic.h"

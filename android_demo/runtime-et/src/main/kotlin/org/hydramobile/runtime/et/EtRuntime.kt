@@ -1,34 +1,35 @@
 /*
- * Runs the three methods of a bundle's `.pte` with ExecuTorch's Java API, as
- * `hydra_mobile/runtimes/executorch.py` does in Python.
+ * Runs the three methods of a bundle's `.pte` with ExecuTorch, as `hydra_mobile/runtimes/executorch.py` does in
+ * Python.
  *
  * The key-value cache is inside of the program, which gives every method its own memory; a position says how much of
- * it counts. Knows no prompt and no Android. Compiled against the library's classes; it has not been run by us, on a
- * phone or elsewhere: the Java classes that the library's native half wants are in no package that we can pin.
+ * it counts.
  */
 package org.hydramobile.runtime.et
 
+import java.nio.Buffer
+import java.nio.FloatBuffer
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
 import org.hydramobile.core.RuntimeUse
 import org.hydramobile.core.VlmRuntime
-import org.pytorch.executorch.EValue
-import org.pytorch.executorch.Module
-import org.pytorch.executorch.Tensor
 
 /** One loaded program. Not for several threads at once. */
 class EtRuntime private constructor(
-    private val module: Module,
+    private var handle: Long,
     bundle: Bundle,
-    override val threads: Int,
     began: Long,
 ) : VlmRuntime {
     private val limits = bundle.manifest
     private val use = RuntimeUse(limits)
     private val hidden = limits.hiddenSize
-    private val picture = Tensor.allocateFloatBuffer(3 * limits.image.size * limits.image.size)
-    private val rows = Tensor.allocateFloatBuffer(limits.maxPrefill * hidden)
+    private val picture = Native.floats(3 * limits.image.size * limits.image.size)
+    private val features = Native.floats(limits.imageTokens * hidden)
+    private val ids = Native.longs(limits.maxPrefill)
+    private val rows = Native.floats(limits.maxPrefill * hidden)
+    private val at = Native.longs(1)
+    private val logits = Native.floats(limits.vocabSize)
 
     /** Tokens in the cache. */
     private var held = 0
@@ -41,16 +42,15 @@ class EtRuntime private constructor(
     }
 
     override val name = NAME
-    override val library = "executorch"
+    override val library = LIBRARY
+    override val threads = Native.threads()
     override val loadSeconds = (System.nanoTime() - began) / 1e9
 
     override fun encodeImage(pixels: FloatArray): FloatArray {
         use.requirePixels(pixels)
-        picture.clear()
-        picture.put(pixels)
-        picture.rewind()
+        fill(picture, pixels, 0, pixels.size)
         val side = limits.image.size.toLong()
-        return run(VISION_ENCODER, Tensor.fromBlob(picture, longArrayOf(1, 3, side, side)))
+        return run(VISION_ENCODER, arrayOf(picture), arrayOf(longArrayOf(1, 3, side, side)), features)
     }
 
     override fun embed(ids: IntArray): FloatArray {
@@ -58,68 +58,82 @@ class EtRuntime private constructor(
         val embeddings = FloatArray(ids.size * hidden)
         for (start in ids.indices step limits.maxPrefill) {
             val count = minOf(limits.maxPrefill, ids.size - start)
-            val part = LongArray(count) { ids[start + it].toLong() }
-            val made = run(TOKEN_EMBEDDING, Tensor.fromBlob(part, longArrayOf(1, count.toLong())))
-            made.copyInto(embeddings, start * hidden, 0, count * hidden)
+            for (index in 0 until count) this.ids.put(index, ids[start + index].toLong())
+            val shape = longArrayOf(1, count.toLong())
+            run(TOKEN_EMBEDDING, arrayOf(this.ids), arrayOf(shape), rows).copyInto(embeddings, start * hidden)
         }
         return embeddings
     }
 
     override fun decode(embeddings: FloatArray, count: Int, position: Int): FloatArray {
         use.requireRows(embeddings, count, position, held)
-        var logits = FloatArray(0)
+        var found = FloatArray(0)
         // What a call that fails has written behind this is not known.
         held = position
         for (start in 0 until count step limits.maxPrefill) {
             val size = minOf(limits.maxPrefill, count - start)
-            rows.clear()
-            rows.put(embeddings, start * hidden, size * hidden)
-            rows.flip()
-            val input = Tensor.fromBlob(rows, longArrayOf(1, size.toLong(), hidden.toLong()))
-            val at = Tensor.fromBlob(longArrayOf(held.toLong()), longArrayOf(1))
-            logits = run(TEXT_DECODER, input, at)
+            fill(rows, embeddings, start * hidden, size * hidden)
+            at.put(0, held.toLong())
+            val shapes = arrayOf(longArrayOf(1, size.toLong(), hidden.toLong()), longArrayOf(1))
+            found = run(TEXT_DECODER, arrayOf(rows, at), shapes, logits)
             held += size
         }
-        return logits
+        return found
     }
 
     override fun close() {
-        if (!use.isClosed) module.destroy()
         use.close()
+        if (handle != 0L) Native.close(handle)
+        handle = 0
     }
 
-    private fun run(method: String, vararg inputs: Tensor): FloatArray = try {
-        module.execute(method, *Array(inputs.size) { EValue.from(inputs[it]) })[0].toTensor().dataAsFloatArray
-    } catch (error: RuntimeException) {
-        val what = "ExecuTorch failed in `$method`: ${error.message ?: error}. Ask again, or load the model again."
-        throw GenerationException(GenerationProblem.RUNTIME_FAILED, what, error)
+    private fun fill(buffer: FloatBuffer, values: FloatArray, start: Int, count: Int) {
+        buffer.clear()
+        buffer.put(values, start, count)
+    }
+
+    private fun run(method: String, inputs: Array<Buffer>, shapes: Array<LongArray>, output: FloatBuffer): FloatArray {
+        val count = try {
+            Native.run(handle, method, inputs, shapes, output)
+        } catch (error: RuntimeException) {
+            val what = "ExecuTorch failed: ${error.message ?: error}. Ask again, or load the model again."
+            throw GenerationException(GenerationProblem.RUNTIME_FAILED, what, error)
+        }
+        output.clear()
+        return FloatArray(count).also { output.get(it) }
     }
 
     companion object {
         /** The manifest's name of this runtime. */
         const val NAME = "executorch"
+
+        /** What computes; held equal to the pinned package by a test. */
+        const val LIBRARY = "executorch (react-native-executorch 0.9.0)"
         private const val VISION_ENCODER = "vision_encoder"
         private const val TOKEN_EMBEDDING = "token_embedding"
         private const val TEXT_DECODER = "text_decoder"
 
         /**
-         * Load a checked bundle; [threads] 0 leaves their number to the library.
+         * Load a checked bundle; [threads] 0: one for each fast core.
          *
          * @throws GenerationException the library or the program cannot be used, or memory is short.
          */
         fun load(bundle: Bundle, threads: Int = 0): EtRuntime {
             val began = System.nanoTime()
             try {
-                val module = Module.load(bundle.file("program").path, Module.LOAD_MODE_MMAP, threads)
+                Native.open()
+                val handle = Native.load(bundle.file("program").path, threads)
                 return try {
-                    EtRuntime(module, bundle, threads, began)
+                    EtRuntime(handle, bundle, began)
                 } catch (error: Throwable) {
-                    module.destroy()
+                    Native.close(handle)
                     throw error
                 }
             } catch (error: LinkageError) {
                 // A missing library is an Error to Java; here it is a program that was put together wrongly.
                 throw cannotLoad("ExecuTorch's library is missing in this app, or is for other processors", error)
+            } catch (error: GenerationException) {
+                throw error
             } catch (error: RuntimeException) {
                 throw cannotLoad("ExecuTorch cannot load the program", error)
             } catch (error: OutOfMemoryError) {

@@ -4,7 +4,7 @@
  * Arguments: folder of the bundle, file of requests, file of answers, threads. Ends with the native runner's exit
  * codes. `android_demo/tools/desktop` builds and starts it.
  */
-package org.hydramobile.runtime.ort
+package org.hydramobile.desktop
 
 import java.io.File
 import java.io.IOException
@@ -15,6 +15,14 @@ import org.hydramobile.core.BenchmarkProblem
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.DecodedPicture
 import org.hydramobile.core.PictureDecoder
+import org.hydramobile.core.RuntimeFactory
+import org.hydramobile.runtime.et.EtRuntime
+import org.hydramobile.runtime.ort.OrtRuntime
+
+private val RUNTIMES = mapOf(
+    EtRuntime.NAME to RuntimeFactory(EtRuntime::load),
+    OrtRuntime.NAME to RuntimeFactory(OrtRuntime::load),
+)
 
 /** Reads pictures as the JVM does. */
 internal object DesktopPictures : PictureDecoder {
@@ -32,12 +40,12 @@ fun main(arguments: Array<String>) {
     }
     val (folder, requests, answers, threads) = arguments
     val failure = Benchmark.ending(File(answers)) {
-        val bundle = Bundle.open(File(folder), runtimes = setOf(OrtRuntime.NAME))
-        OrtRuntime.load(bundle, threads.toInt()).use { runtime ->
+        val bundle = Bundle.open(File(folder), runtimes = RUNTIMES.keys)
+        RUNTIMES.getValue(bundle.runtime).load(bundle, threads.toInt()).use { runtime ->
             Benchmark(bundle, runtime, DesktopPictures).run(File(requests), File(answers))
         }
     }
     if (failure != null) System.err.println("error: ${failure.message}")
-    // Without the destructors of the library, which were not made for a desktop's loader.
+    // Without the destructors of the libraries, which were not made for a desktop's loader.
     Runtime.getRuntime().halt(failure?.problem?.code ?: 0)
 }

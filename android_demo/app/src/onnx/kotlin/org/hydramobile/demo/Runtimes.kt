@@ -1,5 +1,5 @@
 /*
- * The runtimes of this flavour of the app: ONNX Runtime.
+ * The runtimes of this flavor of the app: ONNX Runtime.
  */
 package org.hydramobile.demo
 

@@ -1,5 +1,5 @@
 /*
- * The runtimes of this flavour of the app: ONNX Runtime and ExecuTorch.
+ * The runtimes of this flavor of the app: ExecuTorch, which a default export is for, and ONNX Runtime.
  */
 package org.hydramobile.demo
 
@@ -8,6 +8,6 @@ import org.hydramobile.runtime.et.EtRuntime
 import org.hydramobile.runtime.ort.OrtRuntime
 
 internal val RUNTIMES = mapOf<String, RuntimeFactory>(
-    OrtRuntime.NAME to RuntimeFactory(OrtRuntime::load),
     EtRuntime.NAME to RuntimeFactory(EtRuntime::load),
+    OrtRuntime.NAME to RuntimeFactory(OrtRuntime::load),
 )
