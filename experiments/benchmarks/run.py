@@ -101,7 +101,7 @@ def lines_in(out: Path) -> dict[tuple[str, str], str]:
     for pattern in ("answers-*.jsonl", "answers.jsonl"):
         for file in sorted(out.glob(f"answers/*/*/{pattern}")):
             for answer in read_answers(file):
-                found.setdefault((file.parent.name, answer["key"]), json.dumps(answer))
+                found.setdefault((file.parent.name, answer.key), json.dumps(answer.to_dict()))
     return found
 
 

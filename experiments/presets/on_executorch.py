@@ -25,11 +25,11 @@ from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.workers.speed import measure_speed
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.executorch import ExecuTorchRuntime
 from hydra_mobile.runtimes.generation import Generation, Generator
+from hydra_mobile.runtimes.speed import measure_speed
 from hydra_mobile.runtimes.torch import TorchRuntime
 
 INT4 = PRESETS["int4"]

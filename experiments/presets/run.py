@@ -79,7 +79,7 @@ class Answers:
 
     def _credits(self, system: dict[str, Any]) -> list[float]:
         answers = read_answers(self._folder / system["runs"][0]["answers"])
-        texts = {answer["key"]: answer["text"] for answer in answers}
+        texts = {answer.key: answer.text for answer in answers}
         return [self._benchmark.credit(s, texts[s.key]) for s in self._samples]
 
 

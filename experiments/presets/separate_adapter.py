@@ -55,9 +55,9 @@ def export_both(run: Path, preset: str, work: Path, limits: Limits) -> dict[str,
 
 def measure_here(path: Path, threads: int) -> dict[str, Any]:
     """Load a bundle and measure it: seconds and tokens per second, one entry per repeat."""
-    from hydra_mobile.evaluation.workers.speed import measure_speed
     from hydra_mobile.runtimes.base import CacheState
     from hydra_mobile.runtimes.onnx import OnnxRuntime, adapter_files
+    from hydra_mobile.runtimes.speed import measure_speed
 
     OnnxRuntime.own_process(threads)
     runner = OnnxRuntime.load(path, threads=threads)

@@ -14,31 +14,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.console_progress import StageProgress
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, ModelRef
+from hydra_mobile.runtimes.speed import Speed
 
 SCHEMA = 1
 
 
 def bench(
-    artifacts: Sequence[ModelRef], plan: Plan, device: str, console: Console
+    artifacts: Sequence[ModelRef],
+    plan: Plan,
+    device: str,
+    log: Log = silent,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Measure every artifact `plan.rounds` times, in turns.
+    """Measure every artifact `plan.rounds` times, interleaved.
 
     Interrupted, it returns what whole measurements there are, marked.
 
     Args:
-        artifacts: as `on_device.moved` gave them.
+        artifacts: as `placement.moved` returned them.
         plan: what to measure.
         device: as the user named it, for the record.
-        console: for progress.
+        log: receives a line for each wait for a device.
+        progress: shows the stage.
 
     Raises:
         HydraError: a measurement failed; or the device is an emulator, whose timings say nothing.
@@ -52,19 +56,17 @@ def bench(
     rows: dict[str, dict[str, Any]] = {a.name: _row(a) for a in artifacts}
     interrupted = False
     try:
-        with StageProgress(
-            console, "measuring", plan.rounds * len(artifacts), 0, "processes"
-        ) as bar:
+        with progress.stage("measuring", plan.rounds * len(artifacts), 0, "processes") as stage:
             for turn in range(plan.rounds):
                 for number, artifact in enumerate(artifacts, 1):
                     cold = turn == 0
                     measured = (
-                        _on_phone(artifact, plan, cold, rows[artifact.name], console)
+                        _on_phone(artifact, plan, cold, rows[artifact.name], log)
                         if artifact.runner in DEVICE_RUNNERS
                         else _here(artifact, plan, cold)
                     )
                     rows[artifact.name]["processes"].append(measured)
-                    bar.advance(turn * len(artifacts) + number, 1, artifact.name)
+                    stage.advance(turn * len(artifacts) + number, 1, artifact.name)
     except KeyboardInterrupt:
         interrupted = True
     return {
@@ -128,7 +130,7 @@ def _here(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
 
 
 def _on_phone(
-    artifact: ModelRef, plan: Plan, cold: bool, row: dict[str, Any], console: Console
+    artifact: ModelRef, plan: Plan, cold: bool, row: dict[str, Any], log: Log
 ) -> dict[str, Any]:
     """Measure on the device by its own clock; its facts go into the row."""
     from hydra_mobile.devices.timing import time_on_device
@@ -153,23 +155,18 @@ def _on_phone(
             new_tokens=plan.new_tokens,
             repeats=plan.repeats,
             warmup=plan.warmup,
-            say=lambda text: console.print(text, soft_wrap=True, markup=False),
+            say=log,
         )
     row.setdefault("device", []).append(timed.device)
-    lines = timed.repeats
     return {
         "load_seconds": timed.sessions[-1]["load_seconds"],
         # The app has no such switch.
         "cold": cold and artifact.runner == "adb",
         "threads": timed.sessions[-1]["threads"],
         "precision": there.bundle.preset.name,
-        "peak_memory_bytes": max(line["peak_memory_bytes"] for line in lines),
-        "prompt_tokens": lines[-1]["prefill_tokens"],
-        "encode": [line["encode_seconds"] for line in lines],
-        "prefill": [line["prefill_seconds"] for line in lines],
-        "first_token": [line["first_token_seconds"] for line in lines],
-        "prefill_rate": [line["prefill_tokens"] / line["prefill_seconds"] for line in lines],
-        "decode_rate": [line["decode_steps"] / line["decode_seconds"] for line in lines],
+        "peak_memory_bytes": timed.peak_memory_bytes,
+        "prompt_tokens": timed.repeats[-1].prefill_tokens,
+        **Speed.of(timed.repeats).to_dict(),
     }
 
 

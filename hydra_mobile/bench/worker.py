@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.runtimes import runtime_class
-from hydra_mobile.runtimes.generation import Generator
+from hydra_mobile.runtimes.speed import Speed, repeated
 
 
 def measure(runner_name: str, artifact: Path, plan: Plan, cold: bool) -> dict[str, Any]:
@@ -40,37 +38,17 @@ def measure(runner_name: str, artifact: Path, plan: Plan, cold: bool) -> dict[st
         forget(artifact)
     kind = runtime_class(runner_name)
     kind.own_process(plan.threads)
-    runner = kind.load(artifact, threads=plan.threads)
-    question = question_of(plan, runner.processor, runner.max_context)
-    side = runner.processor.image.size
-    picture = Image.new("RGB", (side, side), (90, 140, 60))
-    generator = Generator(runner)
-    lists: dict[str, list[float]] = {
-        name: [] for name in ("encode", "prefill", "first_token", "prefill_rate", "decode_rate")
-    }
-    tokens = 0
-    for repeat in range(plan.warmup + plan.repeats):
-        got = generator.answer(
-            question, lambda: picture, max_new_tokens=plan.new_tokens, stop=False
-        )
-        if repeat < plan.warmup:
-            continue
-        assert got.encode_seconds is not None
-        assert got.first_token_seconds is not None
-        tokens = got.prefill_tokens
-        lists["encode"].append(got.encode_seconds)
-        lists["prefill"].append(got.prefill_seconds)
-        lists["first_token"].append(got.first_token_seconds)
-        lists["prefill_rate"].append(tokens / got.prefill_seconds)
-        lists["decode_rate"].append(got.decode_steps / got.decode_seconds)
+    runtime = kind.load(artifact, threads=plan.threads)
+    question = question_of(plan, runtime.processor, runtime.max_context)
+    lines = repeated(runtime, question, plan.new_tokens, plan.repeats, plan.warmup)
     return {
-        "load_seconds": runner.load_seconds,
+        "load_seconds": runtime.load_seconds,
         "cold": cold,
         "threads": plan.threads,
-        "precision": runner.precision,
-        "peak_memory_bytes": runner.peak_memory(),
-        "prompt_tokens": tokens,
-        **lists,
+        "precision": runtime.precision,
+        "peak_memory_bytes": runtime.peak_memory(),
+        "prompt_tokens": lines[-1].prefill_tokens,
+        **Speed.of(lines).to_dict(),
     }
 
 

@@ -30,7 +30,7 @@ def bench(
     Several artifacts take turns, so that a slow spell of the machine falls on all. Interrupted, it
     shows and keeps what was measured.
     """
-    from hydra_mobile.cli.console import console, prepare, say
+    from hydra_mobile.cli.console import console, prepare, progress, say
 
     prepare()
     from hydra_mobile.bench.plan import Plan
@@ -45,7 +45,7 @@ def bench(
     plan = Plan(prompt_tokens, new_tokens, repeats, warmup, rounds, threads)
     earlier = read_result(against) if against else None  # before anything is measured
     found = distinct(moved([model_at(path) for path in artifacts], device))
-    result = measure(found, plan, device, console)
+    result = measure(found, plan, device, say, progress)
     if not result["rows"]:
         raise HydraError("Interrupted before anything was measured.")
     console.print(table_of(result))

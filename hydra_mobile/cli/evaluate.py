@@ -55,16 +55,15 @@ def evaluate(
     Interrupted, the same command goes on at the next question. Started by torchrun, each process
     answers its part and the first reports.
     """
-    from hydra_mobile.cli.console import console, prepare
+    from hydra_mobile.cli.console import console, prepare, progress, say
 
     prepare()
-    from rich.console import Console
-
     from hydra_mobile.core.errors import ConfigError
-    from hydra_mobile.evaluation.evaluate import Task
+    from hydra_mobile.evaluation.evaluate import EvalSettings
     from hydra_mobile.evaluation.results.report import report_on
     from hydra_mobile.evaluation.store.shards import Shard
     from hydra_mobile.evaluation.workers.placement import moved
+    from hydra_mobile.reporting.console import print_report
     from hydra_mobile.runtimes.model_ref import model_at
 
     group = Shard.of_process()
@@ -75,7 +74,7 @@ def evaluate(
     if torch_device not in ("cpu", "cuda"):
         raise ConfigError(f"--torch-device is `{torch_device}`.", "Valid: cpu, cuda.")
     part = group or (Shard.parse(shard) if shard else Shard())
-    task = Task(
+    settings = EvalSettings(
         benchmarks=_names(benchmarks),
         data=data,
         splits=_names(splits),
@@ -91,12 +90,13 @@ def evaluate(
     )
     # Of a group only the first speaks, apart from errors.
     talks = group is None or group.number == 1
-    report_on(
-        moved([model_at(a) for a in artifacts], device),
-        task,
-        out,
-        console if talks else Console(quiet=True),
-    )
+    placed = moved([model_at(a) for a in artifacts], device)
+    if not talks:
+        report_on(placed, settings, out)
+        return
+    report = report_on(placed, settings, out, say, progress)
+    if report is not None:
+        print_report(report, console)
 
 
 def _names(text: str) -> tuple[str, ...]:

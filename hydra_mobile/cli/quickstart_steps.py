@@ -134,11 +134,19 @@ def _made_of(bundle: Path) -> str:
 
 
 def _evaluate(out: Path, questions: int, console: Console) -> None:
-    from hydra_mobile.evaluation.evaluate import Task
+    from hydra_mobile.evaluation.evaluate import EvalSettings
     from hydra_mobile.evaluation.results.report import report_on
+    from hydra_mobile.reporting.console import print_report
     from hydra_mobile.runtimes.model_ref import model_at
 
     paths = ["smol", str(out / "run" / "merged")]
     paths += [str(out / f"android-{r}-{p}") for r, p in sorted(_BUNDLES)]
-    task = Task(("emojiqa",), out / "emojiqa", ("seen", "unseen"), questions or None)
-    report_on([model_at(path) for path in paths], task, out / "report", console)
+    settings = EvalSettings(("emojiqa",), out / "emojiqa", ("seen", "unseen"), questions or None)
+
+    def log(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False)
+
+    artifacts = [model_at(path) for path in paths]
+    report = report_on(artifacts, settings, out / "report", log, ConsoleProgress(console))
+    if report is not None:
+        print_report(report, console)

@@ -46,13 +46,13 @@ def verify(
     from hydra_mobile.core.files import write_json
     from hydra_mobile.evaluation.workers.placement import runner_on
     from hydra_mobile.parity.suite import run_suite
-    from hydra_mobile.parity.task_score import Slice
+    from hydra_mobile.parity.task_score import TaskSubset
 
     if run and adapter:
         raise HydraError("--run and --adapter name the same thing.", "Give one of them.")
     questions = None
     if data:
-        questions = Slice(Benchmark.open(benchmark, data), limit or None)
+        questions = TaskSubset(Benchmark.open(benchmark, data), limit or None)
     ladder = run_suite(
         bundle,
         adapter=run or adapter,

@@ -1,4 +1,4 @@
-"""Runs a folder of questions on a device and brings the answers home as they come.
+"""Runs a folder of questions on a device and copies the answers back as they come.
 
 The device works on its own: a cable that is pulled out ends nothing, and answers that are here are
 never asked again. The local copy of the answers is, byte for byte, the beginning of the device's;
@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.devices import detached
 from hydra_mobile.devices.batch_format import ANSWERS, REQUESTS, files_of, ids_of
 from hydra_mobile.devices.detached import State
@@ -34,7 +35,7 @@ from hydra_mobile.devices.retry import SECONDS, Say, with_reconnect
 
 _POLL_SECONDS = 0.5
 
-OnAnswer = Callable[[dict[str, Any]], None]
+OnAnswer = Callable[[AnswerLine], None]
 
 
 class Launch(Protocol):
@@ -103,8 +104,8 @@ def run_batch(
         launch: what answers there.
         requests: folder that `write_requests` made.
         answers: the local copy, gone on with where it ends; lines of `native/README.md`.
-        on_answer: told each answer that comes in, those of the local copy first.
-        say: told what happens to the connection.
+        on_answer: receives each answer that comes in, those of the local copy first.
+        say: receives a line for each event of the connection.
         patience: seconds that the device may stay away.
 
     Raises:
@@ -137,7 +138,7 @@ class _Copy:
         if not file.is_file() or file.stat().st_size != len(whole):
             file.write_bytes(whole)
         self.size = len(whole)
-        self._tell(whole)
+        self._pass_on(whole)
 
     def add(self, block: bytes) -> bool:
         """Append what came; say whether an answer was among it."""
@@ -147,21 +148,21 @@ class _Copy:
         with self._file.open("ab") as handle:
             handle.write(whole)
         self.size += len(whole)
-        return self._tell(whole)
+        return self._pass_on(whole)
 
     @property
     def file(self) -> Path:
         """The local copy."""
         return self._file
 
-    def _tell(self, whole: bytes) -> bool:
+    def _pass_on(self, whole: bytes) -> bool:
         before = len(self.ids)
         for text in whole.decode().splitlines():
             line = json.loads(text)
             # A device may answer twice what it answered before its copy was lost.
             if "id" in line and line["id"] not in self.ids:
                 self.ids.add(line["id"])
-                self._on_answer(line)
+                self._on_answer(AnswerLine.from_device(line))
         return len(self.ids) > before
 
 

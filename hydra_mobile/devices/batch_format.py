@@ -18,7 +18,7 @@ from PIL import Image
 
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.models.preprocessing import ImagePreprocessing
-from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.processor import MobileVLMProcessor, Prompt
 
 REQUESTS, ANSWERS, PICTURES = "requests.jsonl", "answers.jsonl", "pictures"
 
@@ -34,6 +34,7 @@ class Ask:
         image_key: equal keys mean equal pictures.
         max_new_tokens: most tokens of the answer.
         stop: end at a stop token; off for timing a fixed length.
+        prompt: its token ids; None to tokenize `question`.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Ask:
     image_key: str = ""
     max_new_tokens: int = 16
     stop: bool = True
+    prompt: Prompt | None = None
 
 
 def write_requests(
@@ -68,7 +70,7 @@ def write_requests(
 def _line(
     folder: Path, ask: Ask, processor: MobileVLMProcessor, recipe: ImagePreprocessing | None
 ) -> dict[str, Any]:
-    prompt = processor.prompt(ask.question, with_image=ask.image is not None)
+    prompt = ask.prompt or processor.prompt(ask.question, with_image=ask.image is not None)
     line: dict[str, Any] = {
         "id": ask.key,
         # For the app, which has a template and a tokenizer of its own.

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.devices.batch import Launch, run_batch
 from hydra_mobile.devices.batch_format import Ask, write_requests
 from hydra_mobile.devices.facts import facts_of
@@ -29,13 +30,18 @@ class Timed:
 
     Attributes:
         sessions: what the runner said of itself at each start: load_seconds, threads, machine.
-        repeats: an answer's line for each repeat, warm-up left out.
+        repeats: an answer for each repeat, warm-up left out.
         device: facts before and after, and what came of the wait for a cool device.
     """
 
     sessions: list[dict[str, Any]]
-    repeats: list[dict[str, Any]]
+    repeats: list[AnswerLine]
     device: dict[str, Any]
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Highest peak of the process on the device."""
+        return max(line.peak_memory_bytes or 0 for line in self.repeats)
 
 
 def time_on_device(
@@ -61,7 +67,7 @@ def time_on_device(
         new_tokens: of each answer; an end of the answer is not heeded.
         repeats: measured answers.
         warmup: answers before them.
-        say: told what is waited for.
+        say: receives a line for each wait.
     """
     processor = bundle.processor()
     side = processor.image.size
@@ -76,7 +82,7 @@ def time_on_device(
     run_batch(remote, launch, folder, folder / "answers.jsonl", say=say)
     after = with_reconnect(remote, lambda: facts_of(remote), say)
     lines = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
-    answers = [line for line in lines if "id" in line]
+    answers = [AnswerLine.from_device(line) for line in lines if "id" in line]
     return Timed(
         [line["session"] for line in lines if "session" in line],
         list(itertools.islice(answers, warmup, None)),

@@ -1,4 +1,4 @@
-"""Several artifacts, several benchmarks, one table: who answers what, and what comes of it."""
+"""Several artifacts and several benchmarks: answers, timings and the rows of one report."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
-from hydra_mobile.core.progress import duration
+from hydra_mobile.core.progress import SILENT, Log, Progress, duration, silent
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.evaluation.results.comparisons import Outcome, comparisons_of
+from hydra_mobile.evaluation.results.comparisons import Results, comparisons_of
 from hydra_mobile.evaluation.results.rows import collect
 from hydra_mobile.evaluation.results.submissions import write_submissions
-from hydra_mobile.evaluation.spec import Asked, Request
-from hydra_mobile.evaluation.store.predictions import Evaluated
+from hydra_mobile.evaluation.spec import EvalSpec
+from hydra_mobile.evaluation.store.predictions import ArtifactResults
 from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 from hydra_mobile.evaluation.store.torchrun import merge_group
 from hydra_mobile.evaluation.store.work_dir import DONE, ArtifactDir
@@ -29,8 +27,8 @@ from hydra_mobile.runtimes.model_ref import ModelRef, distinct
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is asked of every artifact.
+class EvalSettings:
+    """What every artifact is evaluated on, and with how many processes.
 
     Attributes:
         benchmarks: their names.
@@ -38,9 +36,9 @@ class Task:
         splits: which ones of each; empty for all.
         limit: about how many questions of each split; None for all.
         threads: CPU threads altogether; 0 for all cores.
-        protocol: the way of asking; "" for each benchmark's own. Also "scienceqa=NAME,...", for
-            some of the benchmarks.
-        workers: processes for each artifact; 0 for as many as seem right.
+        protocol: one for all benchmarks, "scienceqa=NAME,..." for some of them, or both; "" for
+            each benchmark's default.
+        workers: processes for each artifact; 0 selects automatically.
         shard: which part of the questions.
         grouped: the other shards are answered at the same time, into the same folder (torchrun):
             the first process waits for them and goes on with all answers.
@@ -64,9 +62,13 @@ class Task:
 
 
 def evaluate(
-    artifacts: Sequence[ModelRef], task: Task, out: Path, console: Console
-) -> Outcome | None:
-    """Let every artifact answer, and return the report's rows.
+    artifacts: Sequence[ModelRef],
+    settings: EvalSettings,
+    out: Path,
+    log: Log = silent,
+    progress: Progress = SILENT,
+) -> Results | None:
+    """Answer the benchmarks with every artifact, and return the report's rows.
 
     Small models answer in as many processes as there are cores, one thread each: they gain little
     from a second thread. Speed is measured afterwards, one artifact at a time with all threads. The
@@ -74,9 +76,10 @@ def evaluate(
 
     Args:
         artifacts: in the order of the table.
-        task: benchmarks and sizes.
+        settings: benchmarks and sizes.
         out: the report's folder; answers are in `answers`, and what is there is not done again.
-        console: for progress.
+        log: receives a line for each event.
+        progress: shows the stages.
 
     Returns:
         None where this process answered a shard and others have the rest.
@@ -85,45 +88,48 @@ def evaluate(
         HydraError: whatever is wrong with artifacts or data; before the first question if possible.
     """
     artifacts = distinct(artifacts)
-    _require_runnable(artifacts, task)
+    _require_runnable(artifacts, settings)
     root = out / "answers"
-    cores = task.threads or _cores()
+    cores = settings.threads or _cores()
+    shard = settings.shard
+    specs = _specs(settings)
     with contextlib.ExitStack() as stack:
-        ours = _sittings(artifacts, task, task.shard, root)
-        held = [(sitting, stack.enter_context(sitting.locked())) for sitting in ours]
-        answer_all(held, cores, task.workers, console)
-        for sitting in ours:
-            _finish(sitting, task)
-        if not task.shard.whole:
-            if not task.grouped:
-                _say_how_to_go_on(ours, task, out, console)
+        ours = _prepared(artifacts, specs, settings, shard, root)
+        held = [(each, stack.enter_context(each.locked())) for each in ours]
+        answer_all(held, cores, settings.workers, progress)
+        for each in ours:
+            _finish(each, settings)
+        if not shard.whole:
+            if not settings.grouped:
+                _log_next_step(ours, settings, out, log)
                 return None
-            if task.shard.number > 1:
+            if shard.number > 1:
                 return None
-            whole = _sittings(artifacts, task, WHOLE, root)
-            held = [(sitting, stack.enter_context(sitting.locked())) for sitting in whole]
-            merge_group(ours, whole, task.shard.count, task.allow_partial)
+            specs = [spec.part(WHOLE) for spec in specs]
+            whole = _prepared(artifacts, specs, settings, WHOLE, root)
+            held = [(each, stack.enter_context(each.locked())) for each in whole]
+            merge_group(ours, whole, shard.count, settings.allow_partial)
             ours = whole
-        for sitting in ours:
-            for job in sitting.jobs:
-                write_submissions(job)
-        measure_all(held, cores, console)
-        done = [collect(sitting, out) for sitting in ours]
-    _say_shares(done, console)
+        for each in ours:
+            for task in each.tasks:
+                write_submissions(task)
+        measure_all(held, cores, progress)
+        done = [collect(each, out) for each in ours]
+    _log_times(done, log)
     return comparisons_of(done, out)
 
 
-def _require_runnable(artifacts: Sequence[ModelRef], task: Task) -> None:
-    for name in task.benchmarks:
+def _require_runnable(artifacts: Sequence[ModelRef], settings: EvalSettings) -> None:
+    for name in settings.benchmarks:
         if name not in BENCHMARKS:
             raise HydraError(f"Unknown benchmark `{name}`.", nearest(name, BENCHMARKS))
-    if not task.benchmarks:
+    if not settings.benchmarks:
         raise HydraError("No benchmark was named.", nearest("", BENCHMARKS))
     for artifact in artifacts:
         if artifact.kind != "bundle" or artifact.runner not in RUNTIMES:
             continue
         runtime = runtime_class(artifact.runner)
-        if runtime.is_simulated() and not task.interpret_coreml:
+        if runtime.is_simulated() and not settings.interpret_coreml:
             raise HydraError(
                 f"{artifact.path} is for {runtime.title}, which does not run on this system.",
                 "Evaluate it where it does. --interpret-coreml interprets its programs here: that "
@@ -138,27 +144,33 @@ def _cores() -> int:
     return max(1, (count or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _sittings(
-    artifacts: Sequence[ModelRef], task: Task, shard: Shard, root: Path
-) -> list[ArtifactDir]:
-    protocols = protocols_of(task.protocol, task.benchmarks)
-    requests = [
-        Request(
+def _specs(settings: EvalSettings) -> list[EvalSpec]:
+    protocols = protocols_of(settings.protocol, settings.benchmarks)
+    return [
+        EvalSpec.open(
             name,
-            task.data,
-            protocols.get(name, ""),
-            task.splits,
-            task.limit,
-            shard,
-            task.allow_partial,
+            settings.data,
+            protocol=protocols[name],
+            splits=settings.splits,
+            limit=settings.limit,
+            shard=settings.shard,
+            allow_partial=settings.allow_partial,
         )
-        for name in dict.fromkeys(task.benchmarks)
+        for name in dict.fromkeys(settings.benchmarks)
     ]
-    asked = [Asked.of(request) for request in requests]
-    device = task.torch_device
+
+
+def _prepared(
+    artifacts: Sequence[ModelRef],
+    specs: Sequence[EvalSpec],
+    settings: EvalSettings,
+    shard: Shard,
+    root: Path,
+) -> list[ArtifactDir]:
+    device = settings.torch_device
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    return [ArtifactDir.prepare(artifact, asked, root, shard, device) for artifact in artifacts]
+    return [ArtifactDir.prepare(artifact, specs, root, shard, device) for artifact in artifacts]
 
 
 def protocols_of(option: str, benchmarks: Sequence[str]) -> dict[str, str]:
@@ -192,43 +204,40 @@ def protocols_of(option: str, benchmarks: Sequence[str]) -> dict[str, str]:
     return dict.fromkeys(benchmarks, general[0] if general else "") | special
 
 
-def _finish(sitting: ArtifactDir, task: Task) -> None:
-    """Require all answers, and mark the jobs as done."""
-    for job in sitting.jobs:
-        keys = job.log.keys()
-        missing = [s.key for _, s in job.asked.questions if s.key not in keys]
-        if missing and not task.allow_partial:
+def _finish(folder: ArtifactDir, settings: EvalSettings) -> None:
+    """Require all answers, and mark the tasks as done."""
+    for task in folder.tasks:
+        keys, questions = task.log.keys(), task.spec.questions
+        missing = [question.key for question in questions if question.key not in keys]
+        if missing and not settings.allow_partial:
             raise HydraError(
-                f"{job.title}: {len(missing)} of {len(job.asked.questions)} questions are without "
+                f"{task.title}: {len(missing)} of {len(questions)} questions are without "
                 f"an answer ({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}).",
-                "The same command asks them again.",
+                "Run the same command again: it answers only those.",
             )
-        write_json(job.folder / DONE, {"answers": len(keys)})
+        write_json(task.folder / DONE, {"answers": len(keys)})
 
 
-def _say_how_to_go_on(
-    sittings: Sequence[ArtifactDir], task: Task, out: Path, console: Console
+def _log_next_step(
+    folders: Sequence[ArtifactDir], settings: EvalSettings, out: Path, log: Log
 ) -> None:
-    count = sum(len(job.asked.questions) for sitting in sittings for job in sitting.jobs)
-    console.print(
-        f"Shard {task.shard}: {count} answers are in {out}. When all {task.shard.count} shards are "
-        "there: hydra-mobile merge-answers SHARD... --out OUT, then the same evaluate command with "
-        "--out OUT and without --shard.",
-        soft_wrap=True,
-        markup=False,
+    count = sum(len(task.spec.questions) for folder in folders for task in folder.tasks)
+    shard = settings.shard
+    log(
+        f"Shard {shard}: {count} answers are in {out}. When all {shard.count} shards are "
+        "complete: hydra-mobile merge-answers SHARD... --out OUT, then the same evaluate command "
+        "with --out OUT and without --shard."
     )
 
 
-def _say_shares(done: Sequence[Evaluated], console: Console) -> None:
-    """Say how long each benchmark took, and how much of it was the runtime's."""
-    for evaluated in done:
-        for answered in evaluated.answered:
-            run = answered.run
-            share = "" if run.runner_share is None else f", {run.runner_share:.1%} in the runner"
-            left = f" of {run.questions}" if answered.partial else ""
-            console.print(
-                f"{evaluated.sitting.artifact.name}, {run.benchmark}: {run.answered}{left} answers "
-                f"in {duration(run.seconds or 0.0)} of process time{share}",
-                soft_wrap=True,
-                markup=False,
+def _log_times(done: Sequence[ArtifactResults], log: Log) -> None:
+    """Log how long each benchmark took, and how much of it inside the runtime."""
+    for results in done:
+        for predictions in results.predictions:
+            run = predictions.run
+            share = "" if run.runner_share is None else f", {run.runner_share:.1%} in the runtime"
+            left = f" of {run.questions}" if predictions.partial else ""
+            log(
+                f"{results.name}, {run.benchmark}: {run.answered}{left} answers "
+                f"in {duration(run.seconds or 0.0)} of process time{share}"
             )

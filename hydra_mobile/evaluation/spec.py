@@ -1,11 +1,12 @@
-"""What is asked of every artifact: the questions of one benchmark, and a fingerprint of them.
+"""What every artifact is evaluated on: the questions of one benchmark, and a fingerprint of them.
 
 Answers may be used again only for the same questions, asked in the same way about the same
-pictures. The fingerprint says so without any path, so that shards of different machines compare.
+pictures. The fingerprint compares without any path, so that shards of different machines compare.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,103 +14,103 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.benchmarks.base import Benchmark, Sample
+from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture, Picture
+from hydra_mobile.benchmarks.question import Question, questions_of
+from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.evaluation.store.shards import WHOLE, Numbered, Shard
+from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 
 #: Sums of fingerprints of pictures are kept to so many bits.
 _MODULUS = 2**128
 
 
 @dataclass(frozen=True)
-class Request:
-    """Which questions of one benchmark are asked; JSON values only but for the folder.
+class EvalSpec:
+    """The questions of one benchmark, read once.
 
     Attributes:
-        benchmark: its name.
-        data: the folder of its files.
-        protocol: the way of asking; "" for the benchmark's own.
+        benchmark: gives the prompts and scores the answers.
+        samples: all questions, whatever the shard.
+        questions: those of the shard whose pictures are present.
+        identity: equal for equal questions asked in the same way; `pictures` is of the shard.
         splits: which ones; empty for all.
         limit: about how many of each split; None for all.
-        shard: which part of them.
-        allow_partial: leave questions out that cannot be asked.
+        shard: which part of the questions.
+        allow_partial: leave out questions that cannot be asked.
     """
 
-    benchmark: str
-    data: Path
-    protocol: str = ""
+    benchmark: Benchmark
+    samples: Sequence[Sample]
+    questions: Sequence[Question]
+    identity: dict[str, Any]
     splits: tuple[str, ...] = ()
     limit: int | None = None
     shard: Shard = WHOLE
     allow_partial: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {
-            "benchmark": self.benchmark,
-            "data": str(self.data.absolute()),
-            "protocol": self.protocol,
-            "splits": list(self.splits),
-            "limit": self.limit,
-            "shard": str(self.shard),
-            "allow_partial": self.allow_partial,
-        }
-
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Request:
-        """Read what `to_dict` returned."""
-        return cls(
-            benchmark=value["benchmark"],
-            data=Path(value["data"]),
-            protocol=value["protocol"],
-            splits=tuple(value["splits"]),
-            limit=value["limit"],
-            shard=Shard.parse(value["shard"]),
-            allow_partial=value["allow_partial"],
-        )
+    def open(
+        cls,
+        name: str,
+        data: Path,
+        *,
+        protocol: str = "",
+        splits: tuple[str, ...] = (),
+        limit: int | None = None,
+        shard: Shard = WHOLE,
+        allow_partial: bool = False,
+    ) -> EvalSpec:
+        """Read the questions of a benchmark and fingerprint them.
 
-
-@dataclass(frozen=True)
-class Asked:
-    """The questions of a request.
-
-    Attributes:
-        request: what was asked for.
-        benchmark: gives the prompts and judges the answers.
-        samples: all questions, whatever the shard.
-        questions: those of the shard whose pictures are there, with their places in `samples`.
-        identity: equal for equal questions asked in the same way; `pictures` is of the shard.
-    """
-
-    request: Request
-    benchmark: Benchmark
-    samples: Sequence[Sample]
-    questions: Sequence[Numbered]
-    identity: dict[str, Any]
-
-    @classmethod
-    def of(cls, request: Request) -> Asked:
-        """Read the questions.
+        Args:
+            name: of the benchmark.
+            data: the folder of its files.
+            protocol: "" for the benchmark's default.
+            splits: which ones; empty for all.
+            limit: about how many of each split; None for all.
+            shard: which part of them.
+            allow_partial: leave out questions whose picture is missing.
 
         Raises:
             DataError: a file is missing or damaged, or pictures of the shard are missing and
                 `allow_partial` is off.
-            ConfigError: the benchmark knows no such protocol.
+            ConfigError: the benchmark has no such protocol.
         """
-        benchmark = Benchmark.open(request.benchmark, request.data, request.protocol)
-        samples = benchmark.samples(splits=request.splits, limit=request.limit)
-        ours = request.shard.of(list(enumerate(samples)))
-        there = _with_pictures(ours, request)
+        benchmark = Benchmark.open(name, data, protocol)
+        samples = benchmark.samples(splits=splits, limit=limit)
+        questions = questions_of(benchmark, samples)
         identity = {
             "benchmark": benchmark.name,
             "protocol": benchmark.protocol,
             "protocol_facts": benchmark.protocol_facts(),
             "questions": len(samples),
-            "asked": _fingerprint(benchmark, samples),
-            "pictures": _pictures(there),
+            "asked": _fingerprint(questions),
         }
-        return cls(request, benchmark, samples, there, identity)
+        found = cls(benchmark, samples, (), identity, splits, limit, shard, allow_partial)
+        return found._with(questions)
+
+    def part(self, shard: Shard) -> EvalSpec:
+        """Return another part of the same questions, without reading them again."""
+        whole = dataclasses.replace(self, shard=shard)
+        return whole._with(questions_of(self.benchmark, self.samples))
+
+    def _with(self, questions: Sequence[Question]) -> EvalSpec:
+        present = _with_pictures(questions, self)
+        identity = self.identity | {"pictures": _pictures(present)}
+        return dataclasses.replace(self, questions=present, identity=identity)
+
+    def request(self) -> dict[str, Any]:
+        """Return what was requested as JSON values: the key `asked` of a stored request."""
+        return {
+            "benchmark": self.benchmark.name,
+            "data": str(self.benchmark.data.absolute()),
+            "protocol": self.benchmark.protocol,
+            "splits": list(self.splits),
+            "limit": self.limit,
+            "shard": str(self.shard),
+            "allow_partial": self.allow_partial,
+        }
 
 
 def combined_pictures(fingerprints: Sequence[str]) -> str:
@@ -117,44 +118,42 @@ def combined_pictures(fingerprints: Sequence[str]) -> str:
     return f"{sum(int(each, 16) for each in fingerprints) % _MODULUS:032x}"
 
 
-def _with_pictures(questions: Sequence[Numbered], request: Request) -> list[Numbered]:
-    """Return the questions that can be asked, or say which pictures are missing."""
+def _with_pictures(questions: Sequence[Question], spec: EvalSpec) -> list[Question]:
+    """Return the questions of the shard that can be asked; name the pictures that are missing."""
+    name = spec.benchmark.name
     found: dict[str, bool] = {}
-    missing: list[str] = []
-    there = []
-    for item in questions:
-        picture = item[1].image
+    present = []
+    for question in spec.shard.of(questions):
+        picture = question.image
         if picture is not None and picture.key not in found:
             found[picture.key] = picture.exists()
-            if not found[picture.key]:
-                missing.append(picture.key)
         if picture is None or found[picture.key]:
-            there.append(item)
-    if missing and not request.allow_partial:
+            present.append(question)
+    missing = [key for key, there in found.items() if not there]
+    if missing and not spec.allow_partial:
         raise DataError(
-            f"{request.benchmark}: {len(missing)} of {len(found)} pictures are missing: "
+            f"{name}: {len(missing)} of {len(found)} pictures are missing: "
             f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}.",
-            "Complete the folder (`hydra-mobile data check-benchmark` says what is there), or "
+            "Complete the folder (`hydra-mobile data check-benchmark` lists what is present), or "
             "leave their questions out with --allow-partial, which marks the result.",
         )
-    if not there:
+    if not present:
         raise DataError(
-            f"{request.benchmark}: there is nothing to ask"
-            + (f" in shard {request.shard}." if not request.shard.whole else "."),
+            f"{name}: no questions" + (f" in shard {spec.shard}." if not spec.shard.whole else "."),
             "Check --data, --limit and --shard.",
         )
-    return there
+    return present
 
 
-def _fingerprint(benchmark: Benchmark, samples: Sequence[Sample]) -> str:
+def _fingerprint(questions: Sequence[Question]) -> str:
     digest = hashlib.sha256()
-    for sample in samples:
-        line = [sample.key, benchmark.prompt(sample), sample.image is not None]
+    for question in questions:
+        line = [question.key, question.text, question.image is not None]
         digest.update(json.dumps(line).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _pictures(questions: Sequence[Numbered]) -> str:
+def _pictures(questions: Sequence[Question]) -> str:
     """Return a fingerprint of which picture belongs to which question: a sum, so shards add up.
 
     A picture counts with its size in bytes: reading all of them would take minutes, and another
@@ -162,13 +161,13 @@ def _pictures(questions: Sequence[Numbered]) -> str:
     """
     total = 0
     sizes: dict[str, int] = {}
-    for _, sample in questions:
-        if sample.image is None:
+    for question in questions:
+        if question.image is None:
             continue
-        key = sample.image.key
+        key = question.image.key
         if key not in sizes:
-            sizes[key] = _size(sample.image)
-        digest = hashlib.sha256(json.dumps([sample.key, sizes[key]]).encode()).digest()
+            sizes[key] = _size(question.image)
+        digest = hashlib.sha256(json.dumps([question.key, sizes[key]]).encode()).digest()
         total += int.from_bytes(digest[:16], "big")
     return f"{total % _MODULUS:032x}"
 

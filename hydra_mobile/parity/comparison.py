@@ -1,15 +1,16 @@
-"""One rung of the parity ladder: two forms of one model, judged, as text, JSON and report row."""
+"""Two models compared: the verdict as text, JSON and a row of the report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hydra_mobile.bundle.tolerance import Tolerance
+from hydra_mobile.core.progress import Log, silent
 from hydra_mobile.parity.components import PartResult, compare_parts, whole_part
 from hydra_mobile.parity.end_to_end import CaseResult, case_failures, replay
-from hydra_mobile.parity.reference import Case
+from hydra_mobile.parity.reference import ReferenceOutputs
 from hydra_mobile.parity.task_score import ScoreChange
 from hydra_mobile.reporting.schema import ParityPart, ParityRow, ParityScore
 from hydra_mobile.runtimes.base import Runtime
@@ -53,7 +54,7 @@ class Comparison:
         return tuple(p.part for p in self.parts if p.status == "fail" and p.part != "whole")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the rung as JSON values."""
+        """Return the comparison as JSON values."""
         return {
             "rung": self.name,
             "passed": self.passed,
@@ -72,13 +73,13 @@ class Comparison:
             s = self.score
             lines.append(
                 f"  {'score':<14}{'FAIL' if s.note else 'pass':<8}{s.benchmark}, {s.n} questions: "
-                f"{100 * s.before:.1f} % to {100 * s.after:.1f} %, change {100 * s.change:+.1f} "
-                f"({100 * s.low:+.1f} to {100 * s.high:+.1f}), {s.same:.1%} same answers"
+                f"{100 * s.before:.1f}% to {100 * s.after:.1f}%, change {100 * s.change:+.1f} "
+                f"({100 * s.low:+.1f} to {100 * s.high:+.1f}), {s.same:.1%} identical answers"
             )
         return "\n".join([*lines, *(f"  FAILED {failure}" for failure in self.failures)])
 
     def row(self) -> ParityRow:
-        """Return the rung as a row of the report."""
+        """Return the comparison as a row of the report."""
         whole = next(part for part in self.parts if part.part == "whole")
         same = sum(case.leading == case.tokens for case in self.cases) / len(self.cases)
         score = None
@@ -108,26 +109,26 @@ class Comparison:
 
 def compare(
     name: str,
-    runner: Runtime,
-    cases: Sequence[Case],
+    runtime: Runtime,
+    cases: Sequence[ReferenceOutputs],
     tolerance: Tolerance,
-    log: Callable[[str], None] = lambda _: None,
+    log: Log = silent,
 ) -> Comparison:
-    """Compare a runner with the witness's cases, part by part and as a whole.
+    """Compare a runtime with the reference outputs, part by part and as a whole.
 
     Args:
-        name: of the rung.
-        runner: of the later form.
+        name: of the step, for example "merged → ExecuTorch fp32".
+        runtime: of the later form.
         cases: of the earlier form, at least one.
         tolerance: of the later form.
-        log: gets one line for each case.
+        log: receives a line for each case.
 
     Raises:
         ParityError: logits of another shape.
     """
     results, failures = [], []
     for index, case in enumerate(cases):
-        result = replay(runner, case, index, tolerance)
+        result = replay(runtime, case, index, tolerance)
         question = " ".join(case.question.split())[:60]
         log(f"case {index}: {result.agreeing}/{result.tokens} tokens, `{question}`")
         failures += [f"Case {index}: {what}" for what in case_failures(result, tolerance)]
@@ -139,7 +140,7 @@ def compare(
             f"at least {tolerance.agreement:.0%} must."
         )  # fmt: skip
     whole = whole_part(results, failures, agreement)
-    parts = (*compare_parts(runner, cases, tolerance), whole)
+    parts = (*compare_parts(runtime, cases, tolerance), whole)
     failures += [
         f"Part `{part.part}`: {part.note}."
         for part in parts

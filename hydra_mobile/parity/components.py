@@ -1,8 +1,8 @@
-"""Part by part: one form of a model against a witness, each part fed what the witness computed.
+"""Part by part: one model against reference outputs, each part fed what the reference computed.
 
 Since a part never sees the faults of those before it, a fault shows in its own part and only there:
 preprocessing, prompt, vision tower, projector, decoder (token embedding and first logits) and
-greedy steps (the cache). `whole` is all of them behind each other.
+greedy steps (the cache). `whole` is all of them in sequence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_mobile.parity.end_to_end import CaseResult, cosine, greedy_agreement, leading
-from hydra_mobile.parity.reference import Case, SplitVision, prefill
+from hydra_mobile.parity.reference import ReferenceOutputs, SplitVision, prefill
 from hydra_mobile.runtimes.base import Array, Runtime
 
 Status = Literal["pass", "fail", "absent"]
@@ -71,19 +71,19 @@ class _Figures:
 
 
 def compare_parts(
-    runner: Runtime, cases: Sequence[Case], tolerance: Tolerance
+    runtime: Runtime, cases: Sequence[ReferenceOutputs], tolerance: Tolerance
 ) -> tuple[PartResult, ...]:
-    """Compare every part of a runner with the witness's cases.
+    """Compare every part of a runtime with the reference outputs.
 
     Args:
-        runner: of the later form.
+        runtime: of the later form.
         cases: of the earlier form, at least one.
         tolerance: of the later form.
     """
-    tower, projector = _vision(runner, cases, tolerance)
-    decoder, greedy = _decoder(runner, cases, tolerance)
+    tower, projector = _vision(runtime, cases, tolerance)
+    decoder, greedy = _decoder(runtime, cases, tolerance)
     return (
-        _preprocessing(runner, cases), _prompt(runner, cases), tower, projector, decoder, greedy
+        _preprocessing(runtime, cases), _prompt(runtime, cases), tower, projector, decoder, greedy
     )  # fmt: skip
 
 
@@ -104,11 +104,11 @@ def whole_part(
     )
 
 
-def _preprocessing(runner: Runtime, cases: Sequence[Case]) -> PartResult:
+def _preprocessing(runtime: Runtime, cases: Sequence[ReferenceOutputs]) -> PartResult:
     found = []
     for case in cases:
         with Image.open(case.image) as image:
-            pixels = runner.processor.preprocess(image)
+            pixels = runtime.processor.preprocess(image)
         if case.pixels is not None:
             found.append(_figures(pixels, case.pixels))
         else:  # the statistics that older golden vectors hold
@@ -121,10 +121,10 @@ def _preprocessing(runner: Runtime, cases: Sequence[Case]) -> PartResult:
     return _part("preprocessing", found, note)
 
 
-def _prompt(runner: Runtime, cases: Sequence[Case]) -> PartResult:
+def _prompt(runtime: Runtime, cases: Sequence[ReferenceOutputs]) -> PartResult:
     note = ""
     for index, case in enumerate(cases):
-        prompt = runner.processor.prompt(case.question)
+        prompt = runtime.processor.prompt(case.question)
         for where, found, expected in (
             ("before", prompt.before, case.before),
             ("behind", prompt.after, case.after),
@@ -139,23 +139,23 @@ def _prompt(runner: Runtime, cases: Sequence[Case]) -> PartResult:
 
 
 def _vision(
-    runner: Runtime, cases: Sequence[Case], tolerance: Tolerance
+    runtime: Runtime, cases: Sequence[ReferenceOutputs], tolerance: Tolerance
 ) -> tuple[PartResult, PartResult]:
     """Compare the tower and the projector, or both as one where they are one graph."""
-    pixels = [case.pixels if case.pixels is not None else _pixels(runner, case) for case in cases]
+    pixels = [case.pixels if case.pixels is not None else _pixels(runtime, case) for case in cases]
     features = [case.features for case in cases]
     absent = ""
-    if not isinstance(runner, SplitVision):
+    if not isinstance(runtime, SplitVision):
         absent = _ONE_GRAPH
     elif any(value is None for value in features):
         absent = _OLD_GOLDEN
     towers, projectors = [], []
     for case, picture, feature in zip(cases, pixels, features, strict=True):
-        if not absent and isinstance(runner, SplitVision) and feature is not None:
-            towers.append(_figures(runner.vision_features(picture[None])[0], feature))
-            embeddings = runner.project(feature[None])
+        if not absent and isinstance(runtime, SplitVision) and feature is not None:
+            towers.append(_figures(runtime.vision_features(picture[None])[0], feature))
+            embeddings = runtime.project(feature[None])
         else:
-            embeddings = runner.encode_image(picture[None])
+            embeddings = runtime.encode_image(picture[None])
         projectors.append(_figures(embeddings[0], case.embeddings))
     tower = PartResult("vision", "absent", note=absent)
     if not absent:
@@ -164,9 +164,9 @@ def _vision(
     return tower, _part("projector", projectors, note)
 
 
-def _pixels(runner: Runtime, case: Case) -> Array:
+def _pixels(runtime: Runtime, case: ReferenceOutputs) -> Array:
     with Image.open(case.image) as image:
-        return runner.processor.preprocess(image)
+        return runtime.processor.preprocess(image)
 
 
 def _image_note(what: str, found: Sequence[_Figures], tolerance: Tolerance) -> str:
@@ -182,13 +182,13 @@ def _image_note(what: str, found: Sequence[_Figures], tolerance: Tolerance) -> s
 
 
 def _decoder(
-    runner: Runtime, cases: Sequence[Case], tolerance: Tolerance
+    runtime: Runtime, cases: Sequence[ReferenceOutputs], tolerance: Tolerance
 ) -> tuple[PartResult, PartResult]:
     found, first, lengths, agreeing = [], [], [], []
     for case in cases:
-        logits, state = prefill(runner, case.before, case.embeddings[None], case.after)
+        logits, state = prefill(runtime, case.before, case.embeddings[None], case.after)
         found.append(_figures(logits, case.logits))
-        agrees = greedy_agreement(runner, case, logits, state, tolerance)
+        agrees = greedy_agreement(runtime, case, logits, state, tolerance)
         first.append(agrees[0])
         lengths.append(leading(agrees))
         agreeing += agrees

@@ -1,7 +1,7 @@
-"""From the picture to the answer: all parts of one form behind each other, against a witness.
+"""From the picture to the answer: all parts of one model in sequence, against reference outputs.
 
 Every part takes what the one before it made, as on the phone, so a fault shows from its place on.
-`ladder_parts` says where that place is.
+`components` finds that place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_mobile.core.errors import ParityError
-from hydra_mobile.parity.reference import Case, prefill
+from hydra_mobile.parity.reference import ReferenceOutputs, prefill
 from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 
@@ -44,24 +44,26 @@ class CaseResult:
     tokens: int
 
 
-def replay(runner: Runtime, case: Case, index: int, tolerance: Tolerance) -> CaseResult:
-    """Answer a case from its picture, fed the witness's ids.
+def replay(
+    runtime: Runtime, case: ReferenceOutputs, index: int, tolerance: Tolerance
+) -> CaseResult:
+    """Answer a case from its picture, fed the reference's ids.
 
     Raises:
         ParityError: the logits have another shape.
     """
-    processor = runner.processor
+    processor = runtime.processor
     with Image.open(case.image) as image:
         pixels = processor.preprocess(image)
     prompt = processor.prompt(case.question)
-    embeddings = runner.encode_image(pixels[None])
-    logits, state = prefill(runner, case.before, embeddings, case.after)
+    embeddings = runtime.encode_image(pixels[None])
+    logits, state = prefill(runtime, case.before, embeddings, case.after)
     if logits.shape != case.logits.shape:
         raise ParityError(
             f"Case {index}: logits have shape {logits.shape}, golden ones {case.logits.shape}."
         )
     difference = np.abs(logits - case.logits)
-    agrees = greedy_agreement(runner, case, logits, state, tolerance)
+    agrees = greedy_agreement(runtime, case, logits, state, tolerance)
     return CaseResult(
         question=case.question,
         pixel_difference=_pixel_difference(pixel_statistics(pixels), case.statistics),
@@ -79,15 +81,15 @@ def replay(runner: Runtime, case: Case, index: int, tolerance: Tolerance) -> Cas
 
 
 def greedy_agreement(
-    runner: Runtime, case: Case, logits: Array, state: CacheState, tolerance: Tolerance
+    runtime: Runtime, case: ReferenceOutputs, logits: Array, state: CacheState, tolerance: Tolerance
 ) -> list[bool]:
-    """Say of each greedy token whether the runner agrees, ties included.
+    """Say of each greedy token whether the runtime agrees, ties included.
 
-    It is fed the witness's ids, so that one early difference does not hide the rest.
+    It is fed the reference's ids, so that one early difference does not hide the rest.
 
     Args:
-        runner: at `state`.
-        case: of the witness.
+        runtime: at `state`.
+        case: of the reference.
         logits: float32 [V] after the prompt.
         state: after the prompt.
         tolerance: says what a tie is.
@@ -96,7 +98,7 @@ def greedy_agreement(
     for position, token in enumerate(case.ids):
         agrees.append(int(logits.argmax()) == token or case.margins[position] < tolerance.margin)
         if position + 1 < len(case.ids):
-            logits, state = runner.decode(runner.embed([token]), state)
+            logits, state = runtime.decode(runtime.embed([token]), state)
     return agrees
 
 

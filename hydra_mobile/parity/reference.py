@@ -1,6 +1,6 @@
-"""Witnesses: what one form of a model computes on a few pictures, part by part.
+"""Reference outputs: what one model computes on a few pictures, part by part.
 
-The witness of a rung is either the golden vectors of a bundle or a runner that is asked now.
+They are the golden vectors of a bundle, or recorded from a loaded runtime.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CASE_KEYS = ("image", "question", "pixels", "before", "after", "ids")
 
 @runtime_checkable
 class SplitVision(Protocol):
-    """A runner whose vision tower and projector can be run apart."""
+    """A runtime whose vision encoder and projector can be run separately."""
 
     def vision_features(self, pixels: Array) -> Array:
         """Map pixels [1, 3, H, W] to the tower's features [1, P, C]."""
@@ -36,16 +36,16 @@ class SplitVision(Protocol):
 
 
 @dataclass(frozen=True)
-class Case:
+class ReferenceOutputs:
     """One picture with a question, and what came out of each part.
 
     Attributes:
         image: file of the picture.
-        question: asked about it.
+        question: its question.
         statistics: of the pixels, see `hydra_mobile.bundle.golden.pixel_statistics`.
         pixels: float32 [3, H, W]; None where golden vectors are too old to hold them.
-        before: prompt ids before the picture.
-        after: prompt ids behind it.
+        before: prompt ids before the image.
+        after: prompt ids after it.
         features: of the vision tower, float32 [P, C]; None where they cannot be had apart.
         embeddings: of the picture, float32 [N, hidden].
         logits: float32 [V] after the prompt.
@@ -66,7 +66,7 @@ class Case:
     margins: list[float]
 
 
-def golden_cases(bundle: Bundle) -> list[Case]:
+def golden_outputs(bundle: Bundle) -> list[ReferenceOutputs]:
     """Return the golden vectors of a bundle.
 
     Raises:
@@ -98,8 +98,10 @@ def golden_cases(bundle: Bundle) -> list[Case]:
     return [_golden_case(path.parent, case, i, vectors) for i, case in enumerate(cases)]
 
 
-def _golden_case(folder: Path, case: dict[str, Any], index: int, vectors: dict[str, Array]) -> Case:
-    return Case(
+def _golden_case(
+    folder: Path, case: dict[str, Any], index: int, vectors: dict[str, Array]
+) -> ReferenceOutputs:
+    return ReferenceOutputs(
         image=folder / case["image"],
         question=case["question"],
         statistics=case["pixels"],
@@ -114,28 +116,30 @@ def _golden_case(folder: Path, case: dict[str, Any], index: int, vectors: dict[s
     )
 
 
-def observe(runner: Runtime, questions: Sequence[tuple[Path, str]]) -> list[Case]:
-    """Let a runner be the witness: run every part of it on pictures with a question each."""
-    return [_observe(runner, image, question) for image, question in questions]
+def record(runtime: Runtime, questions: Sequence[tuple[Path, str]]) -> list[ReferenceOutputs]:
+    """Run every part of a runtime on pictures with a question each, and keep the outputs."""
+    return [_record(runtime, image, question) for image, question in questions]
 
 
-def _observe(runner: Runtime, path: Path, question: str) -> Case:
-    processor = runner.processor
+def _record(runtime: Runtime, path: Path, question: str) -> ReferenceOutputs:
+    processor = runtime.processor
     with Image.open(path) as image:
         pixels = processor.preprocess(image)
     prompt = processor.prompt(question)
-    features = runner.vision_features(pixels[None])[0] if isinstance(runner, SplitVision) else None
-    embeddings = runner.encode_image(pixels[None])
-    logits, state = prefill(runner, prompt.before, embeddings, prompt.after)
+    features = (
+        runtime.vision_features(pixels[None])[0] if isinstance(runtime, SplitVision) else None
+    )
+    embeddings = runtime.encode_image(pixels[None])
+    logits, state = prefill(runtime, prompt.before, embeddings, prompt.after)
     first, ids, margins = logits, [], []
     for _ in range(MAX_NEW_TOKENS):
         second, best = np.partition(logits, -2)[-2:]
         ids.append(int(logits.argmax()))
         margins.append(float(best - second))
-        if ids[-1] in processor.stop_ids or state.length >= runner.max_context:
+        if ids[-1] in processor.stop_ids or state.length >= runtime.max_context:
             break
-        logits, state = runner.decode(runner.embed(ids[-1:]), state)
-    return Case(
+        logits, state = runtime.decode(runtime.embed(ids[-1:]), state)
+    return ReferenceOutputs(
         image=path,
         question=question,
         statistics=pixel_statistics(pixels),
@@ -151,8 +155,8 @@ def _observe(runner: Runtime, path: Path, question: str) -> Case:
 
 
 def prefill(
-    runner: Runtime, before: list[int], embeddings: Array, after: list[int]
+    runtime: Runtime, before: list[int], embeddings: Array, after: list[int]
 ) -> tuple[Array, CacheState]:
     """Read a prompt around image embeddings [1, N, hidden]; return logits [V] and the state."""
-    parts = [runner.embed(before), embeddings, runner.embed(after)]
-    return runner.decode(np.concatenate(parts, axis=1), CacheState())
+    parts = [runtime.embed(before), embeddings, runtime.embed(after)]
+    return runtime.decode(np.concatenate(parts, axis=1), CacheState())

@@ -1,6 +1,6 @@
-"""The forms of one model that the parity ladder compares, and whether they belong together.
+"""The models that the parity suite compares, and whether they belong together.
 
-A form of another model would fail every part; here it is told as what it is.
+Another model would fail every part; here it is refused with the reason.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _STORED = {"BF16": "bf16", "F16": "fp16"}
 
 @dataclass(frozen=True)
 class Stage:
-    """One form of the model.
+    """One model of the chain.
 
     Attributes:
         name: for people.
         load: makes it ready to run.
-        tolerance: how far it may be from the form below it.
-        exported: whether it is a program, whose witness can be the golden vectors.
+        tolerance: how far it may be from the model before it.
+        exported: whether it is a program, whose reference can be the golden vectors.
     """
 
     name: str
@@ -87,44 +87,48 @@ def _unmerged_stages(adapter: Path | None, merged: Path | None, bundle: Bundle) 
     return [Stage("adapter", _torch(adapter), TOLERANCES["fp32"])]
 
 
-def bundle_stage(folder: Path, *, of: Bundle | None = None) -> Stage:
-    """Return a bundle as a form; with `of`, it must be a lossless one of that bundle's model.
+def bundle_stage(bundle: Bundle, *, of: Bundle | None = None) -> Stage:
+    """Return a bundle as a stage; with `of`, it must be a lossless one of that bundle's model.
 
     Raises:
-        ArtifactError: the bundle is incomplete, altered, lossy, or of another merged model.
+        ArtifactError: the bundle is lossy, or of another merged model.
     """
-    bundle = Bundle.open(Path(folder))
     if of is not None:
         ours, theirs = (b.manifest["sources"].get("merged_sha256") for b in (bundle, of))
         if ours != theirs:
             raise ArtifactError(
-                f"{folder / MANIFEST} says that it was made from another merged model "
+                f"{bundle.folder / MANIFEST} was made from another merged model "
                 f"({_short(ours)}) than {of.folder / MANIFEST} ({_short(theirs)}).",
-                "Export both from one merged folder.",
+                "Export both from one merged model.",
             )
         if precision_class(bundle.manifest["preset"]) != "fp32":
             raise ArtifactError(
-                f"{folder} has preset `{bundle.preset.name}`; the program between the merged "
-                "model and a quantized bundle must be lossless.",
+                f"{bundle.folder} has preset `{bundle.preset.name}`; the program between the "
+                "merged model and a quantized bundle must be lossless.",
                 "Export it with --preset fp32.",
             )
     return Stage(
-        model_at(str(folder)).name,
-        lambda: runtime_class(bundle.runtime).load(Path(folder)),
+        model_at(_selected(bundle)).name,
+        lambda: runtime_class(bundle.runtime).load(bundle),
         tolerance_of(bundle.manifest["preset"]),
         exported=True,
     )
 
 
-def device_stage(runner: Runtime, bundle: Bundle) -> Stage:
-    """Return a device that runs the bundle, as a runner that hands each call over to it.
+def _selected(bundle: Bundle) -> str:
+    """Return `FOLDER#ADAPTER` of a bundle with adapters, else its folder."""
+    return f"{bundle.folder}#{bundle.adapter}" if bundle.adapter else str(bundle.folder)
+
+
+def device_stage(runtime: Runtime, bundle: Bundle) -> Stage:
+    """Return a device that runs the bundle, as a runtime that hands each call over to it.
 
     The program is the same, but kernels of another instruction set may round 8-bit activations
     otherwise, so the bundle's own tolerance holds.
     """
     return Stage(
-        f"device ({runner.name})",
-        lambda: runner,
+        f"device ({runtime.name})",
+        lambda: runtime,
         tolerance_of(bundle.manifest["preset"]),
         exported=True,
     )

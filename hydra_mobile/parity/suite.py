@@ -1,144 +1,151 @@
-"""The parity ladder: adapter = merged = program = quantized (= device), rung by rung.
+"""The parity suite: adapter = merged = program = quantized (= device), one comparison per step.
 
-Each form is loaded once, compared with the one below it, and then becomes the witness of the next,
-so that no more than one model is in memory.
+Each model is loaded once, compared with the one before it, and then gives the reference outputs of
+the next, so that no more than one model is in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError, ParityError
+from hydra_mobile.core.progress import Log, silent
 from hydra_mobile.parity.comparison import Comparison, compare
-from hydra_mobile.parity.reference import Case, golden_cases, observe
+from hydra_mobile.parity.reference import ReferenceOutputs, golden_outputs, record
 from hydra_mobile.parity.stages import Stage, bundle_stage, device_stage, torch_stages
-from hydra_mobile.parity.task_score import Slice
+from hydra_mobile.parity.task_score import TaskSubset
 from hydra_mobile.reporting.schema import ParityRow
 from hydra_mobile.runtimes.base import Runtime
 
 SCHEMA = 1
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ParityResult:
-    """All rungs that were climbed, from the adapter up."""
+    """All comparisons, from the adapter on.
+
+    Attributes:
+        bundle: its folder.
+        comparisons: one for each step, at least one.
+    """
 
     bundle: str
     comparisons: tuple[Comparison, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every rung holds."""
-        return all(rung.passed for rung in self.comparisons)
+        """Whether every comparison passes."""
+        return all(each.passed for each in self.comparisons)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the ladder as JSON values."""
+        """Return the result as JSON values."""
         return {
             "schema": SCHEMA,
             "bundle": self.bundle,
             "passed": self.passed,
-            "rungs": [rung.to_dict() for rung in self.comparisons],
+            "rungs": [each.to_dict() for each in self.comparisons],
         }
 
     def rows(self) -> tuple[ParityRow, ...]:
-        """Return a row of the report for each rung."""
-        return tuple(rung.row() for rung in self.comparisons)
+        """Return a row of the report for each comparison."""
+        return tuple(each.row() for each in self.comparisons)
 
     def table(self) -> str:
-        """Return the ladder for the terminal."""
-        return "\n\n".join(rung.table() for rung in self.comparisons)
+        """Return the result for the terminal."""
+        return "\n\n".join(each.table() for each in self.comparisons)
 
     def require(self) -> None:
-        """Raise unless every rung holds.
+        """Raise unless every comparison passes.
 
         Raises:
-            ParityError: names the rungs and the parts that broke, and every difference.
+            ParityError: names the steps and the parts that fail, and every difference.
         """
-        broken = [rung for rung in self.comparisons if not rung.passed]
-        if broken:
+        failed = [each for each in self.comparisons if not each.passed]
+        if failed:
             raise ParityError(
                 " ".join(
-                    f"Rung `{rung.name}` does not hold"
-                    + (f", broken at {', '.join(rung.broken)}" if rung.broken else "")
-                    + f": {' '.join(rung.failures)}"
-                    for rung in broken
+                    f"Step `{each.name}` fails"
+                    + (f", first difference in {', '.join(each.broken)}" if each.broken else "")
+                    + f": {' '.join(each.failures)}"
+                    for each in failed
                 ),
-                "Make the later form of that rung again from the earlier one; the rungs that hold "
-                "need nothing.",
+                "Make the later model of that step again from the earlier one.",
             )
 
 
 def run_suite(
-    folder: Path,
+    bundle: Bundle | Path,
     *,
     adapter: Path | None = None,
     merged: Path | None = None,
-    program: Path | None = None,
+    program: Bundle | Path | None = None,
     device: Runtime | None = None,
-    questions: Slice | None = None,
-    log: Log = lambda _: None,
+    questions: TaskSubset | None = None,
+    log: Log = silent,
 ) -> ParityResult:
-    """Compare all forms that are given, on the golden pictures of the bundle.
+    """Compare all models that are given, on the golden pictures of the bundle.
 
     Args:
-        folder: the bundle; its hashes are checked first.
+        bundle: opened, or its folder, whose hashes are then checked first.
         adapter: run or adapter folder, unmerged; needs `merged`, or a run with `merged/` inside.
-        merged: the merged folder that the bundle was exported from. Without it the golden vectors
-            are its witness.
-        program: a lossless bundle of the same merged model, as a rung of its own between the
-            merged model and a quantized bundle.
-        device: a runner of the bundle on a device; the last rung.
-        questions: a slice of a benchmark that every form answers as well; needs two forms.
-        log: gets a line now and then.
+        merged: the merged model that the bundle was exported from. Without it the golden outputs
+            are the reference.
+        program: a lossless bundle of the same merged model, a step between the merged model and a
+            quantized bundle.
+        device: a runtime of the bundle on a device; the last step.
+        questions: a subset of a benchmark that every model answers too; needs two models.
+        log: receives a line for each step.
 
     Raises:
         ArtifactError: a folder is incomplete, altered, or belongs to another model.
-        HydraError: what was given makes no ladder.
+        HydraError: what was given makes no chain.
     """
-    folder = Path(folder)
-    bundle = Bundle.open(folder)
-    golden = golden_cases(bundle)
-    stages = torch_stages(adapter, merged, bundle)
+    opened = Bundle.open(bundle)
+    golden = golden_outputs(opened)
+    stages = torch_stages(adapter, merged, opened)
     if program is not None:
-        stages.append(bundle_stage(program, of=bundle))
-    stages.append(bundle_stage(folder))
+        stages.append(bundle_stage(Bundle.open(program), of=opened))
+    stages.append(bundle_stage(opened))
     if device is not None:
-        stages.append(device_stage(device, bundle))
+        stages.append(device_stage(device, opened))
     if len(stages) == 1 and questions is not None:
         raise HydraError(
-            "A change of score needs two forms of the model; only a bundle was given.",
-            "Give the merged folder as well, or the run.",
+            "A change of score needs two models; only a bundle was given.",
+            "Give the merged model as well, or the run.",
         )
-    return ParityResult(str(folder), tuple(_rungs(stages, golden, questions, log)))
+    return ParityResult(str(opened.folder), tuple(_compared(stages, golden, questions, log)))
 
 
-def _rungs(
-    stages: Sequence[Stage], golden: Sequence[Case], questions: Slice | None, log: Log
+def _compared(
+    stages: Sequence[Stage],
+    golden: Sequence[ReferenceOutputs],
+    questions: TaskSubset | None,
+    log: Log,
 ) -> list[Comparison]:
     pictures = [(case.image, case.question) for case in golden]
-    rungs: list[Comparison] = []
-    # The golden vectors are the merged model's own, so they stand for it where it is not given.
-    below: str = "merged (golden vectors)"
-    witness: Sequence[Case] = golden if stages[0].exported else ()
-    told: list[str] | None = None
+    comparisons: list[Comparison] = []
+    # The golden outputs are the merged model's own: they replace it where it is not given.
+    earlier = "merged (golden vectors)"
+    reference: Sequence[ReferenceOutputs] = golden if stages[0].exported else ()
+    before: Mapping[str, str] | None = None
     for number, stage in enumerate(stages, 1):
         log(f"loading {stage.name}")
-        runner = stage.load()
-        answers = questions.answers(runner) if questions else None
-        if witness:
-            rung = compare(f"{below} → {stage.name}", runner, witness, stage.tolerance, log)
-            if questions and told is not None and answers is not None:
-                score = questions.change(told, answers, stage.tolerance)
-                said = [f"Score: {score.note}."] if score.note else []
-                rung = replace(rung, score=score, failures=[*rung.failures, *said])
-            rungs.append(rung)
+        runtime = stage.load()
+        answers = questions.answers(runtime) if questions else None
+        if reference:
+            step = f"{earlier} → {stage.name}"
+            found = compare(step, runtime, reference, stage.tolerance, log)
+            if questions and before is not None and answers is not None:
+                score = questions.change(before, answers, stage.tolerance)
+                notes = [f"Score: {score.note}."] if score.note else []
+                found = replace(found, score=score, failures=[*found.failures, *notes])
+            comparisons.append(found)
         if number < len(stages):
-            witness = observe(runner, pictures)
-        below, told = stage.name, answers
-        del runner  # before the next one is loaded
-    return rungs
+            reference = record(runtime, pictures)
+        earlier, before = stage.name, answers
+        del runtime  # before the next one is loaded
+    return comparisons

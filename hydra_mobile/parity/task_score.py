@@ -1,28 +1,31 @@
-"""The task itself on a rung: both forms answer the same slice of a benchmark."""
+"""The task itself as part of a comparison: both models answer the same subset of a benchmark."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra_mobile.benchmarks.base import Benchmark
-from hydra_mobile.benchmarks.shared.statistics import paired_bootstrap
+from hydra_mobile.benchmarks.metric import Metric, paired, share
+from hydra_mobile.benchmarks.question import questions_of
 from hydra_mobile.bundle.tolerance import Tolerance
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.runtimes.answering import answers, tokenized
 from hydra_mobile.runtimes.base import Runtime
-from hydra_mobile.runtimes.generation import Generator
 
 
 @dataclass(frozen=True)
 class ScoreChange:
-    """How a score changed from one form to the next, on the same questions.
+    """How a score changed from one model to the next, on the same questions.
 
     Attributes:
         benchmark: its name.
-        n: questions asked.
-        before: score of the earlier form, in [0, 1].
-        after: score of the later form.
-        change: after minus before; `low` and `high` bound its paired 95 % interval.
-        same: share of answers that are equal letter by letter.
+        n: number of questions.
+        before: score of the earlier model, the mean credit of a question in [0, 1].
+        after: score of the later model.
+        change: after minus before; `low` and `high` bound its paired 95% interval.
+        same: share of identical answers.
         note: what is out of tolerance; empty otherwise.
     """
 
@@ -41,55 +44,66 @@ class ScoreChange:
         return asdict(self)
 
 
-class Slice:
-    """Some questions of a benchmark, the same for every form.
+class TaskSubset:
+    """Some questions of a benchmark, the same for every model.
 
     Args:
-        benchmark: gives the questions and judges the answers.
+        benchmark: gives the questions and scores the answers.
         limit: about how many of each split; None for all.
 
     Raises:
-        DataError: the data are missing or altered.
+        DataError: the data are missing or altered, or hold no question.
     """
 
     def __init__(self, benchmark: Benchmark, limit: int | None) -> None:
         self.benchmark = benchmark
         self.samples = benchmark.samples(limit=limit)
+        if not self.samples:
+            raise DataError(f"{benchmark.name} holds no questions.", "Check --data and --limit.")
+        self.questions = questions_of(benchmark, self.samples)
 
-    def answers(self, runner: Runtime) -> list[str]:
-        """Return the runner's answers, in the order of the questions."""
-        generator = Generator(runner)
-        texts = []
-        for sample in self.samples:
-            image = sample.image
-            generation = generator.answer(
-                self.benchmark.prompt(sample),
-                image.open if image else None,
-                image.key if image else None,
-                max_new_tokens=self.benchmark.max_new_tokens,
-            )
-            texts.append(generation.text)
-        return texts
+    def answers(self, runtime: Runtime) -> dict[str, str]:
+        """Return question key -> the model's answer, asked exactly as `evaluate` does.
 
-    def change(self, before: list[str], after: list[str], tolerance: Tolerance) -> ScoreChange:
-        """Compare two forms' answers and hold the change to the tolerance."""
-        old, new = self._right(before), self._right(after)
-        difference = paired_bootstrap(new, old, [sample.cluster for sample in self.samples])
-        same = sum(a == b for a, b in zip(before, after, strict=True)) / len(before)
+        Raises:
+            HydraError: a prompt does not fit into the context, or a picture cannot be read.
+        """
+        benchmark = self.benchmark
+        prompted = tokenized(
+            self.questions, runtime.processor, runtime.max_context, title=benchmark.name
+        )
+        found = answers(
+            runtime,
+            prompted,
+            max_new_tokens=benchmark.max_new_tokens,
+            image_fit=benchmark.image_fit,
+        )
+        return {each.line.key: each.line.text for each in found}
+
+    def change(
+        self, before: Mapping[str, str], after: Mapping[str, str], tolerance: Tolerance
+    ) -> ScoreChange:
+        """Compare the answers of two models and hold the change to the tolerance.
+
+        The score is the mean credit of a question whatever the benchmark's own number is, so that
+        the tolerance, a share, has one meaning for all of them.
+        """
+        old, new = self._credit(before), self._credit(after)
+        difference = paired(new, old)
+        same = sum(before[s.key] == after[s.key] for s in self.samples) / len(self.samples)
         note = ""
         if same < tolerance.answers:
-            note = f"{same:.1%} of the answers are the same (at least {tolerance.answers:.0%})"
+            note = f"{same:.1%} of the answers are identical (at least {tolerance.answers:.0%})"
         elif difference.high < -tolerance.score_drop:
             note = (
-                f"the score falls by {-100 * difference.value:.1f} points, by "
-                f"{-100 * difference.high:.1f} at the least "
-                f"(at most {100 * tolerance.score_drop:.1f})"
+                f"the score falls by {-100 * difference.value:.1f} points, by at least "
+                f"{-100 * difference.high:.1f} (at most {100 * tolerance.score_drop:.1f})"
             )
         return ScoreChange(
             benchmark=self.benchmark.name,
-            n=len(before),
-            before=sum(old) / len(old),
-            after=sum(new) / len(new),
+            n=len(self.samples),
+            before=old.value,
+            after=new.value,
             change=difference.value,
             low=difference.low,
             high=difference.high,
@@ -97,6 +111,6 @@ class Slice:
             note=note,
         )
 
-    def _right(self, texts: list[str]) -> list[float]:
-        pairs = zip(self.samples, texts, strict=True)
-        return [self.benchmark.credit(sample, text) for sample, text in pairs]
+    def _credit(self, texts: Mapping[str, str]) -> Metric:
+        credits = [self.benchmark.credit(sample, texts[sample.key]) for sample in self.samples]
+        return share("all", "all", credits, [sample.cluster for sample in self.samples])

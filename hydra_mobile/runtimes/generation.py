@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from hydra_mobile.data.answer_line import Ended
+from hydra_mobile.models.processor import Prompt
 from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 
@@ -31,6 +33,7 @@ class Generation:
             prefix was in the cache, because no user ever sees that time.
         decode_seconds: all later tokens.
         decode_steps: decoder calls in `decode_seconds`.
+        ended: at a stop token, at `max_new_tokens`, or because the context was full.
     """
 
     ids: list[int]
@@ -42,6 +45,7 @@ class Generation:
     first_token_seconds: float | None
     decode_seconds: float
     decode_steps: int
+    ended: Ended
 
 
 class Generator:
@@ -55,7 +59,7 @@ class Generator:
 
     def answer(
         self,
-        question: str,
+        question: str | Prompt,
         image: Callable[[], Image.Image | Array] | None = None,
         image_key: str | None = None,
         *,
@@ -66,7 +70,7 @@ class Generator:
         """Answer one question greedily.
 
         Args:
-            question: without the template.
+            question: its text without the template, or its token ids.
             image: opens the picture, or gives its pixels float32 [3, H, W] where somebody has
                 prepared them; called only when it is not in the cache.
             image_key: equal keys mean equal pictures.
@@ -78,7 +82,10 @@ class Generator:
             HydraError: prompt and answer do not fit into the runner's context.
         """
         runner, processor = self.runner, self.runner.processor
-        prompt = processor.prompt(question, with_image=image is not None)
+        if isinstance(question, str):
+            prompt = processor.prompt(question, with_image=image is not None)
+        else:
+            prompt = question
         began = time.perf_counter()
         encode: float | None = None
         state, prefill_tokens, prefix_seconds = CacheState(), 0, 0.0
@@ -101,17 +108,22 @@ class Generator:
         first_logits = logits
         generated: list[int] = []
         steps = 0
+        ended: Ended = "stop"
         stops = set(processor.stop_ids) if stop else set()
         while token not in stops:
             generated.append(token)
             if on_token:
                 on_token(token)
-            if len(generated) == max_new_tokens or state.length >= runner.max_context:
+            if len(generated) == max_new_tokens:
+                ended = "length"
+                break
+            if state.length >= runner.max_context:
+                ended = "context"
                 break
             logits, state = runner.decode(runner.embed([token]), state)
             token = int(logits.argmax())
             steps += 1
-        ended = time.perf_counter()
+        ended_at = time.perf_counter()
         return Generation(
             ids=generated,
             text=processor.decode(generated),
@@ -120,8 +132,9 @@ class Generator:
             prefill_seconds=prefix_seconds + first_token_at - prefill_began,
             prefill_tokens=prefill_tokens + len(ids),
             first_token_seconds=None if encode is None else first_token_at - began,
-            decode_seconds=ended - first_token_at,
+            decode_seconds=ended_at - first_token_at,
             decode_steps=steps,
+            ended=ended,
         )
 
     def _take_picture(self, image: Image.Image | Array, before: list[int]) -> tuple[float, float]:

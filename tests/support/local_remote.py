@@ -13,6 +13,12 @@ from pathlib import Path
 from hydra_mobile.devices.errors import DeviceFull, DeviceGone
 from hydra_mobile.devices.remote import ShellResult
 
+#: What a device's answer has behind its id, as the C++ runner and the app write it.
+REST = (
+    '"ids": [1], "margin": 0.5, "encode_seconds": null, "prefill_seconds": 0.1, '
+    '"prefill_tokens": 3, "first_token_seconds": null, "decode_seconds": 0.1, "decode_steps": 1}'
+)
+
 
 class LocalRemote:
     """This machine; `folder` plays the device's disk.

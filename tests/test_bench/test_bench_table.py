@@ -80,12 +80,12 @@ def test_a_plan_without_decoding_is_refused() -> None:
 
 def test_an_emulator_is_not_timed() -> None:
     with pytest.raises(HydraError, match="say nothing"):
-        bench([], Plan(), "emulator", Console(quiet=True))
+        bench([], Plan(), "emulator")
 
 
 def test_the_tiny_base_is_measured_in_processes_of_its_own(tiny_base: Path) -> None:
     plan = Plan(prompt_tokens=60, new_tokens=3, repeats=2, warmup=1, rounds=1, threads=1)
-    measured = bench([model_at(str(tiny_base))], plan, "host", Console(quiet=True))
+    measured = bench([model_at(str(tiny_base))], plan, "host")
     (row,) = measured["rows"]
     (process,) = row["processes"]
     assert process["prompt_tokens"] == 60

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from local_remote import LocalRemote
+from local_remote import REST, LocalRemote
 from test_device_batch import ask_launch
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
@@ -32,11 +32,11 @@ kill -0 $(cat {folder}/pid) 2>/dev/null
 APP = """
 for id in $(sed 's/.*"id": "\\([^"]*\\)".*/\\1/' "$requests"); do
   grep -q "\\"id\\": \\"$id\\"" "$answers" && continue
-  echo "{\\"id\\": \\"$id\\", \\"ids\\": [1], \\"text\\": \\"yes\\"}" >> "$answers"
+  printf '{"id": "%s", REST\\n' "$id" >> "$answers"
   sleep 0.02
 done
 echo '{"end": {"answered": 9}}' >> "$answers"
-"""
+""".replace("REST", REST)
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation.evaluate import Task
+from hydra_mobile.evaluation.evaluate import EvalSettings
 from hydra_mobile.evaluation.workers import process as worker
 from hydra_mobile.evaluation.workers.placement import DEVICES, moved, runner_on
 from hydra_mobile.runtimes import RUNTIMES
@@ -63,11 +62,11 @@ def test_a_benchmark_runs_natively_and_answers_as_the_host(
 ) -> None:
     # Workers are processes of their own, and find the runner that was built for this one.
     monkeypatch.setenv("HYDRA_MOBILE_HOME", str(binary.parents[2]))
-    task = Task(("emojiqa",), questions, workers=1)
+    task = EvalSettings(("emojiqa",), questions, workers=1)
     said = {}
     for device in ("host", "native"):
         artifacts = moved([model_at(str(bundle))], device)
-        said[device] = report_on(artifacts, task, tmp_path / device, Console(quiet=True))
+        said[device] = report_on(artifacts, task, tmp_path / device)
     expected = answers(tmp_path / "host")
     assert len(expected) == 24
     assert answers(tmp_path / "native") == expected

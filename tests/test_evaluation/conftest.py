@@ -1,4 +1,4 @@
-"""A small benchmark with drawn pictures, and a console that says nothing."""
+"""A small benchmark with drawn pictures, and workers inside of the test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.evaluation.store.shards import Shard
@@ -45,11 +44,6 @@ def questions(shapes_data: Path, tmp_path_factory) -> Path:
     files = {"test_seen.jsonl": {"sha256": hashlib.sha256(content).hexdigest()}}
     (folder / "emojiqa.json").write_text(json.dumps({"files": files}))
     return folder
-
-
-@pytest.fixture
-def console() -> Console:
-    return Console(file=open(os.devnull, "w"))
 
 
 @pytest.fixture

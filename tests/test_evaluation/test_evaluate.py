@@ -14,7 +14,7 @@ from PIL import Image
 from hydra_export.merge import merged_folder
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.data.llava import open_image
-from hydra_mobile.evaluation.evaluate import Task, evaluate
+from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
 from hydra_mobile.evaluation.results.report import report_on
 from hydra_mobile.evaluation.store.prediction_log import read_answers
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -70,10 +70,10 @@ def test_a_caption_begins_right_behind_the_picture(tiny_base, shapes_data):
     assert alone.ids[0] == int(logits.argmax())
 
 
-def test_report_of_base_run_and_merged_model(in_process, run, questions, tmp_path, console):
+def test_report_of_base_run_and_merged_model(in_process, run, questions, tmp_path):
     merged = merged_folder(model_at(str(run)), lambda line: None)
     artifacts = [model_at("tiny"), model_at(str(merged)), model_at(str(run))]
-    report = report_on(artifacts, Task(("emojiqa",), questions), tmp_path / "report", console)
+    report = report_on(artifacts, EvalSettings(("emojiqa",), questions), tmp_path / "report")
     assert [system.role for system in report.systems] == ["untrained", "reference", "reference"]
     unmerged = report.systems[2]
     assert unmerged.agreement is not None
@@ -89,10 +89,10 @@ def test_report_of_base_run_and_merged_model(in_process, run, questions, tmp_pat
     assert decode.n == 5
 
 
-def test_report_says_how_each_benchmark_was_asked(in_process, run, questions, tmp_path, console):
+def test_report_says_how_each_benchmark_was_asked(in_process, run, questions, tmp_path):
     merged = merged_folder(model_at(str(run)), lambda line: None)
     artifacts = [model_at("tiny"), model_at(str(merged))]
-    report = report_on(artifacts, Task(("emojiqa",), questions), tmp_path, console)
+    report = report_on(artifacts, EvalSettings(("emojiqa",), questions), tmp_path)
     assert report is not None
     (asked,) = report.systems[1].runs
     assert (asked.benchmark, asked.questions, asked.answered) == ("emojiqa", 24, 24)
@@ -108,28 +108,24 @@ def test_report_says_how_each_benchmark_was_asked(in_process, run, questions, tm
     assert lines[0].keys() >= {"question_id", "text", "answer_id", "model_id", "metadata"}
 
 
-def test_workers_divide_the_questions_and_answer_as_one_does(
-    in_process, questions, tmp_path, console
-):
+def test_workers_divide_the_questions_and_answer_as_one_does(in_process, questions, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     for out, workers in ((alone, 1), (together, 3)):
-        task = Task(("emojiqa",), questions, workers=workers)
-        evaluate([model_at("tiny")], task, out, console)
+        task = EvalSettings(("emojiqa",), questions, workers=workers)
+        evaluate([model_at("tiny")], task, out)
     (one,) = alone.rglob("answers.jsonl")
     (three,) = together.rglob("answers.jsonl")
-    told = [[(a["key"], a["ids"]) for a in read_answers(file)] for file in (one, three)]
+    told = [[(a.key, a.ids) for a in read_answers(file)] for file in (one, three)]
     assert told[0] == told[1]
     assert len(list(three.parent.glob("worker-*.json"))) == 3
     assert not list(three.parent.glob("answers-*.jsonl.*"))
 
 
-def test_an_interrupted_evaluation_goes_on_at_the_next_question(
-    in_process, questions, tmp_path, console
-):
-    task = Task(("emojiqa",), questions, workers=1)
-    evaluate([model_at("tiny")], task, tmp_path, console)
+def test_an_interrupted_evaluation_resumes_at_the_next_question(in_process, questions, tmp_path):
+    task = EvalSettings(("emojiqa",), questions, workers=1)
+    evaluate([model_at("tiny")], task, tmp_path)
     (file,) = tmp_path.rglob("answers.jsonl")
-    answers = {answer["key"]: answer for answer in read_answers(file)}
+    answers = {answer.key: answer for answer in read_answers(file)}
     lines = file.read_text().splitlines()
     # As a kill leaves it: some answers gathered, one more in a worker's file, then half a line.
     marked = json.dumps(json.loads(lines[0]) | {"text": "kept"})
@@ -137,16 +133,16 @@ def test_an_interrupted_evaluation_goes_on_at_the_next_question(
     (file.parent / "answers-0.jsonl").write_text(lines[7] + "\n" + lines[8][:20])
     for facts in tmp_path.rglob("facts.json"):
         facts.unlink()
-    evaluate([model_at("tiny")], task, tmp_path, console)
-    again = {answer["key"]: answer for answer in read_answers(file)}
+    evaluate([model_at("tiny")], task, tmp_path)
+    again = {answer.key: answer for answer in read_answers(file)}
     assert len(file.read_text().splitlines()) == len(answers) == 24
-    assert again.pop(json.loads(lines[0])["key"])["text"] == "kept", "it was asked twice"
-    assert all(again[key]["ids"] == answers[key]["ids"] for key in again)
-    assert list(answers) == [answer["key"] for answer in read_answers(file)], "not in order"
+    assert again.pop(json.loads(lines[0])["key"]).text == "kept", "it was asked twice"
+    assert all(again[key].ids == answers[key].ids for key in again)
+    assert list(answers) == [answer.key for answer in read_answers(file)], "not in order"
 
 
 def test_answers_are_not_used_for_other_questions_pictures_or_artifacts(
-    in_process, questions, tmp_path, console, tiny_base
+    in_process, questions, tmp_path, tiny_base
 ):
     data = tmp_path / "data"
     shutil.copytree(questions, data)
@@ -155,15 +151,15 @@ def test_answers_are_not_used_for_other_questions_pictures_or_artifacts(
     def folders() -> int:
         return len(list(out.rglob("answers.jsonl")))
 
-    task = Task(("emojiqa",), data, limit=8)
-    evaluate([model_at("tiny")], task, out, console)
-    evaluate([model_at("tiny")], task, out, console)
+    task = EvalSettings(("emojiqa",), data, limit=8)
+    evaluate([model_at("tiny")], task, out)
+    evaluate([model_at("tiny")], task, out)
     assert folders() == 1
-    evaluate([model_at("tiny")], dataclasses.replace(task, limit=12), out, console)
+    evaluate([model_at("tiny")], dataclasses.replace(task, limit=12), out)
     assert folders() == 2
     # Another picture under the same name.
     Image.new("RGB", (50, 50), "purple").save(data / "0.png")
-    evaluate([model_at("tiny")], task, out, console)
+    evaluate([model_at("tiny")], task, out)
     assert folders() == 3
     # The same weights with another template are another artifact.
     other = tmp_path / "other"
@@ -171,22 +167,20 @@ def test_answers_are_not_used_for_other_questions_pictures_or_artifacts(
     recipe = json.loads((other / "processor_config.json").read_text())
     recipe["template"]["user_prefix"] = "Q: "
     (other / "processor_config.json").write_text(json.dumps(recipe))
-    evaluate([model_at(str(other))], task, out, console)
+    evaluate([model_at(str(other))], task, out)
     assert folders() == 4
 
 
-def test_a_missing_picture_stops_it_before_the_first_question(
-    in_process, questions, tmp_path, console
-):
+def test_a_missing_picture_stops_it_before_the_first_question(in_process, questions, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(questions, data)
     (data / "3.png").unlink()
-    task = Task(("emojiqa",), data)
+    task = EvalSettings(("emojiqa",), data)
     with pytest.raises(DataError, match=r"1 of 12 pictures are missing: .*3\.png"):
-        evaluate([model_at("tiny")], task, tmp_path / "out", console)
+        evaluate([model_at("tiny")], task, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("answers*.jsonl"))
     partial = dataclasses.replace(task, allow_partial=True)
-    report = report_on([model_at("tiny")], partial, tmp_path / "out", console)
+    report = report_on([model_at("tiny")], partial, tmp_path / "out")
     assert report is not None
     (asked,) = report.systems[0].runs
     assert (asked.answered, asked.questions, asked.complete) == (22, 24, False)
@@ -194,7 +188,7 @@ def test_a_missing_picture_stops_it_before_the_first_question(
 
 
 def test_prompts_that_do_not_fit_stop_it_before_the_first_question(
-    in_process, tiny_base, questions, tmp_path, console
+    in_process, tiny_base, questions, tmp_path
 ):
     small = tmp_path / "small"
     shutil.copytree(tiny_base, small)
@@ -202,22 +196,22 @@ def test_prompts_that_do_not_fit_stop_it_before_the_first_question(
     config["text_config"]["max_position_embeddings"] = 20
     (small / "config.json").write_text(json.dumps(config))
     with pytest.raises(HydraError, match="24 of 24 prompts do not fit into the context of 20"):
-        evaluate([model_at(str(small))], Task(("emojiqa",), questions), tmp_path, console)
+        evaluate([model_at(str(small))], EvalSettings(("emojiqa",), questions, workers=1), tmp_path)
 
 
-def test_a_failing_worker_says_why(questions, tmp_path, console, tiny_base):
+def test_a_failing_worker_says_why(questions, tmp_path, tiny_base):
     broken = tmp_path / "broken"
     shutil.copytree(tiny_base, broken)
     artifact = model_at(str(broken))
     (broken / "tokenizer.json").write_text("{")
     with pytest.raises(HydraError, match=r"tokenizer\.json is no readable tokenizer"):
-        evaluate([artifact], Task(("emojiqa",), questions, workers=1), tmp_path / "work", console)
+        evaluate([artifact], EvalSettings(("emojiqa",), questions, workers=1), tmp_path / "work")
 
 
-def test_one_artifact_given_twice_is_refused(in_process, tiny_base, questions, tmp_path, console):
+def test_one_artifact_given_twice_is_refused(in_process, tiny_base, questions, tmp_path):
     artifacts = [model_at("tiny"), model_at(str(tiny_base))]
     with pytest.raises(HydraError, match="same artifact"):
-        evaluate(artifacts, Task(("emojiqa",), questions), tmp_path, console)
+        evaluate(artifacts, EvalSettings(("emojiqa",), questions), tmp_path)
 
 
 def test_artifacts_of_one_name_are_told_apart(tiny_base, tmp_path):
@@ -235,29 +229,27 @@ def test_artifacts_of_one_name_are_told_apart(tiny_base, tmp_path):
 
 
 def test_a_coreml_bundle_off_macos_is_refused_unless_interpreting_is_asked_for(
-    in_process, monkeypatch, questions, tmp_path, console
+    in_process, monkeypatch, questions, tmp_path
 ):
     monkeypatch.setattr(sys, "platform", "linux")
     bundle = dataclasses.replace(model_at("tiny"), kind="bundle", runner="coreml", digest="c")
     with pytest.raises(HydraError, match=r"(?s)CoreML.*--interpret-coreml"):
-        evaluate([bundle], Task(("emojiqa",), questions), tmp_path, console)
+        evaluate([bundle], EvalSettings(("emojiqa",), questions), tmp_path)
 
 
-def test_an_unknown_benchmark_names_the_nearest(questions, tmp_path, console):
+def test_an_unknown_benchmark_names_the_nearest(questions, tmp_path):
     with pytest.raises(HydraError, match="Did you mean `emojiqa`"):
-        evaluate([model_at("tiny")], Task(("emojiq",), questions), tmp_path, console)
+        evaluate([model_at("tiny")], EvalSettings(("emojiq",), questions), tmp_path)
 
 
-def test_a_protocol_may_be_named_for_one_benchmark(
-    in_process, tiny_base, shapes_data, tmp_path, console
-):
+def test_a_protocol_may_be_named_for_one_benchmark(in_process, tiny_base, shapes_data, tmp_path):
     pictures = [open_image(shapes_data / f"{number}.png") for number in range(4)]
     tree = build_tree(tmp_path / "data", pictures, questions=2)
     small = _with_context(tiny_base, tmp_path / "small", 200)
 
     def protocols(text: str) -> dict[str, str]:
-        task = Task(("gqa", "scienceqa"), tree, protocol=text, limit=2)
-        outcome = evaluate([model_at(str(small))], task, tmp_path / "out", console)
+        task = EvalSettings(("gqa", "scienceqa"), tree, protocol=text, limit=2)
+        outcome = evaluate([model_at(str(small))], task, tmp_path / "out")
         assert outcome is not None
         return {run.benchmark: run.protocol for run in outcome.systems[0].runs}
 
@@ -269,10 +261,10 @@ def test_a_protocol_may_be_named_for_one_benchmark(
 
 
 @pytest.mark.parametrize("text", ["pope=mobilevlm", "llava-1.5,mobilevlm", "gqa=no-such"])
-def test_a_protocol_that_fits_no_benchmark_is_refused(text, tmp_path, console):
-    task = Task(("gqa",), tmp_path, protocol=text)
+def test_a_protocol_that_fits_no_benchmark_is_refused(text, tmp_path):
+    task = EvalSettings(("gqa",), tmp_path, protocol=text)
     with pytest.raises(HydraError, match=text.partition(",")[0].partition("=")[2] or "mobilevlm"):
-        evaluate([model_at("tiny")], task, tmp_path / "out", console)
+        evaluate([model_at("tiny")], task, tmp_path / "out")
 
 
 def _with_context(base: Path, folder: Path, tokens: int) -> Path:
@@ -284,7 +276,7 @@ def _with_context(base: Path, folder: Path, tokens: int) -> Path:
     return folder
 
 
-def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_path, console):
+def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_path):
     pictures = [open_image(shapes_data / f"{number}.png") for number in range(4)]
     for layout in ("mobilevlm", "llava"):
         tree = build_tree(tmp_path / layout, pictures, questions=4, layout=layout)
@@ -296,7 +288,7 @@ def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_
             config["text_config"]["max_position_embeddings"] = 200
             (small / "config.json").write_text(json.dumps(config))
         out = tmp_path / f"out-{layout}"
-        report = report_on([model_at(str(small))], Task(SIX, tree), out, console)
+        report = report_on([model_at(str(small))], EvalSettings(SIX, tree), out)
         assert report is not None
         (system,) = report.systems
         assert [asked.benchmark for asked in system.runs] == list(SIX)
@@ -315,10 +307,10 @@ def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_named(in_process, questions, tmp_path, console):
-    task = Task(("emojiqa",), questions, torch_device="cuda")
+def test_a_gpu_that_is_not_there_is_named(in_process, questions, tmp_path):
+    task = EvalSettings(("emojiqa",), questions, torch_device="cuda")
     with pytest.raises(HydraError, match="There is no `cuda:0`: torch sees 0 CUDA devices"):
-        evaluate([model_at("tiny")], task, tmp_path, console)
+        evaluate([model_at("tiny")], task, tmp_path)
 
 
 @pytest.mark.gpu

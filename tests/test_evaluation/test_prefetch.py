@@ -9,7 +9,7 @@ from PIL import Image
 
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.core.errors import DataError, HydraError
-from hydra_mobile.evaluation.workers.prefetch import PicturesAhead
+from hydra_mobile.runtimes.prefetch import PicturesAhead
 
 
 @pytest.fixture

@@ -6,40 +6,54 @@ import shutil
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from hydra_mobile.benchmarks.pictures import FilePicture
-from hydra_mobile.benchmarks.types import Sample
+from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture
+from hydra_mobile.benchmarks.question import (
+    Question,
+    picture_groups,
+    read_questions,
+    write_questions,
+)
 from hydra_mobile.core.errors import ConfigError, DataError
 from hydra_mobile.evaluation import evaluate as module
-from hydra_mobile.evaluation.evaluate import Task, evaluate
+from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
 from hydra_mobile.evaluation.store import torchrun as group
 from hydra_mobile.evaluation.store.merge_shards import merge_all
 from hydra_mobile.evaluation.store.prediction_log import read_answers
-from hydra_mobile.evaluation.store.shards import Shard, picture_groups
+from hydra_mobile.evaluation.store.shards import Shard
 from hydra_mobile.runtimes.model_ref import model_at
 
 
-def sample(key: str, picture: str | None) -> Sample:
+def question(index: int, picture: str | None) -> Question:
     image = FilePicture(Path(picture)) if picture else None
-    return Sample(key, image, "?", "all", "yesno", "yes", key)
+    return Question(index, str(index), "?", image)
 
 
 def test_shards_are_disjoint_complete_and_keep_pictures_together() -> None:
     pictures = ["a", "b", "a", None, "c", "b", None, "d", "e"]
-    questions = [(n, sample(str(n), picture)) for n, picture in enumerate(pictures)]
+    questions = [question(n, picture) for n, picture in enumerate(pictures)]
     shards = [Shard(number, 3).of(questions) for number in (1, 2, 3)]
-    indices = sorted(index for shard in shards for index, _ in shard)
+    indices = sorted(each.index for shard in shards for each in shard)
     assert indices == list(range(len(pictures)))
     for picture in "abcde":
-        holders = [s for s in shards if any(i[1].image and i[1].image.key == picture for i in s)]
+        holders = [s for s in shards if any(q.image and q.image.key == picture for q in s)]
         assert len(holders) == 1
     assert max(map(len, shards)) - min(map(len, shards)) <= 2
 
 
 def test_questions_without_a_picture_are_groups_of_their_own() -> None:
-    groups = picture_groups([(0, sample("x", None)), (1, sample("y", None))])
+    groups = picture_groups([question(0, None), question(1, None)])
     assert [len(group) for group in groups] == [1, 1]
+
+
+def test_questions_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    questions = [
+        question(0, str(tmp_path / "a.png")),
+        question(1, None),
+        Question(2, "x\u2028y", "Ä?\n", EncodedPicture(tmp_path / "t.tsv", 5, 7, "row 3")),
+    ]
+    write_questions(tmp_path / "questions.jsonl", questions)
+    assert list(read_questions(tmp_path / "questions.jsonl")) == questions
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", ""])
@@ -60,25 +74,23 @@ def test_torchrun_makes_the_shard() -> None:
 
 
 @pytest.fixture
-def shards(in_process, questions: Path, tmp_path: Path, console: Console) -> list[Path]:
+def shards(in_process, questions: Path, tmp_path: Path) -> list[Path]:
     """Two shards as two machines would leave them."""
     folders = []
     for number in (1, 2):
-        task = Task(("emojiqa",), questions, shard=Shard(number, 2))
+        task = EvalSettings(("emojiqa",), questions, shard=Shard(number, 2))
         folders.append(tmp_path / f"machine{number}")
-        assert evaluate([model_at("tiny")], task, folders[-1], console) is None
+        assert evaluate([model_at("tiny")], task, folders[-1]) is None
     return folders
 
 
-def answers_in(folder: Path) -> list[tuple[str, list[int]]]:
+def answers_in(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
     (file,) = folder.glob("answers/*/*/answers.jsonl")
-    return [(answer["key"], answer["ids"]) for answer in read_answers(file)]
+    return [(answer.key, answer.ids) for answer in read_answers(file)]
 
 
-def test_merged_shards_are_what_one_process_answers(
-    in_process, shards, questions, tmp_path, console
-):
-    evaluate([model_at("tiny")], Task(("emojiqa",), questions), tmp_path / "one", console)
+def test_merged_shards_are_what_one_process_answers(in_process, shards, questions, tmp_path):
+    evaluate([model_at("tiny")], EvalSettings(("emojiqa",), questions), tmp_path / "one")
     (merged,) = merge_all(shards, tmp_path / "all")
     assert (merged.answers, merged.questions) == (24, 24)
     assert answers_in(tmp_path / "all") == answers_in(tmp_path / "one")
@@ -87,11 +99,11 @@ def test_merged_shards_are_what_one_process_answers(
 
 
 def test_evaluate_goes_on_where_the_merge_left_it(
-    in_process, shards, questions, tmp_path, console, monkeypatch
+    in_process, shards, questions, tmp_path, monkeypatch
 ):
     merge_all(shards, tmp_path / "all")
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("all/**/answers.jsonl")}
-    outcome = evaluate([model_at("tiny")], Task(("emojiqa",), questions), tmp_path / "all", console)
+    outcome = evaluate([model_at("tiny")], EvalSettings(("emojiqa",), questions), tmp_path / "all")
     assert outcome is not None
     assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("all/**/answers.jsonl")} == before
     (asked,) = outcome.systems[0].runs
@@ -158,27 +170,25 @@ def test_a_folder_without_shards_is_refused(tmp_path):
 
 
 def test_the_first_process_of_a_group_waits_for_the_others_and_reports(
-    in_process, questions, tmp_path, console
+    in_process, questions, tmp_path
 ):
-    task = Task(("emojiqa",), questions, shard=Shard(2, 2), grouped=True)
-    assert evaluate([model_at("tiny")], task, tmp_path / "group", console) is None
+    task = EvalSettings(("emojiqa",), questions, shard=Shard(2, 2), grouped=True)
+    assert evaluate([model_at("tiny")], task, tmp_path / "group") is None
     first = dataclasses.replace(task, shard=Shard(1, 2))
-    outcome = evaluate([model_at("tiny")], first, tmp_path / "group", console)
+    outcome = evaluate([model_at("tiny")], first, tmp_path / "group")
     assert outcome is not None
     assert outcome.systems[0].runs[0].answered == 24
-    evaluate([model_at("tiny")], Task(("emojiqa",), questions), tmp_path / "one", console)
+    evaluate([model_at("tiny")], EvalSettings(("emojiqa",), questions), tmp_path / "one")
     assert answers_in_whole(tmp_path / "group") == answers_in(tmp_path / "one")
 
 
-def answers_in_whole(folder: Path) -> list[tuple[str, list[int]]]:
+def answers_in_whole(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
     (file,) = folder.glob("answers/*/emojiqa-*/answers.jsonl")
-    return [(answer["key"], answer["ids"]) for answer in read_answers(file)]
+    return [(answer.key, answer.ids) for answer in read_answers(file)]
 
 
-def test_a_process_that_never_answers_is_named(
-    in_process, questions, tmp_path, console, monkeypatch
-):
+def test_a_process_that_never_answers_is_named(in_process, questions, tmp_path, monkeypatch):
     monkeypatch.setattr(group, "_PATIENCE_SECONDS", -1.0)
-    task = Task(("emojiqa",), questions, shard=Shard(1, 2), grouped=True)
+    task = EvalSettings(("emojiqa",), questions, shard=Shard(1, 2), grouped=True)
     with pytest.raises(module.HydraError, match="shard 2/2 wrote no answer"):
-        evaluate([model_at("tiny")], task, tmp_path, console)
+        evaluate([model_at("tiny")], task, tmp_path)

@@ -1,4 +1,4 @@
-"""One fault in one form of the model: the ladder breaks at that rung and part, and only there."""
+"""One fault in one model of the chain: the suite fails at that step and part, and only there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def broken(ladder: ParityResult) -> dict[str, tuple[str, ...]]:
     for rung in ladder.comparisons:
         assert tuple(part.part for part in rung.parts) == PARTS
         whole = rung.parts[-1]
-        # What breaks by itself breaks the answer, but for ids, which the witness gives.
+        # What breaks by itself breaks the answer, but for ids, which the reference gives.
         assert rung.passed == (not rung.broken and whole.status == "pass")
     return {rung.name: rung.broken for rung in ladder.comparisons if not rung.passed}
 
@@ -104,10 +104,9 @@ class TestAdapterAndMerged:
         found = broken(ladder)
         assert set(found) == {ONE}
         assert found[ONE][0] == "decoder"
-        with pytest.raises(ParityError, match="Rung `adapter → merged` does not hold") as error:
+        with pytest.raises(ParityError, match=r"`adapter → merged`.*decoder") as error:
             ladder.require()
         assert error.value.exit_code == 3
-        assert "broken at decoder" in str(error.value)
 
     def test_a_projector_that_was_not_merged(self, chain: Chain) -> None:
         path = chain.adapter / "projector.safetensors"

@@ -1,4 +1,4 @@
-"""How far one form of a model answers as another does: texts, token ids and first logits."""
+"""How far one model's answers match another's: texts, token IDs and first logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_mobile.evaluation.store.predictions import Answered, Evaluated
+from hydra_mobile.evaluation.store.predictions import ArtifactResults, Predictions
 from hydra_mobile.evaluation.store.work_dir import LOGITS
 from hydra_mobile.reporting.schema import Agreement, ParityRow
 
@@ -18,30 +18,30 @@ _CLOSE = 1.0
 
 
 def agreement_of(
-    evaluated: Evaluated, reference: Evaluated | None
+    results: ArtifactResults, reference: ArtifactResults | None
 ) -> tuple[dict[str, Agreement] | None, dict[str, str]]:
     """Return how many answers are the reference's, split by split, and why others are not.
 
     Splits are named with their benchmark where there are several.
     """
-    if reference is None or evaluated is reference or evaluated.role == "untrained":
+    if reference is None or results is reference or results.role == "untrained":
         return None, {}
     agreement: dict[str, Agreement] = {}
     differences = []
-    for ours, theirs in zip(evaluated.answered, reference.answered, strict=True):
-        prefix = f"{ours.run.benchmark} " if len(evaluated.answered) > 1 else ""
+    for ours, theirs in zip(results.predictions, reference.predictions, strict=True):
+        prefix = f"{ours.run.benchmark} " if len(results.predictions) > 1 else ""
         agreement |= _agreement(ours, theirs, prefix)
-        if any(ours.answers[key].text != theirs.answers[key].text for key in _both(ours, theirs)):
+        if any(ours.lines[key].text != theirs.lines[key].text for key in _both(ours, theirs)):
             differences.append(prefix + _why_answers_differ(ours, theirs))
     return agreement, {"agreement": " ".join(differences)} if differences else {}
 
 
-def parity_of(evaluated: Evaluated, reference: Evaluated) -> ParityRow | None:
+def parity_of(results: ArtifactResults, reference: ArtifactResults) -> ParityRow | None:
     """Compare first logits on the questions whose logits were kept, and all answers."""
     largest, mean, cosines, top1, same = 0.0, [], [], [], []
-    for ours, theirs in zip(evaluated.answered, reference.answered, strict=True):
-        for file in sorted((ours.job.folder / LOGITS).glob("*.npy")):
-            other = theirs.job.folder / LOGITS / file.name
+    for ours, theirs in zip(results.predictions, reference.predictions, strict=True):
+        for file in sorted((ours.task.folder / LOGITS).glob("*.npy")):
+            other = theirs.task.folder / LOGITS / file.name
             if not other.is_file():
                 continue
             a, b = np.load(file).astype(np.float64), np.load(other).astype(np.float64)
@@ -50,14 +50,14 @@ def parity_of(evaluated: Evaluated, reference: Evaluated) -> ParityRow | None:
             mean.append(float(difference.mean()))
             cosines.append(float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b)))
             top1.append(float(a.argmax() == b.argmax()))
-        same += [ours.answers[k].ids == theirs.answers[k].ids for k in _both(ours, theirs)]
+        same += [ours.lines[k].ids == theirs.lines[k].ids for k in _both(ours, theirs)]
     if not mean or not same:
         return None
-    exact = evaluated.sitting.artifact.preset == "fp32"
+    exact = results.folder.artifact.preset == "fp32"
     verdict: Any = "not gated"
     if exact:
         verdict = "pass" if largest <= FP32_LOGITS_TOLERANCE else "fail"
-    names = reference.sitting.artifact.name, evaluated.sitting.artifact.name
+    names = reference.name, results.name
     return ParityRow(
         rung=f"{names[0]} vs {names[1]} ({len(mean)} questions)",
         max_abs=largest,
@@ -70,33 +70,33 @@ def parity_of(evaluated: Evaluated, reference: Evaluated) -> ParityRow | None:
     )
 
 
-def _both(ours: Answered, theirs: Answered) -> list[str]:
+def _both(ours: Predictions, theirs: Predictions) -> list[str]:
     """Return the keys that both answered."""
-    return [key for key in ours.answers if key in theirs.answers]
+    return [key for key in ours.lines if key in theirs.lines]
 
 
-def _agreement(ours: Answered, theirs: Answered, prefix: str) -> dict[str, Agreement]:
+def _agreement(ours: Predictions, theirs: Predictions, prefix: str) -> dict[str, Agreement]:
     keys: dict[str, list[str]] = {}
-    for sample in ours.job.asked.samples:
-        if sample.key in ours.answers and sample.key in theirs.answers:
+    for sample in ours.task.spec.samples:
+        if sample.key in ours.lines and sample.key in theirs.lines:
             keys.setdefault(sample.split, []).append(sample.key)
     return {
         prefix + split: Agreement(
-            sum(ours.answers[key].text == theirs.answers[key].text for key in of_split),
+            sum(ours.lines[key].text == theirs.lines[key].text for key in of_split),
             len(of_split),
         )
         for split, of_split in keys.items()
     }
 
 
-def _why_answers_differ(ours: Answered, theirs: Answered) -> str:
+def _why_answers_differ(ours: Predictions, theirs: Predictions) -> str:
     """Say which kinds of question differ, and how sure the reference was of those answers."""
     same: dict[str, list[bool]] = {}
     margins: dict[bool, list[float]] = {True: [], False: []}
     both = set(_both(ours, theirs))
-    samples: Sequence[Any] = [s for s in ours.job.asked.samples if s.key in both]
+    samples: Sequence[Any] = [s for s in ours.task.spec.samples if s.key in both]
     for sample in samples:
-        one, other = ours.answers[sample.key], theirs.answers[sample.key]
+        one, other = ours.lines[sample.key], theirs.lines[sample.key]
         same.setdefault(sample.kind, []).append(one.text == other.text)
         margins[one.text == other.text].append(other.margin)
     kinds = ", ".join(f"{kind} {np.mean(values):.0%}" for kind, values in same.items())

@@ -1,4 +1,4 @@
-"""All rows of a report: each artefact's own, and its comparison with the trained model."""
+"""All rows of a report: each artifact's own, and its comparison with the trained model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from hydra_mobile.evaluation.results.agreement import parity_of
 from hydra_mobile.evaluation.results.paired import AnswerSet, compare, write_flips
 from hydra_mobile.evaluation.results.rows import system_of
-from hydra_mobile.evaluation.store.predictions import Evaluated
+from hydra_mobile.evaluation.store.predictions import ArtifactResults
 from hydra_mobile.reporting.schema import Comparison, ParityRow, SystemResult
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Results:
     """The rows of the report."""
 
     systems: tuple[SystemResult, ...]
@@ -22,7 +22,7 @@ class Outcome:
     comparisons: tuple[Comparison, ...]
 
 
-def comparisons_of(done: Sequence[Evaluated], out: Path) -> Outcome:
+def comparisons_of(done: Sequence[ArtifactResults], out: Path) -> Results:
     """Return the rows; flipped answers are written below `out`, the report's folder."""
     reference = next((e for e in done if e.role == "reference"), None)
     parity = [
@@ -30,7 +30,7 @@ def comparisons_of(done: Sequence[Evaluated], out: Path) -> Outcome:
         for e in done
         if reference is not None and e is not reference and e.role != "untrained"
     ]
-    return Outcome(
+    return Results(
         systems=tuple(system_of(e, reference) for e in done),
         parity=tuple(row for row in parity if row is not None),
         comparisons=tuple(_comparisons(done, reference, out)),
@@ -38,22 +38,22 @@ def comparisons_of(done: Sequence[Evaluated], out: Path) -> Outcome:
 
 
 def _comparisons(
-    done: Sequence[Evaluated], reference: Evaluated | None, out: Path
+    done: Sequence[ArtifactResults], reference: ArtifactResults | None, out: Path
 ) -> list[Comparison]:
     """Compare every system with the reference, benchmark by benchmark."""
     made = []
-    for evaluated in done:
-        if reference is None or evaluated is reference:
+    for results in done:
+        if reference is None or results is reference:
             continue
-        for ours, theirs in zip(evaluated.answered, reference.answered, strict=True):
-            if set(ours.answers) != set(theirs.answers):
+        for ours, theirs in zip(results.predictions, reference.predictions, strict=True):
+            if set(ours.lines) != set(theirs.lines):
                 continue  # partial results of different questions cannot be subtracted
-            asked = ours.job.asked
+            spec = ours.task.spec
             compared = compare(
-                asked.benchmark,
-                asked.samples,
-                AnswerSet(evaluated.sitting.artifact.name, ours.texts, ours.run.facts),
-                AnswerSet(reference.sitting.artifact.name, theirs.texts, theirs.run.facts),
+                spec.benchmark,
+                spec.samples,
+                AnswerSet(results.name, ours.texts, ours.run.facts),
+                AnswerSet(reference.name, theirs.texts, theirs.run.facts),
                 partial=ours.partial,
             )
             made.append(write_flips(compared, out))

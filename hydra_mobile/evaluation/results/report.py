@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hydra_mobile.core.files import read_json
-from hydra_mobile.evaluation.evaluate import Task, evaluate
+from hydra_mobile.core.progress import SILENT, Log, Progress, silent
+from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
 from hydra_mobile.evaluation.results.rank_history import rank_history
 from hydra_mobile.reporting import environment
-from hydra_mobile.reporting.console import print_report
 from hydra_mobile.reporting.schema import (
     LossPoint,
     ParameterCounts,
@@ -34,33 +32,35 @@ _LICENSES = {
 
 
 def report_on(
-    artifacts: Sequence[ModelRef], task: Task, out: Path, console: Console
+    artifacts: Sequence[ModelRef],
+    settings: EvalSettings,
+    out: Path,
+    log: Log = silent,
+    progress: Progress = SILENT,
 ) -> Report | None:
-    """Evaluate, write report.json, .md and .html to `out`, print the table; return the report.
+    """Evaluate and write report.json, .md and .html to `out`; return the report.
 
-    Where the task is a shard that others complete, there is nothing to report yet: None.
+    Of a shard that others complete there is nothing to report yet: None.
     """
-    names = ", ".join(task.benchmarks)
+    names = ", ".join(settings.benchmarks)
     report = new_report(f"hydra-mobile: {names}", environment.collect())
     # Before the minutes of answering: a damaged run folder must not cost them.
     training = _training(artifacts)
-    outcome = evaluate(artifacts, task, out, console)
-    if outcome is None:
+    results = evaluate(artifacts, settings, out, log, progress)
+    if results is None:
         return None
     report = dataclasses.replace(
         report,
-        systems=outcome.systems,
-        parity=outcome.parity,
-        comparisons=outcome.comparisons,
+        systems=results.systems,
+        parity=results.parity,
+        comparisons=results.comparisons,
         training=training,
-        protocol=f"{_protocols(outcome.systems)}, greedy, batch 1, image prefix kept in the cache",
-        notes=_notes(task, outcome.systems),
-        licences=_LICENSES if "emojiqa" in task.benchmarks else {},
+        protocol=f"{_protocols(results.systems)}, greedy, batch 1, image prefix kept in the cache",
+        notes=_notes(settings, results.systems),
+        licences=_LICENSES if "emojiqa" in settings.benchmarks else {},
     )
-    files = write_report(report, out)
-    print_report(report, console)
-    for file in files:
-        console.print(str(file), soft_wrap=True)
+    for file in write_report(report, out):
+        log(str(file))
     return report
 
 
@@ -70,14 +70,14 @@ def _protocols(systems: Sequence[SystemResult]) -> str:
     return ", ".join(dict.fromkeys(f"{run.benchmark} ({run.protocol})" for run in runs))
 
 
-def _notes(task: Task, systems: Sequence[SystemResult]) -> tuple[str, ...]:
+def _notes(settings: EvalSettings, systems: Sequence[SystemResult]) -> tuple[str, ...]:
     notes = [
         "Decode and prefill rates: one picture, a short question, 32 new tokens with "
         "end-of-answer ignored, five repeats after a warm-up, one system at a time. Peak memory is "
         "that process's resident set, the runtime included.",
     ]
-    if task.limit:
-        notes.append(f"About {task.limit} questions of each split were asked, not all.")
+    if settings.limit:
+        notes.append(f"About {settings.limit} questions of each split were evaluated, not all.")
     for system in systems:
         notes += [
             f"Incomplete: {system.name} answered {run.answered} of {run.questions} questions of "

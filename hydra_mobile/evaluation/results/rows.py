@@ -1,4 +1,4 @@
-"""From answers and facts to an artefact's row of the report: scores, timings, delegation."""
+"""From answers and facts to an artifact's row of the report: scores, timings, delegation."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import TEXT_DECODER
 from hydra_mobile.core.files import read_json
+from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.devices.describe import described
 from hydra_mobile.evaluation.results.agreement import agreement_of
 from hydra_mobile.evaluation.results.paired import samples_digest
-from hydra_mobile.evaluation.store.predictions import Answer, Answered, Evaluated
+from hydra_mobile.evaluation.store.predictions import ArtifactResults, Predictions
 from hydra_mobile.evaluation.store.work_dir import FACTS, ArtifactDir, TaskDir
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
@@ -29,16 +30,16 @@ _FITS = {
 }
 
 
-def collect(sitting: ArtifactDir, out: Path) -> Evaluated:
-    """Read what the workers of `sitting` wrote; `out` is the report's folder."""
-    facts = read_json(sitting.folder / FACTS, "the facts of an evaluation")
-    return Evaluated(sitting, facts, tuple(_answered(job, out) for job in sitting.jobs))
+def collect(folder: ArtifactDir, out: Path) -> ArtifactResults:
+    """Read what the workers of an artifact wrote; `out` is the report's folder."""
+    facts = read_json(folder.folder / FACTS, "the facts of an evaluation")
+    return ArtifactResults(folder, facts, tuple(_predictions(task, out) for task in folder.tasks))
 
 
-def system_of(evaluated: Evaluated, reference: Evaluated | None) -> SystemResult:
-    """Return an artefact's row of the report."""
-    artifact, facts = evaluated.sitting.artifact, evaluated.facts
-    agreement, reasons = agreement_of(evaluated, reference)
+def system_of(results: ArtifactResults, reference: ArtifactResults | None) -> SystemResult:
+    """Return an artifact's row of the report."""
+    artifact, facts = results.folder.artifact, results.facts
+    agreement, reasons = agreement_of(results, reference)
     delegation: Delegation | None = None
     fallbacks: tuple[str, ...] = ()
     if artifact.kind == "bundle":
@@ -48,7 +49,7 @@ def system_of(evaluated: Evaluated, reference: Evaluated | None) -> SystemResult
         name=artifact.name,
         runtime=artifact.runner,
         preset=artifact.preset,
-        role=evaluated.role,
+        role=results.role,
         artefact=artifact.path.name,
         source_hash=artifact.digest,
         size_bytes=artifact.size_bytes,
@@ -61,12 +62,12 @@ def system_of(evaluated: Evaluated, reference: Evaluated | None) -> SystemResult
         ),
         peak_memory_bytes=facts["peak_memory_bytes"],
         delegation=delegation,
-        scores=tuple(score for each in evaluated.answered for score in _scores(each)),
+        scores=tuple(score for each in results.predictions for score in _scores(each)),
         agreement=agreement,
         threads=facts["threads"],
         fallbacks=fallbacks,
         reasons=reasons,
-        runs=tuple(each.run for each in evaluated.answered),
+        runs=tuple(each.run for each in results.predictions),
         device=described(facts["device"]) if "device" in facts else (),
     )
 
@@ -87,20 +88,20 @@ def bundle_facts(path: Path) -> tuple[Delegation | None, tuple[str, ...]]:
     return Delegation(nodes, work), fallbacks
 
 
-def _answered(job: TaskDir, out: Path) -> Answered:
-    """Read the answers of a job and add up what they took."""
-    answers: dict[str, Answer] = {}
+def _predictions(task: TaskDir, out: Path) -> Predictions:
+    """Read the answers to a benchmark and add up their times."""
+    lines: dict[str, AnswerLine] = {}
     encode, first_token = [], []
     seconds = inside = 0.0
-    for line in job.log.read():
-        answers[line["key"]] = Answer(line["text"], tuple(line["ids"]), line["margin"])
-        seconds += line["seconds"]
-        inside += line["runner_seconds"]
-        if line["encode_seconds"] is not None:
-            encode.append(line["encode_seconds"])
-            first_token.append(line["first_token_seconds"])
-    benchmark, samples = job.asked.benchmark, job.asked.samples
-    notes = [read_json(f, "a worker's notes") for f in sorted(job.folder.glob("worker-*.json"))]
+    for line in task.log.read():
+        lines[line.key] = line
+        seconds += line.seconds
+        inside += line.runner_seconds
+        if line.encode_seconds is not None and line.first_token_seconds is not None:
+            encode.append(line.encode_seconds)
+            first_token.append(line.first_token_seconds)
+    benchmark, samples = task.spec.benchmark, task.spec.samples
+    notes = [read_json(f, "a worker's notes") for f in sorted(task.folder.glob("worker-*.json"))]
     facts = dict(benchmark.protocol_facts())
     if notes:
         # What the model's own preprocessing did, whatever the protocol expects of it.
@@ -111,9 +112,9 @@ def _answered(job: TaskDir, out: Path) -> Answered:
         facts=facts,
         sources=tuple(str(name) for name in facts.get("files", ())),
         questions=len(samples),
-        answered=len(answers),
+        answered=len(lines),
         samples=samples_digest(samples),
-        answers=_below(job.log.file, out),
+        answers=_below(task.log.file, out),
         timings=Timings(encode=Spread.of(encode), first_token=Spread.of(first_token)),
         seconds=seconds,
         runner_share=inside / seconds if seconds else None,
@@ -121,19 +122,19 @@ def _answered(job: TaskDir, out: Path) -> Answered:
             (n for note in notes if (n := note["peak_memory_bytes"])), default=None
         ),
     )
-    return Answered(job, answers, run)
+    return Predictions(task, lines, run)
 
 
 def _below(file: Path, out: Path) -> str:
     return str(file.relative_to(out)) if file.is_relative_to(out) else file.name
 
 
-def _scores(answered: Answered) -> list[Score]:
-    asked = answered.job.asked
-    found = asked.benchmark.score(asked.samples, answered.texts, partial=answered.partial)
+def _scores(predictions: Predictions) -> list[Score]:
+    spec = predictions.task.spec
+    found = spec.benchmark.score(spec.samples, predictions.texts, partial=predictions.partial)
     return [
         Score(
-            benchmark=asked.benchmark.name,
+            benchmark=spec.benchmark.name,
             split=score.name,
             kind=score.kind,
             value=score.value,

@@ -9,16 +9,16 @@ from hydra_mobile.evaluation.store.work_dir import TaskDir
 SUBMISSION = "submission"
 
 
-def write_submissions(job: TaskDir) -> list[Path]:
-    """Write a job's answers beside its log and return the files; only answered questions count."""
-    asked = job.asked
-    texts = {line["key"]: line["text"] for line in job.log.read()}
-    samples = [sample for sample in asked.samples if sample.key in texts]
-    folder = job.folder / SUBMISSION
+def write_submissions(task: TaskDir) -> list[Path]:
+    """Write a task's answers beside its log and return the files; only answered questions count."""
+    spec = task.spec
+    texts = {line.key: line.text for line in task.log.read()}
+    samples = [sample for sample in spec.samples if sample.key in texts]
+    folder = task.folder / SUBMISSION
     folder.mkdir(exist_ok=True)
-    return asked.benchmark.write_submission(samples, texts, folder, model_id(job))
+    return spec.benchmark.write_submission(samples, texts, folder, model_id(task))
 
 
-def model_id(job: TaskDir) -> str:
+def model_id(task: TaskDir) -> str:
     """Return the name of the model in answer files."""
-    return f"{job.artifact.path.absolute().name}-{job.artifact.digest[:8]}"
+    return f"{task.artifact.path.absolute().name}-{task.artifact.digest[:8]}"

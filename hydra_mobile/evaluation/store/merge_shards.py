@@ -13,10 +13,11 @@ from typing import Any
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.evaluation.spec import combined_pictures
-from hydra_mobile.evaluation.store.prediction_log import AnswerLog, read_answers
+from hydra_mobile.evaluation.store.prediction_log import PredictionLog, read_answers
 from hydra_mobile.evaluation.store.shards import WHOLE, Shard
-from hydra_mobile.evaluation.store.work_dir import LOGITS, REQUEST, digest_of, job_folder
+from hydra_mobile.evaluation.store.work_dir import LOGITS, REQUEST, digest_of, task_folder
 
 _SAME = ("artefact", "splits", "limit", "benchmark", "protocol", "protocol_facts", "asked")
 
@@ -27,7 +28,7 @@ class ShardAnswers:
 
     Attributes:
         folder: holds request.json and answers.
-        request: what was asked, see `sittings.request_of`.
+        request: what was asked, see `work_dir.request_of`.
     """
 
     folder: Path
@@ -52,14 +53,14 @@ class ShardAnswers:
         """What people call the whole."""
         return f"{self.request['artefact']['name']}, {self.request['identity']['benchmark']}"
 
-    def answers(self) -> Iterator[dict[str, Any]]:
+    def answers(self) -> Iterator[AnswerLine]:
         """Yield its answers, each once, also those of workers that were not gathered."""
-        log = AnswerLog(self.folder)
+        log = PredictionLog(self.folder)
         seen: set[str] = set()
         for file in (log.file, *log.parts()):
             for answer in read_answers(file):
-                if answer["key"] not in seen:
-                    seen.add(answer["key"])
+                if answer.key not in seen:
+                    seen.add(answer.key)
                     yield answer
 
 
@@ -131,7 +132,7 @@ def merge_all(folders: Sequence[Path], out: Path, *, allow_partial: bool = False
 
 
 def merge(shards: Sequence[ShardAnswers], folder: Path, *, allow_partial: bool = False) -> Merged:
-    """Merge the shards of one benchmark into a folder below `folder`, the artefact's.
+    """Merge the shards of one benchmark into a folder below `folder`, the artifact's.
 
     Raises:
         DataError: a question was answered in two shards, or something is missing and
@@ -146,9 +147,9 @@ def merge(shards: Sequence[ShardAnswers], folder: Path, *, allow_partial: bool =
     identity = request["identity"] | {
         "pictures": combined_pictures([s.request["identity"]["pictures"] for s in ordered])
     }
-    target = folder / job_folder(identity, WHOLE)
+    target = folder / task_folder(identity, WHOLE)
     target.mkdir(parents=True, exist_ok=True)
-    log = AnswerLog(target)
+    log = PredictionLog(target)
     log.gather()
     for number, shard in enumerate(ordered):
         appender = log.append(number)
@@ -206,10 +207,10 @@ def _require_no_overlap(shards: Sequence[ShardAnswers]) -> None:
                 "Give each shard once.",
             )
         for answer in shard.answers():
-            other = owner.setdefault(answer["key"], shard)
+            other = owner.setdefault(answer.key, shard)
             if other is not shard:
                 raise DataError(
-                    f"{shard.title}: the question {answer['key']} was answered in shard "
+                    f"{shard.title}: the question {answer.key} was answered in shard "
                     f"{other.shard} and in shard {shard.shard}.",
                     "Give shards of one division: i/n with the same n.",
                 )

@@ -15,17 +15,22 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.data.answer_line import AnswerLine
 
 ANSWERS = "answers.jsonl"
 
 
-def read_answers(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the answers of a file, each key once; a line that a kill cut short is left out."""
+def read_answers(file: Path) -> Iterator[AnswerLine]:
+    """Yield the answers of a file, each key once; a line that a kill cut short is left out.
+
+    Raises:
+        DataError: a whole line lacks a key of an answer.
+    """
     seen: set[str] = set()
     for _, _, answer in _lines(file):
         if answer["key"] not in seen:
             seen.add(answer["key"])
-            yield answer
+            yield AnswerLine.from_dict(answer)
 
 
 class LineCount:
@@ -48,7 +53,7 @@ class LineCount:
         return self._lines
 
 
-class AnswerLog:
+class PredictionLog:
     """The answers in one folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -65,9 +70,9 @@ class AnswerLog:
 
     def keys(self) -> set[str]:
         """Return the keys of the gathered answers."""
-        return {answer["key"] for answer in read_answers(self.file)}
+        return {answer["key"] for _, _, answer in _lines(self.file)}
 
-    def read(self) -> Iterator[dict[str, Any]]:
+    def read(self) -> Iterator[AnswerLine]:
         """Yield the gathered answers, in the order of the questions."""
         return read_answers(self.file)
 
@@ -110,9 +115,9 @@ class Appender:
         if kept:
             os.write(self._file, b"\n")
 
-    def add(self, answer: dict[str, Any]) -> None:
-        """Append one answer; it needs `key` and `index`, its place among the questions."""
-        line = json.dumps(answer, ensure_ascii=False, separators=(",", ":")) + "\n"
+    def add(self, answer: AnswerLine) -> None:
+        """Append one answer, its index known."""
+        line = json.dumps(answer.to_dict(), ensure_ascii=False, separators=(",", ":")) + "\n"
         content = memoryview(line.encode())
         while content:
             content = content[os.write(self._file, content) :]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.evaluation.store.work_dir import ArtifactDir, TaskDir
 from hydra_mobile.reporting.schema import BenchmarkRun, Role
 
@@ -17,48 +18,45 @@ ROLES: dict[str, Role] = {
 }
 
 
-class Answer(NamedTuple):
-    """What scoring and comparing need of an answer."""
-
-    text: str
-    ids: tuple[int, ...]
-    margin: float
-
-
 @dataclass(frozen=True)
-class Answered:
-    """One benchmark's answers of one artifact.
+class Predictions:
+    """One artifact's answers to one benchmark.
 
     Attributes:
-        job: what was asked.
-        answers: sample key -> answer.
-        run: how it was asked and what it took.
+        task: the questions and the folder of the answers.
+        lines: question key -> answer.
+        run: protocol, counts and times, for the report.
     """
 
-    job: TaskDir
-    answers: Mapping[str, Answer]
+    task: TaskDir
+    lines: Mapping[str, AnswerLine]
     run: BenchmarkRun
 
     @property
     def texts(self) -> dict[str, str]:
-        """Sample key -> the answer's text."""
-        return {key: answer.text for key, answer in self.answers.items()}
+        """Question key -> the answer's text."""
+        return {key: line.text for key, line in self.lines.items()}
 
     @property
     def partial(self) -> bool:
         """Whether questions are without an answer."""
-        return len(self.answers) < len(self.job.asked.samples)
+        return len(self.lines) < len(self.task.spec.samples)
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """All that is known of one artifact."""
+class ArtifactResults:
+    """Everything that was measured of one artifact: its predictions, and its speed and memory."""
 
-    sitting: ArtifactDir
+    folder: ArtifactDir
     facts: dict[str, Any]
-    answered: tuple[Answered, ...]
+    predictions: tuple[Predictions, ...]
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return self.folder.artifact.name
 
     @property
     def role(self) -> Role:
         """What its row is to the report."""
-        return ROLES[self.sitting.artifact.kind]
+        return ROLES[self.folder.artifact.kind]

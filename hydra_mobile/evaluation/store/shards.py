@@ -10,11 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra_mobile.benchmarks.types import Sample
+from hydra_mobile.benchmarks.question import Question, picture_groups
 from hydra_mobile.core.errors import ConfigError
-
-Numbered = tuple[int, Sample]
-"""A question with its place among all questions of the benchmark."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
-    def of(self, questions: Sequence[Numbered]) -> list[Numbered]:
+    def of(self, questions: Sequence[Question]) -> list[Question]:
         """Return this part of `questions`: every `count`-th picture with all that is asked of it.
 
         Neighboring pictures go to different parts, so that parts take about equally long.
@@ -86,12 +83,3 @@ class Shard:
 
 #: All questions.
 WHOLE = Shard()
-
-
-def picture_groups(questions: Sequence[Numbered]) -> list[list[Numbered]]:
-    """Return questions by picture, in the order of the first about each; one without is alone."""
-    groups: dict[str | int, list[Numbered]] = {}
-    for index, sample in questions:
-        key = sample.image.key if sample.image else index
-        groups.setdefault(key, []).append((index, sample))
-    return list(groups.values())

@@ -26,7 +26,7 @@ def merge_group(
     shards_in_all: int,
     allow_partial: bool,
 ) -> None:
-    """Wait for the other processes' shards and put all answers into the jobs of `whole`.
+    """Wait for the other processes' shards and put all answers into the tasks of `whole`.
 
     Args:
         ours: the shard that this process answered.
@@ -39,9 +39,9 @@ def merge_group(
         DataError: the shards do not fit together.
     """
     for our, all_of in zip(ours, whole, strict=True):
-        for job, target in zip(our.jobs, all_of.jobs, strict=True):
+        for task, target in zip(our.tasks, all_of.tasks, strict=True):
             shards = [
-                _wait_for(job, all_of.folder, Shard(number, shards_in_all))
+                _wait_for(task, all_of.folder, Shard(number, shards_in_all))
                 for number in range(1, shards_in_all + 1)
             ]
             merged = merge(shards, all_of.folder, allow_partial=allow_partial)
@@ -53,13 +53,13 @@ def merge_group(
             write_json(target.folder / REQUEST, request_of(target))
 
 
-def _wait_for(job: TaskDir, folder: Path, shard: Shard) -> ShardAnswers:
+def _wait_for(task: TaskDir, folder: Path, shard: Shard) -> ShardAnswers:
     """Return a shard's folder once the process that answers it has finished."""
     began = time.time()
     while True:
-        for request in (folder / shard.folder).glob(f"{job.asked.benchmark.name}-*/{REQUEST}"):
+        for request in (folder / shard.folder).glob(f"{task.spec.benchmark.name}-*/{REQUEST}"):
             made = ShardAnswers(request.parent, read_json(request, "the request of a benchmark"))
-            alike = made.kind == ShardAnswers(job.folder, request_of(job)).kind
+            alike = made.kind == ShardAnswers(task.folder, request_of(task)).kind
             if alike and (request.parent / DONE).is_file():
                 return made
         newest = max(
@@ -67,7 +67,7 @@ def _wait_for(job: TaskDir, folder: Path, shard: Shard) -> ShardAnswers:
         )
         if time.time() - max(began, newest) > _PATIENCE_SECONDS:
             raise HydraError(
-                f"{job.title}: shard {shard} wrote no answer for "
+                f"{task.title}: shard {shard} wrote no answer for "
                 f"{_PATIENCE_SECONDS / 60:.0f} minutes; expected it in {folder / shard.folder}.",
                 "Processes of one group share --out. Shards of several machines: "
                 "`hydra-mobile merge-answers`.",

@@ -1,7 +1,7 @@
 """Folders of an evaluation: one for each artifact, and in it one for each benchmark it answers.
 
     <artifact>/facts.json                  speed and memory
-    <artifact>/<benchmark>-<key>/          request.json, answers.jsonl, logits/, submission/
+    <artifact>/<benchmark>-<key>/          request.json, questions.jsonl, answers.jsonl, ...
     <artifact>/shard-2-of-4/<benchmark>-<key>/   the same, of one shard
 
 Names carry fingerprints: answers of another artifact, of other questions or of another way of
@@ -21,67 +21,69 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.benchmarks.question import write_questions
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
-from hydra_mobile.evaluation.spec import Asked
-from hydra_mobile.evaluation.store.prediction_log import AnswerLog
+from hydra_mobile.evaluation.spec import EvalSpec
+from hydra_mobile.evaluation.store.prediction_log import PredictionLog
 from hydra_mobile.evaluation.store.shards import Shard
 from hydra_mobile.runtimes.model_ref import ModelRef
 
-REQUEST, FACTS, LOGITS, DONE = "request.json", "facts.json", "logits", "done.json"
+REQUEST, QUESTIONS, FACTS, LOGITS = "request.json", "questions.jsonl", "facts.json", "logits"
+DONE = "done.json"
 _LOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class TaskDir:
-    """One benchmark asked of one artifact.
+    """One artifact's answers to one benchmark.
 
     Attributes:
-        artifact: who answers.
-        asked: the questions.
+        artifact: what answers.
+        spec: the questions.
         folder: of the answers.
-        home: name of the artefact's folder, the same for every shard.
+        home: name of the artifact's folder, the same for every shard.
     """
 
     artifact: ModelRef
-    asked: Asked
+    spec: EvalSpec
     folder: Path
     home: str
 
     @property
-    def log(self) -> AnswerLog:
+    def log(self) -> PredictionLog:
         """The answers."""
-        return AnswerLog(self.folder)
+        return PredictionLog(self.folder)
 
     @property
     def title(self) -> str:
         """What people call it."""
-        return f"{self.artifact.name}, {self.asked.benchmark.name}"
+        return f"{self.artifact.name}, {self.spec.benchmark.name}"
 
 
 @dataclass(frozen=True)
 class ArtifactDir:
-    """One artifact answering all benchmarks, or its shard of them.
+    """One artifact's answers to all benchmarks, or its shard of them.
 
     Attributes:
-        artifact: who answers.
-        folder: the artefact's.
-        work: where this shard's jobs are; `folder` itself when there is one shard.
-        jobs: one for each benchmark.
+        artifact: what answers.
+        folder: the artifact's.
+        work: where this shard's answers are; `folder` itself when there is one shard.
+        tasks: one for each benchmark.
         torch_device: where eager torch runs; "" for other runtimes.
     """
 
     artifact: ModelRef
     folder: Path
     work: Path
-    jobs: tuple[TaskDir, ...]
+    tasks: tuple[TaskDir, ...]
     torch_device: str = ""
 
     @classmethod
     def prepare(
         cls,
         artifact: ModelRef,
-        asked: Sequence[Asked],
+        specs: Sequence[EvalSpec],
         root: Path,
         shard: Shard,
         torch_device: str = "cpu",
@@ -91,12 +93,13 @@ class ArtifactDir:
         home = artifact_folder(artifact, device)
         folder = root / home
         work = folder if shard.whole else folder / shard.folder
-        jobs = tuple(
-            TaskDir(artifact, each, work / job_folder(each.identity, shard), home) for each in asked
+        tasks = tuple(
+            TaskDir(artifact, each, work / task_folder(each.identity, shard), home)
+            for each in specs
         )
-        for job in jobs:
-            job.folder.mkdir(parents=True, exist_ok=True)
-        return cls(artifact, folder, work, jobs, device)
+        for task in tasks:
+            task.folder.mkdir(parents=True, exist_ok=True)
+        return cls(artifact, folder, work, tasks, device)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:
@@ -117,21 +120,22 @@ class ArtifactDir:
             os.close(descriptor)
 
     def _write_requests(self) -> None:
-        for job in self.jobs:
-            write_json(job.folder / REQUEST, request_of(job))
+        for task in self.tasks:
+            write_questions(task.folder / QUESTIONS, task.spec.questions)
+            write_json(task.folder / REQUEST, request_of(task))
         artifact = self.artifact
         loading = {
             "artefact": str(artifact.path.absolute()),
             "runner": artifact.runner,
             "torch_device": self.torch_device,
         }
-        write_json(self.work / REQUEST, loading | {"jobs": [j.folder.name for j in self.jobs]})
+        write_json(self.work / REQUEST, loading | {"jobs": [t.folder.name for t in self.tasks]})
         if self.work != self.folder:
             write_json(self.folder / REQUEST, loading | {"jobs": []})
 
 
 def artifact_folder(artifact: ModelRef, device: str = "") -> str:
-    """Return the name of an artefact's folder, which changes with its contents.
+    """Return the name of an artifact's folder, which changes with its contents.
 
     Another kind of torch device rounds differently: its answers lie elsewhere too.
     """
@@ -140,7 +144,7 @@ def artifact_folder(artifact: ModelRef, device: str = "") -> str:
     return f"{artifact.kind}-{artifact.runner}-{artifact.preset}-{artifact.identity[:12]}{place}"
 
 
-def job_folder(identity: dict[str, Any], shard: Shard) -> str:
+def task_folder(identity: dict[str, Any], shard: Shard) -> str:
     """Return the name of a benchmark's folder, which changes with what is asked.
 
     A shard's pictures are checked by the shard itself: only the whole has them in its name, and a
@@ -149,20 +153,22 @@ def job_folder(identity: dict[str, Any], shard: Shard) -> str:
     return f"{identity['benchmark']}-{digest_of(identity | {'shard': str(shard)})}"
 
 
-def request_of(job: TaskDir) -> dict[str, Any]:
+def request_of(task: TaskDir) -> dict[str, Any]:
     """Return what a worker needs, and what a merge compares, as JSON values."""
     return {
         "artefact": {
-            "name": job.artifact.name,
-            "kind": job.artifact.kind,
-            "runner": job.artifact.runner,
-            "preset": job.artifact.preset,
-            "identity": job.artifact.identity,
-            "folder": job.home,
+            "name": task.artifact.name,
+            "kind": task.artifact.kind,
+            "runner": task.artifact.runner,
+            "preset": task.artifact.preset,
+            "identity": task.artifact.identity,
+            "folder": task.home,
         },
-        "asked": job.asked.request.to_dict(),
-        "identity": job.asked.identity,
-        "in_shard": len(job.asked.questions),
+        "asked": task.spec.request(),
+        "identity": task.spec.identity,
+        "in_shard": len(task.spec.questions),
+        "max_new_tokens": task.spec.benchmark.max_new_tokens,
+        "image_fit": task.spec.benchmark.image_fit,
     }
 
 

@@ -1,19 +1,20 @@
-"""The answering and measuring process of a bundle on a phone: what `worker` is for a runtime here.
+"""Answers and timings of a bundle on a phone, in the process that `process` is for a runtime here.
 
 Questions go to the device as one batch for each benchmark; each answer that comes in is appended
-to the log that resume, shards and reports read. Started by `worker` for artifacts whose runner is
-`adb` or `app`; the device is the one that ANDROID_SERIAL names.
+to the log that resume, shards and reports read. ANDROID_SERIAL names the device.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
+from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.devices.adb import chosen
 from hydra_mobile.devices.app import FILES, AppLaunch
 from hydra_mobile.devices.batch import Launch, RunnerLaunch, run_batch
@@ -22,14 +23,12 @@ from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.launch import install, push_bundle
 from hydra_mobile.devices.remote import Remote
 from hydra_mobile.devices.retry import with_reconnect
-from hydra_mobile.devices.timing import Timed, time_on_device
-from hydra_mobile.evaluation.spec import Asked
-from hydra_mobile.evaluation.store.prediction_log import Appender
-from hydra_mobile.evaluation.store.shards import Shard, picture_groups
+from hydra_mobile.devices.timing import time_on_device
+from hydra_mobile.evaluation.store.prediction_log import PredictionLog
+from hydra_mobile.evaluation.store.shards import Shard
 from hydra_mobile.evaluation.store.work_dir import FACTS
-from hydra_mobile.evaluation.workers.context_check import left_out
-from hydra_mobile.evaluation.workers.speed import NEW_TOKENS, QUESTION, REPEATS, Speed
-from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.runtimes.answering import Prompted, fitted
+from hydra_mobile.runtimes.speed import NEW_TOKENS, QUESTION, REPEATS, Speed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,85 +75,65 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-class _Limits:
-    """What `fitting` asks of a runner."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.processor: MobileVLMProcessor = bundle.processor()
-        self.max_context = bundle.limits.max_context
-
-
-def answer_job(device: OnDevice, asked: Asked, job: Path, done: set[str], part: Shard) -> None:
+def answer_batch(
+    device: OnDevice,
+    prompted: Sequence[Prompted],
+    folder: Path,
+    request: Mapping[str, Any],
+    done: set[str],
+    part: Shard,
+) -> None:
     """Answer this part of a benchmark.
 
     Args:
         device: where.
-        asked: the questions.
-        job: the benchmark's folder.
+        prompted: the questions of the part, by picture.
+        folder: of the answers.
+        request: what was requested of the benchmark, see `work_dir.request_of`.
         done: keys that are answered already.
-        part: which questions are ours.
+        part: which questions these are.
     """
-    limits = _Limits(device.bundle)
-    skipped = left_out(asked, limits)
-    # All of the part, answered or not: a batch that was interrupted is then the same batch.
-    ours = [item for item in part.of(list(asked.questions)) if item[1].key not in skipped]
-    grouped = [item for group in picture_groups(ours) for item in group]
-    places = {sample.key: index for index, sample in ours}
-    recipe = limits.processor.image
-    fit = asked.benchmark.image_fit
-    own = dataclasses.replace(recipe, fit=fit) if fit and fit != recipe.fit else None
-    folder = job / f"device-{part.number - 1}"
+    processor = device.bundle.processor()
+    own = fitted(processor.image, request["image_fit"])
+    batch = folder / f"device-{part.number - 1}"
+    places = {each.question.key: each.question.index for each in prompted}
     asks = [
         Ask(
-            sample.key,
-            asked.benchmark.prompt(sample),
-            sample.image.open if sample.image else None,
-            sample.image.key if sample.image else "",
-            asked.benchmark.max_new_tokens,
+            each.question.key,
+            each.question.text,
+            each.question.image.open if each.question.image else None,
+            each.question.image.key if each.question.image else "",
+            request["max_new_tokens"],
+            prompt=each.prompt,
         )
-        for _, sample in grouped
+        for each in prompted
     ]
-    write_requests(folder, asks, limits.processor, own)
-    log = Appender(job / f"answers-{part.number - 1}.jsonl")
+    write_requests(batch, asks, processor, own)
+    log = PredictionLog(folder).append(part.number - 1)
 
-    def keep(line: dict[str, Any]) -> None:
-        if line["id"] not in done:
-            done.add(line["id"])
-            log.add(_line(line, places[line["id"]], limits.processor, not device.emulated))
+    def keep(line: AnswerLine) -> None:
+        if line.key not in done:
+            done.add(line.key)
+            # The text by the bundle's own tokenizer, whatever the device has.
+            text = processor.decode(list(line.ids))
+            line = dataclasses.replace(line, index=places[line.key], text=text)
+            log.add(line.untimed() if device.emulated else line)
 
     try:
         run_batch(
             device.remote,
             device.launch,
-            folder,
-            folder / f"answers-{device.launch.digest}.jsonl",
+            batch,
+            batch / f"answers-{device.launch.digest}.jsonl",
             on_answer=keep,
             say=_say,
         )
     finally:
         log.close()
     write_json(
-        job / f"worker-{part.number - 1}.json",
-        {"image_fit": (own or recipe).fit, "peak_memory_bytes": None},
+        folder / f"worker-{part.number - 1}.json",
+        {"image_fit": (own or processor.image).fit, "peak_memory_bytes": None},
     )
-
-
-def _line(
-    line: dict[str, Any], index: int, processor: MobileVLMProcessor, timed: bool
-) -> dict[str, Any]:
-    """Return what is kept of an answer; times of an emulator are left out."""
-    inside = line["prefill_seconds"] + line["decode_seconds"] + (line["encode_seconds"] or 0.0)
-    return {
-        "index": index,
-        "key": line["id"],
-        "text": processor.decode(line["ids"]),
-        "ids": line["ids"],
-        "margin": round(line["margin"], 4),
-        "encode_seconds": line["encode_seconds"] if timed else None,
-        "first_token_seconds": line["first_token_seconds"] if timed else None,
-        "seconds": round(inside, 6),
-        "runner_seconds": round(inside, 6),
-    }
 
 
 def measure_device(device: OnDevice, folder: Path) -> None:
@@ -178,23 +157,8 @@ def measure_device(device: OnDevice, folder: Path) -> None:
             "load_seconds": session["load_seconds"] if counts else None,
             "threads": session["threads"],
             "precision": device.bundle.preset.name,
-            "peak_memory_bytes": _peak(timed) if counts else None,
-            "speed": (speed_of(timed) if counts else Speed()).to_dict(),
+            "peak_memory_bytes": timed.peak_memory_bytes if counts else None,
+            "speed": (Speed.of(timed.repeats) if counts else Speed()).to_dict(),
             "device": timed.device,
         },
     )
-
-
-def speed_of(timed: Timed) -> Speed:
-    """Return a device's timings in the form that all runners' have."""
-    lines = timed.repeats
-    return Speed(
-        encode=[line["encode_seconds"] for line in lines],
-        prefill_rate=[line["prefill_tokens"] / line["prefill_seconds"] for line in lines],
-        first_token=[line["first_token_seconds"] for line in lines],
-        decode_rate=[line["decode_steps"] / line["decode_seconds"] for line in lines],
-    )
-
-
-def _peak(timed: Timed) -> int:
-    return max(int(line["peak_memory_bytes"]) for line in timed.repeats)

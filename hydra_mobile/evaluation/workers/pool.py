@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from rich.console import Console
 
-from hydra_mobile.core.console_progress import StageProgress
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.progress import Progress, Stage
 from hydra_mobile.evaluation.store.prediction_log import LineCount
 from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 from hydra_mobile.evaluation.store.work_dir import FACTS, ArtifactDir, TaskDir
@@ -33,9 +32,9 @@ _GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", 
 
 @dataclass
 class _Worker:
-    """A process to start, or one at work."""
+    """A process to start, or one that runs."""
 
-    sitting: ArtifactDir
+    owner: ArtifactDir
     part: Shard
     threads: int
     lock: int
@@ -43,118 +42,119 @@ class _Worker:
 
     @property
     def log(self) -> Path:
-        return self.sitting.work / f"answer-{self.part.number - 1}.log"
+        return self.owner.work / f"answer-{self.part.number - 1}.log"
 
 
-def workers_for(artifact: ModelRef, questions: int, cores: int, asked: int) -> tuple[int, int]:
+def workers_for(artifact: ModelRef, questions: int, cores: int, requested: int) -> tuple[int, int]:
     """Return processes for one artifact, and threads of each.
 
     Args:
         artifact: small ones get a process for each core while memory lasts, others all threads.
         questions: how many wait for an answer.
         cores: to be shared.
-        asked: processes that the user asked for; 0 for no wish.
+        requested: worker processes; 0 selects automatically.
     """
-    if asked:
-        processes = asked
+    if requested:
+        processes = requested
     elif artifact.size_bytes > _SMALL_BYTES:
         processes = 1
     else:
         each = _TIMES_STORED * artifact.size_bytes + _PROCESS_BYTES
         processes = min(cores, int(psutil.virtual_memory().available * 0.8 / each))
     processes = max(1, min(processes, questions))
-    threads = 1 if artifact.size_bytes <= _SMALL_BYTES and not asked else cores // processes
+    threads = 1 if artifact.size_bytes <= _SMALL_BYTES and not requested else cores // processes
     return processes, max(1, threads)
 
 
 def answer_all(
-    sittings: Sequence[tuple[ArtifactDir, int]], cores: int, workers: int, console: Console
+    folders: Sequence[tuple[ArtifactDir, int]], cores: int, workers: int, progress: Progress
 ) -> None:
-    """Run the answering processes of all sittings under one progress bar.
+    """Run the answering processes of all artifacts under one progress stage.
 
     Args:
-        sittings: with the descriptor of each one's lock, which its workers inherit.
-        cores: threads at work at one time.
-        workers: processes for each artifact; 0 for as many as seem right.
-        console: for progress.
+        folders: with the descriptor of each one's lock, which its workers inherit.
+        cores: threads that run at one time.
+        workers: processes for each artifact; 0 selects automatically.
+        progress: shows the stage.
 
     Raises:
         HydraError: a process failed; says what it said. The others are stopped.
     """
-    jobs = [job for sitting, _ in sittings for job in sitting.jobs]
-    total = sum(len(job.asked.questions) for job in jobs)
-    done = sum(job.log.gather() for job in jobs)
+    tasks = [task for folder, _ in folders for task in folder.tasks]
+    total = sum(len(task.spec.questions) for task in tasks)
+    done = sum(task.log.gather() for task in tasks)
     waiting: list[_Worker] = []
-    for sitting, lock in sittings:
-        left = sum(len(job.asked.questions) - len(job.log.keys()) for job in sitting.jobs)
+    for folder, lock in folders:
+        left = sum(len(task.spec.questions) - len(task.log.keys()) for task in folder.tasks)
         if left > 0:
             # A GPU is kept busy by one process.
-            wish = workers or (0 if sitting.torch_device in ("", "cpu") else 1)
-            if sitting.artifact.runner in DEVICE_RUNNERS:
-                wish = 1  # one phone does one thing at a time
-            count, threads = workers_for(sitting.artifact, left, cores, wish)
-            waiting += [_Worker(sitting, Shard(k + 1, count), threads, lock) for k in range(count)]
+            requested = workers or (0 if folder.torch_device in ("", "cpu") else 1)
+            if folder.artifact.runner in DEVICE_RUNNERS:
+                requested = 1  # a phone runs one thing at a time
+            count, threads = workers_for(folder.artifact, left, cores, requested)
+            waiting += [_Worker(folder, Shard(k + 1, count), threads, lock) for k in range(count)]
+    stage = progress.stage("answering", total, done, "questions")
     try:
-        _run(waiting, _Progress(jobs, total, done, console), cores)
+        _run(waiting, _Counter(tasks, done, stage), cores)
     finally:
-        for job in jobs:
-            job.log.gather()
+        for task in tasks:
+            task.log.gather()
 
 
-class _Progress:
-    """Counts answers on disk and shows them."""
+class _Counter:
+    """Counts answers on disk and reports them to a stage of the progress."""
 
-    def __init__(self, jobs: Sequence[TaskDir], total: int, done: int, console: Console) -> None:
-        self._jobs = jobs
+    def __init__(self, tasks: Sequence[TaskDir], done: int, stage: Stage) -> None:
+        self._tasks = tasks
         self._done = self._last = done
         self._counts: dict[Path, LineCount] = {}
-        self.bar = StageProgress(console, "answering", total, done, "questions")
+        self.stage = stage
         self._at_start = done
-        self._said: dict[Path, int] = {}
+        self._passed_on: dict[Path, int] = {}
 
     def update(self, running: Sequence[_Worker]) -> None:
         """Show what was answered since the last call, by whom, and the memory that they take."""
-        for job in self._jobs:
-            for file in job.log.parts():
+        for task in self._tasks:
+            for file in task.log.parts():
                 self._counts.setdefault(file, LineCount(file))
         done = self._at_start + sum(count.count() for count in self._counts.values())
         self._pass_on(running)
         if done == self._last:
             return
-        names = ", ".join(dict.fromkeys(worker.sitting.artifact.name for worker in running))
+        names = ", ".join(dict.fromkeys(worker.owner.artifact.name for worker in running))
         memory = f"{_resident(running) / 2**30:.1f} GiB" if running else ""
-        self.bar.advance(done, done - self._last, "  ".join(p for p in (names, memory) if p))
+        self.stage.advance(done, done - self._last, "  ".join(p for p in (names, memory) if p))
         self._last = done
 
     def _pass_on(self, running: Sequence[_Worker]) -> None:
-        """Show what workers of devices say: that one waits for a phone nobody would guess."""
+        """Show the log lines of device workers: a wait for a phone must not look like a hang."""
         for worker in running:
-            if worker.sitting.artifact.runner in DEVICE_RUNNERS:
+            if worker.owner.artifact.runner in DEVICE_RUNNERS:
                 said = worker.log.read_text(errors="replace").splitlines()
-                for line in said[self._said.get(worker.log, 0) :]:
-                    self.bar.note(line)
-                self._said[worker.log] = len(said)
+                for line in said[self._passed_on.get(worker.log, 0) :]:
+                    self.stage.note(line)
+                self._passed_on[worker.log] = len(said)
 
 
-def _run(waiting: list[_Worker], progress: _Progress, cores: int) -> None:
+def _run(waiting: list[_Worker], counter: _Counter, cores: int) -> None:
     running: list[_Worker] = []
-    with progress.bar:
+    with counter.stage:
         try:
             while waiting or running:
                 # One that wants more threads than there are cores still gets its turn.
                 while waiting and (
                     not running
                     or sum(w.threads for w in running) + waiting[0].threads <= cores
-                    or waiting[0].sitting is running[-1].sitting
+                    or waiting[0].owner is running[-1].owner
                 ):
                     running.append(_started(waiting.pop(0)))
                 time.sleep(_POLL_SECONDS)
-                progress.update(running)
+                counter.update(running)
                 for worker in [w for w in running if w.process and w.process.poll() is not None]:
                     running.remove(worker)
                     assert worker.process
-                    _require_success(worker.sitting.artifact, worker.log, worker.process)
-            progress.update(running)
+                    _require_success(worker.owner.artifact, worker.log, worker.process)
+            counter.update(running)
         finally:
             for worker in running:
                 if worker.process:
@@ -163,29 +163,29 @@ def _run(waiting: list[_Worker], progress: _Progress, cores: int) -> None:
 
 
 def measure_all(
-    sittings: Sequence[tuple[ArtifactDir, int]], threads: int, console: Console
+    folders: Sequence[tuple[ArtifactDir, int]], threads: int, progress: Progress
 ) -> None:
     """Measure speed and memory, one artifact at a time.
 
     Raises:
         HydraError: a process failed; says what it said.
     """
-    with StageProgress(console, "timing", len(sittings), 0, "systems") as bar:
-        for number, (sitting, lock) in enumerate(sittings, 1):
-            if not (sitting.folder / FACTS).is_file():
-                log = sitting.folder / "measure.log"
-                process = _start("measure", sitting.folder, threads, WHOLE, lock, log)
+    with progress.stage("timing", len(folders), 0, "models") as stage:
+        for number, (owner, lock) in enumerate(folders, 1):
+            if not (owner.folder / FACTS).is_file():
+                log = owner.folder / "measure.log"
+                process = _start("measure", owner.folder, threads, WHOLE, lock, log)
                 try:
                     process.wait()
                 finally:
                     process.terminate()
-                _require_success(sitting.artifact, log, process)
-            bar.advance(number, 1, sitting.artifact.name)
+                _require_success(owner.artifact, log, process)
+            stage.advance(number, 1, owner.artifact.name)
 
 
 def _started(worker: _Worker) -> _Worker:
     worker.process = _start(
-        "answer", worker.sitting.work, worker.threads, worker.part, worker.lock, worker.log
+        "answer", worker.owner.work, worker.threads, worker.part, worker.lock, worker.log
     )
     return worker
 

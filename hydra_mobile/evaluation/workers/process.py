@@ -1,69 +1,119 @@
-"""One artifact answering its part of the questions, in a process of its own.
+"""One artifact answering its part of the questions, in a separate process.
 
-A process of its own gives each artifact its own peak memory and keeps runtimes apart. Answers are
-appended as they come, so that a killed evaluation goes on at the next question. Started by
-`worker_pool`; reads requests from JSON files and writes beside them.
+A separate process gives each artifact its own peak memory and keeps runtimes apart. Answers are
+appended as they come, so that a killed evaluation resumes at the next question. Reads the questions
+and requests that `work_dir` wrote as JSON and writes beside them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
-from hydra_mobile.benchmarks.types import Sample
-from hydra_mobile.core.errors import DataError, HydraError
+from hydra_mobile.benchmarks.question import Question, read_questions
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.evaluation.spec import Asked, Request
-from hydra_mobile.evaluation.store.prediction_log import AnswerLog
-from hydra_mobile.evaluation.store.shards import Shard, picture_groups
-from hydra_mobile.evaluation.store.work_dir import FACTS, LOGITS, REQUEST
-from hydra_mobile.evaluation.workers.context_check import left_out
-from hydra_mobile.evaluation.workers.device_process import OnDevice, answer_job, measure_device
-from hydra_mobile.evaluation.workers.prefetch import PicturesAhead
-from hydra_mobile.evaluation.workers.rss_trace import Memory
-from hydra_mobile.evaluation.workers.speed import Speed, measure_speed
+from hydra_mobile.evaluation.store.prediction_log import PredictionLog
+from hydra_mobile.evaluation.store.shards import Shard
+from hydra_mobile.evaluation.store.work_dir import FACTS, LOGITS, QUESTIONS, REQUEST
+from hydra_mobile.evaluation.workers.device_process import OnDevice, answer_batch, measure_device
 from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.answering import Prompted, answers, fitted, tokenized
 from hydra_mobile.runtimes.base import Array, Runtime
-from hydra_mobile.runtimes.generation import Generation, Generator
 from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS
+from hydra_mobile.runtimes.speed import Speed, measure_speed
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
 #: the six benchmarks' would fill gigabytes.
 LOGITS_KEPT = 64
 #: Questions between two kept logits at the least.
 LOGITS_EVERY = 8
+#: How often in a benchmark resident memory is noted.
+_MEMORY_NOTES = 20
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a worker has to do for one benchmark.
+
+    Attributes:
+        folder: of the answers.
+        request: what `work_dir.request_of` returned.
+        questions: this worker's part, answered or not.
+        done: keys of those that are answered.
+        part: which part it is.
+    """
+
+    folder: Path
+    request: dict[str, Any]
+    questions: list[Question]
+    done: set[str]
+    part: Shard
+
+    @classmethod
+    def read(cls, folder: Path, part: Shard) -> Waiting:
+        """Read a task's folder."""
+        request = read_json(folder / REQUEST, "the request of a benchmark")
+        questions = part.of(list(read_questions(folder / QUESTIONS)))
+        return cls(folder, request, questions, PredictionLog(folder).keys(), part)
+
+    @property
+    def title(self) -> str:
+        """The benchmark's name, and the part where there are several."""
+        name = str(self.request["asked"]["benchmark"])
+        return name if self.part.whole else f"{name}, part {self.part}"
+
+    @property
+    def allow_partial(self) -> bool:
+        """Whether questions that do not fit are left out."""
+        return bool(self.request["asked"]["allow_partial"])
 
 
 def answer(folder: Path, threads: int, part: Shard) -> None:
-    """Answer this worker's part of every job of `folder`/request.json, what is not answered yet.
+    """Answer this worker's part of every task of `folder`/request.json that is not answered yet.
 
     Raises:
         HydraError: whatever is wrong with artifact or data.
     """
     request = read_json(folder / REQUEST, "an evaluation request")
-    jobs = [folder / name for name in request["jobs"]]
-    asked = {job: _asked(job) for job in jobs}
+    tasks = [Waiting.read(folder / name, part) for name in request["jobs"]]
     if request["runner"] in DEVICE_RUNNERS:
         device = OnDevice.ready(request["runner"], Path(request["artefact"]))
-        for job in jobs:
-            answer_job(device, asked.pop(job), job, AnswerLog(job).keys(), part)
+        processor, context = device.bundle.processor(), device.bundle.limits.max_context
+        for task in tasks:
+            # Answered or not: a batch that was interrupted is then the same batch.
+            prompted = tokenized(
+                task.questions,
+                processor,
+                context,
+                title=task.title,
+                allow_partial=task.allow_partial,
+            )
+            answer_batch(device, prompted, task.folder, task.request, task.done, part)
         return
-    runner = _load(request, threads)
-    for job in jobs:
-        # Before the first answer: nobody waits an hour for a question that does not fit.
-        left_out(asked[job], runner)
-    for job in jobs:
-        _answer_job(asked.pop(job), runner, job, part)
+    runtime = _load(request, threads)
+    # All before the first answer: nobody waits an hour for a question that does not fit.
+    prompted_tasks = [
+        tokenized(
+            (question for question in task.questions if question.key not in task.done),
+            runtime.processor,
+            runtime.max_context,
+            title=task.title,
+            allow_partial=task.allow_partial,
+        )
+        for task in tasks
+    ]
+    for task, prompted in zip(tasks, prompted_tasks, strict=True):
+        _answer(task, prompted, runtime, part)
 
 
 def measure(folder: Path, threads: int) -> None:
@@ -72,15 +122,15 @@ def measure(folder: Path, threads: int) -> None:
     if request["runner"] in DEVICE_RUNNERS:
         measure_device(OnDevice.ready(request["runner"], Path(request["artefact"])), folder)
         return
-    runner = _load(request, threads)
-    speed = measure_speed(runner) if runner.timings_count else Speed()
+    runtime = _load(request, threads)
+    speed = measure_speed(runtime) if runtime.timings_count else Speed()
     write_json(
         folder / FACTS,
         {
-            "load_seconds": runner.load_seconds if runner.timings_count else None,
+            "load_seconds": runtime.load_seconds if runtime.timings_count else None,
             "threads": threads,
-            "precision": runner.precision,
-            "peak_memory_bytes": runner.peak_memory() if runner.timings_count else None,
+            "precision": runtime.precision,
+            "peak_memory_bytes": runtime.peak_memory() if runtime.timings_count else None,
             "speed": speed.to_dict(),
         },
     )
@@ -95,98 +145,57 @@ def _load(request: dict[str, Any], threads: int) -> Runtime:
     return loaded
 
 
-def _asked(job: Path) -> Asked:
-    """Read the questions of a job and hold them to its request."""
-    written = read_json(job / REQUEST, "the request of a benchmark")
-    asked = Asked.of(Request.from_dict(written["asked"]))
-    # Through JSON, as the request went.
-    if json.loads(json.dumps(asked.identity)) != written["identity"]:
-        raise DataError(
-            f"The files of {asked.benchmark.name} changed since the evaluation began.",
-            "Start it again: answers to the earlier questions are not used.",
-        )
-    return asked
-
-
-def _answer_job(asked: Asked, runner: Runtime, job: Path, part: Shard) -> None:
-    log = AnswerLog(job)
-    done = log.keys() | left_out(asked, runner)
-    waiting = part.of([item for item in asked.questions if item[1].key not in done])
-    (job / LOGITS).mkdir(exist_ok=True)
-    step = max(LOGITS_EVERY, len(asked.samples) // LOGITS_KEPT)
-    pictures = [picture for group in picture_groups(waiting) if (picture := group[0][1].image)]
-    recipe = runner.processor.image
-    if asked.benchmark.image_fit:
-        recipe = dataclasses.replace(recipe, fit=asked.benchmark.image_fit)
-    generator = Generator(runner)
-    appender = log.append(part.number - 1)
-    memory = Memory(len(waiting))
+def _answer(task: Waiting, prompted: list[Prompted], runtime: Runtime, part: Shard) -> None:
+    folder, request = task.folder, task.request
+    (folder / LOGITS).mkdir(exist_ok=True)
+    step = max(LOGITS_EVERY, request["identity"]["questions"] // LOGITS_KEPT)
+    appender = PredictionLog(folder).append(part.number - 1)
+    memory = _Memory(len(prompted))
+    fit = request["image_fit"]
     try:
-        with PicturesAhead(pictures, recipe) as ahead:
-            last, inside = time.perf_counter(), runner.seconds
-            for index, sample in waiting:
-                generation = _generate(asked, sample, generator, ahead)
-                if index % step == 0:
-                    _save(job / LOGITS / f"{index}.npy", generation.first_logits)
-                now = time.perf_counter()
-                spent = (now - last, runner.seconds - inside)
-                last, inside = now, runner.seconds
-                appender.add(_line(index, sample.key, generation, spent, runner.timings_count))
-                memory.note()
+        for line, logits in answers(
+            runtime, prompted, max_new_tokens=request["max_new_tokens"], image_fit=fit
+        ):
+            if line.index % step == 0:
+                _save(folder / LOGITS / f"{line.index}.npy", logits)
+            appender.add(line)
+            memory.note()
     finally:
         appender.close()
-    peak = runner.peak_memory() if runner.timings_count else None
+    peak = runtime.peak_memory() if runtime.timings_count else None
+    recipe = runtime.processor.image
     write_json(
-        job / f"worker-{part.number - 1}.json",
-        {"image_fit": recipe.fit, "peak_memory_bytes": peak, **memory.to_dict()},
+        folder / f"worker-{part.number - 1}.json",
+        {
+            "image_fit": (fitted(recipe, fit) or recipe).fit,
+            "peak_memory_bytes": peak,
+            **memory.to_dict(),
+        },
     )
 
 
-def _generate(
-    asked: Asked, sample: Sample, generator: Generator, ahead: PicturesAhead
-) -> Generation:
-    picture = sample.image
-    return generator.answer(
-        asked.benchmark.prompt(sample),
-        (lambda: ahead.take(picture)) if picture else None,
-        picture.key if picture else None,
-        max_new_tokens=asked.benchmark.max_new_tokens,
-    )
-
-
-def _line(
-    index: int, key: str, generation: Generation, spent: tuple[float, float], timed: bool
-) -> dict[str, Any]:
-    """Return what is kept of an answer.
+class _Memory:
+    """Resident memory along the way, at some twenty moments, to see whether it stays flat.
 
     Args:
-        index: the question's place.
-        key: its name.
-        generation: the answer.
-        spent: seconds since the last one, and in the runner.
-        timed: whether the runner's times say something; an emulator's do not.
+        questions: how many will be answered.
     """
-    return {
-        "index": index,
-        "key": key,
-        "text": generation.text,
-        "ids": generation.ids,
-        "margin": _margin(generation.first_logits),
-        "encode_seconds": _rounded(generation.encode_seconds if timed else None),
-        "first_token_seconds": _rounded(generation.first_token_seconds if timed else None),
-        "seconds": _rounded(spent[0]),
-        "runner_seconds": _rounded(spent[1]),
-    }
 
+    def __init__(self, questions: int) -> None:
+        self._process = psutil.Process()
+        self._every = max(1, questions // _MEMORY_NOTES)
+        self._answered = 0
+        self._notes: list[tuple[int, int]] = []
 
-def _margin(logits: Array) -> float:
-    """Return by how much the best logit leads the second best: how sure the answer was."""
-    second, first = np.partition(logits, -2)[-2:]
-    return round(float(first - second), 4)
+    def note(self) -> None:
+        """Count one answer."""
+        self._answered += 1
+        if self._answered == 1 or self._answered % self._every == 0:
+            self._notes.append((self._answered, self._process.memory_info().rss))
 
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
+    def to_dict(self) -> dict[str, Any]:
+        """Return (answers so far, bytes) pairs as JSON values."""
+        return {"answered": self._answered, "resident_bytes": self._notes}
 
 
 def _save(file: Path, logits: Array) -> None:
