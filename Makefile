@@ -40,7 +40,7 @@ apk: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,bitsandbytes,device,android,dev]"
+	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,mmbench,bitsandbytes,device,android,dev]"
 	touch $@
 
 clean:

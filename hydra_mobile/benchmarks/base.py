@@ -266,6 +266,13 @@ class Benchmark(ABC):
         """Return counts behind the scores as JSON values; only answered samples are counted."""
         return {}
 
+    def require_writer(self) -> None:  # noqa: B027
+        """Check that `write_submission` has what it needs, before questions are asked for hours.
+
+        Raises:
+            HydraError: an optional package is missing; the message has the line that installs it.
+        """
+
     def answers_at(self, path: Path) -> None:  # noqa: B027
         """Tell where existing answers are, before `samples`; some formats hold questions too."""
 

@@ -78,6 +78,7 @@ class EvalSpec:
             ConfigError: the benchmark has no such protocol.
         """
         benchmark = Benchmark.open(name, data, protocol)
+        benchmark.require_writer()
         samples = benchmark.samples(splits=splits, limit=limit)
         questions = questions_of(benchmark, samples)
         identity = {

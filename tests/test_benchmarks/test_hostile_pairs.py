@@ -511,7 +511,20 @@ def workbook(path: Path, table: Sequence[Sequence[str | int]], *, shared: bool) 
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006/relationships"
     items = "".join(f'<si><t xml:space="preserve">{escape(text)}</t></si>' for text in texts)
+    types = "http://schemas.openxmlformats.org/package/2006/content-types"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "[Content_Types].xml",
+            f'<Types xmlns="{types}"><Override PartName="/xl/workbook.xml" '
+            f'ContentType="{kind}.sheet.main+xml"/>'
+            + (
+                '<Override PartName="/xl/sharedStrings.xml" '
+                f'ContentType="{kind}.sharedStrings+xml"/>'
+            )
+            * shared
+            + "</Types>",
+        )
         archive.writestr(
             "xl/workbook.xml",
             f'<workbook {main} xmlns:r="{office}"><sheets>'

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_mobile.benchmarks.shared.xlsx import read_sheet, write_sheet
-from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.errors import DataError, HydraError
 
+PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 
@@ -33,7 +34,7 @@ def test_numbers_empty_cells_and_far_columns(tmp_path: Path) -> None:
     assert (second, third) == ([], ["x"])
     with zipfile.ZipFile(path) as archive:
         sheet = archive.read("xl/worksheets/sheet1.xml").decode()
-    assert '<c r="A1"><v>7001</v></c>' in sheet
+    assert '<c r="A1" t="n"><v>7001</v></c>' in sheet
     assert '<c r="AE1" t="inlineStr">' in sheet
     assert "<f>" not in sheet
 
@@ -47,10 +48,24 @@ def test_equal_sheets_are_equal_files(tmp_path: Path) -> None:
 def book(path: Path, rows: str, shared: str = "") -> Path:
     """A workbook as spreadsheet programs write them: shared strings, a sheet under a long path."""
     links = (
-        f'<Relationships xmlns="r"><Relationship Id="rId9" Type="{OFFICE}/worksheet" '
-        'Target="/xl/worksheets/table.xml"/></Relationships>'
+        f'<Relationships xmlns="{PACKAGE}"><Relationship Id="rId9" Type="{OFFICE}/worksheet" '
+        f'Target="/xl/worksheets/table.xml"/><Relationship Id="rId2" Type="{OFFICE}/worksheet" '
+        'Target="/xl/worksheets/other.xml"/></Relationships>'
     )
+    main, kind = "/xl/workbook.xml", "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    types = "http://schemas.openxmlformats.org/package/2006/content-types"
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "[Content_Types].xml",
+            f'<Types xmlns="{types}"><Override PartName="{main}" '
+            f'ContentType="{kind}.sheet.main+xml"/>'
+            + (
+                '<Override PartName="/xl/sharedStrings.xml" '
+                f'ContentType="{kind}.sharedStrings+xml"/>'
+            )
+            * bool(shared)
+            + "</Types>",
+        )
         archive.writestr(
             "xl/workbook.xml",
             f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><sheets><sheet name="s" sheetId="4" '
@@ -61,6 +76,7 @@ def book(path: Path, rows: str, shared: str = "") -> Path:
             "xl/worksheets/table.xml",
             f'<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData></worksheet>',
         )
+        archive.writestr("xl/worksheets/other.xml", f'<worksheet xmlns="{MAIN}"/>')
         if shared:
             archive.writestr("xl/sharedStrings.xml", f'<sst xmlns="{MAIN}">{shared}</sst>')
     return path
@@ -69,7 +85,7 @@ def book(path: Path, rows: str, shared: str = "") -> Path:
 def test_what_other_programs_write_is_read(tmp_path: Path) -> None:
     shared = (
         "<si><t>plain</t></si>"
-        "<si><r><t>in </t></r><r><rPr/><t>runs</t></r><rPh><t>said</t></rPh></si>"
+        '<si><r><t>in </t></r><r><rPr/><t>runs</t></r><rPh sb="0" eb="1"><t>said</t></rPh></si>'
         '<si><t xml:space="preserve"> a_x000D_b </t></si>'
     )
     rows = (
@@ -81,7 +97,7 @@ def test_what_other_programs_write_is_read(tmp_path: Path) -> None:
     )
     assert read_sheet(book(tmp_path / "b.xlsx", rows, shared)) == [
         ["plain", "in runs", "", " a\rb "],
-        ["7001", "1.25", "True", "made", "here", ""],
+        ["7001", "1.25", "True", "made", "here"],
         ["=1+1", "2"],
     ]
 
@@ -99,3 +115,35 @@ def test_what_is_no_workbook_is_refused(tmp_path: Path) -> None:
     book(path, "<row>")
     with pytest.raises(DataError, match=r"b\.xlsx is not a readable xlsx"):
         read_sheet(path)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        '<row r="1"><c r="XFE1"><v>1</v></c></row>',
+        '<row r="1"><c r="ZZZZZZZ1"><v>1</v></c></row>',
+        '<row r="1"><c r="A1"><v>1</v></c></row><row r="99999999"><c r="A99999999"/></row>',
+    ],
+)
+def test_a_sheet_that_claims_more_than_the_format_has_is_refused(tmp_path: Path, rows: str) -> None:
+    with pytest.raises(DataError, match=r"b\.xlsx"):
+        read_sheet(book(tmp_path / "b.xlsx", rows))
+
+
+def test_texts_that_look_like_formulas_or_errors_stay_texts(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    texts = ['=HYPERLINK("http://x","y")', "+1", "-1", "@x", "#N/A", "TRUE", "1.50", "2026-01-01"]
+    write_sheet(path, [texts])
+    assert read_sheet(path) == [texts]
+    with zipfile.ZipFile(path) as archive:
+        sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+    assert sheet.count('t="inlineStr"') == len(texts)
+
+
+def test_without_openpyxl_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(HydraError, match=r"hydra-mobile\[mmbench\]"):
+        write_sheet(tmp_path / "b.xlsx", [["x"]])
+    assert not (tmp_path / "b.xlsx").exists()

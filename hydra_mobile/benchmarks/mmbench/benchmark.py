@@ -31,6 +31,7 @@ from hydra_mobile.benchmarks.mmbench.files import (
 )
 from hydra_mobile.benchmarks.mmbench.scores import circles, numbers
 from hydra_mobile.benchmarks.shared.choice_letters import read_option
+from hydra_mobile.benchmarks.shared.xlsx import require_xlsx
 from hydra_mobile.core.errors import DataError
 
 #: The file that each protocol's authors score on, without its ending.
@@ -160,6 +161,10 @@ class MMBench(Benchmark):
     def join(self, path: Path, samples: Sequence[Sample]) -> Joined:
         """Join LLaVA's lines, or a workbook or table with `prediction`, by the row's index."""
         return join_answers(path, samples)
+
+    def require_writer(self) -> None:
+        """Check that workbooks can be written; see `Benchmark.require_writer`."""
+        require_xlsx()
 
     def write_submission(
         self, samples: Sequence[Sample], answers: Mapping[str, str], folder: Path, model_id: str

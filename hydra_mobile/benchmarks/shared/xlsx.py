@@ -1,35 +1,44 @@
-"""Excel workbooks (xlsx) of one sheet of texts and whole numbers, by the standard library alone.
+"""Excel workbooks (xlsx) of one sheet of texts and whole numbers, over openpyxl.
 
-Reads the first sheet of what Excel, LibreOffice, openpyxl and XlsxWriter write, and writes what
-they read (ECMA-376, SpreadsheetML). No formulas: a text that begins with "=" stays a text, which
-matters for a model's answers.
+What openpyxl leaves to its caller is here: no formulas (a text that begins with "=" stays a text,
+which matters for a model's answers), characters that XML cannot hold, equal files for equal sheets,
+and bounds on what a hostile file may unfold to.
 """
 
 from __future__ import annotations
 
-import posixpath
+import io
 import re
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape
+from typing import Any
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.registry import require_packages
 
-_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
-_TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml"
-_HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-
-#: Characters that XML cannot hold are written as _xHHHH_, as Excel does.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
+EXTRA = "mmbench"
+#: The bounds of the format: a sheet has no more.
+_MOST_COLUMNS, _MOST_ROWS = 16_384, 1_048_576
+#: Characters that XML cannot hold or changes are written as _xHHHH_, as Excel does.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: A fixed time, so that equal sheets are equal files.
 _TIME = (1980, 1, 1, 0, 0, 0)
+_STAMP = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
+
+
+def require_xlsx() -> None:
+    """Check that workbooks can be read and written, before there is work that may be lost.
+
+    Raises:
+        HydraError: openpyxl is not installed; the message has the line that installs it.
+    """
+    require_packages(("openpyxl",), EXTRA)
 
 
 def read_sheet(path: Path) -> list[list[str]]:
@@ -39,18 +48,23 @@ def read_sheet(path: Path) -> list[list[str]]:
 
     Raises:
         DataError: the file is missing or no workbook.
+        HydraError: openpyxl is not installed.
     """
+    require_xlsx()
     try:
-        with zipfile.ZipFile(path) as archive:
-            shared = _shared_strings(archive)
-            sheet = ElementTree.fromstring(archive.read(_first_sheet(archive)))
-            return [_row(row, shared) for row in sheet.iter(f"{{{_MAIN}}}row")]
+        content = path.read_bytes()
+        # A formula's value where the file has it. A text that began with "=" has none: openpyxl
+        # took it for a formula when it was written, and nobody computed it.
+        pairs = zip(_rows(content, values=True), _rows(content, values=False), strict=True)
+        return [_texts(values, formulas) for values, formulas in pairs]
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
-    except (zipfile.BadZipFile, KeyError, IndexError, ValueError, ElementTree.ParseError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError,
+            AttributeError, SyntaxError) as error:  # fmt: skip
+        # SyntaxError: what parsers of XML raise.
         raise DataError(
             f"{path} is not a readable xlsx workbook: {error}.",
-            "Save it again as xlsx, or make it again.",
+            "Save it again as xlsx.",
         ) from error
 
 
@@ -60,135 +74,83 @@ def write_sheet(path: Path, rows: Sequence[Sequence[str | int | None]]) -> None:
     Args:
         path: the workbook, .xlsx.
         rows: texts, whole numbers, and None for empty cells.
+
+    Raises:
+        HydraError: openpyxl is not installed.
     """
-    parts = {
-        "[Content_Types].xml": _content_types(),
-        "_rels/.rels": _relationships("officeDocument", "xl/workbook.xml"),
-        "xl/workbook.xml": (
-            f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>'
-            '<sheet name="Sheet1" sheetId="1" r:id="rId1"/></sheets></workbook>'
-        ),
-        "xl/_rels/workbook.xml.rels": _relationships("worksheet", "worksheets/sheet1.xml"),
-        "xl/worksheets/sheet1.xml": "".join(_sheet(rows)),
-    }
+    require_xlsx()
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("Sheet1")
+
+    def cell(value: str | int | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        made = WriteOnlyCell(sheet, _escaped(value))
+        # Neither a formula ("=1+1") nor an error ("#N/A").
+        made.data_type = "s"
+        return made
+
+    for row in rows:
+        sheet.append([cell(value) for value in row])
+    buffer = io.BytesIO()
+    book.save(buffer)
     with (
         write_atomically(path) as temporary,
+        zipfile.ZipFile(buffer) as made,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
-        for name, text in parts.items():
+        for name in made.namelist():
             entry = zipfile.ZipInfo(name, _TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, (_HEAD + text).encode("utf-8"))
+            content = made.read(name)
+            if name == "docProps/core.xml":
+                content = _STAMP.sub(rb"\g<1>1980-01-01T00:00:00Z", content)
+            archive.writestr(entry, content)
 
 
-# -- reading ------------------------------------------------------------------------------------
+def _rows(content: bytes, *, values: bool) -> Iterator[tuple[Any, ...]]:
+    from openpyxl import load_workbook
+
+    with warnings.catch_warnings():
+        # Missing styles and unknown extensions do not touch the cells.
+        warnings.simplefilter("ignore")
+        book = load_workbook(io.BytesIO(content), read_only=True, data_only=values)
+        try:
+            sheet = book.worksheets[0]
+            # A file may claim any size; only its cells count.
+            sheet.reset_dimensions()
+            for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+                if number > _MOST_ROWS or len(row) > _MOST_COLUMNS:
+                    raise ValueError(
+                        f"row {number} has {len(row)} cells, the format ends at {_MOST_ROWS} rows "
+                        f"and {_MOST_COLUMNS} columns"
+                    )
+                yield row
+        finally:
+            book.close()
 
 
-def _first_sheet(archive: zipfile.ZipFile) -> str:
-    workbook = ElementTree.fromstring(archive.read("xl/workbook.xml"))
-    first = next(workbook.iter(f"{{{_MAIN}}}sheet"))
-    wanted = first.attrib[f"{{{_OFFICE}}}id"]
-    links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
-    target = next(link.attrib["Target"] for link in links if link.attrib["Id"] == wanted)
-    return posixpath.normpath(posixpath.join("/xl", target)).lstrip("/")
+def _texts(values: Sequence[Any], formulas: Sequence[Any]) -> list[str]:
+    texts = [
+        _text(formula if value is None else value)
+        for value, formula in zip(values, formulas, strict=True)
+    ]
+    while texts and not texts[-1]:
+        texts.pop()
+    return texts
 
 
-def _shared_strings(archive: zipfile.ZipFile) -> list[str]:
-    if "xl/sharedStrings.xml" not in archive.namelist():
-        return []
-    table = ElementTree.fromstring(archive.read("xl/sharedStrings.xml"))
-    return [_string(item) for item in table.iter(f"{{{_MAIN}}}si")]
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), str(value))
 
 
-def _string(item: ElementTree.Element) -> str:
-    """Join the runs of a text; a phonetic reading of it (rPh) is no part of it."""
-    runs = [item, *item.findall(f"{{{_MAIN}}}r")]
-    texts = [text.text or "" for run in runs for text in run.findall(f"{{{_MAIN}}}t")]
-    return _ESCAPED.sub(lambda found: chr(int(found.group(1), 16)), "".join(texts))
-
-
-def _row(row: ElementTree.Element, shared: Sequence[str]) -> list[str]:
-    values: list[str] = []
-    for cell in row.findall(f"{{{_MAIN}}}c"):
-        # Empty cells are left out of the file; the reference says where this one stands.
-        at = _column(cell.get("r", "")) if cell.get("r") else len(values)
-        values += [""] * (at + 1 - len(values))
-        values[at] = _value(cell, shared)
-    return values
-
-
-def _column(reference: str) -> int:
-    number = 0
-    for letter in reference.rstrip("0123456789"):
-        number = number * 26 + ord(letter.upper()) - ord("A") + 1
-    return number - 1
-
-
-def _value(cell: ElementTree.Element, shared: Sequence[str]) -> str:
-    kind = cell.get("t", "n")
-    if kind == "inlineStr":
-        inline = cell.find(f"{{{_MAIN}}}is")
-        return "" if inline is None else _string(inline)
-    text = cell.findtext(f"{{{_MAIN}}}v") or ""
-    formula = cell.findtext(f"{{{_MAIN}}}f")
-    if formula and not text:
-        # A text that began with "=", which openpyxl took for a formula that nobody computed.
-        return f"={formula}"
-    if kind == "s" and text:
-        return shared[int(text)]
-    if kind == "b":
-        return "True" if text == "1" else "False"
-    if kind == "n" and text:
-        number = float(text)
-        return str(int(number)) if number.is_integer() else text
-    return text
-
-
-# -- writing ------------------------------------------------------------------------------------
-
-
-def _sheet(rows: Sequence[Sequence[str | int | None]]) -> Iterator[str]:
-    yield f'<worksheet xmlns="{_MAIN}"><sheetData>'
-    for number, row in enumerate(rows, start=1):
-        cells = "".join(
-            _cell(f"{_letters(at)}{number}", value)
-            for at, value in enumerate(row)
-            if value is not None
-        )
-        yield f'<row r="{number}">{cells}</row>'
-    yield "</sheetData></worksheet>"
-
-
-def _cell(reference: str, value: str | int) -> str:
-    if isinstance(value, int):
-        return f'<c r="{reference}"><v>{value}</v></c>'
-    text = _FORBIDDEN.sub(lambda found: f"_x{ord(found.group()):04X}_", value)
-    # An XML reader turns a bare carriage return into a line feed; lone surrogates are no text.
-    text = escape(_SURROGATE.sub("\ufffd", text), {"\r": "&#13;"})
-    return f'<c r="{reference}" t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
-
-
-def _letters(column: int) -> str:
-    name = ""
-    while column >= 0:
-        name = chr(ord("A") + column % 26) + name
-        column = column // 26 - 1
-    return name
-
-
-def _relationships(kind: str, target: str) -> str:
-    return (
-        f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="rId1" '
-        f'Type="{_OFFICE}/{kind}" Target="{target}"/></Relationships>'
-    )
-
-
-def _content_types() -> str:
-    return (
-        f'<Types xmlns="{_PACKAGE}/content-types"><Default Extension="rels" '
-        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        '<Default Extension="xml" ContentType="application/xml"/>'
-        f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPES}.sheet.main+xml"/>'
-        '<Override PartName="/xl/worksheets/sheet1.xml" '
-        f'ContentType="{_TYPES}.worksheet+xml"/></Types>'
-    )
+def _escaped(text: str) -> str:
+    safe = _SURROGATE.sub("\ufffd", text)
+    return _FORBIDDEN.sub(lambda found: f"_x{ord(found.group()):04X}_", safe)
