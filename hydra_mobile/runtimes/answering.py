@@ -18,11 +18,11 @@ from hydra_mobile.benchmarks.pictures import Picture
 from hydra_mobile.benchmarks.question import Question, picture_groups
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.data.answer_line import AnswerLine
+from hydra_mobile.data.prefetch import PicturesAhead
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor, Prompt
 from hydra_mobile.runtimes.base import Array, Runtime
 from hydra_mobile.runtimes.generation import Generation, Generator
-from hydra_mobile.runtimes.prefetch import PicturesAhead
 
 
 @dataclass(frozen=True)

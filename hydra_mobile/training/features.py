@@ -18,9 +18,9 @@ from torch import Tensor
 
 from hydra_mobile.core.files import cache_home, require_free_space, write_atomically
 from hydra_mobile.data.llava import open_image
+from hydra_mobile.data.prefetch import PictureReader
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.preprocessing import ImagePreprocessing
-from hydra_mobile.training.picture_reader import PictureReader
 
 _CHUNK = 32
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.data import prefetch
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.training import picture_reader
 from hydra_mobile.training.features import VisionFeatures
 
 
@@ -60,13 +60,13 @@ def test_prefetching_changes_no_bit(model, recipe, pictures):
 
 def test_announced_pictures_are_read_once_and_by_the_pool(model, recipe, pictures, monkeypatch):
     read = []
-    actual = picture_reader.open_image
+    actual = prefetch.open_image
 
     def noting(image, record=""):
         read.append((image, threading.current_thread().name))
         return actual(image, record)
 
-    monkeypatch.setattr(picture_reader, "open_image", noting)
+    monkeypatch.setattr(prefetch, "open_image", noting)
     features = VisionFeatures(model, recipe, use_cache=False, workers=2)
     assert features.reads_ahead
     features.prefetch([*pictures[:4], None])
@@ -87,18 +87,18 @@ def test_the_tower_runs_once_a_batch(model, recipe, pictures, monkeypatch):
 
 
 def test_pictures_that_nobody_asks_for_do_not_pile_up(recipe, pictures, monkeypatch):
-    monkeypatch.setattr(picture_reader, "_MOST_AHEAD", 4)
-    reader = picture_reader.PictureReader(recipe, 1, lambda image: "")
+    monkeypatch.setattr(prefetch, "MOST_ANNOUNCED", 4)
+    reader = prefetch.PictureReader(recipe, 1, lambda image: "")
     reader.announce(pictures)
-    assert list(reader._ahead) == pictures[:4]
+    assert reader.announced == pictures[:4]
     for _ in range(4):
         assert reader.pixels(pictures[4:]).shape == (8, 3, 32, 32)
         reader.announce(pictures[4:6])
-        assert list(reader._ahead) == pictures[:4]
+        assert reader.announced == pictures[:4]
     reader.pixels(pictures[4:])
     # Five batches later none of them is expected any more.
     reader.announce(pictures[4:6])
-    assert list(reader._ahead) == pictures[4:6]
+    assert reader.announced == pictures[4:6]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.core.errors import DataError, HydraError
-from hydra_mobile.runtimes.prefetch import PicturesAhead
+from hydra_mobile.data.prefetch import PicturesAhead
 
 
 @pytest.fixture
@@ -51,6 +51,21 @@ def test_pictures_are_prepared_beside_the_caller_and_only_a_few_ahead(
     assert threading.current_thread().name not in {name for _, name in seen}
 
 
+def test_a_picture_of_several_questions_is_prepared_once(pictures: list[FilePicture]) -> None:
+    reds: list[float] = []
+
+    def noted(image: Image.Image) -> np.ndarray:
+        pixels = prepare(image)
+        reds.append(float(pixels[0, 0, 0]))
+        return pixels
+
+    asked = [pictures[i] for i in (0, 0, 1, 0, 2, 3, 4, 0)]
+    with PicturesAhead(asked, noted, ahead=3) as ahead:
+        assert [float(ahead.take(p)[0, 0, 0]) for p in asked] == [0, 0, 1, 0, 2, 3, 4, 0]
+    # The last question comes when the picture is not held any more.
+    assert reds == [0, 1, 2, 3, 4, 0]
+
+
 def test_a_damaged_picture_is_named_when_it_is_needed(pictures: list[FilePicture]) -> None:
     pictures[1].path.write_bytes(b"no picture")
     with PicturesAhead(pictures, prepare) as ahead:
@@ -62,6 +77,6 @@ def test_a_damaged_picture_is_named_when_it_is_needed(pictures: list[FilePicture
 def test_asking_out_of_order_is_refused(pictures: list[FilePicture]) -> None:
     with (
         PicturesAhead(pictures, prepare) as ahead,
-        pytest.raises(HydraError, match="out of its order"),
+        pytest.raises(HydraError, match="order"),
     ):
         ahead.take(pictures[3])
