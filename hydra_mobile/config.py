@@ -14,17 +14,20 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
+from hydra_mobile.adapters.dynamic.settings import DynamicConfig
 from hydra_mobile.configs import config_file, config_names, find_config
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.core.typed import FormerNames, Range, current_names, decode
+from hydra_mobile.core.typed import (
+    Count,
+    FormerNames,
+    Positive,
+    Range,
+    ShareBelowOne,
+    current_names,
+    decode,
+)
 
-# Upper bounds are far above any use and below what overflows: they catch a slip of the keyboard.
-Count = Annotated[int, Range(minimum=0, maximum=10**9)]
-"""A number of things where 0 has a meaning of its own, which the field's text says."""
-Positive = Annotated[int, Range(minimum=1, maximum=10**9)]
 Rank = Annotated[int, Range(minimum=1, maximum=65_536)]
-Share = Annotated[float, Range(minimum=0, maximum=1)]
-ShareBelowOne = Annotated[float, Range(minimum=0, below=1)]
 Threads = Annotated[int, Range(minimum=0, maximum=4096)]
 
 
@@ -87,33 +90,6 @@ class StageConfig:
     """Stage I only: contrastive steps, before the captions, that pull each picture's mean image
     embedding towards the mean token embedding of its caption. No language model runs, so a step
     takes milliseconds."""
-
-
-@dataclass(frozen=True)
-class DynamicConfig:
-    """When ranks may move during stage II, and what may be spent on finding out where to."""
-
-    warmup: ShareBelowOne = 0.10
-    """Share of the steps before the first event; importance is measured at its end."""
-    every: Annotated[float, Range(above=0, below=1)] = 0.05
-    """Share of the steps between events."""
-    until: Share = 0.70
-    """Share of the steps after which ranks stay as they are."""
-    target: Literal["paired_probe", "passive"] = "paired_probe"
-    """What the performance model learns from: the difference in held-out loss between two maps
-    trained on the same batches from the same start (costs steps), or the held-out loss of the run
-    itself without its trend (free, and nearly always too little to act on)."""
-    probe_steps: Positive = 10
-    """Steps that a probed map is trained for."""
-    candidates: Positive = 2
-    """Maps probed at an event; the map in force costs nothing, training is its probe."""
-    probe_share: Annotated[float, Range(minimum=0, maximum=100)] = 0.07
-    """Most that probes may add to a run, as a share of its steps; held-out batches count as a
-    third of a step's. Without room for a probe, an event abstains."""
-    holdout_batches: Positive = 4
-    """Micro-batches, the next ones that training has not seen, on which probes are compared."""
-    observations: str = ""
-    """A ranks.jsonl of an earlier run whose probes the model starts from."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up
     {"core"},
     {"configs"},
-    {"adapters", "config", "examples", "models", "reporting"},
-    {"bundle", "data"},
+    {"adapters", "examples", "models", "reporting"},
+    {"bundle", "config", "data"},
     {"benchmarks", "devices", "training"},
     {"estimation", "runtimes"},
     {"evaluation", "hydra_export", "parity", "plugins"},

@@ -28,8 +28,9 @@ from experiments.planted_need.world import World
 from hydra_mobile.adapters.adalora import AdaLora
 from hydra_mobile.adapters.allocate import project
 from hydra_mobile.adapters.dynamic.cells import groups_of
-from hydra_mobile.adapters.dynamic.controller import RankController, Settings
+from hydra_mobile.adapters.dynamic.controller import RankController
 from hydra_mobile.adapters.dynamic.schedule import Schedule
+from hydra_mobile.adapters.dynamic.settings import DynamicConfig
 from hydra_mobile.adapters.importance import BackwardImportance
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.rank_map import RankMap
@@ -148,16 +149,16 @@ def run(arm: str, world: World, recipe: Recipe, steps: int | None = None) -> Out
         _inputs(world, recipe, None).grid,
         groups_of(names),
         recipe.schedule,
-        Settings(
-            policy=policy,
-            seed=world.seed,
+        DynamicConfig(
             probe_steps=recipe.probe_steps,
             candidates=recipe.candidates,
             probe_share=recipe.probe_share,
-            dynamic=policy == "hydra",
-            held_out_steps=HELD_OUT_STEPS,
         ),
         events.append,
+        policy=policy,
+        seed=world.seed,
+        active=policy == "hydra",
+        held_out_steps=HELD_OUT_STEPS,
     )
     watching = BackwardImportance(student.model, names)
     warmup_end = recipe.schedule.warmup_end

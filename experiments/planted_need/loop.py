@@ -132,10 +132,6 @@ class Student:
             event=step,
         )
 
-    def agree(self, rank_map: RankMap) -> RankMap:
-        """Return the map: there is one process."""
-        return rank_map
-
     @torch.no_grad()
     def change(self) -> dict[str, float]:
         """Return the Frobenius norm of what each linear has learned, s B A."""

@@ -27,7 +27,7 @@ from experiments.planted_need.loop import ledger
 from experiments.planted_need.world import KINDS, World, cost_of_needs
 from experiments.shared.paired import difference, relative
 from hydra_mobile.adapters.allocate_layers import layer_scores
-from hydra_mobile.adapters.dynamic.performance_model import MOST_CHANCE
+from hydra_mobile.adapters.dynamic.gate import MOST_CHANCE
 from hydra_mobile.core.files import write_json
 from hydra_mobile.reporting import environment
 

@@ -1,6 +1,6 @@
 """HyDRA ranks for plain peft LoRA: who gets how much rank, at a fixed number of parameters.
 
-An independent reconstruction from the method's abstract; see `coarse.py` and `fine.py` for the
+An independent reconstruction from the method's abstract; see `policies/` for the
 choices. Importing this package imports nothing heavy.
 
 For everyone else's models: `Hydra` and, for the transformers `Trainer`, `HydraCallback`.
@@ -12,15 +12,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hydra_mobile.adapters.hydra import Dynamic, Hydra
-    from hydra_mobile.adapters.trainer_callback import HydraCallback
+    from hydra_mobile.adapters.dynamic.settings import DynamicConfig
+    from hydra_mobile.adapters.engine import Hydra
+    from hydra_mobile.adapters.integrations.trainer_callback import HydraCallback
 
-__all__ = ["Dynamic", "Hydra", "HydraCallback"]
+__all__ = ["DynamicConfig", "Hydra", "HydraCallback"]
 
 _HOME = {
-    "Dynamic": "hydra_mobile.adapters.hydra",
-    "Hydra": "hydra_mobile.adapters.hydra",
-    "HydraCallback": "hydra_mobile.adapters.trainer_callback",
+    "DynamicConfig": "hydra_mobile.adapters.dynamic.settings",
+    "Hydra": "hydra_mobile.adapters.engine",
+    "HydraCallback": "hydra_mobile.adapters.integrations.trainer_callback",
 }
 
 

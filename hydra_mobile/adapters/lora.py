@@ -154,6 +154,29 @@ def initial_a(name: str, rank: int, in_features: int, seed: int) -> Tensor:
     return torch.empty(rank, in_features).uniform_(-bound, bound, generator=generator)
 
 
+def weights_sha256(model: nn.Module) -> str:
+    """Return a hash of a model's base weights: names, types, shapes and bytes, LoRA left out.
+
+    The same for the bare base and for the base with LoRA in it. It differs from the hash of the
+    base's files, which `identity.base_identity` gives.
+    """
+    digest = hashlib.sha256()
+    of_lora = set()
+    for name in live_rank_map(model):
+        of_lora |= {f"{name}.lora_{side}.default.weight" for side in "AB"}
+    tensors: dict[str, Tensor] = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in model.state_dict().items()
+        if name not in of_lora
+    }
+    for name in sorted(tensors):
+        tensor = tensors[name].detach()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(flat.numpy().data)
+    return digest.hexdigest()
+
+
 def _initialize(layer: Any, name: str, seed: int) -> None:
     a, b = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
     rank, in_features = a.weight.shape

@@ -67,6 +67,14 @@ class Range:
         return " and ".join(said) or "finite"
 
 
+# Upper bounds are far above any use and below what overflows: they catch a slip of the keyboard.
+Count = Annotated[int, Range(minimum=0, maximum=10**9)]
+"""A number of things where 0 has a meaning of its own, which the field's text says."""
+Positive = Annotated[int, Range(minimum=1, maximum=10**9)]
+Share = Annotated[float, Range(minimum=0, maximum=1)]
+ShareBelowOne = Annotated[float, Range(minimum=0, below=1)]
+
+
 @dataclass(frozen=True, init=False)
 class FormerNames:
     """Keys under which older files hold a field."""

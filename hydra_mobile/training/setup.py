@@ -12,8 +12,6 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import nn
 
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
-from hydra_mobile.adapters.lora import inject
-from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.memory import keep_freed_memory
 from hydra_mobile.models.loading import load_model
@@ -101,18 +99,6 @@ class TrainingModel:
         if stage.image_fit:
             processor.image = replace(processor.image, fit=stage.image_fit)
         return processor
-
-    def inject(self, rank_map: RankMap) -> None:
-        """Put adapters of `rank_map` into the model."""
-        ranks = self.config.ranks
-        inject(
-            self.model,
-            rank_map,
-            r_ref=ranks.r_ref,
-            alpha_ref=ranks.alpha_ref,
-            dropout=ranks.dropout,
-            seed=self.config.seed,
-        )
 
     def projector_parameters(self) -> dict[str, nn.Parameter]:
         """Return the projector's parameters by full name."""

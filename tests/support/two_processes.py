@@ -10,9 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
-from hydra_mobile.adapters import broadcast as agreement
+from hydra_mobile.adapters import broadcast
 from hydra_mobile.adapters.lora import live_rank_map, lora_parameters
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import load_config
@@ -49,6 +47,6 @@ def disagree(rank_map):
 if __name__ == "__main__":
     how, *overrides = sys.argv[1:]
     if how == "disagree":
-        agreement.broadcast = disagree
+        broadcast.broadcast = disagree
     resume = how == "resume"
-    Watched(load_config(None, overrides), Console()).train(resume)
+    Watched(load_config(None, overrides), print).train(resume)

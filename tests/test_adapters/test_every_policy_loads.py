@@ -19,7 +19,7 @@ from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.importance import measure
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_layers, lora_tensors
-from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, needs_importance
+from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, policy_named
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import verify
 from hydra_mobile.adapters.save_load import CONFIG_FILE, TENSOR_FILE, save_adapter
@@ -67,7 +67,7 @@ def train_lora(policy, model, budget, ids, map_file) -> RankMap:
     # Modules without an adapter included.
     RankMap({name: i % 8 for i, name in enumerate(budget.cost)}).write(map_file)
     scores = None
-    if needs_importance(policy):
+    if policy_named(policy).needs_importance:
         scores = measure(model, budget.cost, [ids], loss_of).mean_of_norms
     inputs = PolicyInput(budget, scores, rank_step=1, r_min=1, seed=1, map_file=map_file)
     rank_map = allocate(policy, inputs)

@@ -14,11 +14,11 @@ from torch import nn
 from trainer_models import LAYERS, batches, llama, llava, pictures, smolvlm, texts, trainer
 from transformers import TrainerCallback
 
-from hydra_mobile.adapters import Dynamic, Hydra, HydraCallback
+from hydra_mobile.adapters import DynamicConfig, Hydra, HydraCallback
 from hydra_mobile.adapters.allocate_layers import layer_of
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic import controller as controller_module
-from hydra_mobile.adapters.dynamic.performance_model import Prediction
+from hydra_mobile.adapters.dynamic.data import Prediction
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.lora import initial_a, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_layers
@@ -26,11 +26,12 @@ from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.save_load import read_adapter
 from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
 
-EARLY = Dynamic(warmup=0.34, every=0.17, until=0.7, calibration_batches=4)
+EARLY = DynamicConfig(warmup=0.34, every=0.17, until=0.7)
 
 
 def hydra_of(model: nn.Module, **more) -> Hydra:
     given = {"r_ref": 4, "alpha_ref": 8, "targets": LAYERS, "dynamic": EARLY}
+    given["calibration_batches"] = 4
     return Hydra(model, **(given | more))
 
 
@@ -139,7 +140,12 @@ def test_accumulated_micro_batches_count_as_much_as_whole_ones(tmp_path):
     found = []
     for accumulation, size in ((1, 2), (2, 1)):
         model = llama()
-        hydra = hydra_of(model, policy="coarse_fine", dynamic=Dynamic(warmup=0.34, every=1.0))
+        hydra = hydra_of(
+            model,
+            policy="coarse_fine",
+            dynamic=DynamicConfig(warmup=0.34, every=1.0),
+            calibration_batches=32,
+        )
         allocate, seen = hydra.allocate, {}
 
         def spy(scores, seen=seen, allocate=allocate):
@@ -203,7 +209,9 @@ def test_gradient_checkpointing_measures_the_same(tmp_path):
 
 # -- the dynamic stage ------------------------------------------------------------------------
 
-PROBES = Dynamic(warmup=0.34, every=0.17, until=0.7, probe_steps=2, candidates=1, probe_share=3.0)
+PROBES = DynamicConfig(
+    warmup=0.34, every=0.17, until=0.7, probe_steps=2, candidates=1, probe_share=3.0
+)
 
 
 def run_with_probes(folder: Path, **more) -> tuple[Hydra, HydraCallback, Ledger]:
@@ -317,7 +325,7 @@ def test_any_checkpoint_becomes_an_adapter(whole, tmp_path):
         Hydra.from_checkpoint(llama(), folder / "checkpoint-3").save(tmp_path / "adapter")
 
 
-LATER = Dynamic(warmup=0.67, until=0.67, calibration_batches=8)
+LATER = DynamicConfig(warmup=0.67, until=0.67)
 
 
 def test_a_llava_checkpoint_resumes_in_the_warm_up(tmp_path):
@@ -328,13 +336,13 @@ def test_a_llava_checkpoint_resumes_in_the_warm_up(tmp_path):
         made.train(resume_from_checkpoint=resume)
 
     model = llava()
-    run(model, hydra_of(model, targets="all-linear", dynamic=LATER), None)
+    run(model, hydra_of(model, targets="all-linear", dynamic=LATER, calibration_batches=8), None)
     folder = tmp_path / "checkpoint-3"
     state = json.loads((folder / "hydra_state.json").read_text())
     # Pictures are seen in the model's inputs.
     assert state["progress"]["watching"]["counts"] == {"image": 3}
     again = llava()
-    hydra = hydra_of(again, targets="all-linear", dynamic=LATER)
+    hydra = hydra_of(again, targets="all-linear", dynamic=LATER, calibration_batches=8)
     hydra.restore(folder)
     run(again, hydra, str(folder))
     assert_same(state_of(model), state_of(again))
@@ -413,14 +421,14 @@ def test_sgd_moves_and_adafactor_trains_ranks_known_from_the_start(tmp_path):
 
 
 def test_several_processes_are_refused_only_where_ranks_move():
-    from hydra_mobile.adapters import trainer_callback
+    from hydra_mobile.adapters.integrations.trainer_checks import require_movable
 
     class Args:
         world_size, n_gpu = 2, 1
         torch_compile = fp16 = auto_find_batch_size = load_best_model_at_end = False
 
     with pytest.raises(HydraError, match="2 processes"):
-        trainer_callback._require_movable(Args(), torch.optim.SGD([nn.Parameter(torch.ones(1))]))
+        require_movable(Args(), torch.optim.SGD([nn.Parameter(torch.ones(1))]))
 
 
 TWO_PROCESSES = """
@@ -490,7 +498,7 @@ def test_targets_that_name_nothing_are_refused(targets, message):
 
 
 def test_the_base_hash_ignores_lora_and_sees_weights():
-    from hydra_mobile.adapters.hydra import weights_sha256
+    from hydra_mobile.adapters.lora import weights_sha256
 
     model = llama()
     bare = weights_sha256(model)

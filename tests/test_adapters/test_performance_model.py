@@ -14,17 +14,12 @@ import torch
 
 from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.budget import Budget
-from hydra_mobile.adapters.dynamic import performance_model
+from hydra_mobile.adapters.dynamic import networks
 from hydra_mobile.adapters.dynamic.cells import Cells, groups_of
+from hydra_mobile.adapters.dynamic.data import Observation
+from hydra_mobile.adapters.dynamic.fit import PENALTIES, decide, fit
+from hydra_mobile.adapters.dynamic.gate import chance, effective, spearman
 from hydra_mobile.adapters.dynamic.moves import Move, candidate_moves
-from hydra_mobile.adapters.dynamic.performance_model import (
-    Observation,
-    chance,
-    decide,
-    effective,
-    fit,
-    spearman,
-)
 from hydra_mobile.adapters.dynamic.trend import detrended, passive_observations
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ConfigError
@@ -333,7 +328,7 @@ class TestGate:
         moment = 2 * np.array([[o.progress] for o in observations]) - 1
         inputs = np.concatenate([change, change * moment], axis=1)
         errors = []
-        for penalty in performance_model.PENALTIES:
+        for penalty in PENALTIES:
             predicted = np.empty_like(gains)
             for left_out in range(EVENTS):
                 mine, rest = event == left_out, event != left_out
@@ -371,12 +366,12 @@ class TestFit:
         def draw(*shape):
             return torch.randn(*shape, generator=random_numbers)
 
-        weights = performance_model._first_weights(inputs=6, folds=3, seed=0)
+        weights = networks.first_weights(inputs=6, folds=3, seed=0)
         rows, change, targets, share = draw(7, 6), draw(7, 4), draw(15, 4), draw(15, 4).abs()
-        ours = performance_model._gradients(weights, rows, change, targets, share)
+        ours = networks.gradients(weights, rows, change, targets, share)
         for weight in weights:
             weight.requires_grad_(True)
-        predicted = performance_model._utility(weights, rows) @ change + weights[-1]
+        predicted = networks.utility(weights, rows) @ change + weights[-1]
         (share * (predicted - targets) ** 2).sum().backward()
         for weight, gradient in zip(weights, ours, strict=True):
             assert torch.allclose(weight.grad, gradient, atol=1e-5)

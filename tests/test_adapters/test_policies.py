@@ -19,7 +19,7 @@ from hydra_mobile.adapters.allocate_layers import (
 )
 from hydra_mobile.adapters.allocate_modules import ranks_within
 from hydra_mobile.adapters.budget import Budget
-from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, needs_importance
+from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, policy_named
 from hydra_mobile.adapters.policies.coarse import layer_ranks
 from hydra_mobile.adapters.policies.reversed import mirrored, mirrored_scores
 from hydra_mobile.adapters.rank_map import RankMap
@@ -36,7 +36,7 @@ COST = {
 BUDGET = Budget(COST, 16)
 # `hydra` starts as `coarse_fine`, see `test_hydra_starts_as_coarse_fine`.
 CHOOSERS = sorted(POLICIES.keys() - {"fixed", "hydra"})
-SCORED = [policy for policy in CHOOSERS if needs_importance(policy)]
+SCORED = [policy for policy in CHOOSERS if policy_named(policy).needs_importance]
 # MobileLLaMA 1.4B and 2.7B: layers, hidden, intermediate, heads; parameters of rank 128.
 REAL = {(24, 2048, 5632, 16): 121_110_528, (32, 2560, 6912, 32): 200_278_016}
 
@@ -86,14 +86,14 @@ class TestEveryPolicy:
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
     def test_a_bad_score_never_reaches_the_ranks(self, policy, bad):
         scores = scores_of([1.0] * 27 + [bad])
-        if needs_importance(policy):
+        if policy_named(policy).needs_importance:
             with pytest.raises(ConfigError, match=r"lm\.layers\.3\.down"):
                 allocate(policy, PolicyInput(BUDGET, scores))
         else:
             allocate(policy, PolicyInput(BUDGET, scores))
 
     def test_says_when_it_needs_importance(self, policy):
-        if needs_importance(policy):
+        if policy_named(policy).needs_importance:
             with pytest.raises(ConfigError, match="importance"):
                 allocate(policy, PolicyInput(BUDGET))
         else:
@@ -140,8 +140,10 @@ def test_real_configurations_stay_within_the_budget(mobilellama_budget, policy, 
 
 
 def test_hydra_starts_as_coarse_fine():
-    assert POLICIES["hydra"] == POLICIES["coarse_fine"]
-    assert needs_importance("hydra")
+    scores = scores_of(range(1, 29))
+    both = [allocate(policy, PolicyInput(BUDGET, scores)) for policy in ("hydra", "coarse_fine")]
+    assert both[0] == both[1]
+    assert [policy_named(policy).moves for policy in ("hydra", "coarse_fine")] == [True, False]
 
 
 class TestReversed:

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from hydra_mobile.adapters.dynamic.controller import RankController
-from hydra_mobile.adapters.dynamic.performance_model import Prediction
+from hydra_mobile.adapters.dynamic.data import Prediction
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.config import load_config
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.runtimes.model_ref import model_at
-from hydra_mobile.training import rank_loop
 from hydra_mobile.training import run as run_module
 from hydra_mobile.training.run import TrainingRun
+from hydra_mobile.training.strategies import lora as lora_strategy
 
 DYNAMIC = [
     "data.stage1=",
@@ -99,7 +99,7 @@ def test_moves_are_made_measured_and_within_the_budget(run_settings, tmp_path, e
         return result
 
     monkeypatch.setattr(run_module, "train_step", counted)
-    monkeypatch.setattr(rank_loop, "train_step", counted)
+    monkeypatch.setattr(lora_strategy, "train_step", counted)
     adapter = train(run_settings(tmp_path / "run"))
     moved = events(tmp_path / "run", "move")
     assert [e.step for e in moved] == [2, 10]
@@ -128,7 +128,7 @@ def test_interrupted_in_every_step_and_probe(run_settings, tmp_path, eager, monk
         return real(*args)
 
     monkeypatch.setattr(run_module, "train_step", limited)
-    monkeypatch.setattr(rank_loop, "train_step", limited)
+    monkeypatch.setattr(lora_strategy, "train_step", limited)
     settings = [*run_settings(tmp_path / "run"), f"ranks.shrink={shrink}"]
     interrupted = 0
     for attempt in range(60):
@@ -148,14 +148,14 @@ def test_interrupted_in_every_step_and_probe(run_settings, tmp_path, eager, monk
 
 
 def test_a_probe_that_diverges_is_left_out(run_settings, tmp_path, monkeypatch):
-    real = rank_loop.train_step
+    real = lora_strategy.train_step
 
     def diverging(*args):
         if args[5] > 5:
-            raise rank_loop.LossNotFinite("The loss became nan.")
+            raise lora_strategy.LossNotFinite("The loss became nan.")
         return real(*args)
 
-    monkeypatch.setattr(rank_loop, "train_step", diverging)
+    monkeypatch.setattr(lora_strategy, "train_step", diverging)
     train(run_settings(tmp_path / "run"))
     observed = events(tmp_path / "run", "observe")
     assert [e.realised is None for e in observed] == [False, True, True, True]

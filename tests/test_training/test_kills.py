@@ -18,7 +18,7 @@ KILLS = 40
 DRIVER = """
 import sys
 from hydra_mobile.adapters.dynamic.controller import RankController
-from hydra_mobile.adapters.dynamic.performance_model import Prediction
+from hydra_mobile.adapters.dynamic.data import Prediction
 from hydra_mobile.config import load_config
 from hydra_mobile.training.run import TrainingRun
 

@@ -5,7 +5,7 @@ decides the ranks during fine-tuning. Ours learns from paired probes. At an even
 same state, a candidate map is trained for K steps and thrown away; then the run itself takes the
 same K steps with the map in force, which is the other half of the pair and costs nothing. The
 difference in held-out loss is one observation. The model may move ranks only through its gate
-(`performance_model.py`); otherwise the map stays and the event says "abstained".
+(`gate.py`); otherwise the map stays and the event says "abstained".
 """
 
 from __future__ import annotations
@@ -13,23 +13,22 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from hydra_mobile.adapters import broadcast
 from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.cells import Cells, label
+from hydra_mobile.adapters.dynamic.data import Observation, Prediction
+from hydra_mobile.adapters.dynamic.fit import Fit, decide, fit
 from hydra_mobile.adapters.dynamic.moves import Move, candidate_moves
-from hydra_mobile.adapters.dynamic.performance_model import (
-    Fit,
-    Observation,
-    Prediction,
-    decide,
-    fit,
-)
 from hydra_mobile.adapters.dynamic.schedule import Schedule
+from hydra_mobile.adapters.dynamic.settings import DynamicConfig
 from hydra_mobile.adapters.dynamic.trend import passive_observations
+from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.rank_map import RankMap
 
 
@@ -50,33 +49,6 @@ class Loop(Protocol):
 
     def resize(self, rank_map: RankMap, step: int) -> None:
         """Bring the model to `rank_map` on all processes."""
-
-    def agree(self, rank_map: RankMap) -> RankMap:
-        """Return the first process's map on every process."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the controller works; `config.DynamicConfig` documents the fields of the same names."""
-
-    policy: str
-    seed: int
-    target: str = "paired_probe"
-    probe_steps: int = 10
-    candidates: int = 2
-    probe_share: float = 0.07
-    dynamic: bool = True
-    incumbent_trains: bool = True
-    """Whether the run's own steps are the incumbent's half of the pair. False where the loop
-    cannot repeat the batches to come: both halves are probed then."""
-    held_out_steps: float = 0.0
-    """What one held-out loss costs, in optimizer steps."""
-
-    @property
-    def event_cost(self) -> float:
-        """What an event's probes cost, held-out losses included, in optimizer steps."""
-        arms = self.candidates + (0 if self.incumbent_trains else 1)
-        return arms * self.probe_steps + (self.candidates + 1) * self.held_out_steps
 
 
 @dataclass
@@ -107,21 +79,34 @@ class RankController:
         grid: Grid,
         layer_group: Mapping[str, int],
         schedule: Schedule,
-        settings: Settings,
+        settings: DynamicConfig,
         log: Callable[[dict[str, Any]], None],
-        earlier: tuple[Observation, ...] = (),
+        *,
+        policy: str,
+        seed: int,
+        active: bool = True,
+        incumbent_trains: bool = True,
+        held_out_steps: float = 0.0,
     ) -> None:
         """Begin with a map.
 
         Args:
-            rank_map: the map in force now.
-            budget: the ledger.
+            rank_map: the current map.
+            budget: the parameter budget.
             grid: the ranks that a module may have.
             layer_group: coarse group 0, 1 or 2 of each layer.
             schedule: when events happen.
-            settings: see `Settings`.
+            settings: what may be spent on probes, and earlier observations to start from.
             log: takes each event as a dictionary in the form of ranks.jsonl.
-            earlier: observations of earlier runs.
+            policy: name of the rank policy in the events.
+            seed: of the choice of candidates and of the performance model.
+            active: whether there are events; without them maps change only through `put`.
+            incumbent_trains: whether the run's own steps are the current map's half of a pair.
+                False where the loop cannot repeat the batches to come: both halves are probed.
+            held_out_steps: cost of one held-out loss, in optimizer steps.
+
+        Raises:
+            ArtifactError: the file of earlier observations is missing or broken.
         """
         self.rank_map = rank_map
         self.spent_steps = 0
@@ -131,8 +116,13 @@ class RankController:
         self._schedule = schedule
         self._settings = settings
         self._log = log
+        self._policy = policy
+        self._seed = seed
+        self._active = active
+        self._incumbent_trains = incumbent_trains
+        self._held_out_steps = held_out_steps
         self.regroup(layer_group)
-        self._observations = list(earlier)
+        self._observations = _earlier_observations(settings.observations) if active else []
         self._passive: list[dict[str, Any]] = []
         self._pending: _Pending | None = None
         # Probes in optimizer steps, held-out losses included: what `probe_share` limits.
@@ -143,6 +133,14 @@ class RankController:
         self._layer_group = dict(layer_group)
         self._cells = Cells.of(list(self._budget.cost), layer_group)
 
+    @property
+    def event_cost(self) -> float:
+        """What an event's probes cost, held-out losses included, in optimizer steps."""
+        settings = self._settings
+        maps = settings.candidates + (0 if self._incumbent_trains else 1)
+        losses = (settings.candidates + 1) * self._held_out_steps
+        return maps * settings.probe_steps + losses
+
     # -- what the loop calls --------------------------------------------------------------------
 
     def after_step(self, step: int, loop: Loop) -> None:
@@ -150,7 +148,7 @@ class RankController:
         pending = self._pending
         if pending and step >= pending.settle_at:
             self._settle(pending, step, loop)
-        if not self._settings.dynamic:
+        if not self._active:
             return
         if step in self._schedule.events:
             self._event(step, loop)
@@ -159,7 +157,7 @@ class RankController:
 
     def put(self, rank_map: RankMap, step: int, kind: str, reason: str, loop: Loop) -> None:
         """Bring the run to `rank_map` and record it as an event of `kind`."""
-        rank_map = loop.agree(self._budget.rank_map(rank_map))
+        rank_map = broadcast.broadcast(self._budget.rank_map(rank_map))
         changed = _changed(self.rank_map, rank_map)
         if changed:
             loop.resize(rank_map, step)
@@ -210,7 +208,7 @@ class RankController:
             moves = candidate_moves(self.rank_map, self._budget, self._grid, self._cells)
         chosen, prediction = self._choose(model, moves, progress)
         # What follows takes steps on all processes together: they must all do the same.
-        decided = loop.agree(chosen.rank_map if chosen else self.rank_map)
+        decided = broadcast.broadcast(chosen.rank_map if chosen else self.rank_map)
         chosen = next((move for move in moves if move.rank_map == decided), None)
         arms = self._arms(step, moves, chosen)
         if arms:
@@ -241,7 +239,7 @@ class RankController:
                 [p["step"] for p in self._passive],
                 self._schedule.steps,
             )
-        return fit(observations, seed=self._settings.seed) if observations else None
+        return fit(observations, seed=self._seed) if observations else None
 
     def _choose(
         self, model: Fit | None, moves: list[Move], progress: float
@@ -263,7 +261,7 @@ class RankController:
         if settings.target != "paired_probe" or self._pending:
             return False
         limit = settings.probe_share * self._schedule.steps + 1e-9
-        return self._spent + settings.event_cost <= limit
+        return self._spent + self.event_cost <= limit
 
     def _arms(self, step: int, moves: list[Move], chosen: Move | None) -> list[Move]:
         """Return the moves to compare with the map in force."""
@@ -271,7 +269,7 @@ class RankController:
             return []
         if chosen:
             return [chosen]
-        rng = random.Random(f"{self._settings.seed}:{step}:probe")
+        rng = random.Random(f"{self._seed}:{step}:probe")
         return rng.sample(moves, min(self._settings.candidates, len(moves)))
 
     def _probe(self, step: int, arms: list[Move], chosen: Move | None, loop: Loop) -> None:
@@ -280,7 +278,7 @@ class RankController:
         Where `chosen` is about to be made, that is the map in force now; else each arm's map.
         """
         began = time.monotonic()
-        self._spent += self._settings.event_cost
+        self._spent += self.event_cost
         until = min(step + self._settings.probe_steps, self._schedule.steps)
         pending = _Pending(step, until, dict(self.rank_map))
         start = loop.snapshot()
@@ -291,7 +289,7 @@ class RankController:
                 {"rank_map": dict(move.rank_map), "loss": loss, "move": self._labels(move)}
             )
         pending.made = chosen is not None
-        if self._settings.incumbent_trains:
+        if self._incumbent_trains:
             self._pending = pending
             pending.seconds = time.monotonic() - began
             self.spent_seconds += pending.seconds
@@ -364,7 +362,7 @@ class RankController:
                 "schema": 1,
                 "step": step,
                 "event": kind,
-                "policy": self._settings.policy,
+                "policy": self._policy,
                 "reason": reason,
                 "parameters": self._budget.cost_of(self.rank_map),
                 "reference": self._budget.reference,
@@ -374,9 +372,12 @@ class RankController:
         )
 
 
-def earlier_observations(events: Iterable[Mapping[str, Any]]) -> tuple[Observation, ...]:
-    """Return the observations in the events of an earlier run's ranks.jsonl."""
-    return tuple(Observation.from_json(e["observation"]) for e in events if "observation" in e)
+def _earlier_observations(file: str) -> list[Observation]:
+    """Return the observations in an earlier run's ranks.jsonl; none where no file is named."""
+    if not file:
+        return []
+    events = [event.to_json() for event in RankHistory(Path(file)).read()]
+    return [Observation.from_json(e["observation"]) for e in events if "observation" in e]
 
 
 def _changed(old: RankMap, new: RankMap) -> dict[str, list[int]]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hydra_mobile.adapters.dynamic.performance_model import Observation
+from hydra_mobile.adapters.dynamic.data import Observation
 
 DEGREE = 2
 

@@ -1,15 +1,17 @@
-"""Rank policies by name: each is one file with one function `PolicyInput -> RankMap`.
+"""Rank policies by name: each is one file with one class that turns `PolicyInput` into a `RankMap`.
 
-A new policy is one new file plus one line in `POLICIES`. AdaLoRA is not here: it chooses its ranks
-from gradients during training (`adalora.py`).
+A new policy is one new file plus one line in `POLICIES`: what is known about it (its title, whether
+it needs importance, whether its ranks move in training) is on its class. AdaLoRA is not here: it
+chooses its ranks from gradients during training (`adalora.py`).
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.allocate_layers import require_finite
@@ -19,14 +21,13 @@ from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.registry import resolve
 
 POLICIES: dict[str, str] = {
-    "uniform": "hydra_mobile.adapters.policies.uniform:ranks",
-    "coarse": "hydra_mobile.adapters.policies.coarse:ranks",
-    # The same ranks at the start; the trainer moves those of `hydra` afterwards.
-    "hydra": "hydra_mobile.adapters.policies.coarse_fine:ranks",
-    "coarse_fine": "hydra_mobile.adapters.policies.coarse_fine:ranks",
-    "reversed": "hydra_mobile.adapters.policies.reversed:ranks",
-    "random": "hydra_mobile.adapters.policies.random:ranks",
-    "fixed": "hydra_mobile.adapters.policies.fixed:ranks",
+    "hydra": "hydra_mobile.adapters.policies.hydra:HydraPolicy",
+    "coarse_fine": "hydra_mobile.adapters.policies.coarse_fine:CoarseFinePolicy",
+    "coarse": "hydra_mobile.adapters.policies.coarse:CoarsePolicy",
+    "uniform": "hydra_mobile.adapters.policies.uniform:UniformPolicy",
+    "random": "hydra_mobile.adapters.policies.random:RandomPolicy",
+    "reversed": "hydra_mobile.adapters.policies.reversed:ReversedPolicy",
+    "fixed": "hydra_mobile.adapters.policies.fixed:FixedPolicy",
 }
 
 
@@ -35,7 +36,7 @@ class PolicyInput:
     """What a policy may look at.
 
     Attributes:
-        budget: the ledger; its `r_ref` is the uniform rank.
+        budget: the parameter budget; its `r_ref` is the uniform rank.
         importance: measured score by module name, for the policies that need it.
         rank_step: ranks are multiples of this.
         r_min: lowest rank, a multiple of `rank_step`; 0 lets a module go without an adapter.
@@ -62,7 +63,7 @@ class PolicyInput:
         return Grid(self.rank_step, self.r_min, highest)
 
     def scores(self) -> Mapping[str, float]:
-        """Return the importance of the ledger's modules, in its order.
+        """Return the importance of the budget's modules, in its order.
 
         Raises:
             ConfigError: nothing was measured, a module is missing, or a score is not finite.
@@ -77,11 +78,36 @@ class PolicyInput:
         return scores
 
 
-def needs_importance(policy: str) -> bool:
-    """Return whether a policy reads `PolicyInput.importance`."""
-    resolve("rank policy", policy, POLICIES)
-    module = importlib.import_module(POLICIES[policy].partition(":")[0])
-    return bool(module.NEEDS_IMPORTANCE)
+class Policy(ABC):
+    """One way of choosing ranks.
+
+    Attributes:
+        title: a phrase for tables of policies.
+        needs_importance: whether `ranks` reads `PolicyInput.importance`.
+        moves: whether the dynamic stage goes on from these ranks during training.
+    """
+
+    title: ClassVar[str]
+    needs_importance: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
+
+    @abstractmethod
+    def ranks(self, inputs: PolicyInput) -> RankMap:
+        """Return ranks within the budget; the same inputs give the same ranks.
+
+        Raises:
+            ConfigError: an input is missing, or the budget cannot be met with the grid.
+        """
+
+
+def policy_named(name: str) -> Policy:
+    """Return a policy.
+
+    Raises:
+        HydraError: there is none of that name; lists the valid ones.
+    """
+    kind: type[Policy] = resolve("rank policy", name, POLICIES)
+    return kind()
 
 
 def allocate(policy: str, inputs: PolicyInput) -> RankMap:
@@ -90,7 +116,6 @@ def allocate(policy: str, inputs: PolicyInput) -> RankMap:
     Raises:
         HydraError: unknown policy; ConfigError or BudgetError: see the policy.
     """
-    ranks: Callable[[PolicyInput], RankMap] = resolve("rank policy", policy, POLICIES)
-    rank_map = ranks(inputs)
+    rank_map = policy_named(policy).ranks(inputs)
     inputs.budget.check(rank_map)
     return rank_map

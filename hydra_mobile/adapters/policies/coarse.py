@@ -2,10 +2,8 @@
 
 from hydra_mobile.adapters.allocate import fill, project
 from hydra_mobile.adapters.allocate_layers import by_layer, layer_multipliers, layer_scores
-from hydra_mobile.adapters.policies import PolicyInput
+from hydra_mobile.adapters.policies import Policy, PolicyInput
 from hydra_mobile.adapters.rank_map import RankMap
-
-NEEDS_IMPORTANCE = True
 
 
 def layer_ranks(inputs: PolicyInput) -> dict[str, int]:
@@ -18,12 +16,18 @@ def layer_ranks(inputs: PolicyInput) -> dict[str, int]:
     return project(wishes, cost, budget.reference, dict.fromkeys(layers, inputs.grid))
 
 
-def ranks(inputs: PolicyInput) -> RankMap:
-    """Return each layer's rank for all its modules, then spend the slack on single modules."""
-    budget = inputs.budget
-    of_layer = layer_ranks(inputs)
-    layers = by_layer(list(budget.cost))
-    ranks = {name: of_layer[layer] for layer, names in layers.items() for name in names}
-    grids = dict.fromkeys(ranks, inputs.grid)
-    wishes = {name: float(rank) for name, rank in ranks.items()}
-    return budget.rank_map(fill(ranks, wishes, budget.cost, budget.reference, grids))
+class CoarsePolicy(Policy):
+    """See the module's docstring."""
+
+    title = "a rank for each layer, from importance after the warm-up"
+    needs_importance = True
+
+    def ranks(self, inputs: PolicyInput) -> RankMap:
+        """Return each layer's rank for all its modules, then spend the slack on single modules."""
+        budget = inputs.budget
+        of_layer = layer_ranks(inputs)
+        layers = by_layer(list(budget.cost))
+        ranks = {name: of_layer[layer] for layer, names in layers.items() for name in names}
+        grids = dict.fromkeys(ranks, inputs.grid)
+        wishes = {name: float(rank) for name, rank in ranks.items()}
+        return budget.rank_map(fill(ranks, wishes, budget.cost, budget.reference, grids))

@@ -10,22 +10,26 @@ the modules with the largest wish per rank, so that nothing affordable is wasted
 from hydra_mobile.adapters.allocate import fill
 from hydra_mobile.adapters.allocate_layers import by_layer
 from hydra_mobile.adapters.allocate_modules import ranks_within, wishes_within
-from hydra_mobile.adapters.policies import PolicyInput
+from hydra_mobile.adapters.policies import Policy, PolicyInput
 from hydra_mobile.adapters.policies.coarse import layer_ranks
 from hydra_mobile.adapters.rank_map import RankMap
 
-NEEDS_IMPORTANCE = True
 
+class CoarseFinePolicy(Policy):
+    """See the module's docstring."""
 
-def ranks(inputs: PolicyInput) -> RankMap:
-    """Return coarse and fine ranks from measured importance."""
-    budget, scores, grid = inputs.budget, inputs.scores(), inputs.grid
-    of_layer = layer_ranks(inputs)
-    ranks: dict[str, int] = {}
-    wishes: dict[str, float] = {}
-    for layer, names in by_layer(list(budget.cost)).items():
-        rank = of_layer[layer]
-        ranks |= ranks_within(names, rank, scores, budget.cost, grid)
-        wishes |= wishes_within(names, rank, scores, budget.cost)
-    grids = dict.fromkeys(ranks, grid)
-    return budget.rank_map(fill(ranks, wishes, budget.cost, budget.reference, grids))
+    title = "a rank for each linear layer, from importance after the warm-up"
+    needs_importance = True
+
+    def ranks(self, inputs: PolicyInput) -> RankMap:
+        """Return coarse and fine ranks from measured importance."""
+        budget, scores, grid = inputs.budget, inputs.scores(), inputs.grid
+        of_layer = layer_ranks(inputs)
+        ranks: dict[str, int] = {}
+        wishes: dict[str, float] = {}
+        for layer, names in by_layer(list(budget.cost)).items():
+            rank = of_layer[layer]
+            ranks |= ranks_within(names, rank, scores, budget.cost, grid)
+            wishes |= wishes_within(names, rank, scores, budget.cost)
+        grids = dict.fromkeys(ranks, grid)
+        return budget.rank_map(fill(ranks, wishes, budget.cost, budget.reference, grids))

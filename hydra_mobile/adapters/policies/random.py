@@ -11,21 +11,24 @@ import random
 from hydra_mobile.adapters.allocate import project
 from hydra_mobile.adapters.allocate_layers import MULTIPLIERS, layer_of
 from hydra_mobile.adapters.allocate_modules import CLIP
-from hydra_mobile.adapters.policies import PolicyInput
+from hydra_mobile.adapters.policies import Policy, PolicyInput
 from hydra_mobile.adapters.rank_map import RankMap
 
-NEEDS_IMPORTANCE = False
 
+class RandomPolicy(Policy):
+    """See the module's docstring."""
 
-def ranks(inputs: PolicyInput) -> RankMap:
-    """Return random ranks that spend the budget."""
-    budget = inputs.budget
-    wishes = {}
-    for name in budget.cost:
-        layer = random.Random(f"{inputs.seed}:{layer_of(name)}").choice(MULTIPLIERS)
-        # Uniform in the logarithm: halving is as likely as doubling.
-        exponent = random.Random(f"{inputs.seed}:{name}").random()
-        module = CLIP[0] * (CLIP[1] / CLIP[0]) ** exponent
-        wishes[name] = budget.r_ref * layer * module
-    grids = dict.fromkeys(wishes, inputs.grid)
-    return budget.rank_map(project(wishes, budget.cost, budget.reference, grids))
+    title = "baseline: unequal ranks that nothing was measured for"
+
+    def ranks(self, inputs: PolicyInput) -> RankMap:
+        """Return random ranks that spend the budget."""
+        budget = inputs.budget
+        wishes = {}
+        for name in budget.cost:
+            layer = random.Random(f"{inputs.seed}:{layer_of(name)}").choice(MULTIPLIERS)
+            # Uniform in the logarithm: halving is as likely as doubling.
+            exponent = random.Random(f"{inputs.seed}:{name}").random()
+            module = CLIP[0] * (CLIP[1] / CLIP[0]) ** exponent
+            wishes[name] = budget.r_ref * layer * module
+        grids = dict.fromkeys(wishes, inputs.grid)
+        return budget.rank_map(project(wishes, budget.cost, budget.reference, grids))

@@ -18,16 +18,21 @@ import math
 from collections.abc import Mapping
 
 from hydra_mobile.adapters.allocate_layers import by_layer, layer_scores
-from hydra_mobile.adapters.policies import PolicyInput, coarse_fine
+from hydra_mobile.adapters.policies import Policy, PolicyInput
+from hydra_mobile.adapters.policies.coarse_fine import CoarseFinePolicy
 from hydra_mobile.adapters.rank_map import RankMap
 
-NEEDS_IMPORTANCE = True
 
+class ReversedPolicy(Policy):
+    """See the module's docstring."""
 
-def ranks(inputs: PolicyInput) -> RankMap:
-    """Return the coarse and fine ranks of the mirrored importance."""
-    scores = mirrored_scores(inputs.scores(), inputs.budget.cost)
-    return coarse_fine.ranks(dataclasses.replace(inputs, importance=scores))
+    title = "baseline: `coarse_fine` with the importance upside down"
+    needs_importance = True
+
+    def ranks(self, inputs: PolicyInput) -> RankMap:
+        """Return the coarse and fine ranks of the mirrored importance."""
+        scores = mirrored_scores(inputs.scores(), inputs.budget.cost)
+        return CoarseFinePolicy().ranks(dataclasses.replace(inputs, importance=scores))
 
 
 def mirrored_scores(scores: Mapping[str, float], cost: Mapping[str, int]) -> dict[str, float]:

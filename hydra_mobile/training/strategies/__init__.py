@@ -102,6 +102,10 @@ class Strategy(ABC):
 
     def begin(self, optimizer: NamedAdamW) -> None:
         """Get ready to step with this optimizer."""
+        self.wrap()
+
+    def wrap(self) -> None:
+        """Wrap the model; again where its tensors were replaced, which DDP's reducer holds."""
         self._wrapped = self.stage.setup.processes.wrap(self.stage.setup.model)
 
     @property

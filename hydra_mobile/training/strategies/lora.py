@@ -1,229 +1,169 @@
-"""LoRA with the ranks of a policy: chosen before the first step, after a warm-up, or moving.
+"""LoRA with the ranks of a policy: the engine of `adapters/engine.py` in our own loop.
 
 Unless `ranks.importance` asks for a calibration, training begins at uniform ranks; what the warm-up
-shows gives the importance, and the first event brings the policy's map. Policy `hydra` then goes
-on with the dynamic stage. Uniform LoRA takes none of these paths: its training
-is plain peft LoRA, bit for bit.
+shows gives the importance. Uniform LoRA takes none of these paths: its training is plain peft LoRA,
+bit for bit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from hydra_mobile.adapters import broadcast as agreement
-from hydra_mobile.adapters.budget import Budget
-from hydra_mobile.adapters.dynamic.cells import groups_of
-from hydra_mobile.adapters.dynamic.controller import (
-    RankController,
-    Settings,
-    earlier_observations,
-)
-from hydra_mobile.adapters.dynamic.performance_model import LEAST_OBSERVATIONS
+from hydra_mobile.adapters import broadcast
+from hydra_mobile.adapters.dynamic.gate import LEAST_OBSERVATIONS
 from hydra_mobile.adapters.dynamic.schedule import Schedule
+from hydra_mobile.adapters.engine import Hydra
 from hydra_mobile.adapters.gradient_start import align
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.adapters.importance import (
-    BackwardImportance,
-    Importance,
-    learned_update,
-    measure,
-)
-from hydra_mobile.adapters.lora import live_rank_map, lora_parameters
-from hydra_mobile.adapters.policies import (
-    POLICIES,
-    PolicyInput,
-    allocate,
-    needs_importance,
-)
+from hydra_mobile.adapters.importance import Importance, measure
+from hydra_mobile.adapters.lora import lora_parameters
+from hydra_mobile.adapters.policies import policy_named
+from hydra_mobile.adapters.probe_loop import ProbeLoop
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.files import write_json
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.data.packing import Row
+from hydra_mobile.training.loop import LossNotFinite, train_step
 from hydra_mobile.training.optimizer import NamedAdamW
-from hydra_mobile.training.rank_loop import RankLoop
 from hydra_mobile.training.strategies import Result, StageTwo, Strategy
 
 
 class LoraStrategy(Strategy):
-    """Trains LoRA; see the module's docstring."""
+    """Trains LoRA; see the module's docstring.
+
+    Attributes:
+        hydra: the engine; there from `start` or `restore` on.
+    """
+
+    hydra: Hydra
 
     def __init__(self, stage: StageTwo) -> None:
         super().__init__(stage)
-        self._config = stage.config.ranks
+        self.names = adapted_modules(stage.setup.model)
+        self._ranks = stage.config.ranks
         self._history = RankHistory.of_run(stage.folder)
-        setup = stage.setup
-        names = adapted_modules(setup.model)
-        self.budget = Budget.of(setup.model, names, self._config.r_ref)
-        dynamic = self._config.dynamic
-        self._schedule = Schedule.of(
-            stage.stream.steps, dynamic.warmup, dynamic.every, dynamic.until
-        )
-        policy = self._config.policy
-        self._settings = Settings(
-            policy=policy,
-            seed=stage.config.seed,
-            target=dynamic.target,
-            probe_steps=dynamic.probe_steps,
-            candidates=dynamic.candidates,
-            probe_share=dynamic.probe_share,
-            dynamic=policy == "hydra",
-            # A forward pass is about a third of a step.
-            held_out_steps=dynamic.holdout_batches / (3 * stage.config.stage2.accumulation),
-        )
-        self._measures = policy in POLICIES and needs_importance(policy)
-        # Without an event there is no end of a warm-up that could come too late.
-        self._in_warmup = (
-            self._measures
-            and self._config.importance != "calibration"
-            and bool(self._schedule.events)
-        )
-        self._watching: BackwardImportance | None = None
-        self._said = ""
-        self._loop: RankLoop | None = None
-        self._controller: RankController
+        self._last_reason = ""
 
     # -- beginning ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Choose the first ranks and put the adapters in."""
-        names = list(self.budget.cost)
-        groups = groups_of(names)
-        reason = f"ranks of policy {self._config.policy}"
         # None where A starts at random and no gradient has to be kept.
         gradients: dict[str, Tensor] | None = (
-            {} if self._config.initialization == "gradient" else None
+            {} if self._ranks.initialization == "gradient" else None
         )
-        if self._in_warmup:
-            first = RankMap(dict.fromkeys(names, self._config.r_ref))
-            reason = f"uniform until importance is known, after step {self._schedule.warmup_end}"
-            if self._config.importance == "gradient":
-                self._watching = BackwardImportance(self.stage.setup.model, names)
-        elif self._measures:
-            importance = self._calibrate(gradients)
-            groups = groups_of(names, importance.mean_of_norms)
-            first = self._allocate(importance)
-        else:
-            first = self._allocate(None)
-        first = agreement.broadcast(first)
+        scores = self._scores_before_training(gradients)
         if gradients is not None and not gradients:
             self._calibrate(gradients)
-        self._inject(first)
+        self._make(ranks=self._first_ranks(), scores=scores)
         if gradients is not None:
             self._align(gradients)
-        self._open(first, groups)
-        self._controller.record(0, "initial", reason, ranks=dict(first))
-        self.stage.log(self._summary(first))
-        if self._config.policy == "hydra":
+        self._begin()
+        self.hydra.start()
+        self.stage.log(self._summary(self.hydra.rank_map))
+        if self.hydra.moves:
             self.stage.log(self._plan())
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put adapters of the checkpoint's ranks in."""
         rank_map = RankMap(state["controller"]["rank_map"])
-        self._inject(rank_map)
-        self._open(rank_map, state["controller"]["layer_group"])
-        self._controller.load(state["controller"])
-        if state["watching"]:
-            self._watching = BackwardImportance(self.stage.setup.model, self.budget.cost)
-            mine = state["watching"][self.stage.setup.processes.index]
-            self._watching.load(mine)
+        self._make(ranks=rank_map)
+        self._begin()
+        watching = state["watching"]
+        if watching:
+            watching = watching[self.stage.setup.processes.index]
+        self.hydra.load({**state, "watching": watching})
         if self._main:
             rank_map.write(self.stage.folder / "rank_map.json")
 
     def begin(self, optimizer: NamedAdamW) -> None:
-        """See `Strategy`."""
-        stage = self.stage
-        self._loop = RankLoop(
-            stage.setup.model,
-            stage.config,
-            self.budget,
-            optimizer,
-            stage.stream,
-            stage.objective,
-            stage.setup.processes,
+        """Wrap the model and give the engine a loop for its probes."""
+        super().begin(optimizer)
+        loop = ProbeLoop(
+            self.stage.setup.model,
+            self.hydra.budget,
+            optimizer.inner,
+            _Stepper(self, optimizer),
+            seed=self.hydra.seed,
+            shrink=self.hydra.shrink,
         )
+        self.hydra.attach(loop)
 
     # -- steps ----------------------------------------------------------------------------------
 
-    @property
-    def wrapped(self) -> nn.Module:
-        """See `Strategy`."""
-        return self._running.wrapped
-
     def parameters(self) -> dict[str, nn.Parameter]:
-        """See `Strategy`."""
+        """Return the LoRA tensors."""
         return lora_parameters(self.stage.setup.model)
 
     def before_step(self, step: int) -> None:
         """Begin to watch backward passes when the end of the warm-up is near."""
-        if self._watching and step >= self._schedule.warmup_end - self._watched_steps:
-            self._watching.watch()
-            if self.stage.config.runtime.compile:
-                # Compiled layers cannot be looked into; these few steps run without.
-                torch.compiler.set_stance("force_eager")
+        self.hydra.before_step(step)
+        if self.hydra.watches(step) and self.stage.config.runtime.compile:
+            # Compiled layers cannot be looked into; these few steps run without.
+            torch.compiler.set_stance("force_eager")
 
     def after_backward(self, step: int, rows: Sequence[Row]) -> None:
         """Count a watched micro-batch."""
-        if self._watching and step >= self._schedule.warmup_end - self._watched_steps:
-            kind = "image" if any(row.image for row in rows) else "text"
-            # The loss was divided by the accumulation before it went backward.
-            self._watching.take(kind, self.stage.config.stage2.accumulation)
+        self.hydra.after_backward(step, "image" if any(row.image for row in rows) else "text")
 
     def after_step(self, step: int) -> None:
         """Do what is due: the end of the warm-up, the end of a probe, an event."""
-        if self._in_warmup and step == self._schedule.warmup_end:
-            self._end_warmup(step)
-        self._controller.after_step(step, self._running)
-
-    def _end_warmup(self, step: int) -> None:
-        """Bring the policy's map, from what the warm-up showed."""
-        if self._watching:
-            self._watching.rest()
-            if self.stage.config.runtime.compile:
-                torch.compiler.set_stance("default")
-            importance = self._watching.result(agreement.mean)
-            self._watching = None
-            source = f"gradients of {importance.batches} micro-batches of the warm-up"
-        else:
-            importance = learned_update(self.stage.setup.model)
-            source = "the updates that the warm-up learned"
-        controller = self._controller
-        controller.regroup(groups_of(list(self.budget.cost), importance.mean_of_norms))
-        rank_map = self._allocate(importance)
-        reason = f"ranks of policy {self._config.policy} from {source}"
-        controller.put(rank_map, step, "allocate", reason, self._running)
-        self.stage.log(self._summary(controller.rank_map))
+        self.hydra.after_step(step)
 
     # -- records --------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """See `Strategy`."""
-        watching = None
-        if self._watching:
-            watching = self.stage.setup.processes.gather_objects(self._watching.state())
-        return {"controller": self._controller.state(), "watching": watching}
+        """Return the engine's state, with what every process has watched."""
+        state = self.hydra.state()
+        if state["watching"]:
+            state["watching"] = self.stage.setup.processes.gather_objects(state["watching"])
+        return state
 
     def finish(self) -> Result:
         """Leave the adapters as they are."""
-        model = self.stage.setup.model
-        live = self.budget.check_live(model)
-        controller = self._controller
+        hydra, controller = self.hydra, self.hydra.controller
         facts = {
-            "lora": live,
+            "lora": hydra.budget.check_live(hydra.model),
             "probe_steps": controller.spent_steps,
             "probe_seconds": round(controller.spent_seconds, 3),
         }
         if controller.spent_steps:
             self.stage.log(
-                f"probes: {controller.spent_steps} steps beside the run's "
-                f"{self._schedule.steps}, {controller.spent_seconds:.0f} s"
+                f"probes: {controller.spent_steps} steps in addition to the run's "
+                f"{hydra.schedule.steps}, {controller.spent_seconds:.0f} s"
             )
-        return Result(live_rank_map(model), self.budget, facts)
+        return Result(hydra.rank_map, hydra.budget, facts)
+
+    def _record(self, event: dict[str, Any]) -> None:
+        """Record an event, keep rank_map.json up to date, and log what a user wants to know."""
+        kind, reason = event["event"], event["reason"]
+        # The same reason to abstain is logged once; the file has every event.
+        if kind not in ("initial", "allocate", "freeze") and reason != self._last_reason:
+            self._last_reason = reason
+            prefix = "" if kind == "abstain" else f"{kind}, "
+            self.stage.log(f"step {event['step']}: {prefix}{reason}")
+        if self._main:
+            self._history.append(event)
+            if "ranks" in event:
+                RankMap(event["ranks"]).write(self.stage.folder / "rank_map.json")
+        if kind == "allocate":
+            self._after_warmup(RankMap(event["ranks"]))
+
+    def _after_warmup(self, rank_map: RankMap) -> None:
+        if self.stage.config.runtime.compile:
+            torch.compiler.set_stance("default")
+        if self.hydra.measured:
+            self._write_importance(self.hydra.measured)
+        self.stage.log(self._summary(rank_map))
+
+    def _write_importance(self, importance: Importance) -> None:
+        if self._main:
+            write_json(self.stage.folder / "importance.json", vars(importance))
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -231,63 +171,80 @@ class LoraStrategy(Strategy):
     def _main(self) -> bool:
         return self.stage.setup.processes.main
 
-    @property
-    def _running(self) -> RankLoop:
-        if self._loop is None:
-            raise RuntimeError("`begin` comes before the first step")
-        return self._loop
+    def _first_ranks(self) -> Mapping[str, int] | None:
+        """Return the first ranks where they are not the policy's to choose."""
+        return None
 
-    @property
-    def _watched_steps(self) -> int:
-        """Steps at the end of the warm-up whose backward passes are watched."""
-        per_step = self.stage.config.stage2.accumulation * self.stage.setup.processes.count
-        wanted = math.ceil(self._config.calibration_batches / per_step)
-        return min(wanted, self._schedule.warmup_end)
+    def _rank_policy(self) -> str:
+        return self._ranks.policy
 
-    def _open(self, rank_map: RankMap, groups: Mapping[str, int]) -> None:
-        dynamic = self._config.dynamic
-        earlier: tuple[Any, ...] = ()
-        if dynamic.observations and self._config.policy == "hydra":
-            events = RankHistory(Path(dynamic.observations)).read()
-            earlier = earlier_observations([event.to_json() for event in events])
-        self._controller = RankController(
-            rank_map,
-            self.budget,
-            self._inputs(None).grid,
-            groups,
-            self._schedule,
-            self._settings,
-            self._log,
-            earlier,
+    def _make(
+        self, ranks: Mapping[str, int] | None, scores: Mapping[str, float] | None = None
+    ) -> None:
+        """Put the adapters in.
+
+        Args:
+            ranks: the first ranks; None leaves them to the policy.
+            scores: importance by module, where it was measured before training.
+        """
+        config = self._ranks
+        # A calibration is over before the adapters are there: what is left of it are scores.
+        source: Literal["gradient", "update"] = (
+            "update" if config.importance == "update" else "gradient"
+        )
+        self.hydra = Hydra(
+            self.stage.setup.model,
+            r_ref=config.r_ref,
+            alpha_ref=config.alpha_ref,
+            targets=self.names,
+            policy=self._rank_policy(),
+            rank_step=config.rank_step,
+            r_min=config.r_min,
+            r_max=config.r_max or None,
+            importance=scores if scores is not None else source,
+            calibration_batches=config.calibration_batches,
+            map_file=config.map_file or None,
+            ranks=ranks,
+            seed=self.stage.config.seed,
+            dropout=config.dropout,
+            shrink=config.shrink,
+            dynamic=config.dynamic,
+            # The projector trains too.
+            freeze=False,
         )
 
-    def _inject(self, rank_map: RankMap) -> None:
-        self.budget.check(rank_map)
-        model = self.stage.setup.model
-        self.stage.setup.inject(rank_map)
-        self.budget.check_live(model)
-        agreement.require_same("the ranks", live_rank_map(model).digest())
-
-    def _align(self, gradients: Mapping[str, Tensor]) -> None:
-        """Start A along the gradients, the same on all processes."""
-        model = self.stage.setup.model
-        mean = {name: agreement.mean(gradient) for name, gradient in gradients.items()}
-        caught = align(model, mean, self.stage.config.seed)
-        # Decompositions may differ in the last bit between processes.
-        agreement.same_tensors(lora_parameters(model).values())
-        self.stage.log(
-            f"start: A along the gradient of {self._config.calibration_batches} micro-batches, "
-            f"{caught:.0%} of its squared norm"
+    def _begin(self) -> None:
+        self.hydra.begin(
+            self.stage.stream.steps,
+            self._record,
+            accumulation=self.stage.config.stage2.accumulation,
+            processes=self.stage.setup.processes.count,
+            label=self._ranks.policy,
         )
+
+    def _scores_before_training(
+        self, gradients: dict[str, Tensor] | None
+    ) -> Mapping[str, float] | None:
+        """Measure importance before the first step, where the warm-up is not to give it."""
+        timing = self._ranks.dynamic
+        schedule = Schedule.of(self.stage.stream.steps, timing.warmup, timing.every, timing.until)
+        if not policy_named(self._rank_policy()).needs_importance:
+            return None
+        # Without an event there is no end of a warm-up that could come too late.
+        if self._ranks.importance != "calibration" and schedule.events:
+            return None
+        importance = self._calibrate(gradients)
+        self._write_importance(importance)
+        return importance.mean_of_norms
 
     def _calibrate(self, gradients: dict[str, Tensor] | None = None) -> Importance:
-        """Measure importance in passes of its own, shared out between the processes.
+        """Measure importance in separate passes, shared out between the processes.
 
         Args:
             gradients: filled with the mean gradients of this process's batches.
         """
         stage = self.stage
-        count = math.ceil(self._config.calibration_batches / stage.setup.processes.count)
+        count = math.ceil(self._ranks.calibration_batches / stage.setup.processes.count)
 
         def batches() -> Iterator[list[Row]]:
             step, left = 0, count
@@ -300,59 +257,34 @@ class LoraStrategy(Strategy):
                 step += 1
 
         found = measure(
-            stage.setup.model,
-            self.budget.cost,
-            batches(),
-            stage.objective,
-            gradients=gradients,
+            stage.setup.model, self.names, batches(), stage.objective, gradients=gradients
         )
-        return found.averaged(agreement.mean)
+        return found.averaged(broadcast.mean)
 
-    def _allocate(self, importance: Importance | None) -> RankMap:
-        rank_map = allocate(self._config.policy, self._inputs(importance))
-        if importance and self._main:
-            write_json(self.stage.folder / "importance.json", vars(importance))
-        return rank_map
-
-    def _inputs(self, importance: Importance | None) -> PolicyInput:
-        config = self._config
-        return PolicyInput(
-            budget=self.budget,
-            importance=importance.mean_of_norms if importance else None,
-            rank_step=config.rank_step,
-            r_min=config.r_min,
-            r_max=config.r_max or None,
-            seed=self.stage.config.seed,
-            map_file=Path(config.map_file) if config.map_file else None,
+    def _align(self, gradients: Mapping[str, Tensor]) -> None:
+        """Start A along the gradients, the same on all processes."""
+        model = self.stage.setup.model
+        mean = {name: broadcast.mean(gradient) for name, gradient in gradients.items()}
+        caught = align(model, mean, self.stage.config.seed)
+        # Decompositions may differ in the last bit between processes.
+        broadcast.same_tensors(lora_parameters(model).values())
+        self.stage.log(
+            f"start: A along the gradient of {self._ranks.calibration_batches} micro-batches, "
+            f"{caught:.0%} of its squared norm"
         )
-
-    def _log(self, event: dict[str, Any]) -> None:
-        """Record an event, keep rank_map.json true, and say what a person wants to know."""
-        # The same reason to abstain is said once; the file has every event.
-        if (
-            event["event"] not in ("initial", "allocate", "freeze")
-            and event["reason"] != self._said
-        ):
-            self._said = event["reason"]
-            kind = "" if event["event"] == "abstain" else f"{event['event']}, "
-            self.stage.log(f"step {event['step']}: {kind}{event['reason']}")
-        if not self._main:
-            return
-        self._history.append(event)
-        if "ranks" in event:
-            RankMap(event["ranks"]).write(self.stage.folder / "rank_map.json")
 
     def _summary(self, rank_map: RankMap) -> str:
+        budget = self.hydra.budget
         low, high = min(rank_map.values()), max(rank_map.values())
-        live = self.budget.cost_of(rank_map)
         return (
-            f"ranks: policy {self._config.policy}, {low} to {high}; {live:,} LoRA parameters of "
-            f"{self.budget.reference:,} that uniform r={self._config.r_ref} has"
+            f"ranks: policy {self._ranks.policy}, {low} to {high}; "
+            f"{budget.cost_of(rank_map):,} LoRA parameters of {budget.reference:,} that uniform "
+            f"r={budget.r_ref} has"
         )
 
     def _plan(self) -> str:
-        """Say before hours are spent what the dynamic stage can do in this run."""
-        dynamic, schedule = self._config.dynamic, self._schedule
+        """Return what the dynamic stage can do in this run, before hours are spent."""
+        dynamic, schedule = self._ranks.dynamic, self.hydra.schedule
         if not schedule.events:
             return "dynamic stage: no events in a run this short"
         head = (
@@ -361,11 +293,11 @@ class LoraStrategy(Strategy):
         )
         if dynamic.target == "passive":
             return f"{head}, watching the held-out loss; expect it to abstain"
-        probed = schedule.affordable(self._settings.event_cost, dynamic.probe_share)
+        probed = schedule.affordable(self.hydra.controller.event_cost, dynamic.probe_share)
         steps = probed * dynamic.probe_steps * dynamic.candidates
         text = (
-            f"{head}; {probed} of them probed, {steps} steps beside the run's {schedule.steps} "
-            f"(at most {100 * dynamic.probe_share:g} %)"
+            f"{head}; {probed} of them probed, {steps} steps in addition to the run's "
+            f"{schedule.steps} (at most {100 * dynamic.probe_share:g}%)"
         )
         if probed * dynamic.candidates < LEAST_OBSERVATIONS and not dynamic.observations:
             text += (
@@ -373,3 +305,47 @@ class LoraStrategy(Strategy):
                 "only watch. Raise ranks.dynamic.probe_share or lower probe_steps to change that"
             )
         return text
+
+
+class _Stepper:
+    """The `Stepper` of `adapters/probe_loop.py`: steps of the run itself, not logged."""
+
+    def __init__(self, strategy: LoraStrategy, optimizer: NamedAdamW) -> None:
+        self._strategy = strategy
+        self._stage = strategy.stage
+        self._optimizer = optimizer
+
+    def train(self, step: int, steps: int) -> bool:
+        """Take the steps that the run itself will take next."""
+        stage = self._stage
+        try:
+            for number in range(step, step + steps):
+                train_step(
+                    self._strategy.wrapped,
+                    stage.objective,
+                    self._optimizer,
+                    stage.stream,
+                    stage.config.stage2,
+                    number,
+                    stage.setup.processes,
+                )
+        except LossNotFinite:
+            return False
+        return True
+
+    def held_out_losses(self, step: int) -> Iterator[float]:
+        """Return losses of the micro-batches that follow step `step`.
+
+        In the first epoch nothing has trained on them yet. No batch is set aside for this, so
+        that the run's own data are those of a run without probes.
+        """
+        stage, count = self._stage, 0
+        while count < stage.config.ranks.dynamic.holdout_batches:
+            for rows in stage.stream.step_rows(step):
+                yield float(stage.objective(stage.setup.model, rows))
+                count += 1
+            step += 1
+
+    def resized(self) -> None:
+        """Wrap the model again."""
+        self._strategy.wrap()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.adapters.importance import Importance
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.training.strategies import StageTwo
@@ -15,6 +15,8 @@ from hydra_mobile.training.strategies.lora import LoraStrategy
 class ReplayStrategy(LoraStrategy):
     """Policy `replay`: reads the maps of a ranks.jsonl; measures and probes nothing."""
 
+    title = "the ranks of a ranks.jsonl, each from the step at which that run had it"
+
     def __init__(self, stage: StageTwo) -> None:
         file = stage.config.ranks.map_file
         if not file:
@@ -23,7 +25,7 @@ class ReplayStrategy(LoraStrategy):
                 "Set ranks.map_file, or use `hydra-mobile ranks replay RUN --out NEW`.",
             )
         history = RankHistory(Path(file))
-        history.final_map()  # says what is wrong with the file
+        history.final_map()  # raises what is wrong with the file
         self._file = Path(file)
         # Every change in turn, two of one step included: the order decides which rows are new.
         self._maps: dict[int, list[RankMap]] = {}
@@ -37,13 +39,17 @@ class ReplayStrategy(LoraStrategy):
         super().after_step(step)
         source = f"{self._file.parent.name}/{self._file.name}"
         for recorded in self._maps.get(step, []):
-            self._controller.put(recorded, step, "resized", f"recorded in {source}", self._running)
+            self.hydra.put(recorded, step, "resized", f"recorded in {source}")
 
-    def _allocate(self, importance: Importance | None) -> RankMap:
+    def _rank_policy(self) -> str:
+        # The policy whose ranks are given and stay, as far as the engine is concerned.
+        return "fixed"
+
+    def _first_ranks(self) -> Mapping[str, int]:
         first = min(self._maps)
         if first != 0:
             raise ConfigError(
                 f"{self._file} has its first map at step {first}, expected one at step 0.",
                 "Use ranks.policy=fixed for the last map of the file.",
             )
-        return self.budget.rank_map(self._maps[0][0])
+        return self._maps[0][0]

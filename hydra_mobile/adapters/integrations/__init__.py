@@ -1,0 +1,1 @@
+"""The engine of stage II inside other people's training loops."""
