@@ -23,6 +23,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m android_demo.tools.lint
 
 # Short versions of the speed experiments, on what `make quickstart` leaves.
 bench: $(VENV)/.peers
