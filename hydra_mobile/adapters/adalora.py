@@ -53,7 +53,7 @@ def initial_rank(names: Sequence[str], budget: Budget) -> int:
     """Return the largest rank at which A, E and B of all modules cost at most the reference.
 
     Raises:
-        BudgetError: a name is not in the ledger.
+        BudgetError: a name is not in the budget.
         ConfigError: the rank is below 2, so that there is nothing to take away.
     """
     per_rank = budget.cost_of(dict.fromkeys(names, 1)) + len(names)
@@ -125,7 +125,7 @@ class AdaLora:
         Args:
             model: the base model, without LoRA.
             names: fully qualified names of linears; matched exactly.
-            budget: the ledger; must hold the names.
+            budget: the parameter budget; must hold the names.
             alpha_ref: with `budget.r_ref` it gives the scale alpha_ref / r_ref of all modules.
             total_steps: optimizer steps of the whole training.
             dropout: probability of dropout on the input of A.
@@ -137,13 +137,13 @@ class AdaLora:
             seed: seeds A and B, together with each module's name.
 
         Raises:
-            ConfigError: the model carries LoRA, a name is no linear, the budget is too small or
+            ConfigError: the model carries LoRA, a name is not a linear, the budget is too small or
                 the steps leave no room for an allocation.
-            BudgetError: a name is not in the ledger.
+            BudgetError: a name is not in the budget.
         """
         if lora_layers(model):
             raise ConfigError("The model already carries LoRA layers.", "Call `remove` first.")
-        # Also raises for names that are no linears.
+        # Also raises for names that are not linears.
         Budget.of(model, names, budget.r_ref)
         rank = initial_rank(names, budget)
         warmup, final = round(warmup_share * total_steps), round(final_share * total_steps)

@@ -1,11 +1,11 @@
-"""From wished ranks, which are real numbers, to integer ranks within an exact budget.
+"""From target ranks, which are real numbers, to integer ranks within an exact budget.
 
-The rule is a divisor method. With utility sum_m cost_m * wish_m * log(rank_m) a step of one module
-from r to r + step gains, per parameter spent, wish_m / (r + step) up to a constant. So we take the
-largest common factor of the wishes whose rounded-down ranks are affordable, then spend what is
-left one step at a time on the module with the largest wish / (rank + step) that still fits.
-Ties go to the module named first. What is left in the end is smaller than the cheapest step of
-any module below its upper bound.
+The rule is a divisor method. With utility sum_m cost_m * target_m * log(rank_m) a step of one
+module from r to r + step gains, per parameter spent, target_m / (r + step) up to a constant. So we
+take the largest common factor of the targets whose rounded-down ranks are affordable, then spend
+what is left one step at a time on the module with the largest target / (rank + step) that still
+fits. Ties go to the module named first. What is left in the end is smaller than the cheapest step
+of any module below its upper bound.
 """
 
 from __future__ import annotations
@@ -45,36 +45,39 @@ class Grid:
 
 
 def project(
-    wishes: Mapping[str, float], cost: Mapping[str, int], limit: int, grids: Mapping[str, Grid]
+    target_ranks: Mapping[str, float],
+    cost: Mapping[str, int],
+    limit: int,
+    grids: Mapping[str, Grid],
 ) -> dict[str, int]:
-    """Return the grid ranks in proportion to `wishes` that cost at most `limit`.
+    """Return the grid ranks in proportion to `target_ranks` that cost at most `limit`.
 
     Args:
-        wishes: wished ranks, finite and not negative; only their proportions count.
+        target_ranks: target ranks, finite and not negative; only their proportions count.
         cost: parameters per rank.
         limit: parameters to spend.
         grids: the allowed ranks of each module.
 
     Raises:
-        ConfigError: the lowest ranks already cost more than `limit`, or a wish is not finite.
+        ConfigError: the lowest ranks already cost more than `limit`, or a target is not finite.
     """
-    for name, wish in wishes.items():
-        if not math.isfinite(wish) or wish < 0:
-            raise ConfigError(f"The wished rank of `{name}` is {wish}, expected a finite number.")
-    factor = _largest_factor(wishes, cost, limit, grids)
-    ranks = {name: grids[name].down(factor * wish) for name, wish in wishes.items()}
-    lowest = sum(grids[name].lowest * cost[name] for name in wishes)
+    for name, target in target_ranks.items():
+        if not math.isfinite(target) or target < 0:
+            raise ConfigError(f"The target rank of `{name}` is {target}, expected a finite number.")
+    factor = _largest_factor(target_ranks, cost, limit, grids)
+    ranks = {name: grids[name].down(factor * target) for name, target in target_ranks.items()}
+    lowest = sum(grids[name].lowest * cost[name] for name in target_ranks)
     if lowest > limit:
         raise ConfigError(
             f"The lowest ranks allowed cost {lowest:,} parameters, the budget is {limit:,}.",
             "Lower r_min, or raise r_ref.",
         )
-    return fill(ranks, wishes, cost, limit, grids)
+    return fill(ranks, target_ranks, cost, limit, grids)
 
 
 def fill(
     ranks: Mapping[str, int],
-    wishes: Mapping[str, float],
+    target_ranks: Mapping[str, float],
     cost: Mapping[str, int],
     limit: int,
     grids: Mapping[str, Grid],
@@ -88,7 +91,7 @@ def fill(
     open_names = [n for n in raised if raised[n] + grids[n].step <= grids[n].highest]
     while open_names := [n for n in open_names if grids[n].step * cost[n] <= left]:
         # max() keeps the first of equals: ties go to the module named first.
-        best = max(open_names, key=lambda n: wishes[n] / (raised[n] + grids[n].step))
+        best = max(open_names, key=lambda n: target_ranks[n] / (raised[n] + grids[n].step))
         raised[best] += grids[best].step
         left -= grids[best].step * cost[best]
         if raised[best] + grids[best].step > grids[best].highest:
@@ -97,14 +100,17 @@ def fill(
 
 
 def _largest_factor(
-    wishes: Mapping[str, float], cost: Mapping[str, int], limit: int, grids: Mapping[str, Grid]
+    target_ranks: Mapping[str, float],
+    cost: Mapping[str, int],
+    limit: int,
+    grids: Mapping[str, Grid],
 ) -> float:
-    """Bisect for the largest common factor of the wishes whose rounded-down ranks fit."""
+    """Bisect for the largest common factor of the targets whose rounded-down ranks fit."""
 
     def spent(factor: float) -> int:
-        return sum(grids[n].down(factor * wish) * cost[n] for n, wish in wishes.items())
+        return sum(grids[n].down(factor * target) * cost[n] for n, target in target_ranks.items())
 
-    positive = [wish for wish in wishes.values() if wish > 0]
+    positive = [target for target in target_ranks.values() if target > 0]
     if not positive:
         return 0.0
     low, high = 0.0, max(grid.highest for grid in grids.values()) / min(positive)
@@ -112,7 +118,7 @@ def _largest_factor(
         high = 1e300
     if spent(high) <= limit:
         return high
-    # In the logarithm: wishes may differ by many orders of magnitude.
+    # In the logarithm: targets may differ by many orders of magnitude.
     floor, ceiling = math.log(high) - 80.0, math.log(high)
     for _ in range(64):
         middle = 0.5 * (floor + ceiling)

@@ -16,12 +16,12 @@ from hydra_mobile.adapters.allocate_layers import FLOOR, require_finite
 CLIP = (0.5, 2.0)
 
 
-def wishes_within(
+def targets_within(
     names: Sequence[str], rank: int, scores: Mapping[str, float], cost: Mapping[str, int]
 ) -> dict[str, float]:
     """Return the real ranks that spend a layer's allowance in proportion to score per cost.
 
-    The wish of module m is allowance * (score_m / cost_m) / sum of scores, not yet clipped.
+    The target of module m is allowance * (score_m / cost_m) / sum of scores, not yet clipped.
     Scores below 1e-6 of the layer's largest count as that; all zero counts as all equal.
     """
     own = {name: scores[name] for name in names}
@@ -52,6 +52,6 @@ def ranks_within(
     if rank == 0:
         return dict.fromkeys(names, 0)
     clipped = Grid(grid.step, grid.up(CLIP[0] * rank), grid.down(CLIP[1] * rank))
-    wishes = wishes_within(names, rank, scores, cost)
+    target_ranks = targets_within(names, rank, scores, cost)
     allowance = rank * sum(cost[name] for name in names)
-    return project(wishes, cost, allowance, dict.fromkeys(names, clipped))
+    return project(target_ranks, cost, allowance, dict.fromkeys(names, clipped))

@@ -1,4 +1,4 @@
-"""The ledger: what each rank costs, what uniform LoRA costs, and the rule that we never cost more.
+"""The parameter budget: what each rank costs, and what uniform LoRA costs, which is never exceeded.
 
 All arithmetic is in exact integers.
 
@@ -50,14 +50,14 @@ class Budget:
             r_ref: rank of the uniform LoRA that sets the total.
 
         Raises:
-            ConfigError: a name is no linear of the model, or r_ref is below 1.
+            ConfigError: a name is not a linear of the model, or r_ref is below 1.
         """
         linears = adapted_linears(model)
         cost: dict[str, int] = {}
         for name in module_names:
             if name not in linears:
                 raise ConfigError(
-                    f"`{name}` is no linear module of the model.", nearest(name, linears)
+                    f"`{name}` is not a linear module of the model.", nearest(name, linears)
                 )
             cost[name] = linears[name].in_features + linears[name].out_features
         return cls(cost, r_ref)
@@ -71,12 +71,12 @@ class Budget:
         """Return the LoRA parameters of a rank map.
 
         Raises:
-            BudgetError: the map names a module outside the ledger.
+            BudgetError: the map names a module outside the budget.
         """
         for name in rank_map:
             if name not in self.cost:
                 raise BudgetError(
-                    f"The rank map names `{name}`, which is not in the ledger.",
+                    f"The rank map names `{name}`, which is not in the budget.",
                     nearest(name, self.cost),
                 )
         return sum(rank * self.cost[name] for name, rank in rank_map.items())
@@ -98,13 +98,13 @@ class Budget:
             The number of live LoRA parameters.
 
         Raises:
-            BudgetError: too many parameters, a LoRA outside the ledger, or tensors whose shapes
+            BudgetError: too many parameters, a LoRA outside the budget, or tensors whose shapes
                 do not belong to a LoRA of one rank.
         """
         used = 0
         for name, (a, b) in lora_tensors(model).items():
             if name not in self.cost:
-                raise BudgetError(f"`{name}` carries a LoRA but is not in the ledger.")
+                raise BudgetError(f"`{name}` carries a LoRA but is not in the budget.")
             live = a.numel() + b.numel()
             if a.shape[0] != b.shape[1] or live != a.shape[0] * self.cost[name]:
                 raise BudgetError(
@@ -116,7 +116,7 @@ class Budget:
         return used
 
     def rank_map(self, ranks: Mapping[str, int]) -> RankMap:
-        """Return `ranks` as a checked `RankMap` in the ledger's order."""
+        """Return `ranks` as a checked `RankMap` in the budget's order."""
         self.check(ranks)
         return RankMap({name: ranks[name] for name in self.cost if name in ranks})
 

@@ -37,9 +37,9 @@ class RankEvent:
         event: one of `KINDS`.
         policy: name of the rank policy.
         reason: a sentence for people.
-        parameters: LoRA parameters of the map in force after the event.
+        parameters: LoRA parameters of the current map after the event.
         reference: parameters of uniform LoRA at the reference rank.
-        digest: `RankMap.digest()` of the map in force after the event.
+        digest: `RankMap.digest()` of the current map after the event.
         ranks: the whole map, where the event set one.
         changed: `{module: (old rank, new rank)}` of the modules that changed.
         move: `{"from": cell, "to": cell}`, a cell being "group/projection".
@@ -88,7 +88,7 @@ class RankEvent:
             ArtifactError: another schema, an unknown event, or a value of the wrong kind.
         """
         if not isinstance(value, dict):
-            raise ArtifactError(f"{source} is no event: found {value!r}, expected an object.")
+            raise ArtifactError(f"{source} is not an event: found {value!r}, expected an object.")
         schema = value.get("schema", SCHEMA)
         if schema != SCHEMA or isinstance(schema, bool):
             raise ArtifactError(
@@ -103,7 +103,7 @@ class RankEvent:
         known = {name: value[name] for name in _KEYS if value.get(name) is not None}
         for name, item in known.items():
             if not isinstance(item, _TYPES[name]) or isinstance(item, bool):
-                raise ArtifactError(f"{source}: `{name}` is {item!r}, which is no value for it.")
+                raise ArtifactError(f"{source}: `{name}` is {item!r}, which is not a value for it.")
         if "changed" in known:
             known["changed"] = _pairs(known["changed"], source)
         if "ranks" in known:
@@ -196,7 +196,7 @@ class RankHistory:
         return found
 
     def in_force(self) -> list[tuple[RankEvent, RankMap | None]]:
-        """Return every event with the map in force after it; None before the first map.
+        """Return every event with the current map after it; None before the first map.
 
         Raises:
             ArtifactError: as `maps`.
@@ -251,10 +251,10 @@ class RankHistory:
             return _rank_map({**current, **new}, event.digest, where)
         if current is not None and event.digest == current.digest():
             return current
-        # Runs made before maps were written into the history have theirs beside it.
-        beside = self.path.parent / "rank_map.json"
-        if beside.is_file():
-            rank_map = RankMap.read(beside)
+        # Runs made before maps were written into the history have theirs in a separate file.
+        legacy = self.path.parent / "rank_map.json"
+        if legacy.is_file():
+            rank_map = RankMap.read(legacy)
             if rank_map.digest() == event.digest:
                 return rank_map
         raise ArtifactError(
@@ -292,7 +292,7 @@ def _rank_map(ranks: Mapping[str, int], digest: str, source: str) -> RankMap:
         raise ArtifactError(f"{source}: {error}.") from None
     if digest and digest != rank_map.digest():
         raise ArtifactError(
-            f"{source}: the ranks do not have the digest written beside them.",
+            f"{source}: the ranks do not have the digest written with them.",
             "The file was altered; take it from the run again.",
         )
     return rank_map

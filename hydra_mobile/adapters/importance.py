@@ -40,7 +40,7 @@ class Importance:
         mean_of_norms: mean over micro-batches of the Frobenius norm of dL/dW (the default score).
         norm_of_mean: Frobenius norm of the mean gradient; None when it was not affordable.
         batches: number of micro-batches.
-        profiles: mean of norms by kind of micro-batch, where kinds were told apart;
+        profiles: mean of norms by kind of micro-batch, where kinds were distinguished;
             `mean_of_norms` is then their plain mean, so that a rare kind counts as much.
     """
 
@@ -89,14 +89,16 @@ def measure(
         gradients: filled with the mean gradient [out, in], fp32, of each module, whatever it takes.
 
     Raises:
-        ConfigError: a name is no linear, a batch does not reach a module, there is no batch, or a
-            loss or gradient is not finite.
+        ConfigError: a name is not a linear, a batch does not reach a module, there is no batch, or
+            a loss or gradient is not finite.
     """
     names = list(module_names)
     linears = adapted_linears(model)
     for name in names:
         if name not in linears:
-            raise ConfigError(f"`{name}` is no linear module of the model.", nearest(name, linears))
+            raise ConfigError(
+                f"`{name}` is not a linear module of the model.", nearest(name, linears)
+            )
     needed = sum(4 * linears[n].in_features * linears[n].out_features for n in names)
     probe = GradientNorms(keep_sums=gradients is not None or needed <= mean_gradient_bytes)
     totals = dict.fromkeys(names, 0.0)

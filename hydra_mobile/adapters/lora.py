@@ -47,7 +47,7 @@ def inject(
         seed: seeds A, together with each module's name.
 
     Raises:
-        ConfigError: a name is no linear of the model, or is the end of another module's name.
+        ConfigError: a name is not a linear of the model, or is the end of another module's name.
     """
     if lora_layers(model):
         raise ConfigError("The model already carries LoRA layers.", "Call `remove` first.")
@@ -194,7 +194,9 @@ def _require_exact_names(model: nn.Module, rank_map: RankMap) -> None:
     linears = adapted_linears(model)
     for name in rank_map:
         if name not in linears:
-            raise ConfigError(f"`{name}` is no linear module of the model.", nearest(name, linears))
+            raise ConfigError(
+                f"`{name}` is not a linear module of the model.", nearest(name, linears)
+            )
     for name, _ in model.named_modules():
         parts = name.split(".")
         for start in range(1, len(parts)):

@@ -12,10 +12,10 @@ def model_card(record: Mapping[str, Any], extra_files: Sequence[str]) -> str:
 
     Args:
         record: the content of hydra.json.
-        extra_files: names of safetensors files with whole tensors trained beside the adapter.
+        extra_files: names of safetensors files with whole tensors trained along with the adapter.
     """
     base, counts = record["base"], record["parameters"]
-    # The hub checks this key, and a name without a slash is no hub id.
+    # The hub checks this key, and a name without a slash is not a hub id.
     hub = f"base_model: {base['name']}\n" if "/" in base["name"] else ""
     histogram = Counter(record["ranks"].values())
     rows = "\n".join(f"| {rank} | {histogram[rank]} |" for rank in sorted(histogram))
@@ -70,7 +70,7 @@ def _extra_words(files: Sequence[str]) -> str:
         return ""
     names = " and ".join(f"`{file}`" for file in files)
     return (
-        f"{names} was trained beside the adapter and replaces tensors of the base: peft does not "
-        "load it, so load it as shown, before peft wraps the model. `hydra-mobile merge` does "
+        f"{names} was trained along with the adapter and replaces tensors of the base: peft does "
+        "not load it, so load it as shown, before peft wraps the model. `hydra-mobile merge` does "
         "both and writes one folder.\n\n"
     )

@@ -25,7 +25,7 @@ class RankMap(Mapping[str, int]):
     are dropped here, because peft knows no rank 0.
 
     Raises:
-        ValueError: a rank is negative or is no integer.
+        ValueError: a rank is negative or is not an integer.
     """
 
     __slots__ = ("_ranks",)
@@ -94,9 +94,9 @@ class RankMap(Mapping[str, int]):
     @classmethod
     def _from_value(cls, value: object, source: str) -> RankMap:
         ranks = value.get("ranks", value) if isinstance(value, dict) else None
-        mend = 'Expected {"schema": 1, "ranks": {"module.name": rank, ...}}.'
+        fix = 'Expected {"schema": 1, "ranks": {"module.name": rank, ...}}.'
         if not isinstance(ranks, dict) or not isinstance(value, dict):
-            raise ArtifactError(f"{source} holds no rank map.", mend)
+            raise ArtifactError(f"{source} holds no rank map.", fix)
         if value.get("schema", SCHEMA) != SCHEMA and "ranks" in value:
             raise ArtifactError(
                 f"{source} has schema {value['schema']!r}; this version reads {SCHEMA}."
@@ -104,11 +104,11 @@ class RankMap(Mapping[str, int]):
         try:
             rank_map = cls(ranks)
         except ValueError as error:
-            raise ArtifactError(f"{source}: {error}.", mend) from None
+            raise ArtifactError(f"{source}: {error}.", fix) from None
         digest = value.get("digest") if "ranks" in value else None
         if digest is not None and digest != rank_map.digest():
             raise ArtifactError(
-                f"{source}: the ranks do not have the digest written beside them.",
+                f"{source}: the ranks do not have the digest written with them.",
                 "If you edited the ranks on purpose, delete the `digest` line.",
             )
         return rank_map

@@ -68,7 +68,7 @@ def resize(
     Args:
         model: carries LoRA from `inject`.
         target: the ranks afterwards; the same modules as now.
-        budget: the ledger; the live tensors are counted before, between and after.
+        budget: the parameter budget; the live tensors are counted before, between and after.
         optimizers: those that may hold the LoRA tensors.
         seed: the run's seed.
         event: number of the event, for example the step; keeps new rows of two events apart.

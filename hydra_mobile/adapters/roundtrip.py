@@ -30,7 +30,7 @@ def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, sc
         folder: an adapter folder.
         model: carries the LoRA that was saved.
         rank_map: the ranks expected.
-        budget: the ledger.
+        budget: the parameter budget.
         scale: the scale of every module in `model`.
 
     Raises:
@@ -73,7 +73,7 @@ def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, sc
     total = sum(a.numel() + b.numel() for a, b in tensors.values())
     if total != budget.cost_of(rank_map):
         raise ArtifactError(
-            f"Stock peft reads {total:,} LoRA parameters, the ledger has "
+            f"Stock peft reads {total:,} LoRA parameters, the budget has "
             f"{budget.cost_of(rank_map):,}."
         )
 

@@ -2,9 +2,9 @@
 
 One scalar `lora_alpha`, no `alpha_pattern`, exact names. Readers scale a module by
 lora_alpha / rank, so the constant scale s of training is folded into B, in fp32:
-B_saved = B * (s * rank / lora_alpha). `hydra.json` beside it holds what peft has no place for:
-the base's hash, the ledger and the hashes of the files. A saved folder is read again with stock
-peft and compared before the save counts as done (`reread.py`).
+B_saved = B * (s * rank / lora_alpha). `hydra.json` next to it holds what peft has no place for:
+the base's hash, the budget and the hashes of the files. A saved folder is verified by loading it
+with stock peft before the save counts as done (`roundtrip.py`).
 
 The file is for inference, merging and exchange; training continues from its own checkpoints.
 """
@@ -51,9 +51,9 @@ class Adapter:
         rank_map: rank by module name.
         tensors: A (rank, in) and B (out, rank) by module name, as saved (scale folded into B).
         alpha: the scalar `lora_alpha`.
-        budget: the ledger it was trained under.
+        budget: the parameter budget it was trained under.
         base: the base it belongs to.
-        extra_tensors: whole tensors trained beside it, by file and full tensor name.
+        extra_tensors: whole tensors trained along with it, by file and full tensor name.
         config: adapter_config.json.
         record: hydra.json.
     """
@@ -93,12 +93,12 @@ def save_adapter(
         model: carries LoRA from `inject`.
         folder: the folder to write or replace.
         rank_map: the ranks that the model should have.
-        budget: the ledger; the scale is alpha_ref / budget.r_ref.
+        budget: the parameter budget; the scale is alpha_ref / budget.r_ref.
         alpha_ref: becomes `lora_alpha`.
         base: identity of the base model; must have a hash.
         extra_tensors: `{file name: {full tensor name as in the base's state dict: tensor}}`,
             for example `{"projector.safetensors": {...}}`; saved as they are.
-        extra_files: `{file name: text}` to put beside it.
+        extra_files: `{file name: text}` to add to it.
 
     Raises:
         BudgetError: the live tensors exceed the budget.
@@ -107,7 +107,8 @@ def save_adapter(
     """
     if not base.sha256:
         raise ArtifactError(
-            f"The base `{base.name}` has no hash, so the adapter could not be told from others.",
+            f"The base `{base.name}` has no hash: the adapter could not be distinguished from "
+            "others.",
             "Use `base_identity` of the base's folder.",
         )
     live = lora_tensors(model)
@@ -151,7 +152,7 @@ def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
     Raises:
         ArtifactError: a file is missing, cut short or altered, tensors and configuration do not
             belong together, or the adapter belongs to another base.
-        BudgetError: its ranks cost more than its ledger allows.
+        BudgetError: its ranks cost more than its budget allows.
     """
     record = read_json(folder / HYDRA_FILE, "the record of a HyDRA adapter")
     config = read_json(folder / CONFIG_FILE, "the configuration of a peft adapter")
@@ -256,7 +257,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ArtifactError(f"{path} is missing.") from None
     except SafetensorError as error:
         raise ArtifactError(
-            f"{path} is no complete safetensors file ({error}).",
+            f"{path} is not a complete safetensors file ({error}).",
             "It was cut short or altered; make it or copy it again.",
         ) from error
 
@@ -273,7 +274,9 @@ def _pairs(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tenso
     for key, tensor in tensors.items():
         match = pattern.fullmatch(key)
         if match is None:
-            raise ArtifactError(f"{folder / TENSOR_FILE} holds `{key}`, which is no LoRA tensor.")
+            raise ArtifactError(
+                f"{folder / TENSOR_FILE} holds `{key}`, which is not a LoRA tensor."
+            )
         found.setdefault(match[1], {})[match[2]] = tensor
     for name, sides in found.items():
         if len(sides) != 2 or sides["A"].shape[0] != sides["B"].shape[1]:

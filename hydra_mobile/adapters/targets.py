@@ -29,14 +29,14 @@ def target_names(model: nn.Module, targets: str | Sequence[str]) -> list[str]:
         targets: full names, a regular expression for full names, or "all-linear".
 
     Raises:
-        ConfigError: a name is no linear, the expression is none, or nothing matches.
+        ConfigError: a name is not a linear, the expression is none, or nothing matches.
     """
     linears = adapted_linears(model)
     if not isinstance(targets, str):
         for name in targets:
             if name not in linears:
                 raise ConfigError(
-                    f"`{name}` is no linear module of the model.", nearest(name, linears)
+                    f"`{name}` is not a linear module of the model.", nearest(name, linears)
                 )
         chosen = set(targets)
         return [name for name in linears if name in chosen]
@@ -46,7 +46,9 @@ def target_names(model: nn.Module, targets: str | Sequence[str]) -> list[str]:
         try:
             pattern = re.compile(targets)
         except re.error as error:
-            raise ConfigError(f"targets={targets!r} is no regular expression: {error}.") from None
+            raise ConfigError(
+                f"targets={targets!r} is not a regular expression: {error}."
+            ) from None
         found = [name for name in linears if pattern.fullmatch(name)]
     if not found:
         raise ConfigError(

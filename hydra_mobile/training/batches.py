@@ -35,7 +35,7 @@ class Batch:
         labels: int64 [B, L], -100 where there is no loss.
         position_ids: int64 [B, L]; every segment goes on from the end of the prefix.
         attention_mask: bool [B, 1, L, L]; True where row may look at column. None where every row
-            is one conversation: causal attention then needs no mask, since padding stands at the
+            is one conversation: causal attention then needs no mask, since padding is at the
             end, and runs on the fastest kernels.
         conversations: number of conversations in it.
     """

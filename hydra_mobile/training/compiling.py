@@ -25,7 +25,7 @@ from hydra_mobile.core.errors import ConfigError, HydraError
 def compile_layers(model: nn.Module, backend: str | Callable[..., Any] = "inductor") -> int:
     """Have the decoder layers of `model` compiled at their first call, in place.
 
-    Sets two process-wide options of torch._dynamo: shapes of parameters are no constants.
+    Sets two process-wide options of torch._dynamo: shapes of parameters are not constants.
 
     Args:
         model: holds one `nn.ModuleList` named `layers`, with LoRA in it or not.

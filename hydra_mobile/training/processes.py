@@ -2,7 +2,7 @@
 
 Under DDP the model is wrapped for each stage and again after every change of its tensors, because
 the reducer holds the old ones. Under FSDP only the frozen decoder weights are sharded; what
-trains (adapters, projector) is small, lies whole on every process, and its gradients are averaged
+trains (adapters, projector) is small, is whole on every process, and its gradients are averaged
 here, so that ranks can move and checkpoints look the same as in one process.
 """
 

@@ -59,7 +59,7 @@ class _Place:
     conversations: dict[str, int] = field(default_factory=dict)
 
     def reached(self, stage: str) -> int:
-        """Return steps done in `stage`: 0 if it lies ahead, -1 if it is over."""
+        """Return steps done in `stage`: 0 if it is ahead, -1 if it is over."""
         here, there = STAGES.index(self.stage), STAGES.index(stage)
         return self.step if here == there else 0 if here < there else -1
 
@@ -247,7 +247,7 @@ class TrainingRun:
     def _align(self, setup: TrainingModel) -> None:
         steps = self.config.stage1.align_steps
         pictures, answers = zip(*self.data.captions(), strict=True)
-        # With a space, as words stand inside a question: byte-level BPE has other tokens for those.
+        # With a space, as words are inside a question: byte-level BPE has other tokens for those.
         captions = [setup.processor.text_ids(f" {answer}") for answer in answers]
         table = setup.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
         targets = caption_vectors(table, captions)

@@ -160,7 +160,7 @@ class RunData:
 
 
 def _say_what_is_missing(stage: str, rows: Rows, log: Log) -> None:
-    """Log how many conversations of a stage are not trained as they stand in the file."""
+    """Log how many conversations of a stage are not trained as they are in the file."""
     counts = {
         "cut at data.max_length": rows.truncated,
         "longer than data.max_length and left out": rows.dropped,

@@ -109,7 +109,7 @@ class TrainingModel:
 
         Args:
             stage: "stage1" trains the projector only.
-            adapters: what stage II trains beside it.
+            adapters: what stage II trains along with it.
         """
         projector = self.projector_parameters()
         if stage == "stage1":

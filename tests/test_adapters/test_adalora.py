@@ -143,7 +143,7 @@ class TestBuild:
         arguments = {"alpha_ref": 2.0, "total_steps": STEPS}
         with pytest.raises(ConfigError, match="Did you mean"):
             AdaLora.build(model, [*names, names[0][:-1]], budget, **arguments)
-        with pytest.raises(BudgetError, match="not in the ledger"):
+        with pytest.raises(BudgetError, match="not in the budget"):
             AdaLora.build(model, ["projector"], budget, **arguments)
         with pytest.raises(ConfigError, match="no step is left"):
             build(warmup_share=0.5, final_share=0.5)

@@ -63,7 +63,7 @@ def test_an_unknown_module_is_named_with_the_nearest(model, budget):
         Budget.of(model, ["language_model.model.layers.0.self_attn.q_prj"], 8)
     with pytest.raises(ConfigError, match="no linear"):
         Budget.of(model, ["language_model.model.norm"], 8)
-    with pytest.raises(BudgetError, match="not in the ledger"):
+    with pytest.raises(BudgetError, match="not in the budget"):
         budget.check({"projector": 1})
 
 
@@ -81,10 +81,10 @@ def test_live_tensors_are_counted_not_the_table(model, names, budget):
         budget.check_live(model)
 
 
-def test_a_lora_outside_the_ledger_is_refused(model, names):
+def test_a_lora_outside_the_budget_is_refused(model, names):
     inject(model, RankMap(dict.fromkeys(names, 1)), r_ref=8, alpha_ref=16)
     part = Budget({name: 64 for name in names[1:]}, 8)
-    with pytest.raises(BudgetError, match="not in the ledger"):
+    with pytest.raises(BudgetError, match="not in the budget"):
         part.check_live(model)
 
 

@@ -227,7 +227,7 @@ class TestReadRefuses:
     def test_a_truncated_file(self, save, file):
         path = save() / file
         path.write_bytes(path.read_bytes()[:-100])
-        with pytest.raises(ArtifactError, match=rf"{file} is no complete safetensors file"):
+        with pytest.raises(ArtifactError, match=rf"{file} is not a complete safetensors file"):
             read_adapter(path.parent)
 
     @pytest.mark.parametrize("file", ["adapter_model.safetensors", "projector.safetensors"])

@@ -3,7 +3,7 @@
 A reconstruction: of the paper's performance model nothing is known but that it is lightweight and
 decides the ranks during fine-tuning. Ours learns from paired probes. At an event, from one and the
 same state, a candidate map is trained for K steps and thrown away; then the run itself takes the
-same K steps with the map in force, which is the other half of the pair and costs nothing. The
+same K steps with the current map, which is the other half of the pair and costs nothing. The
 difference in held-out loss is one observation. The model may move ranks only through its gate
 (`gate.py`); otherwise the map stays and the event says "abstained".
 """
@@ -67,7 +67,7 @@ class RankController:
     """Decides and carries out rank events; its state is JSON.
 
     Attributes:
-        rank_map: the map in force.
+        rank_map: the current map.
         spent_steps: optimizer steps that probes took so far.
         spent_seconds: their wall time, held-out losses included.
     """
@@ -264,7 +264,7 @@ class RankController:
         return self._spent + self.event_cost <= limit
 
     def _arms(self, step: int, moves: list[Move], chosen: Move | None) -> list[Move]:
-        """Return the moves to compare with the map in force."""
+        """Return the moves to compare with the current map."""
         if not moves or not self._may_probe():
             return []
         if chosen:
@@ -275,7 +275,7 @@ class RankController:
     def _probe(self, step: int, arms: list[Move], chosen: Move | None, loop: Loop) -> None:
         """Train what the run itself will not train, and remember its held-out loss.
 
-        Where `chosen` is about to be made, that is the map in force now; else each arm's map.
+        Where `chosen` is about to be made, that is the current map; else each arm's map.
         """
         began = time.monotonic()
         self._spent += self.event_cost
@@ -356,7 +356,7 @@ class RankController:
         return {"from": label(move.source), "to": label(move.target)}
 
     def record(self, step: int, kind: str, reason: str, **more: Any) -> None:
-        """Log an event with what all events say of the map in force, and `more`."""
+        """Log an event with what all events say of the current map, and `more`."""
         self._log(
             {
                 "schema": 1,

@@ -20,7 +20,7 @@ class Observation:
     """One comparison of two maps at one time.
 
     Attributes:
-        before: features of the map in force.
+        before: features of the current map.
         after: features of the map compared with it, as many.
         progress: share of the training done, 0 to 1.
         gain: held-out loss of `before` minus that of `after`; positive says `after` is better.

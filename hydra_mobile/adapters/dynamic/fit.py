@@ -9,7 +9,7 @@ u(after, progress) - u(before, progress) + b. So what time alone does to the los
 map can win by being late. The ridge is linear in after - before and in its product with progress.
 
 Predictions are judged by leaving one *event* out. With one candidate per event that is
-leave-one-out. With several, their gains share the loss of the map in force, and leaving one out
+leave-one-out. With several, their gains share the loss of the current map, and leaving one out
 would let the others tell its noise.
 """
 
@@ -61,7 +61,7 @@ class Fit:
         Where too little was observed to fit anything, the gain is 0 with an infinite spread.
 
         Args:
-            before: features of the map in force.
+            before: features of the current map.
             afters: features of the other maps.
             progress: share of the training done.
         """

@@ -111,7 +111,7 @@ def spearman(one: Sequence[float] | Floats, other: Sequence[float] | Floats) -> 
 def effective(sizes: Sequence[int]) -> float:
     """Return how many independent observations those of events of these sizes are worth.
 
-    The gains of one event share the loss of the map in force, which is half of their variance if
+    The gains of one event share the loss of the current map, which is half of their variance if
     all losses are equally noisy. So m of them are worth 2 m / (m + 1), never more than two.
     """
     return math.fsum(2.0 * size / (size + 1) for size in sizes)

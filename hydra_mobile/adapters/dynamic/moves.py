@@ -5,7 +5,7 @@ of which move is good.
 
 One move: every module of the source cell loses `size` grid steps, not below the lowest rank. What
 this frees, with what the map left unspent, buys grid steps for the target cell's modules in turn,
-lowest rank first. What then is left goes by the divisor rule of `allocation.py`, in proportion to
+lowest rank first. What then is left goes by the divisor rule of `allocate.py`, in proportion to
 the ranks so far, to other cells, and back to the source only if nobody else can use it. So what
 stays unspent is smaller than the cheapest step of any module below the highest rank.
 """
@@ -47,14 +47,14 @@ def candidate_moves(
     and moves that lead to the map of an earlier one are left out.
 
     Args:
-        rank_map: the map in force.
-        budget: the ledger; no move's map costs more than its reference.
+        rank_map: the current map.
+        budget: the parameter budget; no move's map costs more than its reference.
         grid: the ranks that modules may have, the same for all of them.
-        cells: the cells of all modules of the ledger.
+        cells: the cells of all modules of the budget.
         sizes: grid steps that a source's modules lose.
 
     Raises:
-        BudgetError: the map in force itself costs more than the reference.
+        BudgetError: the current map itself costs more than the reference.
     """
     slack = budget.reference - budget.check(rank_map)
     before = {name: rank_map.get(name, 0) for name in budget.cost}
@@ -112,8 +112,8 @@ def _spend_rest(
             break
         some = {n: ranks[n] for n in names}
         spent = sum(rank * budget.cost[n] for n, rank in some.items())
-        wishes = {n: float(max(rank, 1)) for n, rank in some.items()}
-        filled = fill(some, wishes, budget.cost, spent + left, dict.fromkeys(names, grid))
+        target_ranks = {n: float(max(rank, 1)) for n, rank in some.items()}
+        filled = fill(some, target_ranks, budget.cost, spent + left, dict.fromkeys(names, grid))
         left -= sum((filled[n] - some[n]) * budget.cost[n] for n in names)
         ranks = {**ranks, **filled}
     return ranks

@@ -56,7 +56,7 @@ class Networks:
         """Return the spread that extrapolation adds, one per map.
 
         What a cell is worth at ranks that nobody tried there, the networks cannot know, and they
-        agree on it all the same: their variance does not show it.
+        give the same answer all the same: their variance does not show it.
         """
         ranks = np.array(afters, dtype=np.float64)
         beyond = np.maximum(self.lowest - ranks, 0.0) + np.maximum(ranks - self.highest, 0.0)

@@ -58,7 +58,7 @@ def passive_observations(
     ever act within one run.
 
     Args:
-        features: of the map in force before each event, as `Cells.features` gives them.
+        features: of the current map before each event, as `Cells.features` gives them.
         losses: held-out loss at each event.
         steps: optimizer step of each event.
         total_steps: steps of the run, for the progress.

@@ -11,9 +11,9 @@ def layer_ranks(inputs: PolicyInput) -> dict[str, int]:
     budget = inputs.budget
     layers = by_layer(list(budget.cost))
     multipliers = layer_multipliers(layer_scores(inputs.scores()))
-    wishes = {layer: multipliers[layer] * budget.r_ref for layer in layers}
+    target_ranks = {layer: multipliers[layer] * budget.r_ref for layer in layers}
     cost = {layer: sum(budget.cost[n] for n in names) for layer, names in layers.items()}
-    return project(wishes, cost, budget.reference, dict.fromkeys(layers, inputs.grid))
+    return project(target_ranks, cost, budget.reference, dict.fromkeys(layers, inputs.grid))
 
 
 class CoarsePolicy(Policy):
@@ -29,5 +29,5 @@ class CoarsePolicy(Policy):
         layers = by_layer(list(budget.cost))
         ranks = {name: of_layer[layer] for layer, names in layers.items() for name in names}
         grids = dict.fromkeys(ranks, inputs.grid)
-        wishes = {name: float(rank) for name, rank in ranks.items()}
-        return budget.rank_map(fill(ranks, wishes, budget.cost, budget.reference, grids))
+        target_ranks = {name: float(rank) for name, rank in ranks.items()}
+        return budget.rank_map(fill(ranks, target_ranks, budget.cost, budget.reference, grids))

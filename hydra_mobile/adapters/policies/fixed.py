@@ -19,7 +19,7 @@ class FixedPolicy(Policy):
         Raises:
             ConfigError: no file was named.
             ArtifactError: the file holds no rank map.
-            BudgetError: the map costs too much, or names modules outside the ledger.
+            BudgetError: the map costs too much, or names modules outside the budget.
         """
         file = inputs.map_file
         if file is None:

@@ -23,12 +23,12 @@ class RandomPolicy(Policy):
     def ranks(self, inputs: PolicyInput) -> RankMap:
         """Return random ranks that spend the budget."""
         budget = inputs.budget
-        wishes = {}
+        target_ranks = {}
         for name in budget.cost:
             layer = random.Random(f"{inputs.seed}:{layer_of(name)}").choice(MULTIPLIERS)
             # Uniform in the logarithm: halving is as likely as doubling.
             exponent = random.Random(f"{inputs.seed}:{name}").random()
             module = CLIP[0] * (CLIP[1] / CLIP[0]) ** exponent
-            wishes[name] = budget.r_ref * layer * module
-        grids = dict.fromkeys(wishes, inputs.grid)
-        return budget.rank_map(project(wishes, budget.cost, budget.reference, grids))
+            target_ranks[name] = budget.r_ref * layer * module
+        grids = dict.fromkeys(target_ranks, inputs.grid)
+        return budget.rank_map(project(target_ranks, budget.cost, budget.reference, grids))

@@ -10,7 +10,7 @@ Upside down means mirrored in the order of scores, on both levels:
 - inside a layer, the module with the i-th lowest score per cost gets that of the i-th highest.
   Per cost, because that is what the fine stage shares ranks by.
 
-Equal scores are ordered by the ledger. Called through `allocate`.
+Equal scores are ordered by the budget. Called through `allocate`.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ def mirrored_scores(scores: Mapping[str, float], cost: Mapping[str, int]) -> dic
         inside = {name: density[name] * cost[name] for name in names}
         norm = math.hypot(*inside.values())
         if norm == 0.0:
-            # A layer without scores tells nothing about its modules: all equal, as in `fine.py`.
+            # A layer without scores tells nothing about its modules: all equal, as in `allocate_modules.py`.
             inside, norm = dict.fromkeys(names, 1.0), math.sqrt(len(names))
         result |= {name: wanted[layer] * (score / norm) for name, score in inside.items()}
     return result

@@ -34,7 +34,7 @@ class Strings:
 
     @classmethod
     def of(cls, values: Iterable[str]) -> Strings:
-        """Pack `values`; names that are no UTF-8 (Linux allows them) survive."""
+        """Pack `values`; names that are not UTF-8 (Linux allows them) survive."""
         encoded = [value.encode(errors="surrogateescape") for value in values]
         starts = np.zeros(len(encoded) + 1, dtype=np.int64)
         np.cumsum([len(value) for value in encoded], out=starts[1:])

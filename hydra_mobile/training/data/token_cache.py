@@ -2,7 +2,7 @@
 
 A store is a folder of .npy files under HYDRA_MOBILE_HOME, named by the hash of everything that it
 was made from, so that a stale one is never read; it is renamed into place when complete, so that a
-killed build leaves nothing that loads. The image folder is no part of it: paths are kept as the
+killed build leaves nothing that loads. The image folder is not part of it: paths are kept as the
 data file has them.
 """
 

@@ -1,7 +1,7 @@
 """The peak memory of training, measured before the first step: the largest batch goes first.
 
 The forward and backward pass of the largest micro-batch run twice and nothing is updated. What the
-simulation of `memory_estimate` cannot see is in the result: buffers inside kernels, and the holes
+estimate of `memory/estimate.py` cannot see is in the result: buffers inside kernels, and the holes
 of a heap that keeps freed memory. A run that does not fit fails here and not hours later. Called
 before a stage, and by experiments.
 """
@@ -33,7 +33,7 @@ def dry_peak(
     """Return the peak in bytes that training on batches as large as one will reach.
 
     Weights, gradients, modes and random state are as before afterwards. Arguments as for
-    `memory_estimate.estimate`; call it before the optimizer's first step, since AdamW's moments
+    `estimate`; call it before the optimizer's first step, since AdamW's moments
     are added to what was measured.
     """
     trained = list(trained)

@@ -5,7 +5,7 @@ next to no memory, whatever the model's size; a mode beneath autograd sees every
 and freed, and so the peak, with whatever autograd keeps, gradient checkpointing recomputes and the
 loss copies. Called before a run and by the dry run.
 
-What it cannot see: buffers inside kernels (an allowance stands for them), and holes in the heap.
+What it cannot see: buffers inside kernels (an allowance is made for them), and holes in the heap.
 Where freed tensors go back to the system the estimate is within 2 % of the peak (base `smol` on a
 CPU); with `keep_freed_memory` the heap grows holes and the peak is up to 2.1 times the estimate,
 which `dry_peak` measures (experiments/memory/estimate.py). On a GPU nothing was measured.
@@ -109,7 +109,7 @@ def estimate(
         make_inputs: returns the arguments of the largest batch, real tensors; `labels` among them.
         autocast_dtype: the dtype of autocast, or None without it.
         device: where the model is.
-        accumulation: micro-batches per optimizer step; above 1 gradients lie beside the forward.
+        accumulation: micro-batches per optimizer step; above 1 gradients exist in the forward.
     """
     trained = list(trained)
     weights, process = _at_rest(model, device)
