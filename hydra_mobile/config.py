@@ -97,8 +97,9 @@ class RanksConfig:
     """HyDRA's ranks. `r_ref` sets the budget: what uniform LoRA of that rank would cost."""
 
     policy: str = "hydra"
-    """hydra (coarse + fine + dynamic), coarse_fine, coarse, uniform, random, reversed, fixed or
-    replay (from `map_file`), adalora (peft's), full (no adapter: the language model trains)."""
+    """A rank policy of docs/hydra_in_your_trainer.md, by default coarse, fine and dynamic ranks; or
+    replay (the ranks of `map_file`, step by step), adalora (peft's), full (no adapter: every weight
+    of the language model trains)."""
     r_ref: Rank = 128
     """Rank of the uniform LoRA whose parameter count is never exceeded."""
     alpha_ref: Annotated[float, Range(above=0, maximum=1e6)] = 256.0

@@ -43,7 +43,7 @@ from hydra_mobile.training.random_state import RandomState
 from hydra_mobile.training.run_data import RunData, stage_files
 from hydra_mobile.training.run_folder import RunFolder
 from hydra_mobile.training.setup import TrainingModel
-from hydra_mobile.training.strategies import Result, StageTwo, Strategy, strategy_for
+from hydra_mobile.training.strategies import Result, StageTwo, Strategy, strategy_class
 
 # Pictures per step of the contrastive alignment: more negatives cost next to nothing.
 _ALIGN_BATCH = 128
@@ -91,8 +91,9 @@ class TrainingRun:
             HydraError: the run folder is in use, was made with another configuration or data, or
                 something is wrong with data, base or disk.
         """
+        # Before the model is loaded, which takes long.
+        strategy_class(self.config.ranks.policy)
         for file in stage_files(self.config).values():
-            # Before the model is loaded, which takes long.
             if not file.is_file():
                 raise DataError(f"{file} does not exist.", "Check the path of the data file.")
         setup = TrainingModel(self.config, self._say)
@@ -153,7 +154,9 @@ class TrainingRun:
     def strategy(self, setup: TrainingModel) -> Strategy:
         """Return what trains the language model in stage II; nothing is in the model yet."""
         stream, objective = self.data.stream("stage2"), self.data.objective("stage2")
-        return strategy_for(StageTwo(self.config, setup, stream, objective, self.folder, self._say))
+        return strategy_class(self.config.ranks.policy)(
+            StageTwo(self.config, setup, stream, objective, self.folder, self._say)
+        )
 
     def estimate_memory(
         self, setup: TrainingModel, trained: Iterable[nn.Parameter]

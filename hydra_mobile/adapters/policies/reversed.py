@@ -54,7 +54,7 @@ def mirrored_scores(scores: Mapping[str, float], cost: Mapping[str, int]) -> dic
         inside = {name: density[name] * cost[name] for name in names}
         norm = math.hypot(*inside.values())
         if norm == 0.0:
-            # A layer without scores tells nothing about its modules: all equal, as in `allocate_modules.py`.
+            # A layer without scores: all modules equal, as in `allocate_modules.py`.
             inside, norm = dict.fromkeys(names, 1.0), math.sqrt(len(names))
         result |= {name: wanted[layer] * (score / norm) for name, score in inside.items()}
     return result

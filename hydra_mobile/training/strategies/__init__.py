@@ -137,13 +137,11 @@ class Strategy(ABC):
         """Restore what `tensors` returned."""
 
 
-def strategy_for(stage: StageTwo) -> Strategy:
-    """Return the strategy of the configured policy.
+def strategy_class(policy: str) -> type[Strategy]:
+    """Return the strategy of a policy.
 
     Raises:
         HydraError: the policy is unknown; lists the valid ones.
     """
-    strategy: Callable[[StageTwo], Strategy] = resolve(
-        "rank policy", stage.config.ranks.policy, STRATEGIES
-    )
-    return strategy(stage)
+    found: type[Strategy] = resolve("rank policy", policy, STRATEGIES)
+    return found
