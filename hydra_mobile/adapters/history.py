@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import explain_full_disk, write_atomically
-from hydra_mobile.core.registry import nearest
+from hydra_mobile.core.typed import Range, decode
 
 SCHEMA = 1
 FILE = "ranks.jsonl"
 
-KINDS = ("initial", "allocate", "move", "abstain", "observe", "freeze", "resized")
+Kind = Literal["initial", "allocate", "move", "abstain", "observe", "freeze", "resized"]
 """first map; map from importance; ranks moved; map kept; a probe's result; no more events; a
 recorded map applied by a replay."""
 
@@ -34,7 +34,7 @@ class RankEvent:
 
     Attributes:
         step: optimizer steps of stage II done when it happened.
-        event: one of `KINDS`.
+        event: what happened.
         policy: name of the rank policy.
         reason: a sentence for people.
         parameters: LoRA parameters of the current map after the event.
@@ -50,8 +50,8 @@ class RankEvent:
         extra: keys of the line that this version does not know, kept as they are.
     """
 
-    step: int
-    event: str
+    step: Annotated[int, Range(minimum=0)]
+    event: Kind
     policy: str = ""
     reason: str = ""
     parameters: int | None = None
@@ -95,29 +95,15 @@ class RankEvent:
                 f"{source} has schema {schema!r}; this version reads {SCHEMA}.",
                 "Read it with the version of hydra-mobile that wrote it, or a newer one.",
             )
-        step, kind = value.get("step"), value.get("event")
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise ArtifactError(f"{source}: `step` is {step!r}, expected an integer >= 0.")
-        if kind not in KINDS:
-            raise ArtifactError(f"{source}: `event` is {kind!r}.", nearest(str(kind), KINDS))
-        known = {name: value[name] for name in _KEYS if value.get(name) is not None}
-        for name, item in known.items():
-            if not isinstance(item, _TYPES[name]) or isinstance(item, bool):
-                raise ArtifactError(f"{source}: `{name}` is {item!r}, which is not a value for it.")
-        if "changed" in known:
-            known["changed"] = _pairs(known["changed"], source)
-        if "ranks" in known:
-            _rank_map(known["ranks"], known.get("digest", ""), source)
+        given = {name: value[name] for name in _KEYS if value.get(name) is not None}
+        event = decode(cls, given, source)
+        if event.ranks is not None:
+            _rank_map(event.ranks, event.digest, source)
         extra = {name: item for name, item in value.items() if name not in {*_KEYS, "schema"}}
-        return cls(**known, extra=extra)
+        return replace(event, extra=extra)
 
 
 _KEYS = tuple(f.name for f in fields(RankEvent) if f.name != "extra")
-_TYPES: dict[str, type] = {
-    **dict.fromkeys(("step", "parameters", "reference"), int),
-    **dict.fromkeys(("event", "policy", "reason", "digest"), str),
-    **dict.fromkeys(("ranks", "changed", "move", "prediction", "realised", "probe"), dict),
-}
 
 
 class RankHistory:
@@ -296,12 +282,3 @@ def _rank_map(ranks: Mapping[str, int], digest: str, source: str) -> RankMap:
             "The file was altered; take it from the run again.",
         )
     return rank_map
-
-
-def _pairs(changed: Mapping[str, Any], source: str) -> dict[str, tuple[int, int]]:
-    for name, pair in changed.items():
-        if not isinstance(pair, list | tuple) or [type(rank) for rank in pair] != [int, int]:
-            raise ArtifactError(
-                f"{source}: `changed` has {pair!r} for `{name}`, expected [old rank, new rank]."
-            )
-    return {name: (old, new) for name, (old, new) in changed.items()}

@@ -120,6 +120,7 @@ def decode(
     error: type[HydraError] = ArtifactError,
     fix: str = "",
     yaml: bool = False,
+    complete: bool = False,
 ) -> T:
     """Build a dataclass from a JSON or YAML value.
 
@@ -134,12 +135,13 @@ def decode(
         fix: how to repair the value, where a fault does not say it itself.
         yaml: the value was written by a person in YAML: `1e-4`, which YAML reads as text, is a
             number, and an empty value is an empty text.
+        complete: fields with a default must be present as well.
 
     Raises:
         HydraError: of class `error`; keys are missing or unknown, or values have the wrong type or
             are out of range. All faults of the value are in its text.
     """
-    reader = _Reader(yaml)
+    reader = _Reader(yaml, complete)
     made = reader.read(cls, value, "")
     if reader.faults:
         raise error(
@@ -201,9 +203,10 @@ class _Fault:
 class _Reader:
     """Reads values by their hints and collects what is wrong with them."""
 
-    def __init__(self, yaml: bool) -> None:
+    def __init__(self, yaml: bool, complete: bool) -> None:
         self.faults: list[_Fault] = []
         self._yaml = yaml
+        self._complete = complete
 
     def read(self, hint: Any, value: Any, key: str, default: Any = None) -> Any:
         """Return `value` as `hint` asks, or `_BAD` after recording why not."""
@@ -248,7 +251,7 @@ class _Reader:
         if len(arms) == 1:
             return self.read(arms[0], value, key, default)
         for arm in arms:
-            attempt = _Reader(self._yaml)
+            attempt = _Reader(self._yaml, self._complete)
             made = attempt.read(arm, value, key, default)
             if not attempt.faults:
                 return made
@@ -272,7 +275,8 @@ class _Reader:
                 continue
             given[name] = self.read(hints[name], item, path, _default(fields[name]))
         for name, field in fields.items():
-            if base is None and name not in given and _default(field) is _BAD:
+            required = self._complete or (base is None and _default(field) is _BAD)
+            if required and name not in given:
                 path = f"{key}.{name}" if key else name
                 self._fault(path, f"is missing, expected {expected(hints[name])}")
         if len(self.faults) > before:

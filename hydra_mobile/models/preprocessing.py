@@ -7,15 +7,17 @@ scale to [0, 1], subtract the mean, divide by the deviation.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.typed import Range, decode
 
 Fit = Literal["pad", "crop", "stretch"]
+_Finite = Annotated[float, Range()]
+_Positive = Annotated[float, Range(above=0)]
 
 #: How many times longer than wide a picture may be before cropping cuts its ends off first:
 #: enlarging a strip of one pixel by thousands, to look at its middle, would take gigabytes.
@@ -36,9 +38,9 @@ class ImagePreprocessing:
         resample: PIL's filter.
     """
 
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    size: Annotated[int, Range(minimum=1, maximum=65_536)]
+    mean: tuple[_Finite, _Finite, _Finite]
+    std: tuple[_Positive, _Positive, _Positive]
     fit: Fit = "pad"
     resample: Literal["bicubic", "bilinear"] = "bicubic"
 
@@ -93,24 +95,6 @@ class ImagePreprocessing:
         """Read a stored recipe; `where` names the file for the message.
 
         Raises:
-            ArtifactError: a key is missing or has an unknown value.
+            ArtifactError: a key is missing or unknown, or has a value that it cannot have.
         """
-        try:
-            recipe = cls(
-                size=int(value["size"]),
-                mean=(float(value["mean"][0]), float(value["mean"][1]), float(value["mean"][2])),
-                std=(float(value["std"][0]), float(value["std"][1]), float(value["std"][2])),
-                fit=value["fit"],
-                resample=value["resample"],
-            )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ArtifactError(
-                f"{where}: image preprocessing is incomplete: {error!r}."
-            ) from error
-        if recipe.resample not in _RESAMPLE or recipe.fit not in get_args(Fit):
-            raise ArtifactError(
-                f"{where}: image preprocessing has fit={recipe.fit!r}, "
-                f"resample={recipe.resample!r}; expected {', '.join(get_args(Fit))}, and "
-                f"{' or '.join(_RESAMPLE)}."
-            )
-        return recipe
+        return decode(cls, value, f"{where}, image preprocessing", complete=True)

@@ -6,16 +6,15 @@ needs no code for it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.registry import nearest
+from hydra_mobile.core.typed import decode
 
 #: Label of a token that is not learned; what PyTorch's cross entropy ignores.
 IGNORE_INDEX = -100
-#: Keys that folders and bundles of earlier versions lack; theirs are the defaults.
-_LATER = frozenset({"whole", "bos", "answer_lead", "questions"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ class Template:
     user_suffix: str
     answer_prefix: str
     answer_suffix: str
-    turn_suffix: str = ""
+    turn_suffix: str
+    # Folders and bundles of the first version lack what follows; theirs are the defaults.
     whole: bool = False
     bos: bool = False
     answer_lead: str = ""
@@ -77,21 +77,9 @@ class Template:
         """Read a stored template; `where` names the file for the message.
 
         Raises:
-            ArtifactError: a piece is missing, or is of the wrong type.
+            ArtifactError: a piece is missing or unknown, or of the wrong type.
         """
-        pieces: dict[str, Any] = {}
-        for field in fields(cls):
-            if field.name in _LATER and field.name not in value:
-                continue
-            kind = bool if isinstance(field.default, bool) else str
-            piece = value.get(field.name)
-            if not isinstance(piece, kind):
-                expected = "true or false" if kind is bool else "a string"
-                raise ArtifactError(
-                    f"{where}: template key `{field.name}` is {piece!r}, expected {expected}."
-                )
-            pieces[field.name] = piece
-        return cls(**pieces)
+        return decode(cls, value, f"{where}, template")
 
 
 TEMPLATES = {
@@ -122,6 +110,7 @@ TEMPLATES = {
             answer_prefix="ASSISTANT:",
             answer_lead=" ",
             answer_suffix="</s>",
+            turn_suffix="",
             whole=True,
             bos=True,
         ),
@@ -134,6 +123,7 @@ TEMPLATES = {
             user_suffix="",
             answer_prefix="",
             answer_suffix="\n",
+            turn_suffix="",
             whole=True,
             bos=True,
             questions=False,

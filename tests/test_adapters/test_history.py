@@ -134,17 +134,17 @@ def test_a_run_without_maps_in_its_history_has_the_one_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"schema": 2, "step": 0, "event": "initial"}, "schema 2; this version reads 1"),
+        ({"schema": 2, "step": 0, "event": "initial"}, "schema 2"),
         ({"step": 0, "event": "mov"}, "Did you mean `move`"),
-        ({"step": -1, "event": "move"}, "`step` is -1"),
-        ({"step": "3", "event": "move"}, "`step` is '3'"),
-        ({"event": "move"}, "`step` is None"),
-        ([], "expected an object"),
-        ({"step": 0, "event": "initial", "ranks": {"x": -1}}, "rank of `x` is -1"),
-        ({"step": 0, "event": "initial", "ranks": A, "digest": "0"}, "do not have the digest"),
-        ({"step": 0, "event": "move", "changed": {"x": [1]}}, r"`changed` has \[1\] for `x`"),
-        ({"step": 0, "event": "move", "parameters": "many"}, "`parameters` is 'many'"),
-        ({"step": 0, "event": "move", "prediction": 3}, "`prediction` is 3"),
+        ({"step": -1, "event": "move"}, "`step`.*-1"),
+        ({"step": "3", "event": "move"}, "`step`.*'3'"),
+        ({"event": "move"}, "`step`"),
+        ([], "object"),
+        ({"step": 0, "event": "initial", "ranks": {"x": -1}}, "`x`.*-1"),
+        ({"step": 0, "event": "initial", "ranks": A, "digest": "0"}, "digest"),
+        ({"step": 0, "event": "move", "changed": {"x": [1]}}, r"`changed\.x`.*\[1\]"),
+        ({"step": 0, "event": "move", "parameters": "many"}, "`parameters`.*'many'"),
+        ({"step": 0, "event": "move", "prediction": 3}, "`prediction`.*3"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_line(tmp_path, value, message):

@@ -87,6 +87,12 @@ def test_what_was_written_is_read_back():
     assert decode(Whole, {"name": "x"}, "x.json") == Whole("x")
 
 
+def test_nothing_may_be_left_out_of_a_complete_value():
+    assert decode(Part, {"width": 1, "rate": 1}, "x", complete=True) == Part(1, 1.0)
+    with pytest.raises(ArtifactError, match="`rate`"):
+        decode(Part, {"width": 1}, "x", complete=True)
+
+
 def test_a_section_given_in_part_keeps_the_rest_of_its_default():
     assert decode(Whole, {"name": "", "part": {"width": 8}}, "x").part == Part(8, 0.25)
     assert decode(Whole, {"name": "", "part": {"rate": 3}}, "x").part == Part(3, 3.0)

@@ -217,5 +217,13 @@ def test_the_recipe_is_data():
 
 def test_an_unknown_fit_is_refused_with_the_known_ones():
     stored = {**clip_recipe("pad").to_dict(), "fit": "centre"}
-    with pytest.raises(ArtifactError, match=r"fit='centre'.*expected pad, crop, stretch"):
+    with pytest.raises(ArtifactError, match=r"`fit`.*'centre'.*'pad', 'crop', 'stretch'"):
+        ImagePreprocessing.from_dict(stored, "x")
+
+
+@pytest.mark.parametrize("key", ["size", "mean", "std", "fit", "resample"])
+def test_an_incomplete_recipe_names_its_key(key):
+    stored = clip_recipe("pad").to_dict()
+    del stored[key]
+    with pytest.raises(ArtifactError, match=f"x.*`{key}`"):
         ImagePreprocessing.from_dict(stored, "x")
