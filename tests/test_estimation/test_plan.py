@@ -154,9 +154,10 @@ def test_steps_follow_processes_accumulation_and_epochs():
 
 
 def test_steps_are_those_of_the_trainer(shapes_data, tiny_base):
+    from memory_rows import build_rows
+
     from hydra_mobile.data.llava import read_llava
     from hydra_mobile.models.processor import MobileVLMProcessor
-    from hydra_mobile.training.data.packing import build_rows
     from hydra_mobile.training.loop import BatchStream
 
     file = shapes_data / "questions.json"

@@ -180,25 +180,6 @@ def test_passive_observes_without_a_single_extra_step(run_settings, tmp_path):
     assert len(events(tmp_path / "run", "abstain")) == 4
 
 
-@pytest.mark.parametrize("policy", ["adalora", "full", "coarse_fine"])
-def test_other_policies_resume_bit_for_bit(run_settings, tmp_path, policy, monkeypatch):
-    more = (f"ranks.policy={policy}", "ranks.dropout=0")
-    whole = train(run_settings(tmp_path / "whole"), *more)
-    real = run_module.train_step
-
-    def stop_at_twelve(*args):
-        if args[5] == 12:
-            raise KeyboardInterrupt
-        return real(*args)
-
-    monkeypatch.setattr(run_module, "train_step", stop_at_twelve)
-    with pytest.raises(KeyboardInterrupt):
-        train(run_settings(tmp_path / "run"), *more)
-    monkeypatch.setattr(run_module, "train_step", real)
-    pieces = train(run_settings(tmp_path / "run"), *more, resume=True)
-    assert hashes(pieces) == hashes(whole)
-
-
 @pytest.mark.parametrize("importance", ["update", "calibration"])
 def test_other_sources_of_importance(run_settings, tmp_path, importance):
     more = ("ranks.policy=coarse_fine", f"ranks.importance={importance}", "stage2.steps=4")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from memory_rows import build_rows
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import Record, read_llava
@@ -13,7 +14,7 @@ from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import Turn, template_named
 from hydra_mobile.training.batches import collate
-from hydra_mobile.training.data.packing import Row, Segment, build_rows
+from hydra_mobile.training.data.packing import Row, Segment
 
 
 @pytest.fixture(scope="module")

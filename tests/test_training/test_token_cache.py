@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from memory_rows import build_rows
 
 from hydra_mobile.core.errors import ArtifactError, DataError, HydraError
 from hydra_mobile.core.files import cache_home
 from hydra_mobile.data.llava import read_llava
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import template_named
-from hydra_mobile.training.data.packing import build_rows
 from hydra_mobile.training.data.token_cache import open_rows
 
 PACKING = {"share_prefix": True, "questions_per_row": 4, "max_length": 600}

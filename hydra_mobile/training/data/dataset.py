@@ -96,22 +96,6 @@ class Grower(Protocol):
         """Return the whole array."""
 
 
-class InMemory:
-    """Grows in memory."""
-
-    def __init__(self, typecode: str, dtype: type[np.generic]) -> None:
-        self._values = array(typecode)
-        self._dtype = dtype
-
-    def extend(self, values: Sequence[Any]) -> None:
-        """Append `values`."""
-        self._values.extend(values)
-
-    def finish(self) -> Array:
-        """Return the whole array."""
-        return np.frombuffer(self._values, dtype=self._dtype)
-
-
 class ConversationWriter:
     """Collects encoded conversations; see `Conversations` for what comes out."""
 

@@ -18,17 +18,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_mobile.data.llava import Record
-from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
-from hydra_mobile.training.data.dataset import (
-    Array,
-    Conversations,
-    ConversationWriter,
-    InMemory,
-    OverLength,
-    collect,
-)
+from hydra_mobile.training.data.dataset import Array, Conversations
 
 
 @dataclass(frozen=True)
@@ -137,37 +128,6 @@ class Rows(Sequence[Row]):
         ids = held.ids[part]
         labels = np.where(held.learned[part], ids, IGNORE_INDEX)
         return Segment(tuple(ids.tolist()), tuple(labels.tolist()))
-
-
-def build_rows(
-    records: Sequence[Record],
-    processor: MobileVLMProcessor,
-    *,
-    share_prefix: bool,
-    questions_per_row: int,
-    max_length: int,
-    over_length: OverLength = "refuse",
-) -> Rows:
-    """Tokenize records in memory and pack those with the same picture, in the order of the file.
-
-    Raises:
-        DataError: a conversation is longer than `max_length` and `over_length` is "refuse"; names
-            the record. Or none is left.
-    """
-    writer = ConversationWriter(
-        InMemory("i", np.int32), InMemory("b", np.bool_), max_length, over_length
-    )
-    conversations = collect(records, processor, writer)
-    packing = pack(
-        conversations.pictures,
-        conversations.lengths,
-        len(conversations.prefix_with),
-        share_prefix=share_prefix,
-        questions_per_row=questions_per_row,
-        max_length=max_length,
-    )
-    # The records' pictures are joined to their folder already.
-    return Rows(conversations, packing, Path())
 
 
 @dataclass(frozen=True)
