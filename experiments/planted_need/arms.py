@@ -179,8 +179,8 @@ def run(arm: str, world: World, recipe: Recipe, steps: int | None = None) -> Out
                 rank_map = allocate("coarse_fine", _inputs(world, recipe, importance))
             else:
                 rank_map = allocate(policy, _inputs(world, recipe, importance))
-            controller.put(rank_map, done, "allocate", f"ranks of {policy}", student)
-        controller.after_step(done, student)
+            controller.put(rank_map, done, "allocate", f"ranks of {policy}", student.loop)
+        controller.after_step(done, student.loop)
     return _outcome(student, controller, events, importance, began)
 
 

@@ -1,16 +1,13 @@
 """A training loop of one's own around `hydra_mobile.adapters`: plain AdamW, steps and probes.
 
-`Student` is what the dynamic stage asks of a loop (`Loop` in `adapters/dynamic/controller.py`):
-steps that can be taken and taken back, a held-out loss, a change of ranks. Data come by step
-number, so a probe and the run that follows it see the same batches, and no random state has to be
-kept.
+`Student` takes the steps (`Stepper` in `adapters/probe_loop.py`); `ProbeLoop` takes them back. Data
+come by step number, so a probe and the run that follows it see the same batches.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,10 +17,9 @@ from torch import Tensor, nn
 from experiments.planted_need.world import World, loss
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.importance import learned_update
-from hydra_mobile.adapters.lora import inject, live_rank_map, lora_parameters
+from hydra_mobile.adapters.lora import inject, lora_parameters
+from hydra_mobile.adapters.probe_loop import ProbeLoop
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.adapters.resize import resize
-from hydra_mobile.adapters.snapshot import TensorSnapshot
 
 HELD_OUT_BATCHES = 4
 #: A held-out loss in optimizer steps: a batch forward is about a third of a step.
@@ -50,16 +46,11 @@ def learning_rate(peak: float, step: int, steps: int) -> float:
     return peak * min(1.0, (step + 1) / _RAMP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-@dataclass(frozen=True)
-class _Snapshot:
-    rank_map: RankMap
-    tensors: TensorSnapshot
-
-
 class Student:
     """A base with LoRA in training.
 
     Attributes:
+        loop: takes probe steps back and changes ranks.
         taken: optimizer steps, those of probes included.
         judged: held-out losses that probes took.
         highest_parameters: most parameters that received a gradient in any step.
@@ -78,6 +69,7 @@ class Student:
         inject(self.model, first, r_ref=r_ref, alpha_ref=SCALE * r_ref, seed=world.seed)
         parameters = list(lora_parameters(self.model).values())
         self.optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=0.0, fused=True)
+        self.loop = ProbeLoop(self.model, self.budget, self.optimizer, self, seed=world.seed)
 
     def step(self, step: int, after_backward: Callable[[], None] = lambda: None) -> float:
         """Take the optimizer step after step `step` and return the loss before it."""
@@ -99,38 +91,19 @@ class Student:
         self.taken += 1
         return value.item()
 
-    # -- what the controller asks -----------------------------------------------------------------
-
-    def snapshot(self) -> _Snapshot:
-        """Copy what decides the next steps."""
-        tensors = TensorSnapshot.take(lora_parameters(self.model), self.optimizer)
-        return _Snapshot(live_rank_map(self.model), tensors)
-
-    def restore(self, snapshot: _Snapshot) -> None:
-        """Go back to a snapshot, ranks first."""
-        self.resize(snapshot.rank_map, 0)
-        snapshot.tensors.put_back(lora_parameters(self.model), self.optimizer)
+    # -- the `Stepper` of `self.loop` -------------------------------------------------------------
 
     def train(self, step: int, steps: int) -> bool:
         """Take steps; False if the loss overflowed."""
         return all(math.isfinite(self.step(number)) for number in range(step, step + steps))
 
-    def held_out_loss(self, step: int) -> float:
-        """Return the loss on the batches that follow step `step`."""
+    def held_out_losses(self, step: int) -> list[float]:
+        """Return the losses of the batches that follow step `step`."""
         self.judged += 1
-        values = [self._loss(self._world.batch(step + i)) for i in range(HELD_OUT_BATCHES)]
-        return sum(values) / len(values)
+        return [self._loss(self._world.batch(step + i)) for i in range(HELD_OUT_BATCHES)]
 
-    def resize(self, rank_map: RankMap, step: int) -> None:
-        """Bring the model to other ranks."""
-        resize(
-            self.model,
-            rank_map,
-            self.budget,
-            [self.optimizer],
-            seed=self._world.seed,
-            event=step,
-        )
+    def resized(self) -> None:
+        """Do nothing: no wrapper holds the tensors."""
 
     @torch.no_grad()
     def change(self) -> dict[str, float]:

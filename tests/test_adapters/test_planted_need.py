@@ -84,13 +84,13 @@ class TestTheLoop:
         probed, plain = (Student(world, uniform, 20, 2e-2) for _ in range(2))
         for step in range(4):
             assert probed.step(step) == plain.step(step)
-        start = probed.snapshot()
+        start = probed.loop.snapshot()
         moved = dict(uniform)
         first, second = list(moved)[:2]
         moved[first], moved[second] = 4, 12
-        probed.resize(RankMap(moved), 4)
-        assert probed.train(4, 3)
-        probed.restore(start)
+        probed.loop.resize(RankMap(moved), 4)
+        assert probed.loop.train(4, 3)
+        probed.loop.restore(start)
         assert live_rank_map(probed.model) == uniform
         for step in range(4, 7):
             assert probed.step(step) == plain.step(step)
