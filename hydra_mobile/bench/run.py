@@ -19,8 +19,10 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
+from hydra_mobile.devices import device_class, device_named
+from hydra_mobile.devices.device import BatchDevice
 from hydra_mobile.reporting import environment
-from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, ModelRef
+from hydra_mobile.runtimes.model_ref import ModelRef
 from hydra_mobile.runtimes.speed import Speed
 
 SCHEMA = 1
@@ -47,11 +49,11 @@ def bench(
     Raises:
         HydraError: a measurement failed; or the device is an emulator, whose timings say nothing.
     """
-    if device == "emulator":
+    if reason := device_named(device).untimed:
         raise HydraError(
-            "An emulator's timings say nothing about any machine, so there is nothing to measure.",
-            "`hydra-mobile verify --device emulator` checks what it answers; `hydra-mobile "
-            "estimate` and `devices` say what a bundle takes.",
+            f"{reason} There is nothing to measure on --device {device}.",
+            f"`hydra-mobile verify --device {device}` checks what it answers; `hydra-mobile "
+            "estimate` and `devices` show what a bundle needs.",
         )
     rows: dict[str, dict[str, Any]] = {a.name: _row(a) for a in artifacts}
     interrupted = False
@@ -60,11 +62,7 @@ def bench(
             for turn in range(plan.rounds):
                 for number, artifact in enumerate(artifacts, 1):
                     cold = turn == 0
-                    measured = (
-                        _on_phone(artifact, plan, cold, rows[artifact.name], log)
-                        if artifact.runner in DEVICE_RUNNERS
-                        else _here(artifact, plan, cold)
-                    )
+                    measured = _measured(artifact, plan, cold, rows[artifact.name], log)
                     rows[artifact.name]["processes"].append(measured)
                     stage.advance(turn * len(artifacts) + number, 1, artifact.name)
     except KeyboardInterrupt:
@@ -99,8 +97,17 @@ def _row(artifact: ModelRef) -> dict[str, Any]:
     }
 
 
-def _here(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
-    """Measure in a process of its own."""
+def _measured(
+    artifact: ModelRef, plan: Plan, cold: bool, row: dict[str, Any], log: Log
+) -> dict[str, Any]:
+    device = device_class(artifact.device)()
+    if isinstance(device, BatchDevice):
+        return _in_batches(device, artifact, plan, cold, row, log)
+    return _in_process(artifact, plan, cold)
+
+
+def _in_process(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
+    """Measure in a separate process."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         task, result = Path(name) / "task.json", Path(name) / "result.json"
         write_json(
@@ -108,6 +115,7 @@ def _here(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
             {
                 "artefact": str(artifact.path.absolute()),
                 "runner": artifact.runner,
+                "device": artifact.device,
                 "plan": plan.to_dict(),
                 "cold": cold,
             },
@@ -129,27 +137,26 @@ def _here(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
     return measured
 
 
-def _on_phone(
-    artifact: ModelRef, plan: Plan, cold: bool, row: dict[str, Any], log: Log
+def _in_batches(
+    device: BatchDevice,
+    artifact: ModelRef,
+    plan: Plan,
+    cold: bool,
+    row: dict[str, Any],
+    log: Log,
 ) -> dict[str, Any]:
     """Measure on the device by its own clock; its facts go into the row."""
-    from hydra_mobile.devices.timing import time_on_device
-    from hydra_mobile.evaluation.workers.device_process import OnDevice
-
-    there = OnDevice.ready(artifact.runner, artifact.path, plan.threads, cold=cold)
-    if there.emulated:
+    session = device.session(Bundle.open(artifact.path), plan.threads, log, cold=cold)
+    bundle = session.bundle
+    if session.emulated:
         raise HydraError(
             "On the device an emulator stands between the runner and the processor; its timings "
-            "say nothing.",
+            "mean nothing.",
             "Unset HYDRA_MOBILE_LAUNCHER, or use a device of the runner's own kind.",
         )
-    limits = there.bundle.limits
-    question = question_of(plan, there.bundle.processor(), limits.max_context)
+    question = question_of(plan, bundle.processor(), bundle.limits.max_context)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        timed = time_on_device(
-            there.remote,
-            there.launch,
-            there.bundle,
+        timed = session.time(
             Path(name),
             question=question,
             new_tokens=plan.new_tokens,
@@ -160,10 +167,9 @@ def _on_phone(
     row.setdefault("device", []).append(timed.device)
     return {
         "load_seconds": timed.sessions[-1]["load_seconds"],
-        # The app has no such switch.
-        "cold": cold and artifact.runner == "adb",
+        "cold": session.cold,
         "threads": timed.sessions[-1]["threads"],
-        "precision": there.bundle.preset.name,
+        "precision": bundle.preset.name,
         "peak_memory_bytes": timed.peak_memory_bytes,
         "prompt_tokens": timed.repeats[-1].prefill_tokens,
         **Speed.of(timed.repeats).to_dict(),

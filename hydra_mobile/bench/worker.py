@@ -16,15 +16,17 @@ from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.devices import device_named
+from hydra_mobile.evaluation.workers.placement import runtime_on
+from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.speed import Speed, repeated
 
 
-def measure(runner_name: str, artifact: Path, plan: Plan, cold: bool) -> dict[str, Any]:
+def measure(kind: type[Runtime], artifact: Path, plan: Plan, cold: bool) -> dict[str, Any]:
     """Load and time an artifact.
 
     Args:
-        runner_name: of `RUNTIMES`.
+        kind: the runtime.
         artifact: its folder.
         plan: what to measure.
         cold: drop the artefact's files from the page cache first.
@@ -36,7 +38,6 @@ def measure(runner_name: str, artifact: Path, plan: Plan, cold: bool) -> dict[st
     """
     if cold:
         forget(artifact)
-    kind = runtime_class(runner_name)
     kind.own_process(plan.threads)
     runtime = kind.load(artifact, threads=plan.threads)
     question = question_of(plan, runtime.processor, runtime.max_context)
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         task = read_json(Path(arguments[0]), "a task of the benchmark")
         plan = Plan(**task["plan"])
-        result = measure(task["runner"], Path(task["artefact"]), plan, task["cold"])
+        kind = runtime_on(device_named(task["device"]), task["runner"])
+        result = measure(kind, Path(task["artefact"]), plan, task["cold"])
         write_json(Path(arguments[1]), result)
     except HydraError as error:
         print(error, file=sys.stderr)

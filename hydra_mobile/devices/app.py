@@ -9,11 +9,19 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.devices import adb
 from hydra_mobile.devices.batch_format import ANSWERS, REQUESTS
 from hydra_mobile.devices.detached import State
+from hydra_mobile.devices.device import BatchDevice, BatchSession, Listed, Placed
 from hydra_mobile.devices.errors import RunnerMissing
+from hydra_mobile.devices.launch import push_bundle
+from hydra_mobile.devices.phone import chosen_phone
 from hydra_mobile.devices.remote import Remote
+from hydra_mobile.devices.retry import Say, with_reconnect
 
 PACKAGE = "org.hydramobile.demo"
 ACTIVITY = f"{PACKAGE}/.BenchActivity"
@@ -85,3 +93,40 @@ def _end(line: str) -> dict[str, object] | None:
         return None
     end = value.get("end") if isinstance(value, dict) else None
     return end if isinstance(end, dict) else None
+
+
+class AppDevice(BatchDevice):
+    """The demo app's benchmark mode on a phone; the app decides which runtimes it has."""
+
+    name = "app"
+    title = "demo app on a phone"
+    summary = "the demo app on a phone, over adb"
+    takes_serial = True
+    #: The app's folder on the device.
+    files: ClassVar[str] = FILES
+
+    def place(self) -> Placed:
+        """Choose the phone for this process and those that it starts."""
+        name = f"app on {chosen_phone(self.serial)}"
+        return Placed(name, name)
+
+    def session(
+        self, bundle: Bundle, threads: int, say: Say, *, cold: bool = False
+    ) -> BatchSession:
+        """Push the bundle, as far as it is not there; the app cannot load it cold."""
+        remote: Remote = adb.chosen()
+
+        def put() -> BatchSession:
+            place = push_bundle(
+                remote, bundle, f"{self.files}/models", lambda done, total, name: None
+            )
+            launch = AppLaunch(
+                remote, place, Path(place).name, threads, batches=f"{self.files}/bench"
+            )
+            return BatchSession(remote, launch, bundle)
+
+        return with_reconnect(remote, put, say)
+
+    def listed(self, bundle: Bundle | None) -> list[Listed]:
+        """Return nothing: `adb` lists the phones."""
+        return []

@@ -9,7 +9,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.devices.device import Device, Listed, Placed
+from hydra_mobile.devices.native_build import ARM64, native_runner
 
 #: What a report says about numbers from here.
 EXECUTION = "emulated arm64: parity yes, timings no"
@@ -46,3 +49,33 @@ def emulated(program: Path) -> list[str]:
 
 def _qemu() -> str | None:
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+class EmulatorDevice(Device):
+    """The C++ runner for arm64 under qemu."""
+
+    name = "emulator"
+    title = "emulated arm64"
+    summary = "emulated arm64, in C++: parity, no timings"
+    formats = ("executorch",)
+    runtime = "hydra_mobile.runtimes.native:EmulatorRuntime"
+    untimed = "An emulator's timings say nothing about any machine."
+
+    def command(self) -> list[str]:
+        """Return the command that starts the arm64 runner; builds what is missing.
+
+        Raises:
+            HydraError: compiler, emulator or wheel are missing; names the packages.
+        """
+        return emulated(native_runner(ARM64))
+
+    def place(self) -> Placed:
+        """Build the runner, here and not in several processes at once."""
+        self.command()
+        return Placed(EXECUTION)
+
+    def listed(self, bundle: Bundle | None) -> list[Listed]:
+        """Return the emulator; its memory and processor are this machine's."""
+        missing = missing_packages()
+        state = f"needs {', '.join(missing)}" if missing else f"ready ({EXECUTION})"
+        return [Listed(self.option, state)]

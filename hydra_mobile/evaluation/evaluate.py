@@ -13,6 +13,7 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, duration, silent
 from hydra_mobile.core.registry import nearest
+from hydra_mobile.devices import device_class
 from hydra_mobile.evaluation.results.comparisons import Results, comparisons_of
 from hydra_mobile.evaluation.results.rows import collect
 from hydra_mobile.evaluation.results.submissions import write_submissions
@@ -22,7 +23,7 @@ from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 from hydra_mobile.evaluation.store.torchrun import merge_group
 from hydra_mobile.evaluation.store.work_dir import DONE, ArtifactDir
 from hydra_mobile.evaluation.workers.pool import answer_all, measure_all
-from hydra_mobile.runtimes import RUNTIMES, runtime_class
+from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.model_ref import ModelRef, distinct
 
 
@@ -126,7 +127,7 @@ def _require_runnable(artifacts: Sequence[ModelRef], settings: EvalSettings) -> 
     if not settings.benchmarks:
         raise HydraError("No benchmark was named.", nearest("", BENCHMARKS))
     for artifact in artifacts:
-        if artifact.kind != "bundle" or artifact.runner not in RUNTIMES:
+        if artifact.kind != "bundle" or device_class(artifact.device).moves_bundles:
             continue
         runtime = runtime_class(artifact.runner)
         if runtime.is_simulated() and not settings.interpret_coreml:

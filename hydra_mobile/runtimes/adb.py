@@ -6,11 +6,10 @@ to a device as a batch: `hydra_mobile.evaluation.workers.device_process`.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Self
 
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.devices.adb import select, shell_command
+from hydra_mobile.devices.adb import chosen, shell_command
 from hydra_mobile.devices.facts import facts_of
 from hydra_mobile.devices.launch import install
 from hydra_mobile.devices.native_process import NativeProcess
@@ -27,20 +26,9 @@ class AdbRuntime(NativeRuntime):
     execution = "native runner over adb"
 
     @classmethod
-    def load_on(cls, serial: str | None, model: Bundle | Path) -> Self:
-        """Push runner and bundle, as far as they are not there, and start it.
-
-        Args:
-            serial: of the device; None for the only one.
-            model: the bundle.
-
-        Raises:
-            HydraError: no device, several, or it cannot run the bundle.
-        """
-        bundle = Bundle.open(model)
-        remote = select(serial)
+    def _load(cls, bundle: Bundle, threads: int) -> Self:
+        """Push runner and bundle, as far as they are not there, and start it."""
+        remote = chosen()
         installed = install(remote, bundle, facts_of(remote))
-        command = shell_command(remote.serial, f"{installed.command} --serve")
-        runtime = cls(bundle, NativeProcess(command))
-        runtime.load_seconds = float(runtime._process.session["load_seconds"])
-        return runtime
+        arguments = f"{installed.command} --threads {threads} --serve"
+        return cls(bundle, NativeProcess(shell_command(remote.serial, arguments)))

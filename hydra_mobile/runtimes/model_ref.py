@@ -18,8 +18,6 @@ from hydra_mobile.models.registry import BASES, base_folder
 from hydra_mobile.runtimes import runtime_class
 
 Kind = Literal["base", "run", "merged", "bundle"]
-#: Runners that a batch is handed to instead of being called for each token: `device_worker`.
-DEVICE_RUNNERS = ("adb", "app")
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,13 @@ class ModelRef:
     Attributes:
         path: its folder.
         kind: what it is.
-        runner: name in `RUNTIMES`.
+        runner: name in `RUNTIMES`; on another device that device's name.
         name: row title in tables, for example "ExecuTorch int4".
         preset: precision preset; "fp32" for eager torch.
         size_bytes: weights or program files.
         digest: sha256 of the weights, or of what names them by their hashes.
         recipe: digest of tokenizer, template and preprocessing where `digest` does not cover them.
+        device: name in `DEVICES` of where it runs.
     """
 
     path: Path
@@ -45,6 +44,7 @@ class ModelRef:
     size_bytes: int
     digest: str
     recipe: str = ""
+    device: str = "host"
 
     @property
     def identity(self) -> str:

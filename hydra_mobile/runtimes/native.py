@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.devices.emulator import EXECUTION, emulated
-from hydra_mobile.devices.native_build import ARM64, host, native_runner
+from hydra_mobile.devices.emulator import EXECUTION, EmulatorDevice
+from hydra_mobile.devices.host import NativeDevice
 from hydra_mobile.devices.native_process import NativeProcess
 from hydra_mobile.runtimes.base import Array, BundleRuntime, CacheState
 
@@ -39,7 +39,7 @@ class NativeRuntime(BundleRuntime):
         Raises:
             HydraError: it cannot be built here; the message says which packages are missing.
         """
-        return [str(native_runner(host()))]
+        return NativeDevice().command()
 
     @classmethod
     def load(cls, model: Bundle | Path, *, threads: int = 0) -> Self:
@@ -96,4 +96,4 @@ class EmulatorRuntime(NativeRuntime):
         Raises:
             HydraError: compiler, emulator or wheel are missing; the message says how to get them.
         """
-        return emulated(native_runner(ARM64))
+        return EmulatorDevice().command()

@@ -8,8 +8,9 @@ import pytest
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.devices import adb
+from hydra_mobile.devices.device import misfits
 from hydra_mobile.devices.facts import DeviceFacts
-from hydra_mobile.devices.listing import misfits, places
+from hydra_mobile.devices.listing import places
 
 PHONE = DeviceFacts(
     "S", abis=("arm64-v8a",), android="15", api_level=35, available_bytes=4_000_000_000

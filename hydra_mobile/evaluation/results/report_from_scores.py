@@ -58,7 +58,8 @@ def scored_report(value: dict[str, Any], file: Path) -> Report:
         scores = tuple(_score(item, benchmark) for item in value["scores"])
     except (KeyError, TypeError, ValueError, ArtifactError) as error:
         raise ArtifactError(
-            f"{file} is not what `hydra-mobile score --json` prints: {error!r}.",
+            f"{file} is not what `hydra-mobile score --json` prints: "
+            f"{error.what if isinstance(error, ArtifactError) else repr(error)}",
             "Score the answers again.",
         ) from error
     # Our own files are all called answers.jsonl: then the JSON's name says more.

@@ -127,6 +127,7 @@ class ArtifactDir:
         loading = {
             "artefact": str(artifact.path.absolute()),
             "runner": artifact.runner,
+            "device": artifact.device,
             "torch_device": self.torch_device,
         }
         write_json(self.work / REQUEST, loading | {"jobs": [t.folder.name for t in self.tasks]})

@@ -1,117 +1,87 @@
-"""Another place for a bundle to run than this process: what `--device` names.
-
-host            this process, with each runtime's own Python package
-native          the C++ runner on this machine
-emulator        the same for arm64 under qemu
-adb[:SERIAL]    the same on a phone or board
-app[:SERIAL]    the demo app's benchmark mode on a phone
-"""
+"""Artifacts on another device than this process: what `--device` names."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.core.registry import nearest
-from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, ModelRef
-
-if TYPE_CHECKING:
-    from hydra_mobile.runtimes.native import NativeRuntime
-
-#: Devices that have a runner of the same name.
-DEVICES = ("native", "emulator")
-#: The one that Python runs on, with each runtime's own Python package.
-HOST = "host"
+from hydra_mobile.core.registry import resolve
+from hydra_mobile.devices import device_named
+from hydra_mobile.devices.device import Device
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.base import Runtime
+from hydra_mobile.runtimes.model_ref import ModelRef
 
 
 def moved(artifacts: list[ModelRef], device: str) -> list[ModelRef]:
-    """Return the artifacts as they run on a device: its bundles there, eager torch here.
+    """Return the artifacts as they run on a device: its bundles there, torch models here.
 
     Args:
         artifacts: at least one of them a bundle that the device runs, unless that is the host.
-        device: see above. A serial goes into ANDROID_SERIAL, where the workers find it.
+        device: NAME or NAME:SERIAL, see `hydra_mobile.devices.DEVICES`.
 
     Raises:
         HydraError: an unknown device, none that is connected, a bundle of a runtime that it does
-            not have, no bundle at all, or the runner for it cannot be built.
+            not have, no bundle at all, or what it needs cannot be built.
     """
-    if device == HOST:
+    place = device_named(device)
+    if not place.moves_bundles:
         return artifacts
-    kind = device.partition(":")[0]
-    runner = None if kind in DEVICE_RUNNERS else _runner_on(device)
-    for artifact in artifacts:
-        # The app has more runtimes than the native runner, and says itself which.
-        if artifact.kind == "bundle" and artifact.runner != "executorch" and kind != "app":
+    bundles = [artifact for artifact in artifacts if artifact.kind == "bundle"]
+    for bundle in bundles:
+        if place.formats and bundle.runner not in place.formats:
             raise HydraError(
-                f"{artifact.path} is a bundle for {artifact.runner}; --device {device} runs "
-                "ExecuTorch bundles.",
+                f"{bundle.path} is a bundle for {bundle.runner}; --device {device} runs bundles "
+                f"for {', '.join(place.formats)}.",
                 "Evaluate it without --device.",
             )
-    if not any(artifact.kind == "bundle" for artifact in artifacts):
+    if not bundles:
         raise HydraError(
-            f"--device {device} runs bundles, and there is none among the artifacts.",
-            "Make one with `hydra-mobile export --attention manual`.",
+            f"--device {device} runs bundles, and none of the artifacts is one.",
+            "Make one with `hydra-mobile export`.",
         )
-    if runner is None:
-        place = _phone(device)
-        return [_there(a, kind, place, place) if a.kind == "bundle" else a for a in artifacts]
-    runner.command()  # built before the first question, and not by several processes at once
-    return [_there(a, device, runner.execution, "") if a.kind == "bundle" else a for a in artifacts]
+    placed = place.place()
+    return [
+        dataclasses.replace(
+            artifact,
+            runner=place.name,
+            name=f"{artifact.name} ({placed.label})",
+            # Answers of another device are kept apart.
+            recipe=f"{artifact.recipe}{placed.recipe}",
+            device=place.name,
+        )
+        if artifact.kind == "bundle"
+        else artifact
+        for artifact in artifacts
+    ]
 
 
-def runner_on(device: str, bundle: Path) -> NativeRuntime | None:
-    """Return a loaded runner of a bundle on a device; None for the host.
+def runner_on(device: str, bundle: Bundle | Path) -> Runtime | None:
+    """Return a loaded runtime of a bundle on a device; None for the host.
 
     Raises:
-        HydraError: an unknown device, or the runner for it cannot be built.
+        HydraError: an unknown device, one that answers whole questions only, or what it needs
+            cannot be built.
         ArtifactError: the bundle is incomplete, altered, or cannot run there.
     """
-    kind, _, serial = device.partition(":")
-    if kind == "app":
+    place = device_named(device)
+    if not place.moves_bundles:
+        return None
+    if not place.runtime:
         raise HydraError(
-            "The demo app answers whole questions, and verify asks for single calls.",
-            "Use --device adb, or evaluate with --device app.",
+            f"--device {device}: {place.title} answers whole questions, and verify needs single "
+            "calls.",
+            f"Use another device, or `hydra-mobile evaluate --device {device}`.",
         )
-    if kind == "adb":
-        from hydra_mobile.runtimes.adb import AdbRuntime
-
-        return AdbRuntime.load_on(serial or None, bundle)
-    return None if device == HOST else _runner_on(device).load(bundle)
+    place.place()
+    return runtime_on(place, "").load(bundle)
 
 
-def _there(artifact: ModelRef, runner: str, place: str, recipe: str) -> ModelRef:
-    """Return an artifact on a device; another device's answers lie elsewhere."""
-    return dataclasses.replace(
-        artifact,
-        runner=runner,
-        name=f"{artifact.name} ({place})",
-        recipe=f"{artifact.recipe}{recipe}",
-    )
-
-
-def _phone(device: str) -> str:
-    """Choose the phone for this process and those that it starts; return what to call it."""
-    from hydra_mobile.devices.adb import SERIAL_VARIABLE, select
-    from hydra_mobile.devices.facts import facts_of
-    from hydra_mobile.devices.launch import LAUNCHER_VARIABLE
-
-    kind, _, serial = device.partition(":")
-    remote = select(serial or None)
-    os.environ[SERIAL_VARIABLE] = remote.serial
-    facts = facts_of(remote)
-    name = f"{facts.model} {remote.serial}" if facts.model else remote.serial
-    if kind == "app":
-        return f"app on {name}"
-    return f"{name}, emulated: no timings" if os.environ.get(LAUNCHER_VARIABLE) else name
-
-
-def _runner_on(device: str) -> type[NativeRuntime]:
-    from hydra_mobile.runtimes import runtime_class
-
-    if device not in DEVICES:
-        valid = (HOST, *DEVICES, *(f"{kind}[:SERIAL]" for kind in DEVICE_RUNNERS))
-        raise HydraError(f"--device is `{device}`.", nearest(device, valid))
-    return cast("type[NativeRuntime]", runtime_class(device))
+def runtime_on(device: Device, runner: str) -> type[Runtime]:
+    """Return the runtime that calls operations on a device: its own, else the bundle's."""
+    if not device.runtime:
+        return runtime_class(runner)
+    return cast("type[Runtime]", resolve("runtime", device.name, {device.name: device.runtime}))

@@ -14,10 +14,11 @@ import psutil
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.progress import Progress, Stage
+from hydra_mobile.devices import device_class
 from hydra_mobile.evaluation.store.prediction_log import LineCount
 from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 from hydra_mobile.evaluation.store.work_dir import FACTS, ArtifactDir, TaskDir
-from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS, ModelRef
+from hydra_mobile.runtimes.model_ref import ModelRef
 
 _POLL_SECONDS = 0.5
 #: A model up to this size gains little from a second thread, but all from a second process.
@@ -89,7 +90,7 @@ def answer_all(
         if left > 0:
             # A GPU is kept busy by one process.
             requested = workers or (0 if folder.torch_device in ("", "cpu") else 1)
-            if folder.artifact.runner in DEVICE_RUNNERS:
+            if device_class(folder.artifact.device).answers_in_batches:
                 requested = 1  # a phone runs one thing at a time
             count, threads = workers_for(folder.artifact, left, cores, requested)
             waiting += [_Worker(folder, Shard(k + 1, count), threads, lock) for k in range(count)]
@@ -129,7 +130,7 @@ class _Counter:
     def _pass_on(self, running: Sequence[_Worker]) -> None:
         """Show the log lines of device workers: a wait for a phone must not look like a hang."""
         for worker in running:
-            if worker.owner.artifact.runner in DEVICE_RUNNERS:
+            if device_class(worker.owner.artifact.device).answers_in_batches:
                 said = worker.log.read_text(errors="replace").splitlines()
                 for line in said[self._passed_on.get(worker.log, 0) :]:
                     self.stage.note(line)

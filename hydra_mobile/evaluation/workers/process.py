@@ -19,17 +19,20 @@ import numpy as np
 import psutil
 
 from hydra_mobile.benchmarks.question import Question, read_questions
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
+from hydra_mobile.devices import device_named
+from hydra_mobile.devices.device import BatchDevice, Device
+from hydra_mobile.devices.host import HostDevice
 from hydra_mobile.evaluation.store.prediction_log import PredictionLog
 from hydra_mobile.evaluation.store.shards import Shard
 from hydra_mobile.evaluation.store.work_dir import FACTS, LOGITS, QUESTIONS, REQUEST
-from hydra_mobile.evaluation.workers.device_process import OnDevice, answer_batch, measure_device
-from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.evaluation.workers.device_process import answer_batch, measure_device, say
+from hydra_mobile.evaluation.workers.placement import runtime_on
 from hydra_mobile.runtimes.answering import Prompted, answers, fitted, tokenized
 from hydra_mobile.runtimes.base import Array, Runtime
-from hydra_mobile.runtimes.model_ref import DEVICE_RUNNERS
 from hydra_mobile.runtimes.speed import Speed, measure_speed
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
@@ -86,9 +89,11 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
     """
     request = read_json(folder / REQUEST, "an evaluation request")
     tasks = [Waiting.read(folder / name, part) for name in request["jobs"]]
-    if request["runner"] in DEVICE_RUNNERS:
-        device = OnDevice.ready(request["runner"], Path(request["artefact"]))
-        processor, context = device.bundle.processor(), device.bundle.limits.max_context
+    device = _device(request)
+    if isinstance(device, BatchDevice):
+        bundle = Bundle.open(request["artefact"])
+        session = device.session(bundle, 0, say)
+        processor, context = bundle.processor(), bundle.limits.max_context
         for task in tasks:
             # Answered or not: a batch that was interrupted is then the same batch.
             prompted = tokenized(
@@ -98,9 +103,9 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
                 title=task.title,
                 allow_partial=task.allow_partial,
             )
-            answer_batch(device, prompted, task.folder, task.request, task.done, part)
+            answer_batch(session, prompted, task.folder, task.request, task.done, part)
         return
-    runtime = _load(request, threads)
+    runtime = _load(device, request, threads)
     # All before the first answer: nobody waits an hour for a question that does not fit.
     prompted_tasks = [
         tokenized(
@@ -119,10 +124,11 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
 def measure(folder: Path, threads: int) -> None:
     """Measure speed and memory of the request's artifact and write facts.json."""
     request = read_json(folder / REQUEST, "an evaluation request")
-    if request["runner"] in DEVICE_RUNNERS:
-        measure_device(OnDevice.ready(request["runner"], Path(request["artefact"])), folder)
+    device = _device(request)
+    if isinstance(device, BatchDevice):
+        measure_device(device.session(Bundle.open(request["artefact"]), 0, say), folder)
         return
-    runtime = _load(request, threads)
+    runtime = _load(device, request, threads)
     speed = measure_speed(runtime) if runtime.timings_count else Speed()
     write_json(
         folder / FACTS,
@@ -136,8 +142,12 @@ def measure(folder: Path, threads: int) -> None:
     )
 
 
-def _load(request: dict[str, Any], threads: int) -> Runtime:
-    kind = runtime_class(request["runner"])
+def _device(request: dict[str, Any]) -> Device:
+    return device_named(request.get("device", HostDevice.name))
+
+
+def _load(device: Device, request: dict[str, Any], threads: int) -> Runtime:
+    kind = runtime_on(device, request["runner"])
     kind.own_process(threads)
     # Only eager torch has a choice of devices.
     chosen = {"device": request["torch_device"]} if request.get("torch_device") else {}
