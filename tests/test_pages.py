@@ -11,7 +11,7 @@ from docs.build.figures import figures
 from docs.build.pages import EXPERIMENTS, FIGURE, PLOTS, ROOT, filled, pages, plot_of, render
 
 TEXTS = {page: page.read_text(encoding="utf-8") for page in pages()}
-MARKED = [page for page, text in TEXTS.items() if FIGURE.search(text) or "<!-- begin" in text]
+MARKED = [page for page, text in TEXTS.items() if re.search("<!-- (n:|begin |registry )", text)]
 NAMED = sorted({name for text in TEXTS.values() for name in re.findall(r"<!-- begin (\S+)", text)})
 RESULTS = sorted(EXPERIMENTS.rglob("*.json"))
 QUESTIONS = sorted({file.parent for file in RESULTS})
@@ -26,6 +26,7 @@ def test_a_page_shows_what_the_results_say(page: Path) -> None:
     text = TEXTS[page]
     assert text.count("<!-- end -->") == text.count("<!-- begin ")
     assert text.count("<!-- /n -->") == text.count("<!-- n:")
+    assert text.count("<!-- /registry -->") == text.count("<!-- registry ")
     assert filled(text) == text, "make it again: python -m docs.build.pages"
 
 
@@ -46,6 +47,8 @@ def test_a_name_that_is_no_figure_or_table_is_refused() -> None:
         filled("<!-- n:no_such.figure -->1<!-- /n -->")
     with pytest.raises(ValueError, match="no_such"):
         render("no_such/result.json")
+    with pytest.raises(ValueError, match="no_such"):
+        filled("<!-- registry no_such -->\n<!-- /registry -->")
 
 
 def test_words_around_a_figure_are_free() -> None:

@@ -1,9 +1,10 @@
-"""Fills README and docs with what the experiments measured.
+"""Fills README and docs with what the experiments measured and the registries hold.
 
     python -m docs.build.pages             # tables, figures and plots
 
 A table stands between `<!-- begin FILE -->` and `<!-- end -->`, FILE being a path below
-`experiments`; a figure in a sentence between `<!-- n:NAME -->` and `<!-- /n -->`.
+`experiments`; a figure in a sentence between `<!-- n:NAME -->` and `<!-- /n -->`; the entries of a
+registry between `<!-- registry NAME -->` and `<!-- /registry -->`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from docs.build.figures import figures
+from docs.build.registries import REGISTRIES
 from experiments.devices import table as devices
 from experiments.inference_speed import kernels, native_table
 from experiments.inference_speed import plots as inference_plots
@@ -55,6 +57,7 @@ PLOTS: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "scaling/result.json": scaling.plot,
 }
 TABLE = re.compile(r"<!-- begin (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+REGISTRY = re.compile(r"<!-- registry (\S+) -->\n.*?<!-- /registry -->", re.DOTALL)
 FIGURE = re.compile(r"<!-- n:(\S+) -->(.*?)<!-- /n -->", re.DOTALL)
 
 
@@ -76,7 +79,7 @@ def render(name: str, experiments: Path = EXPERIMENTS) -> str:
 
 
 def filled(page: str, experiments: Path = EXPERIMENTS) -> str:
-    """Return a page (Markdown) with its tables and figures as the results say."""
+    """Return a page (Markdown) with its tables and figures as results and registries have them."""
     measured = figures(experiments) if FIGURE.search(page) else {}
 
     def figure(mark: re.Match[str]) -> str:
@@ -87,7 +90,12 @@ def filled(page: str, experiments: Path = EXPERIMENTS) -> str:
     def table(mark: re.Match[str]) -> str:
         return f"<!-- begin {mark[1]} -->\n{render(mark[1], experiments)}<!-- end -->"
 
-    return FIGURE.sub(figure, TABLE.sub(table, page))
+    def registry(mark: re.Match[str]) -> str:
+        if mark[1] not in REGISTRIES:
+            raise ValueError(f"`{mark[1]}` is not a registry; expected one of {list(REGISTRIES)}")
+        return f"<!-- registry {mark[1]} -->\n{REGISTRIES[mark[1]]()}<!-- /registry -->"
+
+    return FIGURE.sub(figure, TABLE.sub(table, REGISTRY.sub(registry, page)))
 
 
 def plot_of(result: Path) -> Path:

@@ -169,8 +169,3 @@ def test_stock_peft_loads_the_adapter(whole: Run, tmp_path: Path) -> None:
         plain = llama().eval()(**BATCHES[0]).logits
     assert torch.allclose(theirs, ours, atol=1e-5)
     assert not torch.allclose(plain, ours, atol=1e-3)
-
-
-def test_the_documented_table_is_the_registry(policy: str) -> None:
-    page = Path(__file__).parents[2] / "docs" / "hydra_in_your_trainer.md"
-    assert f"| `{policy}` | {policy_named(policy).title} |" in page.read_text()
