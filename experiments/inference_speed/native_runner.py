@@ -22,10 +22,10 @@ from typing import Any
 
 from PIL import Image
 
+from hydra_export.targets import target_of
 from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bench.table import spread
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
@@ -104,7 +104,7 @@ def compare(folder: Path, plan: Plan, work: Path) -> dict[str, Any]:
         ours, theirs = native(), python()
         native_peak = max(native_peak, *(answer["peak_memory_bytes"] for answer in ours))
         turns.append({"native": rates(ours), "python": rates(theirs)})
-    estimated = footprint_of_manifest(bundle.manifest).peak
+    estimated = target_of(bundle.manifest).memory(bundle.manifest).peak
     return {
         "preset": bundle.preset.name,
         "program_bytes": bundle.size_bytes,

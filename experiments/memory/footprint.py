@@ -22,9 +22,8 @@ import torch
 
 from hydra_export.export import export_bundle
 from hydra_export.golden_samples import golden_inputs
-from hydra_export.targets import Limits
+from hydra_export.targets import Limits, target_of
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
-from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.models.configuration import MobileVLMConfig
@@ -111,7 +110,7 @@ def compare(name: str, folder: Path) -> dict[str, Any]:
     bundle = Bundle.open(folder, verify_hashes=False)
     process = measured(folder, "--only-imports")["imports"]
     steps = measured(folder)
-    peak, footprint = steps["decode"], footprint_of_manifest(bundle.manifest)
+    peak, footprint = steps["decode"], target_of(bundle.manifest).memory(bundle.manifest)
     estimated = process + footprint.model_peak
     return {
         "model": name,

@@ -2,7 +2,7 @@
 
 Exports the merged model of the quickstart several times, asks each program the same EmojiQA
 questions as the eager model, and times it. Behind the choices in `hydra_mobile.bundle.presets` and
-`hydra_export.targets.executorch.target`. Prints a table and writes JSON.
+`hydra_export.targets.executorch.program`. Prints a table and writes JSON.
 """
 
 from __future__ import annotations

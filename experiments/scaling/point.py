@@ -77,7 +77,7 @@ def export(merged: Path, out: Path, runtime: str, preset: str) -> dict[str, Any]
     """Export and return seconds, the process's peak, bytes of programs and the memory estimate."""
     from hydra_export.export import export_bundle
     from hydra_export.golden_samples import golden_inputs
-    from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
+    from hydra_export.targets import target_of
 
     before, began = peak_resident_bytes(), time.perf_counter()
     bundle = export_bundle(
@@ -95,7 +95,7 @@ def export(merged: Path, out: Path, runtime: str, preset: str) -> dict[str, Any]
         "peak_bytes": peak_resident_bytes(),
         "imports_bytes": before,
         "program_bytes": sum(int(f["bytes"]) for f in files if f["role"] not in beside),
-        "footprint_bytes": footprint_of_manifest(bundle.manifest).peak,
+        "footprint_bytes": target_of(bundle.manifest).memory(bundle.manifest).peak,
     }
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from experiments.scaling.fit import Line, fit
 from experiments.scaling.point import VOCABULARY
+from hydra_export.targets import target_of
 from hydra_mobile.bundle.interface import Limits
-from hydra_mobile.bundle.memory.footprint import _WEIGHT, footprint_of_manifest
+from hydra_mobile.bundle.memory.footprint import _WEIGHT
 from hydra_mobile.bundle.presets import preset_named
 
 PUBLISHED = ("mobilevlm-v2-1.7b", "mobilevlm-v2-3b")
@@ -105,7 +106,7 @@ def computed(name: str, runtime: str, preset: str) -> dict[str, int]:
     }
     return {
         "program_bytes": sum(parts.values()),
-        "footprint_bytes": footprint_of_manifest(manifest).peak,
+        "footprint_bytes": target_of(manifest).memory(manifest).peak,
     }
 
 

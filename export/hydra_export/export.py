@@ -6,7 +6,6 @@ closes the bundle with a manifest.
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,24 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_export.card.card import CARD, adapter_summary, bundle_card
 from hydra_export.quantization.calibration import from_data
-from hydra_export.targets import Limits, target_for
+from hydra_export.targets import TARGETS, Limits, WriteOptions, target_for
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle, write_manifest
 from hydra_mobile.bundle.golden import GoldenInput, write_golden
-from hydra_mobile.bundle.interface import METHODS, TargetResult
 from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
 from hydra_mobile.bundle.memory.sizes import sizes_of
 from hydra_mobile.bundle.presets import Preset, preset_named
-from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of
-from hydra_mobile.core.registry import nearest
 from hydra_mobile.core.safetensors_io import places
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
-
-#: Ways to build a decoder's attention, where a runtime has more than one.
-ATTENTIONS = ("auto", "custom", "manual")
 
 #: Tokenizer, golden pictures and vectors, and what a file format adds.
 _BESIDE_PROGRAM = 16_000_000
@@ -59,7 +53,7 @@ def export_bundle(
     Args:
         merged_folder: a Hugging Face folder of a MobileVLM.
         target: key of `TARGETS`.
-        runtime: of the target; None takes its default.
+        runtime: of that platform; None takes its default.
         preset: name of a preset, or one of the caller's own.
         out: the bundle; an older bundle there is replaced when the new one is complete.
         golden_inputs: a few pictures with questions, answered by the merged model.
@@ -69,8 +63,7 @@ def export_bundle(
         images: the folder that the pictures of `calibrate` are relative to.
         separate: keep this adapter a file beside a program of its base; `merged_folder` is then
             the base's folder.
-        attention: "custom" or "manual", of runtimes that have both: manual needs no operators
-            beside the runtime's own; "auto" leaves the choice to the runtime.
+        attention: one of the target's `attentions`; "auto" leaves the choice to the target.
         min_fast_path: least share of each method's multiply-accumulates on fast kernels.
         log: gets a line for each step.
 
@@ -82,18 +75,13 @@ def export_bundle(
         ArtifactError: the merged folder is incomplete or altered.
     """
     start = time.perf_counter()
-    runtime, target_export = target_for(target, runtime)
-    if calibrate and "calibration" not in inspect.signature(target_export).parameters:
-        raise HydraError(
-            f"Runtime `{runtime}` has no weights that calibration would change.",
-            "Leave out --calibrate.",
-        )
-    if separate and "adapters" not in inspect.signature(target_export).parameters:
-        raise HydraError(
-            f"Runtime `{runtime}` has no programs that take an adapter from a file.",
-            "Use --runtime onnx, or leave --adapter at merged.",
-        )
-    keywords = _attention(runtime, target_export, attention)
+    writer = target_for(target, runtime)
+    writer.require(
+        preset=preset if isinstance(preset, str) else None,
+        calibrate=calibrate is not None,
+        adapters=separate is not None,
+        attention=attention,
+    )
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     limits = limits or Limits()
     merged_folder, out = Path(merged_folder), Path(out)
@@ -102,12 +90,11 @@ def export_bundle(
     require_free_space(out, _most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
     model, processor = separate.load() if separate else _load(merged_folder)
-    if separate:
-        keywords["adapters"] = True
+    calibration = None
     if calibrate and not chosen.has_4bit_weights:
         log(f"Preset {chosen.name} rounds no weight to 4 bits: {calibrate.name} is not needed")
     elif calibrate:
-        keywords["calibration"] = from_data(model, processor, Path(calibrate), images)
+        calibration = from_data(model, processor, Path(calibrate), images)
     sources = {
         "base": model.config.base,
         "base_sha256": model.config.base_sha256,
@@ -131,15 +118,20 @@ def export_bundle(
         log(f"golden vectors: {len(golden_inputs)} pictures")
         if separate:
             separate.detach(model)
-        result = target_export(model, chosen, folder, limits, log, **keywords)
+        options = WriteOptions(calibration, separate is not None, attention)
+        result = writer.write(model, chosen, folder, limits, log, options)
         del model
-        _gate_speed(runtime, folder, result, limits, min_fast_path, log)
+        coverage = writer.coverage(folder, result, limits)
+        if coverage is not None:
+            result.details["delegation"] = coverage
+            require_fast(coverage, min_fast_path)
+            log(sentence(coverage))
         for fallback in result.fallbacks:
             log(f"fallback: {fallback}")
         manifest = write_manifest(
             folder,
             target=target,
-            runtime=runtime,
+            runtime=writer.runtime,
             preset=chosen,
             limits=limits,
             shapes=shapes,
@@ -147,7 +139,9 @@ def export_bundle(
             result=result,
             other_files=golden_files,
             sources=sources,
+            requires=TARGETS[target].requires,
             sizes=sizes,
+            footprint=writer.footprint if writer.memory_facts else None,
         )
         if separate:
             manifest = separate.close(folder, manifest)
@@ -155,47 +149,10 @@ def export_bundle(
         (folder / CARD).write_text(card, encoding="utf-8")
     bundle = Bundle.open(out, verify_hashes=False)
     log(
-        f"{out}: {runtime} {chosen.name}, {bundle.size_bytes / 1e6:.1f} MB, "
+        f"{out}: {writer.runtime} {chosen.name}, {bundle.size_bytes / 1e6:.1f} MB, "
         f"{time.perf_counter() - start:.0f} s"
     )
     return bundle
-
-
-def _attention(runtime: str, target_export: Callable[..., Any], attention: str) -> dict[str, Any]:
-    """Return the keyword that chooses an attention build; none for "auto"."""
-    if attention not in ATTENTIONS:
-        raise HydraError(f"--attention is `{attention}`.", nearest(attention, ATTENTIONS))
-    if attention == "auto":
-        return {}
-    if "attention" not in inspect.signature(target_export).parameters:
-        raise HydraError(
-            f"Runtime `{runtime}` has one attention only, not `{attention}`.",
-            "Leave out --attention.",
-        )
-    return {"attention": attention}
-
-
-def _gate_speed(
-    runtime: str,
-    folder: Path,
-    result: TargetResult,
-    limits: Limits,
-    minimum: float,
-    log: Callable[[str], None],
-) -> None:
-    """Refuse a program that is slow where it could be fast; note the shares in its details."""
-    if runtime == "onnx":
-        from hydra_export.targets.onnx.kernel_coverage import summarize
-
-        result.details["delegation"] = {
-            method: summarize(folder / result.files[method], limits.max_context)
-            for method in METHODS
-        }
-    methods = result.details.get("delegation")
-    if methods is None:  # CoreML chooses its compute units on the phone
-        return
-    require_fast(methods, minimum)
-    log(sentence(methods))
 
 
 def _weights_of(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from hydra_export.targets import target_of
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.save_load import Adapter, read_adapter
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
@@ -25,8 +26,6 @@ from hydra_mobile.bundle.lora_file import (
     write_adapter_file,
 )
 from hydra_mobile.bundle.lora_manifest import require_name
-from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
-from hydra_mobile.bundle.memory.phones import facts
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import (
     folder_atomically,
@@ -99,8 +98,7 @@ class SeparateAdapter:
             manifest = _with_adapter(folder, manifest, self.adapter, self.name, {})
             manifest["default_adapter"] = self.name
         if "footprint" in manifest:
-            footprint = footprint_of_manifest(manifest)
-            manifest["footprint"] = facts(footprint, manifest["runtime"])
+            manifest["footprint"] = target_of(manifest).footprint(manifest)
         write_json(folder / MANIFEST, manifest)
         return manifest
 

@@ -7,15 +7,13 @@ are data in it.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.lora_manifest import NO_ADAPTER, selected, split_selection
-from hydra_mobile.bundle.memory.footprint import RUNTIME_BYTES, footprint_of_manifest
-from hydra_mobile.bundle.memory.phones import facts
 from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.bundle.tolerance import tolerance_of
 from hydra_mobile.core.errors import ArtifactError
@@ -25,9 +23,6 @@ from hydra_mobile.models.processor import MobileVLMProcessor
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SCHEMA = 1
-#: What a bundle needs of a machine, by target: processors in Android's names, the lowest API level.
-#: Programs hold no machine code; these are what runtimes and app are built for.
-REQUIRES = {"android": {"abis": ["arm64-v8a", "x86_64"], "android_api": 26}}
 
 _KEYS = {
     "target": str,
@@ -141,6 +136,12 @@ class Bundle:
             if not str(entry["role"]).startswith("golden")
         )
 
+    @property
+    def peak_bytes(self) -> int | None:
+        """Most bytes that it takes at once, as computed when it was made; earlier ones lack it."""
+        peak = self.manifest.get("footprint", {}).get("peak")
+        return None if peak is None else int(peak)
+
     def file(self, role: str) -> Path:
         """Return the file with a role, for example "program".
 
@@ -214,7 +215,9 @@ def write_manifest(
     result: TargetResult,
     other_files: Mapping[str, str],
     sources: Mapping[str, Any],
+    requires: Mapping[str, Any] | None = None,
     sizes: Mapping[str, int] | None = None,
+    footprint: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write `tokenizer.json` and the manifest that closes a bundle, and return the manifest.
 
@@ -230,8 +233,9 @@ def write_manifest(
             share its role by listing them in `result.files` under their own role names.
         other_files: relative path -> role of files that are not the target's, golden vectors.
         sources: where the weights come from: hash of the merged weights, name of the base.
-        sizes: what the memory estimate needs beside `shapes`; with it the manifest gets the key
-            `footprint`, where something is known about the runtime's memory.
+        requires: what the bundle needs of a machine.
+        sizes: what the memory estimate needs beside `shapes`.
+        footprint: computes the key `footprint` from all the others.
     """
     processor.tokenizer.save(str(folder / TOKENIZER))
     roles = {path: role for role, path in result.files.items()}
@@ -266,11 +270,11 @@ def write_manifest(
         "details": result.details,
         "fallbacks": list(result.fallbacks),
     }
-    if target in REQUIRES:
-        manifest["requires"] = REQUIRES[target]
+    if requires:
+        manifest["requires"] = dict(requires)
     if sizes is not None:
         manifest["sizes"] = dict(sizes)
-        if runtime in RUNTIME_BYTES:
-            manifest["footprint"] = facts(footprint_of_manifest(manifest), runtime)
+    if footprint is not None:
+        manifest["footprint"] = dict(footprint(manifest))
     write_json(folder / MANIFEST, manifest)
     return manifest

@@ -1,21 +1,12 @@
-"""What a target is: one function from a merged model to program files in a folder.
-
-A target knows one runtime. It knows no bundle and no manifest: `hydra_export.export` writes those
-around the files that it returns.
-"""
+"""What the two sides of a bundle agree on: its three methods, its limits, what a target returns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.core.errors import HydraError
-
-if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 Log = Callable[[str], None]
 
@@ -59,28 +50,10 @@ class TargetResult:
         details: facts for the manifest and the report: delegation, attention build, operators that
             the runtime must have, seconds and peak memory of each step. JSON values only.
         fallbacks: one sentence for each part that did not get the precision the preset names.
-        versions: package -> version of what made the files and must run them.
+        versions: package -> version of what made the files.
     """
 
     files: dict[str, str]
     details: dict[str, Any] = field(default_factory=dict)
     fallbacks: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-
-
-class Target(Protocol):
-    """The signature of a target's `export` function."""
-
-    def __call__(
-        self,
-        model: MobileVLMForConditionalGeneration,
-        preset: Preset,
-        folder: Path,
-        limits: Limits,
-        log: Log,
-    ) -> TargetResult:
-        """Write program files of `model` into the existing `folder`.
-
-        The model is on the CPU in fp32, in eval mode, and may be changed in place (quantized).
-        A target that rounds with calibration takes it as a keyword `calibration`, None by default.
-        """

@@ -93,17 +93,18 @@ def _require_one(
 
 
 def _estimate_bundle(folder: Path, device_memory: float, json_file: Path | None) -> None:
+    from hydra_export.targets import target_of
     from hydra_mobile.bundle.bundle import Bundle
-    from hydra_mobile.bundle.memory.footprint import BASIS, footprint_of_manifest
     from hydra_mobile.bundle.memory.phones import CLASSES, fit_on
     from hydra_mobile.cli.console import console, say
     from hydra_mobile.cli.footprint_tables import print_footprint
     from hydra_mobile.core.files import write_json
 
     bundle = Bundle.open(folder, verify_hashes=False)
-    footprint = footprint_of_manifest(bundle.manifest)
+    target = target_of(bundle.manifest)
+    footprint = target.memory(bundle.manifest)
     title = f"{folder}: {bundle.runtime} {bundle.preset.name}, estimated"
-    basis = BASIS[bundle.runtime]
+    basis = target.memory_basis
     print_footprint(title, footprint, basis, device_memory, console)
     if json_file:
         fits = [fit_on(footprint, memory) for memory in (*CLASSES, device_memory)]

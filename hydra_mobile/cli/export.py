@@ -59,16 +59,19 @@ def export(
     from hydra_export.golden_samples import golden_inputs
     from hydra_export.merge import merged_folder
     from hydra_export.targets import Limits, target_for
-    from hydra_mobile.bundle.presets import preset_named
     from hydra_mobile.core.errors import HydraError
     from hydra_mobile.core.registry import nearest
     from hydra_mobile.runtimes.model_ref import model_at
 
     # Typing mistakes are told before minutes are spent on merging.
-    target_for(target, runtime or None)
-    preset_named(preset)
     if adapter not in _ADAPTERS:
         raise HydraError(f"--adapter is `{adapter}`.", nearest(adapter, _ADAPTERS))
+    target_for(target, runtime or None).require(
+        preset=preset,
+        calibrate=calibrate is not None,
+        adapters=adapter == "separate",
+        attention=attention,
+    )
     artifact = model_at(str(model))
     inputs = golden_inputs(artifact.path, golden)
     separate = _separate(artifact, name) if adapter == "separate" else None

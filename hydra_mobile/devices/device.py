@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra_mobile.bundle.bundle import REQUIRES, Bundle
-from hydra_mobile.bundle.memory.footprint import footprint_of_manifest
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.memory.phones import PROCESS_BYTES
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.data.answer_line import AnswerLine
@@ -189,13 +188,19 @@ class BatchSession:
         )
 
 
-def misfits(bundle: Bundle, facts: DeviceFacts) -> tuple[tuple[str, ...], int]:
-    """Return why a bundle does not fit on a device, and the bytes that it needs there."""
-    # Bundles of earlier versions do not record it; nothing has changed for them.
-    requires: dict[str, Any] = bundle.manifest.get("requires", REQUIRES["android"])
+#: What bundles need whose manifest does not record it.
+_EARLIER = {"abis": ["arm64-v8a", "x86_64"], "android_api": 26}
+
+
+def misfits(bundle: Bundle, facts: DeviceFacts) -> tuple[tuple[str, ...], int | None]:
+    """Return why a bundle does not fit on a device, and the bytes that it needs there.
+
+    Bundles of earlier versions do not record how much memory they take; it is None then.
+    """
+    requires: dict[str, Any] = {**_EARLIER, **bundle.manifest.get("requires", {})}
     abis, api = tuple(requires["abis"]), int(requires["android_api"])
-    needed = footprint_of_manifest(bundle.manifest).peak
-    if facts.android:
+    needed = bundle.peak_bytes
+    if needed is not None and facts.android:
         needed += PROCESS_BYTES
     found = []
     if not set(abis) & set(facts.abis):
@@ -203,6 +208,6 @@ def misfits(bundle: Bundle, facts: DeviceFacts) -> tuple[tuple[str, ...], int]:
     if facts.api_level is not None and facts.api_level < api:
         found.append(f"needs Android API {api}; the device has {facts.api_level}")
     free = facts.available_bytes
-    if free is not None and needed > free:
+    if free is not None and needed is not None and needed > free:
         found.append(f"needs about {needed / 1e6:.0f} MB; {free / 1e6:.0f} MB are available")
     return tuple(found), needed

@@ -126,9 +126,9 @@ def test_names_the_roles_when_one_is_missing(bundle: Path) -> None:
 
 
 def test_every_registered_target_resolves() -> None:
-    for target, runtimes in TARGETS.items():
-        for runtime in runtimes:
-            assert target_for(target, runtime)[0] == runtime
+    for target, platform in TARGETS.items():
+        for runtime in platform.runtimes:
+            assert target_for(target, runtime).runtime == runtime
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from hydra_export.card.card import CARD, adapter_summary, bundle_card
-from hydra_export.card.code import snippets
 from hydra_export.export import export_bundle
-from hydra_export.targets import Limits
+from hydra_export.targets import Limits, target_of
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import sha256_of, write_json
 from hydra_mobile.runtimes import runtime_class
@@ -90,16 +89,15 @@ def test_card_says_what_the_manifest_says(onnx_bundle: Path, tiny_merged: Path) 
 @pytest.mark.parametrize("runtime", ["executorch", "onnx", "coreml"])
 def test_code_is_filled_in_for_every_runtime(onnx_bundle: Path, runtime: str) -> None:
     manifest = json.loads((onnx_bundle / MANIFEST).read_text()) | {"runtime": runtime}
-    found = snippets(manifest)
-    assert set(found) == {"Python", "Swift", *(["Kotlin"] if runtime != "coreml" else [])}
+    found = target_of(manifest).snippets(manifest)
+    assert set(found) == {"Swift", *(["Kotlin"] if runtime != "coreml" else [])}
     stop = manifest["stop_ids"][0]
-    for language, code in found.items():
+    for code in found.values():
         assert "$$" not in code
         assert not re.search(r"\$(image|hidden|stops|program|vision|context)\b", code)
-        if language != "Python":
-            assert str(stop) in code
+        assert str(stop) in code
     card = bundle_card(manifest)
-    assert card.count("Not compiled here") == len(found) - 1
+    assert card.count("Not compiled here") == len(found)
 
 
 def test_names_in_the_onnx_code_are_those_of_the_graphs(onnx_bundle: Path) -> None:

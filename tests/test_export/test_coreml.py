@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from hydra_export.export import export_bundle
-from hydra_export.targets import DEFAULT_RUNTIME, Limits, target_for
+from hydra_export.targets import TARGETS, Limits, target_for
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError, ParityError
 from hydra_mobile.core.files import sha256_of
@@ -99,8 +99,8 @@ def eager_logits(model: Any, ids: list[int]) -> np.ndarray:
 
 
 def test_ios_is_coreml_unless_told_otherwise() -> None:
-    assert target_for("ios")[0] == DEFAULT_RUNTIME["ios"] == "coreml"
-    assert target_for("onnx")[0] == "onnx"
+    assert target_for("ios").runtime == TARGETS["ios"].default_runtime == "coreml"
+    assert target_for("onnx").runtime == "onnx"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -316,6 +316,8 @@ def test_a_missing_extra_gives_the_install_line(
     monkeypatch.setitem(sys.modules, "coremltools", None)
     with pytest.raises(HydraError, match=r'pip install "hydra-mobile\[coreml\]"'):
         CoreMLRuntime.load(bundles["fp32"])
+    with pytest.raises(HydraError, match=r'pip install "hydra-mobile\[coreml\]"'):
+        target_for("ios", "coreml").require()
 
 
 def test_an_unknown_operator_is_named(

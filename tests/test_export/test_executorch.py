@@ -21,7 +21,8 @@ from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from hydra_export.graphs.pointwise import linearize_pointwise
 from hydra_export.quantization.gptq import round_calibrated
 from hydra_export.targets.executorch.delegation import summarize
-from hydra_export.targets.executorch.target import _vision_partitioners, export, quantize_linears
+from hydra_export.targets.executorch.program import _vision_partitioners, quantize_linears
+from hydra_export.targets.executorch.target import ExecuTorchTarget
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.runtimes.executorch import ExecuTorchRuntime
@@ -253,7 +254,11 @@ def test_fp16_computes_as_fp32_does_from_half_the_weights(
 ) -> None:
     model = load_model(tiny_merged)
     expected = eager_logits(model, IDS)[-1]
-    result = export(model, preset_named("fp16"), tmp_path, Limits(80, 32), lambda _: None)
+    result = ExecuTorchTarget().write(
+        model, preset_named("fp16"), tmp_path, Limits(80, 32), lambda _: None
+    )
+        model, preset_named("fp16"), tmp_path, Limits(80, 32), lambda _: None
+    )
     manifest = Bundle.open(fp32_bundle).manifest
     whole = manifest["files"]["model.pte"]["bytes"]
     assert (tmp_path / result.files["program"]).stat().st_size < 0.75 * whole

@@ -17,7 +17,7 @@ from hydra_export.quantization.mixed_precision import plan_decoder
 from hydra_export.targets.onnx import graph_writer as onnx_graph
 from hydra_export.targets.onnx.decoder import decoder_graph
 from hydra_export.targets.onnx.linear import Linear, emit_linear
-from hydra_export.targets.onnx.target import export
+from hydra_export.targets.onnx.target import OnnxTarget
 from hydra_mobile.bundle.bundle import write_manifest
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.presets import preset_named
@@ -44,7 +44,10 @@ def exported(
     made = {}
     for name in ("fp32", "fp16", "int4"):
         folder = tmp_path_factory.mktemp(name)
-        made[name] = (folder, export(model, preset_named(name), folder, LIMITS, lambda _: None))
+        made[name] = (
+            folder,
+            OnnxTarget().write(model, preset_named(name), folder, LIMITS, lambda _: None),
+        )
     return made
 
 
@@ -283,7 +286,7 @@ def test_files_name_no_folder_of_this_machine(exported):
 
 def test_what_onnx_lacks_is_told(model, tmp_path):
     preset = dataclasses.replace(preset_named("fp32"), name="odd", vision="w4a8", head="w8")
-    result = export(model, preset, tmp_path, LIMITS, lambda _: None)
+    result = OnnxTarget().write(model, preset, tmp_path, LIMITS, lambda _: None)
     assert any(s.startswith("vision: w4a8 is not available") for s in result.fallbacks)
     assert any(s.startswith("head: w8 is not available") for s in result.fallbacks)
 
@@ -291,7 +294,7 @@ def test_what_onnx_lacks_is_told(model, tmp_path):
 def test_wrong_group_size_is_refused(model, tmp_path):
     preset = dataclasses.replace(preset_named("int4"), group_size=48)
     with pytest.raises(HydraError, match="group_size is 48"):
-        export(model, preset, tmp_path, LIMITS, lambda _: None)
+        OnnxTarget().write(model, preset, tmp_path, LIMITS, lambda _: None)
 
 
 def test_too_long_a_context_is_refused(runner):

@@ -12,13 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from hydra_export.card.adapters import adapter_sections
-from hydra_export.card.code import snippets
+from hydra_export.targets import target_of
 from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.bundle.memory.footprint import MIB
 from hydra_mobile.core.files import read_json
 
 CARD = "README.md"
-_RUNTIMES = {"executorch": "ExecuTorch", "onnx": "ONNX Runtime", "coreml": "CoreML"}
+#: How to run a bundle here; executed by a test.
+PYTHON = """\
+from PIL import Image
+
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.generation import Generator
+
+bundle = Bundle.open("path/to/this/folder")
+runtime = runtime_class(bundle.runtime).load(bundle)
+answer = Generator(runtime).answer("What is in the image?", lambda: Image.open("picture.png"))
+print(answer.text)
+"""
 _FITS = {
     "pad": "padded to a square with the mean color (the picture in the middle)",
     "crop": "resized by its shortest side and cut to the middle square",
@@ -42,10 +54,10 @@ def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None =
         manifest: of the bundle.
         adapter: what `adapter_summary` returns; None when no adapter was merged.
     """
-    runtime = _RUNTIMES.get(manifest["runtime"], manifest["runtime"])
+    target = target_of(manifest)
     base = manifest["sources"].get("base") or "an unnamed base"
     sections = [
-        f"# `{base}` for {runtime}, preset {manifest['preset']['name']}",
+        f"# `{base}` for {target.title}, preset {manifest['preset']['name']}",
         f"A MobileVLM (picture and question in, text out), exported by hydra-mobile for target "
         f"`{manifest['target']}` on {manifest['created'][:10]}.",
         _origin(manifest, adapter),
@@ -55,7 +67,7 @@ def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None =
         _picture(manifest),
         "## Check it\n\n```sh\nhydra-mobile verify path/to/this/folder\n```\n\nIt replays the "
         "golden pictures of this folder and compares with what the merged model computed.",
-        *_code(manifest),
+        *_code({"Python": PYTHON, **target.snippets(manifest)}),
         *adapter_sections(manifest),
         _license(str(base)),
     ]
@@ -193,9 +205,9 @@ def _picture(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _code(manifest: Mapping[str, Any]) -> list[str]:
+def _code(snippets: Mapping[str, str]) -> list[str]:
     sections = []
-    for language, code in snippets(manifest).items():
+    for language, code in snippets.items():
         note = "" if language == "Python" else " Not compiled here; greedy, one picture."
         sections.append(f"## Run it from {language}\n\n```{language.lower()}\n{code}```")
         if note:

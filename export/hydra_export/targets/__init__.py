@@ -1,46 +1,75 @@
 """Export targets: where a program runs, and on which runtime, by name.
 
-A new target or runtime is one file with an `export` function (see `base.Target`) and one line here.
+A new runtime is one file with a `Target` and one line here, under each platform that has it.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
-from hydra_mobile.bundle.interface import Limits, Target, TargetResult
-from hydra_mobile.core.errors import HydraError
+from hydra_export.targets.base import Platform, Target, WriteOptions
+from hydra_mobile.bundle.interface import Limits, TargetResult
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.registry import nearest, resolve
 
-__all__ = ["DEFAULT_RUNTIME", "TARGETS", "Limits", "Target", "TargetResult", "target_for"]
+__all__ = [
+    "TARGETS",
+    "Limits",
+    "Platform",
+    "Target",
+    "TargetResult",
+    "WriteOptions",
+    "target_for",
+    "target_of",
+]
 
-TARGETS: dict[str, dict[str, str]] = {
-    "android": {
-        "executorch": "hydra_export.targets.executorch.target:export",
-        "onnx": "hydra_export.targets.onnx.target:export",
-    },
-    "ios": {
-        "coreml": "hydra_export.targets.coreml.target:export",
-        "executorch": "hydra_export.targets.executorch.target:export",
-    },
-    "onnx": {"onnx": "hydra_export.targets.onnx.target:export"},
+_EXECUTORCH = "hydra_export.targets.executorch.target:ExecuTorchTarget"
+_ONNX = "hydra_export.targets.onnx.target:OnnxTarget"
+_COREML = "hydra_export.targets.coreml.target:CoreMLTarget"
+
+TARGETS: dict[str, Platform] = {
+    "android": Platform(
+        "Android",
+        {"executorch": _EXECUTORCH, "onnx": _ONNX},
+        requires={"abis": ["arm64-v8a", "x86_64"], "android_api": 26},
+    ),
+    "ios": Platform("iOS", {"coreml": _COREML, "executorch": _EXECUTORCH}),
+    "onnx": Platform("anything with onnxruntime", {"onnx": _ONNX}),
 }
 
-#: The runtime a target gets when the user names none.
-DEFAULT_RUNTIME = {"android": "executorch", "ios": "coreml", "onnx": "onnx"}
 
-
-def target_for(target: str, runtime: str | None = None) -> tuple[str, Target]:
-    """Return the runtime's name and the export function of `target` on `runtime`.
+def target_for(target: str, runtime: str | None = None) -> Target:
+    """Return what writes programs for a platform.
 
     Args:
         target: for example "android".
-        runtime: for example "onnx"; None takes the target's default.
+        runtime: for example "onnx"; None takes the platform's default.
 
     Raises:
-        HydraError: unknown target or runtime (the message lists the valid ones), or an optional
-            package is missing.
+        HydraError: unknown target or runtime; the message lists the valid ones.
     """
     if target not in TARGETS:
         raise HydraError(f"Unknown target `{target}`.", nearest(target, TARGETS))
-    chosen = runtime or DEFAULT_RUNTIME[target]
-    return chosen, cast(Target, resolve(f"runtime of {target}", chosen, TARGETS[target]))
+    platform = TARGETS[target]
+    chosen = runtime or platform.default_runtime
+    return cast("type[Target]", resolve(f"runtime of {target}", chosen, platform.runtimes))()
+
+
+def target_of(manifest: Mapping[str, Any]) -> Target:
+    """Return what wrote a bundle.
+
+    Args:
+        manifest: of the bundle.
+
+    Raises:
+        ArtifactError: no target of this version writes programs for its runtime.
+    """
+    runtime = str(manifest["runtime"])
+    for name, platform in TARGETS.items():
+        if runtime in platform.runtimes:
+            return target_for(name, runtime)
+    known = {name for platform in TARGETS.values() for name in platform.runtimes}
+    raise ArtifactError(
+        f"Nothing is known about bundles for the runtime `{runtime}`.", nearest(runtime, known)
+    )

@@ -1,48 +1,46 @@
 """How much memory running a bundle takes, from the sizes of its files and of its model.
 
-What the numbers below stand on was measured with `experiments/memory/footprint.py`:
-
-* ExecuTorch maps the program. XNNPACK packs every linear's and convolution's weights into memory of
-  its own when its delegate is loaded and gives the mapped original back before the next, so
-  weights are held once, and the largest one twice for a moment. The embedding table is read where
-  it is mapped; it counts, because all of it is read ahead.
-* onnxruntime reads weights tensor by tensor out of the parsed file into memory of its own, and
-  again the largest exists twice for a moment. 4-bit weights grow when they are packed: every block
-  gets a sum beside its scale.
-* The C library of a Linux computer leaves holes where onnxruntime frees originals between packed
-  weights. Allocators that map each large block by itself (Android's and Apple's do) have none, so
-  holes are a part of their own, and phones are judged without them.
-
-Nothing was measured with CoreML, which runs on Apple's systems only: its weights count once, as
-they lie in the package, attention keeps its scores, and what the runtime itself takes is left out.
+Weights are held once, and the largest one twice for a moment while it is packed. How each runtime
+differs from that is in its target's `memory_facts`. The C library of a Linux computer may leave
+holes where originals are freed between packed weights; allocators that map each large block by
+itself (Android's and Apple's do) have none, so holes are a part of their own, and phones are judged
+without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError
 
 MIB = 2**20
 _FLOAT = 4
-#: What a runtime holds beside the model: its code that is touched, operator tables, sessions.
-RUNTIME_BYTES = {"executorch": 8 * MIB, "onnx": 14 * MIB, "coreml": 0}
-#: How far a runtime's footprint can be trusted.
-BASIS = {
-    "executorch": "measured on Linux within 15 %",
-    "onnx": "measured on Linux within 15 %",
-    "coreml": "computed, never measured; the runtime's own memory is left out",
-}
 #: Bytes in memory for each byte of tokenizer.json, with its vocabulary and merges as hash tables.
 _TOKENIZER = 8
 #: Bytes of a weight, scales left out: they are 1 % at 8 bits; a group of 32 has 2 bytes.
 _WEIGHT = {"fp32": 4.0, "fp16": 2.0, "w8": 1.0, "w8a8": 1.0, "w4": 0.5625, "w4a8": 0.5625}
-#: onnxruntime's packed 4-bit weights beside those in the file.
-_PACKED_4BIT = 1.15
-#: Holes in the heap beside packed weights of the decoder, without the head, under glibc.
-_HOLES = {"fp32": 0.37, "w4a8": 0.6}
+
+
+@dataclass(frozen=True)
+class RuntimeMemory:
+    """How one runtime holds a program; where a number is absent, it adds nothing.
+
+    Attributes:
+        basis: how far a footprint can be trusted, for people.
+        own_bytes: what it holds beside the model: its code that is touched, operator tables,
+            sessions.
+        packed_4bit: packed 4-bit weights of the decoder, for each byte in the file.
+        holes: freed memory between packed weights of the decoder, without the head, that glibc
+            cannot give back: bytes for each byte in the file, by precision of the decoder; "" of
+            every other precision.
+    """
+
+    basis: str
+    own_bytes: int
+    packed_4bit: float = 1.0
+    holes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,22 +88,21 @@ class Footprint:
         return {**asdict(self), "resting": self.resting, "peak": self.peak}
 
 
-def footprint_of_manifest(manifest: Mapping[str, Any]) -> Footprint:
-    """Return the footprint of a bundle.
+def footprint_of(
+    manifest: Mapping[str, Any], memory: RuntimeMemory, *, keeps_scores: bool
+) -> Footprint:
+    """Return the footprint of a bundle, which holds a Llama and a vision encoder.
 
     Args:
         manifest: of a bundle; `sizes` may be absent, as in bundles of earlier versions, and the
             sizes that it would name are then taken to be those of a usual Llama.
+        memory: of its runtime.
+        keeps_scores: whether attention writes all its scores to memory, instead of working block
+            by block.
 
     Raises:
-        ArtifactError: the manifest lacks a size, or nothing is known about its runtime.
+        ArtifactError: the manifest lacks a size.
     """
-    runtime = str(manifest["runtime"])
-    if runtime not in RUNTIME_BYTES:
-        raise ArtifactError(
-            f"The memory that runtime `{runtime}` needs is not known; it is for "
-            f"{', '.join(RUNTIME_BYTES)}."
-        )
     shapes, limits, preset = manifest["shapes"], manifest["limits"], manifest["preset"]
     try:
         hidden, vocabulary = int(shapes["hidden_size"]), int(shapes["vocab_size"])
@@ -128,11 +125,10 @@ def footprint_of_manifest(manifest: Mapping[str, Any]) -> Footprint:
     )
     decoder = sum(size for role, size in files.items() if role.startswith("text_decoder"))
     head = int(vocabulary * hidden * _weight_bytes(preset))
-    weights, holes = programs, 0
-    if runtime == "onnx":
-        if preset["decoder"] == "w4a8":
-            weights += int((_PACKED_4BIT - 1) * decoder)
-        holes = int(_HOLES.get(preset["decoder"], 0.37) * max(0, decoder - head))
+    weights = programs
+    if preset["decoder"] == "w4a8":
+        weights += int((memory.packed_4bit - 1) * decoder)
+    hole = memory.holes.get(preset["decoder"], memory.holes.get("", 0.0))
     return Footprint(
         weights=weights,
         loading=head,
@@ -140,11 +136,11 @@ def footprint_of_manifest(manifest: Mapping[str, Any]) -> Footprint:
         prefill=_prefill(
             tokens, hidden, inner, heads * int(shapes["head_dim"]) + 2 * width, vocabulary
         )
-        + (_FLOAT * heads * tokens * context if _keeps_scores(manifest) else 0),
+        + (_FLOAT * heads * tokens * context if keeps_scores else 0),
         picture=_picture(image, sizes.get("vision_step")),
         tokenizer=_TOKENIZER * files.get("tokenizer", 0),
-        runtime=RUNTIME_BYTES[runtime],
-        holes=holes,
+        runtime=memory.own_bytes,
+        holes=int(hole * max(0, decoder - head)),
     )
 
 
@@ -160,14 +156,6 @@ def _prefill(tokens: int, hidden: int, inner: int, qkv: int, vocabulary: int) ->
     The residual, q, k and v before and after rotation, and the MLP's gate, up and their product.
     """
     return _FLOAT * (tokens * (4 * hidden + 2 * qkv + 3 * inner) + 2 * vocabulary)
-
-
-def _keeps_scores(manifest: Mapping[str, Any]) -> bool:
-    """Whether attention writes all its scores to memory; custom_sdpa works block by block."""
-    return bool(
-        manifest["runtime"] in ("onnx", "coreml")
-        or manifest["details"].get("attention") == "manual"
-    )
 
 
 def _picture(size: int, vision_step: int | None) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hydra_mobile.bundle.memory.footprint import BASIS, MIB, Footprint
+from hydra_mobile.bundle.memory.footprint import MIB, Footprint
 
 GIB = 2**30
 #: Memory of the phone classes that a bundle is judged for, in GiB.
@@ -50,12 +50,12 @@ def fit_on(footprint: Footprint, memory_gib: float) -> Fit:
     return Fit(memory_gib, usable, PROCESS_BYTES + footprint.peak)
 
 
-def facts(footprint: Footprint, runtime: str) -> dict[str, object]:
+def facts(footprint: Footprint, basis: str) -> dict[str, object]:
     """Return the manifest's `footprint`: bytes by part, and the phone classes that it fits."""
     fits = [fit_on(footprint, memory) for memory in CLASSES]
     return {
         **footprint.to_dict(),
         "app": PROCESS_BYTES,
-        "basis": BASIS[runtime],
+        "basis": basis,
         "fits_gib": [fit.memory_gib for fit in fits if fit.fits],
     }

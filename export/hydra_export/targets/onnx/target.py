@@ -1,239 +1,68 @@
-"""ONNX: three graphs under the names that transformers.js and phone apps read.
-
-`vision_encoder.onnx`, `embed_tokens.onnx` and `decoder_model_merged.onnx`; a graph with more than
-1.5 GB of weights keeps them beside it in `<graph>_data`.
-"""
+"""Target ONNX: three graphs under the names that transformers.js and phone apps read."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from hydra_export.quantization.calibration import Calibration
-from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
-from hydra_export.targets.onnx.decoder import adapter_slots, decoder_graph
-from hydra_export.targets.onnx.encoders import (
-    embedding_graph,
-    projector_tensors,
-    write_vision_encoder,
-)
-from hydra_export.targets.onnx.graph_writer import IR_VERSION, OPSET
-from hydra_mobile.bundle.interface import (
-    TEXT_DECODER,
-    TOKEN_EMBEDDING,
-    VISION_ENCODER,
-    Limits,
-    Log,
-    TargetResult,
-)
-from hydra_mobile.bundle.presets import Precision, Preset
-from hydra_mobile.core.errors import HydraError
+from hydra_export.targets.base import Target, WriteOptions
+from hydra_export.targets.onnx.snippets import KOTLIN, SWIFT
+from hydra_mobile.bundle.interface import METHODS, Limits, Log, TargetResult
+from hydra_mobile.bundle.memory.footprint import MIB, RuntimeMemory
+from hydra_mobile.bundle.presets import Preset
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
-#: Role in the bundle -> file.
-FILES = {
-    VISION_ENCODER: "vision_encoder.onnx",
-    TOKEN_EMBEDDING: "embed_tokens.onnx",
-    TEXT_DECODER: "decoder_model_merged.onnx",
-}
-_PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")
-# What each part can be written at; anything else becomes the value behind the arrow, and is told.
-_LINEAR: dict[Precision, Precision] = {"w8": "w8a8", "w4": "w4a8"}
-_TRACED: dict[Precision, Precision] = {"w8": "w8a8", "w4": "w8a8", "w4a8": "w8a8"}
-_TABLE: dict[Precision, Precision] = {"w8a8": "w8", "w4a8": "w4"}
 
+class OnnxTarget(Target):
+    """`vision_encoder.onnx`, `embed_tokens.onnx` and `decoder_model_merged.onnx`."""
 
-def export(
-    model: MobileVLMForConditionalGeneration,
-    preset: Preset,
-    folder: Path,
-    limits: Limits,
-    log: Log,
-    *,
-    calibration: Calibration | None = None,
-    adapters: bool = False,
-) -> TargetResult:
-    """Write the three graphs of `model` into `folder`; see `hydra_mobile.bundle.interface.Target`.
-
-    Args:
-        model: merged, fp32, on the CPU; left as it was.
-        preset: precision of each part.
-        folder: existing folder.
-        limits: cache length and longest call.
-        log: gets one line for each step.
-        calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
-        adapters: make a base program: linears of the decoder layers take low-rank updates as
-            inputs, and the projector's weights are inputs as well (`bundle.lora_file`).
-
-    Raises:
-        HydraError: the group size or the language model is none that onnxruntime has a kernel for.
-    """
-    if preset.group_size not in (16, 32, 64, 128, 256):
-        raise HydraError(
-            f"Preset `{preset.name}`: group_size is {preset.group_size}; onnxruntime has 4-bit "
-            "kernels for 16, 32, 64, 128 and 256.",
-        )
-    preset, fallbacks = _what_onnx_can(preset)
-    seconds: dict[str, float] = {}
-    files = dict(FILES)
-
-    def write(role: str, make: Callable[[Path], list[Path]]) -> None:
-        started = time.perf_counter()
-        written = make(folder / FILES[role])
-        if len(written) > 1:
-            files[f"{role}_data"] = written[1].name
-        seconds[role] = round(time.perf_counter() - started, 2)
-        megabytes = sum(path.stat().st_size for path in written) / 1e6
-        log(f"{FILES[role]}: {megabytes:.0f} MB in {seconds[role]:.1f} s")
-
-    counts: dict[str, int] = {}
-
-    def make_vision(path: Path) -> list[Path]:
-        written, found = write_vision_encoder(
-            model.vision_tower,
-            model.projector,
-            _image_size(model),
-            preset,
-            path,
-            projector_inputs=adapters,
-        )
-        counts.update(found)
-        return written
-
-    language_model = model.language_model
-    embedding: Any = model.get_input_embeddings()
-    table = embedding.weight.detach()
-    with torch.no_grad():
-        started = time.perf_counter()
-        plan = plan_decoder(model, preset, calibration, _image_size(model), log)
-        fallbacks += plan.fallbacks
-        seconds["rounding"] = round(time.perf_counter() - started, 2)
-        write(VISION_ENCODER, make_vision)
-        kind = plan.precisions["embedding"]
-        write(
-            TOKEN_EMBEDDING,
-            lambda path: embedding_graph(table, kind, plan.int4.get("embedding")).save(path),
-        )
-        write(
-            TEXT_DECODER,
-            lambda path: decoder_graph(
-                language_model, plan, limits.max_context, preset.group_size, adapters=adapters
-            ).save(path),
-        )
-    if preset.vision != "fp32" and counts["conv_fp32"]:
-        fallbacks.append(
-            f"vision: {counts['conv_fp32']} convolutions compute in fp32, from weights stored in "
-            "fp16; in 8 bits with dynamic activations the features are lost."
-        )
-    if preset.decoder == "fp16":
-        fallbacks.append(
-            "all parts: weights are stored in fp16 and widened when a program is loaded; "
-            "onnxruntime has no fast fp16 on CPUs, so products are fp32."
-        )
-    details = _details(model, plan, counts, seconds)
-    if adapters:
-        details["adapter_inputs"] = _adapter_inputs(model)
-        fallbacks += _adapter_fallbacks(preset)
-    return TargetResult(
-        files=files,
-        details=details,
-        fallbacks=fallbacks,
-        versions={package: version(package) for package in _PACKAGES},
+    runtime = "onnx"
+    extra = "onnx"
+    packages = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")
+    calibrates = True
+    takes_adapters = True
+    # Measured with `experiments/footprint.py`. The runtime reads weights tensor by tensor out of
+    # the file into memory of its own. 4-bit weights grow when they are packed: every block gets a
+    # sum beside its scale. Holes are what glibc cannot give back of the originals.
+    memory_facts = RuntimeMemory(
+        "measured on Linux within 15 %",
+        own_bytes=14 * MIB,
+        packed_4bit=1.15,
+        holes={"w4a8": 0.6, "": 0.37},
     )
+    kotlin = KOTLIN
+    swift = SWIFT
 
+    def _write(
+        self,
+        model: MobileVLMForConditionalGeneration,
+        preset: Preset,
+        folder: Path,
+        limits: Limits,
+        log: Log,
+        options: WriteOptions,
+    ) -> TargetResult:
+        from hydra_export.targets.onnx.program import write_program
 
-def _what_onnx_can(preset: Preset) -> tuple[Preset, list[str]]:
-    """Return the preset with precisions that ONNX has, and a sentence for each that changed."""
-    tables = {
-        "vision": _TRACED,
-        "projector": _TRACED,
-        "embedding": _TABLE,
-        "decoder": _LINEAR,
-        "head": _LINEAR,
-    }
-    values = preset.to_dict()
-    fallbacks = []
-    for part, table in tables.items():
-        wanted = values[part]
-        if wanted in table:
-            values[part] = table[wanted]
-            fallbacks.append(f"{part}: {wanted} is not available in ONNX; it is {values[part]}.")
-    return Preset(**values), fallbacks
-
-
-def _image_size(model: MobileVLMForConditionalGeneration) -> int:
-    size = model.config.vision_config.get("image_size")
-    if not isinstance(size, int):
-        raise HydraError(
-            f"config.json: vision_config.image_size is {size!r}, expected a number of pixels.",
-            "Add the side of the square picture that the vision tower reads.",
+        return write_program(
+            model,
+            preset,
+            folder,
+            limits,
+            log,
+            calibration=options.calibration,
+            adapters=options.adapters,
         )
-    return size
 
+    def coverage(
+        self, folder: Path, result: TargetResult, limits: Limits
+    ) -> dict[str, dict[str, Any]] | None:
+        """Return the shares of each graph, counted as it stands in its file."""
+        from hydra_export.targets.onnx.kernel_coverage import summarize
 
-def _details(
-    model: MobileVLMForConditionalGeneration,
-    plan: QuantizationPlan,
-    counts: dict[str, int],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    text = model.config.text_config
-    return {
-        "opset": OPSET,
-        "ir_version": IR_VERSION,
-        "attention": "com.microsoft.GroupQueryAttention; the cache is written in place when past "
-        "and present are bound to one buffer",
-        "logits": "last position only, [batch, 1, vocabulary]",
-        "batches": "all sequences of a call have one length; padding is not supported",
-        "runtime_operators": _runtime_operators(plan),
-        "quantisation": plan.details,
-        "vision_operators": counts,
-        "seconds": seconds,
-        "cache": {
-            "layers": text.num_hidden_layers,
-            "kv_heads": text.num_key_value_heads,
-            "head_size": text.head_dim,
-            "dtype": "float32",
-        },
-    }
-
-
-def _adapter_inputs(model: MobileVLMForConditionalGeneration) -> dict[str, Any]:
-    """Return shapes of what an adapter may fill: linears [out, in] and whole tensors, by name."""
-    return {
-        "linears": {
-            slot.name: list(slot.shape) for slot in adapter_slots(model.language_model).values()
-        },
-        "tensors": {
-            name: list(tensor.shape) for name, tensor in projector_tensors(model.projector).items()
-        },
-    }
-
-
-def _adapter_fallbacks(preset: Preset) -> list[str]:
-    if preset.projector in ("fp32", "fp16"):
-        return []
-    return [
-        f"projector: {preset.projector} is not available for weights that are inputs of a program; "
-        "they are fp16, widened at every picture."
-    ]
-
-
-def _runtime_operators(plan: QuantizationPlan) -> list[str]:
-    """Return the operators beyond the ONNX standard that the runtime must have."""
-    names = ["GroupQueryAttention", "QuickGelu", "SkipSimplifiedLayerNormalization"]
-    linears = {value for name, value in plan.precisions.items() if name != "embedding"}
-    if "w4a8" in linears:
-        names.append("MatMulNBits")
-    if "w8a8" in linears:
-        names.append("MatMulNBits with 8 bits, on arm64 since onnxruntime 1.23")
-    if plan.precisions["embedding"] == "w4":
-        names.append("GatherBlockQuantized")
-    return [f"com.microsoft.{name}" for name in names]
+        return {
+            method: summarize(folder / result.files[method], limits.max_context)
+            for method in METHODS
+        }

@@ -1,0 +1,236 @@
+"""ONNX: three graphs under the names that transformers.js and phone apps read.
+
+`vision_encoder.onnx`, `embed_tokens.onnx` and `decoder_model_merged.onnx`; a graph with more than
+1.5 GB of weights keeps them beside it in `<graph>_data`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hydra_export.quantization.calibration import Calibration
+from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
+from hydra_export.targets.onnx.decoder import adapter_slots, decoder_graph
+from hydra_export.targets.onnx.encoders import (
+    embedding_graph,
+    projector_tensors,
+    write_vision_encoder,
+)
+from hydra_export.targets.onnx.graph_writer import IR_VERSION, OPSET
+from hydra_mobile.bundle.interface import (
+    TEXT_DECODER,
+    TOKEN_EMBEDDING,
+    VISION_ENCODER,
+    Limits,
+    Log,
+    TargetResult,
+)
+from hydra_mobile.bundle.presets import Precision, Preset
+from hydra_mobile.core.errors import HydraError
+
+if TYPE_CHECKING:
+    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+
+#: Role in the bundle -> file.
+FILES = {
+    VISION_ENCODER: "vision_encoder.onnx",
+    TOKEN_EMBEDDING: "embed_tokens.onnx",
+    TEXT_DECODER: "decoder_model_merged.onnx",
+}
+# What each part can be written at; anything else becomes the value behind the arrow, and is told.
+_LINEAR: dict[Precision, Precision] = {"w8": "w8a8", "w4": "w4a8"}
+_TRACED: dict[Precision, Precision] = {"w8": "w8a8", "w4": "w8a8", "w4a8": "w8a8"}
+_TABLE: dict[Precision, Precision] = {"w8a8": "w8", "w4a8": "w4"}
+
+
+def write_program(
+    model: MobileVLMForConditionalGeneration,
+    preset: Preset,
+    folder: Path,
+    limits: Limits,
+    log: Log,
+    *,
+    calibration: Calibration | None = None,
+    adapters: bool = False,
+) -> TargetResult:
+    """Write the three graphs of `model` into `folder`; see `Target.write`.
+
+    Args:
+        model: merged, fp32, on the CPU; left as it was.
+        preset: precision of each part.
+        folder: existing folder.
+        limits: cache length and longest call.
+        log: gets one line for each step.
+        calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
+        adapters: make a base program: linears of the decoder layers take low-rank updates as
+            inputs, and the projector's weights are inputs as well (`bundle.lora_file`).
+
+    Raises:
+        HydraError: the group size or the language model is none that onnxruntime has a kernel for.
+    """
+    if preset.group_size not in (16, 32, 64, 128, 256):
+        raise HydraError(
+            f"Preset `{preset.name}`: group_size is {preset.group_size}; onnxruntime has 4-bit "
+            "kernels for 16, 32, 64, 128 and 256.",
+        )
+    preset, fallbacks = _what_onnx_can(preset)
+    seconds: dict[str, float] = {}
+    files = dict(FILES)
+
+    def write(role: str, make: Callable[[Path], list[Path]]) -> None:
+        started = time.perf_counter()
+        written = make(folder / FILES[role])
+        if len(written) > 1:
+            files[f"{role}_data"] = written[1].name
+        seconds[role] = round(time.perf_counter() - started, 2)
+        megabytes = sum(path.stat().st_size for path in written) / 1e6
+        log(f"{FILES[role]}: {megabytes:.0f} MB in {seconds[role]:.1f} s")
+
+    counts: dict[str, int] = {}
+
+    def make_vision(path: Path) -> list[Path]:
+        written, found = write_vision_encoder(
+            model.vision_tower,
+            model.projector,
+            _image_size(model),
+            preset,
+            path,
+            projector_inputs=adapters,
+        )
+        counts.update(found)
+        return written
+
+    language_model = model.language_model
+    embedding: Any = model.get_input_embeddings()
+    table = embedding.weight.detach()
+    with torch.no_grad():
+        started = time.perf_counter()
+        plan = plan_decoder(model, preset, calibration, _image_size(model), log)
+        fallbacks += plan.fallbacks
+        seconds["rounding"] = round(time.perf_counter() - started, 2)
+        write(VISION_ENCODER, make_vision)
+        kind = plan.precisions["embedding"]
+        write(
+            TOKEN_EMBEDDING,
+            lambda path: embedding_graph(table, kind, plan.int4.get("embedding")).save(path),
+        )
+        write(
+            TEXT_DECODER,
+            lambda path: decoder_graph(
+                language_model, plan, limits.max_context, preset.group_size, adapters=adapters
+            ).save(path),
+        )
+    if preset.vision != "fp32" and counts["conv_fp32"]:
+        fallbacks.append(
+            f"vision: {counts['conv_fp32']} convolutions compute in fp32, from weights stored in "
+            "fp16; in 8 bits with dynamic activations the features are lost."
+        )
+    if preset.decoder == "fp16":
+        fallbacks.append(
+            "all parts: weights are stored in fp16 and widened when a program is loaded; "
+            "onnxruntime has no fast fp16 on CPUs, so products are fp32."
+        )
+    details = _details(model, plan, counts, seconds)
+    if adapters:
+        details["adapter_inputs"] = _adapter_inputs(model)
+        fallbacks += _adapter_fallbacks(preset)
+    return TargetResult(
+        files=files,
+        details=details,
+        fallbacks=fallbacks,
+    )
+
+
+def _what_onnx_can(preset: Preset) -> tuple[Preset, list[str]]:
+    """Return the preset with precisions that ONNX has, and a sentence for each that changed."""
+    tables = {
+        "vision": _TRACED,
+        "projector": _TRACED,
+        "embedding": _TABLE,
+        "decoder": _LINEAR,
+        "head": _LINEAR,
+    }
+    values = preset.to_dict()
+    fallbacks = []
+    for part, table in tables.items():
+        wanted = values[part]
+        if wanted in table:
+            values[part] = table[wanted]
+            fallbacks.append(f"{part}: {wanted} is not available in ONNX; it is {values[part]}.")
+    return Preset(**values), fallbacks
+
+
+def _image_size(model: MobileVLMForConditionalGeneration) -> int:
+    size = model.config.vision_config.get("image_size")
+    if not isinstance(size, int):
+        raise HydraError(
+            f"config.json: vision_config.image_size is {size!r}, expected a number of pixels.",
+            "Add the side of the square picture that the vision tower reads.",
+        )
+    return size
+
+
+def _details(
+    model: MobileVLMForConditionalGeneration,
+    plan: QuantizationPlan,
+    counts: dict[str, int],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    text = model.config.text_config
+    return {
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+        "attention": "com.microsoft.GroupQueryAttention; the cache is written in place when past "
+        "and present are bound to one buffer",
+        "logits": "last position only, [batch, 1, vocabulary]",
+        "batches": "all sequences of a call have one length; padding is not supported",
+        "runtime_operators": _runtime_operators(plan),
+        "quantisation": plan.details,
+        "vision_operators": counts,
+        "seconds": seconds,
+        "cache": {
+            "layers": text.num_hidden_layers,
+            "kv_heads": text.num_key_value_heads,
+            "head_size": text.head_dim,
+            "dtype": "float32",
+        },
+    }
+
+
+def _adapter_inputs(model: MobileVLMForConditionalGeneration) -> dict[str, Any]:
+    """Return shapes of what an adapter may fill: linears [out, in] and whole tensors, by name."""
+    return {
+        "linears": {
+            slot.name: list(slot.shape) for slot in adapter_slots(model.language_model).values()
+        },
+        "tensors": {
+            name: list(tensor.shape) for name, tensor in projector_tensors(model.projector).items()
+        },
+    }
+
+
+def _adapter_fallbacks(preset: Preset) -> list[str]:
+    if preset.projector in ("fp32", "fp16"):
+        return []
+    return [
+        f"projector: {preset.projector} is not available for weights that are inputs of a program; "
+        "they are fp16, widened at every picture."
+    ]
+
+
+def _runtime_operators(plan: QuantizationPlan) -> list[str]:
+    """Return the operators beyond the ONNX standard that the runtime must have."""
+    names = ["GroupQueryAttention", "QuickGelu", "SkipSimplifiedLayerNormalization"]
+    linears = {value for name, value in plan.precisions.items() if name != "embedding"}
+    if "w4a8" in linears:
+        names.append("MatMulNBits")
+    if "w8a8" in linears:
+        names.append("MatMulNBits with 8 bits, on arm64 since onnxruntime 1.23")
+    if plan.precisions["embedding"] == "w4":
+        names.append("GatherBlockQuantized")
+    return [f"com.microsoft.{name}" for name in names]
