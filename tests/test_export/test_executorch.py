@@ -257,8 +257,6 @@ def test_fp16_computes_as_fp32_does_from_half_the_weights(
     result = ExecuTorchTarget().write(
         model, preset_named("fp16"), tmp_path, Limits(80, 32), lambda _: None
     )
-        model, preset_named("fp16"), tmp_path, Limits(80, 32), lambda _: None
-    )
     manifest = Bundle.open(fp32_bundle).manifest
     whole = manifest["files"]["model.pte"]["bytes"]
     assert (tmp_path / result.files["program"]).stat().st_size < 0.75 * whole

@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hydra_export.quantization.gptq import Int4Weight, round_nearest
-from hydra_export.targets.onnx.graph_writer import INLINE_LIMIT, MICROSOFT, OPSET, Graph
+from hydra_export.targets.onnx.graph_writer import (
+    LEAST_EXTERNAL,
+    MICROSOFT,
+    OPSET,
+    Graph,
+    data_file,
+)
 from hydra_export.targets.onnx.linear import emit_int8_matmul, pack_int4, quantize_int8, widen
 from hydra_mobile.bundle.presets import Precision, Preset
 
@@ -313,12 +319,16 @@ def _forget_origins(model: Any) -> None:
 
 
 def _save(model: Any, path: Path) -> list[Path]:
-    if model.ByteSize() <= INLINE_LIMIT:
-        path.write_bytes(model.SerializeToString())
-        return [path]
-    data = path.with_name(path.name + "_data")
-    onnx.save_model(model, path, save_as_external_data=True, location=data.name)
-    return [path, data]
+    data = data_file(path)
+    data.unlink(missing_ok=True)
+    onnx.save_model(
+        model,
+        path,
+        save_as_external_data=True,
+        location=data.name,
+        size_threshold=LEAST_EXTERNAL,
+    )
+    return [path, data] if data.exists() else [path]
 
 
 @contextlib.contextmanager

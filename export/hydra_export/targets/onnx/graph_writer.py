@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,10 +23,9 @@ MICROSOFT = "com.microsoft"
 #: Opset and file version that onnxruntime has read since 1.19 (2024), on phones as well.
 OPSET = 21
 IR_VERSION = 10
-#: A file above this size keeps its weights beside it: protobuf ends at 2 GiB.
-INLINE_LIMIT = 1_500_000_000
-#: Numbers of protobuf fields, all below 16: their tags are one byte.
-MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
+#: Weights below this size stay in the graph: shapes are derived from small constants, and only from
+#: those inside.
+LEAST_EXTERNAL = 4096
 # Offsets of weights in a data file, so that the runtime can map pages instead of reading them.
 _PAGE = 4096
 
@@ -57,11 +56,9 @@ class Graph:
 
     Attributes:
         name: name of the graph, and prefix of nothing.
-        inline_limit: bytes of weights above which they go to a file beside the graph.
     """
 
     name: str
-    inline_limit: int = INLINE_LIMIT
     _nodes: list[Any] = field(default_factory=list)
     _weights: list[_Weight] = field(default_factory=list)
     _inputs: list[Any] = field(default_factory=list)
@@ -112,24 +109,22 @@ class Graph:
         return self.nodes(operator, inputs, [output], domain=domain, **attrs)[0]
 
     def save(self, path: Path) -> list[Path]:
-        """Write the graph; return the files: `path`, and `<path>_data` if the weights are large.
+        """Write the graph; return the files: `path`, and `<path>_data` with its large weights.
 
-        One weight is in memory at a time, beside those that the caller holds.
+        One weight is in memory at a time, beside those that the caller holds; `onnx.save` would
+        hold all of them.
         """
-        external = sum(weight.nbytes for weight in self._weights) > self.inline_limit
-        data_path = path.with_name(path.name + "_data")
-        tensors = self._write_data(data_path) if external else []
+        data_path = data_file(path)
+        tensors = self._write_data(data_path)
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, tensors)
         model = helper.make_model(
-            onnx.GraphProto(),
+            graph,
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
             ir_version=IR_VERSION,
             producer_name="hydra-mobile",
         )
-        model.ClearField("graph")
-        with path.open("wb") as file:
-            write_model(file, model, graph, [] if external else self._weights)
-        return [path, data_path] if external else [path]
+        path.write_bytes(model.SerializeToString())
+        return [path, data_path] if data_path.exists() else [path]
 
     def take_nodes(self) -> list[Any]:
         """Return the nodes added since the last call: for splicing into a graph made elsewhere."""
@@ -141,66 +136,28 @@ class Graph:
         return [_inline(weight) for weight in self._weights]
 
     def _write_data(self, data_path: Path) -> list[Any]:
+        """Write the large weights to a file, if there are any; return all as tensors."""
+        data_path.unlink(missing_ok=True)
         tensors = []
-        with data_path.open("wb") as file:
-            for weight in self._weights:
-                if weight.nbytes < _PAGE:
-                    # Shapes are derived from small constants, and only from those inside.
-                    tensors.append(_inline(weight))
-                    continue
-                file.seek(-file.tell() % _PAGE, 1)
-                tensor = _tensor(weight)
-                tensor.data_location = TensorProto.EXTERNAL
+        for weight in self._weights:
+            if weight.nbytes < LEAST_EXTERNAL:
+                tensors.append(_inline(weight))
+                continue
+            tensor = _tensor(weight)
+            tensor.data_location = TensorProto.EXTERNAL
+            with data_path.open("ab") as file:
+                file.write(bytes(-file.tell() % _PAGE))
                 location = {"location": data_path.name, "offset": file.tell()}
-                for key, value in {**location, "length": weight.nbytes}.items():
-                    tensor.external_data.add(key=key, value=str(value))
                 file.write(weight.data())
-                tensors.append(tensor)
+            for key, value in {**location, "length": weight.nbytes}.items():
+                tensor.external_data.add(key=key, value=str(value))
+            tensors.append(tensor)
         return tensors
 
 
-def write_model(file: BinaryIO, model: Any, graph: Any, weights: Sequence[_Weight]) -> None:
-    """Write a ModelProto whose weights are made one after the other.
-
-    A serialized message is the concatenation of its fields, in any order, so the weights can follow
-    the rest of the graph without ever being in one message in memory (protobuf's encoding
-    specification, "Last One Wins" and "Message Structure").
-
-    Args:
-        file: where to.
-        model: the model without its graph.
-        graph: the graph without `weights`.
-        weights: become its initializers.
-    """
-    start = graph.SerializeToString()
-    headers = [_tensor(weight).SerializeToString() for weight in weights]
-    sizes = [
-        len(header) + _field_size(weight.nbytes)
-        for header, weight in zip(headers, weights, strict=True)
-    ]
-    file.write(model.SerializeToString())
-    file.write(prefix(MODEL_GRAPH, len(start) + sum(_field_size(size) for size in sizes)))
-    file.write(start)
-    for weight, header, size in zip(weights, headers, sizes, strict=True):
-        file.write(prefix(GRAPH_INITIALIZER, size))
-        file.write(header)
-        file.write(prefix(TENSOR_RAW_DATA, weight.nbytes))
-        file.write(weight.data())
-
-
-def prefix(field_number: int, length: int) -> bytes:
-    """Return the tag and the length that stand before a length-delimited field."""
-    out = bytearray([field_number << 3 | 2])
-    while length > 0x7F:
-        out.append(length & 0x7F | 0x80)
-        length >>= 7
-    out.append(length)
-    return bytes(out)
-
-
-def _field_size(length: int) -> int:
-    """Return the bytes of a length-delimited field, its prefix included."""
-    return len(prefix(1, length)) + length
+def data_file(path: Path) -> Path:
+    """Return where the large weights of a graph lie."""
+    return path.with_name(path.name + "_data")
 
 
 def _value_info(name: str, dtype: type[np.generic], shape: Sequence[int | str]) -> Any:

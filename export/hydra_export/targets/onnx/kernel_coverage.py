@@ -15,7 +15,6 @@ from typing import Any
 import onnx
 from onnx import shape_inference
 
-from hydra_export.targets.onnx.skeleton import skeleton
 from hydra_mobile.bundle.kernel_coverage import OffPath, share
 
 #: Products and attention with kernels of the runtime's matrix library.
@@ -36,7 +35,7 @@ def summarize(path: Path, max_context: int) -> dict[str, Any]:
     """Return what one graph does on fast kernels, as JSON values.
 
     Args:
-        path: the graph; large weights are not read.
+        path: the graph; large weights lie beside it and are not read.
         max_context: positions of a full cache, which attention is counted over.
 
     Returns:
@@ -46,7 +45,7 @@ def summarize(path: Path, max_context: int) -> dict[str, Any]:
         (`fast_share_of_nodes`, `fast_share_of_multiply_accumulates`), a dynamic size counted as 1,
         and `most_expensive_off_path`.
     """
-    model = skeleton(path)
+    model = onnx.load(path, load_external_data=False)
     shapes = _shapes(model)
     fast_nodes = nodes = fast_work = work = 0
     off_path = OffPath()

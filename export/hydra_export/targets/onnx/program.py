@@ -1,7 +1,7 @@
 """ONNX: three graphs under the names that transformers.js and phone apps read.
 
-`vision_encoder.onnx`, `embed_tokens.onnx` and `decoder_model_merged.onnx`; a graph with more than
-1.5 GB of weights keeps them beside it in `<graph>_data`.
+`vision_encoder.onnx`, `embed_tokens.onnx` and `decoder_model_merged.onnx`, each with its large
+weights beside it in `<graph>_data`, which phones can map.
 """
 
 from __future__ import annotations
