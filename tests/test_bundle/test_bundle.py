@@ -35,6 +35,7 @@ def bundle(tiny_merged: Path, tmp_path: Path) -> Path:
         result=TargetResult({"program": "model.bin"}, {"attention": "custom"}, ["a fallback"]),
         other_files={},
         sources={"base": "tiny"},
+        requires=TARGETS["android"].requires,
     )
     return folder
 
