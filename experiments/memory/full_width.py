@@ -26,8 +26,8 @@ from PIL import Image
 from torch import Tensor
 
 from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.core.safetensors_io import Form
 from hydra_mobile.estimation.model import on_meta
-from hydra_mobile.models.checkpoints.stream import Form
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.published import published_config

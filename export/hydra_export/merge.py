@@ -27,7 +27,13 @@ from hydra_mobile.core.files import (
     write_json,
 )
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.core.safetensors_io import Place, places, read_tensor, tensor_hash, write_tensor
+from hydra_mobile.core.safetensors_io import (
+    Place,
+    overwrite_tensor,
+    places,
+    read_tensor,
+    tensor_hash,
+)
 from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.models.registry import Log
 from hydra_mobile.runtimes.model_ref import ModelRef, adapter_in, base_of
@@ -40,7 +46,7 @@ class MergeReport:
     """What a merge did; also the content of merge.json.
 
     Attributes:
-        out: the merged folder's name.
+        out: the merged folder; merge.json has its name.
         sources: name and sha256 of the base and of every file read.
         merged: names of the tensors that took a LoRA update.
         replaced: names of the tensors that were replaced whole.
@@ -49,13 +55,17 @@ class MergeReport:
         files: sha256 of the weight files written.
     """
 
-    out: str
+    out: Path
     sources: dict[str, Any]
     merged: list[str]
     replaced: list[str]
     untouched: int
     lora_parameters: int
     files: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as merge.json holds it."""
+        return {**asdict(self), "out": self.out.name}
 
 
 def merge(
@@ -104,14 +114,14 @@ def merge(
         merged = _write_updates(adapter, index, temporary)
         log(f"Merged {len(merged)} linears with {adapter.record['parameters']['lora']:,} values")
         for name, value in replacements.items():
-            write_tensor(temporary / index[name][0].name, name, index[name][1], value)
+            overwrite_tensor(temporary / index[name][0].name, name, index[name][1], value)
         log(f"Replaced {len(replacements)} tensors trained beside the adapter")
         changed = {*merged, *replacements}
         untouched = [name for name in index if name not in changed]
         _require_untouched(untouched, index, temporary)
         log(f"{len(untouched)} other tensors are bit-identical to the base")
         report = MergeReport(
-            out=out.name,
+            out=out,
             sources={
                 "base": {"name": base.name, "sha256": base.sha256},
                 "base_files": {path.name: sha256_of(path) for path in files},
@@ -124,7 +134,7 @@ def merge(
             lora_parameters=adapter.record["parameters"]["lora"],
             files={path.name: sha256_of(temporary / path.name) for path in files},
         )
-        write_json(temporary / MERGE_FILE, {"schema": SCHEMA, **asdict(report)})
+        write_json(temporary / MERGE_FILE, {"schema": SCHEMA, **report.to_dict()})
     return report
 
 
@@ -200,10 +210,10 @@ def _write_updates(
         name = f"{module}.weight"
         path, place = index[name]
         with torch.no_grad():
-            weight = read_tensor(path, name, place)
+            weight = read_tensor(path, name)
             # float64 weights keep their width; all others are added in fp32.
             wide = weight if weight.dtype == torch.float64 else weight.float()
-            write_tensor(folder / path.name, name, place, wide + adapter.delta(module))
+            overwrite_tensor(folder / path.name, name, place, wide + adapter.delta(module))
         names.append(name)
     return names
 

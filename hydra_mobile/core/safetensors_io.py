@@ -1,29 +1,60 @@
-"""Safetensors files one tensor at a time: where each tensor lies, reading and overwriting one.
+"""Safetensors files larger than memory: read, written and overwritten one tensor at a time.
 
-A file is 8 bytes of header length, a JSON header and the tensors' bytes. Because merging changes
-neither shapes nor dtypes, a merged file is a copy with some byte ranges overwritten: memory stays
-at one tensor and everything else stays bit for bit.
+Reading is the library's. Writing is here because the library's `save_file` takes all tensors at
+once, and overwriting because merging changes neither shapes nor dtypes: a merged file is a copy
+with some byte ranges overwritten, so memory stays at one tensor and everything else stays bit for
+bit. A file is 8 bytes of header length, a JSON header and the tensors' bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.progress import Log
 
-_DTYPES = {
+#: Every dtype that is read and written, by its name in a header.
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
 }
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+#: Weights that an update can be added to.
+_FLOATS = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
 _CHUNK = 1 << 24
+# A line of progress for so many bytes.
+_PROGRESS_EVERY = 500_000_000
+
+
+@dataclass(frozen=True)
+class Form:
+    """Dtype and shape of a tensor."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -73,20 +104,51 @@ def places(path: Path) -> dict[str, Place]:
     return found
 
 
-def read_tensor(path: Path, name: str, place: Place) -> Tensor:
+def open_tensors(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
+    """Return what a file holds, in the order of its bytes, and a reader of one of its tensors.
+
+    The file is mapped; memory of a tensor belongs to it as long as the reader is alive.
+
+    Raises:
+        ArtifactError: the file is cut short or is no safetensors file, or a dtype is unknown.
+    """
+    try:
+        handle: Any = safe_open(str(path), framework="pt")
+        forms = {}
+        for name in handle.offset_keys():
+            part = handle.get_slice(name)
+            if part.get_dtype() not in DTYPES:
+                raise unknown_dtype(path, name, part.get_dtype())
+            forms[name] = Form(DTYPES[part.get_dtype()], tuple(part.get_shape()))
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            f"{path} is no readable safetensors file: {error}.", "Download or copy it again."
+        ) from error
+    return forms, handle.get_tensor
+
+
+def unknown_dtype(path: Path, name: str, dtype: object) -> ArtifactError:
+    """Return the error for a tensor of a dtype that is not in `DTYPES`."""
+    return ArtifactError(
+        f"{path}: `{name}` has dtype {dtype}; only {', '.join(DTYPES)} are read.",
+        "Take the checkpoint as it was before it was quantized.",
+    )
+
+
+def read_tensor(path: Path, name: str) -> Tensor:
     """Read one floating-point tensor in its stored dtype.
 
     Raises:
-        ArtifactError: the tensor's dtype is no floating-point type.
+        ArtifactError: its dtype is no floating-point type.
     """
-    with path.open("rb") as handle:
-        handle.seek(place.start)
-        data = bytearray(handle.read(place.size))
-    return torch.frombuffer(data, dtype=stored_dtype(path, name, place)).reshape(place.shape)
+    with safe_open(str(path), framework="pt") as handle:
+        _require_float(path, name, handle.get_slice(name).get_dtype())
+        tensor: Tensor = handle.get_tensor(name)
+    return tensor
 
 
-def write_tensor(path: Path, name: str, place: Place, value: Tensor) -> None:
-    """Overwrite one tensor, cast once to its stored dtype.
+def overwrite_tensor(path: Path, name: str, place: Place, value: Tensor) -> None:
+    """Overwrite one tensor in its file, cast once to its stored dtype.
 
     Raises:
         ArtifactError: the tensor's dtype is no floating-point type, or the shapes differ.
@@ -95,10 +157,68 @@ def write_tensor(path: Path, name: str, place: Place, value: Tensor) -> None:
         raise ArtifactError(
             f"`{name}` has shape {place.shape} in {path.name}, the new value {tuple(value.shape)}."
         )
-    cast = value.detach().cpu().to(stored_dtype(path, name, place)).contiguous()
+    _require_float(path, name, place.dtype)
+    cast = value.detach().cpu().to(DTYPES[place.dtype])
     with path.open("r+b") as handle:
         handle.seek(place.start)
-        handle.write(cast.reshape(-1).view(torch.uint8).numpy().tobytes())
+        handle.write(raw_bytes(cast))
+
+
+def write_tensors(
+    path: Path, forms: Mapping[str, Form], read: Callable[[str], Tensor], log: Log
+) -> str:
+    """Write the tensors of `forms` in their order, each read when it is its turn.
+
+    Args:
+        path: file to write.
+        forms: what each tensor will be, by name.
+        read: returns the tensor of a name.
+        log: receives a line for each half gigabyte.
+
+    Returns:
+        The file's sha256 in hexadecimal.
+
+    Raises:
+        ArtifactError: a tensor is not what `forms` says: its file changed meanwhile.
+    """
+    digest = hashlib.sha256()
+    total = total_bytes(forms)
+    done = logged = 0
+    with path.open("wb") as handle:
+
+        def write(data: bytes | memoryview) -> None:
+            handle.write(data)
+            digest.update(data)
+
+        header = json.dumps(_header(forms), separators=(",", ":")).encode()
+        # Tensors begin at a multiple of 8.
+        header += b" " * (-len(header) % 8)
+        write(len(header).to_bytes(8, "little") + header)
+        for name, form in forms.items():
+            tensor = read(name)
+            if tensor.dtype != form.dtype or tuple(tensor.shape) != form.shape:
+                raise ArtifactError(
+                    f"`{name}` is {tensor.dtype} {tuple(tensor.shape)} now, but was announced as "
+                    f"{form.dtype} {form.shape}: its file changed while it was read."
+                )
+            write(raw_bytes(tensor))
+            done += form.size
+            if done - logged >= _PROGRESS_EVERY:
+                logged = done
+                log(f"  {done / 1e9:.1f} of {total / 1e9:.1f} GB")
+    return digest.hexdigest()
+
+
+def total_bytes(forms: Mapping[str, Form]) -> int:
+    """Return the bytes of all tensors."""
+    return sum(form.size for form in forms.values())
+
+
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """Return a tensor's bytes in row-major order, without a copy where it is laid out so."""
+    flat = tensor.detach().contiguous().reshape(-1)
+    array: Any = flat.view(torch.uint8).numpy()
+    return memoryview(array)
 
 
 def tensor_hash(path: Path, place: Place) -> str:
@@ -116,11 +236,22 @@ def tensor_hash(path: Path, place: Place) -> str:
     return digest.hexdigest()
 
 
-def stored_dtype(path: Path, name: str, place: Place) -> torch.dtype:
-    """Return a tensor's torch dtype; `ArtifactError` unless it is a floating-point one."""
-    if place.dtype not in _DTYPES:
+def _require_float(path: Path, name: str, dtype: str) -> None:
+    if dtype not in _FLOATS:
         raise ArtifactError(
-            f"`{name}` in {path} has dtype {place.dtype}; only {', '.join(_DTYPES)} can be merged.",
+            f"`{name}` in {path} has dtype {dtype}; only {', '.join(_FLOATS)} can be merged.",
             "Merge into the base before it is quantized.",
         )
-    return _DTYPES[place.dtype]
+
+
+def _header(forms: Mapping[str, Form]) -> dict[str, object]:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, form in forms.items():
+        header[name] = {
+            "dtype": _NAMES[form.dtype],
+            "shape": list(form.shape),
+            "data_offsets": [start, start + form.size],
+        }
+        start += form.size
+    return header

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.models.checkpoints.stream import Form, write_safetensors
+from hydra_mobile.core.safetensors_io import Form, write_tensors
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
@@ -58,7 +58,7 @@ def write_streamed_base(
     """
     text: Any = config.text_config
     config.base = name
-    config.base_sha256 = write_safetensors(folder / _WEIGHTS, forms, read, log)
+    config.base_sha256 = write_tensors(folder / _WEIGHTS, forms, read, log)
     config.architectures = [MobileVLMForConditionalGeneration.__name__]
     config.dtype = forms[_EMBEDDINGS].dtype
     config.save_pretrained(folder)

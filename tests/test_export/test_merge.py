@@ -13,7 +13,7 @@ from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.save_load import load_adapter, save_adapter
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.safetensors_io import places, read_tensor
+from hydra_mobile.core.safetensors_io import overwrite_tensor, places, read_tensor
 
 KINDS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 
@@ -114,6 +114,8 @@ def test_merged_equals_unmerged_and_the_rest_is_bit_identical(make, tmp_path, id
     base, adapter, trained = make(shards=shards)
     lines = []
     report = merge(base, adapter, tmp_path / "merged", log=lines.append)
+    assert report.out == tmp_path / "merged"
+    assert json.loads((report.out / "merge.json").read_text())["out"] == "merged"
     merged = load_model(tmp_path / "merged")
     logits = trained(ids)
     assert (logits - load_model(base)(ids)).abs().max() > 0.1
@@ -215,9 +217,13 @@ class TestRefusals:
         self.refuse(base, adapter, tmp_path / "merged", "dtype I8")
 
 
-def test_places_reads_what_safetensors_wrote(tmp_path):
+def test_a_tensor_is_overwritten_where_it_lies(tmp_path):
     tensors = {"a": torch.randn(3, 4), "b": torch.randn(5).bfloat16(), "c": torch.tensor(2.0)}
-    save_file(tensors, tmp_path / "x.safetensors", metadata={"format": "pt"})
-    found = places(tmp_path / "x.safetensors")
-    for name, tensor in tensors.items():
-        assert torch.equal(read_tensor(tmp_path / "x.safetensors", name, found[name]), tensor)
+    path = tmp_path / "x.safetensors"
+    save_file(tensors, path, metadata={"format": "pt"})
+    found = places(path)
+    tensors["b"] = torch.arange(5.0)
+    overwrite_tensor(path, "b", found["b"], tensors["b"])
+    for name, tensor in load_file(path).items():
+        assert torch.equal(tensor, tensors[name].to(tensor.dtype))
+        assert torch.equal(read_tensor(path, name), tensor)

@@ -22,11 +22,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 from hydra_export.merge import merge
 from hydra_mobile.config import load_config
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.safetensors_io import Form
 from hydra_mobile.models.checkpoints.exporting import export_mobilevlm
 from hydra_mobile.models.checkpoints.importing import import_checkpoint
 from hydra_mobile.models.checkpoints.llama_cpp import export_llama_cpp
 from hydra_mobile.models.checkpoints.pickled import write_pickled
-from hydra_mobile.models.checkpoints.stream import Form
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.registry import base_folder
 from hydra_mobile.training.run import TrainingRun

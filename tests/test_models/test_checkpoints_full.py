@@ -12,9 +12,9 @@ import pytest
 from original_checkpoints import TOWER, language_shapes, projector_shapes, vision_shapes
 
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.safetensors_io import Form
 from hydra_mobile.models.checkpoints.keys import mobilevlm_layout, projector_prefix
 from hydra_mobile.models.checkpoints.mobilevlm import read_original, write_original
-from hydra_mobile.models.checkpoints.stream import Form
 from hydra_mobile.models.checkpoints.tensor_map import Source, expected_shapes, match
 from hydra_mobile.models.published import CLIP_L_336, PUBLISHED, published_config
 

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import require_free_space, write_json
+from hydra_mobile.core.progress import Log
+from hydra_mobile.core.safetensors_io import total_bytes
 from hydra_mobile.models.checkpoints.part_configs import COLORS
-from hydra_mobile.models.checkpoints.stream import Log, total_bytes
 from hydra_mobile.models.checkpoints.tensor_map import Matched
 from hydra_mobile.models.checkpoints.tokenizers import folder_tokenizer
 from hydra_mobile.models.configuration import MobileVLMConfig

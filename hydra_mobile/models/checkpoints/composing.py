@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.files import folder_atomically, read_json
+from hydra_mobile.core.progress import Log
 from hydra_mobile.core.registry import nearest, resolve
 from hydra_mobile.models.checkpoints.base_plan import Plan, separate, source_name, write_plan
 from hydra_mobile.models.checkpoints.hub import checkpoint_folder
@@ -17,7 +18,6 @@ from hydra_mobile.models.checkpoints.keys import llama_layout
 from hydra_mobile.models.checkpoints.llava import require_llama
 from hydra_mobile.models.checkpoints.mobilevlm import projector_named
 from hydra_mobile.models.checkpoints.part_configs import text_arguments
-from hydra_mobile.models.checkpoints.stream import Log
 from hydra_mobile.models.checkpoints.tensor_map import Source, expected_shapes, match
 from hydra_mobile.models.checkpoints.tower import read_tower, tower_source
 from hydra_mobile.models.checkpoints.weights import open_weights

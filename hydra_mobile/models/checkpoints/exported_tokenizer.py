@@ -11,8 +11,8 @@ from typing import Any
 from tokenizers import Tokenizer, processors
 
 from hydra_mobile.core.files import write_atomically, write_json
+from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.base_plan import TOKENIZER_MODEL
-from hydra_mobile.models.checkpoints.stream import Log
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.processor import MobileVLMProcessor
 

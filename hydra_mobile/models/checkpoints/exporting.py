@@ -15,6 +15,8 @@ from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, read_json, require_free_space, write_json
+from hydra_mobile.core.progress import Log
+from hydra_mobile.core.safetensors_io import Form, total_bytes, write_tensors
 from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, separate
 from hydra_mobile.models.checkpoints.exported_tokenizer import (
     write_fast_tokenizer,
@@ -30,7 +32,6 @@ from hydra_mobile.models.checkpoints.keys import (
 from hydra_mobile.models.checkpoints.llava import ROW_MULTIPLE, write_llava
 from hydra_mobile.models.checkpoints.mobilevlm import write_original
 from hydra_mobile.models.checkpoints.pickled import write_pickled
-from hydra_mobile.models.checkpoints.stream import Form, Log, total_bytes, write_safetensors
 from hydra_mobile.models.checkpoints.weights import WeightFiles, open_weights
 from hydra_mobile.models.configuration import MobileVLMConfig
 
@@ -111,7 +112,7 @@ def export_mobilevlm(folder: Path, out: Path, *, pickled: bool = False, log: Log
         if pickled:
             write_pickled(temporary, forms, read, log)
         else:
-            write_safetensors(temporary / "model.safetensors", forms, read, log)
+            write_tensors(temporary / "model.safetensors", forms, read, log)
         write_json(temporary / "config.json", config)
         write_slow_tokenizer(folder, model.config, temporary, log)
 
@@ -149,7 +150,7 @@ def export_llava(folder: Path, out: Path, *, log: Log = print) -> None:
     with folder_atomically(separate(out, folder)) as temporary:
         require_free_space(temporary, total_bytes(forms) + _SPARE_BYTES, "the export")
         log(f"Writing {len(forms)} tensors, {total_bytes(forms) / 1e9:.2f} GB")
-        write_safetensors(temporary / "model.safetensors", forms, read, log)
+        write_tensors(temporary / "model.safetensors", forms, read, log)
         write_json(temporary / "config.json", config)
         write_fast_tokenizer(folder, model.config, temporary)
         write_llava_processor(folder, model.config, temporary)

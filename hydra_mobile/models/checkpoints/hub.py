@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.models.checkpoints.stream import Log
+from hydra_mobile.core.progress import Log
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SMALL = ("*.json", "tokenizer.model")

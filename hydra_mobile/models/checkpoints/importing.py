@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, read_json
+from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.base_plan import (
     ORIGINAL_CONFIG,
     Plan,
@@ -30,7 +31,6 @@ from hydra_mobile.models.checkpoints.mobilevlm import (
     read_original,
 )
 from hydra_mobile.models.checkpoints.part_configs import vision_arguments
-from hydra_mobile.models.checkpoints.stream import Log
 from hydra_mobile.models.checkpoints.tensor_map import Matched, Source, expected_shapes, match
 from hydra_mobile.models.checkpoints.tower import read_tower, tower_folder, tower_source
 from hydra_mobile.models.checkpoints.weights import open_weights

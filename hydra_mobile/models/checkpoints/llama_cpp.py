@@ -15,6 +15,8 @@ from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, require_free_space, write_json
+from hydra_mobile.core.progress import Log
+from hydra_mobile.core.safetensors_io import total_bytes, write_tensors
 from hydra_mobile.models.checkpoints.base_plan import separate
 from hydra_mobile.models.checkpoints.exported_tokenizer import write_slow_tokenizer
 from hydra_mobile.models.checkpoints.exporting import Model, open_model, renamed
@@ -26,7 +28,6 @@ from hydra_mobile.models.checkpoints.keys import (
     vision_layout,
 )
 from hydra_mobile.models.checkpoints.part_configs import text_fields, vision_fields
-from hydra_mobile.models.checkpoints.stream import Log, total_bytes, write_safetensors
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 # What their image encoder converter calls a projector.
@@ -99,7 +100,7 @@ def _write_part(model: Model, layout: Layout, prefix: str, folder: Path, log: Lo
     def read(key: str) -> Tensor:
         return model.files.read(names[key])
 
-    write_safetensors(folder / "model.safetensors", forms, read, log)
+    write_tensors(folder / "model.safetensors", forms, read, log)
 
 
 def _vision_config(model: Model) -> dict[str, Any]:

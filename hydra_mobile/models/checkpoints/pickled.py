@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.files import write_json
-from hydra_mobile.models.checkpoints.stream import Form, Log, total_bytes
+from hydra_mobile.core.progress import Log
+from hydra_mobile.core.safetensors_io import Form, total_bytes
 
 _SHARD_BYTES = 1_000_000_000
 

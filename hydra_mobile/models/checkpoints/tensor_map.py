@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.safetensors_io import Form
 from hydra_mobile.models.checkpoints.keys import Layout
-from hydra_mobile.models.checkpoints.stream import Form
 from hydra_mobile.models.checkpoints.weights import WeightFiles
 from hydra_mobile.models.configuration import MobileVLMConfig
 

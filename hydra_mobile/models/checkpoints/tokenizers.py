@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
-from hydra_mobile.models.checkpoints.stream import Log
+from hydra_mobile.core.progress import Log
 from hydra_mobile.models.sentencepiece import tokenizer_from_sentencepiece
 
 IMAGE_TOKEN = "<image>"

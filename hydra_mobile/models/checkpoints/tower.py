@@ -7,11 +7,11 @@ from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
+from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.checkpoints.keys import vision_layout
 from hydra_mobile.models.checkpoints.mobilevlm import CLIP_L_336_ID
 from hydra_mobile.models.checkpoints.part_configs import vision_arguments
-from hydra_mobile.models.checkpoints.stream import Log
 from hydra_mobile.models.checkpoints.tensor_map import Source
 from hydra_mobile.models.checkpoints.weights import open_weights
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
-from hydra_mobile.models.checkpoints.stream import DTYPES, Form, Log, total_bytes
+from hydra_mobile.core.progress import Log
+from hydra_mobile.core.safetensors_io import DTYPES, Form, open_tensors, total_bytes, unknown_dtype
 
 # In the order in which they are looked for.
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -95,7 +95,7 @@ def open_weights(folder: Path, log: Log) -> WeightFiles:
 def _open(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
     """Return what a file holds and a reader of one of its tensors."""
     if path.suffix == ".safetensors":
-        return _open_safetensors(path)
+        return open_tensors(path)
     tensors = _load_bin(path)
     forms = {}
     for name, tensor in tensors.items():
@@ -104,23 +104,10 @@ def _open(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
                 f"{path}: `{name}` is a {type(tensor).__name__}, expected a tensor.",
                 "Expected the weights of a model, not the state of a training run.",
             )
-        forms[name] = _form(path, name, tensor.dtype, tuple(tensor.shape))
+        if tensor.dtype not in DTYPES.values():
+            raise unknown_dtype(path, name, tensor.dtype)
+        forms[name] = Form(tensor.dtype, tuple(tensor.shape))
     return forms, lambda name: tensors[name]
-
-
-def _open_safetensors(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
-    try:
-        handle: Any = safe_open(str(path), framework="pt")
-        forms = {}
-        for name in handle.offset_keys():
-            part = handle.get_slice(name)
-            dtype = DTYPES.get(part.get_dtype(), part.get_dtype())
-            forms[name] = _form(path, name, dtype, tuple(part.get_shape()))
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(
-            f"{path} is no readable safetensors file: {error}.", "Download or copy it again."
-        ) from error
-    return forms, handle.get_tensor
 
 
 def _load_bin(path: Path) -> dict[str, Any]:
@@ -143,12 +130,3 @@ def _load_bin(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ArtifactError(f"{path} holds a {type(loaded).__name__}, expected tensors by name.")
     return loaded
-
-
-def _form(path: Path, name: str, dtype: torch.dtype | str, shape: tuple[int, ...]) -> Form:
-    if not isinstance(dtype, torch.dtype) or dtype not in DTYPES.values():
-        raise ArtifactError(
-            f"{path}: `{name}` has dtype {dtype}; only {', '.join(DTYPES)} are read.",
-            "Import the checkpoint before it is quantized.",
-        )
-    return Form(dtype, shape)
