@@ -13,7 +13,7 @@ from original_checkpoints import TOWER, language_shapes, projector_shapes, visio
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.safetensors_io import Form
-from hydra_mobile.models.checkpoints.keys import mobilevlm_layout, projector_prefix
+from hydra_mobile.models.checkpoints.keys import mobilevlm_layout
 from hydra_mobile.models.checkpoints.mobilevlm import read_original, write_original
 from hydra_mobile.models.checkpoints.tensor_map import Source, expected_shapes, match
 from hydra_mobile.models.published import CLIP_L_336, PUBLISHED, published_config
@@ -52,7 +52,7 @@ def matched(name: str, shapes: dict[str, tuple]):
     import torch
 
     keys = Keys({key: Form(torch.float16, shape) for key, shape in shapes.items()})
-    layout = mobilevlm_layout(projector_prefix(PUBLISHED[name].projector, 2))
+    layout = mobilevlm_layout({"model_type": PUBLISHED[name].projector})
     expected, tokens = expected_shapes(published_config(name))
     assert tokens == 144
     return match(expected, [Source(keys, layout)], tied=False), expected, layout

@@ -13,7 +13,7 @@ from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import require_free_space, write_json
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import total_bytes
-from hydra_mobile.models.checkpoints.part_configs import COLORS
+from hydra_mobile.models.checkpoints.known_parts import tower_of
 from hydra_mobile.models.checkpoints.tensor_map import Matched
 from hydra_mobile.models.checkpoints.tokenizers import folder_tokenizer
 from hydra_mobile.models.configuration import MobileVLMConfig
@@ -59,11 +59,11 @@ def write_plan(folder: Path, plan: Plan, name: str, log: Log) -> None:
     tokenizer, config.image_token_id = folder_tokenizer(
         plan.tokenizer_folder, text.vocab_size, log, config.image_token_id or None
     )
-    mean, std = COLORS[config.vision_config["model_type"]]
+    tower = tower_of(config.vision_config)
     processor = MobileVLMProcessor(
         tokenizer,
         template_named(plan.template),
-        ImagePreprocessing(config.vision_config["image_size"], mean, std, fit=plan.fit),
+        ImagePreprocessing(config.vision_config["image_size"], tower.mean, tower.std, fit=plan.fit),
         image_token_id=config.image_token_id,
         num_image_tokens=config.num_image_tokens,
     )

@@ -15,8 +15,8 @@ from hydra_mobile.core.registry import nearest, resolve
 from hydra_mobile.models.checkpoints.base_plan import Plan, separate, source_name, write_plan
 from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.checkpoints.keys import llama_layout
+from hydra_mobile.models.checkpoints.known_parts import known_projectors, projector_named
 from hydra_mobile.models.checkpoints.llava import require_llama
-from hydra_mobile.models.checkpoints.mobilevlm import projector_named
 from hydra_mobile.models.checkpoints.part_configs import text_arguments
 from hydra_mobile.models.checkpoints.tensor_map import Source, expected_shapes, match
 from hydra_mobile.models.checkpoints.tower import read_tower, tower_source
@@ -130,7 +130,7 @@ def _projector_config(name: str) -> dict[str, Any]:
         return known
     if name in PROJECTORS:
         return {"model_type": name}
-    names = [*PROJECTORS, "linear", "mlp2x_gelu"]
+    names = [*PROJECTORS, *known_projectors()]
     raise ConfigError(f"Unknown projector `{name}`.", nearest(name, names))
 
 

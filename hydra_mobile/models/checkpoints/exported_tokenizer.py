@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, processors
 from hydra_mobile.core.files import write_atomically, write_json
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.base_plan import TOKENIZER_MODEL
+from hydra_mobile.models.checkpoints.known_parts import tower_of
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.processor import MobileVLMProcessor
 
@@ -110,17 +111,17 @@ def write_llava_processor(folder: Path, config: MobileVLMConfig, out: Path) -> N
     """Write the picture settings that transformers' LLaVA reads."""
     image = MobileVLMProcessor.from_pretrained(folder).image
     vision = config.vision_config
-    clip = vision["model_type"] == "clip"
+    tower = tower_of(vision)
     side = {"height": image.size, "width": image.size}
     write_json(
         out / "preprocessor_config.json",
         {
-            "image_processor_type": "CLIPImageProcessor" if clip else "SiglipImageProcessor",
+            "image_processor_type": tower.image_processor,
             "processor_class": "LlavaProcessor",
             "do_resize": True,
-            "size": {"shortest_edge": image.size} if clip else side,
+            "size": {"shortest_edge": image.size} if tower.crops else side,
             "resample": 3 if image.resample == "bicubic" else 2,
-            "do_center_crop": clip,
+            "do_center_crop": tower.crops,
             "crop_size": side,
             "do_rescale": True,
             "do_normalize": True,
@@ -135,8 +136,7 @@ def write_llava_processor(folder: Path, config: MobileVLMConfig, out: Path) -> N
             "processor_class": "LlavaProcessor",
             "image_token": "<image>",
             "patch_size": vision["patch_size"],
-            "vision_feature_select_strategy": "default" if clip else "full",
-            # CLIP's class token, which is dropped behind the tower.
-            "num_additional_image_tokens": 1 if clip else 0,
+            "vision_feature_select_strategy": tower.feature_strategy,
+            "num_additional_image_tokens": tower.extra_tokens,
         },
     )

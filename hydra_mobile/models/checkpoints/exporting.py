@@ -27,7 +27,6 @@ from hydra_mobile.models.checkpoints.keys import (
     Layout,
     llava_layout,
     mobilevlm_layout,
-    projector_prefix,
 )
 from hydra_mobile.models.checkpoints.llava import ROW_MULTIPLE, write_llava
 from hydra_mobile.models.checkpoints.mobilevlm import write_original
@@ -99,9 +98,7 @@ def export_mobilevlm(folder: Path, out: Path, *, pickled: bool = False, log: Log
     """
     model = open_model(folder, log)
     config = write_original(model.config, model.imported, model.dtype)
-    projector = model.config.projector_config
-    prefix = projector_prefix(projector["model_type"], int(projector.get("depth", 2)))
-    forms, names = renamed(model, mobilevlm_layout(prefix))
+    forms, names = renamed(model, mobilevlm_layout(model.config.projector_config))
     with folder_atomically(separate(out, folder)) as temporary:
         require_free_space(temporary, total_bytes(forms) + _SPARE_BYTES, "the export")
         log(f"Writing {len(forms)} tensors, {total_bytes(forms) / 1e9:.2f} GB")
@@ -137,7 +134,7 @@ def export_llava(folder: Path, out: Path, *, log: Log = print) -> None:
     if model.config.image_token_id >= rows:
         rows = -(-(model.config.image_token_id + 1) // ROW_MULTIPLE) * ROW_MULTIPLE
     config = write_llava(model.config, rows, model.dtype)
-    forms, names = renamed(model, llava_layout())
+    forms, names = renamed(model, llava_layout(model.config.projector_config))
     for key, name in names.items():
         if name in (_EMBEDDINGS, _HEAD):
             forms[key] = Form(forms[key].dtype, (rows, text.hidden_size))

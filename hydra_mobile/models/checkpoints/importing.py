@@ -21,9 +21,8 @@ from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.checkpoints.keys import (
     llava_layout,
     mobilevlm_layout,
-    projector_prefix,
 )
-from hydra_mobile.models.checkpoints.llava import is_llava, read_llava
+from hydra_mobile.models.checkpoints.llava import LLAVA_PROJECTOR, is_llava, read_llava
 from hydra_mobile.models.checkpoints.mobilevlm import (
     CLIP_L_336_ID,
     OriginalConfig,
@@ -97,9 +96,7 @@ def _foreign(file: Path, config: Mapping[str, Any]) -> ArtifactError:
 def _plan_original(source: Path, stored: Mapping[str, Any], vision: str, log: Log) -> Plan:
     original = read_original(stored, str(source / "config.json"))
     projector = original.projector
-    layout = mobilevlm_layout(
-        projector_prefix(projector["model_type"], int(projector.get("depth", 0)))
-    )
+    layout = mobilevlm_layout(projector)
     files = open_weights(source, log)
     has_tower = any((layout.ours(key) or "").startswith(_VISION) for key in files.forms)
     sources = [Source(files, layout)]
@@ -129,19 +126,17 @@ def _plan_original(source: Path, stored: Mapping[str, Any], vision: str, log: Lo
 def _plan_llava(source: Path, stored: Mapping[str, Any], vision: str, log: Log) -> Plan:
     facts = read_llava(stored, str(source / "config.json"))
     files = open_weights(source, log)
-    sources = [Source(files, llava_layout())]
+    layout = llava_layout(LLAVA_PROJECTOR)
+    sources = [Source(files, layout)]
     arguments = facts.vision
     if vision:
         tower = tower_folder(vision, vision, source, log)
-        sources = [
-            Source(files, llava_layout(), wanted=_beside_tower),
-            tower_source(tower, log),
-        ]
+        sources = [Source(files, layout, wanted=_beside_tower), tower_source(tower, log)]
         layer = arguments["select_layer"]
         arguments = {**read_tower(tower), "select_layer": layer}
     config = MobileVLMConfig(
         vision_config=arguments,
-        projector_config={"model_type": "mlp", "depth": 2},
+        projector_config=dict(LLAVA_PROJECTOR),
         text_config=facts.text,
         image_token_id=facts.image_token_id,
     )

@@ -7,8 +7,11 @@ directions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from hydra_mobile.models.checkpoints.known_parts import known_towers, projector_of
 
 #: Constants that older versions stored and newer ones compute.
 BUFFERS = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
@@ -54,16 +57,17 @@ class Layout:
         return None
 
 
-def mobilevlm_layout(projector: tuple[str, str]) -> Layout:
+def mobilevlm_layout(projector: Mapping[str, Any]) -> Layout:
     """Return the layout of MobileVLM's and LLaVA's own code.
 
     Args:
-        projector: the prefix of the projector's keys there and here, see `projector_prefix`.
+        projector: name and arguments of our projector.
     """
+    kind, arguments = projector_of(projector)
     return Layout(
         (
             ("model.vision_tower.vision_tower.vision_model.", _VISION),
-            projector,
+            kind.published_prefix(arguments),
             ("model.", _TEXT),
             ("lm_head.", _HEAD),
         ),
@@ -72,26 +76,16 @@ def mobilevlm_layout(projector: tuple[str, str]) -> Layout:
     )
 
 
-def projector_prefix(name: str, depth: int) -> tuple[str, str]:
-    """Return the prefix of a projector's keys in MobileVLM's layout and in ours.
-
-    Args:
-        name: of our projector: ldpnet, ldpnetv2 or mlp.
-        depth: linear layers of an mlp; one alone has no number in its keys.
-    """
-    if name == "mlp":
-        return "model.mm_projector.", "projector.layers.0." if depth == 1 else "projector.layers."
-    return (
-        "model.mm_projector.model." if name == "ldpnet" else "model.mm_projector."
-    ), "projector."
-
-
-def llava_layout() -> Layout:
+def llava_layout(projector: Mapping[str, Any]) -> Layout:
     """Return the layout in which transformers' LLaVA is published.
 
     Versions 4.52 and later also write `model.language_model.*`, `model.vision_tower.*` and leave
     out `vision_model.`; these are read too.
+
+    Args:
+        projector: name and arguments of our projector.
     """
+    kind, arguments = projector_of(projector)
     with_vision_model = _with_vision_model("vision_tower.")
 
     def canonical(key: str) -> str:
@@ -105,8 +99,7 @@ def llava_layout() -> Layout:
     return Layout(
         (
             ("vision_tower.vision_model.", _VISION),
-            ("multi_modal_projector.linear_1.", "projector.layers.0."),
-            ("multi_modal_projector.linear_2.", "projector.layers.2."),
+            *(kind.transformers_prefixes(arguments) or ()),
             ("language_model.model.", _TEXT),
             ("language_model.lm_head.", _HEAD),
         ),
@@ -124,7 +117,7 @@ def llama_layout() -> Layout:
 
 
 def vision_layout() -> Layout:
-    """Return the layout of CLIP and SigLIP; their text halves are ignored."""
+    """Return the layout of vision towers; text halves of the same models are ignored."""
     return Layout(
         (("vision_model.", _VISION),),
         canonical=_with_vision_model(""),
@@ -136,7 +129,7 @@ def vision_layout() -> Layout:
 
 def _with_vision_model(prefix: str) -> Callable[[str], str]:
     """Return a spelling in which `vision_model.` follows `prefix`: some versions leave it out."""
-    parts = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.", "head.")
+    parts = tuple({part for tower in known_towers().values() for part in tower.parts})
 
     def canonical(key: str) -> str:
         rest = key.removeprefix(prefix)

@@ -24,14 +24,12 @@ from hydra_mobile.models.checkpoints.keys import (
     Layout,
     llama_layout,
     mobilevlm_layout,
-    projector_prefix,
     vision_layout,
 )
+from hydra_mobile.models.checkpoints.known_parts import projector_of, tower_of
 from hydra_mobile.models.checkpoints.part_configs import text_fields, vision_fields
 from hydra_mobile.models.processor import MobileVLMProcessor
 
-# What their image encoder converter calls a projector.
-_TYPES = {"ldpnet": "ldp", "ldpnetv2": "ldpv2", "mlp": "mlp"}
 PROJECTOR_FILE = "llava.projector"
 _SPARE_BYTES = 20_000_000
 
@@ -68,25 +66,24 @@ def export_llama_cpp(folder: Path, out: Path, *, log: Log = print) -> list[str]:
 
 
 def _projector_type(model: Model) -> str:
-    projector = model.config.projector_config
-    name, depth = projector["model_type"], projector.get("depth", 2)
-    if name not in _TYPES or depth != 2:
+    kind, arguments = projector_of(model.config.projector_config)
+    name = kind.llama_cpp_name(arguments)
+    if name is None:
+        described = " ".join(str(value) for value in model.config.projector_config.values())
         raise ArtifactError(
-            f"{model.folder}: llama.cpp knows no projector `{name}`"
-            + (f" of depth {depth}." if name == "mlp" else "."),
+            f"{model.folder}: llama.cpp knows no projector `{described}`.",
             "It knows ldpnet, ldpnetv2 and an mlp of depth 2.",
         )
-    if model.config.vision_config["model_type"] != "clip":
+    if not tower_of(model.config.vision_config).llama_cpp:
         raise ArtifactError(
             f"{model.folder}: the vision tower is `{model.config.vision_config['model_type']}`, "
             "but llama.cpp's converter for this layout reads CLIP."
         )
-    return _TYPES[name]
+    return name
 
 
 def _write_projector(model: Model, path: Path) -> None:
-    projector = model.config.projector_config["model_type"]
-    layout = mobilevlm_layout(projector_prefix(projector, 2))
+    layout = mobilevlm_layout(model.config.projector_config)
     _, names = renamed(model, layout, lambda name: name.startswith("projector."))
     # Their converter takes fp32 and rounds what it wants rounded.
     torch.save({key: model.files.read(name).float() for key, name in names.items()}, path)
@@ -105,7 +102,7 @@ def _write_part(model: Model, layout: Layout, prefix: str, folder: Path, log: Lo
 
 def _vision_config(model: Model) -> dict[str, Any]:
     return {
-        "architectures": ["CLIPVisionModel"],
+        "architectures": [tower_of(model.config.vision_config).architecture],
         **vision_fields(model.config.vision_config),
         # The converter keeps the layers up to this one.
         "mm_vision_select_layer": model.config.vision_config.get("select_layer", -2),

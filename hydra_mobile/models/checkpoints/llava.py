@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.models.checkpoints.known_parts import projector_of, tower_of
 from hydra_mobile.models.checkpoints.part_configs import (
     text_arguments,
     text_fields,
@@ -15,8 +16,8 @@ from hydra_mobile.models.checkpoints.part_configs import (
 )
 from hydra_mobile.models.configuration import MobileVLMConfig
 
-# Which features a tower's patches are: CLIP's without the class token, all of SigLIP's.
-_STRATEGY = {"clip": "default", "siglip": "full"}
+#: The projector of transformers' LLaVA, which its configuration does not name.
+LLAVA_PROJECTOR = {"model_type": "mlp", "depth": 2}
 #: Rows of an embedding table are padded to a multiple of it.
 ROW_MULTIPLE = 64
 
@@ -61,7 +62,7 @@ def read_llava(config: Mapping[str, Any], where: str) -> LlavaFacts:
         (
             "vision_feature_select_strategy",
             config.get("vision_feature_select_strategy", "default"),
-            _STRATEGY[vision["model_type"]],
+            tower_of(vision).feature_strategy,
         ),
         ("projector_hidden_act", config.get("projector_hidden_act", "gelu"), "gelu"),
         ("multimodal_projector_bias", config.get("multimodal_projector_bias", True), True),
@@ -97,12 +98,13 @@ def write_llava(config: MobileVLMConfig, rows: int, dtype: str) -> dict[str, Any
         dtype: of the weights, for example "float16".
 
     Raises:
-        ArtifactError: the projector is not LLaVA's, or the tower neither CLIP nor SigLIP.
+        ArtifactError: the projector is not LLaVA's, or no other project has such a tower.
     """
-    projector = config.projector_config
-    if projector.get("model_type") != "mlp" or projector.get("depth", 2) != 2:
+    kind, arguments = projector_of(config.projector_config)
+    if kind.transformers_prefixes(arguments) is None:
         raise ArtifactError(
-            f"Projector {projector} is not the one of transformers' LLaVA, an mlp of depth 2.",
+            f"Projector {config.projector_config} is not the one of transformers' LLaVA, an mlp of "
+            "depth 2.",
             "Choose --layout mobilevlm.",
         )
     vision = vision_fields(config.vision_config)
@@ -115,7 +117,7 @@ def write_llava(config: MobileVLMConfig, rows: int, dtype: str) -> dict[str, Any
         "projector_hidden_act": "gelu",
         "multimodal_projector_bias": True,
         "vision_feature_layer": config.vision_config.get("select_layer", -2),
-        "vision_feature_select_strategy": _STRATEGY[config.vision_config["model_type"]],
+        "vision_feature_select_strategy": tower_of(config.vision_config).feature_strategy,
         "tie_word_embeddings": text["tie_word_embeddings"],
         "torch_dtype": dtype,
         "text_config": text,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.models.checkpoints.known_parts import (
+    known_projectors,
+    projector_named,
+    projector_of,
+)
 from hydra_mobile.models.checkpoints.part_configs import (
     text_arguments,
     text_fields,
@@ -74,7 +78,7 @@ def read_original(config: Mapping[str, Any], where: str) -> OriginalConfig:
     if projector is None:
         raise ArtifactError(
             f"{where}: mm_projector_type is {name!r}, which is not known here.",
-            "Known: ldpnet, ldpnetv2, linear, mlp2x_gelu (any number for 2).",
+            f"Known: {', '.join(known_projectors())}.",
         )
     return OriginalConfig(
         text=text_arguments(config),
@@ -86,35 +90,21 @@ def read_original(config: Mapping[str, Any], where: str) -> OriginalConfig:
     )
 
 
-def projector_named(name: str) -> dict[str, Any] | None:
-    """Return our projector's name and arguments for `mm_projector_type`, None if unknown."""
-    if name in ("ldpnet", "ldpnetv2"):
-        return {"model_type": name}
-    if name == "linear":
-        return {"model_type": "mlp", "depth": 1}
-    if match := re.fullmatch(r"mlp([1-9]\d*)x_gelu", name):
-        return {"model_type": "mlp", "depth": int(match[1])}
-    return None
-
-
 def projector_type(projector: Mapping[str, Any]) -> str:
     """Return `mm_projector_type` for our projector's name and arguments.
 
     Raises:
         ArtifactError: the original code has no such projector.
     """
-    name = projector.get("model_type")
-    arguments = {key: value for key, value in projector.items() if key != "model_type"}
-    if name == "mlp":
-        depth = int(projector.get("depth", 2))
-        return "linear" if depth == 1 else f"mlp{depth}x_gelu"
-    if name in ("ldpnet", "ldpnetv2") and arguments in ({}, {"tokens": 144}):
-        return str(name)
-    raise ArtifactError(
-        f"Projector `{name}` with {arguments or 'its defaults'} does not exist in MobileVLM's "
-        "code, so that code could not run the result.",
-        "Only ldpnet, ldpnetv2 (144 tokens) and mlp can be written in its layout.",
-    )
+    kind, arguments = projector_of(projector)
+    name = kind.published_name(arguments)
+    if name is None:
+        raise ArtifactError(
+            f"Projector `{projector.get('model_type')}` with {arguments or 'its defaults'} does "
+            "not exist in MobileVLM's code, so that code could not run the result.",
+            f"Only {', '.join(known_projectors())} can be written in its layout.",
+        )
+    return name
 
 
 def write_original(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.models.checkpoints.known_parts import known_towers, tower_of
 
 # What defines a Llama; everything else in a stored configuration is left behind.
 _TEXT = (
@@ -40,23 +41,6 @@ _VISION = (
     "hidden_act",
     "layer_norm_eps",
 )
-# Fields that only one kind of tower has.
-_VISION_OWN = {"clip": ("projection_dim",), "siglip": ("vision_use_head",)}
-_KINDS = {
-    "clip": "clip",
-    "clip_vision_model": "clip",
-    "siglip": "siglip",
-    "siglip_vision_model": "siglip",
-}
-
-#: Mean and deviation that a tower was trained with, per channel in units of [0, 1].
-COLORS = {
-    "clip": (
-        (0.48145466, 0.4578275, 0.40821073),
-        (0.26862954, 0.26130258, 0.27577711),
-    ),
-    "siglip": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
 
 
 def text_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +70,7 @@ def text_fields(text: Any) -> dict[str, Any]:
 
 
 def vision_arguments(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the tower's name and arguments for a stored CLIP or SigLIP configuration.
+    """Return the tower's name and arguments for a stored configuration.
 
     Args:
         config: of a vision model, or of a whole CLIP or SigLIP.
@@ -95,34 +79,29 @@ def vision_arguments(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises:
         ArtifactError: the model is of another kind.
     """
-    from transformers import CLIPVisionConfig, SiglipVisionConfig
-
-    kind = _KINDS.get(str(config.get("model_type")))
-    if kind is None:
+    kind = str(config.get("model_type"))
+    name = next((name for name, tower in known_towers().items() if kind in tower.types), None)
+    if name is None:
+        known = [each for tower in known_towers().values() for each in tower.types]
         raise ArtifactError(
             f"{where}: model_type of the vision tower is {config.get('model_type')!r}, expected "
-            f"one of {', '.join(_KINDS)}."
+            f"one of {', '.join(known)}."
         )
     inside = dict(config.get("vision_config") or config)
-    keys = (*_VISION, *_VISION_OWN[kind])
-    classes: dict[str, Any] = {"clip": CLIPVisionConfig, "siglip": SiglipVisionConfig}
+    tower = known_towers()[name]
+    keys = (*_VISION, *tower.own_fields)
     # A stored configuration may leave out what is the default of its class.
-    full = classes[kind](**{key: inside[key] for key in keys if key in inside}).to_dict()
-    return {"model_type": kind, **{key: full[key] for key in keys}}
+    full = tower.config(**{key: inside[key] for key in keys if key in inside}).to_dict()
+    return {"model_type": name, **{key: full[key] for key in keys}}
 
 
 def vision_fields(vision: Mapping[str, Any]) -> dict[str, Any]:
     """Return our tower's arguments as transformers' configuration of a vision model.
 
     Raises:
-        ArtifactError: the tower is neither CLIP nor SigLIP.
+        ArtifactError: no other project has such a tower.
     """
-    kind = str(vision.get("model_type"))
-    if kind not in _VISION_OWN:
-        raise ArtifactError(
-            f"Vision tower `{kind}` has no place in another project's layout; only clip and "
-            "siglip have."
-        )
+    tower = tower_of(vision)
     arguments = {key: value for key, value in vision.items() if key != "select_layer"}
     full = vision_arguments(arguments, "the configuration")
-    return {**full, "model_type": f"{kind}_vision_model"}
+    return {**full, "model_type": tower.stored_type}

@@ -1,8 +1,6 @@
 """Projectors: a new one is one file and one line here.
 
-A projector is an `nn.Module` built from `(num_patches, feature_size, hidden_size)` and its
-configuration's arguments. It maps features [B, P, C] to image embeddings [B, N, hidden] and has
-the attribute `num_tokens` (N).
+See `base.Projector` for what one is, and how it says what other projects call it.
 """
 
 PROJECTORS = {

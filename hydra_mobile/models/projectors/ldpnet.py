@@ -7,10 +7,14 @@ the second one halves the grid. Names inside follow the published checkpoints (`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.models.projectors.base import Projector
 from hydra_mobile.models.projectors.grid import grid_side, to_grid, to_tokens
 
 
@@ -58,7 +62,7 @@ class _Block(nn.Module):
         return out + grid if self._skip else out
 
 
-class LDPNet(nn.Module):
+class LDPNet(Projector):
     """MLP, a block of stride 1, a block of stride 2: a quarter of the patches remain.
 
     Args:
@@ -67,6 +71,8 @@ class LDPNet(nn.Module):
         hidden_size: of the language model.
         layer_norm_eps: 1e-5 is the default of timm's norm, which the published code leaves alone.
     """
+
+    published_names = ("ldpnet",)
 
     def __init__(
         self,
@@ -98,3 +104,23 @@ class LDPNet(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features [B, P, C] to embeddings [B, ceil(side / 2)^2, hidden]."""
         return to_tokens(self.mb_block(to_grid(self.mlp(features), self._side)))
+
+    @classmethod
+    def from_published(cls, name: str) -> dict[str, Any] | None:
+        """Return no arguments for `ldpnet`."""
+        return {} if name == "ldpnet" else None
+
+    @classmethod
+    def published_name(cls, arguments: Mapping[str, Any]) -> str | None:
+        """Return `ldpnet`, which has no arguments there."""
+        return None if arguments else "ldpnet"
+
+    @classmethod
+    def published_prefix(cls, arguments: Mapping[str, Any]) -> tuple[str, str]:
+        """Return MobileVLM's prefix, where the projector is inside a `model`."""
+        return "model.mm_projector.model.", "projector."
+
+    @classmethod
+    def llama_cpp_name(cls, arguments: Mapping[str, Any]) -> str | None:
+        """Return `ldp`."""
+        return "ldp"

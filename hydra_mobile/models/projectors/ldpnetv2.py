@@ -5,10 +5,17 @@ Names inside follow the published checkpoints: `mlp.mlp.{0,2}`, `peg.peg.0`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.models.projectors.base import Projector
 from hydra_mobile.models.projectors.grid import average_to, grid_side, to_grid, to_tokens
+
+#: Embeddings of a picture in the published models.
+_TOKENS = 144
 
 
 class _MLP(nn.Module):
@@ -37,11 +44,13 @@ class _PositionalConvolution(nn.Module):
         return moved + grid
 
 
-class LDPNetV2(nn.Module):
+class LDPNetV2(Projector):
     """MLP, adaptive average pooling to `tokens`, positional convolution."""
 
+    published_names = ("ldpnetv2",)
+
     def __init__(
-        self, num_patches: int, feature_size: int, hidden_size: int, tokens: int = 144
+        self, num_patches: int, feature_size: int, hidden_size: int, tokens: int = _TOKENS
     ) -> None:
         super().__init__()
         self._side = grid_side("ldpnetv2", num_patches, "patches")
@@ -59,3 +68,18 @@ class LDPNetV2(nn.Module):
         """Map features [B, P, C] to embeddings [B, tokens, hidden]."""
         grid = to_grid(self.mlp(features), self._side)
         return to_tokens(self.peg(average_to(grid, self._pooled_side)))
+
+    @classmethod
+    def from_published(cls, name: str) -> dict[str, Any] | None:
+        """Return no arguments for `ldpnetv2`."""
+        return {} if name == "ldpnetv2" else None
+
+    @classmethod
+    def published_name(cls, arguments: Mapping[str, Any]) -> str | None:
+        """Return `ldpnetv2`, which makes 144 tokens there."""
+        return "ldpnetv2" if arguments in ({}, {"tokens": _TOKENS}) else None
+
+    @classmethod
+    def llama_cpp_name(cls, arguments: Mapping[str, Any]) -> str | None:
+        """Return `ldpv2`."""
+        return "ldpv2"

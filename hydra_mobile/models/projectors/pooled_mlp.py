@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.models.projectors.base import Projector
 
 
 def pooling_matrix(side: int, pooled_side: int) -> Tensor:
@@ -26,7 +27,7 @@ def pooling_matrix(side: int, pooled_side: int) -> Tensor:
     return torch.kron(rows, rows)
 
 
-class PooledMLP(nn.Module):
+class PooledMLP(Projector):
     """LayerNorm, pooling to `tokens`, Linear, GELU, Linear."""
 
     pooling: Tensor

@@ -2,7 +2,8 @@
 
 A tower is an `nn.Module` built from its configuration's arguments. It maps pixels
 float [B, 3, H, W] to patch features [B, P, C] and has the attributes `num_patches` (P) and
-`feature_size` (C).
+`feature_size` (C). One that other projects store as well says how in `published`, a
+`base.PublishedTower`.
 """
 
 VISION_TOWERS = {

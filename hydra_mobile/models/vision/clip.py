@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from hydra_mobile.models.vision.base import PublishedTower
 from hydra_mobile.models.vision.transformer_tower import TransformerTower, build_vision_model
 
 
@@ -20,6 +21,21 @@ class ClipTower(TransformerTower):
         select_layer: index into transformers' `hidden_states`.
         arguments: fields of `CLIPVisionConfig`.
     """
+
+    published = PublishedTower(
+        types=("clip", "clip_vision_model"),
+        stored_type="clip_vision_model",
+        config=CLIPVisionConfig,
+        own_fields=("projection_dim",),
+        architecture="CLIPVisionModel",
+        parts=("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm."),
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+        feature_strategy="default",
+        image_processor="CLIPImageProcessor",
+        crops=True,
+        llama_cpp=True,
+    )
 
     def __init__(self, select_layer: int = -2, **arguments: Any) -> None:
         model = build_vision_model("clip", CLIPVisionConfig, CLIPVisionModel, arguments)
