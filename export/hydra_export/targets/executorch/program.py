@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 PROGRAM = "model.pte"
 
 #: What "auto" means: custom decodes faster, manual prefills faster and needs no custom operators
-#: (`experiments/presets_executorch.py` measures both).
+#: (`experiments/presets/on_executorch.py` measures both).
 DEFAULT_ATTENTION: Attention = "custom"
 
 #: Operator that reads an embedding of each precision.

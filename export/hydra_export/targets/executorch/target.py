@@ -26,9 +26,9 @@ class ExecuTorchTarget(Target):
     #: custom needs the `llama::` kernels in the app's runtime and decodes fastest; manual needs
     #: none of them. "auto" is custom.
     attentions = ("custom", "manual")
-    # Measured with `experiments/footprint.py`. The runtime maps the program. XNNPACK packs every
-    # linear's and convolution's weights into memory of its own when its delegate is loaded and
-    # gives the mapped original back before the next. The embedding table is read where it is
+    # Measured with `experiments/memory/footprint.py`. The runtime maps the program. XNNPACK packs
+    # every linear's and convolution's weights into memory of its own when its delegate is loaded
+    # and gives the mapped original back before the next. The embedding table is read where it is
     # mapped; it counts, because all of it is read ahead.
     memory_facts = RuntimeMemory("measured on Linux within 15 %", own_bytes=8 * MIB)
     kotlin = KOTLIN
