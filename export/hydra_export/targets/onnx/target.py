@@ -23,9 +23,9 @@ class OnnxTarget(Target):
     packages = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")
     calibrates = True
     takes_adapters = True
-    # Measured with `experiments/memory/footprint.py`. The runtime reads weights tensor by tensor out
-    # of the file into memory of its own. 4-bit weights grow when they are packed: every block gets
-    # a sum beside its scale. Holes are what glibc cannot give back of the originals.
+    # Measured with `experiments/memory/footprint.py`. The runtime reads weights tensor by tensor
+    # out of the file into memory of its own. 4-bit weights grow when they are packed: every block
+    # gets a sum beside its scale. Holes are what glibc cannot give back of the originals.
     memory_facts = RuntimeMemory(
         "measured on Linux within 15 %",
         own_bytes=14 * MIB,
