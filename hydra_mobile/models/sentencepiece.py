@@ -12,12 +12,14 @@ from typing import Any
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
-from transformers.utils import sentencepiece_model_pb2_new as sentencepiece
+from transformers.convert_slow_tokenizer import import_protobuf
 
 from hydra_mobile.core.errors import ArtifactError
 
 _SPACE = "\u2581"
-_Piece = sentencepiece.ModelProto.SentencePiece
+# A process can hold one definition of the format: take the one that transformers will take.
+sentencepiece: Any = import_protobuf()
+_Piece: Any = sentencepiece.ModelProto.SentencePiece
 
 
 def tokenizer_from_sentencepiece(path: Path) -> Tokenizer:

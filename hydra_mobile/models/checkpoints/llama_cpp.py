@@ -69,9 +69,10 @@ def _projector_type(model: Model) -> str:
     kind, arguments = projector_of(model.config.projector_config)
     name = kind.llama_cpp_name(arguments)
     if name is None:
-        described = " ".join(str(value) for value in model.config.projector_config.values())
+        details = "".join(f" of {key} {value}" for key, value in arguments.items())
         raise ArtifactError(
-            f"{model.folder}: llama.cpp knows no projector `{described}`.",
+            f"{model.folder}: llama.cpp knows no projector "
+            f"`{model.config.projector_config['model_type']}`{details}.",
             "It knows ldpnet, ldpnetv2 and an mlp of depth 2.",
         )
     if not tower_of(model.config.vision_config).llama_cpp:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import shutil
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +47,9 @@ class Call:
 
     function: str
     inputs: Mapping[str, Tensor]
+
+
+_DEBUG_FILE = "executorch_debug_handle_mapping.json"
 
 
 def write_package(
@@ -85,7 +90,22 @@ def write_package(
                 functions.add_function(str(part), MAIN, call.function)
             functions.default_function_name = calls[0].function
             ct.utils.save_multifunction(functions, str(path))
+    _make_reproducible(path)
     return used
+
+
+def _make_reproducible(path: Path) -> None:
+    """Leave in a package what a program needs: the same model then gives the same bytes.
+
+    The library names the package's items by random numbers, and adds a file for debuggers that no
+    manifest lists.
+    """
+    (path / _DEBUG_FILE).unlink(missing_ok=True)
+    file = path / "Manifest.json"
+    text = file.read_text("utf-8")
+    for name, entry in json.loads(text)["itemInfoEntries"].items():
+        text = text.replace(name, str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).upper())
+    file.write_text(json.dumps(json.loads(text), indent=4, sort_keys=True) + "\n", "utf-8")
 
 
 def _write_function(
