@@ -36,10 +36,10 @@ def export_bundle(
     merged_folder: Path,
     *,
     target: str,
-    runtime: str | None,
-    preset: str | Preset,
     out: Path,
     golden_inputs: Sequence[GoldenInput],
+    runtime: str | None = None,
+    preset: str | Preset | None = None,
     limits: Limits | None = None,
     calibrate: Path | None = None,
     images: Path | None = None,
@@ -53,10 +53,10 @@ def export_bundle(
     Args:
         merged_folder: a Hugging Face folder of a MobileVLM.
         target: key of `TARGETS`.
-        runtime: of that platform; None takes its default.
-        preset: name of a preset, or one of the caller's own.
         out: the bundle; an older bundle there is replaced when the new one is complete.
         golden_inputs: a few pictures with questions, answered by the merged model.
+        runtime: of that platform; None takes its default.
+        preset: name of a preset, or one of the caller's own; None takes the target's default.
         limits: length of the cache and of one call.
         calibrate: LLaVA json of the task, on which 4-bit weights are rounded; None: the model
             calibrates itself on text that it writes.
@@ -76,6 +76,7 @@ def export_bundle(
     """
     start = time.perf_counter()
     writer = target_for(target, runtime)
+    preset = writer.default_preset if preset is None else preset
     writer.require(
         preset=preset if isinstance(preset, str) else None,
         calibrate=calibrate is not None,

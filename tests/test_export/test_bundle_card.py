@@ -63,6 +63,36 @@ def test_python_lines_run_as_they_stand(
     assert printed == expected.text + "\n"
 
 
+#: The Python lines of cards that were written before modules had their present names.
+EARLIER = """\
+from pathlib import Path
+
+from PIL import Image
+
+from hydra_export.bundle import Bundle
+from hydra_mobile.evaluation.generation import Generator
+from hydra_mobile.evaluation.runners import runner_class
+
+folder = Path("path/to/this/folder")
+runner = runner_class(Bundle.open(folder).runtime).load(folder)
+generator = Generator(runner)
+answer = generator.answer("What is in the image?", lambda: Image.open("picture.png"))
+print(answer.text)
+"""
+
+
+def test_lines_of_earlier_cards_run(
+    onnx_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Image.new("RGB", (40, 24), (200, 30, 30)).save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    exec(EARLIER.replace("path/to/this/folder", str(onnx_bundle)), {})
+    assert capsys.readouterr().out.strip()
+
+
 def test_card_says_what_the_manifest_says(onnx_bundle: Path, tiny_merged: Path) -> None:
     manifest = json.loads((onnx_bundle / MANIFEST).read_text())
     card = (onnx_bundle / CARD).read_text()
