@@ -60,17 +60,24 @@ def _not_installed(package: str, extra: str) -> HydraError:
 
 
 def _extra_with(package: str) -> str | None:
-    """Return our extra that brings a package, as our own metadata say; None: none does."""
+    """Return our smallest extra that brings a package; None: none does."""
+    found = {e: names for e, names in extras().items() if _plain(package) in map(_plain, names)}
+    return min(found, key=lambda extra: len(found[extra]), default=None)
+
+
+def extras() -> dict[str, list[str]]:
+    """Return the packages that each of our extras brings, as our own metadata have it."""
     try:
         requirements = importlib.metadata.requires(_DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:  # the sources alone, not installed
-        return None
+        return {}
+    found: dict[str, list[str]] = {}
     for requirement in requirements:
         name = re.match(r"[A-Za-z0-9._-]+", requirement)
         extra = re.search(r"extra == ['\"]([^'\"]+)['\"]", requirement)
-        if name and extra and _plain(name[0]) == _plain(package):
-            return extra[1]
-    return None
+        if name and extra and name[0] != _DISTRIBUTION:
+            found.setdefault(extra[1], []).append(name[0])
+    return found
 
 
 def _plain(name: str) -> str:

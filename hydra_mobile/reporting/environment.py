@@ -17,8 +17,10 @@ from pathlib import Path
 
 import psutil
 
+from hydra_mobile.core.registry import extras
 from hydra_mobile.reporting.schema import Environment
 
+#: What computes always; the packages of our extras (runtimes, exporters) are reported beside them.
 PACKAGES = (
     "hydra-mobile",
     "torch",
@@ -26,15 +28,11 @@ PACKAGES = (
     "peft",
     "accelerate",
     "tokenizers",
-    "executorch",
-    "torchao",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "coremltools",
     "numpy",
     "pillow",
 )
+#: Extras for who works on the project itself.
+_NOT_REPORTED = ("dev",)
 
 # Which kernels run, and how fast, hangs on these.
 CPU_FLAGS = (
@@ -81,9 +79,12 @@ def collect(accelerator: str | None = None) -> Environment:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the version of each installed package of `PACKAGES`."""
+    """Return the version of each installed package of `PACKAGES` and of our extras."""
+    optional = (
+        name for extra, names in extras().items() if extra not in _NOT_REPORTED for name in names
+    )
     versions = {}
-    for name in PACKAGES:
+    for name in dict.fromkeys((*PACKAGES, *optional)):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
