@@ -50,13 +50,13 @@ def test_an_altered_download_is_refused_and_not_kept(pip: dict[str, Any], tmp_pa
 def test_an_altered_cache_is_refused_with_the_mend(pip: dict[str, Any]) -> None:
     wheel = fetch_wheel("thing==1.0", SHA, NAME)
     wheel.write_bytes(CONTENT[:3])
-    with pytest.raises(ArtifactError, match=r"is not the file it should be") as caught:
+    with pytest.raises(ArtifactError, match="thing-1") as caught:
         fetch_wheel("thing==1.0", SHA, NAME)
-    assert f"Delete {wheel} and run" in caught.value.fix
+    assert str(wheel) in caught.value.fix
     assert pip["calls"] == 1
 
 
 def test_what_pip_said_is_shown(pip: dict[str, Any]) -> None:
     pip["content"], pip["stderr"] = None, "ERROR: no such index"
-    with pytest.raises(HydraError, match=r"could not download thing==1\.0:\nERROR: no such index"):
+    with pytest.raises(HydraError, match=r"thing==1\.0[\s\S]*ERROR: no such index"):
         fetch_wheel("thing==1.0", SHA, NAME)

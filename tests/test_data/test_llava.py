@@ -43,20 +43,20 @@ def test_the_mark_may_stand_behind_the_question(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"conversations": None}, "`conversations` is null: expected a list"),
-        ({"conversations": []}, "`conversations` is a list of 0"),
-        ({"conversations": turns("<image>\nWhat?")}, "the last turn is a question"),
-        ({"conversations": turns("<image>\nWhat?", " ")}, "turn 1 is empty"),
+        ({"conversations": None}, "`conversations`.*null"),
+        ({"conversations": []}, "`conversations`.*0"),
+        ({"conversations": turns("<image>\nWhat?")}, "last turn"),
+        ({"conversations": turns("<image>\nWhat?", " ")}, "turn 1.*empty"),
         (
             {"conversations": turns("<image>\nWhat?", "Dog")[::-1]},
-            "turn 0 is from 'gpt': expected 'human'",
+            "turn 0.*'gpt'.*'human'",
         ),
-        ({"conversations": ["hi"]}, 'turn 0 is "hi": expected `from` and `value`'),
-        ({"conversations": turns("What?", "A dog")}, "has an `image` but no <image>"),
-        ({"image": None}, "says <image> but has no `image`"),
-        ({"image": ["a", "b"]}, "`image` is a list of 2"),
-        ({"conversations": turns("<image><image> What?", "A dog")}, "has 2 <image> marks"),
-        ({"conversations": turns("What?", "A", "<image>?", "B")}, r"in turns \[2\]: expected one"),
+        ({"conversations": ["hi"]}, 'turn 0.*"hi".*`from` and `value`'),
+        ({"conversations": turns("What?", "A dog")}, "`image`.*<image>"),
+        ({"image": None}, "<image>.*`image`"),
+        ({"image": ["a", "b"]}, "`image`.*2"),
+        ({"conversations": turns("<image><image> What?", "A dog")}, "2 <image>"),
+        ({"conversations": turns("What?", "A", "<image>?", "B")}, r"turns \[2\]"),
     ],
 )
 def test_a_wrong_record_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -72,21 +72,19 @@ def test_a_record_without_conversations_lists_its_keys(tmp_path: Path) -> None:
     path.write_text(
         json.dumps(GOOD) + "\n" + json.dumps({"id": "b2", "image": "x.png", "text": "?"})
     )
-    with pytest.raises(
-        DataError, match=r"line 2 \(id 'b2'\) has no `conversations`.*id, image, text"
-    ):
+    with pytest.raises(DataError, match=r"line 2 .*'b2'.*`conversations`.*id, image, text"):
         read_llava(path)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", '[{"id": 1', "is cut short: it ends after 0 whole records"),
+        ("a.json", '[{"id": 1', "after 0 whole records"),
         ("a.json", "", "is empty"),
-        ("a.jsonl", '{"id": 1', "line 1 is not JSON"),
-        ("a.json", "{}", "expected a list of records"),
-        ("a.json", "[]", "holds no records"),
-        ("a.json", "[3]", "record 0 is 3: expected an object"),
+        ("a.jsonl", '{"id": 1', "line 1.*JSON"),
+        ("a.json", "{}", "list"),
+        ("a.json", "[]", "no records"),
+        ("a.json", "[3]", "record 0.*3"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -98,11 +96,11 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: str, message:
 @pytest.mark.parametrize(
     ("ending", "message"),
     [
-        (", ", "is cut short: it ends after 3 whole records"),
-        (', {"id": "b', "is cut short: it ends after 3 whole records"),
-        (" {}]", "is not JSON from record 3 on: parse error: after array element"),
-        (', "\udcff"]', "is not JSON from record 3 on: lexical error: invalid bytes in UTF8"),
-        ("] x", "is not JSON from record 3 on: parse error: trailing garbage"),
+        (", ", "after 3 whole records"),
+        (', {"id": "b', "after 3 whole records"),
+        (" {}]", "JSON.*record 3"),
+        (', "\udcff"]', "JSON.*record 3.*UTF8"),
+        ("] x", "JSON.*record 3"),
     ],
 )
 def test_records_before_a_fault_in_the_file_are_given(
@@ -150,7 +148,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path: Path, name: str
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.json does not exist"):
+    with pytest.raises(DataError, match=r"absent\.json"):
         read_llava(tmp_path / "absent.json")
 
 
@@ -165,15 +163,15 @@ def test_pictures_open_as_rgb_on_white(tmp_path: Path) -> None:
 
 
 def test_missing_and_corrupt_pictures_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.png \(record 'r7'\) does not exist"):
+    with pytest.raises(DataError, match=r"absent\.png.*'r7'"):
         open_image(tmp_path / "absent.png", "r7")
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"text\.png cannot be read"):
+    with pytest.raises(DataError, match=r"text\.png"):
         open_image(tmp_path / "text.png")
     Image.effect_noise((64, 64), 50).save(tmp_path / "cut.png")
     whole = (tmp_path / "cut.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cut\.png cannot be read"):
+    with pytest.raises(DataError, match=r"cut\.png"):
         open_image(tmp_path / "cut.png")
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="folder"):
         open_image(tmp_path)

@@ -115,10 +115,10 @@ def test_a_transformers_llava_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model_type": "bert"}, "model_type is 'bert'"),
+        ({"model_type": "bert"}, "'bert'"),
         (
             {"mm_vision_tower": "some/other-tower", "mm_projector_type": "ldpnet"},
-            "sizes of the vision tower some/other-tower are not known",
+            "some/other-tower",
         ),
     ],
 )
@@ -294,9 +294,9 @@ def test_what_is_shown_is_the_best_of_each_kind_and_the_edge():
     [
         ([], {"gpus": 0}, "--gpus 0"),
         ([], {"gpu_memory": 0.0}, "--gpu-memory 0.0"),
-        (["ranks.policy=full", "runtime.base_precision=4bit"], {}, "four-bit weights cannot be"),
-        (["ranks.policy=full", "runtime.distributed=fsdp"], {}, "shards frozen weights only"),
-        ([], {"tokens": (0, 4)}, "longest row has 4 tokens, of which a picture takes 4"),
+        (["ranks.policy=full", "runtime.base_precision=4bit"], {}, "four-bit"),
+        (["ranks.policy=full", "runtime.distributed=fsdp"], {}, "frozen"),
+        ([], {"tokens": (0, 4)}, "4 tokens"),
     ],
 )
 def test_what_cannot_be_is_refused(tiny_base, more, asked, message):

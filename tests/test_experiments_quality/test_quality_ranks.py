@@ -49,5 +49,5 @@ def test_probes_are_told_with_their_gains() -> None:
 
 def test_a_run_without_maps_has_no_summary() -> None:
     assert summary([]) == {}
-    with pytest.raises(ValueError, match="no linear of a decoder layer"):
+    with pytest.raises(ValueError, match="head"):
         summary(lines({"event": "initial", "ranks": {"head": 4}}))

@@ -33,7 +33,7 @@ def test_a_failure_does_not_stop_the_other_runs(
     monkeypatch.setattr(queue, "_started", started)
     monkeypatch.setattr(queue, "base", lambda work: work)
     runs = [Run("emojiqa", "low", arm, 0) for arm in ("adalora", "uniform", "coarse")]
-    with pytest.raises(HydraError, match="failed: emojiqa/low/adalora/seed0"):
+    with pytest.raises(HydraError, match="emojiqa/low/adalora/seed0"):
         run_all(runs, tmp_path, jobs=1, minutes=0, slower=1.1)
     told = capsys.readouterr().out
     assert "adalora/seed0 failed: the first rank would be 1" in told

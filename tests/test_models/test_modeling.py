@@ -93,7 +93,7 @@ def test_truncated_weights_are_refused_by_name(tiny_base, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match=str(tmp_path)):
         load_model(tmp_path)
 
 
@@ -104,5 +104,5 @@ def test_weights_of_another_shape_are_refused(tiny_base, tmp_path):
     (tmp_path / "config.json").write_text(
         config.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3')
     )
-    with pytest.raises(ArtifactError, match="do not fit its config"):
+    with pytest.raises(ArtifactError, match="config"):
         load_model(tmp_path)

@@ -216,12 +216,12 @@ def test_names_are_those_of_the_published_checkpoints():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LDPNet(15, 8, 16), "`ldpnet` got 15 patches; it needs a square grid"),
+        (lambda: LDPNet(15, 8, 16), "`ldpnet`.*15"),
         (lambda: LDPNet(16, 8, 18), "hidden_size 18"),
-        (lambda: LDPNetV2(15, 8, 16), "`ldpnetv2` got 15 patches"),
-        (lambda: LDPNetV2(16, 8, 16, tokens=5), "got 5 tokens"),
-        (lambda: LDPNetV2(16, 8, 16), "cannot make 144 tokens of 16 patches"),
-        (lambda: MLP(4, 8, 16, depth=0), "depth is 0, expected at least 1"),
+        (lambda: LDPNetV2(15, 8, 16), "`ldpnetv2`.*15"),
+        (lambda: LDPNetV2(16, 8, 16, tokens=5), "5 tokens"),
+        (lambda: LDPNetV2(16, 8, 16), "144.*16"),
+        (lambda: MLP(4, 8, 16, depth=0), "depth.*0"),
     ],
 )
 def test_what_cannot_work_is_refused(make, message):

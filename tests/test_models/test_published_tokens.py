@@ -255,7 +255,7 @@ def test_plain_without_a_picture_has_no_image_tokens(llama, published):
 
 def test_plain_refuses_a_conversation_of_several_questions(llama):
     llama.template = template_named("plain")
-    with pytest.raises(DataError, match=r"2 questions; template `plain` drops questions"):
+    with pytest.raises(DataError, match=r"2 questions.*`plain`"):
         llama.encode_record([Turn("a", "b"), Turn("c", "d")], True)
 
 

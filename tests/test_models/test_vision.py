@@ -89,9 +89,9 @@ def test_fields_of_a_published_config_that_say_nothing_here_are_taken(kind):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"select_layer": -5}, "hidden states 0 to 3"),
-        ({"select_layer": 4}, "select_layer is 4"),
-        ({"image_size": [24, 32]}, r"image_size is \[24, 32\], expected a number of pixels"),
+        ({"select_layer": -5}, "0 to 3"),
+        ({"select_layer": 4}, "select_layer.*4"),
+        ({"image_size": [24, 32]}, r"image_size.*\[24, 32\]"),
         ({"num_attention_heads": 5}, "(number of attention heads|num_heads).*5"),
     ],
 )
