@@ -63,11 +63,6 @@ def adapter_slots(model: Any) -> dict[Any, AdapterSlot]:
     }
 
 
-def cache_names(layers: int, prefix: str) -> list[str]:
-    """Return the names of the cache tensors, keys and values by turns."""
-    return [f"{prefix}.{i}.{part}" for i in range(layers) for part in ("key", "value")]
-
-
 def _check_supported(config: Any) -> None:
     if config.hidden_act != "silu":
         raise HydraError(
