@@ -32,6 +32,11 @@ BASES = {
     "mobilellama-2.7b-ldpv2": f"{_NAMED}mobilellama_2_7b_ldpv2",
 }
 
+#: Base -> what -> license, of the weights that a named base begins with.
+LICENSES: dict[str, dict[str, str]] = {
+    "smol": {"SmolLM2-135M-Instruct": "Apache-2.0", "EfficientNet-Lite0": "Apache-2.0"},
+}
+
 Log = Callable[[str], None]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hydra_mobile.reporting import formats, svg
 from hydra_mobile.reporting.formats import milliseconds, number
-from hydra_mobile.reporting.measures import Measure, benchmark_title, measures
+from hydra_mobile.reporting.measures import Measure, measures
 from hydra_mobile.reporting.schema import Report, Score, ScoreChange, SystemResult
 
 
@@ -116,10 +116,10 @@ def change_bars(report: Report, layout: Layout) -> str:
         # One scale for all shares: a point of POPE is as long as a point of GQA.
         alike = [move for _, move in moves if move.unit == unit]
         reach = _round_up(max(max(abs(m.low), abs(m.high), abs(m.change)) for m in alike))
-        panel, y = _change_panel(benchmark_title(benchmark), own, reach, layout, y)
+        panel, y = _change_panel(report.title_of(benchmark), own, reach, layout, y)
         parts += panel
         told = (f"{s.name} {formats.change(m.change, m.unit)}" for s, m in own)
-        words.append(f"{benchmark_title(benchmark)}: {', '.join(told)}")
+        words.append(f"{report.title_of(benchmark)}: {', '.join(told)}")
     if not parts:
         return ""
     title = "Change against the reference, paired 95 % intervals"

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra_mobile.reporting import formats
 from hydra_mobile.reporting.formats import DASH, count, megabytes, milliseconds, number, percent
-from hydra_mobile.reporting.measures import benchmark_title, benchmarks, measures, place
+from hydra_mobile.reporting.measures import benchmarks, measures, place
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
     Comparison,
@@ -63,10 +63,10 @@ def results_table(report: Report) -> Table:
 def _result(table: Table, report: Report, system: SystemResult, score: Score) -> tuple[Cell, ...]:
     run = system.run(score.benchmark)
     words = place(score.benchmark, score.split, score.kind)
-    detail = " ".join([benchmark_title(score.benchmark), *words])
+    detail = " ".join([report.title_of(score.benchmark), *words])
     comparison = report.comparison(score.benchmark, system.name)
     return (
-        Cell(system.name, detail, _source(table, run)),
+        Cell(system.name, detail, _source(table, report, run)),
         score_cell(table, system, score),
         _change_cell(table, report, system, comparison),
         _flipped_cell(table, comparison),
@@ -83,13 +83,13 @@ def _result(table: Table, report: Report, system: SystemResult, score: Score) ->
     )
 
 
-def _source(table: Table, run: BenchmarkRun | None) -> int | None:
+def _source(table: Table, report: Report, run: BenchmarkRun | None) -> int | None:
     """Return the footnote that names the files: releases of one benchmark give other scores."""
     if run is None or not run.sources:
         return None
     protocol = run.protocol or "not recorded"
     files = ", ".join(run.sources)
-    return table.note(f"{benchmark_title(run.benchmark)}: {files}; protocol {protocol}")
+    return table.note(f"{report.title_of(run.benchmark)}: {files}; protocol {protocol}")
 
 
 def _change_cell(
@@ -163,7 +163,7 @@ def protocols_table(report: Report) -> Table:
             questions = f"{count(run.answered)} of {questions}"
         table.rows.append(
             (
-                Cell(benchmark_title(run.benchmark)),
+                Cell(report.title_of(run.benchmark)),
                 Cell(run.protocol or "not recorded"),
                 Cell(questions),
                 Cell(", ".join(run.sources) or DASH),
@@ -210,7 +210,7 @@ def changes_table(report: Report) -> Table:
             tone = "bad" if move.high < 0 else "good" if move.low > 0 else ""
             between = formats.change_interval(move.low, move.high, move.unit)
             cells.append(Cell(formats.change(move.change, move.unit), between, tone=tone))
-        table.rows.append((Cell(_place(benchmark, split, kind)), *cells))
+        table.rows.append((Cell(_place(report, benchmark, split, kind)), *cells))
     return table
 
 
@@ -240,7 +240,7 @@ def flips_table(report: Report, shown: int = _FLIPS_SHOWN) -> Table:
             better = flip.credit > flip.reference_credit
             table.rows.append(
                 (
-                    Cell(comparison.system, benchmark_title(comparison.benchmark)),
+                    Cell(comparison.system, report.title_of(comparison.benchmark)),
                     Cell(_short(flip.question), flip.key if len(flip.key) <= 40 else ""),
                     Cell(_short(flip.expected)),
                     Cell(_short(flip.reference_answer), tone="bad" if better else "good"),
@@ -248,7 +248,7 @@ def flips_table(report: Report, shown: int = _FLIPS_SHOWN) -> Table:
                 )
             )
         if comparison.flips_file:
-            where = f"{comparison.system}, {benchmark_title(comparison.benchmark)}"
+            where = f"{comparison.system}, {report.title_of(comparison.benchmark)}"
             flipped = count(comparison.gained + comparison.lost)
             table.footnotes.append(f"{where}: all {flipped} in {comparison.flips_file}")
     return table
@@ -279,7 +279,7 @@ def kinds_table(report: Report) -> Table:
         first = next(score for score in found if score)
         constant = first.majority
         cells = (_with_unread(table, *pair) for pair in zip(scored, found, strict=True))
-        name = f"{split}, {kind}" if alone else _place(benchmark, split, kind)
+        name = f"{split}, {kind}" if alone else _place(report, benchmark, split, kind)
         shown = table.dash() if constant is None else Cell(formats.score(constant, first.unit))
         table.rows.append((Cell(name), Cell(count(first.n)), shown, *cells))
     return table
@@ -295,5 +295,5 @@ def _with_unread(table: Table, system: SystemResult, score: Score | None) -> Cel
     return dataclasses.replace(cell, detail=f"{cell.detail}; {count(score.unread)} unread")
 
 
-def _place(benchmark: str, split: str, kind: str) -> str:
-    return " ".join([benchmark_title(benchmark), *(place(benchmark, split, kind) or ["all"])])
+def _place(report: Report, benchmark: str, split: str, kind: str) -> str:
+    return " ".join([report.title_of(benchmark), *(place(benchmark, split, kind) or ["all"])])

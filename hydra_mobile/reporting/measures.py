@@ -10,16 +10,6 @@ from dataclasses import dataclass
 
 from hydra_mobile.reporting.schema import Report, Score, SystemResult
 
-_TITLES = {
-    "emojiqa": "EmojiQA",
-    "pope": "POPE",
-    "mme": "MME",
-    "gqa": "GQA",
-    "mmbench": "MMBench",
-    "scienceqa": "ScienceQA",
-    "textvqa": "TextVQA",
-}
-
 
 @dataclass(frozen=True)
 class Measure:
@@ -32,6 +22,7 @@ class Measure:
         unit: see `Score`.
         headline: whether it is the benchmark's one number.
         alone: whether the report has no other benchmark.
+        benchmark_title: the benchmark's name as people write it.
     """
 
     benchmark: str
@@ -40,6 +31,7 @@ class Measure:
     unit: str
     headline: bool
     alone: bool
+    benchmark_title: str
 
     @property
     def title(self) -> str:
@@ -48,16 +40,11 @@ class Measure:
         if self.alone and parts:
             words = " ".join(parts)
             return words[0].upper() + words[1:]
-        return " ".join([benchmark_title(self.benchmark), *parts])
+        return " ".join([self.benchmark_title, *parts])
 
     def of(self, system: SystemResult) -> Score | None:
         """Return the system's score, or None."""
         return system.score(self.benchmark, self.split, self.kind)
-
-
-def benchmark_title(name: str) -> str:
-    """Return a benchmark's name as people write it."""
-    return _TITLES.get(name, name)
 
 
 def place(benchmark: str, split: str, kind: str) -> list[str]:
@@ -85,5 +72,7 @@ def measures(report: Report) -> list[Measure]:
             chosen += [score for score in own if score.kind == "all"]
         for s in chosen:
             key = (s.benchmark, s.split, s.kind)
-            shown.setdefault(key, Measure(*key, s.unit, s.headline, alone))
+            shown.setdefault(
+                key, Measure(*key, s.unit, s.headline, alone, report.title_of(benchmark))
+            )
     return list(shown.values())

@@ -87,6 +87,7 @@ def beside(given: Sequence[Named], title: str, created: str) -> Beside:
         ),
         protocol=_protocol(given),
         notes=_notes(given, trained),
+        titles={k: v for item in given for k, v in item.report.titles.items()},
         licences={k: v for item in given for k, v in item.report.licences.items()},
         comparisons=tuple(
             _renamed(comparison, names[item.name])

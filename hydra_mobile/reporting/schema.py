@@ -537,6 +537,7 @@ class Report:
         protocol: how the timings were taken: prompt, tokens, repeats, processes.
         licences: of what went in, name to license.
         comparisons: of systems on the same questions.
+        titles: benchmark name -> the name as people write it; absent in older reports.
     """
 
     schema: int
@@ -550,6 +551,11 @@ class Report:
     notes: tuple[str, ...] = ()
     licences: dict[str, str] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
+    titles: dict[str, str] = field(default_factory=dict)
+
+    def title_of(self, benchmark: str) -> str:
+        """Return a benchmark's name as people write it."""
+        return self.titles.get(benchmark, benchmark)
 
     @property
     def reference(self) -> SystemResult | None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from hydra_mobile.reporting import formats
 from hydra_mobile.reporting.formats import count, megabytes, percent, ratio
-from hydra_mobile.reporting.measures import benchmark_title, benchmarks, measures
+from hydra_mobile.reporting.measures import benchmarks, measures
 from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemResult
 
 AGREEMENT_BOUND = {"fp32": 0.99}
@@ -69,7 +69,7 @@ def _protocols(report: Report) -> Iterator[Finding]:
             ways.setdefault(way, []).append(system.name)
         if len(ways) > 1:
             told = "; ".join(f"{way}: {_some(names)}" for way, names in ways.items())
-            claim = f"{benchmark_title(benchmark)} was not asked of all in the same way"
+            claim = f"{report.title_of(benchmark)} was not asked of all in the same way"
             yield Finding("warning", claim, f"{told}. Such scores do not compare")
 
 
@@ -114,7 +114,7 @@ def _incomplete(report: Report) -> Iterator[Finding]:
         for run in system.runs:
             if not run.complete:
                 evidence = f"{count(run.answered)} of {count(run.questions)} questions answered"
-                claim = f"{system.name} on {benchmark_title(run.benchmark)} is incomplete"
+                claim = f"{system.name} on {report.title_of(run.benchmark)} is incomplete"
                 yield Finding("warning", claim, evidence)
 
 
@@ -169,7 +169,7 @@ def _losses(report: Report) -> Iterator[Finding]:
             states.add("pass" if move.low >= bound else "fail" if move.high < bound else "open")
             between = formats.change_interval(move.low, move.high, move.unit)
             value = formats.change(move.change, move.unit)
-            parts.append(f"{benchmark_title(comparison.benchmark)} {value} ({between})")
+            parts.append(f"{report.title_of(comparison.benchmark)} {value} ({between})")
         evidence = f"{', '.join(parts)}; at most 1 point of 100 (MME: 20 of 2000) may be lost"
         claim = f"{system.name} scores as {found[0].reference} does"
         if "fail" in states:

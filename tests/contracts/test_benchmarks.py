@@ -7,6 +7,7 @@ toy benchmark is registered here alone; it shows that what a new one needs is on
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmark_tree import BUILDERS, PICTURES, Builder
 from toy_benchmark import LINE, colors
 
 from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.about import table
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.core.errors import ConfigError, DataError, HydraError
 
@@ -98,6 +100,14 @@ def test_a_wrong_name_or_protocol_is_told_with_the_right_ones(name: str, root: P
         Benchmark.open(f"{name}x", root)
     with pytest.raises(ConfigError, match=rf"(?s){name}.*`llava`.*llava-1\.5"):
         Benchmark.open(name, root, "llava")
+
+
+def test_the_page_has_the_table_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(BENCHMARKS, TOY)
+    page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    found = re.search(r"<!-- benchmarks:.*?-->\n(.*)<!-- /benchmarks -->", page.read_text(), re.S)
+    assert found is not None
+    assert found[1] == table(), "write it again: python -m hydra_mobile.benchmarks.about"
 
 
 # -- questions -----------------------------------------------------------------------------------

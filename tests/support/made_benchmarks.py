@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from hydra_mobile.benchmarks.about import titles
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
     Comparison,
@@ -102,4 +103,9 @@ def with_benchmarks(report: Report) -> Report:
             continue
         for benchmark, (_, _, value, _, half, _) in BENCHMARKS.items():
             comparisons.append(comparison(benchmark, name, share * value - value, half / 2))
-    return replace(report, systems=systems, comparisons=tuple(comparisons))
+    return replace(
+        report,
+        systems=systems,
+        comparisons=tuple(comparisons),
+        titles=titles([*BENCHMARKS, "mmbench"]),
+    )

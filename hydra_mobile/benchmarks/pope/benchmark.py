@@ -49,7 +49,7 @@ class Pope(Benchmark):
     about = "yes or no: is an object in the image?"
     primary = "mean F1 of the three splits"
     also = "accuracy, precision, recall, yes ratio; pooled"
-    source = "https://github.com/AoiDragon/POPE, images: COCO val2014"
+    source = "https://github.com/AoiDragon/POPE"
     licenses = MappingProxyType({"POPE": "MIT", "COCO images": "Flickr terms of use"})
     folders = ("pope", "POPE")
     max_new_tokens = 128

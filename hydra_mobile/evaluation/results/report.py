@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.benchmarks.about import licenses, titles
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
 from hydra_mobile.evaluation.results.rank_history import rank_history
+from hydra_mobile.models.registry import LICENSES
 from hydra_mobile.reporting import environment
 from hydra_mobile.reporting.schema import (
     LossPoint,
@@ -23,12 +25,6 @@ from hydra_mobile.reporting.schema import (
 from hydra_mobile.reporting.write import new_report, write_report
 from hydra_mobile.runtimes.model_ref import ModelRef
 from hydra_mobile.training.metrics import MetricsFile
-
-_LICENSES = {
-    "EmojiQA pictures": "OpenMoji, CC BY-SA 4.0",
-    "SmolLM2-135M-Instruct": "Apache-2.0",
-    "EfficientNet-Lite0": "Apache-2.0",
-}
 
 
 def report_on(
@@ -57,7 +53,9 @@ def report_on(
         training=training,
         protocol=f"{_protocols(results.systems)}, greedy, batch 1, image prefix kept in the cache",
         notes=_notes(settings, results.systems),
-        licences=_LICENSES if "emojiqa" in settings.benchmarks else {},
+        licences=licenses(settings.benchmarks)
+        | (LICENSES.get(training.base, {}) if training else {}),
+        titles=titles(settings.benchmarks),
     )
     for file in write_report(report, out):
         log(str(file))

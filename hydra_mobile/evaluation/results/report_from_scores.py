@@ -5,9 +5,11 @@ Such scores are of an answers file: there is no artifact, no machine and no timi
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.benchmarks.about import titles
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.typed import decode
 from hydra_mobile.reporting.environment import collect
@@ -74,7 +76,8 @@ def scored_report(value: dict[str, Any], file: Path) -> Report:
         runs=(run,),
         reasons=dict.fromkeys(_UNMEASURED, _REASON),
     )
-    return new_report(f"answers to {benchmark}", collect()).with_system(system)
+    report = new_report(f"answers to {benchmark}", collect()).with_system(system)
+    return dataclasses.replace(report, titles=titles([benchmark]))
 
 
 def _score(item: dict[str, Any], benchmark: str) -> Score:

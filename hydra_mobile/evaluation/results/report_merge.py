@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra_mobile.benchmarks.about import titles
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.evaluation.results.compare_reports import Kept, compare_across
@@ -46,7 +47,10 @@ def results_beside(
     given = [Named(name, _read(file)) for name, file in zip(names, files, strict=True)]
     made = new_report(title or f"{', '.join(names)} side by side", collect())
     together = beside(given, made.title, made.created)
-    report = together.report
+    # Older reports have no titles.
+    scored = {s.benchmark for system in together.report.systems for s in system.scores}
+    known = titles(sorted(scored)) | together.report.titles
+    report = dataclasses.replace(together.report, titles=known)
     if data is None:
         return report
     kept = [
