@@ -1,4 +1,4 @@
-"""Where a question's picture is: a file, or a base64 cell in the middle of a big table.
+"""Where a question's picture is: a file of the benchmark, or, for tables, a file in the cache.
 
 Pictures are opened only when they are asked for, so that memory stays flat however large the
 benchmark is.
@@ -7,16 +7,20 @@ benchmark is.
 from __future__ import annotations
 
 import base64
-import binascii
+import hashlib
 import io
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.data.llava import as_rgb, open_image
+from hydra_mobile.core.files import cache_home, write_atomically
+from hydra_mobile.data.llava import open_image
+
+#: Base64 of the first bytes of a format -> the ending of its files.
+_ENDINGS = {"/9j/": ".jpg", "iVBOR": ".png", "R0lGO": ".gif", "UklGR": ".webp", "Qk": ".bmp"}
 
 
 class Picture(ABC):
@@ -40,7 +44,7 @@ class Picture(ABC):
         """Return the picture's file as it is: compressed bytes, not pixels.
 
         Raises:
-            DataError: it is missing, or its place holds no base64 text; names the file.
+            DataError: it is missing; names the file.
         """
 
     @abstractmethod
@@ -50,9 +54,15 @@ class Picture(ABC):
 
 @dataclass(frozen=True)
 class FilePicture(Picture):
-    """A picture in a file of its own."""
+    """A picture in a file of its own.
+
+    Attributes:
+        path: the file.
+        origin: the table and row that it was unpacked from; "" for a file of the benchmark's.
+    """
 
     path: Path
+    origin: str = field(default="", compare=False)
 
     @property
     def key(self) -> str:
@@ -61,7 +71,12 @@ class FilePicture(Picture):
 
     def open(self) -> Image.Image:
         """Return the picture; see `Picture.open`."""
-        return open_image(self.path)
+        try:
+            return open_image(self.path)
+        except DataError as error:
+            if not self.origin:
+                raise
+            raise DataError(f"{self.origin}: {error.what}", "Download the table again.") from error
 
     def content(self) -> bytes:
         """Return the file; see `Picture.content`."""
@@ -79,54 +94,63 @@ class FilePicture(Picture):
 
 
 @dataclass(frozen=True)
-class EncodedPicture(Picture):
-    """A picture as base64 inside a larger file.
+class MissingPicture(Picture):
+    """A picture that is not there, or is none: its question can be scored, but not asked.
 
     Attributes:
-        file: the table.
-        offset: byte at which the base64 text begins.
-        length: its bytes.
-        record: what messages call the row.
+        where: the row that should have it.
+        why: what is wrong.
     """
 
-    file: Path
-    offset: int
-    length: int
-    record: str = ""
+    where: str
+    why: str
 
     @property
     def key(self) -> str:
-        """The file and the place in it."""
-        return f"{self.file}:{self.offset}+{self.length}"
+        """The row's name."""
+        return self.where
 
     def open(self) -> Image.Image:
-        """Return the picture; see `Picture.open`."""
-        try:
-            with Image.open(io.BytesIO(self.content())) as picture:
-                return as_rgb(picture)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-            raise self._unreadable(error) from error
+        """Raise: there is nothing to open."""
+        raise self._error()
 
     def content(self) -> bytes:
-        """Return the decoded cell; see `Picture.content`."""
-        try:
-            with self.file.open("rb") as handle:
-                handle.seek(self.offset)
-                return base64.b64decode(handle.read(self.length), validate=True)
-        except FileNotFoundError:
-            raise DataError(f"{self.file} does not exist any more: it holds the pictures.") from (
-                None
-            )
-        except (OSError, binascii.Error) as error:
-            raise self._unreadable(error) from error
+        """Raise: there is nothing to read."""
+        raise self._error()
 
     def exists(self) -> bool:
-        """Say whether the file reaches as far as the picture."""
-        return self.file.is_file() and self.file.stat().st_size >= self.offset + self.length
+        """Say that there is nothing."""
+        return False
 
-    def _unreadable(self, error: Exception) -> DataError:
-        where = f"{self.file}{f' ({self.record})' if self.record else ''}"
-        return DataError(
-            f"The picture in {where} cannot be read: {error}.",
-            "The file is cut short or was altered; download it again.",
-        )
+    def _error(self) -> DataError:
+        return DataError(f"{self.where} {self.why}.", "Download the table again.")
+
+
+def unpacked(text: str, where: str) -> Picture:
+    """Return the picture of a table's cell, as a file in the cache.
+
+    A picture is written once: its file is named by what the cell holds, so equal cells, of
+    whatever rows and tables, are one file.
+
+    Args:
+        text: base64 of a picture's file.
+        where: the table and row, for messages.
+    """
+    name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    path = cache_home() / "pictures" / name[:2] / f"{name}{_ending(text)}"
+    if not path.is_file():
+        try:
+            content = base64.b64decode(text, validate=True)
+            # Only the header: the pixels are decoded when they are asked for.
+            with Image.open(io.BytesIO(content)):
+                pass
+        except (ValueError, OSError, SyntaxError) as error:
+            return MissingPicture(where, f"has a picture that cannot be read: {error}")
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(content)
+    return FilePicture(path, where)
+
+
+def _ending(text: str) -> str:
+    """Return the ending of a picture's file by the first bytes of its base64 text."""
+    return next((ending for start, ending in _ENDINGS.items() if text.startswith(start)), ".img")

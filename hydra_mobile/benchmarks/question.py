@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.benchmarks.base import Benchmark
-from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture, Picture
+from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.files import write_atomically
 
@@ -39,8 +39,6 @@ class Question:
         image: dict[str, Any] | None = None
         if isinstance(self.image, FilePicture):
             image = {"path": str(self.image.path.absolute())}
-        elif isinstance(self.image, EncodedPicture):
-            image = vars(self.image) | {"file": str(self.image.file.absolute())}
         return {"index": self.index, "key": self.key, "text": self.text, "image": image}
 
     @classmethod
@@ -48,11 +46,7 @@ class Question:
         """Read what `to_dict` returned."""
         image: Picture | None = None
         if found := value["image"]:
-            image = (
-                FilePicture(Path(found["path"]))
-                if "path" in found
-                else EncodedPicture(**found | {"file": Path(found["file"])})
-            )
+            image = FilePicture(Path(found["path"]))
         return cls(value["index"], value["key"], value["text"], image)
 
 

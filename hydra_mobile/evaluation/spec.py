@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.benchmarks.base import Benchmark
-from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture, Picture
+from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.benchmarks.question import Question, questions_of
 from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError
@@ -174,6 +174,4 @@ def _pictures(questions: Sequence[Question]) -> str:
 
 
 def _size(picture: Picture) -> int:
-    if isinstance(picture, FilePicture):
-        return picture.path.stat().st_size
-    return picture.length if isinstance(picture, EncodedPicture) else 0
+    return picture.path.stat().st_size if isinstance(picture, FilePicture) else 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture
+from hydra_mobile.benchmarks.pictures import FilePicture, unpacked
 from hydra_mobile.benchmarks.shared.locate import DataRoots
 from hydra_mobile.core.errors import DataError
 
@@ -20,40 +20,41 @@ def encoded(color: tuple[int, ...], mode: str = "RGB") -> bytes:
     return base64.b64encode(buffer.getvalue())
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> tuple[Path, list[EncodedPicture]]:
-    path, pictures, content = tmp_path / "table.tsv", [], b"index\timage\n"
-    for number, cell in enumerate((encoded((255, 0, 0)), encoded((0, 0, 0, 0), "RGBA"))):
-        content += f"{number}\t".encode()
-        pictures.append(EncodedPicture(path, len(content), len(cell), f"row {number}"))
-        content += cell + b"\n"
-    path.write_bytes(content)
-    return path, pictures
-
-
-def test_a_cell_is_opened_where_it_stands(table: tuple[Path, list[EncodedPicture]]) -> None:
-    _, (red, transparent) = table
+def test_a_cell_is_unpacked_into_the_cache_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path))
+    red, transparent = (
+        unpacked(cell.decode(), f"table.tsv, row {number}")
+        for number, cell in enumerate((encoded((255, 0, 0)), encoded((0, 0, 0, 0), "RGBA")))
+    )
     assert red.exists()
     assert (red.open().mode, red.open().size, red.open().getpixel((0, 0))) == (
         "RGB", (4, 3), (255, 0, 0)
     )  # fmt: skip
     assert transparent.open().getpixel((0, 0)) == (255, 255, 255), "shown on white, as files are"
-    assert red.key != transparent.key
+    assert red.content() == base64.b64decode(encoded((255, 0, 0)))
+    assert unpacked(encoded((255, 0, 0)).decode(), "another row") == red
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.suffix for path in files] == [".png", ".png"]
 
 
-def test_a_broken_cell_is_named(table: tuple[Path, list[EncodedPicture]]) -> None:
-    path, (_, last) = table
-    content = path.read_bytes()
-    path.write_bytes(content[:-20])
-    assert not last.exists()
-    with pytest.raises(DataError, match=r"table\.tsv \(row 1\) cannot be read"):
-        last.open()
-    path.write_bytes(content.replace(content[last.offset : last.offset + 8], b"%%%%%%%%"))
-    with pytest.raises(DataError, match=r"\(row 1\) cannot be read"):
-        last.open()
-    path.unlink()
-    with pytest.raises(DataError, match=r"table\.tsv does not exist any more"):
-        last.open()
+def test_a_broken_cell_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path))
+    cell = encoded((255, 0, 0)).decode()
+    for broken in ("%%%%" + cell, cell[:21], cell[:20], "AAAA" * 40):
+        picture = unpacked(broken, "table.tsv, row 1")
+        assert not picture.exists()
+        with pytest.raises(DataError, match=r"table\.tsv, row 1"):
+            picture.open()
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    # A header alone is there; what it lacks shows when its pixels are needed.
+    noise = io.BytesIO()
+    Image.effect_noise((40, 40), 90).save(noise, "png")
+    cut = unpacked(base64.b64encode(noise.getvalue()[:300]).decode(), "table.tsv, row 2")
+    assert cut.exists()
+    with pytest.raises(DataError, match=r"table\.tsv, row 2"):
+        cut.open()
 
 
 def test_a_file_is_opened_or_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_mobile.benchmarks.pictures import EncodedPicture, FilePicture
+from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.benchmarks.question import (
     Question,
     picture_groups,
@@ -50,7 +50,7 @@ def test_questions_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     questions = [
         question(0, str(tmp_path / "a.png")),
         question(1, None),
-        Question(2, "x\u2028y", "Ä?\n", EncodedPicture(tmp_path / "t.tsv", 5, 7, "row 3")),
+        Question(2, "x\u2028y", "Ä?\n", FilePicture(tmp_path / "ü b.png")),
     ]
     write_questions(tmp_path / "questions.jsonl", questions)
     assert list(read_questions(tmp_path / "questions.jsonl")) == questions

@@ -7,14 +7,18 @@ memory stays flat.
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
+from PIL import Image
+
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.pictures import Picture
-from hydra_mobile.benchmarks.shared.picture_cells import encoded_cell
 from hydra_mobile.benchmarks.shared.tab_separated import write_rows
 from hydra_mobile.core.errors import DataError
 
@@ -107,9 +111,33 @@ def _written(
         if share and keys in holders:
             yield {**row.cells, "image": holders[keys]}
         else:
-            cell = encoded_cell(row.pictures)
+            cell = _encoded_cell(row.pictures)
             if len(cell) > _SHORTEST_PICTURE:
                 holders[keys] = index
             yield {**row.cells, "image": cell}
         if progress is not None:
             progress(done, len(everything), "rows")
+
+
+def _encoded_cell(pictures: Sequence[Picture]) -> str:
+    """Return the base64 text of a row's picture, or a JSON list of several.
+
+    The files' own bytes are kept, so that no pixel changes.
+    """
+    texts = [_encoded(picture) for picture in pictures]
+    if len(texts) > 1:
+        return json.dumps(texts)
+    return texts[0] if texts else ""
+
+
+def _encoded(picture: Picture) -> str:
+    content = picture.content()
+    try:
+        # Only the header: pixels are not decoded to write a table of thousands.
+        with Image.open(io.BytesIO(content)):
+            pass
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(
+            f"{picture.key} is no picture: {error}.", "Download the file again."
+        ) from error
+    return base64.b64encode(content).decode("ascii")

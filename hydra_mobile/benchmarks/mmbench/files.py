@@ -1,22 +1,20 @@
 """MMBench's tables: one row per question and rotation, the picture a base64 cell.
 
 Columns are read by name, because their order differs between releases, and as text, because a
-number, "None" or "nan" may be an option. Pictures are only located.
+number, "None" or "nan" may be an option. Pictures are unpacked into the cache.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
-from PIL import Image
-
-from hydra_mobile.benchmarks.pictures import EncodedPicture, Picture
+from hydra_mobile.benchmarks.pictures import MissingPicture, Picture, unpacked
 from hydra_mobile.benchmarks.shared.choice_letters import is_none
-from hydra_mobile.benchmarks.shared.picture_cells import only_of_list
-from hydra_mobile.benchmarks.shared.tab_separated import Row, Span, read_columns, read_rows
+from hydra_mobile.benchmarks.shared.tab_separated import Row, read_columns, read_rows
 from hydra_mobile.core.errors import DataError
 
 #: Rotation k of a question has its index plus k times this.
@@ -24,30 +22,6 @@ ROTATION = 1_000_000
 #: A shorter cell of digits is the index of the row that holds the picture.
 _LONGEST_INDEX = 20
 _MEND = "Download the table again."
-
-
-@dataclass(frozen=True)
-class NoPicture(Picture):
-    """A row without a picture: it can be scored, but not asked."""
-
-    where: str
-
-    @property
-    def key(self) -> str:
-        """The row's name."""
-        return self.where
-
-    def open(self) -> Image.Image:
-        """Raise: there is nothing to open."""
-        raise DataError(f"{self.where} has no picture in the column `image`.", _MEND)
-
-    def content(self) -> bytes:
-        """Raise: there is nothing to read."""
-        raise DataError(f"{self.where} has no picture in the column `image`.", _MEND)
-
-    def exists(self) -> bool:
-        """Say that there is nothing."""
-        return False
 
 
 @dataclass(frozen=True)
@@ -139,15 +113,17 @@ def read_questions(path: Path) -> list[Question]:
             "Give one of MMBench's tables (mmbench_dev_20230712.tsv, ...).",
         )
     rows: dict[int, Row] = {}
+    pictures: dict[int, Picture | int] = {}
     for row in read_rows(path):
         index = row_index(row.cells["index"], f"{path}, record {row.number}")
         if index in rows:
             raise DataError(f"{path} has two rows with the index {index}.", _MEND)
         rows[index] = row
+        # Not kept with the row: all pictures together would fill the memory.
+        pictures[index] = _picture(row.cells.pop("image", ""), f"{path}, index {index}")
     letters = letters_of(columns)
-    shared: dict[bytes, EncodedPicture] = {}
     return [
-        _question(path, index, row, letters, _picture(path, index, rows, shared))
+        _question(path, index, row, letters, _found(path, index, pictures))
         for index, row in rows.items()
     ]
 
@@ -182,37 +158,54 @@ def _question(path: Path, index: int, row: Row, letters: list[str], picture: Pic
     )
 
 
-def _picture(
-    path: Path, index: int, rows: dict[int, Row], shared: dict[bytes, EncodedPicture]
-) -> Picture:
-    """Return where a row's picture is, following cells that hold the index of another row."""
-    at, seen = index, {index}
-    while True:
-        span = rows[at].spans.get("image")
-        if span is None or is_none(span.head.decode("ascii", "replace").strip()):
-            return NoPicture(f"{path}, index {index}")
-        pointed = _pointed(span)
-        if pointed is None:
-            break
-        if pointed not in rows or pointed in seen:
+def _picture(cell: str, where: str) -> Picture | int:
+    """Return the picture of a cell, or the index of the row that has it."""
+    text = cell.strip()
+    if text.startswith("["):
+        text = _only_of_list(text, where)
+    if is_none(text):
+        return MissingPicture(where, "has no picture in the column `image`")
+    number = text.removesuffix(".0")
+    if len(text) <= _LONGEST_INDEX and number.isdecimal():
+        return int(number)
+    return unpacked(text, where)
+
+
+def _only_of_list(text: str, where: str) -> str:
+    """Return the one text of a cell with a list; "" for an empty list.
+
+    Raises:
+        DataError: the list holds several pictures, or is no list of texts.
+    """
+    try:
+        items = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        items = None
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise DataError(
+            f"{where}: the cell `image` begins like a list of pictures and is none: expected "
+            '["base64 text"].',
+            "Write the picture's base64 text alone, or a JSON list of it.",
+        )
+    if len(items) > 1:
+        raise DataError(
+            f"{where}: the cell `image` holds a list of pictures, {len(items)} of them: expected "
+            "one.",
+            "Models here take one picture a question.",
+        )
+    return items[0] if items else ""
+
+
+def _found(path: Path, index: int, pictures: Mapping[int, Picture | int]) -> Picture:
+    """Return a row's picture, following cells that hold the index of another row."""
+    found, seen = pictures[index], {index}
+    while isinstance(found, int):
+        if found not in pictures or found in seen:
             raise DataError(
-                f"{path}, index {index}: the picture is said to be in row {pointed}, "
-                f"{'which points back' if pointed in seen else 'which does not exist'}.",
+                f"{path}, index {index}: the picture is said to be in row {found}, "
+                f"{'which points back' if found in seen else 'which does not exist'}.",
                 _MEND,
             )
-        at = pointed
-        seen.add(at)
-    if span.head.lstrip().startswith(b"["):
-        one = only_of_list(path, span, f"{path}, index {index}")
-        if one is None:
-            return NoPicture(f"{path}, index {index}")
-        span = one
-    # Rotations repeat the picture; the first place stands for all, so that it is encoded once.
-    return shared.setdefault(
-        span.digest, EncodedPicture(path, span.offset, span.length, f"index {at}")
-    )
-
-
-def _pointed(span: Span) -> int | None:
-    text = span.head.decode("ascii", "replace").strip().removesuffix(".0")
-    return int(text) if span.length <= _LONGEST_INDEX and text.isdecimal() else None
+        seen.add(found)
+        found = pictures[found]
+    return found

@@ -1,13 +1,12 @@
-"""Tables separated by tabs whose cells may hold whole pictures, read in the memory of one row.
+"""Tables separated by tabs whose cells may hold whole pictures, in the memory of one row.
 
 The format is what pandas writes: one record a line, a cell in double quotes where it holds a tab, a
-line end or a quote. Cells of a picture column are not kept: the row says where in the file they
-are, so that they can be read when needed.
+line end or a quote.
 """
 
 from __future__ import annotations
 
-import hashlib
+import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,27 +17,10 @@ from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_atomically
 
 _SPECIAL = re.compile('[\t\r\n"]')
-_BOM = b"\xef\xbb\xbf"
 _CUT = "The file was cut short or altered; download it again."
-#: So much of a large cell is kept as text: enough for a number or the beginning of a list.
-_HEAD = 32
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where a large cell is in its file.
-
-    Attributes:
-        offset: of its first byte, inside the quotes if it has any.
-        length: in bytes.
-        head: its first 32 bytes.
-        digest: of its bytes; equal for equal cells.
-    """
-
-    offset: int
-    length: int
-    head: bytes
-    digest: bytes
+#: Characters of the largest cell. Behind a quote that never closes all else is one cell: it is
+#: refused here, not when the memory is full.
+_LARGEST = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -47,13 +29,11 @@ class Row:
 
     Attributes:
         number: 1 for the first record after the header.
-        cells: column -> text, large columns left out.
-        spans: large column -> where its cell is.
+        cells: column -> text.
     """
 
     number: int
     cells: dict[str, str]
-    spans: dict[str, Span]
 
 
 def read_columns(path: Path) -> list[str]:
@@ -63,37 +43,26 @@ def read_columns(path: Path) -> list[str]:
         DataError: the file is missing or empty.
     """
     with _opened(path) as handle:
-        return _header(path, handle)
+        return _header(path, _records(path, handle))
 
 
-def read_rows(path: Path, *, large: Sequence[str] = ("image",)) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[Row]:
     """Yield the records of a table.
-
-    Args:
-        path: the table.
-        large: columns whose cells are only located.
 
     Raises:
         DataError: the file is missing, is no UTF-8, ends inside a quoted cell, or a record has
             more or fewer cells than the header; names file and record.
     """
     with _opened(path) as handle:
-        columns = _header(path, handle)
-        for number, (start, record, bounds) in enumerate(_records(path, handle), start=1):
-            if len(bounds) != len(columns):
+        records = _records(path, handle)
+        columns = _header(path, records)
+        for number, record in enumerate(records, start=1):
+            if len(record) != len(columns):
                 raise DataError(
-                    f"{path}: record {number} has {len(bounds)} cells, the header {len(columns)}.",
+                    f"{path}: record {number} has {len(record)} cells, the header {len(columns)}.",
                     _CUT,
                 )
-            cells, spans = {}, {}
-            for column, (first, last, quoted) in zip(columns, bounds, strict=True):
-                raw = record[first:last]
-                if column in large:
-                    digest = hashlib.blake2b(raw, digest_size=16).digest()
-                    spans[column] = Span(start + first, last - first, raw[:_HEAD], digest)
-                else:
-                    cells[column] = _text(raw, quoted, path, number)
-            yield Row(number, cells, spans)
+            yield Row(number, dict(zip(columns, record, strict=True)))
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
@@ -126,73 +95,39 @@ def _opened(path: Path) -> BinaryIO:
         raise DataError(f"{path} is missing.") from None
 
 
-def _header(path: Path, handle: BinaryIO) -> list[str]:
-    line = handle.readline().removeprefix(_BOM).rstrip(b"\r\n")
-    bounds = _bounds(line)
-    if not line or bounds is None:
+def _header(path: Path, records: Iterator[list[str]]) -> list[str]:
+    columns = next(records, None)
+    if not columns:
         raise DataError(f"{path} has no header line with the names of its columns.", _CUT)
-    return [_text(line[first:last], quoted, path, 0) for first, last, quoted in bounds]
+    return columns
 
 
-def _records(
-    path: Path, handle: BinaryIO
-) -> Iterator[tuple[int, bytes, list[tuple[int, int, bool]]]]:
-    """Yield offset, bytes and cell bounds of each record; lines inside quotes belong together."""
-    parts: list[bytes] = []
-    start = handle.tell()
-    number = 1
-    for line in handle:
-        parts.append(line)
-        # An open cell can only be closed by a quote; do not parse a long record line by line.
-        if len(parts) > 1 and b'"' not in line:
-            continue
-        whole = b"".join(parts)
-        record = whole.rstrip(b"\r\n")
-        bounds = _bounds(record)
-        if bounds is None:
-            continue
-        if record:
-            yield start, record, bounds
-            number += 1
-        start += len(whole)
-        parts.clear()
-    if parts:
-        raise DataError(
-            f"{path}: a quoted cell of record {number} is never closed ({len(parts)} lines).", _CUT
-        )
-
-
-def _bounds(record: bytes) -> list[tuple[int, int, bool]] | None:
-    """Return (first, last, quoted) of each cell; None while a quoted cell is open."""
-    bounds = []
-    at = 0
-    while True:
-        quoted = record[at : at + 1] == b'"'
-        if quoted:
-            last = _closing_quote(record, at + 1)
-            if last < 0:
-                return None
-            end = record.find(b"\t", last)
-        else:
-            last = end = record.find(b"\t", at)
-        end = len(record) if end < 0 else end
-        bounds.append((at + 1, last, True) if quoted else (at, end, False))
-        if end == len(record):
-            return bounds
-        at = end + 1
-
-
-def _closing_quote(record: bytes, at: int) -> int:
-    while True:
-        quote = record.find(b'"', at)
-        if quote < 0 or record[quote + 1 : quote + 2] != b'"':
-            return quote
-        at = quote + 2
-
-
-def _text(raw: bytes, quoted: bool, path: Path, number: int) -> str:
+def _records(path: Path, handle: BinaryIO) -> Iterator[list[str]]:
+    """Yield the cells of the header and of each record; empty lines are none."""
+    # Decoded line by line: only so is it known which record is no UTF-8.
+    lines = (line.decode("utf-8") for line in handle)
+    first = next(lines, "").removeprefix("\ufeff")
+    csv.field_size_limit(_LARGEST)
+    reader = csv.reader(_chained(first, lines), delimiter="\t", strict=True)
+    number = 0
     try:
-        text = raw.decode("utf-8")
+        for record in reader:
+            if record:
+                yield record
+                number += 1
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: record {number} is no UTF-8 ({error}).", _CUT) from error
-    return text.replace('""', '"') if quoted else text
+    except csv.Error as error:
+        unclosed = "end of data" in str(error) or "field limit" in str(error)
+        raise DataError(
+            f"{path}: a quoted cell of record {number} is never closed (read to line "
+            f"{reader.line_num})."
+            if unclosed
+            else f"{path}: record {number} (line {reader.line_num}) is not readable: {error}.",
+            _CUT,
+        ) from error
+
+
+def _chained(first: str, rest: Iterable[str]) -> Iterator[str]:
+    yield first
+    yield from rest
