@@ -112,7 +112,7 @@ def test_other_protocols_are_compared_with_a_warning(tmp_path):
     arguments = ["report", str(one), str(two), "--data", str(tmp_path), "--out", str(out)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert "! capitals was not asked of all in the same way" in done.output
+    assert "! Capitals was not asked of all in the same way" in done.output
     made = read_report(out)
     assert made.comparisons[0].warnings == (
         "protocol mobilevlm against llava-1.5",

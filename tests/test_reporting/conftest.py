@@ -225,6 +225,7 @@ def make_report() -> Report:
         protocol="Greedy, batch 1, one process per row; median of 7 questions after one warm-up; "
         "a prompt has about 64 tokens, 49 of them the picture's.",
         notes=("The untrained model keeps the pretrained parts and a random projector.",),
+        titles={"emojiqa": "EmojiQA"},
         licences={"OpenMoji artwork": "CC BY-SA 4.0", "SmolLM2-135M-Instruct": "Apache-2.0"},
     )
 

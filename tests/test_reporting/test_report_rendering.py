@@ -229,6 +229,7 @@ def test_several_benchmarks_name_themselves(report):
     system = report.systems[1]
     pope = tuple(replace(score, benchmark="pope") for score in system.scores)
     both = report.with_system(replace(system, scores=system.scores + pope))
+    both = replace(both, titles={"emojiqa": "EmojiQA", "pope": "POPE"})
     text = render_markdown(both)
     assert "EmojiQA seen" in text
     assert "POPE unseen" in text

@@ -43,6 +43,7 @@ def test_pinned_format(report):
         "notes",
         "licences",
         "comparisons",
+        "titles",
     }
     assert value["training"]["loss"][0] == ["projector", 1, report.training.loss[0].loss]
     assert value["systems"][0]["timings"]["encode"] is None
@@ -52,6 +53,13 @@ def test_pinned_format(report):
         "p75": 0.91 * 1.04,
         "n": 7,
     }
+
+
+def test_a_report_without_titles_is_read_and_names_its_benchmarks_plainly(report):
+    value = report.to_dict()
+    del value["titles"]
+    older = Report.from_dict(value)
+    assert (report.title_of("emojiqa"), older.title_of("emojiqa")) == ("EmojiQA", "emojiqa")
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, True])

@@ -106,9 +106,8 @@ def _records(path: Path, handle: BinaryIO) -> Iterator[list[str]]:
     """Yield the cells of the header and of each record; empty lines are none."""
     # Decoded line by line: only so is it known which record is no UTF-8.
     lines = (line.decode("utf-8") for line in handle)
-    first = next(lines, "").removeprefix("\ufeff")
     csv.field_size_limit(_LARGEST)
-    reader = csv.reader(_chained(first, lines), delimiter="\t", strict=True)
+    reader = csv.reader(_without_mark(lines), delimiter="\t", strict=True)
     number = 0
     try:
         for record in reader:
@@ -128,6 +127,7 @@ def _records(path: Path, handle: BinaryIO) -> Iterator[list[str]]:
         ) from error
 
 
-def _chained(first: str, rest: Iterable[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+def _without_mark(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines without a byte order mark."""
+    yield next(lines, "").removeprefix("\ufeff")
+    yield from lines
