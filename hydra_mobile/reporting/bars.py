@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hydra_mobile.reporting import formats, svg
-from hydra_mobile.reporting.formats import milliseconds, number
+from hydra_mobile.reporting.formats import milliseconds, number, score_label
 from hydra_mobile.reporting.measures import Measure, measures
 from hydra_mobile.reporting.schema import Report, Score, ScoreChange, SystemResult
 
@@ -62,7 +62,7 @@ def score_bars(report: Report, layout: Layout) -> str:
         shown = [(system, score) for system, score in scored if score]
         panel, y = _score_panel(measure, shown, layout, y)
         parts += panel
-        told = (f"{s.name} {_short(v.value, v.unit)}" for s, v in shown)
+        told = (f"{s.name} {score_label(v.value, v.unit)}" for s, v in shown)
         words.append(f"{measure.title}: {', '.join(told)}")
     if not parts:
         return ""
@@ -89,15 +89,16 @@ def _score_panel(
     words = []
     for i, (system, score) in enumerate(shown):
         at = y + layout.row * i
-        between = f"{_short(score.low, score.unit)}{formats.DASH}{_short(score.high, score.unit)}"
-        label = f"{_short(score.value, score.unit)}  ({between})"
+        low, high = (score_label(bound, score.unit) for bound in (score.low, score.high))
+        between = f"{low}{formats.DASH}{high}"
+        label = f"{score_label(score.value, score.unit)}  ({between})"
         ends = (score.value / top, score.low / top, score.high / top)
         parts += _bar(system, ends, at, label, layout)
         words += _words(system, at, label, layout)
     if majority is not None:
         at = layout.x(majority / top)
         parts.append(svg.line(at, y - 2, at, bottom, "majority"))
-        constant = f"constant answer {_short(majority, measure.unit)}"
+        constant = f"constant answer {score_label(majority, measure.unit)}"
         parts.append(svg.text(_inside(at, constant, layout), y - 6, constant, "tick", "middle"))
     # The words come last: in a narrow picture the line of the constant runs behind them.
     return parts + words, bottom + 36
@@ -263,11 +264,6 @@ def _whisker(low: float, high: float, y: float) -> list[str]:
         svg.line(low, y, high, y, "whisker"),
         *(svg.line(x, y - 4, x, y + 4, "whisker") for x in (low, high)),
     ]
-
-
-def _short(value: float, unit: str) -> str:
-    """Return a score for a label: points without decimals."""
-    return formats.score(value, unit) if unit == "share" else f"{value:,.0f}"
 
 
 def _round_up(value: float) -> float:

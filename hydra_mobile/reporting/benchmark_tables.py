@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hydra_mobile.reporting import formats
-from hydra_mobile.reporting.formats import DASH, count, megabytes, milliseconds, number, percent
+from hydra_mobile.reporting.formats import (
+    DASH,
+    count,
+    megabytes,
+    milliseconds,
+    number,
+    percent,
+    shortened,
+)
 from hydra_mobile.reporting.measures import benchmarks, measures, place
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
@@ -241,10 +249,16 @@ def flips_table(report: Report, shown: int = _FLIPS_SHOWN) -> Table:
             table.rows.append(
                 (
                     Cell(comparison.system, report.title_of(comparison.benchmark)),
-                    Cell(_short(flip.question), flip.key if len(flip.key) <= 40 else ""),
-                    Cell(_short(flip.expected)),
-                    Cell(_short(flip.reference_answer), tone="bad" if better else "good"),
-                    Cell(_short(flip.answer), tone="good" if better else "bad"),
+                    Cell(
+                        shortened(flip.question, _LONG),
+                        flip.key if len(flip.key) <= 40 else "",
+                    ),
+                    Cell(shortened(flip.expected, _LONG)),
+                    Cell(
+                        shortened(flip.reference_answer, _LONG),
+                        tone="bad" if better else "good",
+                    ),
+                    Cell(shortened(flip.answer, _LONG), tone="good" if better else "bad"),
                 )
             )
         if comparison.flips_file:
@@ -252,11 +266,6 @@ def flips_table(report: Report, shown: int = _FLIPS_SHOWN) -> Table:
             flipped = count(comparison.gained + comparison.lost)
             table.footnotes.append(f"{where}: all {flipped} in {comparison.flips_file}")
     return table
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split()) or "(nothing)"
-    return line if len(line) <= _LONG else f"{line[: _LONG - 1]}…"
 
 
 def kinds_table(report: Report) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 DASH = "\u2013"
 """The en dash: between the bounds of an interval, and alone for "not measured"."""
@@ -117,3 +118,20 @@ def duration(seconds: float | None) -> str:
 def ratio(value: float | None) -> str:
     """Return a ratio, e.g. "3.4×"."""
     return DASH if value is None else f"{number(value, 2 if value < 10 else 3)}{TIMES}"
+
+
+def score_label(value: float, unit: str) -> str:
+    """Return a score for a label in a picture: points without decimals."""
+    return score(value, unit) if unit == "share" else f"{value:,.0f}"
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text as one line of at most `most` characters; "(nothing)" for none."""
+    line = " ".join(text.split()) or "(nothing)"
+    return line if len(line) <= most else f"{line[: most - 1]}…"

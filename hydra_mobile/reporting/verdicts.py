@@ -68,14 +68,9 @@ def _protocols(report: Report) -> Iterator[Finding]:
         for system, way in zip(scored, _ways([s.run(benchmark) for s in scored]), strict=True):
             ways.setdefault(way, []).append(system.name)
         if len(ways) > 1:
-            told = "; ".join(f"{way}: {_some(names)}" for way, names in ways.items())
+            told = "; ".join(f"{way}: {formats.few(names)}" for way, names in ways.items())
             claim = f"{report.title_of(benchmark)} was not asked of all in the same way"
             yield Finding("warning", claim, f"{told}. Such scores do not compare")
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ways(runs: list[BenchmarkRun | None]) -> list[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import nearest
+
+T = TypeVar("T")
 
 
 def chosen_splits(benchmark: str, splits: Sequence[str], there: Sequence[str]) -> list[str]:
@@ -34,11 +37,14 @@ def limited(samples: Iterable[Sample], limit: int | None) -> list[Sample]:
         clusters.setdefault(sample.cluster, []).append(sample)
     groups = list(clusters.values())
     wanted = max(1, round(limit * len(groups) / len(everything)))
-    while wanted > 1 and sum(map(len, _spread(groups, wanted))) > limit:
+    while wanted > 1 and sum(map(len, spread(groups, wanted))) > limit:
         wanted -= 1
-    kept = {sample.key for group in _spread(groups, wanted) for sample in group}
+    kept = {sample.key for group in spread(groups, wanted) for sample in group}
     return [sample for sample in everything if sample.key in kept]
 
 
-def _spread(groups: list[list[Sample]], count: int) -> list[list[Sample]]:
-    return [groups[number * len(groups) // count] for number in range(count)]
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Return `count` of the items, evenly spread and in order; all where they are no more."""
+    if len(items) <= count:
+        return list(items)
+    return [items[number * len(items) // count] for number in range(count)]

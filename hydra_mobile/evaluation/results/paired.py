@@ -17,6 +17,7 @@ from typing import Any
 
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.metric import Metric, paired
+from hydra_mobile.benchmarks.shared.subset import spread
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.typed import encode
@@ -93,7 +94,7 @@ def compare(
         gained=sum(flip.credit > flip.reference_credit for flip in flips),
         lost=sum(flip.credit < flip.reference_credit for flip in flips),
         changes=tuple(_changes(ours, theirs)),
-        flips=_some(flips),
+        flips=_few_flips(flips),
         warnings=protocol_warnings(system.facts, reference.facts),
     )
     return Compared(comparison, flips)
@@ -208,16 +209,10 @@ def _flips(
             )
 
 
-def _some(flips: Sequence[FlippedAnswer]) -> tuple[FlippedAnswer, ...]:
+def _few_flips(flips: Sequence[FlippedAnswer]) -> tuple[FlippedAnswer, ...]:
     """Return a few flips spread over all of them, the lost ones at least half if there are any."""
     lost = [flip for flip in flips if flip.credit < flip.reference_credit]
     gained = [flip for flip in flips if flip.credit > flip.reference_credit]
-    few_gained = _spread(gained, max(_SHOWN // 2, _SHOWN - len(lost)))
-    few_lost = _spread(lost, _SHOWN - len(few_gained))
+    few_gained = spread(gained, max(_SHOWN // 2, _SHOWN - len(lost)))
+    few_lost = spread(lost, _SHOWN - len(few_gained))
     return (*few_lost, *few_gained)
-
-
-def _spread(items: Sequence[FlippedAnswer], most: int) -> list[FlippedAnswer]:
-    if len(items) <= most:
-        return list(items)
-    return [items[i * len(items) // most] for i in range(most)]
