@@ -17,7 +17,7 @@ from typing import Any
 from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.core.files import read_json, unwrapped, write_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.devices import device_class, device_named
 from hydra_mobile.devices.device import BatchDevice
@@ -182,7 +182,7 @@ def read_result(file: Path) -> dict[str, Any]:
     Raises:
         HydraError: the file is missing, or holds none.
     """
-    value = read_json(file, "a result of `hydra-mobile bench --json`")
+    value = unwrapped(read_json(file, "a result of `hydra-mobile bench --json`"))
     if not isinstance(value, dict) or value.get("schema") != SCHEMA or "rows" not in value:
         raise HydraError(
             f"{file} holds no result of `hydra-mobile bench` of this version.",

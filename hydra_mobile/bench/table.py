@@ -6,8 +6,6 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from rich.table import Table
-
 #: Key, title, factor for people, digits, whether more is better.
 _COLUMNS = (
     ("encode", "encode ms", 1e3, 1, False),
@@ -42,26 +40,19 @@ def spread(numbers: list[float]) -> tuple[float, float, float]:
     return middle, low, high
 
 
-def table_of(result: dict[str, Any]) -> Table:
-    """Return the table of a result, an artifact a column: medians with quartiles in brackets."""
-    plan, rows = result["plan"], result["rows"]
-    tokens = max(p["prompt_tokens"] for row in rows for p in row["processes"])
-    table = Table(
-        title=f"prompt {tokens} tokens with picture, {plan['new_tokens']} new; device "
-        f"{result['device']}, threads {plan['threads'] or 'as the runtime likes'}",
-        title_justify="left",
-    )
-    table.add_column("")
-    for row in rows:
-        table.add_column(row["name"], justify="right")
-    for key, title, factor, digits, _ in _COLUMNS:
-        table.add_row(title, *(_cell(values(row, key), factor, digits) for row in rows))
+def rows_of(result: dict[str, Any]) -> list[list[str]]:
+    """Return what was measured, line by line: a name, then a cell for each model."""
+    rows = result["rows"]
+    lines = [
+        [title, *(_cell(values(row, key), factor, digits) for row in rows)]
+        for key, title, factor, digits, _ in _COLUMNS
+    ]
     for title, cold in (("load cold s", True), ("load warm s", False)):
         loads = [load(row, cold) for row in rows]
-        table.add_row(title, *("-" if seconds is None else f"{seconds:.2f}" for seconds in loads))
-    table.add_row("peak MB", *(f"{peak(row) / 1e6:.0f}" for row in rows))
-    table.add_row("size MB", *(f"{row['size_bytes'] / 1e6:.1f}" for row in rows))
-    return table
+        lines.append([title, *("-" if s is None else f"{s:.2f}" for s in loads)])
+    lines.append(["peak MB", *(f"{peak(row) / 1e6:.0f}" for row in rows)])
+    lines.append(["size MB", *(f"{row['size_bytes'] / 1e6:.1f}" for row in rows)])
+    return lines
 
 
 def comparison(result: dict[str, Any], earlier: dict[str, Any]) -> Iterator[str]:

@@ -1,58 +1,97 @@
-"""`hydra-mobile bench`: speed, memory and size of artifacts, here or on a phone."""
+"""`hydra-mobile bench`: speed, memory and size of models, here or on a phone."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Device, Models, Threads, existing
+from hydra_mobile.cli.ui.live import progress
+
 
 def bench(
-    artifacts: list[str] = typer.Argument(..., help="Bundles; on the host also runs and models."),
-    device: str = typer.Option(
-        "host", help="host, native (C++ without torch), adb[:SERIAL] or app[:SERIAL]."
-    ),
-    prompt_tokens: int = typer.Option(
-        64, help="Tokens of the prompt, template and image included."
-    ),
-    new_tokens: int = typer.Option(32, help="Tokens of each answer."),
-    repeats: int = typer.Option(5, help="Measured answers of each process."),
-    warmup: int = typer.Option(1, help="Answers before them, left out."),
-    rounds: int = typer.Option(
-        2, help="Processes per artifact: the first loads cold, others warm."
-    ),
-    threads: int = typer.Option(0, help="Threads of the runtime; 0: its own choice."),
-    json: Path = typer.Option(None, help="File for every single measurement."),
-    against: Path = typer.Option(None, help="Earlier --json file to compare with."),
-) -> None:
-    """Measure load, encode, prefill, first token, decode, peak memory and size.
+    models: Models,
+    device: Device = "host",
+    prompt_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Tokens of the prompt, picture included")
+    ] = 64,
+    new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of each answer")] = 32,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Measured answers of each process")
+    ] = 5,
+    warmup: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Answers before them, left out")
+    ] = 1,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Processes of each model: the first loads cold, others warm"
+        ),
+    ] = 2,
+    threads: Threads = 0,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Earlier result (--json > FILE) to compare with"),
+    ] = None,
+) -> ui.Result:
+    """Measure speed, memory and size.
 
-    Several artifacts take turns, so that a slow spell of the machine falls on all. Interrupted, it
+    Several models take turns, so that a slow spell of the machine falls on all. Interrupted, it
     shows and keeps what was measured.
     """
-    from hydra_mobile.cli.console import console, prepare, progress, say
-
-    prepare()
+    if against:
+        existing(against, "--against")
+    ui.title(f"Measuring on {device}")
+    ui.facts(
+        {
+            "plan": f"{rounds} processes x {repeats} answers each; prompt {prompt_tokens} tokens, "
+            f"{new_tokens} new; threads {threads or 'auto'}",
+        }
+    )
+    ui.prepare()
     from hydra_mobile.bench.plan import Plan
     from hydra_mobile.bench.run import bench as measure
     from hydra_mobile.bench.run import read_result
-    from hydra_mobile.bench.table import comparison, table_of
-    from hydra_mobile.core.errors import HydraError
-    from hydra_mobile.core.files import write_json
+    from hydra_mobile.bench.table import comparison
     from hydra_mobile.evaluation.workers.placement import moved
     from hydra_mobile.runtimes.model_ref import distinct, model_at
 
     plan = Plan(prompt_tokens, new_tokens, repeats, warmup, rounds, threads)
     earlier = read_result(against) if against else None  # before anything is measured
-    found = distinct(moved([model_at(path) for path in artifacts], device))
-    result = measure(found, plan, device, say, progress)
+    found = distinct(moved([model_at(path) for path in models], device))
+    result = measure(found, plan, device, ui.say, progress)
     if not result["rows"]:
-        raise HydraError("Interrupted before anything was measured.")
-    console.print(table_of(result))
-    if json:
-        write_json(json, result)
-        say(f"written to {json}")
-    for line in comparison(result, earlier) if earlier else ():
-        say(line)
+        raise KeyboardInterrupt
+    _show(result)
+    for text in comparison(result, earlier) if earlier else ():
+        ui.line(text)
     if result["interrupted"]:
-        raise HydraError("Interrupted: some artifacts were measured less often, or not at all.")
+        ui.going_on("Some models were measured less often, or not at all; the figures are above.")
+        raise KeyboardInterrupt
+    command = " ".join(["hydra-mobile bench", *models])
+    return ui.Result(
+        result, next=[f"{command} --json > before.json", f"{command} --against before.json"]
+    )
+
+
+def _show(result: dict[str, Any]) -> None:
+    """Print medians with quartiles, a model a column."""
+    from hydra_mobile.bench.table import rows_of
+
+    rows = result["rows"]
+    columns = [ui.Column("median [quartiles]"), *(ui.Column(r["name"], right=True) for r in rows)]
+    ui.table(columns, rows_of(result))
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        bench,
+        panel=panel,
+        examples=["hydra-mobile bench BUNDLE", "hydra-mobile bench BUNDLE --device adb"],
+        more="docs/devices.md",
+    )

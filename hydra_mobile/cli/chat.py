@@ -2,47 +2,96 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Model, Threads, existing
+from hydra_mobile.cli.ui.live import Loading
+
+if TYPE_CHECKING:
+    from hydra_mobile.runtimes.generation import Generation
+
 
 def chat(
-    model: str = typer.Argument(..., help="Bundle, run, merged folder or base."),
-    image: Path = typer.Option(..., help="Picture to ask about."),
-    question: str = typer.Option("", help="Ask once and exit; empty: ask on the terminal."),
-    max_new_tokens: int = typer.Option(64, help="Longest answer in tokens."),
-    threads: int = typer.Option(0, help="CPU threads; 0: the runtime's choice."),
-) -> None:
-    """Answer questions about a picture on the terminal."""
-    from hydra_mobile.cli.console import prepare, say
+    model: Model,
+    image: Annotated[Path, typer.Option(metavar="FILE", help="Picture to ask about")],
+    ask: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Ask once and end; without it, ask on the terminal"),
+    ] = "",
+    new_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Longest answer in tokens")
+    ] = 64,
+    threads: Threads = 0,
+) -> ui.Result:
+    """Ask a model about a picture.
 
-    prepare()
+    /image FILE changes the picture, /help lists what else there is; the end of input (Ctrl-D) ends.
+    """
+    existing(image, "--image")
+    ui.prepare()
     from hydra_mobile.data.llava import open_image
     from hydra_mobile.runtimes import runtime_class
     from hydra_mobile.runtimes.generation import Generator
     from hydra_mobile.runtimes.model_ref import model_at
 
     picture = open_image(image)
-    artifact = model_at(model)
-    kind = runtime_class(artifact.runner)
-    kind.own_process(threads)
-    runner = kind.load(artifact.path, threads=threads)
-    say(f"{artifact.name}, loaded in {runner.load_seconds:.1f} s")
+    with Loading(model):
+        artifact = model_at(model)
+        kind = runtime_class(artifact.runner)
+        kind.own_process(threads)
+        runner = kind.load(artifact.path, threads=threads)
+    ui.title(f"{artifact.name}, loaded in {runner.load_seconds:.1f} s")
+    ui.facts({image.name: f"{picture.width} x {picture.height}"})
     generator = Generator(runner)
-    while asked := question or _ask():
-        result = generator.answer(
-            asked,
-            lambda: picture,
-            str(image),
-            max_new_tokens=max_new_tokens,
-            on_token=_printer(runner.processor.decode),
+    settings = ui.screen().settings
+    answers: list[dict[str, Any]] = []
+    while question := ask or _question():
+        if question.startswith("/"):
+            try:
+                image, picture, new_tokens = _command(question, image, picture, new_tokens)
+            except Exception as error:  # a wrong picture does not end the conversation
+                ui.warn(str(error))
+            continue
+        shown: Callable[[int], None] = (
+            (lambda token: None) if settings.json else _printer(runner.processor.decode)
         )
-        print()
-        say(_facts(result))
-        if question:
-            return
+        result = generator.answer(
+            question, _as_is(picture), str(image), max_new_tokens=new_tokens, on_token=shown
+        )
+        if not settings.json:
+            ui.screen().raw("")
+        ui.note(_facts(result, new_tokens))
+        answers.append(_data(question, image, result, new_tokens))
+        if ask:
+            break
+    return ui.Result({"model": model, "answers": answers})
+
+
+def _as_is(picture: Any) -> Callable[[], Any]:
+    return lambda: picture
+
+
+def _command(line: str, image: Path, picture: Any, new_tokens: int) -> tuple[Path, Any, int]:
+    """Do what a line that begins with a slash says; return picture and limit."""
+    from hydra_mobile.data.llava import open_image
+
+    word, _, rest = line.partition(" ")
+    if word == "/image" and rest:
+        image = Path(rest.strip())
+        picture = open_image(image)
+        ui.facts({image.name: f"{picture.width} x {picture.height}"})
+    elif word == "/set" and rest.split()[:1] == ["new_tokens"]:
+        new_tokens = max(1, int(rest.split()[1]))
+        ui.note(f"new_tokens {new_tokens}")
+    else:
+        ui.note("/image FILE  another picture    /set new_tokens N  longer answers    Ctrl-D  end")
+    return image, picture, new_tokens
 
 
 def _printer(decode: Callable[[list[int]], str]) -> Callable[[int], None]:
@@ -56,32 +105,72 @@ def _printer(decode: Callable[[list[int]], str]) -> Callable[[int], None]:
         text = decode(shown)
         if text.endswith("\ufffd"):
             return  # the rest of a character's bytes are tokens that follow
-        print(text[len(printed) :], end="", flush=True)
+        ui.screen().raw(text[len(printed) :], end="")
         printed = text
 
     return show
 
 
-def _ask() -> str:
-    try:
-        return input("> ").strip()
-    except EOFError:
-        return ""
+def _question() -> str:
+    """Return the next line of standard input, "" at its end; the prompt is for a person alone."""
+    while True:
+        try:
+            if sys.stdin.isatty():
+                text = input("> ")
+            else:
+                text = sys.stdin.readline()
+                if not text:
+                    return ""
+        except EOFError:
+            return ""
+        if text.strip():
+            return text.strip()
 
 
-def _facts(result: object) -> str:
-    from hydra_mobile.runtimes.generation import Generation
+def _stop(result: Generation, limit: int) -> str:
+    return "limit" if len(result.ids) >= limit else "end of answer"
 
-    assert isinstance(result, Generation)
+
+def _facts(result: Generation, limit: int) -> str:
     encode = (
-        "picture in the cache"
+        "picture kept"
         if result.encode_seconds is None
-        else f"encode {result.encode_seconds * 1e3:.0f} ms"
+        else f"picture {result.encode_seconds * 1e3:.0f} ms"
     )
     rate = (
-        f", {result.decode_steps / result.decode_seconds:.0f} tok/s" if result.decode_steps else ""
+        f", {result.decode_steps / result.decode_seconds:.0f} tokens/s"
+        if result.decode_steps and result.decode_seconds
+        else ""
     )
+    stopped = _stop(result, limit)
+    more = f": /set new_tokens {2 * limit} allows more" if stopped == "limit" else ""
     return (
-        f"  [{encode}, prefill {result.prefill_tokens} tokens "
-        f"{result.prefill_seconds * 1e3:.0f} ms{rate}]"
+        f"stopped: {stopped}{more}   {len(result.ids)} tokens{rate}   prompt "
+        f"{result.prefill_tokens} tokens {result.prefill_seconds * 1e3:.0f} ms ({encode})"
+    )
+
+
+def _data(question: str, image: Path, result: Generation, limit: int) -> dict[str, Any]:
+    return {
+        "question": question,
+        "image": image,
+        "answer": result.text,
+        "stopped": "limit" if len(result.ids) >= limit else "stop",
+        "tokens": len(result.ids),
+        "encode_seconds": result.encode_seconds,
+        "prefill_tokens": result.prefill_tokens,
+        "prefill_seconds": result.prefill_seconds,
+        "first_token_seconds": result.first_token_seconds,
+        "decode_seconds": result.decode_seconds,
+    }
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        chat,
+        panel=panel,
+        examples=['hydra-mobile chat runs/emojiqa --image sun.png --ask "Is this a sun?"'],
+        renamed={"--question": "--ask", "--max-new-tokens": "--new-tokens"},
     )

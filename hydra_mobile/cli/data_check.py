@@ -3,90 +3,113 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.core.registry import nearest
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Base, Images, Workers, existing
+from hydra_mobile.cli.ui.live import progress as live
+from hydra_mobile.core.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
-    from hydra_mobile.data.check_pictures import Depth
+    from hydra_mobile.data.check import CheckResult
     from hydra_mobile.models.processor import MobileVLMProcessor
 
 
 def check(
-    file: Path = typer.Argument(..., help="LLaVA json, or jsonl with one record a line."),
-    images: Path | None = typer.Option(
-        None, help="Folder that `image` is relative to; without it, the file's own."
-    ),
-    base: str = typer.Option(
-        "", help="Named base or folder whose tokenizer and template count tokens."
-    ),
-    template: str = typer.Option("", help="Prompt template; empty: the base's own."),
-    max_length: int = typer.Option(2048, help="Longest conversation in tokens, picture included."),
-    pictures: str = typer.Option("full", help="full (decode), header, exists or none."),
-    workers: int = typer.Option(0, help="Threads that look at pictures; 0: one per core."),
-    json: Path | None = typer.Option(None, help="Write the result to this file too."),
-    show: int = typer.Option(3, help="Examples of each kind of problem."),
-) -> None:
-    """Read a whole data file and report everything that training would stumble over."""
-    from hydra_mobile.cli.console import prepare, progress, say
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="LLaVA json, or jsonl with one record a line"),
+    ],
+    images: Images = None,
+    base: Base = "",
+    template: Annotated[
+        str, typer.Option(metavar="NAME", help="Prompt template in place of the base's own")
+    ] = "",
+    max_length: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Longest conversation in tokens, picture included"),
+    ] = 2048,
+    pictures: Annotated[
+        Literal["decode", "header", "exists", "none"],
+        typer.Option(help="How closely to look at pictures"),
+    ] = "decode",
+    workers: Workers = 0,
+    examples: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Examples of each kind of problem")
+    ] = 3,
+) -> ui.Result:
+    """Check a data file for all that training would stop at.
 
-    prepare()
-    from hydra_mobile.core.files import write_json
+    With --base, tokens are counted with its tokenizer and template.
+    """
+    existing(file, "FILE")
+    if template and not base:
+        raise ConfigError(
+            "--template needs a tokenizer",
+            "--base NAME, for example --base smol",
+            where="--template",
+            found=template,
+        )
+    ui.title(f"Checking {file}")
+    ui.prepare()
     from hydra_mobile.core.memory import peak_resident_bytes
     from hydra_mobile.data.check import CheckOptions, check_data
     from hydra_mobile.data.check_report import report_lines
     from hydra_mobile.data.json_stream import JsonRecords
 
-    options = CheckOptions(
-        images, _depth(pictures), workers, _processor(base, template), max_length, show
-    )
+    depth: Any = "full" if pictures == "decode" else pictures
+    options = CheckOptions(images, depth, workers, _processor(base, template), max_length, examples)
     total = _megabytes(JsonRecords(file).bytes_total)
-    with progress.stage(f"{file.name}, MB", total, 0, "records") as bar:
+    with live.stage("records", total, 0, "records") as bar:
         seen = 0
 
-        def seen_so_far(records: int, done: int, of: int) -> None:
+        def progress(records: int, done: int, of: int) -> None:
             nonlocal seen
             step = min(total, _megabytes(done))
             bar.advance(step, records - seen, f"{records:,} records", peak_resident_bytes())
             seen = records
 
-        result = check_data(file, options, seen_so_far)
-    for line in report_lines(result):
-        say(line)
-    if json:
-        write_json(json, result.to_dict())
+        result = check_data(file, options, progress)
+    for text in report_lines(result):
+        ui.line(text)
     if result.stopped == "interrupted":
-        raise typer.Exit(130)
-    raise typer.Exit(1 if result.problems else 0)
+        ui.going_on("What was read so far is above.")
+        raise KeyboardInterrupt
+    return ui.Result(
+        result.to_dict(),
+        next=[f"hydra-mobile train --config emojiqa-smol data.stage2={file} --dry-run"],
+        failed=_failed(result),
+    )
+
+
+def _failed(result: CheckResult) -> CheckFailed | None:
+    if not result.problems:
+        return None
+    return CheckFailed(
+        f"{result.problems:,} of {result.records:,} records cannot be used",
+        [
+            "mend them at the places above, or leave them out of the training:",
+            "data.bad_records=drop data.over_length=drop",
+        ],
+        where=str(result.file),
+    )
 
 
 def _megabytes(size: int) -> int:
     return max(1, round(size / 1e6))
 
 
-def _depth(name: str) -> Depth:
-    depths: tuple[Depth, ...] = ("full", "header", "exists", "none")
-    for depth in depths:
-        if depth == name:
-            return depth
-    raise ConfigError(f"--pictures is `{name}`.", nearest(name, depths))
-
-
 def _processor(base: str, template: str) -> MobileVLMProcessor | None:
     """Return the processor that counts tokens, if any is asked for."""
     if not base:
-        if template:
-            raise ConfigError("--template needs a tokenizer.", "Give --base too.")
         return None
-    from hydra_mobile.cli.console import say
     from hydra_mobile.models.processor import MobileVLMProcessor
     from hydra_mobile.models.registry import base_folder
     from hydra_mobile.models.templates import template_named
 
-    processor = MobileVLMProcessor.from_pretrained(base_folder(base, say))
+    processor = MobileVLMProcessor.from_pretrained(base_folder(base, ui.say))
     if template:
         processor.template = template_named(template)
     return processor

@@ -1,160 +1,234 @@
-"""`hydra-mobile app`: the demo app, built, checked and tested without Google's SDK."""
+"""`hydra-mobile app`: the Android app, built, checked and tested without Google's SDK."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="The Android demo app: build a signed debug APK, check one, test the app's code in a JVM.",
-    no_args_is_help=True,
-)
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import existing, names
+from hydra_mobile.cli.ui.formats import megabytes
+from hydra_mobile.core.errors import CheckFailed, HydraError, MissingPackageError
 
-#: What every user of an APK has to know about it.
-_NEVER_STARTED = (
-    "Built and checked on this machine; no test has started it on a phone. Install it with: "
-    "adb install -r {path}"
-)
+app = ui.new_app("Build, check or test the Android app.")
 
 
-@app.command()
-def setup() -> None:
-    """Fetch the pinned tools into the cache; name the Debian packages that are missing.
+def _require_sources() -> None:
+    """Raise unless the app's sources are here: they are in a checkout, not in an installed wheel.
 
-    About 450 MB, once. The exit code is 2 while something is missing.
+    Raises:
+        MissingPackageError: they are not.
     """
-    from hydra_mobile.cli.console import prepare, say
+    if importlib.util.find_spec("android_demo") is None:
+        raise MissingPackageError(
+            "the Android app's sources are not installed",
+            [
+                "get a checkout of the project (its folder android_demo has them), then there:",
+                "pip install -e .",
+            ],
+            where="android_demo",
+            found="an installed package, without the app's sources",
+            expected="a checkout",
+        )
 
-    prepare()
+
+def setup() -> ui.Result:
+    """Fetch the pinned tools; name the packages that are missing.
+
+    About 450 MB, once, into the cache. The exit code is 2 while something is missing.
+    """
+    _require_sources()
+    ui.title("Setting up the app's tools")
+    ui.prepare()
     from android_demo.tools import executorch_bridge, kotlin, onnxruntime_aar, tools
     from hydra_mobile.devices.android.executorch_package import DESCRIPTION
     from hydra_mobile.devices.android.toolchain import ABIS
 
-    say(f"Kotlin {kotlin.VERSION}: {kotlin.standard_library().parent}")
-    say(f"ONNX Runtime {onnxruntime_aar.VERSION} for Android: {onnxruntime_aar.unpacked()}")
-    for abi in ABIS:
-        say(f"{DESCRIPTION} and the bridge to it: {executorch_bridge.libraries(abi)}")
-    say(f"D8 and Android's classes: {tools.android_jar()}")
+    found = {
+        f"Kotlin {kotlin.VERSION}": kotlin.standard_library().parent,
+        f"ONNX Runtime {onnxruntime_aar.VERSION}": onnxruntime_aar.unpacked(),
+        "D8": tools.android_jar(),
+    }
+    for each in ABIS:
+        found[f"{DESCRIPTION}, {each}"] = executorch_bridge.libraries(each)
+    for name, path in found.items():
+        ui.step(name, str(path))
     tools.require()
-    say("all tools are here: hydra-mobile app build")
+    ui.line("All tools are here.")
+    return ui.Result({"tools": found}, next=["hydra-mobile app build"])
 
 
-@app.command()
 def build(
-    abi: list[str] = typer.Option(
-        [], help="arm64-v8a or x86_64; may be given twice.", show_default="both"
-    ),
-    runtimes: str = typer.Option(
-        "executorch,onnx", help="What the app can run, separated by commas."
-    ),
-    out: Path | None = typer.Option(None, help="File to write; without, in the cache."),
-) -> None:
-    """Build the app, sign it with this machine's debug key, and check it.
+    abi: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ABI", show_default="both", help="arm64-v8a or x86_64; repeatable"),
+    ] = None,
+    runtimes: Annotated[
+        str, typer.Option(metavar="A,B", help="What the app can run")
+    ] = "executorch,onnx",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default="in the cache", help="APK")
+    ] = None,
+) -> ui.Result:
+    """Build the app, sign it with a debug key, and check it.
 
-    Prints the size of each part. The exit code is 3 where a check fails.
+    The exit code is 3 where a check fails.
     """
-    from hydra_mobile.cli.console import prepare, say
-
-    prepare()
+    _require_sources()
+    ui.title("Building the Android app")
+    ui.prepare()
     from android_demo.tools import apk_build
 
-    names = [name.strip() for name in runtimes.split(",") if name.strip()]
-    apk = apk_build.build(say, apk_build.Contents.of(abi, names), out)
-    _check(apk)
-    say(_NEVER_STARTED.format(path=apk))
+    apk = apk_build.build(ui.say, apk_build.Contents.of(abi or [], names(runtimes)), out)
+    result = _check(apk)
+    ui.line(f"App: {apk}")
+    ui.warn("It has a debug key: not for a store. docs/android.md says how to sign.")
+    ui.warn("No test has started it on a phone yet.")
+    return ui.Result(
+        result.data,
+        brief=str(apk),
+        next=[f"adb install -r {apk}"],
+        failed=result.failed,
+    )
 
 
-@app.command("libraries")
-def write_libraries(
-    out: Path = typer.Option(..., help="Folder to write <abi>/*.so into."),
-) -> None:
-    """Write ExecuTorch's native libraries and the bridge to them, for the Gradle project."""
-    from hydra_mobile.cli.console import prepare, say
+def libraries(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder that <abi>/*.so are written into")
+    ],
+) -> ui.Result:
+    """Write ExecuTorch's native libraries, for the Gradle project.
 
-    prepare()
+    With the bridge to them.
+    """
+    _require_sources()
+    ui.prepare()
     import shutil
 
     from android_demo.tools import executorch_bridge
     from hydra_mobile.devices.android.toolchain import ABIS
 
-    for abi in ABIS:
-        built = executorch_bridge.libraries(abi)
-        (out / abi).mkdir(parents=True, exist_ok=True)
+    made = []
+    for each in ABIS:
+        built = executorch_bridge.libraries(each)
+        (out / each).mkdir(parents=True, exist_ok=True)
         for name in executorch_bridge.LIBRARIES:
-            shutil.copyfile(built / name, out / abi / name)
-            say(str(out / abi / name))
+            shutil.copyfile(built / name, out / each / name)
+            made.append(out / each / name)
+            ui.line(str(made[-1]))
+    return ui.Result({"files": made}, brief=str(out))
 
 
-@app.command()
-def check(apk: Path = typer.Argument(..., help="An APK of this app.")) -> None:
-    """Check an APK without starting it; the exit code is 3 where a check fails."""
-    from hydra_mobile.cli.console import prepare
+def check(
+    apk: Annotated[Path, typer.Argument(metavar="APK", help="An APK of this app")],
+) -> ui.Result:
+    """Check an APK without starting it.
 
-    prepare()
-    _check(apk)
+    The exit code is 3 where a check fails.
+    """
+    _require_sources()
+    existing(apk, "APK")
+    ui.prepare()
+    return _check(apk)
 
 
-@app.command("test")
-def run_tests() -> None:
-    """Test the app's code in this machine's JVM against what Python computes now; minutes."""
-    from hydra_mobile.cli.console import prepare, say
+def _check(apk: Path) -> ui.Result:
+    from android_demo.tools import apk_build, apk_check
 
-    prepare()
+    checks = apk_check.check(apk)
+    failed = [each for each in checks if each.faults]
+    parts = apk_build.parts(apk)
+    ui.line(f"{apk}: {megabytes(apk.stat().st_size)}")
+    ui.table(
+        [ui.Column("part"), ui.Column("MB", right=True)],
+        [(part, f"{size / 1e6:.2f}") for part, size in parts.items()],
+    )
+    ui.blank()
+    for each in failed:
+        ui.bullet("bad", f"{each.name}: {each.found}")
+        for fault in each.faults:
+            ui.line(f"      {fault}")
+    for each in checks:
+        if not each.faults:
+            ui.bullet("good", f"{each.name}: {each.found}")
+    if not failed:
+        ui.verdict(True, f"All {len(checks)} checks pass.")
+    data = {
+        "path": apk,
+        "size_bytes": apk.stat().st_size,
+        "parts_bytes": parts,
+        "checks": [
+            {"name": c.name, "found": c.found, "faults": list(c.faults), "passed": not c.faults}
+            for c in checks
+        ],
+    }
+    if not failed:
+        return ui.Result(data)
+    return ui.Result(
+        data,
+        failed=CheckFailed(
+            f"{len(failed)} of {len(checks)} checks fail: do not give this APK to anyone",
+            "hydra-mobile app build",
+            where=str(apk),
+            found=", ".join(each.name for each in failed),
+        ),
+    )
+
+
+def run_tests() -> ui.Result:
+    """Test the app's code in this machine's JVM; minutes.
+
+    It is compared with what Python computes now.
+    """
+    _require_sources()
+    ui.title("Testing the app's code")
+    ui.prepare()
     import tempfile
 
     from android_demo.tools import jvm, vectors
-    from android_demo.tools.desktop import benchmark, libraries
+    from android_demo.tools.desktop import benchmark
+    from android_demo.tools.desktop import libraries as native_libraries
     from android_demo.tools.vector_bundle import write_bundle
-    from hydra_mobile.core.errors import HydraError
 
     if reason := jvm.missing():
-        raise HydraError(f"The app's tests cannot run here: {reason}")
+        raise HydraError(f"The app's tests cannot run here: {reason}", kind="missing")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        say("writing vectors and a small bundle")
+        ui.say("writing vectors and a small bundle")
         vectors.write_vectors(folder / "vectors", bases=("tiny",))
         onnx = {"hydra.bundle": str(write_bundle(folder / "onnx"))}
         executorch = {"hydra.bundle": str(write_bundle(folder / "et", runtime="executorch"))}
-        say("core: compiling and testing")
+        ui.say("core: compiling and testing")
         vectored = {**onnx, "hydra.vectors": str(folder / "vectors")}
         jvm.run_jvm_tests("core", properties=vectored)
-        say("core: passed")
-        if reason := libraries.missing():
-            say(f"runtime-et, runtime-ort: not tested here: {reason}")
-            return
+        ui.line("core: passed")
+        if reason := native_libraries.missing():
+            ui.line(f"runtime-et, runtime-ort: not tested here: {reason}")
+            left_out = dict.fromkeys(("runtime-et", "runtime-ort"), reason)
+            return ui.Result({"passed": ["core"], "left_out": left_out})
         app_modules = benchmark.modules()
-        native = libraries.folder("android")
+        native = native_libraries.folder("android")
         used = {
             "runtime-et": ([app_modules.core], executorch),
             "runtime-ort": ([app_modules.core, app_modules.ort_api], onnx),
         }
         for module, (classes, properties) in used.items():
-            say(f"{module}: compiling and testing with its Android x86_64 library")
+            ui.say(f"{module}: compiling and testing with its Android x86_64 library")
             jvm.run_jvm_tests(
                 module,
                 classes,
-                {**properties, **libraries.properties(native)},
-                libraries.environment(native),
+                {**properties, **native_libraries.properties(native)},
+                native_libraries.environment(native),
             )
-            say(f"{module}: passed")
+            ui.line(f"{module}: passed")
+    return ui.Result({"passed": ["core", *used], "left_out": {}})
 
 
-def _check(apk: Path) -> None:
-    from android_demo.tools import apk_build, apk_check
-    from hydra_mobile.cli.console import say
-    from hydra_mobile.core.errors import ParityError
-
-    checks = apk_check.check(apk)
-    say(f"{apk}: {apk.stat().st_size / 1e6:.1f} MB")
-    for part, size in apk_build.parts(apk).items():
-        say(f"  {size / 1e6:7.2f} MB  {part}")
-    for each in checks:
-        say(f"{'FAILED' if each.faults else 'ok':6}  {each.name}: {each.found}")
-        for fault in each.faults:
-            say(f"        {fault}")
-    if failed := [each.name for each in checks if each.faults]:
-        raise ParityError(
-            f"{apk} fails {len(failed)} of {len(checks)} checks: {', '.join(failed)}.",
-            "Do not give it to anyone; what is wrong is listed above.",
-        )
+ui.add(app, setup, schema="app-setup")
+ui.add(app, build, schema="app-build", brief=True, more="docs/android.md")
+ui.add(app, libraries, schema="app-libraries", brief=True)
+ui.add(app, check, schema="app-check")
+ui.add(app, run_tests, "test", schema="app-test")

@@ -3,77 +3,99 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Machines that run bundles: this one natively, an emulated arm64, phones over adb.",
-    invoke_without_command=True,
-)
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import existing
+from hydra_mobile.cli.ui.formats import megabytes
+from hydra_mobile.core.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from hydra_mobile.devices.device import Listed
+
+app = ui.new_app("List or set up phones and the emulator.", default="list")
 
 
-@app.callback()
-def _devices(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        list_(None, None)
-
-
-@app.command("list")
 def list_(
-    bundle: Path | None = typer.Argument(None, help="Bundle: does it fit?"),
-    json: Path | None = typer.Option(None, help="File to write all facts to."),
-) -> None:
-    """List what is there: model, processor, Android, memory; and whether a bundle fits."""
-    from hydra_mobile.cli.console import console, prepare
-
-    prepare()
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="BUNDLE", help="Bundle: does it fit there?")
+    ] = None,
+) -> ui.Result:
+    """List where bundles run, and whether a bundle fits there."""
+    if bundle:
+        existing(bundle, "BUNDLE")
+    ui.prepare()
     from hydra_mobile.bundle.bundle import Bundle
-    from hydra_mobile.core.files import write_json
     from hydra_mobile.devices.listing import places
 
     opened = Bundle.open(bundle, verify_hashes=False) if bundle else None
-    for place in places(opened):
-        facts = place.facts
-        about = ""
-        if facts:
-            memory = (
-                f", {facts.available_bytes / 1e9:.1f} of {facts.memory_bytes / 1e9:.1f} GB free"
-                if facts.available_bytes and facts.memory_bytes
-                else ""
-            )
-            about = f": {facts.title}, {' '.join(facts.abis)}{memory}"
-        lines = [f"--device {place.option}  {place.state}{about}"]
-        if place.misfits is not None and place.needed_bytes is not None:
-            fits = "; ".join(place.misfits)
-            estimate = f"about {place.needed_bytes / 1e6:.0f} MB at its peak"
-            lines.append(f"    does NOT fit: {fits}" if fits else f"    fits: {estimate}")
-        console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
-    if json:
-        write_json(json, {"places": [place.to_dict() for place in places(opened)]})
+    found = places(opened)
+    rows = [("host", "this computer, Python", "ready", "")]
+    rows += [(place.option, _about(place), place.state, _fit(place)) for place in found]
+    columns = [
+        ui.Column("--device"),
+        ui.Column("what it is", drop=1),
+        ui.Column("state", prose=True),
+    ]
+    if bundle:
+        columns.append(ui.Column("the bundle"))
+    ui.table(columns, [row[: len(columns)] for row in rows])
+    return ui.Result(
+        {"places": [place.to_dict() for place in found]}, next=["hydra-mobile devices setup"]
+    )
 
 
-@app.command()
-def setup() -> None:
-    """Build the native runner for this machine and for arm64; name the packages that are missing.
+def _about(place: Listed) -> str:
+    facts = place.facts
+    if not facts:
+        return ""
+    memory = (
+        f", {facts.available_bytes / 1e9:.1f} of {facts.memory_bytes / 1e9:.1f} GB free"
+        if facts.available_bytes and facts.memory_bytes
+        else ""
+    )
+    return f"{facts.title}, {' '.join(facts.abis)}{memory}"
 
-    What is built already stays; the exit code is 2 while something is missing.
+
+def _fit(place: Listed) -> str:
+    if place.misfits is None or place.needed_bytes is None:
+        return ""
+    if place.misfits:
+        return f"does not fit: {'; '.join(place.misfits)}"
+    return f"fits, {megabytes(place.needed_bytes)}"
+
+
+def setup() -> ui.Result:
+    """Build the native runner for this machine and for arm64.
+
+    What is built stays. Packages that are missing are named; the exit code is then 2.
     """
-    from hydra_mobile.cli.console import prepare, say
-
-    prepare()
-    from hydra_mobile.core.errors import HydraError
+    ui.title("Setting up runners")
+    ui.prepare()
     from hydra_mobile.devices import emulator
     from hydra_mobile.devices.native_build import ARM64, host, missing_packages, native_runner
 
     missing = dict.fromkeys(
         [*missing_packages(host()), *missing_packages(ARM64), *emulator.missing_packages()]
     )
+    built = {}
     for machine in (host(), ARM64):
         if not missing_packages(machine):
-            say(f"{machine.name}: {native_runner(machine, say)}")
+            built[machine.name] = native_runner(machine, ui.say)
+            ui.step(machine.name, str(built[machine.name]))
     if missing:
-        raise HydraError(
-            f"Not installed: {', '.join(missing)}.",
-            f"On Debian: apt-get install {' '.join(missing)}",
+        raise MissingPackageError(
+            "a runner cannot be built",
+            f"on Debian: sudo apt-get install {' '.join(missing)}",
+            found=f"not installed: {', '.join(missing)}",
+            kept="\n".join(str(path) for path in built.values()),
         )
-    say(f"emulator: {emulator.EXECUTION}")
+    ui.step("emulator", emulator.EXECUTION)
+    ui.line("All runners are here.")
+    return ui.Result({"runners": built}, next=["hydra-mobile devices"])
+
+
+ui.add(app, list_, "list", schema="devices-list")
+ui.add(app, setup, schema="devices-setup")

@@ -3,46 +3,155 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Config, complete_keys, split_items
+from hydra_mobile.core.errors import ConfigError
+
+_TRAINING = "Training"
+
 
 def estimate(
-    overrides: list[str] = typer.Argument(None, help="section.key=value, wins over the file."),
-    config: str = typer.Option("", help="Packaged configuration (`config list`) or YAML file."),
-    more: list[str] = typer.Option(None, "--set", help="section.key=value, as the argument."),
-    bundle: Path = typer.Option(None, help="Bundle folder: memory on a phone, not of training."),
-    device_memory: float = typer.Option(0.0, help="With --bundle: the phone's memory in GiB."),
-    gpus: int = typer.Option(0, help="GPUs, one process each."),
-    gpu_memory: float = typer.Option(0.0, help="Memory of each in GiB."),
-    global_batch: int = typer.Option(
-        0, help="Conversations per step of stage II to keep in the table; 0: as configured."
-    ),
-    samples: int = typer.Option(0, help="Conversations of stage II; 0: count the file."),
-    stage1_samples: int = typer.Option(0, help="Captions of stage I; 0: count the file."),
-    tokens: int = typer.Option(0, help="Longest row of stage II; 0: data.max_length."),
-    stage1_tokens: int = typer.Option(0, help="Longest row of stage I; 0: 128 beside a picture."),
-    samples_per_second: float = typer.Option(0.0, help="Rate of all GPUs together, for hours."),
-    measured: Path = typer.Option(None, help="Run folder whose log gives the rate instead."),
-    json_file: Path = typer.Option(None, "--json", help="File to write everything to as JSON."),
-) -> None:
-    """Estimate what training needs (memory, steps, hours), or with --bundle what a phone needs.
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BUNDLE] [KEY=VALUE...]",
+            help="Bundle (memory on a phone), or settings over the config's (training)",
+            autocompletion=complete_keys,
+        ),
+    ] = None,
+    config: Config = "",
+    phone_memory: Annotated[
+        float,
+        typer.Option(
+            metavar="GIB", min=0.0, show_default="all classes", help="Memory of a phone in GiB"
+        ),
+    ] = 0.0,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default="1",
+            help="GPUs, one process each",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GIB",
+            min=0.1,
+            show_default="24",
+            help="Memory of each GPU in GiB",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    global_batch: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            show_default="as configured",
+            help="Conversations of a step of stage II that the settings keep",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0,
+    samples: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            show_default="count the file",
+            help="Conversations of stage II",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0,
+    stage1_samples: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            show_default="count the file",
+            help="Captions of stage I",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0,
+    tokens: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            show_default="data.max_length",
+            help="Longest row of stage II",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0,
+    stage1_tokens: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            show_default="128 beside a picture",
+            help="Longest row of stage I",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0,
+    samples_per_second: Annotated[
+        float,
+        typer.Option(
+            metavar="X", help="Rate of all GPUs together, for hours", rich_help_panel=_TRAINING
+        ),
+    ] = 0.0,
+    measured: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run whose log gives the rate", rich_help_panel=_TRAINING),
+    ] = None,
+) -> ui.Result:
+    """Predict memory and time before you start.
 
-    No GPU and no phone is needed.
+    What training needs of GPUs (memory, steps, hours), or what a bundle needs of a phone. Neither a
+    GPU nor a phone is needed here.
     """
-    from hydra_mobile.cli.console import console, prepare, say
+    paths, overrides = split_items(items)
+    if len(paths) > 1 or (paths and (config or overrides)):
+        raise ConfigError(
+            "a bundle and a configuration are both given; exactly one is expected",
+            ["hydra-mobile estimate BUNDLE", "hydra-mobile estimate --config NAME [KEY=VALUE...]"],
+            where="command line",
+            found=" ".join([*paths, *overrides, *([f"--config {config}"] if config else [])]),
+        )
+    if paths and (gpus or gpu_memory):
+        raise ConfigError(
+            "--gpus and --gpu-memory belong to training",
+            "with a bundle: --phone-memory GIB",
+            where="command line",
+        )
+    gpus, gpu_memory = gpus or 1, gpu_memory or 24.0
+    if paths:
+        return _bundle(Path(paths[0]), phone_memory)
+    if not (config or overrides):
+        raise ConfigError(
+            "nothing is given to estimate",
+            ["hydra-mobile estimate BUNDLE", "hydra-mobile estimate --config mobilevlm-1.7b"],
+            where="command line",
+            expected="a bundle, or a configuration",
+        )
+    if phone_memory:
+        raise ConfigError(
+            "--phone-memory belongs to a bundle", "leave it out", where="--phone-memory"
+        )
+    from hydra_mobile.cli.config_keys import settings_of
 
-    prepare()
-    configured = bool(config or overrides or more)
-    _require_one(bundle, configured, device_memory, gpus, gpu_memory)
-    if bundle:
-        _estimate_bundle(bundle, device_memory, json_file)
-        return
-    from hydra_mobile.config import load_config
-
-    settings = load_config(config or None, [*(overrides or ()), *(more or ())])
-    from hydra_mobile.cli.plan_tables import print_plan
-    from hydra_mobile.core.files import write_json
+    settings = settings_of(config, overrides)
+    name = config or f"base {settings.base}"
+    ui.title(f"Estimate for {name} on {gpus} GPU{'s' if gpus > 1 else ''} of {gpu_memory:g} GiB")
+    ui.facts({"base": f"{settings.base}, policy {settings.ranks.policy}"})
+    ui.prepare()
+    from hydra_mobile.cli.plan_tables import show_plan
     from hydra_mobile.estimation.plan import Asked, make_plan
 
     asked = Asked(
@@ -54,77 +163,48 @@ def estimate(
         samples_per_second=samples_per_second,
         measured=measured,
     )
-    with console.status("simulating training steps") as status:
-        plan = make_plan(settings, asked, lambda line: status.update(line))
-    print_plan(plan, console)
-    if json_file:
-        write_json(json_file, plan.to_dict())
-        say(f"written to {json_file}")
+    plan = make_plan(settings, asked, ui.say)
+    show_plan(plan)
+    words = " ".join(["train", *([f"--config {config}"] if config else []), *overrides])
+    start = "hydra-mobile" if gpus == 1 else f"torchrun --nproc-per-node {gpus} -m hydra_mobile"
+    return ui.Result(plan.to_dict(), next=[f"{start} {words}"])
 
 
-def _require_one(
-    bundle: Path | None, configured: bool, device_memory: float, gpus: int, gpu_memory: float
-) -> None:
-    """Raise unless exactly one thing is to be estimated, with the memory that goes with it."""
-    from hydra_mobile.core.errors import HydraError
+def _bundle(folder: Path, phone_memory: float) -> ui.Result:
+    if not (folder / "manifest.json").is_file():
+        from hydra_mobile.cli.ui.faults import sibling
 
-    if bool(bundle) == configured:
-        found = "Both a bundle and a configuration are" if bundle else "Nothing is"
-        raise HydraError(
-            f"{found} given to estimate; exactly one is expected.",
-            "Give --config FILE for training, or --bundle FOLDER for a phone.",
+        raise ConfigError(
+            f"`{folder}` is neither a bundle nor a setting",
+            [hint for hint in (sibling(folder), "section.key=value for a setting") if hint],
+            where="command line",
+            found=str(folder),
+            expected="a folder with manifest.json, or KEY=VALUE",
         )
-    if bundle and (gpus or gpu_memory):
-        raise HydraError(
-            "--gpus and --gpu-memory belong to training.", "With --bundle give --device-memory."
-        )
-    if bundle and device_memory <= 0:
-        raise HydraError(
-            f"--device-memory is {device_memory:g}, expected the phone's memory in GiB.",
-            "For example --device-memory 6.",
-        )
-    if configured and (gpus < 1 or gpu_memory <= 0):
-        raise HydraError(
-            f"--gpus is {gpus} and --gpu-memory {gpu_memory:g}; both must be above 0.",
-            "For example --gpus 8 --gpu-memory 80.",
-        )
-    if configured and device_memory:
-        raise HydraError("--device-memory belongs to --bundle.", "Leave it away for training.")
-
-
-def _estimate_bundle(folder: Path, device_memory: float, json_file: Path | None) -> None:
+    ui.title(f"Estimate for {folder} on a phone")
+    ui.prepare()
     from hydra_export.targets import target_of
     from hydra_mobile.bundle.bundle import Bundle
-    from hydra_mobile.bundle.memory.phones import CLASSES, fit_on
-    from hydra_mobile.cli.console import console, say
-    from hydra_mobile.cli.footprint_tables import print_footprint
-    from hydra_mobile.core.files import write_json
+    from hydra_mobile.cli.footprint_tables import fits_data, show_footprint, show_phones
 
     bundle = Bundle.open(folder, verify_hashes=False)
+    ui.line(f"{folder}: {bundle.runtime} {bundle.preset.name}, estimated")
     target = target_of(bundle.manifest)
     footprint = target.memory(bundle.manifest)
-    title = f"{folder}: {bundle.runtime} {bundle.preset.name}, estimated"
-    basis = target.memory_basis
-    print_footprint(title, footprint, basis, device_memory, console)
-    if json_file:
-        fits = [fit_on(footprint, memory) for memory in (*CLASSES, device_memory)]
-        write_json(
-            json_file,
-            {
-                "schema": 1,
-                "bundle": str(folder),
-                "basis": basis,
-                "bytes": footprint.to_dict(),
-                "phones": [
-                    {
-                        "memory_gib": fit.memory_gib,
-                        "usable_bytes": fit.usable,
-                        "needed_bytes": fit.needed,
-                        "fits": fit.fits,
-                    }
-                    for fit in fits
-                ],
-                "asked": {"memory_gib": device_memory, "fits": fits[-1].fits},
-            },
-        )
-        say(f"written to {json_file}")
+    show_footprint(footprint, target.memory_basis)
+    show_phones(footprint, phone_memory)
+    return ui.Result({"bundle": folder, **fits_data(bundle, phone_memory)})
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        estimate,
+        panel=panel,
+        examples=[
+            "hydra-mobile estimate --config mobilevlm-1.7b --gpus 8 --gpu-memory 24",
+            "hydra-mobile estimate runs/emojiqa/bundles/android-executorch-int4",
+        ],
+        renamed={"--device-memory": "--phone-memory", "--set": "", "--bundle": ""},
+    )

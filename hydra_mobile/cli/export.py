@@ -2,85 +2,172 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Force, Images, Model, Threads, existing
+from hydra_mobile.cli.places import bundle_place, require_place, run_of
+from hydra_mobile.cli.ui.formats import clock, megabytes
+from hydra_mobile.core.errors import ArtifactError, ConfigError
+
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
+    from hydra_mobile.bundle.bundle import Bundle
     from hydra_mobile.runtimes.model_ref import ModelRef
 
-_ADAPTERS = ("merged", "separate")
+Target = Literal["android", "ios", "onnx"]
+RuntimeName = Literal["executorch", "onnx", "coreml"]
+PresetName = Literal["fp32", "fp16", "int8", "int4"]
 
 
 def export(
-    model: Path = typer.Argument(..., help="Run (merged first) or merged folder."),
-    target: str = typer.Option("android", help="Where it will run: android, ios or onnx."),
-    runtime: str = typer.Option("", help="executorch, onnx or coreml; empty: the target's own."),
-    preset: str = typer.Option("int4", help="Precision: fp32, fp16, int8 or int4."),
-    out: Path = typer.Option(..., help="Bundle folder to make."),
-    golden: Path = typer.Option(
-        None,
-        help="LLaVA json to take the golden questions from; default: the run's training data, "
-        "else drawn pictures.",
-    ),
-    calibrate: Path = typer.Option(
-        None,
-        help="LLaVA json of the task to calibrate 4-bit weights on; default: text that the model "
-        "writes itself.",
-    ),
-    images: Path = typer.Option(None, help="Folder of the pictures of --calibrate."),
-    adapter: str = typer.Option(
-        "merged",
-        help="merged: into the weights. separate (onnx): a program of the base, and the adapter a "
-        "file beside it that can be swapped; slower.",
-    ),
-    name: str = typer.Option("default", help="What a separate adapter is called in the bundle."),
-    attention: str = typer.Option(
-        "auto",
-        help="executorch: custom decodes fastest and needs the llama operators in the app; manual "
-        "needs none, and the native runner (--device) runs only that. auto: custom.",
-    ),
-    min_fast_path: float = typer.Option(
-        0.95,
-        min=0.0,
-        max=1.0,
-        help="Least share of each method's multiply-accumulates that must run on fast kernels.",
-    ),
-    max_context: int = typer.Option(512, help="Tokens that the cache holds."),
-    max_prefill: int = typer.Option(256, help="Most tokens of one decoder call."),
-) -> None:
-    """Export for a phone: program, tokenizer, template and golden vectors in one folder."""
-    from hydra_mobile.cli.console import prepare, say
+    model: Model,
+    target: Annotated[Target, typer.Option(help="Where it will run")] = "android",
+    runtime: Annotated[
+        RuntimeName | None, typer.Option(show_default="by --target", help="What runs it")
+    ] = None,
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(show_default="int4; for coreml int8", help="Precision"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", show_default="RUN/bundles/TARGET-RUNTIME-PRESET", help="Bundle folder"
+        ),
+    ] = None,
+    force: Force = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="LLaVA json of the task that 4-bit weights are rounded on; default: text that "
+            "the model writes",
+        ),
+    ] = None,
+    images: Images = None,
+    adapter: Annotated[
+        Literal["merged", "separate"],
+        typer.Option(
+            help="merged into the weights, or separate (onnx): a file that can be swapped; slower"
+        ),
+    ] = "merged",
+    threads: Threads = 0,
+    max_context: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=16, help="Tokens that the cache holds", rich_help_panel="Limits"
+        ),
+    ] = 512,
+    max_prefill: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Most tokens of one decoder call", rich_help_panel="Limits"
+        ),
+    ] = 256,
+    name: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Name of a separate adapter", rich_help_panel="Advanced"),
+    ] = "default",
+    golden: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Data file for the golden questions; default: the run's own",
+            rich_help_panel="Advanced",
+        ),
+    ] = None,
+    min_fast_path: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            min=0.0,
+            max=1.0,
+            help="Least share of work on fast kernels",
+            rich_help_panel="Advanced",
+        ),
+    ] = 0.95,
+    attention: Annotated[
+        Literal["auto", "custom", "manual"],
+        typer.Option(
+            help="ExecuTorch's decoder: custom decodes fastest, manual needs no operators of its "
+            "own; auto is custom",
+            rich_help_panel="Advanced",
+        ),
+    ] = "auto",
+) -> ui.Result:
+    """Make a bundle for Android, iOS or ONNX Runtime.
 
-    prepare()
-    from hydra_export.export import export_bundle
-    from hydra_export.golden_samples import golden_inputs
-    from hydra_export.merge import merged_folder
-    from hydra_export.targets import Limits, target_for
-    from hydra_mobile.core.errors import HydraError
-    from hydra_mobile.core.registry import nearest
-    from hydra_mobile.runtimes.model_ref import model_at
+    Program, tokenizer, prompt template and golden vectors in one folder that a phone app reads. A
+    run is merged first.
+    """
+    for option, file in (("--calibrate", calibrate), ("--golden", golden), ("--images", images)):
+        if file:
+            existing(file, option)
+    if "/" in model:
+        existing(Path(model), "MODEL")
+    from hydra_export.targets import TARGETS, target_for
 
-    # Typing mistakes are told before minutes are spent on merging.
-    if adapter not in _ADAPTERS:
-        raise HydraError(f"--adapter is `{adapter}`.", nearest(adapter, _ADAPTERS))
-    target_for(target, runtime or None).require(
-        preset=preset,
+    platform = TARGETS[target]
+    if runtime and runtime not in platform.runtimes:
+        raise ConfigError(
+            f"target {target} does not run on {runtime}",
+            f"--runtime {platform.default_runtime}",
+            where="--runtime",
+            found=runtime,
+            expected=", ".join(platform.runtimes),
+        )
+    writer = target_for(target, runtime)
+    chosen, precision = writer.runtime, preset or writer.default_preset
+    # What it cannot do is told before minutes are spent on merging.
+    writer.require(
+        preset=precision,
         calibrate=calibrate is not None,
         adapters=adapter == "separate",
         attention=attention,
     )
-    artifact = model_at(str(model))
+    made = out or bundle_place(Path(model.rstrip("/")), target, chosen, precision)
+    label = f"{chosen} {precision} for {target}"
+    older = _older(made)
+    require_place(made, "bundle", force, "" if older in ("", label) else older)
+    run = run_of(Path(model))
+    ui.log_beside(run or made.with_name(f"{made.name}.logs"), f"export-{made.name}")
+    ui.title(f"Exporting {model} for {target}")
+    ui.facts(
+        {
+            "runtime": chosen,
+            "preset": precision,
+            "calibrated": f"on {calibrate}" if calibrate else "",
+            "limits": f"{max_context} tokens of context, {max_prefill} in one call",
+            "out": str(made),
+        }
+    )
+    ui.going_on("An older bundle stays as it was; nothing half-written is kept.")
+    ui.prepare()
+    from hydra_export.export import export_bundle
+    from hydra_export.golden_samples import golden_inputs
+    from hydra_export.merge import merged_folder
+    from hydra_export.targets import Limits
+    from hydra_mobile.runtimes.model_ref import model_at
+
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    began = time.monotonic()
+    artifact = model_at(model)
     inputs = golden_inputs(artifact.path, golden)
     separate = _separate(artifact, name) if adapter == "separate" else None
-    export_bundle(
-        separate.base if separate else merged_folder(artifact, say),
+    bundle = export_bundle(
+        separate.base if separate else merged_folder(artifact, ui.say),
         target=target,
-        runtime=runtime or None,
-        preset=preset,
-        out=out,
+        runtime=chosen,
+        preset=precision,
+        out=made,
         golden_inputs=inputs,
         limits=Limits(max_context, max_prefill),
         calibrate=calibrate,
@@ -88,21 +175,76 @@ def export(
         separate=separate,
         attention=attention,
         min_fast_path=min_fast_path,
-        log=say,
+        log=ui.say,
     )
-    say(f"Check it with: hydra-mobile verify {out}")
+    return _result(bundle, made, model, target, time.monotonic() - began)
+
+
+def _older(folder: Path) -> str:
+    """Return what the bundle at `folder` is, for example "executorch int4 for android"."""
+    import json
+
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return f"{manifest['runtime']} {manifest['preset']['name']} for {manifest['target']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _result(bundle: Bundle, made: Path, model: str, target: str, seconds: float) -> ui.Result:
+    from hydra_mobile.cli.footprint_tables import fits_data, show_fits
+    from hydra_mobile.core.errors import HydraError
+
+    memory = {}
+    try:
+        show_fits(bundle)
+        memory = fits_data(bundle)
+    except (HydraError, KeyError):
+        pass  # a bundle of a runtime without a formula
+    ui.blank()
+    ui.line(f"Bundle: {made}   ({megabytes(bundle.size_bytes)}, in {clock(seconds)})")
+    following = [f"hydra-mobile verify {made}"]
+    following.append(f"hydra-mobile evaluate {model} {made}")
+    return ui.Result(
+        {
+            "path": made,
+            "target": target,
+            "runtime": bundle.runtime,
+            "preset": bundle.preset.name,
+            "size_bytes": bundle.size_bytes,
+            **memory,
+        },
+        brief=str(made),
+        next=following,
+    )
 
 
 def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
     """Return base and adapter of a run; a base or a merged folder is a base without one."""
     from hydra_export.separate_adapter import SeparateAdapter
-    from hydra_mobile.core.errors import ArtifactError
     from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
     if artifact.kind == "bundle":
         raise ArtifactError(
-            f"{artifact.path} is a bundle already.", "Export the run, or `export-adapter` to it."
+            f"{artifact.path} is a bundle already",
+            f"export the run, or add it: hydra-mobile bundle add {artifact.path} RUN",
         )
     if artifact.kind != "run":
         return SeparateAdapter(artifact.path, None, name)
     return SeparateAdapter(base_of(artifact.path), adapter_in(artifact.path), name)
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        export,
+        panel=panel,
+        brief=True,
+        examples=[
+            "hydra-mobile export runs/emojiqa",
+            "hydra-mobile export runs/emojiqa --target ios",
+            "hydra-mobile export runs/emojiqa --runtime onnx --preset int8 --out b8",
+        ],
+        more="docs/export.md",
+    )

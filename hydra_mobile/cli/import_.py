@@ -3,33 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Force
+from hydra_mobile.cli.places import require_place
+
 
 def import_checkpoint(
-    source: str = typer.Argument(
-        ...,
-        help="Folder or hub id (owner/name) of a MobileVLM or LLaVA checkpoint, or of a "
-        "transformers LlavaForConditionalGeneration.",
-    ),
-    out: Path = typer.Option(..., help="Base folder to make; train with base=FOLDER."),
-    vision: str = typer.Option(
-        "",
-        help="Folder or hub id of a CLIP or SigLIP that replaces the checkpoint's own vision "
-        "tower; default: the tower inside the checkpoint, else the one its config.json names.",
-    ),
-    name: str = typer.Option("", help="Name of the base; default: the hub id or folder name."),
-) -> None:
-    """Import a checkpoint: every tensor is mapped, or the import stops and names it.
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folder or hub id of a MobileVLM or LLaVA checkpoint, or of a "
+            "LlavaForConditionalGeneration",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", show_default="bases/NAME", help="Base folder")
+    ] = None,
+    force: Force = False,
+    vision: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="CLIP or SigLIP in place of the checkpoint's own vision tower",
+        ),
+    ] = "",
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the base; default: that of SOURCE")
+    ] = "",
+) -> ui.Result:
+    """Import a checkpoint of another project.
 
-    Weights may be safetensors or pytorch_model.bin, sharded or not; they are streamed, so memory
-    stays small, and keep their dtype.
+    Every tensor is mapped, or the import stops and names it. Weights are streamed, so memory stays
+    small, and keep their dtype.
     """
-    from hydra_mobile.cli.console import prepare, say
-
-    prepare()
+    made = out or Path("bases") / (name or Path(source).name)
+    require_place(made, "base", force)
+    ui.prepare()
     from hydra_mobile.models.checkpoints.importing import import_checkpoint as make
 
-    make(source, out, vision=vision, name=name, log=say)
-    say(f"Train it with: hydra-mobile train base={out} ...")
+    ui.title(f"Importing {source}")
+    ui.facts({"out": str(made)})
+    make(source, made, vision=vision, name=name, log=ui.say)
+    ui.line(f"Base: {made}")
+    return ui.Result(
+        {"source": source, "path": made},
+        brief=str(made),
+        next=[f"hydra-mobile train --config mobilevlm-1.7b base={made} --dry-run"],
+    )
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        import_checkpoint,
+        "import",
+        panel=panel,
+        brief=True,
+        examples=["hydra-mobile import mtgv/MobileVLM-1.7B"],
+        more="docs/original_checkpoints.md",
+    )

@@ -1,75 +1,127 @@
-"""`hydra-mobile`: puts the verbs together and turns our errors into messages and exit codes."""
+"""`hydra-mobile`: puts the verbs together in six panels and runs one."""
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
+import signal
 import sys
+from types import FrameType
 
 import typer
 
 from hydra_mobile import __version__
 from hydra_mobile.cli import (
     bench,
+    benchmarks,
+    bundle,
+    cache,
     chat,
     compose,
+    config,
+    convert,
     data,
     demo_app,
     devices,
     estimate,
     evaluate,
     export,
-    export_adapter,
-    export_original,
     fetch,
     import_,
     merge,
-    merge_answers,
     quickstart,
     ranks,
     report,
+    runs,
     score,
     train,
     verify,
 )
-from hydra_mobile.core.errors import HydraError
+from hydra_mobile.cli.ui.faults import Terminated
+from hydra_mobile.cli.ui.verb import Group, aliases, refuse
+
+START, TRAIN, EXPORT, CHECK, PHONE, CONVERT = (
+    "Start",
+    "Train",
+    "Export",
+    "Check",
+    "Phone",
+    "Convert",
+)
+
+
+class Main(Group):
+    """All of it, in the order of the help."""
+
+    order = (
+        *("quickstart", "fetch", "config", "cache"),
+        *("data", "estimate", "train", "runs", "ranks"),
+        *("merge", "export", "bundle"),
+        *("verify", "evaluate", "benchmarks", "score", "report", "bench", "chat"),
+        *("devices", "app"),
+        *("import", "compose", "convert"),
+    )
+
 
 app = typer.Typer(
     name="hydra-mobile",
-    help="Fine-tune a mobile vision-language model with HyDRA ranks, export it to phones, and "
-    "prove that the phone runs what you trained.",
+    cls=Main,
+    help="Train small vision-language models, put them on a phone, and check that the phone runs "
+    "what you trained.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(quickstart.quickstart)
-app.command()(fetch.fetch)
-app.command("import")(import_.import_checkpoint)
-app.command()(compose.compose)
-app.add_typer(data.app, name="data")
-app.command()(estimate.estimate)
-app.command()(train.train)
-app.add_typer(ranks.app, name="ranks")
-app.command()(merge.merge)
-app.command()(export.export)
-app.command()(export_adapter.export_adapter)
-app.command()(export_original.export_original)
-app.command()(verify.verify)
-app.command()(evaluate.evaluate)
-app.command()(score.score)
-app.command()(merge_answers.merge_answers)
-app.command()(report.report)
-app.command()(bench.bench)
-app.command()(chat.chat)
-app.add_typer(devices.app, name="devices")
-app.add_typer(demo_app.app, name="app")
+quickstart.register(app, START)
+fetch.register(app, START)
+app.add_typer(config.app, name="config", rich_help_panel=START)
+app.add_typer(cache.app, name="cache", rich_help_panel=START)
+app.add_typer(data.app, name="data", rich_help_panel=TRAIN)
+estimate.register(app, TRAIN)
+train.register(app, TRAIN)
+app.add_typer(runs.app, name="runs", rich_help_panel=TRAIN)
+app.add_typer(ranks.app, name="ranks", rich_help_panel=TRAIN)
+merge.register(app, EXPORT)
+export.register(app, EXPORT)
+app.add_typer(bundle.app, name="bundle", rich_help_panel=EXPORT)
+verify.register(app, CHECK)
+evaluate.register(app, CHECK)
+app.add_typer(benchmarks.app, name="benchmarks", rich_help_panel=CHECK)
+score.register(app, CHECK)
+report.register(app, CHECK)
+bench.register(app, CHECK)
+chat.register(app, CHECK)
+app.add_typer(devices.app, name="devices", rich_help_panel=PHONE)
+app.add_typer(demo_app.app, name="app", rich_help_panel=PHONE)
+import_.register(app, CONVERT)
+compose.register(app, CONVERT)
+convert.register(app, CONVERT)
+# Names of version 0.1.
+aliases(
+    app,
+    ("export-original", convert.convert, "convert"),
+    ("export-adapter", bundle.export_adapter, "bundle add"),
+    ("merge-answers", evaluate.merge_answers, "evaluate --from-shards"),
+)
 
 
 def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"hydra-mobile {__version__}")
-        raise typer.Exit
+    if not wanted:
+        return
+    typer.echo(f"hydra-mobile {__version__}")
+    if {"-v", "--verbose"} & set(sys.argv):
+        from importlib.metadata import PackageNotFoundError, version
+
+        typer.echo(f"Python {sys.version.split()[0]}")
+        names = ("torch", "transformers", "peft", "tokenizers", "executorch", "torchao", "onnx")
+        for name in (*names, "onnxruntime", "coremltools", "numpy"):
+            try:
+                typer.echo(f"{name} {version(name)}")
+            except PackageNotFoundError:
+                typer.echo(f"{name} is not installed")
+    raise typer.Exit
 
 
 @app.callback()
@@ -81,25 +133,24 @@ def _options(
     pass
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    # Outside of the main thread whoever called us handles signals.
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
-    except HydraError as error:
-        _fail(f"error: {error.what}", error.fix, error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", "Nothing half-written was kept; the same command goes on.", 130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        _fail(f"error: the disk is full{where}.", "Free some space and run the same again.", 2)
-
-
-def _fail(what: str, mend: str, code: int) -> None:
-    print(what, file=sys.stderr)
-    if mend:
-        print(mend, file=sys.stderr)
-    sys.stderr.flush()
-    # Runtimes keep threads that may hang a normal exit after an error.
-    os._exit(code) if code == 130 else sys.exit(code)
+        code = app(standalone_mode=False, prog_name="hydra-mobile") or 0
+    except KeyboardInterrupt as raised:
+        code = refuse(raised, sys.argv[1:])
+    except Exception as raised:
+        code = refuse(raised, sys.argv[1:])
+    if code in (130, 143):
+        # Runtimes keep threads that may hang a normal exit.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.ui.formats import gibibytes
 from hydra_mobile.estimation.plan import Plan, StagePlan
 from hydra_mobile.estimation.settings import CONTEXT_BYTES, FRAGMENTS, Candidate, worth_showing
 from hydra_mobile.reporting.formats import DASH, duration, number
@@ -25,49 +22,46 @@ _MEMORY = {
 }
 
 
-def print_plan(plan: Plan, console: Console) -> None:
+def show_plan(plan: Plan) -> None:
     """Print a plan in at most 80 columns."""
-    train, asked = plan.train, plan.asked
-    many = "s" if asked.gpus > 1 else ""
-    _line(
-        console,
-        f"{train.base}, policy {train.ranks.policy}, on {asked.gpus} GPU{many} of "
-        f"{asked.gpu_memory:g} GiB",
-        "bold",
-    )
-    console.print(_parameters(plan))
-    console.print(_memory(plan))
+    _parameters(plan)
+    _memory(plan)
+    ui.blank()
     for stage in plan.stages:
         for line in _schedule(plan, stage):
-            _line(console, line)
+            ui.line(line)
     for stage in plan.stages:
+        ui.blank()
         if stage.candidates:
-            _settings(stage, asked.gpus > 1, console)
+            _settings(stage, plan.asked.gpus > 1)
         else:
-            _line(console, f"\n{_TITLES[stage.name]} fits as it is configured.")
+            ui.line(f"{_TITLES[stage.name]} fits as it is configured.")
+    ui.blank()
     for line in _remarks(plan):
-        _line(console, line, "dim")
+        ui.text(line)
 
 
-def _parameters(plan: Plan) -> Table:
-    trained = (f"{_title(stage)} trains" for stage in plan.stages)
-    table = _table("parameters", "in all", *trained)
+def _parameters(plan: Plan) -> None:
+    trained = (ui.Column(f"{_title(stage)} trains", right=True) for stage in plan.stages)
+    rows = []
     for name, count in plan.parts.items():
         counts = (count.total, *(getattr(count, stage.name) for stage in plan.stages))
-        table.add_row(name, *(f"{n:,}" if n else DASH for n in counts))
-    return table
+        rows.append((name, *(f"{n:,}" if n else DASH for n in counts)))
+    ui.table([ui.Column("parameters"), ui.Column("in all", right=True), *trained], rows)
 
 
-def _memory(plan: Plan) -> Table:
-    table = _table("memory per GPU, GiB", *(_title(stage) for stage in plan.stages))
+def _memory(plan: Plan) -> None:
+    columns = [ui.Column("memory per GPU, GiB")]
+    columns += [ui.Column(_title(stage), right=True) for stage in plan.stages]
+    rows = []
     for key, title in _MEMORY.items():
         values = [asdict(stage.memory)[key] for stage in plan.stages]
         if any(values):
-            table.add_row(title, *map(_gib, values))
-    table.add_row("peak", *(_gib(s.memory.total) for s in plan.stages), style="bold")
+            rows.append((title, *map(gibibytes, values)))
+    rows.append(("peak", *(gibibytes(s.memory.total) for s in plan.stages)))
     fits = ("fits" if stage.fits else "does not fit" for stage in plan.stages)
-    table.add_row("as configured", *fits)
-    return table
+    rows.append(("as configured", *fits))
+    ui.table(columns, rows)
 
 
 def _schedule(plan: Plan, stage: StagePlan) -> list[str]:
@@ -88,12 +82,12 @@ def _schedule(plan: Plan, stage: StagePlan) -> list[str]:
     ]
 
 
-def _settings(stage: StagePlan, several: bool, console: Console) -> None:
-    _line(console, f"\nsettings of {_title(stage)}, the best first", "bold")
-    table = _table("batch_size", "accum.", "global", "checkp.", "base", "distr.", "GiB", "")
-    for candidate in worth_showing(stage.candidates):
-        table.add_row(*_row(candidate, several))
-    console.print(table)
+def _settings(stage: StagePlan, several: bool) -> None:
+    ui.line(f"Settings of {_title(stage)}, the best first")
+    titles = ("batch_size", "accum.", "global", "checkp.", "base", "distr.", "GiB")
+    columns = [ui.Column(title, right=True) for title in titles]
+    rows = [_row(candidate, several) for candidate in worth_showing(stage.candidates)]
+    ui.table([*columns, ui.Column("")], rows)
 
 
 def _row(candidate: Candidate, several: bool) -> list[str]:
@@ -106,7 +100,7 @@ def _row(candidate: Candidate, several: bool) -> list[str]:
         "true" if s.gradient_checkpointing else "false",
         s.base_precision,
         s.distributed if several else DASH,
-        _gib(candidate.needed),
+        gibibytes(candidate.needed),
         f"{fits}{', now' if candidate.configured else ''}",
     ]
 
@@ -117,7 +111,6 @@ def _remarks(plan: Plan) -> list[str]:
         for s in plan.stages
     )
     lines = [
-        "",
         f"Longest row assumed: {rows}, all text learned (--tokens, --stage1-tokens).",
         "Simulated: each tensor of a forward and backward pass, at the smallest and the largest "
         "batch_size; those between lie on a line.",
@@ -139,21 +132,5 @@ def _remarks(plan: Plan) -> list[str]:
     return lines
 
 
-def _table(first: str, *titles: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for title in titles:
-        table.add_column(title, justify="right" if title else "left", no_wrap=True)
-    return table
-
-
 def _title(stage: StagePlan) -> str:
     return _TITLES[stage.name]
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f}"
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text, style=style), soft_wrap=True)

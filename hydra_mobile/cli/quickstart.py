@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Overrides, count_or
+
 
 def quickstart(
-    overrides: list[str] = typer.Argument(None, help="section.key=value for the training."),
-    out: Path = typer.Option(Path("quickstart"), help="Folder for everything it makes."),
-    questions: int = typer.Option(312, help="About this many questions per split; 0: all 480."),
-) -> None:
-    """Fetch, train, merge, export four ways, evaluate, report; goes on where it stopped."""
-    from hydra_mobile.cli.console import console, prepare
+    overrides: Overrides = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for everything that it makes")
+    ] = Path("quickstart"),
+    questions: Annotated[
+        int,
+        typer.Option(
+            parser=count_or("all"),
+            metavar="N",
+            help="About this many questions of each split, or all",
+        ),
+    ] = 312,
+) -> ui.Result:
+    """Run the whole pipeline on a small real model.
 
-    prepare()
+    Fetches, trains, merges, exports four ways, evaluates and reports; goes on where it stopped.
+    """
+    from hydra_mobile.cli.config_keys import settings_of
+
+    # A mistyped key is told before anything is fetched.
+    settings_of(str(Path(__file__).with_name("quickstart.yaml")), overrides or ())
+    ui.log_beside(out, "quickstart")
+    ui.going_on("Finished steps stay; the same command goes on at the first unfinished one.")
+    ui.prepare()
     from hydra_mobile.cli.quickstart_steps import run_quickstart
 
-    run_quickstart(out, questions, console, overrides or ())
+    return run_quickstart(out, questions, overrides or ())
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        quickstart,
+        panel=panel,
+        brief=True,
+        examples=["hydra-mobile quickstart", "hydra-mobile quickstart stage2.steps=400"],
+    )

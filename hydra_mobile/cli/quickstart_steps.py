@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
-from rich.console import Console
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.ui.formats import clock
+from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.config import TrainConfig, load_config
-from hydra_mobile.core.console_progress import ConsoleProgress
 from hydra_mobile.core.files import sha256_of, write_atomically
-from hydra_mobile.core.progress import counted, duration
+from hydra_mobile.core.progress import counted
 from hydra_mobile.core.subprocesses import run_verb, run_verbs
 
 _BUNDLES = (("executorch", "int4"), ("executorch", "fp32"), ("onnx", "int4"), ("onnx", "fp32"))
@@ -32,78 +33,101 @@ def quickstart_config(out: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     )
 
 
-def run_quickstart(
-    out: Path, questions: int, console: Console, overrides: Sequence[str] = ()
-) -> None:
+def run_quickstart(out: Path, questions: int, overrides: Sequence[str] = ()) -> ui.Result:
     """Do everything that is not done yet and end with the report's table.
 
     Args:
         out: folder for data, run, bundles and report.
         questions: about how many questions of each split; 0 for all.
-        console: where to show it.
         overrides: `section.key=value` for the training configuration.
     """
     began = time.monotonic()
-    steps: list[tuple[str, Callable[[], None]]] = [
-        ("Fetch base smol (SmolLM2-135M + EfficientNet-Lite0)", lambda: _fetch(console)),
-        ("Build EmojiQA from OpenMoji's drawings", lambda: _data(out, console)),
-        ("Train: projector, then HyDRA adapters", lambda: _train(out, overrides, console)),
-        ("Merge the adapter into the base", lambda: _merge(out, console)),
-        ("Export for Android: ExecuTorch and ONNX, fp32 and int4", lambda: _export(out, console)),
-        ("Evaluate and report", lambda: _evaluate(out, questions, console)),
+    steps: list[tuple[str, str, Callable[[], object]]] = [
+        ("fetch", "SmolLM2-135M-Instruct + EfficientNet-Lite0", _fetch),
+        ("data", "EmojiQA: questions about OpenMoji's drawings", lambda: _data(out)),
+        ("train", "projector, then HyDRA adapters", lambda: _train(out, overrides)),
+        ("merge", "fold the adapter into the base", lambda: _merge(out)),
+        ("export", "Android: ExecuTorch and ONNX, fp32 and int4", lambda: _export(out)),
+        ("evaluate", "6 models beside each other", lambda: _evaluate(out, questions)),
     ]
-    for number, (title, step) in enumerate(steps, 1):
-        console.rule(f"[bold]{number}/{len(steps)}  {title}", align="left")
+    ui.title(f"Quickstart in {out}")
+    for number, (name, about, _) in enumerate(steps, 1):
+        ui.say(f"{number}  {name:<9}  {about}")
+    ui.facts(
+        {
+            "needs": "6 GiB of memory, 3.2 GB of disk. No GPU.",
+            "estimate": "10 min on 2 cores. Stop at any time; the same command goes on.",
+        }
+    )
+    seconds = {}
+    for number, (name, _, step) in enumerate(steps, 1):
+        ui.say("")
+        ui.title(f"{number}/{len(steps)}  {name}")
         step_began = time.monotonic()
         step()
-        console.print(f"[dim]{duration(time.monotonic() - step_began)}")
+        seconds[name] = time.monotonic() - step_began
+        ui.step(name, "", seconds[name])
+    report = out / "report" / "report.html"
     bundle = out / "android-executorch-int4"
-    picture = next((out / "emojiqa" / "images").rglob("*.png"), "picture.png")
-    console.rule("[bold]Done", align="left")
-    for line in (
-        f"All of it took {duration(time.monotonic() - began)}. The report: "
-        f"{out / 'report' / 'report.html'}",
-        "Try next:",
-        f"  hydra-mobile chat {bundle} --image {picture}",
-        f"  hydra-mobile verify {bundle}",
-        "  hydra-mobile train --config emojiqa-smol --dry-run",
-    ):
-        console.print(line, soft_wrap=True, highlight=False)
+    picture = next((out / "emojiqa" / "images").rglob("*.png"), "PICTURE")
+    ui.blank()
+    ui.line(f"Done in {clock(time.monotonic() - began)}.")
+    ui.line(f"  report    {report}")
+    return ui.Result(
+        {
+            "out": out,
+            "report": report,
+            "bundles": [out / f"android-{r}-{p}" for r, p in sorted(_BUNDLES)],
+            "step_seconds": seconds,
+        },
+        brief=str(report),
+        next=[
+            f"hydra-mobile chat {bundle} --image {picture}",
+            f"hydra-mobile verify {bundle}",
+            "hydra-mobile config copy emojiqa-smol my.yaml",
+        ],
+    )
 
 
-def _fetch(console: Console) -> None:
+def _fetch() -> None:
     from hydra_mobile.models.registry import fetch
 
-    console.print(str(fetch("smol", console.print)), soft_wrap=True)
+    ui.say(str(fetch("smol", ui.say)))
 
 
-def _data(out: Path, console: Console) -> None:
+def _data(out: Path) -> None:
     from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
 
-    with counted(ConsoleProgress(console), "pictures") as count:
+    with counted(progress, "pictures") as count:
         folder = build_emojiqa(out / "emojiqa", progress=count)
-    console.print(f"{folder}; look at {folder / 'contact_sheet.png'}", soft_wrap=True)
+    ui.say(f"{folder}; look at {folder / 'contact_sheet.png'}")
 
 
-def _train(out: Path, overrides: Sequence[str], console: Console) -> None:
+def _train(out: Path, overrides: Sequence[str]) -> None:
     config = out / "train.yaml"
     text = yaml.safe_dump(quickstart_config(out, overrides).to_dict(), sort_keys=False)
     with write_atomically(config) as temporary:
         temporary.write_text(text)
     resume = ["--resume"] if (out / "run" / "run.json").is_file() else []
     # A process of its own gives its memory back when it ends.
-    run_verb(["train", "--config", str(config), *resume])
+    run_verb(["train", "--config", str(config), *resume, *_common()])
 
 
-def _merge(out: Path, console: Console) -> None:
+def _common() -> list[str]:
+    """Return the options of ours that other verbs get too."""
+    settings = ui.screen().settings
+    quiet = ["--quiet"] if settings.quiet or settings.json else []
+    return ["--color", settings.color, "--progress", settings.progress, *quiet]
+
+
+def _merge(out: Path) -> None:
     from hydra_export.merge import merged_folder
     from hydra_mobile.runtimes.model_ref import model_at
 
-    folder = merged_folder(model_at(str(out / "run")), console.print)
-    console.print(str(folder), soft_wrap=True)
+    ui.say(str(merged_folder(model_at(str(out / "run")), ui.say)))
 
 
-def _export(out: Path, console: Console) -> None:
+def _export(out: Path) -> None:
     """Export both presets for both runtimes, two exporters at a time: each uses one core."""
     merged = out / "run" / "merged"
     weights = sha256_of(merged / "model.safetensors")
@@ -112,15 +136,15 @@ def _export(out: Path, console: Console) -> None:
     for runtime, preset in _BUNDLES:
         bundle = out / f"android-{runtime}-{preset}"
         if _made_of(bundle) == weights:
-            console.print(f"{bundle} is there already", soft_wrap=True)
+            ui.say(f"{bundle} is there already")
             continue
         arguments = ["export", str(merged), "--target", "android", "--runtime", runtime]
-        arguments += ["--preset", preset, "--out", str(bundle)]
+        arguments += ["--preset", preset, "--out", str(bundle), "--quiet"]
         for name, value in _LIMITS.items():
             arguments += [f"--{name.replace('_', '-')}", str(value)]
         verbs.append(arguments)
     run_verbs(verbs)
-    run_verbs([["verify", str(out / f"android-{r}-{p}")] for r, p in sorted(_BUNDLES)])
+    run_verbs([["verify", str(out / f"android-{r}-{p}"), "--quiet"] for r, p in sorted(_BUNDLES)])
 
 
 def _made_of(bundle: Path) -> str:
@@ -133,20 +157,15 @@ def _made_of(bundle: Path) -> str:
     return str(Bundle.open(bundle, verify_hashes=False).manifest["sources"]["merged_sha256"])
 
 
-def _evaluate(out: Path, questions: int, console: Console) -> None:
+def _evaluate(out: Path, questions: int) -> None:
+    from hydra_mobile.cli.report_view import show_report
     from hydra_mobile.evaluation.evaluate import EvalSettings
     from hydra_mobile.evaluation.results.report import report_on
-    from hydra_mobile.reporting.console import print_report
     from hydra_mobile.runtimes.model_ref import model_at
 
     paths = ["smol", str(out / "run" / "merged")]
     paths += [str(out / f"android-{r}-{p}") for r, p in sorted(_BUNDLES)]
     settings = EvalSettings(("emojiqa",), out / "emojiqa", ("seen", "unseen"), questions or None)
-
-    def log(line: str) -> None:
-        console.print(line, soft_wrap=True, markup=False)
-
-    artifacts = [model_at(path) for path in paths]
-    report = report_on(artifacts, settings, out / "report", log, ConsoleProgress(console))
-    if report is not None:
-        print_report(report, console)
+    models = [model_at(path) for path in paths]
+    if report := report_on(models, settings, out / "report", ui.say, progress):
+        show_report(report)

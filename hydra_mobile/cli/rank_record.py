@@ -76,7 +76,7 @@ def refuse_existing(out: Path) -> None:
         raise ConfigError(
             f"{out} already exists.",
             "Choose another folder, or go on with an interrupted replay: "
-            f"hydra-mobile train --config {out / 'config.yaml'} --resume",
+            f"hydra-mobile train --resume {out}",
         )
 
 
@@ -108,20 +108,42 @@ def replay_config(run: Path, out: Path, final: bool, overrides: Iterable[str]) -
     return dataclasses.replace(config, output=str(out), ranks=ranks)
 
 
-def comparison(run: Path, out: Path) -> list[str]:
-    """Return lines that compare a finished replay `out` with `run`."""
+@dataclass(frozen=True)
+class Compared:
+    """How a finished replay compares with the run that it repeated.
+
+    Attributes:
+        same_map: whether both ended with the same ranks.
+        loss: last logged loss of the replay, at `step`.
+        recorded_loss: the same of the run, at `recorded_step`.
+    """
+
+    same_map: bool
+    step: int
+    loss: float | None
+    recorded_step: int
+    recorded_loss: float | None
+
+    def lines(self) -> list[str]:
+        """Return it in sentences."""
+        return [
+            "The last map is the recorded one."
+            if self.same_map
+            else "The last map is not the recorded one.",
+            f"Last logged loss: {number(self.loss, 4)} at step {self.step}, "
+            f"recorded {number(self.recorded_loss, 4)} at step {self.recorded_step}.",
+        ]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return JSON values."""
+        return dataclasses.asdict(self)
+
+
+def compared(run: Path, out: Path) -> Compared:
+    """Compare a finished replay `out` with `run`."""
     recorded, repeated = (RankHistory.of_run(folder).final_map() for folder in (run, out))
-    same = recorded == repeated
-    lines = [
-        f"final map: {'equal to' if same else 'NOT'} the recorded one "
-        f"({repeated.digest()[:12]}{'' if same else f', recorded {recorded.digest()[:12]}'})"
-    ]
-    (steps, loss), (new_steps, new_loss) = _last(run), _last(out)
-    lines.append(
-        f"last logged loss: {number(new_loss, 4)} at step {new_steps}, "
-        f"recorded {number(loss, 4)} at step {steps}"
-    )
-    return lines
+    (recorded_step, recorded_loss), (step, loss) = _last(run), _last(out)
+    return Compared(recorded == repeated, step, loss, recorded_step, recorded_loss)
 
 
 def _last(run: Path) -> tuple[int, float | None]:

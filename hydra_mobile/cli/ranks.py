@@ -3,88 +3,106 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Show, draw or train again the ranks of a run.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Overrides, Run
+from hydra_mobile.cli.ui.live import progress
+from hydra_mobile.core.errors import ConfigError
+
+app = ui.new_app("Show, plot or replay the ranks of a run.")
 
 
-@app.callback()
-def _ranks() -> None:
-    pass
-
-
-@app.command()
 def show(
-    run: Path = typer.Argument(..., help="Run folder; it may still be training."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON in place of tables."),
-) -> None:
-    """Print every rank event, the last map, and what finding the ranks cost."""
-    from hydra_mobile.cli.console import console, prepare
+    run: Run,
+    all_layers: Annotated[bool, typer.Option("--all", help="A row for each layer")] = False,
+) -> ui.Result:
+    """Show every rank event, the last map, and what finding it cost.
 
-    prepare()
+    The run may still be training.
+    """
+    ui.prepare()
     from hydra_mobile.cli.rank_record import read_record
-    from hydra_mobile.cli.rank_tables import as_json_text, print_record
+    from hydra_mobile.cli.rank_tables import record_data, show_record
 
     record = read_record(run)
-    if as_json:
-        typer.echo(as_json_text(record))
-    else:
-        print_record(record, console)
+    show_record(record, all_layers)
+    return ui.Result(record_data(record), next=[f"hydra-mobile ranks plot {run}"])
 
 
-@app.command()
 def plot(
-    run: Path = typer.Argument(..., help="Run folder; it may still be training."),
-    out: Path = typer.Option(None, help="SVG to write; default: ranks.svg inside the run."),
-) -> None:
-    """Draw the maps in force side by side, and mean ranks over the steps."""
-    from hydra_mobile.cli.console import prepare, say
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default="RUN/ranks.svg", help="SVG")
+    ] = None,
+) -> ui.Result:
+    """Draw the maps in force, and mean ranks over the steps.
 
-    prepare()
+    The run may still be training.
+    """
+    made = out or run / "ranks.svg"
+    if made.suffix.lower() != ".svg":
+        raise ConfigError(
+            f"{made} is not an SVG", "name a file that ends in .svg", where="--out", found=made.name
+        )
+    ui.prepare()
     from hydra_mobile.cli.rank_record import read_record
-    from hydra_mobile.core.errors import ConfigError
     from hydra_mobile.core.files import write_atomically
     from hydra_mobile.reporting.rank_history_svg import rank_history_file
 
-    out = out or run / "ranks.svg"
-    if out.suffix.lower() != ".svg":
-        raise ConfigError(f"--out {out} is not an SVG.", "Name a file that ends in .svg.")
     record = read_record(run)
     drawing = rank_history_file(record.facts, record.config.ranks.r_ref)
-    with write_atomically(out) as temporary:
+    with write_atomically(made) as temporary:
         temporary.write_text(drawing, encoding="utf-8")
-    say(f"drawn to {out}")
+    ui.line(str(made))
+    return ui.Result({"path": made}, brief=str(made))
 
 
-@app.command()
 def replay(
-    run: Path = typer.Argument(..., help="Run folder whose ranks are repeated."),
-    overrides: list[str] = typer.Argument(
-        None, help="section.key=value, wins over the run's own, for example seed=1."
-    ),
-    out: Path = typer.Option(..., help="New run folder."),
-    final: bool = typer.Option(
-        False, "--final", help="Train at the last map from the first step, not at each in turn."
-    ),
-) -> None:
-    """Train again with the settings and the recorded ranks of a run; nothing is measured."""
-    from hydra_mobile.cli.console import prepare, progress, say
+    run: Run,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", show_default="RUN-replay", help="New run folder")
+    ] = None,
+    final: Annotated[
+        bool,
+        typer.Option("--final", help="Train at the last map from the first step"),
+    ] = False,
+) -> ui.Result:
+    """Train again with the settings and the recorded ranks of a run.
 
-    prepare()
-    from hydra_mobile.cli.rank_record import comparison, read_record, refuse_existing, replay_config
+    Nothing is measured for the ranks; it shows whether the moves were needed.
+    """
+    made = out or Path(f"{str(run).rstrip('/')}-replay")
+    ui.log_beside(made, "replay")
+    ui.prepare()
+    from hydra_mobile.cli.rank_record import (
+        compared,
+        read_record,
+        refuse_existing,
+        replay_config,
+    )
 
     record = read_record(run)
-    refuse_existing(out)
-    settings = replay_config(run, out, final, overrides or ())
+    refuse_existing(made)
+    settings = replay_config(run, made, final, overrides or ())
+    ui.title(f"Replaying the ranks of {run} in {made}")
+    ui.going_on("The last checkpoint stays.", f"hydra-mobile train --resume {made}")
     if not (run / "summary.json").is_file():
-        say(f"{run} is not finished: its ranks up to step {record.facts.steps} are repeated")
+        ui.warn(f"{run} is not finished: its ranks up to step {record.facts.steps} are repeated")
     from hydra_mobile.training.run import TrainingRun
 
-    TrainingRun(settings, say, progress).train(False)
-    for line in comparison(run, out):
-        say(line)
+    TrainingRun(settings, ui.say, progress).train(False)
+    found = compared(run, made)
+    for text in found.lines():
+        ui.line(text)
+    return ui.Result(
+        {"path": made, **found.to_dict()}, brief=str(made), next=[f"hydra-mobile ranks show {made}"]
+    )
+
+
+ui.add(app, show, schema="ranks-show", examples=["hydra-mobile ranks show runs/emojiqa"])
+ui.add(app, plot, schema="ranks-plot", brief=True)
+ui.add(app, replay, schema="ranks-replay", brief=True)

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Data, existing
+
 
 def report(
-    results: list[Path] = typer.Argument(
-        ...,
-        help="Folders of reports, report.json files, or what `score --json` printed; the trained "
-        "model of the first is the reference.",
-    ),
-    out: Path = typer.Option(Path("report"), help="Folder for report.json, .md and .html."),
-    data: Path = typer.Option(
-        None,
-        help="Folder of the benchmarks' data: systems of different reports are then compared "
-        "question by question, from the answers that lie in the reports' folders.",
-    ),
-    title: str = typer.Option("", help="Title of the page."),
-) -> None:
-    """Put results beside each other; warn where they were not asked in the same way."""
-    from hydra_mobile.cli.console import console, prepare, say
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULT...",
+            help="Folders of reports, report.json files, or what `score --json` printed; the "
+            "trained model of the first is the reference",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report")] = Path("report"),
+    data: Data = None,
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page")] = "",
+) -> ui.Result:
+    """Put results side by side in one report.
 
-    prepare()
+    With --data, systems of different reports are compared question by question. Results that were
+    not asked in the same way are marked.
+    """
+    for result in results:
+        existing(result, "RESULT")
+    ui.prepare()
+    from hydra_mobile.cli.report_view import report_data, show_report
     from hydra_mobile.evaluation.results.report_merge import results_beside
-    from hydra_mobile.reporting.console import print_report
     from hydra_mobile.reporting.write import write_report
 
+    ui.title(f"Putting {len(results)} results side by side")
     made = results_beside(results, out, data=data, title=title)
     files = write_report(made, out)
-    print_report(made, console)
-    for file in files:
-        say(str(file))
+    show_report(made, files)
+    return ui.Result(report_data(made, files))
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        report,
+        panel=panel,
+        examples=["hydra-mobile report report-int4 report-uniform --out both"],
+    )

@@ -2,56 +2,78 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from hydra_mobile.benchmarks import BENCHMARKS
-from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import (
+    AllowPartial,
+    Data,
+    Protocol,
+    Splits,
+    benchmark_names,
+    complete_benchmarks,
+    data_folder,
+    existing,
+    names,
+)
 
 
 def score(
-    benchmark: str = typer.Argument(..., help=f"One of {', '.join(BENCHMARKS)}."),
-    answers: Path = typer.Option(
-        ...,
-        help="LLaVA's answers (jsonl), what the benchmark's own tool reads (POPE's file for each "
-        "split in a folder, MME's folder of results, MMBench's xlsx, GQA's predictions), or "
-        "answers.jsonl of `evaluate`.",
-    ),
-    data: Path | None = typer.Option(
-        None,
-        help="The folder of the official data, the benchmark's own folder in it, or its file of "
-        "annotations; may be left out where the answers hold the right answers too (MME's folder).",
-    ),
-    protocol: str = typer.Option("", help="How the questions were asked; empty: llava-1.5."),
-    splits: str = typer.Option("", help="Comma-separated splits; empty: all."),
-    allow_partial: bool = typer.Option(
-        False, help="Score what fits although answers are missing or odd; the result says so."
-    ),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON instead of the table."),
-) -> None:
-    """Score an answers file; answers are joined to the questions by key, never by position."""
-    from hydra_mobile.cli.console import prepare, say
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCHMARK",
+            help="Its name (hydra-mobile benchmarks)",
+            autocompletion=complete_benchmarks,
+        ),
+    ],
+    answers: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="LLaVA's answers (jsonl), what the benchmark's own tool reads, or answers.jsonl "
+            "of `evaluate`",
+        ),
+    ],
+    data: Data = None,
+    protocol: Protocol = "",
+    splits: Splits = "",
+    allow_partial: AllowPartial = False,
+) -> ui.Result:
+    """Score a file of answers, without a model.
 
-    prepare()
+    Answers are joined to the questions by key, never by position. A folder of answers that holds
+    the right ones too (MME's) needs no --data.
+    """
+    (name,) = benchmark_names([benchmark])
+    existing(answers, "--answers")
+    folder = answers if data is None and answers.is_dir() else data
+    folder = folder if folder and folder.exists() else data_folder(folder, (name,))
+    ui.prepare()
     from hydra_mobile.evaluation.results.score_file import lines_of, score_answers
 
-    if data is None and not answers.is_dir():
-        raise ConfigError(
-            "--data is missing: the questions with their right answers.",
-            "Give the folder of the official data.",
-        )
     scored = score_answers(
-        benchmark,
+        name,
         answers,
-        data or answers,
+        folder,
         protocol=protocol,
-        splits=tuple(split for split in splits.split(",") if split),
+        splits=names(splits),
         allow_partial=allow_partial,
     )
-    if as_json:
-        typer.echo(json.dumps(scored.to_dict(), indent=2, ensure_ascii=False))
-        return
-    for line in lines_of(scored):
-        say(line)
+    for text in lines_of(scored):
+        ui.line(text)
+    return ui.Result(scored.to_dict())
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        score,
+        panel=panel,
+        examples=["hydra-mobile score pope --answers answers.jsonl --data benchmark_data"],
+        more="docs/benchmarks.md",
+    )

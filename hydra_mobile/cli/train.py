@@ -2,52 +2,193 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Config, complete_keys, split_items
+from hydra_mobile.cli.ui.formats import clock
+from hydra_mobile.cli.ui.live import progress
+from hydra_mobile.core.errors import ArtifactError, ConfigError, DataError
+
 if TYPE_CHECKING:
+    from hydra_mobile.config import TrainConfig
     from hydra_mobile.training.dry_run import DryRun
 
 
 def train(
-    overrides: list[str] = typer.Argument(None, help="section.key=value, wins over the file."),
-    config: str = typer.Option("", help="Packaged configuration (`config list`) or YAML file."),
-    resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint."),
-    dry_run: bool = typer.Option(
-        False,
-        "--dry-run",
-        help="Show the first sample as the loss sees it, the ranks, parameter counts and a memory "
-        "estimate; take one step; write nothing.",
-    ),
-) -> None:
-    """Train the projector (stage I), then HyDRA adapters and projector (stage II)."""
-    from hydra_mobile.cli.console import prepare, progress, say
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN] [KEY=VALUE...]",
+            help="Run to go on with (--resume), and settings over the config's",
+            autocompletion=complete_keys,
+        ),
+    ] = None,
+    config: Config = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the first row, weights and memory; take one step; write nothing",
+        ),
+    ] = False,
+) -> ui.Result:
+    """Train the projector, then HyDRA or LoRA adapters.
 
-    prepare()
-    from hydra_mobile.config import load_config
+    Stage I trains the projector on captions, stage II adapters and projector on conversations.
+    """
+    from hydra_mobile.cli.config_keys import settings_of
 
-    settings = load_config(config or None, overrides or ())
+    paths, overrides = split_items(items)
+    source = _source(paths, config, resume)
+    settings = settings_of(source, overrides)
+    _require_startable(settings, resume, dry_run)
+    command = ["hydra-mobile train", *([f"--config {source}"] if source else []), *overrides]
+    if not dry_run:
+        ui.log_beside(Path(settings.output), "train")
+    ui.title(
+        f"{'Dry run of' if dry_run else 'Resuming' if resume else 'Training'} {settings.output}"
+    )
+    changed = f", {len(overrides)} on the command line: {' '.join(overrides)}" if overrides else ""
+    ui.facts(
+        {
+            "config": f"{source or 'the defaults'}{changed}",
+            "base": settings.base,
+            "ranks": settings.ranks.policy,
+        }
+    )
+    ui.prepare()
     if dry_run:
         from hydra_mobile.training.dry_run import dry_run as show
 
-        _show(show(settings, say, progress))
-        return
+        return _show(show(settings, ui.say, progress), " ".join(command))
     from hydra_mobile.training.run import TrainingRun
 
-    TrainingRun(settings, say, progress).train(resume)
+    ui.going_on("The last checkpoint stays.", f"hydra-mobile train --resume {settings.output}")
+    began = time.monotonic()
+    adapter = TrainingRun(settings, ui.say, progress).train(resume)
+    run = Path(settings.output)
+    seconds = time.monotonic() - began
+    ui.line(f"Trained {run} in {clock(seconds)}")
+    ui.line(f"  adapter    {adapter}")
+    return ui.Result(
+        {"run": run, "adapter": adapter, **_summary(run)},
+        brief=str(adapter),
+        next=[
+            f"hydra-mobile export {run}",
+            f"hydra-mobile evaluate {settings.base} {run}",
+            f"hydra-mobile ranks show {run}",
+        ],
+    )
 
 
-def _show(result: DryRun) -> None:
-    """Print a dry run; what the loss learns is green and, for a pipe, in [brackets]."""
-    from rich.text import Text
+def _source(paths: list[str], config: str, resume: bool) -> str:
+    """Return the configuration: that of the run which is resumed, or --config."""
+    if not paths:
+        return config
+    run = Path(paths[0])
+    if len(paths) > 1 or not resume:
+        raise ConfigError(
+            f"`{paths[-1]}` is neither a setting nor a run to go on with",
+            ["section.key=value, for example stage2.steps=100", f"--resume {run}"],
+            where="command line",
+            found=paths[-1],
+            expected="KEY=VALUE, or with --resume one run folder",
+        )
+    file = run / "config.yaml"
+    if not file.is_file():
+        from hydra_mobile.cli.ui.faults import sibling
 
-    from hydra_mobile.cli.console import console, say
+        raise ArtifactError(
+            f"{run} is no run to resume",
+            sibling(run),
+            where=str(file),
+            found="no such file",
+            expected="a folder that `train` wrote",
+        )
+    if config:
+        raise ConfigError(
+            "a run and --config are both given", "leave one of them out", where="--config"
+        )
+    return str(file)
 
-    say("\nFirst row as the loss sees it (marked: learned):")
-    row = Text()
-    for text, learned in result.row:
-        row.append(f"[{text}]" if learned else text, style="bold green" if learned else "dim")
-    console.print(row)
-    for line in result.lines():
-        say(line)
+
+def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> None:
+    """Tell before torch is imported what training would stop at."""
+    run = Path(settings.output)
+    if (run / "run.json").is_file() and not resume and not dry_run:
+        raise ArtifactError(
+            f"{run} already holds a run",
+            [f"go on with it: hydra-mobile train --resume {run}", "or another folder: output=..."],
+            where=f"output={run}",
+            found="run.json",
+            expected="a new folder",
+        )
+    for key in ("stage1", "stage2"):
+        file = getattr(settings.data, key)
+        if file and not Path(file).is_file():
+            raise DataError(
+                f"{file} does not exist",
+                f"data.{key}=FILE",
+                where=f"data.{key}",
+                found=file,
+                expected="a LLaVA json or jsonl file",
+            )
+    if not settings.data.stage2 and not resume:
+        raise DataError(
+            "there is no data to train on",
+            ["--config emojiqa-smol, or data.stage2=FILE", "all configs: hydra-mobile config"],
+            where="data.stage2",
+            expected="a LLaVA json or jsonl file",
+        )
+
+
+def _summary(run: Path) -> dict[str, object]:
+    from hydra_mobile.core.files import read_json
+
+    file = run / "summary.json"
+    return {"summary": read_json(file, "a run's summary")} if file.is_file() else {}
+
+
+def _show(result: DryRun, command: str) -> ui.Result:
+    """Print a dry run; what the loss learns stands in [brackets]."""
+    ui.line("First row as the model sees it (learned text in [brackets])")
+    for text in result.marked_row().split("\n"):
+        ui.line(f"  {text}")
+    ui.line()
+    for text in result.lines():
+        ui.line(text)
+    return ui.Result(
+        {
+            "row": [{"text": text, "learned": learned} for text, learned in result.row],
+            "parameters": result.parameters,
+            "stages": result.stages,
+            "memory": result.memory,
+            "loss": result.loss,
+            "seconds_per_step": result.seconds,
+            "peak_memory_bytes": result.peak_bytes,
+        },
+        next=[command],
+    )
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        train,
+        panel=panel,
+        brief=True,
+        examples=[
+            "hydra-mobile train --config emojiqa-smol stage2.steps=400",
+            "hydra-mobile train --resume runs/emojiqa",
+        ],
+        more="docs/hydra_in_your_trainer.md",
+    )

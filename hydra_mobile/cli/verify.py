@@ -1,72 +1,210 @@
-"""`hydra-mobile verify`: the parity ladder, from golden vectors alone to every form of a model."""
+"""`hydra-mobile verify`: whether every form of a model computes the same, up to the bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import (
+    Benchmarks,
+    Data,
+    Device,
+    benchmark_names,
+    count_or,
+    data_folder,
+    existing,
+)
+from hydra_mobile.core.errors import ConfigError, HydraError, ParityError
+
+if TYPE_CHECKING:
+    from hydra_mobile.parity.comparison import Comparison
+    from hydra_mobile.parity.suite import ParityResult
+
 
 def verify(
-    bundle: Path = typer.Argument(
-        ..., help="Bundle folder; BUNDLE#NAME for another of its adapters."
-    ),
-    run: Path = typer.Option(None, help="Run whose adapter is compared with its merged model."),
-    adapter: Path = typer.Option(None, help="Adapter folder, in place of --run; needs --merged."),
-    merged: Path = typer.Option(
-        None, help="Merged folder that the bundle was exported from; default: merged/ of the run."
-    ),
-    program: Path = typer.Option(
-        None, help="fp32 bundle of the same model, as a rung below a quantized one."
-    ),
-    benchmark: str = typer.Option("emojiqa", help="Benchmark that --data is of."),
-    data: Path = typer.Option(
-        None, help="Its data folder: every form answers a slice, and the change of score is told."
-    ),
-    limit: int = typer.Option(100, help="About this many questions per split; 0: all."),
-    device: str = typer.Option(
-        "host",
-        help="Where the bundle runs as a last rung: native (C++ without torch) or emulator (arm64 "
-        "under qemu). host: nowhere else.",
-    ),
-    json: Path = typer.Option(None, help="File to write the ladder to."),
-    report: Path = typer.Option(
-        None, help="Folder of a report that gets a row for each rung; made if it is not there."
-    ),
-) -> None:
-    """Check that an exported bundle computes what the merged model computed; exit code 3 if not.
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE", help="Bundle folder; BUNDLE#NAME for another of its adapters"
+        ),
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="MODEL",
+            show_default="the recorded run",
+            help="Run, adapter, merged folder or fp32 bundle to compare with; repeatable",
+        ),
+    ] = None,
+    benchmarks: Benchmarks = ["emojiqa"],  # noqa: B006  typer copies it
+    data: Data = None,
+    limit: Annotated[
+        int,
+        typer.Option(
+            parser=count_or("all"), metavar="N", help="Questions of each split, or all (--data)"
+        ),
+    ] = 100,
+    device: Device = "host",
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Report that gets a row for each step"),
+    ] = None,
+) -> ui.Result:
+    """Check that a bundle computes what was trained.
 
-    With the run or the merged folder, that adapter, merged model and bundle compute the same.
+    Compares adapter, merged model and bundle part by part on the golden questions; with --data,
+    also the score on a benchmark.
     """
-    from hydra_mobile.cli.console import prepare, say
-
-    prepare()
+    folder = existing(Path(bundle.partition("#")[0]), "BUNDLE")
+    chosen = benchmark_names(benchmarks)
+    ui.title(f"Verifying {bundle}")
+    ui.prepare()
     from hydra_mobile.benchmarks.base import Benchmark
-    from hydra_mobile.core.errors import HydraError
-    from hydra_mobile.core.files import write_json
     from hydra_mobile.evaluation.workers.placement import runner_on
     from hydra_mobile.parity.suite import run_suite
     from hydra_mobile.parity.task_score import TaskSubset
 
-    if run and adapter:
-        raise HydraError("--run and --adapter name the same thing.", "Give one of them.")
+    forms = _forms(against or [])
+    if not any(forms.values()):
+        forms |= _recorded(folder)
+    named = ", ".join(str(path) for path in forms.values() if path)
+    ui.facts(
+        {
+            "against": named or "the golden vectors in the bundle",
+            "device": "" if device == "host" else device,
+        }
+    )
     questions = None
     if data:
-        questions = TaskSubset(Benchmark.open(benchmark, data), limit or None)
-    ladder = run_suite(
-        bundle,
-        adapter=run or adapter,
-        merged=merged,
-        program=program,
-        device=runner_on(device, bundle),
+        (name,) = chosen[:1]
+        questions = TaskSubset(Benchmark.open(name, data_folder(data, (name,))), limit or None)
+    found = run_suite(
+        Path(bundle),
+        **forms,
+        device=runner_on(device, Path(bundle)),
         questions=questions,
-        log=say,
+        log=ui.say,
     )
-    say(ladder.table())
-    if json:
-        write_json(json, ladder.to_dict())
+    _show(found)
     if report:
         from hydra_mobile.reporting.write import add_parity
 
-        say(f"rows added to {add_parity(report, ladder.rows())}")
-    ladder.require()
+        ui.note(f"rows added to {add_parity(report, found.rows())}")
+    if not found.passed:
+        return ui.Result(found.to_dict(), failed=_failure(found, bundle))
+    ui.verdict(True, "The bundle computes what was trained, within what its preset allows.")
+    model = named.split(", ")[0] if named else "RUN"
+    return ui.Result(
+        found.to_dict(),
+        next=[f"hydra-mobile evaluate {model} {bundle}", f"hydra-mobile bench {bundle}"],
+    )
+
+
+def _forms(paths: list[str]) -> dict[str, Path | None]:
+    """Tell the models of --against apart: run or adapter, merged folder, fp32 bundle."""
+    found: dict[str, Path | None] = {"adapter": None, "merged": None, "program": None}
+    for text in paths:
+        path = existing(Path(text), "--against")
+        if (path / "manifest.json").is_file():
+            kind = "program"
+        elif (path / "run.json").is_file() or (path / "adapter_config.json").is_file():
+            kind = "adapter"
+        else:
+            kind = "merged"
+        if found[kind]:
+            raise ConfigError(
+                "two models of one kind are given to compare with",
+                "leave one of them out",
+                where="--against",
+                found=f"{found[kind]} and {path}",
+            )
+        found[kind] = path
+    return found
+
+
+def _recorded(bundle: Path) -> dict[str, Path | None]:
+    """Return the run that the bundle lies in, if it is one and was merged."""
+    for folder in bundle.absolute().parents:
+        if (folder / "run.json").is_file() and (folder / "merged" / "merge.json").is_file():
+            from hydra_mobile.bundle.bundle import Bundle
+            from hydra_mobile.core.files import sha256_of
+
+            made_of = Bundle.open(bundle, verify_hashes=False).manifest["sources"]
+            weights = folder / "merged" / "model.safetensors"
+            if weights.is_file() and sha256_of(weights) == made_of.get("merged_sha256"):
+                return {"adapter": folder}
+    return {}
+
+
+def _show(found: ParityResult) -> None:
+    """Print a row for each step, and below it the parts where -v asks or a step broke."""
+    rows = []
+    for step in found.comparisons:
+        mark = "\u2713" if step.passed else "\u2717"
+        part, measured, needed = _worst(step)
+        rows.append((f"{mark} {step.name.replace(' → ', ' = ')}", part, measured, needed))
+    columns = [ui.Column("step"), ui.Column("part"), ui.Column("measured", right=True)]
+    ui.table([*columns, ui.Column("needed", right=True)], rows)
+    for step in found.comparisons:
+        if not step.passed or ui.screen().settings.verbose:
+            ui.blank()
+            for text in step.table().split("\n"):
+                ui.line(f"  {text}")
+
+
+def _worst(step: Comparison) -> tuple[str, str, str]:
+    """Return the part that says most: what broke, else the whole, with its figure and bound."""
+    broken = step.broken
+    parts = [part for part in step.parts if part.status != "absent"]
+    shown = next((p for p in parts if p.part in broken), None)
+    shown = shown or next((p for p in parts if p.part == "whole"), parts[0])
+    answers = f"answers {step.agreement:.0%}"
+    needed = f"{step.tolerance.agreement:.0%}"
+    if shown.part == "whole" or shown.max_abs is None:
+        return "answer tokens", answers.removeprefix("answers "), needed
+    return shown.part, f"{shown.max_abs:.1e}", ""
+
+
+def _failure(found: ParityResult, bundle: str) -> HydraError:
+    broken = [step for step in found.comparisons if not step.passed]
+    first = broken[0]
+    parts = ", ".join(first.broken) or "the answers"
+    return ParityError(
+        f"{bundle} does not compute what was trained: {first.name} differs at {parts}",
+        [
+            "make it again: hydra-mobile export RUN --force --out BUNDLE",
+            "int4 of a small model may need more bits: --preset int8",
+        ],
+        where=parts,
+        found=first.failures[0].rstrip(".") if first.failures else "",
+        expected="every part within its tolerance",
+    )
+
+
+_OLD: dict[str, str] = {
+    "--run": "--against",
+    "--adapter": "--against",
+    "--merged": "--against",
+    "--program": "--against",
+    "--benchmark": "--benchmarks",
+}
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    options: dict[str, Any] = {"renamed": _OLD}
+    ui.add(
+        app,
+        verify,
+        panel=panel,
+        examples=[
+            "hydra-mobile verify BUNDLE",
+            "hydra-mobile verify BUNDLE --against runs/emojiqa --device native",
+        ],
+        more="docs/export.md",
+        **options,
+    )

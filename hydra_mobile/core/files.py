@@ -113,6 +113,15 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def unwrapped(value: Any) -> Any:
+    """Return the result inside a document that a command printed with `--json`.
+
+    What is no such document is returned as it is: earlier versions wrote results bare.
+    """
+    document = isinstance(value, dict) and str(value.get("schema", "")).startswith("hydra-mobile/")
+    return value.get("result") if document else value
+
+
 def read_json(path: Path, what: str) -> Any:
     """Read a JSON file.
 

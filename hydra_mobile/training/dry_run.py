@@ -140,13 +140,15 @@ def _segments(row: Row, processor: MobileVLMProcessor) -> tuple[tuple[str, bool]
     for segment in row.segments:
         learned = (label != IGNORE_INDEX for label in segment.labels)
         tokens += zip(segment.ids, learned, strict=True)
-    image = processor.tokenizer.decode([processor.image_token_id], skip_special_tokens=False)
+    image = processor.image_token_id
     segments = []
-    for learns, group in itertools.groupby(tokens, key=lambda pair: pair[1]):
+    # By id, not by text: an image token may decode to nothing.
+    for (pictured, learns), group in itertools.groupby(tokens, key=lambda t: (t[0] == image, t[1])):
         ids = [token for token, _ in group]
-        text = processor.tokenizer.decode(ids, skip_special_tokens=False)
-        count = ids.count(processor.image_token_id)
-        segments.append(
-            (text.replace(image * count, f"<image x {count}>") if count else text, learns)
+        text = (
+            f"<image: {len(ids)} tokens>"
+            if pictured
+            else processor.tokenizer.decode(ids, skip_special_tokens=False)
         )
+        segments.append((text, learns))
     return tuple(segments)

@@ -36,7 +36,7 @@ def made(name: str, data: Path) -> Benchmark:
 
 
 def written(name: str, tree: Path, out: Path, *options: str) -> tuple[Benchmark, list[Row]]:
-    arguments = ["data", "tsv", name, "--data", str(tree), "--out", str(out), *options]
+    arguments = ["benchmarks", "table", name, "--data", str(tree), "--out", str(out), *options]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     return made(name, tree), list(read_rows(out))

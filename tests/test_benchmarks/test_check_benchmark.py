@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 from hydra_mobile.benchmarks.checks.check import check_benchmark
 from hydra_mobile.benchmarks.checks.report import check_lines, verdict
 from hydra_mobile.cli.main import app
-from hydra_mobile.core.errors import ConfigError, HydraError
 
 PICTURES = [Image.new("RGB", (20, 12), color) for color in ("red", "green", "blue")]
 
@@ -20,7 +19,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["data", "check-benchmark", *map(str, arguments)])
+    result = CliRunner().invoke(app, ["benchmarks", "check", *map(str, arguments)])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.output
@@ -37,11 +36,11 @@ def test_a_whole_folder_is_ready(name: str, tree: Path) -> None:
     assert verdict(check) == f"{name}: ready to evaluate and to score"
 
 
-def test_all_six_are_checked_at_once_and_written_down(tree: Path, tmp_path: Path) -> None:
-    code, output = run("all", "--data", tree, "--json", tmp_path / "check.json")
+def test_all_six_are_checked_at_once_and_written_down(tree: Path) -> None:
+    code, output = run("all", "--data", tree)
     assert code == 0
     assert output.count(": ready to evaluate and to score") == 6
-    written = json.loads((tmp_path / "check.json").read_text())
+    written = json.loads(run("all", "--data", tree, "--json", "-q")[1])["result"]["checks"]
     assert [check["benchmark"] for check in written] == list(SIX)
     assert all(check["can_ask"] for check in written)
     # Counts are held against those of the releases.
@@ -52,7 +51,7 @@ def test_all_six_are_checked_at_once_and_written_down(tree: Path, tmp_path: Path
 def test_a_missing_file_is_named_and_makes_it_not_ready(tree: Path) -> None:
     (tree / "pope" / "coco" / "coco_pope_popular.json").unlink()
     code, output = run("pope", "--data", tree)
-    assert code == 1
+    assert code == 3
     assert "MISSING     pope/coco/coco_pope_popular.json" in output
     assert "found       pope/coco/coco_pope_random.json" in output
     assert "pope: not ready: pope/coco/coco_pope_popular.json missing" in output
@@ -70,7 +69,7 @@ def test_missing_pictures_leave_it_ready_to_score(tree: Path) -> None:
         "textvqa: ready to score existing answers, not to evaluate: 4 of 8 pictures missing"
     )
     assert any("and 1 more" in line and gone[2].name in line for line in lines)
-    assert run("textvqa", "--data", tree)[0] == 1
+    assert run("textvqa", "--data", tree)[0] == 3
 
 
 def test_a_broken_picture_is_found_by_opening_it(tree: Path) -> None:
@@ -124,11 +123,11 @@ def test_a_test_split_is_ready_for_a_submission_only(tree: Path) -> None:
 
 
 def test_wrong_names_are_told_with_the_right_ones(tree: Path) -> None:
-    with pytest.raises(HydraError, match=r"Unknown benchmark `popes`.*\n.*Did you mean `pope`"):
-        run("popes", "--data", tree)
-    with pytest.raises(ConfigError, match=r"--pictures is `al`.*\n.*Did you mean `all`"):
-        run("pope", "--data", tree, "--pictures", "al")
-    with pytest.raises(HydraError, match="nowhere does not exist"):
-        run("pope", "--data", tree / "nowhere")
-    with pytest.raises(ConfigError, match=r"mme knows no protocol `llava-1\.5-no-ocr`"):
-        run("mme", "--data", tree, "--protocol", "llava-1.5-no-ocr")
+    for arguments, needles in (
+        (("popes", "--data", tree), ("`popes`", "`pope`")),
+        (("pope", "--data", tree / "nowhere"), ("--data", "nowhere")),
+        (("mme", "--data", tree, "--protocol", "llava-1.5-no-ocr"), ("mme", "protocol")),
+    ):
+        code, output = run(*arguments)
+        assert code == 2
+        assert all(needle in output for needle in needles)

@@ -15,21 +15,21 @@ def test_the_verbs_import_and_write_back(tmp_path, run_verb):
     before = write_original(tmp_path / "original", "ldpnet", "sharded-bin")
     write_clip(tmp_path / "clip")
     base, back = tmp_path / "base", tmp_path / "back"
-    code, out, _ = run_verb("import", str(tmp_path / "original"), "--out", str(base))
+    code, _, err = run_verb("import", str(tmp_path / "original"), "--out", str(base))
     assert code == 0
-    assert f"Writing {len(before)} tensors" in out
-    code, out, _ = run_verb("export-original", str(base), "--out", str(back), "--format", "bin")
+    assert f"Writing {len(before)} tensors" in err
+    code, out, _ = run_verb("convert", str(base), "--out", str(back), "--format", "bin")
     assert code == 0
     after = torch.load(back / "pytorch_model.bin", weights_only=True)
     assert set(after) == set(before)
     assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
     parts = str(tmp_path / "parts")
-    code, out, _ = run_verb("export-original", str(base), "--out", parts, "--layout", "llama.cpp")
+    code, out, _ = run_verb("convert", str(base), "--out", parts, "--layout", "llama.cpp")
     assert code == 0
     assert "--projector-type ldp " in out
-    code, _, err = run_verb("export-original", str(base), "--out", parts, "--layout", "gguf")
+    code, _, err = run_verb("convert", str(base), "--out", parts, "--layout", "gguf")
     assert code != 0
-    assert "Unknown layout `gguf`" in err
+    assert "`gguf` is not a layout" in err
     code, _, err = run_verb("import", str(tmp_path / "clip"), "--out", str(tmp_path / "no"))
     assert code != 0
     assert "model_type is 'clip'" in err
@@ -46,12 +46,12 @@ def test_parts_are_composed(tmp_path, run_verb):
     (tmp_path / "llama" / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
     write_clip(tmp_path / "clip")
     base = tmp_path / "base"
-    code, out, _ = run_verb(
+    code, _, err = run_verb(
         *("compose", "--language", tmp_path / "llama", "--vision", tmp_path / "clip"),
         *("--projector", "ldpnet", "--out", base),
     )
     assert code == 0
-    assert "fresh parameters" in out
+    assert "fresh parameters" in err
     assert len(load_file(base / "model.safetensors")) > len(language)
     stored = json.loads((base / "config.json").read_text())
     assert stored["vision_config"]["hidden_size"] == CLIP_CONFIG["hidden_size"]
@@ -65,7 +65,7 @@ def test_an_original_folder_is_evaluated_as_the_base_that_it_becomes(tmp_path, f
     assert artifact.path == base_folder(str(tmp_path / "original"))
 
 
-@pytest.mark.parametrize("verb", ["import", "compose", "export-original"])
+@pytest.mark.parametrize("verb", ["import", "compose", "convert"])
 def test_the_verbs_have_help(run_verb, verb):
     code, out, _ = run_verb(verb, "--help")
     assert code == 0

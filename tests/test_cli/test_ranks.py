@@ -11,11 +11,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from made_history import made_events, write_history
-from rich.console import Console
 
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.cli.rank_record import comparison, read_record, replay_config
-from hydra_mobile.cli.rank_tables import print_record
+from hydra_mobile.cli.rank_record import compared, replay_config
 from hydra_mobile.config import load_config
 from hydra_mobile.core.errors import ConfigError
 
@@ -46,14 +44,16 @@ def test_show_prints_events_map_and_totals(run_verb, run):
     code, out, err = run_verb("ranks", "show", run)
     assert code == 0, err
     assert "policy hydra, reference rank 16, step 310, not finished" in out
-    moves = [line for line in out.splitlines() if ": move, " in line]
+    moves = [line for line in out.splitlines() if re.match(r" +\d+   move ", line)]
     assert len(moves) == 5
-    for words in (" → ", "predicted gain ", "measured gain ", "parameters 4,", "spare "):
-        assert words in moves[0]
+    for words in ("Step", "Event", "Why"):
+        assert words in out
     assert "language_model.model.layers, ranks since step 220" in out
     assert "13 probes of 260 steps" in out
     assert "acted at 38 %" in out
     assert "the same sign in " in out
+    code, out, err = run_verb("ranks", "show", run, "--all")
+    assert code == 0, err
     rows = [row for line in out.splitlines() if "".join(row := line.split()).isdigit()]
     final = RankHistory.of_run(run).final_map()
     shown = [int(rank) for row in rows for rank in row[1:]]
@@ -61,23 +61,22 @@ def test_show_prints_events_map_and_totals(run_verb, run):
     assert sorted(shown) == sorted(final.values())
 
 
-def test_show_makes_a_table_where_it_fits(run):
-    record = read_record(run)
-    for width, table in ((140, True), (80, False)):
-        console = Console(width=width, force_terminal=True, color_system=None)
-        with console.capture() as captured:
-            print_record(record, console)
-        text = captured.get()
-        assert ("Predicted gain" in text) == table
-        assert ("step 80: move" in text) != table
-        if table:
-            assert max(map(len, text.splitlines()[:40])) <= width
+@pytest.mark.parametrize("width", [100, 60])
+def test_show_keeps_to_the_width(run_verb, run, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, err = run_verb("ranks", "show", run)
+    assert code == 0, err
+    table = out[: out.index("ranks since")]
+    # The first line has a path, which is never broken.
+    assert max(map(len, table.splitlines()[1:])) <= width
+    assert "Why" in table
+    assert "210 modules, rank 16" in " ".join(table.split())
 
 
 def test_show_json(run_verb, run):
     code, out, err = run_verb("ranks", "show", run, "--json")
     assert code == 0, err
-    value = json.loads(out)
+    value = json.loads(out)["result"]
     assert value["events"] == made_events()
     assert value["final"]["digest"] == RankHistory.of_run(run).final_map().digest()
     assert value["totals"]["moves"] == 5
@@ -157,11 +156,11 @@ def test_an_existing_folder_is_refused(run_verb, run, tmp_path):
 def test_comparison(run, tmp_path):
     new = tmp_path / "new"
     shutil.copytree(run, new)
-    same = comparison(run, new)
-    assert same[0].startswith("final map: equal to the recorded one")
-    assert same[1] == "last logged loss: 1.450 at step 310, recorded 1.450 at step 310"
+    same = compared(run, new)
+    assert same.same_map
+    assert (same.step, same.loss) == (same.recorded_step, same.recorded_loss) == (310, 1.45)
     RankHistory.of_run(new).append({"step": 310, "event": "move", "ranks": {"x.0.q_proj": 1}})
-    assert comparison(run, new)[0].startswith("final map: NOT the recorded one")
+    assert not compared(run, new).same_map
 
 
 def test_a_run_trained_again_at_its_last_map(run_verb, run_settings, tmp_path):
@@ -173,11 +172,11 @@ def test_a_run_trained_again_at_its_last_map(run_verb, run_settings, tmp_path):
     new = tmp_path / "new"
     code, out, err = run_verb("ranks", "replay", tmp_path / "run", "--out", new, "--final")
     assert code == 0, err
-    assert "final map: equal to the recorded one" in out
+    assert "The last map is the recorded one." in out
     recorded, repeated = (RankHistory.of_run(f).final_map() for f in (tmp_path / "run", new))
     assert recorded == repeated
     # Same map, seed and data from the first step on: the same loss.
-    loss = re.search(r"last logged loss: (\S+) at step 1, recorded (\S+) at step 1", out)
+    loss = re.search(r"Last logged loss: (\S+) at step 1, recorded (\S+) at step 1", out)
     assert loss is not None
     assert loss[1] == loss[2]
 

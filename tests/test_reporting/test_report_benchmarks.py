@@ -1,15 +1,13 @@
 # ruff: noqa: RUF001 (the en dash and the minus sign are what is tested)
-import io
 import re
 from dataclasses import replace
 
 import pytest
 from made_benchmarks import comparison, runs, with_benchmarks
-from rich.console import Console
 from test_report_rendering import Page
 
+from hydra_mobile.cli.report_view import show_report
 from hydra_mobile.reporting import bars, benchmark_tables, formats, tables
-from hydra_mobile.reporting.console import print_report
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.measures import measures
@@ -115,7 +113,7 @@ def test_points_are_not_percent(scored):
     assert "1,196.2 points (1,168.2–1,224.2), n = 2114; untrained 837.3 points" in text
 
 
-def test_all_three_forms_hold_the_results(scored):
+def test_all_three_forms_hold_the_results(scored, capsys):
     text = render_markdown(scored)
     page = render_html(scored)
     Page(page)
@@ -125,9 +123,8 @@ def test_all_three_forms_hold_the_results(scored):
     assert "ExecuTorch int4 (MME perception) (4) | 1,184.2 (1,156.2–1,212.2) | −12.0" in text
     assert "all 70 in flips/mme.jsonl" in text
     assert r"Is there \| a dog? Answer the question" in text
-    out = io.StringIO()
-    print_report(scored, Console(file=out, width=80))
-    assert "mme perception 1,184.2 points (1,156.2–1,212.2)" in out.getvalue()
+    show_report(scored)
+    assert "1,184.2 1,156.2–1,212.2" in capsys.readouterr().out
 
 
 def test_markdown_tables_stay_rectangular(scored):
@@ -202,13 +199,12 @@ def test_other_ways_of_asking_are_a_warning(scored, fields, evidence):
     assert re.search(evidence, found.evidence)
 
 
-def test_a_warning_is_seen_in_every_form(scored):
+def test_a_warning_is_seen_in_every_form(scored, capsys):
     warned = changed_run(scored, protocol="mobilevlm")
     assert "- ! **POPE was not asked of all" in render_markdown(warned)
     assert '<li class="warning">' in render_html(warned)
-    out = io.StringIO()
-    print_report(warned, Console(file=out, width=300))
-    assert "! POPE was not asked of all in the same way" in out.getvalue()
+    show_report(warned)
+    assert "! POPE was not asked of all in the same way" in capsys.readouterr().out
 
 
 def test_an_incomplete_run_is_a_warning(scored):

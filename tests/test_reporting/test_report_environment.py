@@ -31,7 +31,7 @@ def test_holds_no_path_and_no_names():
 def test_imports_nothing_heavy():
     code = (
         "import sys; from hydra_mobile.reporting import environment; environment.collect();"
-        "import hydra_mobile.reporting.write, hydra_mobile.reporting.console;"
+        "import hydra_mobile.reporting.write, hydra_mobile.cli.report_view;"
         "heavy = {'torch', 'transformers', 'numpy', 'matplotlib', 'onnx'} & set(sys.modules);"
         "sys.exit(repr(heavy) if heavy else 0)"
     )

@@ -1,13 +1,11 @@
 # ruff: noqa: RUF001 (the en dash and the multiplication sign are what is tested)
-import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from rich.console import Console
 
-from hydra_mobile.reporting.console import print_report
+from hydra_mobile.cli.report_view import show_report
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.plots import loss_curve, rank_maps, smooth
@@ -216,7 +214,7 @@ def test_missing_sections_are_left_out(report, index):
     partial = without_parts(report)[index]
     assert render_markdown(partial).startswith("# smol")
     Page(render_html(partial))
-    print_report(partial, Console(file=io.StringIO(), width=120))
+    show_report(partial)
 
 
 def test_broken_parity_is_shown(report):
@@ -241,14 +239,16 @@ def test_emulator_and_device_are_labelled(report):
         assert words in render_markdown(replace(report, environment=environment))
 
 
-def test_console_table_and_plain_lines(report):
-    wide, narrow = io.StringIO(), io.StringIO()
-    print_report(report, Console(file=wide, force_terminal=True, width=160, no_color=True))
-    print_report(report, Console(file=narrow, width=80))
-    assert "Systems side by side" in wide.getvalue()
-    assert "5.5×" in wide.getvalue()
-    lines = narrow.getvalue().splitlines()
-    line = next(line for line in lines if line.startswith("ExecuTorch int4: "))
-    assert "seen 73.0 % (68.5–77.5)" in line
-    assert "decode 63.2 tok/s" in line
-    assert "encode – (1)" in narrow.getvalue()
+def test_a_report_on_the_terminal(report, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    show_report(report)
+    wide = capsys.readouterr().out
+    assert "Decode" not in wide  # speeds go first where the window is narrow
+    assert re.search(r"ExecuTorch int4 +.*73\.0 .*68\.5–77\.5", wide)
+    assert max(len(line) for line in wide.splitlines()) <= 100
+    assert "Verdict" in wide
+    few = replace(report, systems=report.systems[:2])
+    show_report(few)
+    beside = capsys.readouterr().out
+    assert re.search(r"Decode, tok/s +\S+", beside)
+    assert re.search(r"Size, MB +\S+", beside)

@@ -57,8 +57,7 @@ def report_on(
         | (LICENSES.get(training.base, {}) if training else {}),
         titles=titles(settings.benchmarks),
     )
-    for file in write_report(report, out):
-        log(str(file))
+    write_report(report, out)
     return report
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra_mobile.benchmarks.about import titles
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import read_json
+from hydra_mobile.core.files import read_json, unwrapped
 from hydra_mobile.evaluation.results.compare_reports import Kept, compare_across
 from hydra_mobile.evaluation.results.report_from_scores import is_scored, scored_report
 from hydra_mobile.reporting.environment import collect
@@ -76,7 +76,7 @@ def _file_of(path: Path) -> Path:
 
 
 def _read(file: Path) -> Report:
-    value = read_json(file, "a report, or what `hydra-mobile score --json` prints")
+    value = unwrapped(read_json(file, "a report, or what `hydra-mobile score --json` prints"))
     if is_scored(value):
         return scored_report(value, file)
     try:

@@ -1,0 +1,179 @@
+"""`hydra-mobile benchmarks ...`: lists benchmarks, checks their data, writes them as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import (
+    Data,
+    Limit,
+    Protocol,
+    Splits,
+    benchmark_names,
+    complete_benchmarks,
+    data_folder,
+    names,
+)
+from hydra_mobile.cli.ui.live import progress
+from hydra_mobile.core.errors import CheckFailed
+
+app = ui.new_app("List benchmarks; check their data.", default="list")
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Benchmark", autocompletion=complete_benchmarks)
+]
+
+
+def list_() -> ui.Result:
+    """List the benchmarks."""
+    from hydra_mobile.benchmarks import BENCHMARKS
+    from hydra_mobile.benchmarks.base import Benchmark
+
+    kinds = {name: Benchmark.named(name) for name in BENCHMARKS}
+    rows = [(name, kind.title, kind.about, kind.primary) for name, kind in kinds.items()]
+    columns = [ui.Column("name"), ui.Column("title"), ui.Column("asks for", prose=True)]
+    ui.table([*columns, ui.Column("score", drop=1)], rows)
+    data = [
+        {
+            "name": name,
+            "title": kind.title,
+            "about": kind.about,
+            "primary": kind.primary,
+            "source": kind.source,
+            "licenses": dict(kind.licenses),
+            "official": kind.official,
+        }
+        for name, kind in kinds.items()
+    ]
+    return ui.Result({"benchmarks": data}, next=["hydra-mobile benchmarks check all --data DIR"])
+
+
+def check(
+    benchmarks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Benchmarks, also with commas; all: those of official releases",
+            autocompletion=complete_benchmarks,
+        ),
+    ],
+    data: Data = None,
+    protocol: Protocol = "",
+    splits: Splits = "",
+    pictures: Annotated[
+        Literal["sample", "decode", "none"],
+        typer.Option(help="sample (look for all, open a few), decode (open each) or none"),
+    ] = "sample",
+) -> ui.Result:
+    """Check the data of benchmarks before an hour is spent.
+
+    Says which files are there, how much is in them, and what is missing.
+    """
+    chosen = benchmark_names(benchmarks)
+    folder = data_folder(data, chosen)
+    ui.prepare()
+    from hydra_mobile.benchmarks.base import Benchmark
+    from hydra_mobile.benchmarks.checks.check import check_benchmark
+    from hydra_mobile.benchmarks.checks.report import check_lines
+    from hydra_mobile.core.progress import counted
+
+    if [*benchmarks] == ["all"]:
+        chosen = tuple(name for name in chosen if Benchmark.named(name).official)
+    depth: Any = {"sample": "some", "decode": "all", "none": "none"}[pictures]
+    results = []
+    for name in chosen:
+        with counted(progress, "pictures") as count:
+            result = check_benchmark(
+                name,
+                folder,
+                protocol=protocol,
+                splits=names(splits),
+                pictures=depth,
+                # Looking for files takes no time that is worth a bar; opening thousands does.
+                **({"progress": count} if depth == "all" else {}),
+            )
+        results.append(result)
+        for text in check_lines(result):
+            ui.line(text)
+    unusable = [each.benchmark for each in results if not each.can_ask]
+    failed = (
+        CheckFailed(
+            f"{len(unusable)} of {len(results)} benchmarks cannot be asked",
+            "complete their folders; docs/benchmarks.md says where the files come from",
+            where=str(folder),
+            found=", ".join(unusable),
+        )
+        if unusable
+        else None
+    )
+    return ui.Result({"checks": [each.to_dict() for each in results]}, failed=failed)
+
+
+def table(
+    benchmark: Name,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default="NAME.tsv", help="Table")
+    ] = None,
+    splits: Splits = "",
+    limit: Limit = 0,
+    protocol: Protocol = "",
+    share_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--share-pictures", help="Write each picture once; other rows name the row that has it"
+        ),
+    ] = False,
+    only_pictures: Annotated[
+        bool, typer.Option("--only-pictures", help="Leave out questions without a picture")
+    ] = False,
+) -> ui.Result:
+    """Write a benchmark as one table with its pictures inside.
+
+    It is the base64 table that VLMEvalKit and MMBench's tools read.
+    """
+    (name,) = benchmark_names([benchmark])
+    made = out or Path(f"{name}.tsv")
+    folder = data_folder(data, (name,))
+    ui.prepare()
+    from hydra_mobile.benchmarks.base import Benchmark
+    from hydra_mobile.benchmarks.checks.base64_table import rows_of, write_table
+    from hydra_mobile.core.progress import counted
+
+    opened = Benchmark.open(name, folder, protocol)
+    samples = opened.samples(splits=names(splits), limit=limit or None)
+    if only_pictures:
+        samples = [sample for sample in samples if sample.image is not None]
+    rows = rows_of(opened, samples)
+    with counted(progress, "rows") as count:
+        bare = write_table(made, rows, share=share_pictures, progress=count)
+    without = f", {bare} of them without a picture" if bare else ""
+    ui.line(f"{made} holds {len(rows)} questions of {name}{without}.")
+    return ui.Result(
+        {"path": made, "questions": len(rows), "without_picture": bare}, brief=str(made)
+    )
+
+
+#: Values of --pictures in version 0.1.
+OLD_PICTURES = {"--pictures": {"some": "sample", "all": "decode"}}
+
+ui.add(app, list_, "list", schema="benchmarks-list")
+ui.add(
+    app,
+    check,
+    schema="benchmarks-check",
+    renamed_values=OLD_PICTURES,
+    examples=["hydra-mobile benchmarks check pope mme --data benchmark_data"],
+    more="docs/benchmarks.md",
+)
+ui.add(
+    app,
+    table,
+    schema="benchmarks-table",
+    brief=True,
+    examples=["hydra-mobile benchmarks table gqa --data benchmark_data"],
+)

@@ -1,0 +1,78 @@
+"""`hydra-mobile convert`: a base or trained model in another project's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Model
+from hydra_mobile.core.errors import ConfigError
+
+
+def convert(
+    model: Model,
+    layout: Annotated[
+        Literal["mobilevlm", "llava", "llama.cpp"],
+        typer.Option(
+            help="Whose: mobilevlm (MobileVLM's code), llava (transformers, mlp projectors) or "
+            "llama.cpp (what its converters to GGUF read)"
+        ),
+    ] = "mobilevlm",
+    format: Annotated[
+        Literal["safetensors", "bin"],
+        typer.Option(help="safetensors, or bin (pytorch_model.bin, layout mobilevlm only)"),
+    ] = "safetensors",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", show_default="MODEL-LAYOUT", help="Folder")
+    ] = None,
+) -> ui.Result:
+    """Write a model in the layout of another project.
+
+    The way back of `import`: tensors that training did not touch are the same bit for bit. A run is
+    merged first.
+    """
+    if format == "bin" and layout != "mobilevlm":
+        raise ConfigError(
+            "--format bin belongs to layout mobilevlm",
+            "leave --format out",
+            where="--format",
+            found=f"bin, with --layout {layout}",
+            expected="the layout's own format",
+        )
+    made = out or Path(f"{model.rstrip('/')}-{layout}")
+    ui.prepare()
+    from hydra_export.merge import merged_folder
+    from hydra_mobile.models.checkpoints.exporting import export_llava, export_mobilevlm
+    from hydra_mobile.models.checkpoints.llama_cpp import export_llama_cpp
+    from hydra_mobile.runtimes.model_ref import model_at
+
+    ui.title(f"Converting {model} to the layout of {layout}")
+    folder = merged_folder(model_at(model), ui.say)
+    commands: list[str] = []
+    if layout == "mobilevlm":
+        export_mobilevlm(folder, made, pickled=format == "bin", log=ui.say)
+    elif layout == "llava":
+        export_llava(folder, made, log=ui.say)
+    else:
+        commands = list(export_llama_cpp(folder, made, log=ui.say))
+    ui.line(f"Written: {made}")
+    if commands:
+        ui.line("Now run in llama.cpp's folder, with the packages that its requirements name:")
+        for command in commands:
+            ui.line(f"  {command}")
+    return ui.Result({"path": made, "layout": layout, "commands": commands}, brief=str(made))
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb."""
+    ui.add(
+        app,
+        convert,
+        panel=panel,
+        brief=True,
+        examples=["hydra-mobile convert runs/emojiqa --layout llama.cpp"],
+        more="docs/original_checkpoints.md",
+    )

@@ -1,0 +1,89 @@
+"""EmojiQA on the command line: `data emojiqa`, and the data that `evaluate` builds for itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Force, Seed, count_or
+from hydra_mobile.cli.places import require_place
+from hydra_mobile.cli.ui.live import progress
+from hydra_mobile.core.errors import ConfigError
+
+
+def built(folder: Path) -> Path:
+    """Return EmojiQA's data at `folder`, built there if they are not there yet."""
+    if (folder / "emojiqa.json").is_file():
+        return folder
+    from hydra_mobile.core.progress import counted
+    from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
+
+    ui.say(f"EmojiQA's data are built into {folder} (--data names another folder)")
+    with counted(progress, "pictures") as count:
+        build_emojiqa(folder, progress=count)
+    return folder
+
+
+def emojiqa(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder")] = Path("data/emojiqa"),
+    force: Force = False,
+    seed: Seed = 0,
+    names: Annotated[
+        int,
+        typer.Option(
+            parser=count_or("all"), metavar="N", show_default="all", help="How many names, or all"
+        ),
+    ] = 0,
+    test_questions: Annotated[
+        int,
+        typer.Option(metavar="N", min=48, help="Questions of each test split, a multiple of 48"),
+    ] = 480,
+    art: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            help="Another artist's icons (SVG or PNG by code point), for the split "
+            "unseen_artist; repeatable",
+        ),
+    ] = None,
+) -> ui.Result:
+    """Build EmojiQA: questions about OpenMoji's drawings.
+
+    Seen and unseen names are apart, so that what a model learned shows.
+    """
+    folders = {}
+    for item in art or []:
+        name, equals, folder = item.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"`{item}` names no folder",
+                "--art noto=icons/svg",
+                where="--art",
+                found=item,
+                expected="NAME=FOLDER",
+            )
+        folders[name] = Path(folder)
+    require_place(out, "EmojiQA data set", force)
+    ui.prepare()
+    from hydra_mobile.core.progress import counted
+    from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
+
+    ui.title(f"Building EmojiQA in {out}")
+    with counted(progress, "pictures") as count:
+        build_emojiqa(
+            out,
+            seed=seed,
+            names=names or None,
+            art_folders=folders,
+            test_questions=test_questions,
+            progress=count,
+        )
+    ui.line(f"EmojiQA: {out}   (look at {out / 'contact_sheet.png'})")
+    return ui.Result(
+        {"path": out, "seed": seed},
+        brief=str(out),
+        next=["hydra-mobile train --config emojiqa-smol --dry-run"],
+    )

@@ -1,0 +1,288 @@
+"""The options that several verbs have: one spelling, one meaning, one default."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.cli.ui.faults import unknown
+from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.devices import DEVICES
+
+TorchDevice = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def count_or(word: str, least: int = 1) -> Callable[[object], int]:
+    """Return a parser of numbers from `least` on; `word` and the older 0 are 0: no limit."""
+
+    def parse(value: object) -> int:
+        text = str(value).strip().lower()
+        if text in (word, "0"):
+            return 0
+        if not text.isdigit() or int(text) < least:
+            raise typer.BadParameter(f"`{text}` is neither a number from {least} on nor `{word}`")
+        return int(text)
+
+    # Typer shows the parser's name where nothing else is known.
+    parse.__name__ = "N"
+    return parse
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas, each once, without blanks."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def split_items(items: list[str] | None) -> tuple[list[str], list[str]]:
+    """Tell paths and KEY=VALUE apart: what has no `=` is a path."""
+    paths: list[str] = []
+    overrides: list[str] = []
+    for item in items or []:
+        key = item.partition("=")[0]
+        (overrides if "=" in item and "/" not in key else paths).append(item)
+    return paths, overrides
+
+
+def benchmark_names(values: list[str]) -> tuple[str, ...]:
+    """Return the benchmarks of a repeatable option with commas.
+
+    Raises:
+        HydraError: one is unknown; before anything heavy is imported.
+    """
+    found = tuple(dict.fromkeys(name for value in values for name in names(value)))
+    if found == ("all",):
+        return tuple(BENCHMARKS)
+    for name in found:
+        if name not in BENCHMARKS:
+            raise unknown(
+                "benchmark", name, list(BENCHMARKS), "--benchmarks", "hydra-mobile benchmarks"
+            )
+    return found
+
+
+def data_folder(given: Path | None, benchmarks: tuple[str, ...]) -> Path:
+    """Return the folder of benchmark data.
+
+    It is `--data`, else HYDRA_MOBILE_DATA, else ./benchmark_data; EmojiQA alone is built into
+    ./data/emojiqa where none of them exists.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    named = os.environ.get("HYDRA_MOBILE_DATA", "")
+    found = given or (Path(named) if named else Path("benchmark_data"))
+    if found.exists():  # a folder, or one file of annotations
+        return found
+    if given is None and not named and benchmarks == ("emojiqa",):
+        from hydra_mobile.cli.emojiqa import built
+
+        return built(Path("data") / "emojiqa")
+    raise ConfigError(
+        "there is no folder of benchmark data",
+        "--data FOLDER, or HYDRA_MOBILE_DATA=FOLDER; docs/benchmarks.md says what is in it",
+        where="--data" if given else "HYDRA_MOBILE_DATA" if named else "--data",
+        found=f"no folder {found}",
+        expected="the folder that holds the official folders",
+    )
+
+
+def device_name(value: str) -> str:
+    """Check a device's name; `adb:SERIAL` and `app:SERIAL` name a phone."""
+    kind, colon, _ = value.partition(":")
+    if kind not in DEVICES or (colon and kind not in ("adb", "app")):
+        raise unknown("device", value, list(DEVICES), "--device", "hydra-mobile devices")
+    return value
+
+
+def existing(path: Path, where: str) -> Path:
+    """Return a path that exists.
+
+    Raises:
+        HydraError: it does not; its nearest sibling is named.
+    """
+    from hydra_mobile.cli.ui.faults import sibling
+
+    if not path.exists():
+        raise HydraError(
+            f"there is no {path}", sibling(path), where=where, found="no such file or folder"
+        )
+    return path
+
+
+# -- completion: fast, from folders and tables, without torch ----------------------------------
+
+
+def _complete_models(incomplete: str) -> list[str]:
+    runs = [str(folder.parent) for folder in Path("runs").glob("*/run.json")]
+    return sorted(name for name in (*runs, *_bases()) if name.startswith(incomplete))
+
+
+def _bases() -> list[str]:
+    from hydra_mobile.models.registry import BASES
+
+    return list(BASES)
+
+
+def complete_configs(incomplete: str) -> list[str]:
+    """Complete names of packaged configurations."""
+    from hydra_mobile.configs import config_names
+
+    return [name for name in config_names() if name.startswith(incomplete)]
+
+
+def complete_keys(incomplete: str) -> list[str]:
+    """Complete keys of a configuration up to their `=`."""
+    from hydra_mobile.cli.config_keys import keys
+
+    return [f"{key.name}=" for key in keys() if key.name.startswith(incomplete)]
+
+
+def complete_benchmarks(incomplete: str) -> list[str]:
+    """Complete names of benchmarks."""
+    return [name for name in BENCHMARKS if name.startswith(incomplete)]
+
+
+def complete_bases(incomplete: str) -> list[str]:
+    """Complete names of bases."""
+    return [name for name in _bases() if name.startswith(incomplete)]
+
+
+# -- the options -------------------------------------------------------------------------------
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Run, adapter, merged folder, base name, bundle, BUNDLE#ADAPTER or hub id",
+        autocompletion=_complete_models,
+    ),
+]
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="Runs, merged folders, base names or bundles",
+        autocompletion=_complete_models,
+    ),
+]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder", autocompletion=_complete_models)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE...]",
+        help="Settings over those of the configuration",
+        autocompletion=complete_keys,
+    ),
+]
+Config = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        metavar="NAME|FILE",
+        help="Training config, built in (hydra-mobile config) or a file",
+        autocompletion=complete_configs,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an older result of the same kind")]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        parser=count_or("auto"),
+        metavar="N",
+        show_default="auto",
+        help="CPU threads in all, or auto",
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        parser=count_or("auto"),
+        metavar="N",
+        show_default="auto",
+        help="Parallel processes or readers, or auto",
+    ),
+]
+Limit = Annotated[
+    int,
+    typer.Option(
+        "--limit",
+        parser=count_or("all"),
+        metavar="N",
+        show_default="all",
+        help="About this many questions of each split, or all",
+    ),
+]
+Benchmarks = Annotated[
+    list[str],
+    typer.Option(
+        "--benchmarks",
+        metavar="A,B",
+        help="Names with commas; repeatable",
+        show_default="emojiqa",
+        autocompletion=complete_benchmarks,
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of benchmark data; HYDRA_MOBILE_DATA, or ./benchmark_data",
+    ),
+]
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="NAME",
+        help="Base name or folder, where none is recorded",
+        autocompletion=complete_bases,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="WHERE",
+        parser=device_name,
+        show_default="host",
+        help="host, native, emulator, adb[:SERIAL] or app[:SERIAL]",
+    ),
+]
+Splits = Annotated[
+    str, typer.Option("--splits", metavar="A,B", help="Splits; default: those that count")
+]
+Protocol = Annotated[
+    str,
+    typer.Option(
+        "--protocol",
+        metavar="NAME",
+        show_default="llava-1.5",
+        help="llava-1.5 or mobilevlm; BENCHMARK=NAME,... for some of them",
+    ),
+]
+AllowPartial = Annotated[
+    bool, typer.Option("--allow-partial", help="Go on with what is there; marks the result")
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images", metavar="DIR", help="Folder of the pictures; default: the data file's"
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed")]
+
+
+def in_process() -> bool:
+    """Whether standard input is a terminal that can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -1,0 +1,73 @@
+"""Where results go when nobody says so, and what stands in the way there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra_mobile.core.errors import HydraError
+
+# A folder that has one of these files is ours, of that kind.
+MARKS = {
+    "bundle": ("manifest.json",),
+    "merged model": ("merge.json",),
+    "base": ("processor_config.json",),
+    "report": ("report.json",),
+    "EmojiQA data set": ("emojiqa.json",),
+}
+
+
+def run_of(model: Path) -> Path | None:
+    """Return the run folder that `model` is, or is the merged folder of; None for another."""
+    for folder in (model, model.parent):
+        if (folder / "run.json").is_file():
+            return folder
+    return None
+
+
+def bundle_place(model: Path, target: str, runtime: str, preset: str) -> Path:
+    """Return RUN/bundles/TARGET-RUNTIME-PRESET, or bundles/NAME-... for what is no run."""
+    name = f"{target}-{runtime}-{preset}"
+    run = run_of(model)
+    return run / "bundles" / name if run else Path("bundles") / f"{model.name or 'model'}-{name}"
+
+
+def require_place(out: Path, kind: str, force: bool, holds: str = "") -> None:
+    """Refuse a place that holds something else.
+
+    Args:
+        out: where the result will go.
+        kind: key of `MARKS`.
+        force: whether an older result of that kind may be replaced.
+        holds: what is there, where it is known; it is then refused without `force`.
+
+    Raises:
+        HydraError: `out` is a file, a folder of another program, or, without `force`, holds
+            another result.
+    """
+    if not out.exists():
+        return
+    if out.is_dir():
+        inside = sorted(each.name for each in out.iterdir())
+        if not inside:
+            return
+        if any((out / mark).is_file() for mark in MARKS[kind]):
+            if holds and not force:
+                raise HydraError(
+                    f"{out} holds another {kind}",
+                    ["leave out --out, or --force to replace it"],
+                    where=f"--out {out}",
+                    found=holds,
+                    expected=f"a new folder, or a {kind} made from the same inputs",
+                )
+            return
+        some = ", ".join(inside[:3])
+        found = f"{len(inside)} files and folders, among them {some}"
+    else:
+        found = "a file"
+    raise HydraError(
+        f"this folder is no {kind} of ours, so it will not be replaced",
+        [f"--out {out / kind.split()[0]}", "--force does not replace folders of other programs."],
+        where=f"--out {out}",
+        found=found,
+        expected=f"a new or empty folder, or an older {kind}",
+    )

@@ -1,0 +1,172 @@
+"""`hydra-mobile runs ...`: lists and compares training runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hydra_mobile.cli import ui
+from hydra_mobile.cli.options import Run
+from hydra_mobile.cli.ui.formats import count, megabytes
+from hydra_mobile.core.errors import ArtifactError
+
+app = ui.new_app("List, compare or plot training runs.", default="list")
+
+# A run whose log was written this recently is training.
+_ALIVE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run at a glance, from its files alone.
+
+    Attributes:
+        path: its folder.
+        state: done, training or stopped.
+        step: the last logged step of stage II.
+        steps: how many there will be; 0 where it is not known.
+        loss: the last logged one.
+        policy: of its ranks.
+        base: that it trains.
+        changed: when its log was last written, seconds since 1970.
+        size_bytes: of all its files.
+    """
+
+    path: Path
+    state: str
+    step: int
+    steps: int
+    loss: float | None
+    policy: str
+    base: str
+    changed: float
+    size_bytes: int
+
+
+def summary_of(run: Path) -> Summary:
+    """Read a run's files; it may be training meanwhile.
+
+    Raises:
+        ArtifactError: there is no run at `run`.
+    """
+    if not (run / "run.json").is_file():
+        raise ArtifactError(
+            f"{run} is no run",
+            "hydra-mobile runs",
+            where=str(run / "run.json"),
+            found="no such file",
+            expected="a folder that `train` wrote",
+        )
+    import yaml
+
+    config = _read(run / "config.yaml", yaml.safe_load) or {}
+    metrics = run / "metrics.jsonl"
+    last: dict[str, Any] = {}
+    if metrics.is_file():
+        for line in metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue  # the line that is being written
+            if value.get("stage") == "stage2":
+                last = value
+    changed = metrics.stat().st_mtime if metrics.is_file() else (run / "run.json").stat().st_mtime
+    done = (run / "summary.json").is_file()
+    alive = time.time() - changed < _ALIVE_SECONDS
+    return Summary(
+        path=run,
+        state="done" if done else "training" if alive else "stopped",
+        step=int(last.get("step", 0)),
+        steps=int(last.get("steps", 0) or (config.get("stage2") or {}).get("steps", 0) or 0),
+        loss=last.get("loss"),
+        policy=str((config.get("ranks") or {}).get("policy", "")),
+        base=str(config.get("base", "")),
+        changed=changed,
+        size_bytes=sum(f.stat().st_size for f in run.rglob("*") if f.is_file()),
+    )
+
+
+def _read(file: Path, reader: Any) -> Any:
+    try:
+        return reader(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def list_(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER...]", help="Runs, or folders of runs; default: runs/"),
+    ] = None,
+) -> ui.Result:
+    """List training runs and where they stand."""
+    found: list[Summary] = []
+    for folder in folders or [Path("runs")]:
+        inside = [folder] if (folder / "run.json").is_file() else sorted(folder.glob("*"))
+        found += [summary_of(run) for run in inside if (run / "run.json").is_file()]
+    rows = []
+    for each in found:
+        steps = f"{count(each.step)}/{count(each.steps)}" if each.steps else count(each.step)
+        loss = "\u2013" if each.loss is None else f"{each.loss:.3f}"
+        day = time.strftime("%b %d", time.localtime(each.changed))
+        rows.append((str(each.path), each.state, steps, loss, each.policy, each.base, day))
+    if not rows:
+        ui.line(f"No runs in {', '.join(map(str, folders or [Path('runs')]))}.")
+        following = ["hydra-mobile train --config emojiqa-smol"]
+        return ui.Result({"runs": []}, next=following)
+    columns = [ui.Column("run"), ui.Column("state"), ui.Column("steps", right=True)]
+    columns += [ui.Column("loss", right=True), ui.Column("ranks", drop=1)]
+    columns += [ui.Column("base", drop=2), ui.Column("trained", drop=3)]
+    total = sum(each.size_bytes for each in found)
+    ui.table(columns, rows, [f"{len(found)} runs, {megabytes(total)}"])
+    stopped = next((each for each in found if each.state == "stopped"), None)
+    following = [f"hydra-mobile train --resume {stopped.path}"] if stopped else []
+    following += [f"hydra-mobile runs show {found[0].path}"]
+    return ui.Result({"runs": [asdict(each) for each in found]}, next=following)
+
+
+def show(
+    run: Run,
+    all_settings: Annotated[
+        bool, typer.Option("--all", help="Every setting, also those at their default")
+    ] = False,
+) -> ui.Result:
+    """Show what a run trained, with which settings, and what it made."""
+    found = summary_of(run)
+    import yaml
+
+    from hydra_mobile.cli.config_keys import keys
+
+    config = _read(run / "config.yaml", yaml.safe_load) or {}
+    day = time.strftime("%b %d %H:%M", time.localtime(found.changed))
+    ui.line(f"{run}: {found.state}, {day}, {megabytes(found.size_bytes)}")
+    ui.line(f"  base       {found.base}")
+    steps = f"{found.step:,} of {found.steps:,}" if found.steps else f"{found.step:,}"
+    ui.line(f"  steps      {steps}" + ("" if found.loss is None else f", loss {found.loss:.3f}"))
+    made = [p for p in (run / "adapter", run / "merged") if p.is_dir()]
+    made += sorted(p for p in (run / "bundles").glob("*") if p.is_dir())
+    for path in made:
+        size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+        ui.line(f"  made       {path}   ({megabytes(size)})")
+    settings = []
+    for key in keys():
+        value: Any = config
+        for part in key.name.split("."):
+            value = value.get(part, key.default) if isinstance(value, dict) else key.default
+        if all_settings or value != key.default:
+            settings.append((key.name, str(value), str(key.default)))
+    columns = [ui.Column("setting"), ui.Column("value", prose=True), ui.Column("default")]
+    ui.table(columns, settings)
+    return ui.Result(
+        {**asdict(found), "config": config, "made": made},
+        next=[f"hydra-mobile ranks show {run}"],
+    )
+
+
+ui.add(app, list_, "list", schema="runs-list")
+ui.add(app, show, schema="runs-show", examples=["hydra-mobile runs show runs/emojiqa"])
