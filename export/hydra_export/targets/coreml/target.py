@@ -21,6 +21,9 @@ class CoreMLTarget(Target):
     runtime = "coreml"
     extra = "coreml"
     packages = ("coremltools", "torch", "transformers")
+    # Programs for iOS 16 hold no 4-bit weights: int4 would be 8 bits under a false name.
+    presets = ("fp32", "fp16", "int8")
+    default_preset = "int8"
     # The runtime runs on Apple's systems only: weights count once, as they lie in the package,
     # attention keeps its scores, and what the runtime itself takes is left out.
     memory_facts = RuntimeMemory(
