@@ -14,19 +14,6 @@ from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ConfigError
 
 
-def built(folder: Path) -> Path:
-    """Return EmojiQA's data at `folder`, built there if they are not there yet."""
-    if (folder / "emojiqa.json").is_file():
-        return folder
-    from hydra_mobile.core.progress import counted
-    from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
-
-    ui.say(f"EmojiQA's data are built into {folder} (--data names another folder)")
-    with counted(progress, "pictures") as count:
-        build_emojiqa(folder, progress=count)
-    return folder
-
-
 def emojiqa(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder")] = Path("data/emojiqa"),
     force: Force = False,

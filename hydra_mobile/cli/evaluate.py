@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
+from hydra_mobile.cli.benchmark_data import data_folder
 from hydra_mobile.cli.options import (
     AllowPartial,
     Benchmarks,
@@ -21,7 +22,6 @@ from hydra_mobile.cli.options import (
     TorchDevice,
     Workers,
     benchmark_names,
-    data_folder,
     existing,
     names,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.cli.ui.faults import unknown
-from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices import DEVICES
 
 TorchDevice = Literal["auto", "cpu", "cuda", "mps"]
@@ -64,32 +63,6 @@ def benchmark_names(values: list[str]) -> tuple[str, ...]:
                 "benchmark", name, list(BENCHMARKS), "--benchmarks", "hydra-mobile benchmarks"
             )
     return found
-
-
-def data_folder(given: Path | None, benchmarks: tuple[str, ...]) -> Path:
-    """Return the folder of benchmark data.
-
-    It is `--data`, else HYDRA_MOBILE_DATA, else ./benchmark_data; EmojiQA alone is built into
-    ./data/emojiqa where none of them exists.
-
-    Raises:
-        ConfigError: there is no such folder.
-    """
-    named = os.environ.get("HYDRA_MOBILE_DATA", "")
-    found = given or (Path(named) if named else Path("benchmark_data"))
-    if found.exists():  # a folder, or one file of annotations
-        return found
-    if given is None and not named and benchmarks == ("emojiqa",):
-        from hydra_mobile.cli.emojiqa import built
-
-        return built(Path("data") / "emojiqa")
-    raise ConfigError(
-        "there is no folder of benchmark data",
-        "--data FOLDER, or HYDRA_MOBILE_DATA=FOLDER; docs/benchmarks.md says what is in it",
-        where="--data" if given else "HYDRA_MOBILE_DATA" if named else "--data",
-        found=f"no folder {found}",
-        expected="the folder that holds the official folders",
-    )
 
 
 def device_name(value: str) -> str:

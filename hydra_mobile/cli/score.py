@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
+from hydra_mobile.cli.benchmark_data import data_folder
 from hydra_mobile.cli.options import (
     AllowPartial,
     Data,
@@ -15,7 +16,6 @@ from hydra_mobile.cli.options import (
     Splits,
     benchmark_names,
     complete_benchmarks,
-    data_folder,
     existing,
     names,
 )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hydra_mobile.cli import ui
+from hydra_mobile.cli.benchmark_data import data_folder
 from hydra_mobile.cli.options import (
     Benchmarks,
     Data,
     Device,
     benchmark_names,
     count_or,
-    data_folder,
     existing,
 )
 from hydra_mobile.core.errors import ConfigError, HydraError, ParityError
