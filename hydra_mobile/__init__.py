@@ -1,6 +1,100 @@
 """hydra-mobile: fine-tune, export and evaluate mobile vision-language models.
 
-Importing this package imports nothing heavy; each subpackage is loaded by whoever needs it.
+    import hydra_mobile as hm
+
+    run = hm.train("emojiqa-smol", "stage2.steps=400")
+    merged = hm.merge(run)
+    bundle = hm.export(merged, "android", runtime="onnx", preset="int4")
+    hm.verify(bundle, merged=merged).require()
+    print(hm.load(bundle).ask("picture.png", "What is it?").text)
+
+Importing this package imports nothing heavy: a name below is loaded when it is first used. It also
+makes transformers' Auto classes know the models of this project, in whichever order the two are
+imported.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from hydra_mobile.models.auto_classes import register_when_imported
+
+if TYPE_CHECKING:
+    from hydra_mobile.adapters.engine import Hydra
+    from hydra_mobile.adapters.integrations.trainer_callback import HydraCallback
+    from hydra_mobile.adapters.rank_map import RankMap
+    from hydra_mobile.api.estimate import PhoneMemory, estimate
+    from hydra_mobile.api.evaluate import Report, evaluate
+    from hydra_mobile.api.export import export, merge, verify
+    from hydra_mobile.api.model import Answer, Model, load
+    from hydra_mobile.api.run import Run
+    from hydra_mobile.api.training import train
+    from hydra_mobile.bundle.bundle import Bundle
+    from hydra_mobile.config import TrainConfig
+    from hydra_mobile.core.errors import HydraError
+    from hydra_mobile.parity.suite import ParityResult
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Bundle",
+    "Hydra",
+    "HydraCallback",
+    "HydraError",
+    "Model",
+    "ParityResult",
+    "PhoneMemory",
+    "RankMap",
+    "Report",
+    "Run",
+    "TrainConfig",
+    "__version__",
+    "estimate",
+    "evaluate",
+    "export",
+    "load",
+    "merge",
+    "train",
+    "verify",
+]
+
+_HOME = {
+    "Answer": "api.model",
+    "Bundle": "bundle.bundle",
+    "Hydra": "adapters.engine",
+    "HydraCallback": "adapters.integrations.trainer_callback",
+    "HydraError": "core.errors",
+    "Model": "api.model",
+    "ParityResult": "parity.suite",
+    "PhoneMemory": "api.estimate",
+    "RankMap": "adapters.rank_map",
+    "Report": "api.evaluate",
+    "Run": "api.run",
+    "TrainConfig": "config",
+    "estimate": "api.estimate",
+    "evaluate": "api.evaluate",
+    "export": "api.export",
+    "load": "api.model",
+    "merge": "api.export",
+    "train": "api.training",
+    "verify": "api.export",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    # From here on it is an ordinary attribute.
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register_when_imported()

@@ -178,10 +178,18 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
-def load_config(file: str | Path | None, overrides: Iterable[str] = ()) -> TrainConfig:
-    """Build a configuration from a YAML file and `section.key=value` overrides.
+def load_config(
+    source: str | Path | TrainConfig | Mapping[str, Any] | None,
+    overrides: Iterable[str] = (),
+    sections: Mapping[str, Any] | None = None,
+) -> TrainConfig:
+    """Build a configuration from a YAML file, `section.key=value` overrides and values.
 
-    `file` may also be the name of a packaged configuration (`hydra_mobile.configs`).
+    Args:
+        source: a YAML file, the name of a packaged configuration (`hydra_mobile.configs`), nested
+            values, a configuration to change, or None for the defaults.
+        overrides: `section.key=value`, over the source.
+        sections: nested values over both, for example `{"stage2": {"steps": 100}}`.
 
     A file may begin with `extends: other.yaml`, a path relative to itself, or with
     `extends: mobilevlm-1.7b`, a packaged configuration: it then says only what differs. Sections
@@ -191,10 +199,18 @@ def load_config(file: str | Path | None, overrides: Iterable[str] = ()) -> Train
         ConfigError: file missing or no mapping; unknown keys, wrong types or values (all those of
             one file or override are named at once); files that extend each other in a circle.
     """
-    values = _read_layers(find_config(file), ()) if file else {}
+    if isinstance(source, TrainConfig):
+        values, where = source.to_dict(), "the configuration"
+    elif isinstance(source, Mapping):
+        where = "the configuration"
+        values = _checked(dict(source), where)
+    else:
+        values = _read_layers(find_config(source), ()) if source else {}
+        where = str(source) if source else "defaults"
     for override in overrides:
         values = _over(values, _read_override(override))
-    where = str(file) if file else "defaults"
+    if sections:
+        values = _over(values, _checked(dict(sections), "keyword arguments"))
     config = decode(TrainConfig, values, where, error=ConfigError, yaml=True)
     _check_together(config, where)
     return config

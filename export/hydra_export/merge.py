@@ -34,7 +34,9 @@ from hydra_mobile.core.safetensors_io import (
     read_tensor,
     tensor_hash,
 )
-from hydra_mobile.models.processor import PROCESSOR_FILE
+from hydra_mobile.models.hub_files import write_generation_config, write_processor_files
+from hydra_mobile.models.model_card import CARD, merged_card
+from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
 from hydra_mobile.models.registry import Log
 from hydra_mobile.runtimes.model_ref import ModelRef, adapter_in, base_of
 
@@ -111,6 +113,7 @@ def merge(
         if (adapter_folder / PROCESSOR_FILE).is_file():
             # The template and preprocessing that it was trained with.
             shutil.copyfile(adapter_folder / PROCESSOR_FILE, temporary / PROCESSOR_FILE)
+        template = _refresh_hub_files(temporary)
         merged = _write_updates(adapter, index, temporary)
         log(f"Merged {len(merged)} linears with {adapter.record['parameters']['lora']:,} values")
         for name, value in replacements.items():
@@ -135,6 +138,12 @@ def merge(
             files={path.name: sha256_of(temporary / path.name) for path in files},
         )
         write_json(temporary / MERGE_FILE, {"schema": SCHEMA, **report.to_dict()})
+        training = (
+            f"Trained with hydra-mobile: a LoRA adapter of {report.lora_parameters:,} parameters, "
+            f"merged into {len(merged)} linear layers."
+        )
+        card = merged_card(report.sources, training, template)
+        (temporary / CARD).write_text(card, encoding="utf-8")
     return report
 
 
@@ -157,6 +166,19 @@ def merged_folder(artifact: ModelRef, log: Log) -> Path:
     if not merged or merged["sources"]["adapter_files"] != files:
         merge(base_of(artifact.path), artifact.path, out, log=log)
     return out
+
+
+def _refresh_hub_files(folder: Path) -> str:
+    """Write what other tools read of the folder's template; return the template's name.
+
+    The copies of the base's files, if there are any, are of the base's template.
+    """
+    if not (folder / PROCESSOR_FILE).is_file():
+        return "of the base"
+    processor = MobileVLMProcessor.from_pretrained(folder)
+    write_processor_files(folder, processor)
+    write_generation_config(folder, processor)
+    return processor.template.name
 
 
 def _replacements(adapter: Adapter) -> dict[str, Tensor]:

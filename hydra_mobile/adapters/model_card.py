@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def model_card(record: Mapping[str, Any], extra_files: Sequence[str]) -> str:
+def model_card(
+    record: Mapping[str, Any],
+    extra_files: Sequence[str],
+    load_base: Sequence[str] = (),
+    pipeline_tag: str = "",
+) -> str:
     """Return the card as Markdown.
 
     Args:
         record: the content of hydra.json.
         extra_files: names of safetensors files with whole tensors trained along with the adapter.
+        load_base: lines of Python that load the base as `base`.
+        pipeline_tag: the hub's name of the model's task, "" where it is not known.
     """
     base, counts = record["base"], record["parameters"]
     # The hub checks this key, and a name without a slash is not a hub id.
     hub = f"base_model: {base['name']}\n" if "/" in base["name"] else ""
+    task = f"pipeline_tag: {pipeline_tag}\n" if pipeline_tag else ""
+    of_base = f"- base_model:adapter:{base['name']}\n" if hub else ""
+    loading = "\n".join(load_base) or "base = ...  # the base model named above"
     histogram = Counter(record["ranks"].values())
     rows = "\n".join(f"| {rank} | {histogram[rank]} |" for rank in sorted(histogram))
     share = 100 * counts["lora"] / counts["lora_reference"]
     return f"""---
 library_name: peft
-{hub}tags:
-- lora
+{hub}{task}tags:
+{of_base}- lora
+- transformers
 - hydra-mobile
 ---
 
@@ -46,12 +58,16 @@ independent reconstruction of HyDRA. Base weights: sha256 `{base["sha256"]}`.
 ```python
 from peft import PeftModel
 
-base = ...  # the base model named above{_extra_code(extra_files)}
+{loading}{_extra_code(extra_files)}
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 
-{_extra_words(extra_files)}Inference, merging and exchange are what this folder is for; training
-continues from a run's own checkpoints.
+{_extra_words(extra_files)}This folder is for inference, merging and exchange; training continues
+from a run's own checkpoints.
+
+### Framework versions
+
+- PEFT {importlib.metadata.version("peft")}
 """
 
 
@@ -70,7 +86,7 @@ def _extra_words(files: Sequence[str]) -> str:
         return ""
     names = " and ".join(f"`{file}`" for file in files)
     return (
-        f"{names} was trained along with the adapter and replaces tensors of the base: peft does "
-        "not load it, so load it as shown, before peft wraps the model. `hydra-mobile merge` does "
-        "both and writes one folder.\n\n"
+        f"{names} was trained along with the adapter and replaces tensors of the base, the "
+        "projector's for example. peft does not load it: load it as shown, before peft wraps the "
+        "model. `hydra-mobile merge` does both and writes one folder.\n\n"
     )

@@ -12,7 +12,7 @@ The file is for inference, merging and exchange; training continues from its own
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ def save_adapter(
     base: BaseIdentity,
     extra_tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
     extra_files: Mapping[str, str] | None = None,
+    load_base: Sequence[str] = (),
+    pipeline_tag: str = "",
 ) -> None:
     """Write the LoRA of `model` as a portable folder, atomically, read again and compared.
 
@@ -99,6 +101,8 @@ def save_adapter(
         extra_tensors: `{file name: {full tensor name as in the base's state dict: tensor}}`,
             for example `{"projector.safetensors": {...}}`; saved as they are.
         extra_files: `{file name: text}` to add to it.
+        load_base: lines of Python for the card that load the base as `base`.
+        pipeline_tag: for the card, the hub's name of the model's task.
 
     Raises:
         BudgetError: the live tensors exceed the budget.
@@ -136,7 +140,9 @@ def save_adapter(
             "cost_per_rank": dict(budget.cost),
         }
         write_json(temporary / HYDRA_FILE, record)
-        (temporary / "README.md").write_text(model_card(record, sorted(extra_tensors)))
+        (temporary / "README.md").write_text(
+            model_card(record, sorted(extra_tensors), load_base, pipeline_tag), encoding="utf-8"
+        )
         for file, text in (extra_files or {}).items():
             (temporary / file).write_text(text)
         verify(temporary, model, rank_map, budget, alpha_ref / budget.r_ref)

@@ -19,6 +19,7 @@ from hydra_mobile.bundle.tolerance import tolerance_of
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, sha256_of, write_json
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.reporting.notebook import html_facts, html_table
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -141,6 +142,20 @@ class Bundle:
         """Most bytes that it takes at once, as computed when it was made; earlier ones lack it."""
         peak = self.manifest.get("footprint", {}).get("peak")
         return None if peak is None else int(peak)
+
+    def _repr_html_(self) -> str:
+        facts = (
+            ("target", self.target),
+            ("runtime", self.runtime),
+            ("preset", self.preset.name),
+            ("size", f"{self.size_bytes / 1e6:.1f} MB"),
+        )
+        files = (
+            (name, entry["role"], f"{entry['bytes'] / 1e6:.2f} MB")
+            for name, entry in self.manifest["files"].items()
+        )
+        table = html_table(("file", "role", "size"), files)
+        return html_facts(f"Bundle {self.path}", facts) + table
 
     def file(self, role: str) -> Path:
         """Return the file with a role, for example "program".

@@ -8,6 +8,7 @@ passes its own object, which needs no base class.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol
@@ -86,6 +87,65 @@ class SilentProgress:
 
 
 SILENT = SilentProgress()
+
+#: Seconds between two lines of a stage that is written to a log.
+_EVERY_SECONDS = 15.0
+
+
+class LogStage:
+    """A stage as lines of a log: at its first and last step, and every fifteen seconds."""
+
+    def __init__(self, log: Log, name: str, total: int, start: int, unit: str) -> None:
+        self._log = log
+        self._name = name
+        self._total = total
+        self._start = start
+        self._unit = unit
+        self._units = 0
+        self._began = self._last = time.monotonic()
+
+    def __enter__(self) -> LogStage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def advance(self, step: int, units: int, facts: str = "", peak_memory: int = 0) -> None:
+        """Write a line if it is due."""
+        self._units += units
+        now = time.monotonic()
+        due = now - self._last > _EVERY_SECONDS or step in (self._start + 1, self._total)
+        if not due:
+            return
+        self._last = now
+        seconds = max(1e-9, now - self._began)
+        left = seconds / max(1, step - self._start) * (self._total - step)
+        parts = [f"{self._name} {step}/{self._total}", facts]
+        parts.append(f"{self._units / seconds:.1f} {self._unit}/s")
+        if peak_memory:
+            parts.append(f"{peak_memory / 2**30:.1f} GiB")
+        parts.append(f"ETA {duration(left)}")
+        self._log("  ".join(part for part in parts if part))
+
+    def note(self, text: str) -> None:
+        """Write the line."""
+        self._log(text)
+
+
+class LogProgress:
+    """Progress as lines of a log: for notebooks, and wherever nothing can be drawn."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def stage(self, name: str, total: int, start: int, unit: str) -> LogStage:
+        """Return a stage that writes lines."""
+        return LogStage(self._log, name, total, start, unit)
 
 
 def silent(line: str) -> None:

@@ -48,3 +48,6 @@ class MobileVLMConfig(PretrainedConfig):  # type: ignore[misc]
         self.base_sha256 = base_sha256
         kwargs.setdefault("tie_word_embeddings", text.tie_word_embeddings)
         super().__init__(**kwargs)
+
+
+AutoConfig.register(MobileVLMConfig.model_type, MobileVLMConfig, exist_ok=True)

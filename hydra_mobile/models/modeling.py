@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
     GenerationMixin,
     LlamaForCausalLM,
@@ -182,5 +181,6 @@ class MobileVLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # ty
         return inputs
 
 
-AutoConfig.register("mobile_vlm", MobileVLMConfig)
-AutoModelForImageTextToText.register(MobileVLMConfig, MobileVLMForConditionalGeneration)
+AutoModelForImageTextToText.register(
+    MobileVLMConfig, MobileVLMForConditionalGeneration, exist_ok=True
+)

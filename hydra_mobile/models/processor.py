@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.models import label_mask as supervision
+from hydra_mobile.models.hub_files import write_processor_files
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.templates import Template, Turn
 
@@ -227,8 +228,9 @@ class MobileVLMProcessor:
         return cls.from_dict(stored, folder / "tokenizer.json", str(file))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `tokenizer.json` and `processor_config.json`."""
+        """Write `tokenizer.json`, `processor_config.json` and what other tools read of them."""
         folder = Path(folder)
         with write_atomically(folder / "tokenizer.json") as temporary:
             self.tokenizer.save(str(temporary))
         write_json(folder / PROCESSOR_FILE, self.to_dict())
+        write_processor_files(folder, self)

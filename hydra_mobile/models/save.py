@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
-from transformers import GenerationConfig
 
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.core.safetensors_io import Form, write_tensors
 from hydra_mobile.models.configuration import MobileVLMConfig
+from hydra_mobile.models.hub_files import write_generation_config
 from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -34,6 +33,7 @@ def write_base(
     model.config.base_sha256 = sha256_of(folder / _WEIGHTS)
     model.config.save_pretrained(folder)
     processor.save_pretrained(folder)
+    write_generation_config(folder, processor)
 
 
 def write_streamed_base(
@@ -56,15 +56,10 @@ def write_streamed_base(
         read: returns a tensor by name.
         log: receives a line now and then.
     """
-    text: Any = config.text_config
     config.base = name
     config.base_sha256 = write_tensors(folder / _WEIGHTS, forms, read, log)
     config.architectures = [MobileVLMForConditionalGeneration.__name__]
     config.dtype = forms[_EMBEDDINGS].dtype
     config.save_pretrained(folder)
-    GenerationConfig(
-        bos_token_id=text.bos_token_id,
-        eos_token_id=text.eos_token_id,
-        pad_token_id=text.pad_token_id,
-    ).save_pretrained(folder)
     processor.save_pretrained(folder)
+    write_generation_config(folder, processor)

@@ -18,6 +18,7 @@ from hydra_mobile.parity.comparison import Comparison, compare
 from hydra_mobile.parity.reference import ReferenceOutputs, golden_outputs, record
 from hydra_mobile.parity.stages import Stage, bundle_stage, device_stage, torch_stages
 from hydra_mobile.parity.task_score import TaskSubset
+from hydra_mobile.reporting.notebook import html_table
 from hydra_mobile.reporting.schema import ParityRow
 from hydra_mobile.runtimes.base import Runtime
 
@@ -57,6 +58,18 @@ class ParityResult:
     def table(self) -> str:
         """Return the result for the terminal."""
         return "\n\n".join(each.table() for each in self.comparisons)
+
+    @property
+    def path(self) -> Path:
+        """The bundle that was checked."""
+        return Path(self.bundle)
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (row.rung, row.verdict, f"{row.max_abs:.1e}", f"{row.greedy_match:.0%}")
+            for row in self.rows()
+        )
+        return html_table(("comparison", "verdict", "max. difference", "same answers"), rows)
 
     def require(self) -> None:
         """Raise unless every comparison passes.

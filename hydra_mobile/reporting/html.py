@@ -163,6 +163,11 @@ def _figure(title: str, picture: str, key: str) -> str:
     return f'<figure>{caption}<div class="scroll">{picture}</div></figure>'
 
 
+def table_html(table: Table) -> str:
+    """Return one table as HTML, without the page around it and its style sheet."""
+    return _section(table)
+
+
 def _section(table: Table, notes: Iterable[str] = (), fold: bool = False) -> str:
     head = "".join(_heading(column) for column in table.columns)
     rows = []

@@ -7,7 +7,7 @@ markup, or "" when the report lacks the numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hydra_mobile.reporting import svg
@@ -63,7 +63,12 @@ def smooth(values: tuple[float, ...]) -> tuple[float, ...]:
 
 def loss_curve(report: Report) -> str:
     """Return the loss of every stage, raw and smoothed."""
-    found = curves(report.training.loss) if report.training else []
+    return loss_picture(report.training.loss) if report.training else ""
+
+
+def loss_picture(points: Iterable[LossPoint]) -> str:
+    """Return the loss of every stage, raw and smoothed; "" without a finite point."""
+    found = curves(points)
     raw = sorted(value for curve in found for value in curve.raw)
     if not raw:
         return ""
@@ -117,10 +122,12 @@ def loss_curve(report: Report) -> str:
 
 def rank_maps(report: Report) -> list[str]:
     """Return one heat map for each stack of layers."""
-    if not report.training:
-        return []
-    r_ref = report.training.r_ref
-    found = grids(report.training.rank_map)
+    return rank_pictures(report.training.rank_map, report.training.r_ref) if report.training else []
+
+
+def rank_pictures(rank_map: Mapping[str, int], r_ref: int) -> list[str]:
+    """Return one heat map for each stack of layers of a rank map."""
+    found = grids(rank_map)
     return [_rank_map(grid, r_ref, i, len(found) > 1) for i, grid in enumerate(found)]
 
 

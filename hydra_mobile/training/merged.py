@@ -13,7 +13,9 @@ import torch
 from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.core.files import folder_atomically, sha256_of, write_json
 from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, TOKENIZER_MODEL
+from hydra_mobile.models.hub_files import write_generation_config
 from hydra_mobile.models.loading import without_progress_bars
+from hydra_mobile.models.model_card import CARD, merged_card
 from hydra_mobile.training.setup import TrainingModel
 
 
@@ -29,18 +31,23 @@ def write_merged(setup: TrainingModel, out: Path, policy: str) -> None:
         with without_progress_bars():
             setup.model.to(torch.float32).save_pretrained(temporary)
         setup.processor.save_pretrained(temporary)
+        write_generation_config(temporary, setup.processor)
         # What the way back to another project's layout needs of the checkpoint before the import.
         for name in (ORIGINAL_CONFIG, TOKENIZER_MODEL):
             if (setup.base_folder / name).is_file():
                 shutil.copyfile(setup.base_folder / name, temporary / name)
         weights = sorted(temporary.glob("*.safetensors"))
+        base = {"name": setup.base.name, "sha256": setup.base.sha256}
+        training = "Trained with hydra-mobile: every weight of the language model."
+        card = merged_card({"base": base}, training, setup.processor.template.name)
+        (temporary / CARD).write_text(card, encoding="utf-8")
         write_json(
             temporary / MERGE_FILE,
             {
                 "schema": 1,
                 "out": out.name,
                 "sources": {
-                    "base": {"name": setup.base.name, "sha256": setup.base.sha256},
+                    "base": base,
                     "policy": policy,
                 },
                 "files": {path.name: sha256_of(path) for path in weights},

@@ -25,6 +25,7 @@ from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, Stage, silent
+from hydra_mobile.models.model_card import loading_code
 from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.training.batches import cells, collate
 from hydra_mobile.training.checkpoint import Checkpoint
@@ -440,5 +441,7 @@ class TrainingRun:
             base=setup.base,
             extra_tensors={"projector.safetensors": projector},
             extra_files={PROCESSOR_FILE: json.dumps(setup.processor.to_dict(), indent=2) + "\n"},
+            load_base=loading_code(self.config.base),
+            pipeline_tag="image-text-to-text",
         )
         self._say(f"adapter written to {out}, read again with stock peft and compared")

@@ -1,0 +1,142 @@
+"""`estimate`: what a training run needs of GPUs, or a bundle of a phone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from hydra_mobile.api.training import ConfigLike
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.memory.footprint import BASIS, Footprint, footprint_of_manifest
+from hydra_mobile.bundle.memory.phones import CLASSES, Fit, fit_on
+from hydra_mobile.config import load_config
+from hydra_mobile.core.progress import Log, silent
+from hydra_mobile.core.quiet import quietly
+from hydra_mobile.reporting.notebook import html_table
+
+if TYPE_CHECKING:
+    from hydra_mobile.estimation.plan import Plan
+
+
+@dataclass(frozen=True)
+class PhoneMemory:
+    """How much memory a bundle takes on a phone.
+
+    Attributes:
+        path: the bundle.
+        footprint: bytes, by what they are for.
+        basis: how far the figures can be trusted.
+        phones: whether it fits, by the phone's memory.
+    """
+
+    path: Path
+    footprint: Footprint
+    basis: str
+    phones: tuple[Fit, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON file; memory in bytes."""
+        return {
+            "bundle": str(self.path),
+            "basis": self.basis,
+            "bytes": self.footprint.to_dict(),
+            "phones": [
+                {
+                    "memory_gib": fit.memory_gib,
+                    "usable_bytes": fit.usable,
+                    "needed_bytes": fit.needed,
+                    "fits": fit.fits,
+                }
+                for fit in self.phones
+            ],
+        }
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (
+                f"{fit.memory_gib:g} GiB",
+                f"{fit.usable / 2**30:.2f} GiB",
+                f"{fit.needed / 2**30:.2f} GiB",
+                "fits" if fit.fits else "does not fit",
+            )
+            for fit in self.phones
+        )
+        return html_table(("phone", "usable by one app", "needed at the peak", ""), rows)
+
+
+@overload
+def estimate(model: Bundle, *, device_memory: float = ..., log: Log = ...) -> PhoneMemory: ...
+
+
+@overload
+def estimate(
+    model: ConfigLike,
+    *overrides: str,
+    gpus: int = ...,
+    gpu_memory: float = ...,
+    device_memory: float = ...,
+    samples: tuple[int, int] = ...,
+    tokens: tuple[int, int] = ...,
+    global_batch: int = ...,
+    samples_per_second: float = ...,
+    measured: str | Path | None = ...,
+    log: Log = ...,
+    **sections: Any,
+) -> Plan | PhoneMemory: ...
+
+
+def estimate(
+    model: Bundle | ConfigLike,
+    *overrides: str,
+    gpus: int = 1,
+    gpu_memory: float = 80.0,
+    device_memory: float = 0.0,
+    samples: tuple[int, int] = (0, 0),
+    tokens: tuple[int, int] = (0, 0),
+    global_batch: int = 0,
+    samples_per_second: float = 0.0,
+    measured: str | Path | None = None,
+    log: Log = silent,
+    **sections: Any,
+) -> Plan | PhoneMemory:
+    """Estimate a training run on GPUs, or a bundle on a phone; neither is needed for it.
+
+    Args:
+        model: a configuration as `train` takes it, or a bundle (object or folder).
+        overrides: `section.key=value` over the configuration.
+        gpus: GPUs of the run, one process each.
+        gpu_memory: of each, in GiB.
+        device_memory: for a bundle, the memory of one more phone to judge, in GiB.
+        samples: conversations of stages I and II; 0: count the file.
+        tokens: longest row of stages I and II; 0: what the configuration allows.
+        global_batch: conversations per step of stage II to keep; 0: as configured.
+        samples_per_second: rate of all GPUs together, for hours.
+        measured: a run whose log gives that rate.
+        log: receives a line while steps are simulated.
+        sections: values over the configuration, as `train` takes them.
+
+    Raises:
+        ConfigError: a key or value of the settings is wrong, or the base is not known.
+        ArtifactError: the bundle is incomplete.
+    """
+    if isinstance(model, str | Path) and (Path(model) / MANIFEST).is_file():
+        model = Bundle.open(Path(model), verify_hashes=False)
+    if isinstance(model, Bundle):
+        footprint = footprint_of_manifest(model.manifest)
+        sizes = (*CLASSES, device_memory) if device_memory else CLASSES
+        fits = tuple(fit_on(footprint, memory) for memory in sizes)
+        return PhoneMemory(model.path, footprint, BASIS[model.runtime], fits)
+    with quietly():
+        from hydra_mobile.estimation.plan import Asked, make_plan
+
+        asked = Asked(
+            gpus,
+            gpu_memory,
+            samples,
+            tokens,
+            global_batch,
+            samples_per_second,
+            Path(measured) if measured else None,
+        )
+        return make_plan(load_config(model, overrides, sections), asked, log)

@@ -1,0 +1,45 @@
+"""What a function of the API may be given in place of a path, and where results go by default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class HasPath(Protocol):
+    """The result of an earlier step: a `Run`, `Bundle` or `Model`."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+
+
+#: A folder, the name of a base, `BUNDLE#ADAPTER`, or the result of an earlier step.
+ModelLike = str | os.PathLike[str] | HasPath
+
+
+def path_of(given: ModelLike) -> str:
+    """Return the path or name that something stands for."""
+    return str(given.path) if isinstance(given, HasPath) else os.fspath(given)
+
+
+def default_bundle_folder(model: Path, target: str, runtime: str, preset: str) -> Path:
+    """Return where a bundle goes that nobody gave a place.
+
+    Args:
+        model: a run, a folder inside one, or any other model folder.
+        target: of the bundle, as the three of them name its folder.
+        runtime: of the bundle.
+        preset: of the bundle.
+
+    Returns:
+        `RUN/bundles/TARGET-RUNTIME-PRESET`; for a model outside of a run `bundles` is in the
+        working directory, and the name begins with the model's.
+    """
+    name = f"{target}-{runtime}-{preset}"
+    for folder in (model, model.absolute().parent):
+        if (folder / "run.json").is_file():
+            return folder / "bundles" / name
+    return Path("bundles") / f"{model.absolute().name}-{name}"
