@@ -37,14 +37,15 @@ class Svg:
         Raises:
             ValueError: there is no picture.
         """
-        found = [match for match in map(_OPENING.match, pictures) if match]
+        # Some pictures come wrapped for the page.
+        found = [match for match in map(_OPENING.search, pictures) if match]
         if not found:
             raise ValueError("no picture to show")
         width = max(float(match["width"]) for match in found)
         height = 0.0
         groups = []
         for match in found:
-            inner = match.string[match.end() : -len("</svg>")]
+            inner = match.string[match.end() : match.string.rindex("</svg>")]
             groups.append(f'<g transform="translate(0 {height:g})">{inner}</g>')
             height += float(match["height"]) + 24
         style = resources.files(__package__).joinpath("report.css").read_text("utf-8")

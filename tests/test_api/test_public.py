@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import hydra_mobile as hm
+from docs.build.python_page import PAGE, filled
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = {
@@ -53,3 +54,8 @@ def test_type_checkers_see_signatures(tmp_path):
     typed = tree.partition("if TYPE_CHECKING:")[2].partition("__version__")[0]
     missing = [name for name in PUBLIC - {"__version__"} if name not in typed]
     assert not missing
+
+
+def test_the_page_has_the_reference_of_this_version():
+    text = PAGE.read_text(encoding="utf-8")
+    assert filled(text) == text, "make it again: python -m docs.build.python_page"
