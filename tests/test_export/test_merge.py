@@ -192,12 +192,12 @@ class TestRefusals:
         path = adapter / "adapter_model.safetensors"
         whole = path.read_bytes()
         path.write_bytes(whole[:-10])
-        self.refuse(base, adapter, tmp_path / "merged", "no complete safetensors file")
+        self.refuse(base, adapter, tmp_path / "merged", "complete safetensors file")
         path.write_bytes(whole)
         path = base / "model.safetensors"
         for cut in (path.read_bytes()[:-10], path.read_bytes()[:40], b"abc"):
             path.write_bytes(cut)
-            self.refuse(base, adapter, tmp_path / "merged", "no complete safetensors file")
+            self.refuse(base, adapter, tmp_path / "merged", "complete safetensors file")
         path.unlink()
         self.refuse(base, adapter, tmp_path / "merged", r"model\.safetensors is missing")
 
