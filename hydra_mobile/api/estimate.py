@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from hydra_mobile.api.training import ConfigLike
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
-from hydra_mobile.bundle.memory.footprint import BASIS, Footprint, footprint_of_manifest
+from hydra_mobile.bundle.memory.footprint import Footprint
 from hydra_mobile.bundle.memory.phones import CLASSES, Fit, fit_on
 from hydra_mobile.config import load_config
 from hydra_mobile.core.progress import Log, silent
@@ -123,10 +123,13 @@ def estimate(
     if isinstance(model, str | Path) and (Path(model) / MANIFEST).is_file():
         model = Bundle.open(Path(model), verify_hashes=False)
     if isinstance(model, Bundle):
-        footprint = footprint_of_manifest(model.manifest)
+        from hydra_export.targets import target_of
+
+        target = target_of(model.manifest)
+        footprint = target.memory(model.manifest)
         sizes = (*CLASSES, device_memory) if device_memory else CLASSES
         fits = tuple(fit_on(footprint, memory) for memory in sizes)
-        return PhoneMemory(model.path, footprint, BASIS[model.runtime], fits)
+        return PhoneMemory(model.path, footprint, target.memory_basis, fits)
     with quietly():
         from hydra_mobile.estimation.plan import Asked, make_plan
 

@@ -67,7 +67,7 @@ def export(
     target: str = "android",
     *,
     runtime: str | None = None,
-    preset: str | Preset = "int4",
+    preset: str | Preset | None = None,
     out: str | Path | None = None,
     golden: str | Path | None = None,
     calibrate: str | Path | None = None,
@@ -86,7 +86,8 @@ def export(
         model: a run (merged first), a merged folder or a base.
         target: where it will run: "android", "ios" or "onnx".
         runtime: "executorch", "onnx" or "coreml"; None: the target's own.
-        preset: "fp32", "fp16", "int8", "int4", or a preset of your own.
+        preset: "fp32", "fp16", "int8", "int4", or a preset of your own; None: the target's
+            default.
         out: the bundle's folder; None: `RUN/bundles/TARGET-RUNTIME-PRESET`.
         golden: LLaVA json to take the golden questions from; None: the run's training data, else
             drawn pictures.
@@ -116,19 +117,26 @@ def export(
         from hydra_mobile.runtimes.model_ref import model_at
 
         # Typing mistakes are reported before minutes are spent on merging.
-        runtime_name, _ = target_for(target, runtime)
-        chosen = preset_named(preset) if isinstance(preset, str) else preset
         if adapter not in _ADAPTER_FORMS:
             raise HydraError(f"adapter is `{adapter}`.", nearest(adapter, _ADAPTER_FORMS))
+        writer = target_for(target, runtime)
+        writer.require(
+            preset=preset if isinstance(preset, str) else None,
+            calibrate=calibrate is not None,
+            adapters=adapter == "separate",
+            attention=attention,
+        )
+        preset = preset or writer.default_preset
+        chosen = preset_named(preset) if isinstance(preset, str) else preset
         artifact = model_at(path_of(model))
         inputs = golden_inputs(artifact.path, Path(golden) if golden else None)
         separate = _separate(artifact, name) if adapter == "separate" else None
         if out is None:
-            out = default_bundle_folder(artifact.path, target, runtime_name, chosen.name)
+            out = default_bundle_folder(artifact.path, target, writer.runtime, chosen.name)
         return export_bundle(
             separate.base if separate else merged_folder(artifact, log),
             target=target,
-            runtime=runtime_name,
+            runtime=writer.runtime,
             preset=chosen,
             out=Path(out),
             golden_inputs=inputs,

@@ -20,16 +20,10 @@ from hydra_mobile.core.files import read_json
 CARD = "README.md"
 #: How to run a bundle here; executed by a test.
 PYTHON = """\
-from PIL import Image
+import hydra_mobile as hm
 
-from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.runtimes import runtime_class
-from hydra_mobile.runtimes.generation import Generator
-
-bundle = Bundle.open("path/to/this/folder")
-runtime = runtime_class(bundle.runtime).load(bundle)
-answer = Generator(runtime).answer("What is in the image?", lambda: Image.open("picture.png"))
-print(answer.text)
+model = hm.load("path/to/this/folder")
+print(model.ask("picture.png", "What is in the image?").text)
 """
 _FITS = {
     "pad": "padded to a square with the mean color (the picture in the middle)",
