@@ -57,7 +57,7 @@ def test_python_lines_run_as_they_stand(
     printed = capsys.readouterr().out
     generator = Generator(runtime_class(Bundle.open(folder).runtime).load(folder))
     expected = generator.answer(
-        "What is in the image?", lambda: Image.open(tmp_path / "picture.png")
+        "What is in the image?", lambda: Image.open(tmp_path / "picture.png"), max_new_tokens=64
     )
     assert expected.ids
     assert printed == expected.text + "\n"
