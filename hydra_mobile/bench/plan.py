@@ -64,7 +64,7 @@ def question_of(plan: Plan, processor: MobileVLMProcessor, max_context: int) -> 
     if length(words) + plan.new_tokens > max_context:
         raise ConfigError(
             f"A prompt of {length(words)} tokens and {plan.new_tokens} new ones do not fit into "
-            f"the artefact's context of {max_context}.",
+            f"the artifact's context of {max_context}.",
             "Lower --prompt-tokens or --new-tokens, or export with a larger max_context.",
         )
     return "Describe the image briefly." + _WORD * words

@@ -21,6 +21,7 @@ from hydra_mobile.core.files import read_json, unwrapped, write_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.devices import device_class, device_named
 from hydra_mobile.devices.device import BatchDevice
+from hydra_mobile.evaluation.workers.placement import loadable
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.model_ref import ModelRef
 from hydra_mobile.runtimes.speed import Speed
@@ -82,9 +83,7 @@ def _row(artifact: ModelRef) -> dict[str, Any]:
     if artifact.kind == "bundle":
         files = {
             name: entry["bytes"]
-            for name, entry in Bundle.open(artifact.path, verify_hashes=False)
-            .manifest["files"]
-            .items()
+            for name, entry in Bundle.open(artifact.path).manifest["files"].items()
         }
     return {
         "name": artifact.name,
@@ -116,6 +115,7 @@ def _in_process(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
                 "artefact": str(artifact.path.absolute()),
                 "runner": artifact.runner,
                 "device": artifact.device,
+                "verified": artifact.kind == "bundle",
                 "plan": plan.to_dict(),
                 "cold": cold,
             },
@@ -146,7 +146,9 @@ def _in_batches(
     log: Log,
 ) -> dict[str, Any]:
     """Measure on the device by its own clock; its facts go into the row."""
-    session = device.session(Bundle.open(artifact.path), plan.threads, log, cold=cold)
+    session = device.session(
+        Bundle.open(loadable(artifact.path, verified=True)), plan.threads, log, cold=cold
+    )
     bundle = session.bundle
     if session.emulated:
         raise HydraError(

@@ -13,23 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.bench.plan import Plan, question_of
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices import device_named
-from hydra_mobile.evaluation.workers.placement import runtime_on
+from hydra_mobile.evaluation.workers.placement import loadable, runtime_on
 from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.speed import Speed, repeated
 
 
-def measure(kind: type[Runtime], artifact: Path, plan: Plan, cold: bool) -> dict[str, Any]:
+def measure(kind: type[Runtime], model: Bundle | Path, plan: Plan, cold: bool) -> dict[str, Any]:
     """Load and time an artifact.
 
     Args:
         kind: the runtime.
-        artifact: its folder.
+        model: its folder, or a bundle whose hashes were compared: hashing would read the files
+            that a cold load must find on the disk.
         plan: what to measure.
-        cold: drop the artefact's files from the page cache first.
+        cold: drop its files from the page cache first.
 
     Returns:
         `load_seconds`, `threads`, `precision`, `peak_memory_bytes`, and a list for each of
@@ -37,9 +39,9 @@ def measure(kind: type[Runtime], artifact: Path, plan: Plan, cold: bool) -> dict
         (tokens/s); `prompt_tokens` as it came out.
     """
     if cold:
-        forget(artifact)
+        forget(model.folder if isinstance(model, Bundle) else model)
     kind.own_process(plan.threads)
-    runtime = kind.load(artifact, threads=plan.threads)
+    runtime = kind.load(model, threads=plan.threads)
     question = question_of(plan, runtime.processor, runtime.max_context)
     lines = repeated(runtime, question, plan.new_tokens, plan.repeats, plan.warmup)
     return {
@@ -54,7 +56,7 @@ def measure(kind: type[Runtime], artifact: Path, plan: Plan, cold: bool) -> dict
 
 
 def forget(folder: Path) -> None:
-    """Ask the system to drop a folder's files from its page cache, where it can be asked."""
+    """Drop a folder's files from the page cache, where the system has a call for it."""
     if not hasattr(os, "posix_fadvise"):
         return
     for file in folder.rglob("*"):
@@ -74,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
         task = read_json(Path(arguments[0]), "a task of the benchmark")
         plan = Plan(**task["plan"])
         kind = runtime_on(device_named(task["device"]), task["runner"])
-        result = measure(kind, Path(task["artefact"]), plan, task["cold"])
+        model = loadable(Path(task["artefact"]), task["verified"])
+        result = measure(kind, model, plan, task["cold"])
         write_json(Path(arguments[1]), result)
     except HydraError as error:
         print(error, file=sys.stderr)

@@ -1,9 +1,9 @@
 """Runs a folder of questions on a device and copies the answers back as they come.
 
-The device works on its own: a cable that is pulled out ends nothing, and answers that are here are
-never asked again. The local copy of the answers is, byte for byte, the beginning of the device's;
-a device that lost its copy gets ours back before it goes on. That all is there is said by the exit
-code that the device kept and by the answers themselves, never by the end of a connection.
+The device works on its own: a cable that is pulled out ends nothing, and a question whose answer is
+here is never asked again. The local copy of the answers is, byte for byte, the beginning of the
+device's; a device that lost its copy gets ours back before it resumes. Completion is decided by the
+exit code that the device kept and by the answers, never by the end of a connection.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def run_batch(
     *,
     on_answer: OnAnswer = lambda line: None,
     say: Say = lambda text: None,
-    patience: float = SECONDS,
+    wait_seconds: float = SECONDS,
 ) -> None:
     """Answer a folder of requests on a device.
 
@@ -106,7 +106,7 @@ def run_batch(
         answers: the local copy, gone on with where it ends; lines of `native/README.md`.
         on_answer: receives each answer that comes in, those of the local copy first.
         say: receives a line for each event of the connection.
-        patience: seconds that the device may stay away.
+        wait_seconds: for which the device may stay away.
 
     Raises:
         DeviceGone: it stayed away longer.
@@ -123,7 +123,7 @@ def run_batch(
         while not wanted <= copy.ids:
             drive.go()
 
-    with_reconnect(remote, on, say, seconds=patience, progress=lambda: len(copy.ids))
+    with_reconnect(remote, on, say, seconds=wait_seconds, progress=lambda: len(copy.ids))
 
 
 class _Copy:
@@ -198,7 +198,7 @@ class _Drive:
         if state.kind == "gone" and self._at_start == len(self._copy.ids):
             raise OutOfMemory(
                 "The runner was ended from outside on the device, without an answer since its "
-                f"start. Android does that to what takes too much memory.{_told(state)}",
+                f"start. Android does that to what takes too much memory.{_output(state)}",
                 _MEND_MEMORY,
             )
         self._at_start = len(self._copy.ids)
@@ -218,7 +218,7 @@ class _Drive:
                 if self._held() > self._copy.size:
                     continue  # a connection that broke silently gave a part
                 raise HydraError(
-                    f"The device says that it is done, but {len(self._wanted - self._copy.ids)} "
+                    f"The device reported completion, but {len(self._wanted - self._copy.ids)} "
                     f"answers are missing in {path}.",
                     "Run the same again.",
                 )
@@ -241,12 +241,12 @@ class _Drive:
         return int(held) if held.isdigit() else 0
 
     def _end_others(self) -> None:
-        """End what an earlier command left at work: two at once have neither time nor memory."""
+        """End what an earlier command left running: two at once have neither time nor memory."""
         listed = self._remote.shell(f"ls {shlex.quote(self._launch.batches)} 2>/dev/null").output
         for name in listed.split():
             other = f"{self._launch.batches}/{name}"
             if other != self._folder and self._launch.state(other).kind == "running":
-                self._say(f"An earlier batch is still at work in {other} and is ended.")
+                self._say(f"An earlier batch still runs in {other} and is ended.")
                 self._launch.stop(other)
 
 
@@ -258,34 +258,34 @@ _MEND_MEMORY = (
 
 def _failure(state: State) -> HydraError:
     """Return what an exit code means; `native/README.md` lists the runner's own."""
-    code, told = state.code, _told(state)
+    code, output = state.code, _output(state)
     if code in (5, 137):
         how = "had no memory left" if code == 5 else "was killed by the system"
-        return OutOfMemory(f"The runner {how} on the device.{told}", _MEND_MEMORY)
+        return OutOfMemory(f"The runner {how} on the device.{output}", _MEND_MEMORY)
     if code == 4:
         return DeviceFull(
-            f"The device could not write an answer.{told}",
+            f"The device could not write an answer.{output}",
             "Free some space on it; the same command goes on.",
         )
     if code == 126 or "Exec format" in state.said or "not executable" in state.said:
         return WrongAbi(
-            f"The device cannot run the runner.{told}",
+            f"The device cannot run the runner.{output}",
             "It is for another kind of processor, or its folder allows no programs.",
         )
     if code == 127:
         return RunnerMissing(
-            f"The device does not find the runner, or a library of it.{told}",
+            f"The device does not find the runner, or a library of it.{output}",
             "Run the same again: what is missing is copied. It also says so where the runner needs "
             "a loader that the device does not have, as an Android build on Linux does.",
         )
     if code == 6:
-        return HydraError(f"It was stopped on the device.{told}", "The same command goes on.")
+        return HydraError(f"It was stopped on the device.{output}", "The same command goes on.")
     if code in (2, 3):
-        return ArtifactError(f"The runner cannot use bundle or requests on the device.{told}")
-    return HydraError(f"The runner ended with exit code {code} on the device.{told}")
+        return ArtifactError(f"The runner cannot use bundle or requests on the device.{output}")
+    return HydraError(f"The runner ended with exit code {code} on the device.{output}")
 
 
-def _told(state: State) -> str:
+def _output(state: State) -> str:
     return f" It said: {state.said.removeprefix('error: ')}" if state.said else ""
 
 

@@ -82,7 +82,7 @@ class Device(ABC):
     title: ClassVar[str]
     #: One line for help texts.
     summary: ClassVar[str]
-    #: Whether there may be several, told apart by a serial.
+    #: Whether there may be several, distinguished by a serial.
     takes_serial: ClassVar[bool] = False
     #: Whether bundles run elsewhere than in this process' own runtime.
     moves_bundles: ClassVar[bool] = True

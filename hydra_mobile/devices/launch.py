@@ -17,7 +17,6 @@ from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices import native_build
-from hydra_mobile.devices.elf import abi_of
 from hydra_mobile.devices.errors import RunnerMissing, WrongAbi
 from hydra_mobile.devices.facts import DeviceFacts
 from hydra_mobile.devices.native_build import LIBRARIES, RUNNER
@@ -28,6 +27,9 @@ from hydra_mobile.devices.remote import Remote
 RUNNER_VARIABLE = "HYDRA_MOBILE_RUNNER"
 #: What stands before the runner's command on the device, for example an emulator.
 LAUNCHER_VARIABLE = "HYDRA_MOBILE_LAUNCHER"
+
+#: `e_machine` of the ELF specification -> Android's name of the ABI.
+_MACHINES = {0x3E: "x86_64", 0xB7: "arm64-v8a", 0x28: "armeabi-v7a", 0x03: "x86"}
 
 _BUILDS = {"x86_64": native_build.X86_64, "arm64-v8a": native_build.ARM64}
 
@@ -158,3 +160,13 @@ def _digest(files: Mapping[str, Path]) -> str:
     for name, path in files.items():
         digest.update(f"{name} {sha256_of(path)}".encode())
     return digest.hexdigest()[:12]
+
+
+def abi_of(program: Path) -> str | None:
+    """Return the ABI that a program is for; None for what is no ELF file or another machine's."""
+    with program.open("rb") as handle:
+        header = handle.read(20)
+    if len(header) < 20 or header[:4] != b"\x7fELF":
+        return None
+    little = header[5] == 1
+    return _MACHINES.get(int.from_bytes(header[18:20], "little" if little else "big"))

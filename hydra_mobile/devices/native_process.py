@@ -48,7 +48,7 @@ class NativeProcess:
         # Its standard input ends with this process, and so it ends, whatever ended this process.
         self._ended = weakref.finalize(self, _end, self._process)
         header, _ = self._receive()
-        #: What the runner told of itself: threads, load_seconds, machine and more.
+        #: The runner's facts about itself: threads, load_seconds, machine and more.
         self.session: dict[str, Any] = header["session"]
         #: The most memory that the runner has held, as it says itself.
         self.peak_memory_bytes = int(self.session["peak_memory_bytes"])

@@ -1,6 +1,6 @@
 """Copies to a device only what changed there, each file whole or not at all.
 
-A list of hashes beside the files says what they are; the sizes are asked of the device, so that a
+A list of hashes beside the files says what they are; the device reports the sizes, so that a
 file that was deleted there is copied again.
 """
 
@@ -21,7 +21,7 @@ HASHES = "hashes.json"
 #: Left free on the device beside what is copied: answers have to be written too.
 _SPARE_BYTES = 8 << 20
 
-#: Told (bytes done, bytes to do, file).
+#: Receives (bytes done, bytes to do, file).
 Progress = Callable[[int, int, str], None]
 
 
@@ -48,7 +48,7 @@ def push_changed(
         remote: the device.
         files: name below `folder` -> file here.
         folder: on the device; other files in it stay.
-        progress: told after each file.
+        progress: called after each file.
 
     Raises:
         DeviceGone: the connection broke.

@@ -11,7 +11,7 @@ from typing import TypeVar
 from hydra_mobile.devices.errors import DeviceGone
 from hydra_mobile.devices.remote import Remote
 
-#: How long a device may stay away before its command gives up.
+#: Seconds for which a device may stay away before its command gives up.
 SECONDS = 600.0
 #: A connection that breaks so often without any progress between is no connection.
 MOST_LOSSES = 25
@@ -33,7 +33,7 @@ def with_reconnect(
     Args:
         remote: the device.
         work: goes on where it was when it is called again.
-        say: told of breaks and returns.
+        say: receives a line for each break and return.
         seconds: that the device may stay away.
         progress: a number that grows while the work gets on.
 

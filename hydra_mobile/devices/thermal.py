@@ -68,9 +68,9 @@ def wait_until_cool(
 
 def is_cool(facts: DeviceFacts) -> bool | None:
     """Whether a device may be timed; None where it does not tell."""
-    told = []
+    known = []
     if facts.battery_celsius is not None:
-        told.append(facts.battery_celsius < COOL_CELSIUS)
+        known.append(facts.battery_celsius < COOL_CELSIUS)
     if facts.thermal_status is not None:
-        told.append(THERMAL.index(facts.thermal_status) < THERMAL.index("moderate"))
-    return all(told) if told else None
+        known.append(THERMAL.index(facts.thermal_status) < THERMAL.index("moderate"))
+    return all(known) if known else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, duration, silent
@@ -127,7 +128,9 @@ def _require_runnable(artifacts: Sequence[ModelRef], settings: EvalSettings) -> 
     if not settings.benchmarks:
         raise HydraError("No benchmark was named.", nearest("", BENCHMARKS))
     for artifact in artifacts:
-        if artifact.kind != "bundle" or device_class(artifact.device).moves_bundles:
+        if artifact.kind != "bundle":
+            continue
+        if device_class(artifact.device).moves_bundles:
             continue
         runtime = runtime_class(artifact.runner)
         if runtime.is_simulated() and not settings.interpret_coreml:
@@ -137,6 +140,10 @@ def _require_runnable(artifacts: Sequence[ModelRef], settings: EvalSettings) -> 
                 "says what they define, not what the runtime's kernels make of them, and takes "
                 "long.",
             )
+    for artifact in artifacts:
+        if artifact.kind == "bundle":
+            # Hashed here, once for all processes that load it.
+            Bundle.open(artifact.path)
 
 
 def _cores() -> int:

@@ -63,7 +63,7 @@ class TaskSubset:
         self.questions = questions_of(benchmark, self.samples)
 
     def answers(self, runtime: Runtime) -> dict[str, str]:
-        """Return question key -> the model's answer, asked exactly as `evaluate` does.
+        """Return question key -> the model's answer, prompted exactly as by `evaluate`.
 
         Raises:
             HydraError: a prompt does not fit into the context, or a picture cannot be read.

@@ -188,7 +188,7 @@ def answers_in_whole(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def test_a_process_that_never_answers_is_named(in_process, questions, tmp_path, monkeypatch):
-    monkeypatch.setattr(group, "_PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(group, "_TIMEOUT_SECONDS", -1.0)
     task = EvalSettings(("emojiqa",), questions, shard=Shard(1, 2), grouped=True)
     with pytest.raises(module.HydraError, match="shard 2/2 wrote no answer"):
         evaluate([model_at("tiny")], task, tmp_path)

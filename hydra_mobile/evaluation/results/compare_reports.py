@@ -45,7 +45,7 @@ class Across:
 
 
 def compare_across(kept: Sequence[Kept], reference: Kept, data: Path, out: Path) -> Across:
-    """Compare every system with `reference` on each benchmark that both were asked.
+    """Compare every system with `reference` on each benchmark that both answered.
 
     Args:
         kept: the systems; `reference` may be among them.

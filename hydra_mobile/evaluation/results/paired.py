@@ -36,7 +36,7 @@ class AnswerSet:
     Attributes:
         name: the system's, as the report calls it.
         texts: sample key -> the answer.
-        facts: the protocol that they were asked with, from `Benchmark.protocol_facts`; empty if
+        facts: the protocol, from `Benchmark.protocol_facts`; empty if
             unknown.
     """
 
@@ -70,7 +70,7 @@ def compare(
 
     Args:
         benchmark: whose rules read the answers of both.
-        samples: the questions that both were asked.
+        samples: the questions of both.
         system: the one.
         reference: the other, which is subtracted.
         partial: whether questions may be without an answer, the same ones in both.

@@ -70,7 +70,7 @@ def score_answers(
         answers: LLaVA's jsonl, a format of the benchmark's own tool, or our own answers.jsonl (or
             the folder that holds it, or LLaVA's merge.jsonl).
         data: the official data folder.
-        protocol: how the questions were asked; empty for the benchmark's default.
+        protocol: of the questions; empty for the benchmark's default.
         splits: which ones; empty for all there are.
         allow_partial: score what fits although answers are missing, unknown, doubled or belong to
             other questions; the result says so.

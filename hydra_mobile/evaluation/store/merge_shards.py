@@ -28,7 +28,7 @@ class ShardAnswers:
 
     Attributes:
         folder: holds request.json and answers.
-        request: what was asked, see `work_dir.request_of`.
+        request: what was requested, see `work_dir.request_of`.
     """
 
     folder: Path
@@ -186,7 +186,7 @@ def _require_alike(wholes: Sequence[Sequence[ShardAnswers]]) -> None:
             raise DataError(
                 f"{one[0].folder} and {other[0].folder} are no shards of one whole. "
                 f"They differ in: {named}.",
-                "Give the shards of one artifact, asked the same questions in the same way.",
+                "Give the shards of one artifact with the same questions and protocol.",
             )
 
 

@@ -2,7 +2,7 @@
 
 While workers are at work each appends to a file of its own, `answers-0.jsonl` and so on; gathering
 puts them into `answers.jsonl`, in the order of the questions. A process may be killed at any
-moment: a line cut short is left out and its question asked again, and a question that two files
+moment: a line cut short is left out and its question answered again, and a question that two files
 hold is kept once. Answers are read from the disk whenever they are needed, never held.
 """
 

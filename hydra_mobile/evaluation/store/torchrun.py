@@ -17,7 +17,7 @@ from hydra_mobile.evaluation.store.work_dir import DONE, REQUEST, ArtifactDir, T
 
 _POLL_SECONDS = 1.0
 #: The first process gives up on the others when none of them wrote for so long.
-_PATIENCE_SECONDS = 3600.0
+_TIMEOUT_SECONDS = 3600.0
 
 
 def merge_group(
@@ -47,7 +47,7 @@ def merge_group(
             merged = merge(shards, all_of.folder, allow_partial=allow_partial)
             if merged.folder != target.folder:
                 raise HydraError(
-                    f"{target.title}: pictures changed while they were asked about.",
+                    f"{target.title}: pictures changed during the evaluation.",
                     "Run the same command again.",
                 )
             write_json(target.folder / REQUEST, request_of(target))
@@ -65,10 +65,10 @@ def _wait_for(task: TaskDir, folder: Path, shard: Shard) -> ShardAnswers:
         newest = max(
             (file.stat().st_mtime for file in folder.rglob("answers*.jsonl")), default=began
         )
-        if time.time() - max(began, newest) > _PATIENCE_SECONDS:
+        if time.time() - max(began, newest) > _TIMEOUT_SECONDS:
             raise HydraError(
                 f"{task.title}: shard {shard} wrote no answer for "
-                f"{_PATIENCE_SECONDS / 60:.0f} minutes; expected it in {folder / shard.folder}.",
+                f"{_TIMEOUT_SECONDS / 60:.0f} minutes; expected it in {folder / shard.folder}.",
                 "Processes of one group share --out. Shards of several machines: "
                 "`hydra-mobile merge-answers`.",
             )

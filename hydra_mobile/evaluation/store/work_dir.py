@@ -128,6 +128,8 @@ class ArtifactDir:
             "artefact": str(artifact.path.absolute()),
             "runner": artifact.runner,
             "device": artifact.device,
+            # `evaluate` hashed it before anything was written here.
+            "verified": artifact.kind == "bundle",
             "torch_device": self.torch_device,
         }
         write_json(self.work / REQUEST, loading | {"jobs": [t.folder.name for t in self.tasks]})

@@ -80,6 +80,18 @@ def runner_on(device: str, bundle: Bundle | Path) -> Runtime | None:
     return runtime_on(place, "").load(bundle)
 
 
+def loadable(path: Path, verified: bool) -> Bundle | Path:
+    """Return what a runtime loads in a process that another one started.
+
+    Args:
+        path: of the artifact.
+        verified: it is a bundle, and the process that started this one compared its hashes.
+    """
+    if not verified:
+        return path
+    return dataclasses.replace(Bundle.open(path, verify_hashes=False), verified=True)
+
+
 def runtime_on(device: Device, runner: str) -> type[Runtime]:
     """Return the runtime that calls operations on a device: its own, else the bundle's."""
     if not device.runtime:

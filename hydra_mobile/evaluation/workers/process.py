@@ -30,7 +30,7 @@ from hydra_mobile.evaluation.store.prediction_log import PredictionLog
 from hydra_mobile.evaluation.store.shards import Shard
 from hydra_mobile.evaluation.store.work_dir import FACTS, LOGITS, QUESTIONS, REQUEST
 from hydra_mobile.evaluation.workers.device_process import answer_batch, measure_device, say
-from hydra_mobile.evaluation.workers.placement import runtime_on
+from hydra_mobile.evaluation.workers.placement import loadable, runtime_on
 from hydra_mobile.runtimes.answering import Prompted, answers, fitted, tokenized
 from hydra_mobile.runtimes.base import Array, Runtime
 from hydra_mobile.runtimes.speed import Speed, measure_speed
@@ -91,7 +91,7 @@ def answer(folder: Path, threads: int, part: Shard) -> None:
     tasks = [Waiting.read(folder / name, part) for name in request["jobs"]]
     device = _device(request)
     if isinstance(device, BatchDevice):
-        bundle = Bundle.open(request["artefact"])
+        bundle = Bundle.open(_model(request))
         session = device.session(bundle, 0, say)
         processor, context = bundle.processor(), bundle.limits.max_context
         for task in tasks:
@@ -126,7 +126,7 @@ def measure(folder: Path, threads: int) -> None:
     request = read_json(folder / REQUEST, "an evaluation request")
     device = _device(request)
     if isinstance(device, BatchDevice):
-        measure_device(device.session(Bundle.open(request["artefact"]), 0, say), folder)
+        measure_device(device.session(Bundle.open(_model(request)), 0, say), folder)
         return
     runtime = _load(device, request, threads)
     speed = measure_speed(runtime) if runtime.timings_count else Speed()
@@ -146,12 +146,16 @@ def _device(request: dict[str, Any]) -> Device:
     return device_named(request.get("device", HostDevice.name))
 
 
+def _model(request: dict[str, Any]) -> Bundle | Path:
+    return loadable(Path(request["artefact"]), bool(request.get("verified")))
+
+
 def _load(device: Device, request: dict[str, Any], threads: int) -> Runtime:
     kind = runtime_on(device, request["runner"])
     kind.own_process(threads)
     # Only eager torch has a choice of devices.
     chosen = {"device": request["torch_device"]} if request.get("torch_device") else {}
-    loaded: Runtime = kind.load(Path(request["artefact"]), threads=threads, **chosen)
+    loaded: Runtime = kind.load(_model(request), threads=threads, **chosen)
     return loaded
 
 
