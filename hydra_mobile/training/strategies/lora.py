@@ -7,20 +7,17 @@ bit for bit.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from hydra_mobile.adapters import broadcast
 from hydra_mobile.adapters.dynamic.gate import LEAST_OBSERVATIONS
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.engine import Hydra
-from hydra_mobile.adapters.gradient_start import align
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.adapters.importance import Importance, measure
+from hydra_mobile.adapters.importance import Importance
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.adapters.policies import policy_named
 from hydra_mobile.adapters.probe_loop import ProbeLoop
@@ -31,6 +28,7 @@ from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import LossNotFinite, train_step
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.strategies import Result, StageTwo, Strategy
+from hydra_mobile.training.strategies.calibration import calibrate, start_along
 
 
 class LoraStrategy(Strategy):
@@ -59,10 +57,10 @@ class LoraStrategy(Strategy):
         )
         scores = self._scores_before_training(gradients)
         if gradients is not None and not gradients:
-            self._calibrate(gradients)
+            calibrate(self.stage, self.names, gradients)
         self._make(ranks=self._first_ranks(), scores=scores)
         if gradients is not None:
-            self._align(gradients)
+            start_along(self.stage, gradients)
         self._begin()
         self.hydra.start()
         self.stage.log(self._summary(self.hydra.rank_map))
@@ -233,45 +231,9 @@ class LoraStrategy(Strategy):
         # Without an event there is no end of a warm-up that could come too late.
         if self._ranks.importance != "calibration" and schedule.events:
             return None
-        importance = self._calibrate(gradients)
+        importance = calibrate(self.stage, self.names, gradients)
         self._write_importance(importance)
         return importance.mean_of_norms
-
-    def _calibrate(self, gradients: dict[str, Tensor] | None = None) -> Importance:
-        """Measure importance in separate passes, shared out between the processes.
-
-        Args:
-            gradients: filled with the mean gradients of this process's batches.
-        """
-        stage = self.stage
-        count = math.ceil(self._ranks.calibration_batches / stage.setup.processes.count)
-
-        def batches() -> Iterator[list[Row]]:
-            step, left = 0, count
-            while left:
-                for rows in stage.stream.step_rows(step):
-                    yield rows
-                    left -= 1
-                    if not left:
-                        return
-                step += 1
-
-        found = measure(
-            stage.setup.model, self.names, batches(), stage.objective, gradients=gradients
-        )
-        return found.averaged(broadcast.mean)
-
-    def _align(self, gradients: Mapping[str, Tensor]) -> None:
-        """Start A along the gradients, the same on all processes."""
-        model = self.stage.setup.model
-        mean = {name: broadcast.mean(gradient) for name, gradient in gradients.items()}
-        caught = align(model, mean, self.stage.config.seed)
-        # Decompositions may differ in the last bit between processes.
-        broadcast.same_tensors(lora_parameters(model).values())
-        self.stage.log(
-            f"start: A along the gradient of {self._ranks.calibration_batches} micro-batches, "
-            f"{caught:.0%} of its squared norm"
-        )
 
     def _summary(self, rank_map: RankMap) -> str:
         budget = self.hydra.budget
