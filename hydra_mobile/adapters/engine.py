@@ -105,7 +105,7 @@ class Hydra:
                 from the start.
             calibration_batches: micro-batches over which the "gradient" is measured.
             map_file: the rank_map.json or ranks.jsonl of policy `fixed`.
-            ranks: the first ranks themselves, in place of the policy's.
+            ranks: the first ranks themselves, in place of the policy's; no warm-up changes them.
             seed: see the class.
             dropout: dropout on the input of A.
             shrink: see the class.
@@ -157,7 +157,7 @@ class Hydra:
             "freeze": freeze,
         }
         self._policy = policy_named(policy)
-        self.waits = self._policy.needs_importance and isinstance(importance, str)
+        self.waits = ranks is None and self._policy.needs_importance and isinstance(importance, str)
         self._label = policy
         self._accumulation = 1
         self._watched_steps = 0
@@ -288,8 +288,7 @@ class Hydra:
         batches = self._settings["calibration_batches"]
         self._watched_steps = math.ceil(batches / (accumulation * processes))
         names = list(self.budget.cost)
-        watches = self.waits and self._importance == "gradient"
-        self._watching = BackwardImportance(self.model, names) if watches else None
+        self._watching = self._new_watching()
         held_out = timing.holdout_batches if held_out_batches is None else held_out_batches
         self.controller = RankController(
             self.rank_map,
@@ -384,17 +383,25 @@ class Hydra:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold in addition to tensors and ranks, as JSON values."""
         watching = self._watching.state() if self._watching else None
-        return {"controller": self.controller.state(), "watching": watching}
+        return {
+            "controller": self.controller.state(),
+            "watching": watching,
+            "waits": self.waits,
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` returned, after `begin` and at the ranks of the checkpoint."""
         self.controller.load(state["controller"])
+        # Trainer checkpoints of earlier versions have the key outside of this state.
+        self.waits = bool(state.get("waits", self.waits))
+        self._watching = self._new_watching()
         if self._watching and state["watching"]:
             self._watching.load(state["watching"])
-        elif self._watching:
-            # Written after the warm-up.
-            self._watching = None
-            self.waits = False
+
+    def _new_watching(self) -> BackwardImportance | None:
+        if self.waits and self._importance == "gradient":
+            return BackwardImportance(self.model, self.budget.cost)
+        return None
 
     # -- files ----------------------------------------------------------------------------------
 

@@ -190,6 +190,39 @@ def test_other_sources_of_importance(run_settings, tmp_path, importance):
     assert len(set(history.final_map().values())) > 1
 
 
+@pytest.mark.parametrize("importance", ["update", "calibration"])
+@pytest.mark.parametrize("at", [1, 3])  # in the warm-up and after it
+def test_other_sources_of_importance_resume(run_settings, tmp_path, importance, at, monkeypatch):
+    more = ("ranks.policy=coarse_fine", f"ranks.importance={importance}", "stage2.steps=5")
+    more += ("ranks.dynamic.warmup=0.4", "runtime.checkpoint_every=1")
+    whole = train(run_settings(tmp_path / "whole"), *more)
+    real = run_module.train_step
+
+    def stop(*given):
+        if given[5] == at:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "train_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(run_settings(tmp_path / "run"), *more)
+    assert hashes(train(run_settings(tmp_path / "run"), *more, resume=True)) == hashes(whole)
+
+
+def test_a_run_too_short_for_events_resumes_before_its_result(run_settings, tmp_path, monkeypatch):
+    def killed(*given, **more):
+        raise KeyboardInterrupt
+
+    settings = run_settings(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "save_adapter", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, "stage2.steps=1")
+    adapter = train(settings, "stage2.steps=1", resume=True)
+    assert hashes(adapter) == hashes(train(run_settings(tmp_path / "whole"), "stage2.steps=1"))
+
+
 def test_full_fine_tuning_leaves_a_model_that_loads(run_settings, tmp_path):
     from hydra_mobile.models.loading import load_model
 

@@ -73,9 +73,11 @@ class LoraStrategy(Strategy):
         self._make(ranks=rank_map)
         self._begin()
         watching = state["watching"]
+        # Checkpoints of earlier versions do not tell; without events ranks never waited.
+        waits = watching or (self._ranks.importance == "update" and self.hydra.schedule.events)
         if watching:
             watching = watching[self.stage.setup.processes.index]
-        self.hydra.load({**state, "watching": watching})
+        self.hydra.load({"waits": bool(waits), **state, "watching": watching})
         if self._main:
             rank_map.write(self.stage.folder / "rank_map.json")
 
