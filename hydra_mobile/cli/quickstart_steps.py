@@ -1,4 +1,9 @@
-"""The quickstart: every stage of the pipeline in order, each skipped when it is done already."""
+"""The quickstart: every stage of the pipeline in order, each skipped when it is done already.
+
+Training, exports and their checks are verbs in processes of their own, not calls of the Python API:
+a process gives its memory back when it ends, which keeps the whole within 6 GiB, and two exporters
+of one thread each share two cores.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +114,6 @@ def _train(out: Path, overrides: Sequence[str]) -> None:
     with write_atomically(config) as temporary:
         temporary.write_text(text)
     resume = ["--resume"] if (out / "run" / "run.json").is_file() else []
-    # A process of its own gives its memory back when it ends.
     run_verb(["train", "--config", str(config), *resume, *_common()])
 
 
