@@ -114,7 +114,7 @@ class MobileVLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # ty
         vision_features: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int = 0,
@@ -129,7 +129,7 @@ class MobileVLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # ty
             vision_features: [B, P, C], the tower's output, for example from a cache on disk.
             attention_mask: [B, S_total] of ones and zeros, or additive float [B, 1, S, S_total].
             position_ids: int64 [B, S]; needed with a 4-D mask.
-            past_key_values: the cache of earlier calls.
+            cache: keys and values of earlier calls.
             inputs_embeds: [B, S, hidden] in place of `input_ids`.
             labels: int64 [B, S], -100 where there is no loss; `logits` then hold only the
                 supervised positions [n, V], since the head is computed only there.
@@ -154,27 +154,25 @@ class MobileVLMForConditionalGeneration(PreTrainedModel, GenerationMixin):  # ty
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             **kwargs,
         )
         hidden: Tensor = outputs.last_hidden_state
         if labels is None:
             logits = self.language_model.lm_head(hidden[:, -logits_to_keep:])
-            return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values)
+            return CausalLMOutputWithPast(logits=logits, cache=outputs.cache)
         targets = labels[:, 1:].reshape(-1)
         chosen = (targets != IGNORE_INDEX).nonzero().squeeze(1)
         flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
         logits = self.language_model.lm_head(flat.index_select(0, chosen))
         loss = F.cross_entropy(logits.float(), targets.index_select(0, chosen))
-        return CausalLMOutputWithPast(
-            loss=loss, logits=logits, past_key_values=outputs.past_key_values
-        )
+        return CausalLMOutputWithPast(loss=loss, logits=logits, cache=outputs.cache)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
         """Pass the picture at the first step only; afterwards it is in the cache."""
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
-        past = inputs.get("past_key_values")
+        past = inputs.get("cache")
         if past is not None and past.get_seq_length() > 0:
             inputs["pixel_values"] = None
             inputs["vision_features"] = None

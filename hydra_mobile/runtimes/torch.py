@@ -135,7 +135,7 @@ class TorchRuntime(Runtime):
         output = self.model(
             inputs_embeds=self._tensor(embeddings),
             position_ids=positions.unsqueeze(0),
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
             logits_to_keep=1,
         )

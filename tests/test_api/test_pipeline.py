@@ -279,3 +279,46 @@ def test_nothing_is_printed_and_warnings_stay_as_they_were(run, shapes_data, cap
 def test_merge_json_names_the_base(merged):
     record = json.loads((merged / "merge.json").read_text())
     assert record["sources"]["base"]["name"] == "tiny"
+
+
+def blocks(card: Path) -> list[str]:
+    """Return the Python of a card, its placeholder in place of the folder."""
+    import re
+
+    code = re.findall(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), re.DOTALL)
+    assert code
+    return [block.replace("path/to/this/folder", str(card.parent)) for block in code]
+
+
+def test_the_adapters_card_loads_it_with_plain_peft(run):
+    from peft import PeftModel
+
+    card = run.adapter / "README.md"
+    text = card.read_text(encoding="utf-8")
+    for line in ("library_name: peft", "pipeline_tag: image-text-to-text", "- lora", "PEFT "):
+        assert line in text
+    names: dict[str, object] = {}
+    (code,) = blocks(card)
+    exec(code, names)
+    assert isinstance(names["model"], PeftModel)
+    # Base, projector and adapter make the model that was trained.
+    import torch
+
+    from hydra_mobile.runtimes.torch import load_artifact
+
+    trained, _ = load_artifact(run.path)
+    ids = torch.tensor([[1, 87, 85]])
+    with torch.no_grad():
+        assert torch.equal(names["model"](input_ids=ids).logits, trained(input_ids=ids).logits)
+        features = torch.rand(1, 16, 32)
+        assert torch.equal(names["model"].project(features), trained.project(features))
+
+
+def test_the_merged_models_card_runs_as_it_stands(merged, shapes_data, tmp_path, monkeypatch):
+    (tmp_path / "picture.png").write_bytes((shapes_data / "0.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for code in blocks(merged / "README.md"):
+        exec(code, {})
+    text = (merged / "README.md").read_text(encoding="utf-8")
+    assert "library_name: transformers" in text
+    assert "pipeline_tag: image-text-to-text" in text

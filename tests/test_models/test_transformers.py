@@ -230,3 +230,14 @@ def test_the_auto_classes_know_it_in_every_order_of_imports(order, tiny_base):
     names = done.stdout.split()
     assert names == ["MobileVLMConfig", "MobileVLMProcessor", "MobileVLMForConditionalGeneration"]
     assert AutoConfig.from_pretrained(tiny_base).model_type == "mobile_vlm"
+
+
+def test_generate_encodes_the_image_once(tiny_base, monkeypatch):
+    processor = AutoProcessor.from_pretrained(tiny_base)
+    model = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=torch.float32)
+    calls = []
+    encode = model.vision_features
+    monkeypatch.setattr(model, "vision_features", lambda p: calls.append(1) or encode(p))
+    inputs = processor(images=Image.new("RGB", (30, 30)), text="What is it?", return_tensors="pt")
+    model.generate(**inputs, max_new_tokens=4)
+    assert len(calls) == 1

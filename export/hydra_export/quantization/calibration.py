@@ -122,10 +122,8 @@ def self_sampled(model: Any, image_size: int, seed: int = 0) -> Calibration:
     chunks, cache = [chunk], None
     ids = torch.cat([ids, torch.full(pictures.shape[:2], -1)], 1)
     for _ in range(_SAMPLED_TOKENS):
-        outputs = model(
-            inputs_embeds=chunk, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        cache = outputs.past_key_values
+        outputs = model(inputs_embeds=chunk, cache=cache, use_cache=True, logits_to_keep=1)
+        cache = outputs.cache
         shares = outputs.logits[:, -1].softmax(-1)
         token = torch.multinomial(shares, 1, generator=generator)
         chunk = model.embed_tokens(token)
