@@ -108,7 +108,13 @@ def test_it_is_used_outside_of_the_checkout(installed, shapes_data, tiny_base, t
     ]
     shown = run(installed, tmp_path, "train", "--config", "emojiqa-smol", "--dry-run", *data)
     assert "Nothing was written" in shown
-    small = ["ranks.r_ref=8", "ranks.r_min=2", "ranks.alpha_ref=16", "ranks.policy=uniform"]
+    small = [
+        "ranks.r_ref=8",
+        "ranks.rank_step=2",
+        "ranks.r_min=2",
+        "ranks.alpha_ref=16",
+        "ranks.policy=uniform",
+    ]
     run(installed, tmp_path, "train", "--config", "emojiqa-smol", *data, *small, "output=run")
     bundle = tmp_path / "bundle"
     run(
