@@ -41,11 +41,13 @@ def check(made: MadeMix, options: list[str], out: Path) -> dict[str, Any]:
     """Run the command in a process of its own; return its JSON."""
     command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile", "data", "check"]
     command += [str(made.file), "--images", str(made.pictures), "--max-length", str(MAX_LENGTH)]
-    command += ["--json", str(out), *options]
-    done = subprocess.run(command, check=False)
-    if done.returncode != 1:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}, expected 1")
-    result: dict[str, Any] = json.loads(out.read_text())
+    command += ["--json", *options]
+    with out.open("w") as handle:
+        done = subprocess.run(command, check=False, stdout=handle)
+    # 3: it found what was planted.
+    if done.returncode != 3:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}, expected 3")
+    result: dict[str, Any] = json.loads(out.read_text())["result"]
     return result
 
 

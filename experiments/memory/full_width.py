@@ -131,8 +131,8 @@ def run(name: str, work: Path) -> dict[str, Any]:
     parts["merge"] = measured([*python, "merge", str(out), "--out", str(merged)])
     question = "What is in the picture?"
     picture = str(work / "data" / "0.png")
-    chat = [*python, "chat", str(merged), "--image", picture, "--question", question]
-    parts["forward and an answer, fp32"] = measured([*chat, "--max-new-tokens", "3"])
+    chat = [*python, "chat", str(merged), "--image", picture, "--ask", question]
+    parts["forward and an answer, fp32"] = measured([*chat, "--new-tokens", "3"])
     summary = json.loads((out / "summary.json").read_text())
     merge = json.loads((merged / "merge.json").read_text())
     return {

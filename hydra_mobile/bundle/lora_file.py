@@ -158,7 +158,7 @@ def _require_input(
 def _foreign(path: Path, why: str) -> ArtifactError:
     return ArtifactError(
         f"{path} belongs to another program: {why}.",
-        "Make it with `hydra-mobile export-adapter RUN --bundle BUNDLE` for this bundle.",
+        "Make it with `hydra-mobile bundle add BUNDLE RUN` for this bundle.",
     )
 
 

@@ -80,7 +80,7 @@ def selected(manifest: Mapping[str, Any], name: str | None, path: Path) -> dict[
             f"{path}: adapter `{chosen}` was trained on base "
             f"{str(adapters[chosen]['base_sha256'])[:12]}, the program is of "
             f"{str(sources['base_sha256'])[:12]}.",
-            "Export the adapter for this bundle with `hydra-mobile export-adapter`.",
+            "Export the adapter for this bundle with `hydra-mobile bundle add`.",
         )
     sources["merged_sha256"] = _digest(sources["base_sha256"], adapters.get(chosen))
     files = {}

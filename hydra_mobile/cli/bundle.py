@@ -17,7 +17,7 @@ Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder")]
 
 
 def show(bundle: Bundle) -> ui.Result:
-    """Show what a bundle is, what is in it, and whether its files are whole."""
+    """Show what a bundle holds, and whether its files are whole."""
     existing(bundle, "BUNDLE")
     ui.prepare()
     from hydra_mobile.bundle.bundle import Bundle as Opened

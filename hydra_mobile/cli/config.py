@@ -132,7 +132,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def check(source: Source, overrides: Overrides = None) -> ui.Result:
-    """Check a config without training; the exit code is 3 for a fault."""
+    """Check a config without training.
+
+    The exit code is 3 for a fault.
+    """
     from hydra_mobile.cli.config_keys import settings_of
     from hydra_mobile.configs import find_config
 

@@ -19,7 +19,7 @@ def show(
     run: Run,
     all_layers: Annotated[bool, typer.Option("--all", help="A row for each layer")] = False,
 ) -> ui.Result:
-    """Show every rank event, the last map, and what finding it cost.
+    """Show every rank event, the last map, and what it cost.
 
     The run may still be training.
     """
@@ -71,9 +71,9 @@ def replay(
         typer.Option("--final", help="Train at the last map from the first step"),
     ] = False,
 ) -> ui.Result:
-    """Train again with the settings and the recorded ranks of a run.
+    """Train again with the recorded ranks of a run.
 
-    Nothing is measured for the ranks; it shows whether the moves were needed.
+    Settings are the run's own. Nothing is measured for the ranks; it shows whether the moves were needed.
     """
     made = out or Path(f"{str(run).rstrip('/')}-replay")
     ui.log_beside(made, "replay")

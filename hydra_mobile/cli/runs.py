@@ -136,7 +136,7 @@ def show(
         bool, typer.Option("--all", help="Every setting, also those at their default")
     ] = False,
 ) -> ui.Result:
-    """Show what a run trained, with which settings, and what it made."""
+    """Show what a run trained, how, and what it made."""
     found = summary_of(run)
     import yaml
 

@@ -35,7 +35,7 @@ def base_config(base: str) -> MobileVLMConfig:
         )
     raise ConfigError(
         f"The base `{base}` is neither a name nor a folder with a config.json.",
-        f"A model of the same size will do, for example --set base=mobilevlm-1.7b. "
+        f"A model of the same size will do, for example base=mobilevlm-1.7b. "
         f"{nearest(base, {*BASES, *PUBLISHED})}",
     )
 

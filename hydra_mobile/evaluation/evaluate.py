@@ -233,8 +233,8 @@ def _log_next_step(
     shard = settings.shard
     log(
         f"Shard {shard}: {count} answers are in {out}. When all {shard.count} shards are "
-        "complete: hydra-mobile merge-answers SHARD... --out OUT, then the same evaluate command "
-        "with --out OUT and without --shard."
+        "complete: hydra-mobile evaluate SHARD... --from-shards --out OUT, then the same evaluate "
+        "command with --out OUT and without --shard."
     )
 
 

@@ -135,7 +135,7 @@ def _with_pictures(questions: Sequence[Question], spec: EvalSpec) -> list[Questi
         raise DataError(
             f"{name}: {len(missing)} of {len(found)} pictures are missing: "
             f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}.",
-            "Complete the folder (`hydra-mobile data check-benchmark` lists what is present), or "
+            "Complete the folder (`hydra-mobile benchmarks check` lists what is present), or "
             "leave their questions out with --allow-partial, which marks the result.",
         )
     if not present:

@@ -58,7 +58,7 @@ def test_one_gpu_shares_nothing(run_verb, tiny_base):
 @pytest.mark.parametrize(
     ("arguments", "needles"),
     [
-        (["base=nowhere"], ("`nowhere`", "--set base=mobilevlm-1.7b")),
+        (["base=nowhere"], ("`nowhere`", "base=mobilevlm-1.7b")),
         (["base=tiny", "--measured", "nowhere"], ("metrics.jsonl is missing",)),
         (["base=tiny", "--samples-per-second", "-2"], ("expected above 0",)),
         (["--set", "stage2.batch_sise=2"], ("stage2.batch_sise", "stage2.batch_size")),

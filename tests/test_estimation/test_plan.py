@@ -131,7 +131,7 @@ def test_other_folders_are_refused(tmp_path, content, message):
 def test_an_unknown_base_names_one_of_the_same_size():
     with pytest.raises(ConfigError, match=r"runs/x/merged") as refused:
         base_config("runs/x/merged")
-    assert "--set base=mobilevlm-1.7b" in refused.value.fix
+    assert "base=mobilevlm-1.7b" in refused.value.fix
 
 
 # -- samples, steps, rates ------------------------------------------------------------------------

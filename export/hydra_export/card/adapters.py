@@ -20,7 +20,7 @@ The program runs without an adapter as the base does. An adapter `NAME` is
 {first}
 
 - Here: `hydra-mobile verify|chat|evaluate BUNDLE` runs the default adapter, `BUNDLE#NAME` another
-  one, `BUNDLE#base` none. `hydra-mobile export-adapter RUN --bundle BUNDLE --name NAME` adds one
+  one, `BUNDLE#base` none. `hydra-mobile bundle add BUNDLE RUN --name NAME` adds one
   that was trained on the same base.
 - Kotlin and Java: `val adapter = OrtLoraAdapter.create("$folder/adapters/NAME{decoder}")` once,
   `RunOptions().apply {{ addActiveLoraAdapter(adapter) }}` for every run of the decoder, and the

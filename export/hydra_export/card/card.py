@@ -156,7 +156,7 @@ def _sizes(manifest: Mapping[str, Any]) -> str:
             "",
             f"Memory ({memory['basis']}): {memory['resting'] / MIB:.0f} MiB while it waits, "
             f"{memory['peak'] / MIB:.0f} MiB at its peak, without the app. Phones that it fits: "
-            f"{fits} (`hydra-mobile estimate --bundle` says on which assumptions).",
+            f"{fits} (`hydra-mobile estimate BUNDLE` says on which assumptions).",
         ]
     return "\n".join(lines)
 

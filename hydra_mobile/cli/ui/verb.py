@@ -190,7 +190,7 @@ class Command(TyperCommand):
             option, equals, value = word.partition("=")
             if option in self.renamed and word.startswith("--"):
                 new = self.renamed[option]
-                _deprecate(option, new or "KEY=VALUE alone")
+                _deprecate(option, new or "its value alone, without an option")
                 if not new:
                     made += [value] if equals else []
                     continue
@@ -229,19 +229,16 @@ class Group(TyperGroup):
         """Put the default verb in where none is named."""
         if ctx.parent is None:
             _typed[:] = args
-        ours = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
-        if self.default and (not args or (args[0].startswith("-") and args[0] not in ours)):
+        helps = args[:1] in (["--help"], ["-h"])
+        if self.default and (not args or (args[0].startswith("-") and not helps)):
             args = [self.default, *args]
-        elif not self.default:
+        elif ctx.parent is None:
             # Options of every command may stand before the verb too.
-            before = []
-            while args and args[0] in ("--json", "-q", "--quiet", "-v", "--verbose"):
-                before.append(args[0])
-                args = args[1:]
-            if before and args and not args[0].startswith("-"):
-                args = [*args, *before]
-            elif before:
-                args = [word for word in args if word not in before]
+            ours = {"--json", "-q", "--quiet", "-v", "--verbose"}
+            verb = next((at for at, word in enumerate(args) if not word.startswith("-")), None)
+            early = [word for word in args[:verb] if word in ours]
+            rest = [word for word in args[:verb] if word not in ours]
+            args = [*rest, *args[verb:], *early] if verb is not None else rest
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:

@@ -70,6 +70,6 @@ def _wait_for(task: TaskDir, folder: Path, shard: Shard) -> ShardAnswers:
                 f"{task.title}: shard {shard} wrote no answer for "
                 f"{_TIMEOUT_SECONDS / 60:.0f} minutes; expected it in {folder / shard.folder}.",
                 "Processes of one group share --out. Shards of several machines: "
-                "`hydra-mobile merge-answers`.",
+                "`hydra-mobile evaluate --from-shards`.",
             )
         time.sleep(_POLL_SECONDS)

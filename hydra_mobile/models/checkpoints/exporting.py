@@ -34,7 +34,7 @@ from hydra_mobile.models.checkpoints.pickled import write_pickled
 from hydra_mobile.models.checkpoints.weights import WeightFiles, open_weights
 from hydra_mobile.models.configuration import MobileVLMConfig
 
-#: What `export-original` can write.
+#: What `convert` can write.
 LAYOUTS = ("llava", "llama.cpp", "mobilevlm")
 _EMBEDDINGS = "language_model.model.embed_tokens.weight"
 _HEAD = "language_model.lm_head.weight"
