@@ -73,7 +73,8 @@ def replay(
 ) -> ui.Result:
     """Train again with the recorded ranks of a run.
 
-    Settings are the run's own. Nothing is measured for the ranks; it shows whether the moves were needed.
+    Settings are the run's own, and nothing is measured for the ranks: it shows whether the moves
+    were needed.
     """
     made = out or Path(f"{str(run).rstrip('/')}-replay")
     ui.log_beside(made, "replay")

@@ -24,7 +24,7 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="[RUN] [KEY=VALUE...]",
-            help="Run to go on with (--resume), and settings over the config's",
+            help="Run folder (default: the config's output), and settings",
             autocompletion=complete_keys,
         ),
     ] = None,
@@ -48,6 +48,8 @@ def train(
 
     paths, overrides = split_items(items)
     source = _source(paths, config, resume)
+    if paths and not resume:
+        overrides.insert(0, f"output={paths[0]}")
     settings = settings_of(source, overrides)
     _require_startable(settings, resume, dry_run)
     command = ["hydra-mobile train", *([f"--config {source}"] if source else []), *overrides]
@@ -91,17 +93,17 @@ def train(
 
 def _source(paths: list[str], config: str, resume: bool) -> str:
     """Return the configuration: that of the run which is resumed, or --config."""
-    if not paths:
+    if len(paths) > 1:
+        raise ConfigError(
+            "a command trains one run",
+            "section.key=value for a setting, for example stage2.steps=100",
+            where="command line",
+            found=" ".join(paths),
+            expected="one run folder, and KEY=VALUE",
+        )
+    if not paths or not resume:
         return config
     run = Path(paths[0])
-    if len(paths) > 1 or not resume:
-        raise ConfigError(
-            f"`{paths[-1]}` is neither a setting nor a run to go on with",
-            ["section.key=value, for example stage2.steps=100", f"--resume {run}"],
-            where="command line",
-            found=paths[-1],
-            expected="KEY=VALUE, or with --resume one run folder",
-        )
     file = run / "config.yaml"
     if not file.is_file():
         from hydra_mobile.cli.ui.faults import sibling
@@ -188,6 +190,7 @@ def register(app: typer.Typer, panel: str) -> None:
         brief=True,
         examples=[
             "hydra-mobile train --config emojiqa-smol stage2.steps=400",
+            "hydra-mobile train runs/mine --config emojiqa-smol data.stage2=train.json",
             "hydra-mobile train --resume runs/emojiqa",
         ],
         more="docs/hydra_in_your_trainer.md",

@@ -317,6 +317,19 @@ def test_zero_still_means_no_limit(run_verb, tmp_path):
         assert "--threads" not in err
 
 
+def test_train_takes_the_run_as_a_path(run_verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "run.json").write_text("{}")
+    code, _, err = run_verb("train", "runs/a", "--config", "emojiqa-smol")
+    assert code == 2
+    assert "runs/a already holds a run" in err
+    assert "hydra-mobile train --resume runs/a" in err
+    code, _, err = run_verb("train", "runs/a", "runs/b")
+    assert code == 2
+    assert "one run" in err
+
+
 # -- places ----------------------------------------------------------------------------------------
 
 
