@@ -67,7 +67,15 @@ def _fit(place: Listed) -> str:
     return f"fits, {megabytes(place.needed_bytes)}"
 
 
-def setup() -> ui.Result:
+def setup(
+    android: Annotated[
+        bool,
+        typer.Option(
+            "--android",
+            help="For Android arm64-v8a too: a pinned compiler and ExecuTorch, about 120 MB once.",
+        ),
+    ] = False,
+) -> ui.Result:
     """Build the native runner for this machine and for arm64.
 
     What is built stays. Packages that are missing are named; the exit code is then 2.
@@ -75,7 +83,14 @@ def setup() -> ui.Result:
     ui.title("Setting up runners")
     ui.prepare()
     from hydra_mobile.devices import emulator
-    from hydra_mobile.devices.native_build import ARM64, host, missing_packages, native_runner
+    from hydra_mobile.devices.android import runner
+    from hydra_mobile.devices.native_build import (
+        ARM64,
+        android_runner,
+        host,
+        missing_packages,
+        native_runner,
+    )
 
     missing = dict.fromkeys(
         [*missing_packages(host()), *missing_packages(ARM64), *emulator.missing_packages()]
@@ -85,6 +100,11 @@ def setup() -> ui.Result:
         if not missing_packages(machine):
             built[machine.name] = native_runner(machine, ui.say)
             ui.step(machine.name, str(built[machine.name]))
+    if android:
+        missing |= dict.fromkeys(runner.missing_packages())
+        if not runner.missing_packages():
+            built[f"android-{runner.ABI}"] = android_runner(ui.say)
+            ui.step(f"Android {runner.ABI}", str(built[f"android-{runner.ABI}"]))
     if missing:
         raise MissingPackageError(
             "a runner cannot be built",

@@ -1,7 +1,7 @@
 """How a bundle comes to run on a device: runner and bundle put there, and what starts them.
 
-A phone needs a runner that the Android NDK built; it is named by HYDRA_MOBILE_RUNNER. Machines with
-Linux (boards, a test's own machine) get the one that `native_build` makes.
+A phone gets the runner that `devices.android` builds with its pinned compiler, machines with Linux
+(boards, a test's own machine) the one that `native_build` makes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices import native_build
+from hydra_mobile.devices.android import runner
 from hydra_mobile.devices.errors import RunnerMissing, WrongAbi
 from hydra_mobile.devices.facts import DeviceFacts
 from hydra_mobile.devices.native_build import LIBRARIES, RUNNER
@@ -67,11 +68,11 @@ def install(
     """
     require_runtime(bundle)
     launcher = os.environ.get(LAUNCHER_VARIABLE, "")
-    runner = runner_files(facts)
+    files = runner_files(facts)
     if not launcher:
-        _require_abi(runner[RUNNER], facts)
-    folder = f"{remote.root}/runner-{_digest(runner)}"
-    push_changed(remote, runner, folder, progress)
+        _require_abi(files[RUNNER], facts)
+    folder = f"{remote.root}/runner-{_digest(files)}"
+    push_changed(remote, files, folder, progress)
     place = push_bundle(remote, bundle, f"{remote.root}/bundles", progress)
     # The loader looks there first; an Android build is static but for Android's own libraries.
     environment = "" if launcher else f"LD_LIBRARY_PATH={shlex.quote(folder)} "
@@ -108,7 +109,7 @@ def runner_files(facts: DeviceFacts) -> Mapping[str, Path]:
     """Return name -> file of the runner for a device and of the libraries that it needs.
 
     Raises:
-        RunnerMissing: a phone, and no runner was named; or the file that was named is not there.
+        RunnerMissing: the file that was named is not there.
         WrongAbi: no runner is made for this device's processors.
         HydraError: it cannot be built here.
     """
@@ -123,11 +124,7 @@ def runner_files(facts: DeviceFacts) -> Mapping[str, Path]:
         beside = {path.name: path for path in sorted(program.parent.glob("*.so*"))}
         return {RUNNER: program, **beside}
     if facts.android:
-        raise RunnerMissing(
-            f"{facts.title} needs a runner that the Android NDK built, and there is none here.",
-            f"Build it as native/README.md says and name it: {RUNNER_VARIABLE}=build-android/"
-            f"{RUNNER}. Or run the bundle in the demo app: --device app",
-        )
+        return _for_android(facts)
     machine = next((_BUILDS[abi] for abi in facts.abis if abi in _BUILDS), None)
     if machine is None:
         raise WrongAbi(
@@ -142,6 +139,17 @@ def runner_files(facts: DeviceFacts) -> Mapping[str, Path]:
         libraries = native_build.installed_executorch() / "lib"
         beside = {name: libraries / name for name in LIBRARIES}
     return {RUNNER: program, **beside}
+
+
+def _for_android(facts: DeviceFacts) -> Mapping[str, Path]:
+    if runner.ABI not in facts.abis:
+        raise WrongAbi(
+            f"{facts.title} runs {', '.join(facts.abis) or 'nothing that is known'}; the runner "
+            f"for Android is built for {runner.ABI}.",
+            f"Name a runner for it with {RUNNER_VARIABLE}, or use the demo app: --device app",
+        )
+    program = native_build.android_runner()
+    return {RUNNER: program, **{path.name: path for path in sorted(program.parent.glob("*.so"))}}
 
 
 def _require_abi(program: Path, facts: DeviceFacts) -> None:

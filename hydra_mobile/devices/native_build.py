@@ -24,6 +24,7 @@ from filelock import FileLock
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import cache_home, folder_atomically
+from hydra_mobile.devices.android import runner
 
 RUNNER = "hydra-runner"
 #: The wheel's version that the runner is written for; `native/CMakeLists.txt` insists on it.
@@ -136,6 +137,17 @@ def native_runner(machine: Machine, log: Log = lambda _: None) -> Path:
             with folder_atomically(folder) as out:
                 _build(machine, sources, installed, out)
     return folder / RUNNER
+
+
+def android_runner(log: Log = lambda _: None) -> Path:
+    """Return the runner for Android arm64-v8a, the libraries that it needs beside it.
+
+    Built by the pinned compiler of `devices.android`, without CMake and without the NDK.
+
+    Raises:
+        HydraError, ArtifactError: see `hydra_mobile.devices.android.runner.build`.
+    """
+    return runner.build(_sources(), RUNNER, log)
 
 
 def _build(machine: Machine, sources: Path, installed: Path | None, out: Path) -> None:

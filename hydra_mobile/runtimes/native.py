@@ -47,7 +47,7 @@ class NativeRuntime(BundleRuntime):
 
         Raises:
             ArtifactError: incomplete or altered bundle, one for another runtime, or a program
-                that this runner cannot run: it must be exported with `--attention manual`.
+                with operators that this runner does not have.
             HydraError: the runner cannot be built here.
         """
         runtime = super().load(model, threads=threads)

@@ -31,13 +31,6 @@ void refuse_other_programs(const Json& manifest, const std::string& where) {
   if (runtime != "executorch") {
     refuse(where + ": the bundle is for the runtime `" + runtime + "`, not `executorch`.");
   }
-  for (const auto& name : manifest.at("details").at("required_ops")) {
-    // Their kernels are part of the Python extension only, which needs libtorch.
-    if (name.get<std::string>().starts_with("llama::")) {
-      refuse(where + ": the program needs " + name.get<std::string>() +
-             ", which this runner does not have.\nExport it with --attention manual.");
-    }
-  }
 }
 
 void find_program(Bundle& bundle, const std::filesystem::path& folder, const Json& manifest) {
@@ -84,6 +77,8 @@ Bundle Bundle::open(const std::filesystem::path& folder) {
   try {
     refuse_other_programs(manifest, path.string());
     find_program(bundle, folder, manifest);
+    bundle.required_ops =
+        manifest.at("details").at("required_ops").get<std::vector<std::string>>();
     bundle.preset = manifest.at("preset").at("name").get<std::string>();
     bundle.max_context = manifest.at("limits").at("max_context").get<int64_t>();
     bundle.max_prefill = manifest.at("limits").at("max_prefill").get<int64_t>();

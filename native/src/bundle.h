@@ -27,6 +27,7 @@ struct Bundle {
   std::filesystem::path program;
   std::string program_sha256;
   std::string preset;
+  std::vector<std::string> required_ops;  // kernels outside of delegates, by full name
   int64_t max_context = 0;  // tokens that the cache holds
   int64_t max_prefill = 0;  // most tokens of one call
   int64_t vocab_size = 0;
@@ -35,7 +36,7 @@ struct Bundle {
   std::vector<int64_t> stop_ids;
   ImageRecipe image;
 
-  // Throws Failure(kInput) when the folder is no whole ExecuTorch bundle for this binary.
+  // Throws Failure(kInput) when the folder is no whole ExecuTorch bundle.
   static Bundle open(const std::filesystem::path& folder);
 };
 

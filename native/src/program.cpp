@@ -2,6 +2,7 @@
 
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
+#include <executorch/runtime/kernel/operator_registry.h>
 #include <executorch/runtime/platform/platform.h>
 #include <executorch/runtime/platform/runtime.h>
 
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "attention.h"
 #include "clock.h"
 #include "failure.h"
 
@@ -64,6 +66,16 @@ void log_errors(et_timestamp_t, et_pal_log_level_t level, const char* file, cons
   errno = reason;
 }
 
+// Otherwise the load fails with an error that names nothing.
+void require_kernels(const Bundle& bundle) {
+  for (const std::string& name : bundle.required_ops) {
+    if (executorch::runtime::registry_has_op_function(name.c_str())) continue;
+    throw Failure(Exit::kInput, bundle.program.string() + " needs the operator " + name +
+                                    ", which this runner does not have.\nExport the bundle with " +
+                                    "the version of hydra-mobile that built the runner.");
+  }
+}
+
 int sizes(int64_t value) { return static_cast<int>(value); }
 
 }  // namespace
@@ -72,6 +84,10 @@ Program::Program(Bundle bundle, uint32_t threads) : bundle_(std::move(bundle)) {
   executorch::runtime::register_pal(
       executorch::runtime::PalImpl::create(log_errors, __FILE__));
   executorch::runtime::runtime_init();
+#ifdef HYDRA_OWN_ATTENTION
+  register_attention();
+#endif
+  require_kernels(bundle_);
   const Stopwatch watch;
   if (threads > 0 && threads != this->threads()) {
     get_threadpool()->_unsafe_reset_threadpool(threads);

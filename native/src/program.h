@@ -21,7 +21,8 @@ namespace hydra {
 class Program {
  public:
   // Loads the program and calls each method once, because delegates pack their weights at the
-  // first call. `threads` 0 leaves the choice to the runtime. Throws Failure(kProgram).
+  // first call. `threads` 0 leaves the choice to the runtime. Throws Failure(kProgram), or
+  // Failure(kInput) where the runtime lacks an operator of the program.
   Program(Bundle bundle, uint32_t threads);
   ~Program();
 

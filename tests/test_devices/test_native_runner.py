@@ -76,6 +76,23 @@ def test_it_computes_what_the_python_runtime_computes(native: Runtime, python: R
     assert found[1] == expected[1]
 
 
+def test_the_fast_attention_computes_what_the_python_runtime_computes(
+    binary: Path, exported: Callable[..., Path]
+) -> None:
+    bundle = exported("fp32", "custom")
+    ours, python = NativeRuntime.load(bundle, threads=2), ExecuTorchRuntime.load(bundle, threads=1)
+    for runner in (ours, python):
+        runner.decode(runner.embed(IDS[:18]), CacheState())
+        runner.decode(runner.embed(IDS[:9]), CacheState(18))
+    expected = python.decode(python.embed(IDS[18:]), CacheState(18))[0]
+    found = ours.decode(ours.embed(IDS[18:]), CacheState(18))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    for (ids, _), (found_ids, _) in zip(
+        answers(python, bundle), answers(ours, bundle), strict=True
+    ):
+        assert found_ids == ids
+
+
 def test_facts_of_the_process(native: Any) -> None:
     assert native.threads == 1
     assert native.precision == "fp32"
@@ -109,11 +126,7 @@ def test_closing_ends_the_process(native: Any) -> None:
     assert native._process._process.returncode == 0
 
 
-def test_bundles_that_it_cannot_run(
-    binary: Path, exported: Callable[..., Path], copied: Callable[..., Path]
-) -> None:
-    with pytest.raises(ArtifactError, match="Export it with --attention manual"):
-        NativeRuntime.load(exported("fp32", "custom"))
+def test_bundles_that_it_cannot_run(binary: Path, copied: Callable[..., Path]) -> None:
     other = copied(lambda manifest: manifest.update(runtime="onnx"))
     with pytest.raises(ArtifactError, match="runtime `onnx`, not `executorch`"):
         NativeRuntime.load(other)

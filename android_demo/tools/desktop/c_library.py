@@ -44,7 +44,7 @@ X86_64 = Machine("cc", "jmp *NAME@GOTPCREL(%rip)", ("bionic.c",))
 ARM64 = Machine(
     "aarch64-linux-gnu-gcc",
     "adrp x16, :got:NAME; ldr x16, [x16, :got_lo12:NAME]; br x16",
-    ("bionic.c", "threads.c"),
+    ("bionic.c", "threads.c", "start.c"),
 )
 
 
