@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_demo.tools import apk_zip, executorch_bridge, kotlin, onnxruntime_aar, tools
+from android_demo.tools import apk_model, apk_zip, executorch_bridge, kotlin, onnxruntime_aar, tools
 from android_demo.tools.kotlin import APP
 from hydra_mobile import __version__
 from hydra_mobile.core.errors import HydraError
@@ -32,8 +32,8 @@ FLAVORS = {
 RUNTIMES = ("executorch", "onnx")
 MIN_SDK, TARGET_SDK = 26, 34
 ABIS = ("arm64-v8a", "x86_64")
-#: Uncompressed classes, libraries of two ABIs, and the APK three times: packed, signed, kept.
-_NEEDED_BYTES = 600_000_000
+#: Uncompressed classes and what is unpacked of the tools.
+_NEEDED_BYTES = 300_000_000
 _ANDROID = "http://schemas.android.com/apk/res/android"
 _TOOLS = "http://schemas.android.com/tools"
 _MAIN = APP / "app" / "src" / "main"
@@ -47,19 +47,27 @@ class Contents:
     Attributes:
         abis: of `ABIS`.
         runtimes: of `RUNTIMES`.
+        bundle: a model that is installed with the app; None: the app comes without.
     """
 
     abis: tuple[str, ...] = ABIS
     runtimes: tuple[str, ...] = RUNTIMES
+    bundle: Path | None = None
 
     @classmethod
-    def of(cls, abis: Iterable[str] = (), runtimes: Iterable[str] = ()) -> Contents:
+    def of(
+        cls,
+        abis: Iterable[str] = (),
+        runtimes: Iterable[str] = (),
+        bundle: Path | None = None,
+    ) -> Contents:
         """Return checked contents in the project's order; empty: all.
 
         Raises:
             HydraError: an ABI or a runtime is unknown.
         """
-        return cls(_chosen(abis, ABIS, "--abi"), _chosen(runtimes, RUNTIMES, "--runtimes"))
+        chosen = _chosen(runtimes, RUNTIMES, "--runtimes")
+        return cls(_chosen(abis, ABIS, "--abi"), chosen, bundle)
 
     @property
     def flavor(self) -> str:
@@ -71,6 +79,7 @@ class Contents:
         """The APK's file name without version."""
         parts = [] if self.runtimes == RUNTIMES else [*self.runtimes]
         parts += [] if self.abis == ABIS else [*self.abis]
+        parts += [self.bundle.resolve().name] if self.bundle else []
         return "-".join(["hydra-demo", *parts])
 
 
@@ -99,9 +108,13 @@ def build(say: _Say, contents: Contents | None = None, out: Path | None = None) 
     contents = contents or Contents()
     tools.require()
     folder = cache_home() / "android"
-    require_free_space(folder, _NEEDED_BYTES, "the APK")
     say(f"libraries: {', '.join(contents.runtimes)} for {', '.join(contents.abis)}; Kotlin, D8")
-    libraries = _libraries(contents)
+    files = _libraries(contents)
+    if contents.bundle:
+        files |= apk_model.model_entries(contents.bundle, contents.runtimes, files, say)
+    # Packed, signed, and one of an earlier build that is replaced.
+    size = sum(file.stat().st_size for file in files.values())
+    require_free_space(folder, _NEEDED_BYTES + 3 * size, "the APK")
     say("resources")
     resources = _resources()
     say("Kotlin")
@@ -113,7 +126,7 @@ def build(say: _Say, contents: Contents | None = None, out: Path | None = None) 
     with write_atomically(path) as signed:
         unsigned = signed.with_name(f"{signed.name}.unsigned")
         try:
-            apk_zip.write_apk(unsigned, _entries(resources, dex, libraries))
+            apk_zip.write_apk(unsigned, _entries(resources, dex, files))
             sign(unsigned, signed)
         finally:
             for left in signed.parent.glob(f"{signed.name}?*"):
@@ -144,6 +157,8 @@ def parts(apk: Path) -> dict[str, int]:
                 kind = "classes"
             elif name.startswith("lib/"):
                 kind = name.removeprefix("lib/")
+            elif name.startswith(apk_model.ASSETS):
+                kind = "model"
             else:
                 kind = "resources and manifest"
             sizes[kind] = sizes.get(kind, 0) + info.compress_size
@@ -254,14 +269,17 @@ def _dex(inputs: Sequence[Path], platform: Path) -> Path:
 
 
 def _entries(
-    resources: Path, dex: Path, libraries: Mapping[str, Path]
+    resources: Path, dex: Path, files: Mapping[str, Path]
 ) -> Iterator[tuple[str, bytes | Path]]:
     with zipfile.ZipFile(resources / "base.apk") as base:
         for name in sorted(base.namelist()):
             yield name, base.read(name)
     for file in sorted(dex.glob("*.dex")):
         yield file.name, file
-    yield from libraries.items()
+    for file in sorted((_MAIN / "assets").iterdir()):
+        yield f"assets/{file.name}", file
+    yield "assets/license.txt", APP.parent / "LICENSE"
+    yield from files.items()
 
 
 def sign(unsigned: Path, signed: Path) -> None:

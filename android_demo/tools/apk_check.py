@@ -5,6 +5,8 @@ Each check says what it looked at and what is wrong. That an APK passes does not
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -12,9 +14,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from android_demo.tools import apk_build, apk_classes, apk_libraries, apk_zip, tools
+from android_demo.tools import (
+    apk_build,
+    apk_classes,
+    apk_libraries,
+    apk_model,
+    apk_zip,
+    executorch_bridge,
+    onnxruntime_aar,
+    tools,
+)
 from android_demo.tools.apk_libraries import Library
 from android_demo.tools.dex import Dex, read_dex
+from hydra_mobile.bundle.bundle import MANIFEST
 from hydra_mobile.core.errors import ArtifactError, HydraError
 
 #: What adb may do and other apps may not: the benchmark mode is open to it alone.
@@ -84,7 +96,7 @@ def check(apk: Path) -> list[Check]:
     except zipfile.BadZipFile as error:
         raise ArtifactError(f"{apk} is no zip file: {error}.", "Build it again.") from error
     checks: list[Callable[[_Contents], Check]] = [
-        *(_signature, _layout, _badging, _manifest, _classes, _natives, _libraries),
+        *(_signature, _layout, _badging, _manifest, _classes, _natives, _libraries, _model),
     ]
     contents = _Contents(apk)
     made = [_checked(each, contents) for each in checks]
@@ -219,6 +231,36 @@ def _libraries(apk: _Contents) -> Check:
         needed = {name for library in libraries for name in library.needed}
         found.append(f"{abi}: {len(libraries)}, needing {len(needed)}")
     return Check("libraries", "; ".join(found), _listed(faults))
+
+
+def _model(apk: _Contents) -> Check:
+    """Compare the hashes of a model that is in the APK, and whether the APK can run it."""
+    with zipfile.ZipFile(apk.path) as members:
+        names = [n for n in members.namelist() if n.startswith(f"{apk_model.ASSETS}/")]
+        folders = {name.split("/")[2] for name in names}
+        if not folders:
+            return Check("model", "none")
+        if len(folders) > 1:
+            return Check("model", "several", (f"{len(folders)} models: the app looks for one",))
+        folder = f"{apk_model.ASSETS}/{folders.pop()}"
+        if f"{folder}/{MANIFEST}" not in names:
+            return Check("model", "no manifest", (f"{folder}/{MANIFEST} is missing",))
+        manifest = json.loads(members.read(f"{folder}/{MANIFEST}"))
+        faults = []
+        for name, entry in manifest["files"].items():
+            if f"{folder}/{name}" not in names:
+                faults.append(f"{folder}/{name} is missing")
+                continue
+            with members.open(f"{folder}/{name}") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
+                    faults.append(f"{folder}/{name} is not the file of its manifest")
+    runtime = manifest["runtime"]
+    library = {"executorch": executorch_bridge.BRIDGE, "onnx": onnxruntime_aar.LIBRARIES[0]}
+    for abi, libraries in apk.abis.items():
+        if library.get(runtime) not in {each.name for each in libraries}:
+            faults.append(f"{abi}: nothing runs the model, which is for {runtime}")
+    title = folder.rpartition("/")[2]
+    return Check("model", f"{title} for {runtime}, all hashes compared", _listed(faults))
 
 
 def _listed(faults: list[str]) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from pathlib import Path
 PAGE = 16384
 #: Files that the system reads in place, or that are compressed already.
 _STORED = (".so", ".arsc", ".png", ".webp", ".jpg")
+#: A model is read from any place in it, and hardly smaller when it is compressed.
+_STORED_FOLDER = "assets/models/"
 _ALIGNMENT_FIELD = 0xD935
 _LOCAL_HEADER = 30
 
@@ -36,7 +38,7 @@ def write_apk(out: Path, entries: Iterable[tuple[str, bytes | Path]]) -> None:
         for name, data in entries:
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
-            if name.endswith(_STORED):
+            if name.endswith(_STORED) or name.startswith(_STORED_FOLDER):
                 assert apk.fp is not None
                 info.extra = _padding(apk.fp.tell() + _LOCAL_HEADER + len(name), alignment_of(name))
             else:

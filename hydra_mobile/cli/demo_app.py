@@ -69,6 +69,12 @@ def build(
     runtimes: Annotated[
         str, typer.Option(metavar="A,B", help="What the app can run")
     ] = "executorch,onnx",
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE", show_default="none", help="Model to put into the app: install, ask"
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default="in the cache", help="APK")
     ] = None,
@@ -78,11 +84,14 @@ def build(
     The exit code is 3 where a check fails.
     """
     _require_sources()
+    if bundle:
+        existing(bundle, "bundle")
     ui.title("Building the Android app")
     ui.prepare()
     from android_demo.tools import apk_build
 
-    apk = apk_build.build(ui.say, apk_build.Contents.of(abi or [], names(runtimes)), out)
+    contents = apk_build.Contents.of(abi or [], names(runtimes), bundle)
+    apk = apk_build.build(ui.say, contents, out)
     result = _check(apk)
     ui.line(f"App: {apk}")
     ui.warn("It has a debug key: not for a store. docs/android.md says how to sign.")

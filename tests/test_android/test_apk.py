@@ -12,6 +12,7 @@ import pytest
 
 from android_demo.tools import apk_build, apk_check, apk_zip, executorch_bridge, tools
 from android_demo.tools.apk_build import Contents
+from android_demo.tools.vector_bundle import write_bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
 
 pytestmark = pytest.mark.slow
@@ -198,6 +199,40 @@ def test_an_app_with_one_runtime(runtime: str, cache: Path, tmp_path: Path) -> N
     assert (executorch_bridge.BRIDGE in libraries) == (runtime == "executorch")
 
 
+def test_an_app_with_a_model_in_it(cache: Path, tiny_base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
+    bundle = write_bundle(tmp_path / "my model")
+    contents = Contents.of(["x86_64"], ["onnx"], bundle)
+    said: list[str] = []
+    apk = apk_build.build(said.append, contents, tmp_path / "with.apk")
+    assert [each for each in apk_check.check(apk) if each.faults] == []
+    assert any("of the phone's storage" in line for line in said)
+    with zipfile.ZipFile(apk) as members:
+        folder = "assets/models/my_model"
+        for file in (file for file in bundle.rglob("*") if file.is_file()):
+            name = file.relative_to(bundle).as_posix()
+            if name == "README.md":
+                continue
+            info = members.getinfo(f"{folder}/{name}")
+            assert members.read(info) == file.read_bytes()
+            assert info.compress_type == zipfile.ZIP_STORED
+        assert b"ExecuTorch" in members.read("assets/notices.txt")
+        names = [name for name in members.namelist() if not name.startswith("META-INF/")]
+        entries = [(name, members.read(name)) for name in names]
+    graph = next(name for name in names if name.endswith("/tokenizer.json"))
+    for change, fault in (
+        (lambda n, d: [(n, d[:-1] + b" ")] if n == graph else [(n, d)], "is not the file"),
+        (lambda n, d: [] if n == graph else [(n, d)], "is missing"),
+        (lambda n, d: [] if n.endswith(RUNTIME) else [(n, d)], "nothing runs the model"),
+    ):
+        apk_zip.write_apk(tmp_path / "u.apk", [e for n, d in entries for e in change(n, d)])
+        apk_build.sign(tmp_path / "u.apk", tmp_path / "planted.apk")
+        found = {each.name: each.faults for each in apk_check.check(tmp_path / "planted.apk")}
+        assert any(fault in each for each in found["model"]), fault
+    with pytest.raises(HydraError, match=r"bundle for onnx.*executorch"):
+        apk_build.build(said.append, Contents.of([], ["executorch"], bundle))
+
+
 def test_faults_of_the_bridge(
     built: Path, planted: Callable[..., dict[str, tuple[str, ...]]]
 ) -> None:
@@ -219,13 +254,13 @@ def test_the_command_line(cache: Path, built: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hydra_mobile", "app", "check"]
     done = subprocess.run([*command, built], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\nok") == 8
+    assert done.stdout.count("\nok") == 9
     with zipfile.ZipFile(built, "a") as apk:
         apk.writestr("late", b"1", zipfile.ZIP_DEFLATED)
     done = subprocess.run([*command, built], capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "FAILED" in done.stdout
-    assert "fails 1 of 8 checks: signature" in done.stderr
+    assert "fails 1 of 9 checks: signature" in done.stderr
     with pytest.raises(ArtifactError, match="is missing: expected an APK"):
         apk_check.check(tmp_path / "none.apk")
     (tmp_path / "text.apk").write_text("no zip")

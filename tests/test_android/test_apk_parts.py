@@ -9,10 +9,11 @@ import xml.etree.ElementTree as ElementTree
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from android_demo.tools import apk_build, apk_classes, apk_libraries, apk_zip, tools
+from android_demo.tools import apk_build, apk_classes, apk_libraries, apk_model, apk_zip, tools
 from android_demo.tools.apk_libraries import Library
 from android_demo.tools.class_set import ClassDeclaration, Method, Type
 from android_demo.tools.dex import Definition, Dex, MethodName, read_dex
@@ -188,3 +189,16 @@ def test_the_benchmark_mode_is_what_the_harness_starts() -> None:
         'File(shared, "models")'
         in (DEMO / "app/src/main/kotlin/org/hydramobile/demo/DemoApplication.kt").read_text()
     )
+
+
+def test_a_model_that_is_too_large_is_told_before_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    opened = SimpleNamespace(runtime="onnx", manifest={"files": {}})
+    monkeypatch.setattr(apk_model.Bundle, "open", lambda path: opened)
+    large = tmp_path / "libonnxruntime.so"
+    with large.open("wb") as file:
+        file.truncate(apk_model.MOST_BYTES)
+    with pytest.raises(HydraError, match=r"4\.\d\d GB: 0\.00 of the model.*holds 4\.28"):
+        apk_model.model_entries(tmp_path, ["onnx"], {"lib": large}, lambda text: None)

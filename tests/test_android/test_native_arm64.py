@@ -52,7 +52,7 @@ def test_what_a_phone_gets(program: Path) -> None:
     loads = [s.alignment for s in binary.segments if s.type == lief.ELF.Segment.TYPE.LOAD]
     assert min(loads) >= 16384
     old = DeviceFacts("S", abis=("armeabi-v7a",), android="8", api_level=26)
-    with pytest.raises(WrongAbi, match="armeabi-v7a.*arm64-v8a"):
+    with pytest.raises(WrongAbi, match=r"armeabi-v7a.*arm64-v8a"):
         launch.runner_files(old)
 
 
@@ -110,5 +110,5 @@ def test_what_does_not_compile_is_said(
     source.write_text("int main() { return no_such_name; }\n")
     with pytest.raises(HydraError, match=r"arm64-v8a failed:[\s\S]*no_such_name"):
         toolchain.Toolchain("arm64-v8a", tmp_path).compile(source)
-    with pytest.raises(HydraError, match="mips.*arm64-v8a or x86_64"):
+    with pytest.raises(HydraError, match=r"mips.*arm64-v8a or x86_64"):
         toolchain.Toolchain("mips", tmp_path)

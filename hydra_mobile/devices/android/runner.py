@@ -83,9 +83,8 @@ def _objects(tools: Toolchain, sources: Path) -> Sequence[Path]:
     modern = ["-std=c++20", "-fvisibility=hidden", *executorch_package.include_options()]
     # Android 8 and 9 have no thread-local storage for libraries of ours.
     modern += ["-isystem", str(headers), "-DSTBI_NO_THREAD_LOCALS"]
-    modern.append(
-        f'-DHYDRA_EXECUTORCH_VERSION="{executorch_package.NPM_NAME} {executorch_package.NPM_VERSION}"'
-    )
+    version = f"{executorch_package.NPM_NAME} {executorch_package.NPM_VERSION}"
+    modern.append(f'-DHYDRA_EXECUTORCH_VERSION="{version}"')
     # The Android library has the llama:: operators.
     files = (f for f in sorted((sources / "src").glob("*.cpp")) if f.stem != "attention")
     program = [tools.compile(file, modern) for file in files]

@@ -53,6 +53,7 @@ class DemoApplication : Application() {
         super.onCreate()
         // An import that was killed may have left gigabytes.
         files.execute { store.tidy() }
+        AssetFolder.find(assets)?.let { importer.unpack(it) }
     }
 
     /** Asked to be small while nobody looks: the model can be loaded again. */

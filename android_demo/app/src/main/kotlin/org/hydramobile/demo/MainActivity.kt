@@ -25,6 +25,7 @@ import android.widget.Toast
 import java.io.IOException
 import org.hydramobile.screens.AskListener
 import org.hydramobile.screens.AskState
+import org.hydramobile.screens.ImportListener
 import org.hydramobile.screens.Work
 
 class MainActivity : Activity() {
@@ -32,6 +33,9 @@ class MainActivity : Activity() {
     private val ask by lazy { findViewById<Button>(R.id.ask) }
     private val turns by lazy { findViewById<LinearLayout>(R.id.turns) }
     private val listener = AskListener { show(it) }
+
+    // Of the model that came with the app, at its first start.
+    private val unpacking = ImportListener { show(demo.asker.state) }
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
@@ -48,10 +52,13 @@ class MainActivity : Activity() {
     override fun onStart() {
         super.onStart()
         demo.asker.listener = listener
+        demo.importer.listener = unpacking
     }
 
     override fun onStop() {
         demo.asker.listener = null
+        // The next screen may listen already.
+        if (demo.importer.listener === unpacking) demo.importer.listener = null
         super.onStop()
     }
 
@@ -157,7 +164,7 @@ class MainActivity : Activity() {
         shown(R.id.asked, state.question)
         shown(R.id.answer, state.answer)
         val status = when (state.work) {
-            Work.NOTHING -> state.message ?: if (demo.model == null) getString(R.string.no_model) else ""
+            Work.NOTHING -> state.message ?: if (demo.model == null) withoutModel() else ""
             else -> state.facts.ifEmpty { progressText(state) }
         }
         val view = findViewById<TextView>(R.id.status)
@@ -167,6 +174,14 @@ class MainActivity : Activity() {
             if (isSilent) View.ACCESSIBILITY_LIVE_REGION_NONE else View.ACCESSIBILITY_LIVE_REGION_POLITE
         view.text = status
         if (state.isBusy) scrollDown()
+    }
+
+    private fun withoutModel(): String {
+        val unpacked = demo.importer.state
+        return when {
+            unpacked.isBusy -> getString(R.string.unpacking, (100 * unpacked.share).toInt())
+            else -> unpacked.problem ?: getString(R.string.no_model)
+        }
     }
 
     private fun showTurns() {

@@ -41,7 +41,7 @@ class ModelsActivity : Activity() {
     }
 
     override fun onStop() {
-        demo.importer.listener = null
+        if (demo.importer.listener === listener) demo.importer.listener = null
         super.onStop()
     }
 

@@ -24,6 +24,10 @@ class DeviceLimits(
     val usableBytes: Long
         get() = (totalBytes * (if (totalBytes < SMALL_BELOW) SMALL_SHARE else SHARE)).toLong()
 
+    /** These with [bytes] more free on the disk. */
+    fun free(bytes: Long) =
+        DeviceLimits(availableBytes, totalBytes, abis, apiLevel, freeDiskBytes?.let { it + bytes })
+
     /**
      * Check that a bundle can run here.
      *

@@ -31,6 +31,12 @@ internal object FileHash {
                 if (!onBytes(count)) return null
             }
         }
-        return digest.digest().joinToString("") { "%02x".format(it.toInt() and 0xFF) }
+        return hexadecimal(digest)
     }
+
+    /** Lower-case hexadecimal sha256 of [bytes]. */
+    fun sha256(bytes: ByteArray): String = hexadecimal(MessageDigest.getInstance("SHA-256").also { it.update(bytes) })
+
+    private fun hexadecimal(digest: MessageDigest): String =
+        digest.digest().joinToString("") { "%02x".format(it.toInt() and 0xFF) }
 }

@@ -4,9 +4,11 @@
  */
 package org.hydramobile.screens
 
+import java.io.File
 import java.util.concurrent.Executor
 import org.hydramobile.core.BundleException
 import org.hydramobile.core.BundleProblem
+import org.hydramobile.core.CheckProgress
 
 /** [share] is done, 0 to 1, while [isBusy]; [name]: of the model that was imported; [problem]: why none was. */
 class ImportState(
@@ -38,17 +40,22 @@ class Importer(private val models: ModelImport, private val worker: Executor, pr
     private var isStopped = false
 
     /** Import a bundle; without effect while one is imported. */
-    fun start(source: BundleSource) {
+    fun start(source: BundleSource) = begin { progress -> models.run(source, progress) }
+
+    /** Unpack the model that came with the app, where that was not done before; goes on where it ended early. */
+    fun unpack(source: BundleSource) = begin { progress -> models.unpack(source, progress) }
+
+    private fun begin(work: (CheckProgress) -> File?) {
         if (state.isBusy) return
         isStopped = false
         take(ImportState(isBusy = true))
         worker.execute {
             val last = try {
-                val folder = models.run(source) { done, total ->
+                val folder = work { done, total ->
                     show(ImportState(isBusy = true, share = done.toDouble() / maxOf(1, total)))
                     !isStopped
                 }
-                ImportState(name = folder.name)
+                ImportState(name = folder?.name)
             } catch (error: BundleException) {
                 ImportState(problem = if (error.problem == BundleProblem.CANCELLED) null else error.message)
             } catch (error: RuntimeException) {
@@ -59,7 +66,7 @@ class Importer(private val models: ModelImport, private val worker: Executor, pr
         }
     }
 
-    /** End it; nothing of it stays. */
+    /** End it; nothing of an import stays. */
     fun stop() {
         isStopped = true
     }

@@ -6,6 +6,7 @@
 package org.hydramobile.screens
 
 import java.io.File
+import java.io.FileOutputStream
 import java.io.IOException
 import java.io.InputStream
 import org.hydramobile.core.Bundle
@@ -14,6 +15,7 @@ import org.hydramobile.core.BundleFile
 import org.hydramobile.core.BundleProblem
 import org.hydramobile.core.CheckProgress
 import org.hydramobile.core.DeviceLimits
+import org.hydramobile.core.FileHash
 import org.hydramobile.core.Manifest
 
 /** A folder that the user chose. */
@@ -36,25 +38,59 @@ class ModelImport(
      *
      * @throws BundleException the bundle is no good here, CANCELLED where [progress] said false; nothing of it stays.
      */
-    fun run(source: BundleSource, progress: CheckProgress): File {
+    fun run(source: BundleSource, progress: CheckProgress): File = explained {
+        val bytes = manifestOf(source)
+        val manifest = Manifest.parse(bytes, "${source.title}/${Manifest.NAME}", runtimes)
+        device().require(manifest)
+        val folder = store.temporary()
         try {
-            val bytes = manifestOf(source)
-            val manifest = Manifest.parse(bytes, "${source.title}/${Manifest.NAME}", runtimes)
-            device().require(manifest)
-            val folder = store.temporary()
-            try {
-                Copy(source, folder, progress, 2 * manifest.totalBytes).all(manifest.files)
-                File(folder, Manifest.NAME).writeBytes(bytes)
-                Bundle.open(folder, null, runtimes, { done, total -> progress.onBytes(total + done, 2 * total) })
-                return store.keep(folder, source.title)
-            } finally {
-                // Renamed where all went well.
-                folder.deleteRecursively()
-            }
-        } catch (error: IOException) {
-            val what = "The bundle cannot be copied: ${error.message}."
-            throw BundleException(BundleProblem.UNREADABLE_FILE, "$what Check the storage, and try again.")
+            take(source, bytes, manifest, folder, progress)
+        } finally {
+            // Renamed where all went well.
+            folder.deleteRecursively()
         }
+    }
+
+    /**
+     * Copy out the model that came with the app; null: that was done before, whatever became of it since.
+     *
+     * As [run], but what was copied stays when the app ends early, and the next call goes on there.
+     */
+    fun unpack(source: BundleSource, progress: CheckProgress): File? = explained {
+        val bytes = manifestOf(source)
+        val key = FileHash.sha256(bytes)
+        if (store.unpacked == key) return@explained null
+        val manifest = Manifest.parse(bytes, "${source.title}/${Manifest.NAME}", runtimes)
+        val folder = store.partial(key)
+        val limits = device()
+        limits.free(folder.walk().filter { it.isFile }.sumOf { it.length() }).require(manifest)
+        try {
+            take(source, bytes, manifest, folder, progress).also { store.unpacked = key }
+        } catch (error: BundleException) {
+            // Copied again it would be wrong again: what is there may be what is wrong.
+            if (error.problem != BundleProblem.CANCELLED) folder.deleteRecursively()
+            throw error
+        }
+    }
+
+    private fun take(
+        source: BundleSource,
+        bytes: ByteArray,
+        manifest: Manifest,
+        folder: File,
+        progress: CheckProgress,
+    ): File {
+        Copy(source, folder, progress, 2 * manifest.totalBytes).all(manifest.files)
+        File(folder, Manifest.NAME).writeBytes(bytes)
+        Bundle.open(folder, null, runtimes, { done, total -> progress.onBytes(total + done, 2 * total) })
+        return store.keep(folder, source.title)
+    }
+
+    private fun <T> explained(action: () -> T): T = try {
+        action()
+    } catch (error: IOException) {
+        val what = "The bundle cannot be copied: ${error.message}."
+        throw BundleException(BundleProblem.UNREADABLE_FILE, "$what Check the storage, and try again.")
     }
 
     private fun manifestOf(source: BundleSource): ByteArray {
@@ -96,9 +132,12 @@ class ModelImport(
                 "${entry.name} is missing in ${source.title}; the manifest names it. Copy all of the bundle.",
             )
             target.parentFile?.mkdirs()
-            var left = entry.bytes
+            if (target.length() > entry.bytes) target.delete()
+            var left = entry.bytes - target.length()
+            done += target.length()
             stream.use { input ->
-                target.outputStream().use { output ->
+                input.skipAll(target.length())
+                FileOutputStream(target, true).use { output ->
                     while (true) {
                         val count = input.read(piece)
                         if (count < 0) break
@@ -124,6 +163,15 @@ class ModelImport(
 
     private companion object {
         const val PIECE = 1 shl 18
+
+        fun InputStream.skipAll(count: Long) {
+            var left = count
+            while (left > 0) {
+                val skipped = skip(left)
+                if (skipped <= 0) throw IOException("the file is shorter than it was")
+                left -= skipped
+            }
+        }
 
         fun InputStream.readAtMost(most: Int): ByteArray {
             var bytes = ByteArray(1 shl 16)

@@ -71,6 +71,20 @@ class ModelStore(val root: File, private val runtimes: Set<String>) {
         return folder
     }
 
+    /** The folder of a model that came with the app and is on its way, as far as it was copied. */
+    internal fun partial(key: String): File {
+        val folder = File(root, "$PARTIAL${key.take(KEY)}")
+        root.listFiles { file -> file.name.startsWith(PARTIAL) && file != folder }.orEmpty()
+            .forEach { it.deleteRecursively() }
+        if (!folder.isDirectory && !folder.mkdirs()) throw IOException("$folder cannot be made")
+        return folder
+    }
+
+    /** Which model that came with the app has become one here; it may have been deleted since. */
+    internal var unpacked: String
+        get() = File(root, UNPACKED).let { if (it.isFile) it.readText() else "" }
+        set(value) = File(root, UNPACKED).writeText(value)
+
     /** Make a checked folder a model, under [name] or a name like it. */
     internal fun keep(temporary: File, name: String): File {
         val wanted = name.map { if (it.isLetterOrDigit() || it in "._- ") it else '_' }.joinToString("")
@@ -137,6 +151,9 @@ class ModelStore(val root: File, private val runtimes: Set<String>) {
         .joinToString("\n") { "${it.relativeTo(folder).path} ${it.length()} ${it.lastModified()}" }
 
     private companion object {
+        const val PARTIAL = ".partial-"
+        const val UNPACKED = ".unpacked"
+        const val KEY = 16
         const val HIDDEN = ".hidden-"
         const val MARKS = ".checked"
         const val LONGEST_NAME = 60

@@ -64,6 +64,76 @@ class ModelStoreTest {
         assertEquals(folder, store.find(folder.name))
     }
 
+    private fun unpack(source: BundleSource = Picked(), progress: CheckProgress = CheckProgress { _, _ -> true }) =
+        ModelImport(store, setOf("onnx")) { phone }.unpack(source, progress)
+
+    @Test
+    fun unpackedOnceAndNotAgainWhenItWasDeleted() {
+        val folder = unpack()!!
+        assertEquals("int4", folder.name)
+        assertNull(store.models(phone).single().problem)
+        assertNull(unpack())
+        store.delete(folder)
+        assertNull(unpack())
+        assertEquals(0, store.models(phone).size)
+        // Another model came with an update of the app.
+        made.manifest["created"] = "2026-02-01T00:00:00+00:00"
+        made.write()
+        assertEquals("int4", unpack()!!.name)
+    }
+
+    @Test
+    fun unpackingGoesOnWhereItEnded() {
+        val largest = made.folder.walk().filter { it.isFile }.maxOf { it.length() }
+        var most = 0L
+        ends(BundleProblem.CANCELLED) {
+            unpack(progress = CheckProgress { done, _ -> done.also { most = it } < largest / 2 })
+        }
+        store.tidy()
+        assertEquals("nothing half-copied is listed", 0, store.models(phone).size)
+        val read = HashMap<String, Long>()
+        val source = Picked()
+        source.change = { path, stream -> stream?.let { Counted(it) { count -> read[path] = (read[path] ?: 0) + count } } }
+        val seen = ArrayList<Long>()
+        val folder = unpack(source, CheckProgress { done, _ -> seen.add(done) })!!
+        assertEquals(seen.sorted(), seen)
+        val files = made.folder.walk().filter { it.isFile && it.name != "manifest.json" }
+        assertTrue("what was there is not read again", read.values.sum() < files.sumOf { it.length() })
+        assertTrue(store.models(phone).single().isChecked)
+        for (file in files) {
+            assertTrue(file.readBytes().contentEquals(File(folder, file.relativeTo(made.folder).path).readBytes()))
+        }
+    }
+
+    @Test
+    fun whatIsAlteredIsCopiedAnew() {
+        ends(BundleProblem.CANCELLED) { unpack(progress = CheckProgress { _, _ -> false }) }
+        val partial = root.listFiles { file -> file.name.startsWith(".partial-") }!!.single()
+        partial.walk().first { it.isFile }.let { it.writeBytes(ByteArray(it.length().toInt()) { 1 }) }
+        ends(BundleProblem.WRONG_HASH) { unpack() }
+        assertEquals("int4", unpack()!!.name)
+    }
+
+    private fun ends(problem: BundleProblem, action: () -> Unit) {
+        try {
+            action()
+        } catch (error: BundleException) {
+            assertEquals(error.message, problem, error.problem)
+            return
+        }
+        fail("expected $problem")
+    }
+
+    /** A stream that tells how much was read of it; what was skipped does not count. */
+    private class Counted(private val stream: InputStream, private val read: (Int) -> Unit) : InputStream() {
+        override fun read(): Int = stream.read().also { if (it >= 0) read(1) }
+
+        override fun read(bytes: ByteArray, start: Int, most: Int): Int =
+            stream.read(bytes, start, most).also { if (it > 0) read(it) }
+
+        override fun skip(count: Long): Long = stream.skip(count)
+    }
+
     @Test
     fun pushedByHandIsUncheckedUntilItIsOpened() {
         made.folder.copyRecursively(File(root, "pushed"))
