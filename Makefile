@@ -27,6 +27,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m android_demo.tools.lint
+	$(BIN)/python -m android_demo.tools.native_format
 
 # Short versions of the speed experiments, on what `make quickstart` leaves.
 bench: $(VENV)/.peers

@@ -89,7 +89,8 @@ struct Attention {
         most = std::max(most, weights[key]);
       }
       float total = 0;
-      for (int64_t key = 0; key < seen; ++key) total += weights[key] = std::exp(weights[key] - most);
+      for (int64_t key = 0; key < seen; ++key)
+        total += weights[key] = std::exp(weights[key] - most);
       float* result = out + (at * heads + head) * size;
       std::fill_n(result, size, 0.0F);
       for (int64_t key = 0; key < seen; ++key) {
@@ -128,9 +129,8 @@ void custom_sdpa(KernelRuntimeContext& context, Span<EValue*> stack) {
   attention.kv_heads = keys.size(2);
   attention.size = query.size(3);
   attention.start = start;
-  attention.scale = stack[7]->isNone()
-                        ? 1.0F / std::sqrt(static_cast<float>(attention.size))
-                        : static_cast<float>(stack[7]->toDouble());
+  attention.scale = stack[7]->isNone() ? 1.0F / std::sqrt(static_cast<float>(attention.size))
+                                       : static_cast<float>(stack[7]->toDouble());
   executorch::extension::parallel_for(0, attention.heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t head = begin; head < end; ++head) attention.head(head);
   });

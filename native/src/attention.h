@@ -1,6 +1,7 @@
 // The two `llama::` operators of a program with fast attention, for libraries that lack them.
 //
-// ExecuTorch's Android library has them; its Python wheel keeps them inside of an extension that needs libtorch.
+// ExecuTorch's Android library has them; its Python wheel keeps them inside of an extension that
+// needs libtorch.
 
 #pragma once
 

@@ -37,10 +37,10 @@ std::unordered_set<std::string> answered(const std::filesystem::path& file,
     try {
       const Json line = Json::parse(text);
       if (line.contains("id")) ids.insert(line.at("id").get<std::string>());
-      if (line.contains("session") &&
-          line.at("session").at("program_sha256") != program_sha256) {
-        throw Failure(Exit::kInput, where + "these are answers of another program.\n"
-                                            "Name another file, or delete this one.");
+      if (line.contains("session") && line.at("session").at("program_sha256") != program_sha256) {
+        throw Failure(Exit::kInput, where +
+                                        "these are answers of another program.\n"
+                                        "Name another file, or delete this one.");
       }
     } catch (const Json::exception& error) {
       throw Failure(Exit::kInput, where + "no answer: " + error.what());

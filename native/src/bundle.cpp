@@ -58,13 +58,20 @@ ImageRecipe image_recipe(const Json& value) {
   recipe.std = value.at("std").get<std::array<double, 3>>();
   const auto fit = value.at("fit").get<std::string>();
   const auto filter = value.at("resample").get<std::string>();
-  if (fit == "pad") recipe.fit = Fit::kPad;
-  else if (fit == "crop") recipe.fit = Fit::kCrop;
-  else if (fit == "stretch") recipe.fit = Fit::kStretch;
-  else refuse("image fit `" + fit + "` is unknown; expected pad, crop or stretch.");
-  if (filter == "bicubic") recipe.filter = Filter::kBicubic;
-  else if (filter == "bilinear") recipe.filter = Filter::kBilinear;
-  else refuse("image resample `" + filter + "` is unknown; expected bicubic or bilinear.");
+  if (fit == "pad")
+    recipe.fit = Fit::kPad;
+  else if (fit == "crop")
+    recipe.fit = Fit::kCrop;
+  else if (fit == "stretch")
+    recipe.fit = Fit::kStretch;
+  else
+    refuse("image fit `" + fit + "` is unknown; expected pad, crop or stretch.");
+  if (filter == "bicubic")
+    recipe.filter = Filter::kBicubic;
+  else if (filter == "bilinear")
+    recipe.filter = Filter::kBilinear;
+  else
+    refuse("image resample `" + filter + "` is unknown; expected bicubic or bilinear.");
   return recipe;
 }
 
@@ -77,8 +84,7 @@ Bundle Bundle::open(const std::filesystem::path& folder) {
   try {
     refuse_other_programs(manifest, path.string());
     find_program(bundle, folder, manifest);
-    bundle.required_ops =
-        manifest.at("details").at("required_ops").get<std::vector<std::string>>();
+    bundle.required_ops = manifest.at("details").at("required_ops").get<std::vector<std::string>>();
     bundle.preset = manifest.at("preset").at("name").get<std::string>();
     bundle.max_context = manifest.at("limits").at("max_context").get<int64_t>();
     bundle.max_prefill = manifest.at("limits").at("max_prefill").get<int64_t>();

@@ -28,8 +28,8 @@ struct Bundle {
   std::string program_sha256;
   std::string preset;
   std::vector<std::string> required_ops;  // kernels outside of delegates, by full name
-  int64_t max_context = 0;  // tokens that the cache holds
-  int64_t max_prefill = 0;  // most tokens of one call
+  int64_t max_context = 0;                // tokens that the cache holds
+  int64_t max_prefill = 0;                // most tokens of one call
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t num_image_tokens = 0;

@@ -18,11 +18,11 @@ namespace hydra {
 struct Question {
   std::string id;
   std::optional<std::filesystem::path> image;
-  std::string image_key;         // equal keys mean equal pictures
-  std::vector<int64_t> before;   // ids before the image, or all of them without one
-  std::vector<int64_t> after;    // ids behind the image
+  std::string image_key;        // equal keys mean equal pictures
+  std::vector<int64_t> before;  // ids before the image, or all of them without one
+  std::vector<int64_t> after;   // ids behind the image
   int64_t max_new_tokens = 16;
-  bool stop = true;              // end at a stop id
+  bool stop = true;                             // end at a stop id
   std::optional<std::filesystem::path> logits;  // file for the first logits, float32 [vocab]
 };
 

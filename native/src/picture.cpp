@@ -82,9 +82,9 @@ Picture read_picture(const std::filesystem::path& file) {
   const auto bytes = read_bytes(file);
   Picture picture;
   int channels = 0;
-  unsigned char* rgb = stbi_load_from_memory(
-      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()),
-      &picture.width, &picture.height, &channels, 3);
+  unsigned char* rgb = stbi_load_from_memory(reinterpret_cast<const unsigned char*>(bytes.data()),
+                                             static_cast<int>(bytes.size()), &picture.width,
+                                             &picture.height, &channels, 3);
   if (rgb == nullptr) {
     throw Failure(Exit::kInput, file.string() + " is no readable PNG or JPEG (" +
                                     stbi_failure_reason() +
@@ -123,9 +123,8 @@ std::vector<float> read_pixels(const std::filesystem::path& file, const ImageRec
   const std::size_t expected = std::size_t{3} * recipe.size * recipe.size * sizeof(float);
   if (bytes.size() != expected) {
     throw Failure(Exit::kInput, file.string() + " has " + std::to_string(bytes.size()) +
-                                    " bytes; pixels float32 [1, 3, " +
-                                    std::to_string(recipe.size) + ", " +
-                                    std::to_string(recipe.size) + "] have " +
+                                    " bytes; pixels float32 [1, 3, " + std::to_string(recipe.size) +
+                                    ", " + std::to_string(recipe.size) + "] have " +
                                     std::to_string(expected) + ".");
   }
   std::vector<float> pixels(expected / sizeof(float));

@@ -81,8 +81,7 @@ int sizes(int64_t value) { return static_cast<int>(value); }
 }  // namespace
 
 Program::Program(Bundle bundle, uint32_t threads) : bundle_(std::move(bundle)) {
-  executorch::runtime::register_pal(
-      executorch::runtime::PalImpl::create(log_errors, __FILE__));
+  executorch::runtime::register_pal(executorch::runtime::PalImpl::create(log_errors, __FILE__));
   executorch::runtime::runtime_init();
 #ifdef HYDRA_OWN_ATTENTION
   register_attention();
@@ -133,8 +132,8 @@ std::vector<float> Program::embed(std::span<const int64_t> ids) {
   embeddings.reserve(ids.size() * bundle_.hidden_size);
   for (std::size_t at = 0; at < ids.size(); at += bundle_.max_prefill) {
     const auto part = ids.subspan(at, std::min<std::size_t>(bundle_.max_prefill, ids.size() - at));
-    auto input = from_blob(const_cast<int64_t*>(part.data()), {1, sizes(part.size())},
-                           ScalarType::Long);
+    auto input =
+        from_blob(const_cast<int64_t*>(part.data()), {1, sizes(part.size())}, ScalarType::Long);
     const auto found = run(*module_, "token_embedding", {input});
     embeddings.insert(embeddings.end(), found.begin(), found.end());
   }

@@ -42,9 +42,8 @@ void check(const Question& question, const Bundle& bundle, const std::string& wh
                         std::to_string(bundle.vocab_size - 1) + ".");
     }
   }
-  const int64_t tokens =
-      static_cast<int64_t>(question.before.size() + question.after.size()) +
-      (question.image ? bundle.num_image_tokens : 0);
+  const int64_t tokens = static_cast<int64_t>(question.before.size() + question.after.size()) +
+                         (question.image ? bundle.num_image_tokens : 0);
   if (tokens == 0) refuse(where, "the prompt is empty.");
   if (tokens >= bundle.max_context) {
     refuse(where, "the prompt has " + std::to_string(tokens) + " tokens; the program holds " +

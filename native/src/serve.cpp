@@ -33,8 +33,9 @@ std::vector<float> computed(Program& program, const Json& header, const std::vec
   if (operation == "encode") return program.encode_image(given);
   if (operation == "embed") return program.embed(header.at("ids").get<std::vector<int64_t>>());
   if (operation == "decode") return program.decode(given, header.at("position").get<int64_t>());
-  throw Failure(Exit::kInput, "operation `" + operation + "` is unknown; expected encode, embed "
-                              "or decode.");
+  throw Failure(Exit::kInput, "operation `" + operation +
+                                  "` is unknown; expected encode, embed "
+                                  "or decode.");
 }
 
 }  // namespace

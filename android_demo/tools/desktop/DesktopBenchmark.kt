@@ -6,10 +6,6 @@
  */
 package org.hydramobile.desktop
 
-import java.io.File
-import java.io.IOException
-import javax.imageio.ImageIO
-import kotlin.system.exitProcess
 import org.hydramobile.core.Benchmark
 import org.hydramobile.core.BenchmarkProblem
 import org.hydramobile.core.Bundle
@@ -18,6 +14,10 @@ import org.hydramobile.core.PictureDecoder
 import org.hydramobile.core.RuntimeFactory
 import org.hydramobile.runtime.et.EtRuntime
 import org.hydramobile.runtime.ort.OrtRuntime
+import java.io.File
+import java.io.IOException
+import javax.imageio.ImageIO
+import kotlin.system.exitProcess
 
 private val RUNTIMES = mapOf(
     EtRuntime.NAME to RuntimeFactory(EtRuntime::load),

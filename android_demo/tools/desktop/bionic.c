@@ -29,24 +29,24 @@ __attribute__((constructor)) static void open_streams(void) {
   device_stderr = stderr;
 }
 
-static FILE *host(void *stream) {
+static FILE* host(void* stream) {
   const uintptr_t at = (uintptr_t)stream - (uintptr_t)device___sF;
   if (at >= sizeof device___sF) return stream;
   return at < kStreamBytes ? stdin : at < 2 * kStreamBytes ? stdout : stderr;
 }
 
-int device_fflush(void *f) { return fflush(f == NULL ? NULL : host(f)); }
-size_t device_fwrite(const void *p, size_t size, size_t n, void *f) { return fwrite(p, size, n, host(f)); }
-int device_fputc(int c, void *f) { return fputc(c, host(f)); }
-int device_fputs(const char *text, void *f) { return fputs(text, host(f)); }
-int device_getc(void *f) { return getc(host(f)); }
-int device_ungetc(int c, void *f) { return ungetc(c, host(f)); }
-wint_t device_getwc(void *f) { return getwc(host(f)); }
-wint_t device_fputwc(wchar_t c, void *f) { return fputwc(c, host(f)); }
-wint_t device_ungetwc(wint_t c, void *f) { return ungetwc(c, host(f)); }
-int device_fileno(void *f) { return fileno(host(f)); }
-int device_vfprintf(void *f, const char *format, va_list list) { return vfprintf(host(f), format, list); }
-int device_fprintf(void *f, const char *format, ...) {
+int device_fflush(void* f) { return fflush(f == NULL ? NULL : host(f)); }
+size_t device_fwrite(const void* p, size_t size, size_t n, void* f) { return fwrite(p, size, n, host(f)); }
+int device_fputc(int c, void* f) { return fputc(c, host(f)); }
+int device_fputs(const char* text, void* f) { return fputs(text, host(f)); }
+int device_getc(void* f) { return getc(host(f)); }
+int device_ungetc(int c, void* f) { return ungetc(c, host(f)); }
+wint_t device_getwc(void* f) { return getwc(host(f)); }
+wint_t device_fputwc(wchar_t c, void* f) { return fputwc(c, host(f)); }
+wint_t device_ungetwc(wint_t c, void* f) { return ungetwc(c, host(f)); }
+int device_fileno(void* f) { return fileno(host(f)); }
+int device_vfprintf(void* f, const char* format, va_list list) { return vfprintf(host(f), format, list); }
+int device_fprintf(void* f, const char* format, ...) {
   va_list list;
   va_start(list, format);
   const int written = vfprintf(host(f), format, list);
@@ -55,49 +55,49 @@ int device_fprintf(void *f, const char *format, ...) {
 }
 
 // Names of its own for what the desktop has, too.
-int __xpg_strerror_r(int, char *, size_t);
-int *device___errno(void) { return &errno; }
-char *device___gnu_strerror_r(int code, char *text, size_t size) { return strerror_r(code, text, size); }
-int device_strerror_r(int code, char *text, size_t size) { return __xpg_strerror_r(code, text, size); }
+int __xpg_strerror_r(int, char*, size_t);
+int* device___errno(void) { return &errno; }
+char* device___gnu_strerror_r(int code, char* text, size_t size) { return strerror_r(code, text, size); }
+int device_strerror_r(int code, char* text, size_t size) { return __xpg_strerror_r(code, text, size); }
 
 // Checked variants: the size of the memory is the last argument.
-size_t device___strlen_chk(const char *text, size_t size) {
+size_t device___strlen_chk(const char* text, size_t size) {
   const size_t length = strlen(text);
   if (length >= size) abort();
   return length;
 }
-char *device___strchr_chk(const char *text, int c, size_t size) {
+char* device___strchr_chk(const char* text, int c, size_t size) {
   (void)size;
   return strchr(text, c);
 }
-char *device___strrchr_chk(const char *text, int c, size_t size) {
+char* device___strrchr_chk(const char* text, int c, size_t size) {
   (void)size;
   return strrchr(text, c);
 }
-ssize_t device___write_chk(int fd, const void *data, size_t count, size_t size) {
+ssize_t device___write_chk(int fd, const void* data, size_t count, size_t size) {
   if (count > size) abort();
   return write(fd, data, count);
 }
-void device___FD_SET_chk(int fd, fd_set *set, size_t size) {
+void device___FD_SET_chk(int fd, fd_set* set, size_t size) {
   if (fd < 0 || (size_t)fd >= 8 * size) abort();
   FD_SET(fd, set);
 }
-int device___FD_ISSET_chk(int fd, const fd_set *set, size_t size) {
+int device___FD_ISSET_chk(int fd, const fd_set* set, size_t size) {
   if (fd < 0 || (size_t)fd >= 8 * size) abort();
   return FD_ISSET(fd, set);
 }
 
-void device___assert2(const char *file, int line, const char *function, const char *what) {
+void device___assert2(const char* file, int line, const char* function, const char* what) {
   fprintf(stderr, "%s:%d: %s: assertion \"%s\" failed\n", file, line, function, what);
   abort();
 }
 
 // A set of signals has 8 bytes there and 128 here.
-int device_sigfillset(uint64_t *set) {
+int device_sigfillset(uint64_t* set) {
   *set = ~UINT64_C(0);
   return 0;
 }
-int device_pthread_sigmask(int how, const uint64_t *set, uint64_t *old) {
+int device_pthread_sigmask(int how, const uint64_t* set, uint64_t* old) {
   sigset_t given, before;
   sigemptyset(&given);
   for (int signal = 1; set != NULL && signal <= 64; ++signal) {
@@ -126,11 +126,11 @@ long device_sysconf(int name) {
   }
 }
 
-int device___system_property_get(const char *name, char *value) {
+int device___system_property_get(const char* name, char* value) {
   (void)name;
   *value = '\0';
   return 0;
 }
-void device_android_set_abort_message(const char *text) { fprintf(stderr, "abort: %s\n", text == NULL ? "" : text); }
+void device_android_set_abort_message(const char* text) { fprintf(stderr, "abort: %s\n", text == NULL ? "" : text); }
 
 #include "exports_bionic.h"

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void *host(const char *name) {
-  static void *library;
+static void* host(const char* name) {
+  static void* library;
   if (library == NULL) library = dlopen(HOST_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-  void *found = library == NULL ? NULL : dlsym(library, name);
+  void* found = library == NULL ? NULL : dlsym(library, name);
   if (found == NULL) {
     fprintf(stderr, "%s\n", dlerror());
     abort();
@@ -16,14 +16,14 @@ static void *host(const char *name) {
   return found;
 }
 
-const void *OrtGetApiBase(void) { return ((const void *(*)(void))host("OrtGetApiBase"))(); }
+const void* OrtGetApiBase(void) { return ((const void* (*)(void))host("OrtGetApiBase"))(); }
 
-void *OrtSessionOptionsAppendExecutionProvider_CPU(void *options, int arena) {
-  return ((void *(*)(void *, int))host("OrtSessionOptionsAppendExecutionProvider_CPU"))(options, arena);
+void* OrtSessionOptionsAppendExecutionProvider_CPU(void* options, int arena) {
+  return ((void* (*)(void*, int))host("OrtSessionOptionsAppendExecutionProvider_CPU"))(options, arena);
 }
 
 // Android's accelerator, which the app does not ask for.
-void *OrtSessionOptionsAppendExecutionProvider_Nnapi(void *options, unsigned flags) {
+void* OrtSessionOptionsAppendExecutionProvider_Nnapi(void* options, unsigned flags) {
   (void)options;
   (void)flags;
   abort();

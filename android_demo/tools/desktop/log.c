@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int __android_log_vprint(int priority, const char *tag, const char *format, va_list list) {
+int __android_log_vprint(int priority, const char* tag, const char* format, va_list list) {
   (void)priority;
   fprintf(stderr, "%s: ", tag == NULL ? "" : tag);
   const int written = vfprintf(stderr, format, list);
@@ -11,7 +11,7 @@ int __android_log_vprint(int priority, const char *tag, const char *format, va_l
   return written;
 }
 
-int __android_log_print(int priority, const char *tag, const char *format, ...) {
+int __android_log_print(int priority, const char* tag, const char* format, ...) {
   va_list list;
   va_start(list, format);
   const int written = __android_log_vprint(priority, tag, format, list);
@@ -19,6 +19,6 @@ int __android_log_print(int priority, const char *tag, const char *format, ...) 
   return written;
 }
 
-int __android_log_write(int priority, const char *tag, const char *text) {
+int __android_log_write(int priority, const char* tag, const char* text) {
   return __android_log_print(priority, tag, "%s", text == NULL ? "" : text);
 }

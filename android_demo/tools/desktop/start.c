@@ -9,16 +9,16 @@
 
 #define EXPORT(name, version) __asm__(".symver device_" #name ", " #name "@" #version);
 
-extern char **environ;
+extern char** environ;
 
 // The first object is the program.
-static int construct(struct dl_phdr_info *program, size_t size, void *unused) {
+static int construct(struct dl_phdr_info* program, size_t size, void* unused) {
   (void)size;
   (void)unused;
-  const ElfW(Dyn) *entry = NULL;
+  const ElfW(Dyn)* entry = NULL;
   for (int i = 0; i < program->dlpi_phnum; ++i) {
     if (program->dlpi_phdr[i].p_type == PT_DYNAMIC) {
-      entry = (const ElfW(Dyn) *)(program->dlpi_addr + program->dlpi_phdr[i].p_vaddr);
+      entry = (const ElfW(Dyn)*)(program->dlpi_addr + program->dlpi_phdr[i].p_vaddr);
     }
   }
   void (**constructors)(void) = NULL;
@@ -34,11 +34,11 @@ static int construct(struct dl_phdr_info *program, size_t size, void *unused) {
   return 1;
 }
 
-void device___libc_init(void *raw, void (*end)(void), int (*run)(int, char **, char **), const void *structors) {
+void device___libc_init(void* raw, void (*end)(void), int (*run)(int, char**, char**), const void* structors) {
   (void)end;
   (void)structors;
-  const int count = (int)*(uintptr_t *)raw;
-  char **values = (char **)raw + 1;
+  const int count = (int)*(uintptr_t*)raw;
+  char** values = (char**)raw + 1;
   dl_iterate_phdr(construct, NULL);
   exit(run(count, values, environ));
 }

@@ -134,8 +134,7 @@ class Inputs {
       return refuse(which + " has room for " + number(capacity) + " values, its shape " + shown(sizes) + " needs " +
                     number(elements));
     }
-    tensors_.push_back(
-        std::make_unique<TensorImpl>(type, static_cast<ssize_t>(sizes.size()), sizes.data(), data));
+    tensors_.push_back(std::make_unique<TensorImpl>(type, static_cast<ssize_t>(sizes.size()), sizes.data(), data));
     values_.emplace_back(Tensor(tensors_.back().get()));
     return true;
   }
@@ -153,8 +152,8 @@ class Inputs {
     elements = 1;
     for (jsize i = 0; i < rank; ++i) {
       if (dimensions[i] < 1 || dimensions[i] > limits[i]) {
-        return refuse(which + " has size " + number(dimensions[i]) + " in dimension " + number(i) +
-                      ", expected 1 to " + number(limits[i]));
+        return refuse(which + " has size " + number(dimensions[i]) + " in dimension " + number(i) + ", expected 1 to " +
+                      number(limits[i]));
       }
       sizes.push_back(static_cast<SizesType>(dimensions[i]));
       elements *= dimensions[i];

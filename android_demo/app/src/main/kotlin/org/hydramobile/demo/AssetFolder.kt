@@ -4,15 +4,13 @@
 package org.hydramobile.demo
 
 import android.content.res.AssetManager
+import org.hydramobile.screens.BundleSource
 import java.io.FileNotFoundException
 import java.io.InputStream
-import org.hydramobile.screens.BundleSource
 
 /** The folder [title] of the assets' models. */
-internal class AssetFolder private constructor(
-    private val assets: AssetManager,
-    override val title: String,
-) : BundleSource {
+internal class AssetFolder private constructor(private val assets: AssetManager, override val title: String) :
+    BundleSource {
     override fun open(path: String): InputStream? = try {
         assets.open("$MODELS/$title/$path")
     } catch (_: FileNotFoundException) {

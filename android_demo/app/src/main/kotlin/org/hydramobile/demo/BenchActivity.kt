@@ -13,11 +13,11 @@ import android.app.Activity
 import android.content.Intent
 import android.os.Bundle
 import android.widget.TextView
-import java.io.File
 import org.hydramobile.core.Benchmark
 import org.hydramobile.core.BundleException
 import org.hydramobile.core.BundleProblem
 import org.hydramobile.core.StopSignal
+import java.io.File
 
 class BenchActivity : Activity() {
     private val status by lazy { findViewById<TextView>(R.id.batch_status) }

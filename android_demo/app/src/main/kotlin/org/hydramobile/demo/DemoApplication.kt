@@ -8,15 +8,15 @@ import android.content.ComponentCallbacks2
 import android.content.Context
 import android.os.Handler
 import android.os.Looper
-import java.io.File
-import java.util.concurrent.Executor
-import java.util.concurrent.Executors
 import org.hydramobile.screens.AskSettings
 import org.hydramobile.screens.Asker
 import org.hydramobile.screens.Conversation
 import org.hydramobile.screens.Importer
 import org.hydramobile.screens.ModelImport
 import org.hydramobile.screens.ModelStore
+import java.io.File
+import java.util.concurrent.Executor
+import java.util.concurrent.Executors
 
 /** Made by the system; `demo` finds it. */
 class DemoApplication : Application() {

@@ -6,8 +6,8 @@ package org.hydramobile.demo
 import android.app.ActivityManager
 import android.content.Context
 import android.os.Build
-import java.io.File
 import org.hydramobile.core.DeviceLimits
+import java.io.File
 
 /** Memory, processors, Android, and the free space of [folder]. */
 internal fun deviceLimits(context: Context, folder: File): DeviceLimits {

@@ -6,9 +6,9 @@ package org.hydramobile.demo
 import android.content.ContentResolver
 import android.net.Uri
 import android.provider.DocumentsContract
+import org.hydramobile.screens.BundleSource
 import java.io.IOException
 import java.io.InputStream
-import org.hydramobile.screens.BundleSource
 
 /** The folder [tree]; its listings are read once. */
 internal class DocumentFolder(private val resolver: ContentResolver, private val tree: Uri) : BundleSource {

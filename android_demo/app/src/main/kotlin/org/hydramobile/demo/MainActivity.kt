@@ -22,11 +22,11 @@ import android.widget.LinearLayout
 import android.widget.ScrollView
 import android.widget.TextView
 import android.widget.Toast
-import java.io.IOException
 import org.hydramobile.screens.AskListener
 import org.hydramobile.screens.AskState
 import org.hydramobile.screens.ImportListener
 import org.hydramobile.screens.Work
+import java.io.IOException
 
 class MainActivity : Activity() {
     private val question by lazy { findViewById<EditText>(R.id.question) }
@@ -70,16 +70,21 @@ class MainActivity : Activity() {
     override fun onOptionsItemSelected(item: MenuItem): Boolean {
         when (item.itemId) {
             R.id.open_models -> startActivity(Intent(this, ModelsActivity::class.java))
+
             R.id.open_settings -> startActivity(Intent(this, SettingsActivity::class.java))
+
             R.id.open_speed -> startActivity(Intent(this, SpeedActivity::class.java))
+
             R.id.remove_picture -> {
                 demo.picture.remove()
                 showPicture()
             }
+
             R.id.clear -> {
                 demo.conversation.clear()
                 show(demo.asker.state)
             }
+
             else -> return super.onOptionsItemSelected(item)
         }
         return true

@@ -14,12 +14,12 @@ import android.widget.LinearLayout
 import android.widget.ProgressBar
 import android.widget.TextView
 import android.widget.Toast
-import java.io.File
-import java.io.IOException
 import org.hydramobile.screens.ImportListener
 import org.hydramobile.screens.ImportState
 import org.hydramobile.screens.Shown
 import org.hydramobile.screens.StoredModel
+import java.io.File
+import java.io.IOException
 
 class ModelsActivity : Activity() {
     private val status by lazy { findViewById<TextView>(R.id.import_status) }

@@ -6,13 +6,13 @@ package org.hydramobile.demo
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
 import android.media.ExifInterface
-import java.io.File
-import java.io.IOException
-import java.io.InputStream
 import org.hydramobile.core.DecodedPicture
 import org.hydramobile.core.PictureDecoder
 import org.hydramobile.screens.ChosenPicture
 import org.hydramobile.screens.Orientation
+import java.io.File
+import java.io.IOException
+import java.io.InputStream
 
 /** Pictures as they are stored, for batches, whose pixels a host compares. */
 internal object StoredPictures : PictureDecoder {

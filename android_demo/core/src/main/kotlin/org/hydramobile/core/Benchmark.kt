@@ -35,12 +35,7 @@ class Benchmark(
      *
      * @throws BenchmarkException it ended early; the same call goes on where it did.
      */
-    fun run(
-        requests: File,
-        answers: File,
-        signal: StopSignal = StopSignal(),
-        progress: BenchmarkProgress? = null,
-    ) {
+    fun run(requests: File, answers: File, signal: StopSignal = StopSignal(), progress: BenchmarkProgress? = null) {
         try {
             val asked = BenchmarkRequests(requests, bundle).read()
             AnswerFile(answers, programHash(bundle)).use { answer(asked, it, signal, progress) }

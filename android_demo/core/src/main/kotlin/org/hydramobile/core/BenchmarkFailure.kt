@@ -36,8 +36,10 @@ class BenchmarkException(val problem: BenchmarkProblem, message: String, cause: 
 
         private fun problemOf(problem: GenerationProblem): BenchmarkProblem = when (problem) {
             GenerationProblem.OUT_OF_MEMORY -> BenchmarkProblem.MEMORY
+
             GenerationProblem.CANNOT_LOAD, GenerationProblem.RUNTIME_FAILED, GenerationProblem.MISUSED ->
                 BenchmarkProblem.RUNTIME
+
             GenerationProblem.EMPTY_PROMPT, GenerationProblem.PROMPT_TOO_LONG, GenerationProblem.UNUSABLE_PICTURE ->
                 BenchmarkProblem.INPUT
         }

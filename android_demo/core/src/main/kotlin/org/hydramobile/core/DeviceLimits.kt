@@ -25,8 +25,7 @@ class DeviceLimits(
         get() = (totalBytes * (if (totalBytes < SMALL_BELOW) SMALL_SHARE else SHARE)).toLong()
 
     /** These with [bytes] more free on the disk. */
-    fun free(bytes: Long) =
-        DeviceLimits(availableBytes, totalBytes, abis, apiLevel, freeDiskBytes?.let { it + bytes })
+    fun free(bytes: Long) = DeviceLimits(availableBytes, totalBytes, abis, apiLevel, freeDiskBytes?.let { it + bytes })
 
     /**
      * Check that a bundle can run here.

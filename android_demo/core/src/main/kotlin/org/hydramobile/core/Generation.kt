@@ -31,11 +31,7 @@ class Picture(
  *
  * [mostTokens]: of the answer. [stop]: end at the template's stop token; off for timing a fixed length.
  */
-class AnswerOptions(
-    val mostTokens: Int = 16,
-    val stop: Boolean = true,
-    val sampling: Sampling = Sampling.GREEDY,
-) {
+class AnswerOptions(val mostTokens: Int = 16, val stop: Boolean = true, val sampling: Sampling = Sampling.GREEDY) {
     init {
         require(mostTokens > 0) { "mostTokens is $mostTokens, expected at least 1" }
     }

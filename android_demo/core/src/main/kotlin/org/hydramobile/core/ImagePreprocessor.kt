@@ -56,7 +56,9 @@ class ImageRecipe internal constructor(
             }
             val filter = when (val name = json.string("resample")) {
                 "bicubic" -> Filter.BICUBIC
+
                 "bilinear" -> Filter.BILINEAR
+
                 else -> throw JsonException(
                     "${json.where}: `resample` is \"${name.take(40)}\", expected bicubic or bilinear.",
                 )
@@ -95,6 +97,7 @@ class ImagePreprocessor(val recipe: ImageRecipe) {
         val x = if (picture.width > picture.height) excess else 0
         val y = excess - x
         val part = CutRows(picture, x, y, picture.width - 2 * x, picture.height - 2 * y)
+
         // The long side is truncated to an integer.
         fun scaled(side: Int) = if (side == shortest) size else ((size.toLong() * side).toDouble() / shortest).toInt()
         val whole = Resample.resize(part, scaled(part.width), scaled(part.height), recipe.filter)

@@ -49,10 +49,15 @@ object Json {
     private fun write(value: Any?, out: StringBuilder) {
         when (value) {
             null -> out.append("null")
+
             is String -> quote(value, out)
+
             is Boolean, is Int, is Long -> out.append(value)
+
             is Float -> if (value.isFinite()) out.append(value) else out.append("null")
+
             is Double -> if (value.isFinite()) out.append(value) else out.append("null")
+
             is Map<*, *> -> {
                 out.append('{')
                 var first = true
@@ -65,7 +70,9 @@ object Json {
                 }
                 out.append('}')
             }
+
             is IntArray -> write(value.asList(), out)
+
             is Iterable<*> -> {
                 out.append('[')
                 for ((index, item) in value.withIndex()) {
@@ -74,6 +81,7 @@ object Json {
                 }
                 out.append(']')
             }
+
             else -> throw IllegalArgumentException("${value.javaClass.name} has no form in JSON")
         }
     }
@@ -86,15 +94,21 @@ object Json {
             at += Character.charCount(point)
             when {
                 point == '"'.code -> out.append("\\\"")
+
                 point == '\\'.code -> out.append("\\\\")
+
                 point == '\n'.code -> out.append("\\n")
+
                 point == '\r'.code -> out.append("\\r")
+
                 point == '\t'.code -> out.append("\\t")
+
                 // The last two end a line for some readers of jsonl.
                 point < 0x20 || point == 0x7F || point == 0x85 || point == 0x2028 || point == 0x2029 -> {
                     val hex = Integer.toHexString(point)
                     out.append("\\u").append("0000", 0, 4 - hex.length).append(hex)
                 }
+
                 else -> out.appendCodePoint(point)
             }
         }

@@ -33,8 +33,7 @@ class JsonObject(val where: String, val values: Map<String, Any?>) {
 
     fun list(key: String): List<Any?> = values[key] as? List<*> ?: refuse(key, "a list")
 
-    fun strings(key: String): List<String> =
-        list(key).map { it as? String ?: refuse(key, "a list of strings") }
+    fun strings(key: String): List<String> = list(key).map { it as? String ?: refuse(key, "a list of strings") }
 
     fun doubles(key: String): DoubleArray =
         list(key).map { number(it) ?: refuse(key, "a list of numbers") }.toDoubleArray()
@@ -50,11 +49,13 @@ class JsonObject(val where: String, val values: Map<String, Any?>) {
 
     private fun number(value: Any?): Double? = (value as? Double) ?: (value as? Long)?.toDouble()
 
-    private fun refuse(key: String, expected: String): Nothing =
-        throw JsonException(
-            if (key in values) "$where: key `$key` is ${shown(values[key])}, expected $expected."
-            else "$where: key `$key` is missing, expected $expected.",
-        )
+    private fun refuse(key: String, expected: String): Nothing = throw JsonException(
+        if (key in values) {
+            "$where: key `$key` is ${shown(values[key])}, expected $expected."
+        } else {
+            "$where: key `$key` is missing, expected $expected."
+        },
+    )
 
     companion object {
         /** [value] as an object, if it is one. */

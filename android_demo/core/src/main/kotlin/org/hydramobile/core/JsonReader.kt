@@ -99,8 +99,11 @@ internal class JsonReader(private val text: String, private val where: String) {
                     at++
                     return built.toString()
                 }
+
                 next == '\\' -> built.append(escaped())
+
                 next < ' ' -> fail("a string holds the control character ${shown(next)}; it has to be escaped")
+
                 else -> {
                     built.append(next)
                     at++

@@ -13,11 +13,10 @@ internal class Decoder(private val steps: List<(List<String>) -> List<String>>, 
         val PLAIN = Decoder(emptyList(), " ")
 
         /** The steps of `decoder` in a tokenizer.json. JsonException: one is unknown. */
-        fun of(json: JsonObject): Decoder =
-            Decoder(
-                if (json.string("type") == "Sequence") json.objects("decoders").map(::step) else listOf(step(json)),
-                separator = "",
-            )
+        fun of(json: JsonObject): Decoder = Decoder(
+            if (json.string("type") == "Sequence") json.objects("decoders").map(::step) else listOf(step(json)),
+            separator = "",
+        )
 
         private fun step(json: JsonObject): (List<String>) -> List<String> = when (val kind = json.string("type")) {
             "ByteLevel" -> ::bytesToText
@@ -68,8 +67,11 @@ internal class Decoder(private val steps: List<(List<String>) -> List<String>>, 
             fun close() {
                 val bytes = run.toByteArray()
                 // As the Python side does: one wrong byte, and each of the run is shown as unknown.
-                if (Utf8.firstBroken(bytes) < 0) pieces.add(Utf8.decode(bytes))
-                else repeat(bytes.size) { pieces.add(Utf8.REPLACEMENT.toString()) }
+                if (Utf8.firstBroken(bytes) < 0) {
+                    pieces.add(Utf8.decode(bytes))
+                } else {
+                    repeat(bytes.size) { pieces.add(Utf8.REPLACEMENT.toString()) }
+                }
                 run.reset()
             }
             for (token in tokens) {

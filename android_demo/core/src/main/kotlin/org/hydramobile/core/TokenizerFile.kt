@@ -102,13 +102,19 @@ internal class TokenizerFile(private val json: JsonObject) {
 
     private fun opening(processor: JsonObject): IntArray = when (val kind = processor.string("type")) {
         "ByteLevel" -> IntArray(0)
+
         "Sequence" -> processor.objects("processors").map(::opening).firstOrNull { it.isNotEmpty() } ?: IntArray(0)
+
         "TemplateProcessing" -> {
             val special = processor.child("special_tokens")
             val first = processor.objects("single").firstOrNull()
-            if (first == null || "SpecialToken" !in first) IntArray(0)
-            else special.child(first.child("SpecialToken").string("id")).ints("ids")
+            if (first == null || "SpecialToken" !in first) {
+                IntArray(0)
+            } else {
+                special.child(first.child("SpecialToken").string("id")).ints("ids")
+            }
         }
+
         else -> unknownPart(processor, "post_processor", kind, "Sequence, ByteLevel, TemplateProcessing")
     }
 

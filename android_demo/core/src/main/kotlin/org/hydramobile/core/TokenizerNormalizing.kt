@@ -12,13 +12,16 @@ internal fun interface Normalizer {
             "Sequence" -> json.objects("normalizers").map(::of).let { steps ->
                 Normalizer { text -> steps.fold(text) { value, step -> step.normalize(value) } }
             }
+
             "Prepend" -> json.string("prepend").let { mark ->
                 Normalizer { text -> if (text.isEmpty()) text else mark + text }
             }
+
             "Replace" -> plainPattern(json).let { old ->
                 val new = json.string("content")
                 Normalizer { text -> text.replace(old, new) }
             }
+
             else -> unknownPart(json, "normalizer", kind, "Sequence, Prepend, Replace")
         }
     }

@@ -14,12 +14,16 @@ internal fun interface Splitter {
         /** The steps of `pre_tokenizer` in a tokenizer.json. JsonException: one is unknown. */
         fun of(json: JsonObject): Splitter = when (val kind = json.string("type")) {
             "Sequence" -> sequence(json.objects("pretokenizers").map(::of))
+
             "Digits" -> digits(json.boolean("individual_digits"))
+
             "ByteLevel" -> byteLevel(
                 json.boolean("add_prefix_space"),
                 byWords = json.lacks("use_regex") || json.boolean("use_regex"),
             )
+
             "Metaspace" -> metaspace(json)
+
             else -> unknownPart(json, "pre-tokenizer", kind, "Sequence, Digits, ByteLevel, Metaspace")
         }
 

@@ -76,8 +76,24 @@ object Utf8 {
             if (at + offset >= end) return -offset
             val next = bytes[at + offset].toInt() and 0xFF
             // The second byte tells overlong forms, surrogates and what lies beyond U+10FFFF.
-            val lowest = if (offset > 1) 0x80 else if (lead == 0xE0) 0xA0 else if (lead == 0xF0) 0x90 else 0x80
-            val highest = if (offset > 1) 0xBF else if (lead == 0xED) 0x9F else if (lead == 0xF4) 0x8F else 0xBF
+            val lowest = if (offset > 1) {
+                0x80
+            } else if (lead == 0xE0) {
+                0xA0
+            } else if (lead == 0xF0) {
+                0x90
+            } else {
+                0x80
+            }
+            val highest = if (offset > 1) {
+                0xBF
+            } else if (lead == 0xED) {
+                0x9F
+            } else if (lead == 0xF4) {
+                0x8F
+            } else {
+                0xBF
+            }
             if (next < lowest || next > highest) return -offset
         }
         return length

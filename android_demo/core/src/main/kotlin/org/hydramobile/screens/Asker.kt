@@ -8,10 +8,6 @@
  */
 package org.hydramobile.screens
 
-import java.io.File
-import java.io.IOException
-import java.util.concurrent.CountDownLatch
-import java.util.concurrent.Executor
 import org.hydramobile.core.AnswerListener
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.BundleException
@@ -27,6 +23,10 @@ import org.hydramobile.core.SpeedTest
 import org.hydramobile.core.StopSignal
 import org.hydramobile.core.Timings
 import org.hydramobile.core.VlmRuntime
+import java.io.File
+import java.io.IOException
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.Executor
 
 /**
  * [worker]: runs one task at a time, in order. [screens]: runs tasks on the thread of the screens, which is

@@ -6,11 +6,11 @@
  */
 package org.hydramobile.screens
 
+import org.hydramobile.core.Json
+import org.hydramobile.core.JsonException
 import java.io.File
 import java.io.FileOutputStream
 import java.io.IOException
-import org.hydramobile.core.Json
-import org.hydramobile.core.JsonException
 
 /** A question with its answer; [facts]: a line about how long it took. */
 class Turn(val question: String, val answer: String, val facts: String)

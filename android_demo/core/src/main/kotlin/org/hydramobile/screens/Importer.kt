@@ -4,11 +4,11 @@
  */
 package org.hydramobile.screens
 
-import java.io.File
-import java.util.concurrent.Executor
 import org.hydramobile.core.BundleException
 import org.hydramobile.core.BundleProblem
 import org.hydramobile.core.CheckProgress
+import java.io.File
+import java.util.concurrent.Executor
 
 /** [share] is done, 0 to 1, while [isBusy]; [name]: of the model that was imported; [problem]: why none was. */
 class ImportState(

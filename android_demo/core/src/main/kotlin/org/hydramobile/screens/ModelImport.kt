@@ -5,10 +5,6 @@
  */
 package org.hydramobile.screens
 
-import java.io.File
-import java.io.FileOutputStream
-import java.io.IOException
-import java.io.InputStream
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.BundleException
 import org.hydramobile.core.BundleFile
@@ -17,6 +13,10 @@ import org.hydramobile.core.CheckProgress
 import org.hydramobile.core.DeviceLimits
 import org.hydramobile.core.FileHash
 import org.hydramobile.core.Manifest
+import java.io.File
+import java.io.FileOutputStream
+import java.io.IOException
+import java.io.InputStream
 
 /** A folder that the user chose. */
 interface BundleSource {

@@ -7,14 +7,14 @@
  */
 package org.hydramobile.screens
 
-import java.io.File
-import java.io.IOException
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.BundleException
 import org.hydramobile.core.BundleProblem
 import org.hydramobile.core.CheckProgress
 import org.hydramobile.core.DeviceLimits
 import org.hydramobile.core.Manifest
+import java.io.File
+import java.io.IOException
 
 /** A folder of the store; [manifest] is null where [problem] is that it cannot be read. */
 class StoredModel(
@@ -31,8 +31,7 @@ class StoredModel(
 /** The folders below [root]; [runtimes]: those that the app has. */
 class ModelStore(val root: File, private val runtimes: Set<String>) {
     /** All models by name; no file but the manifests is read. */
-    fun models(device: DeviceLimits?): List<StoredModel> =
-        folders().sortedBy { it.name }.map { describe(it, device) }
+    fun models(device: DeviceLimits?): List<StoredModel> = folders().sortedBy { it.name }.map { describe(it, device) }
 
     /** Folder of the model with this name; null: there is none. */
     fun find(name: String): File? = folders().firstOrNull { it.name == name }

@@ -5,13 +5,13 @@
  */
 package org.hydramobile.screens
 
-import java.util.Locale
 import org.hydramobile.core.AnswerEnd
 import org.hydramobile.core.DeviceLimits
 import org.hydramobile.core.Manifest
 import org.hydramobile.core.Speed
 import org.hydramobile.core.Summary
 import org.hydramobile.core.Timings
+import java.util.Locale
 
 /** Texts for people. */
 object Shown {
@@ -67,7 +67,13 @@ object Shown {
 
     /** Three digits that count. */
     private fun digits(value: Double): String {
-        val places = if (value >= 100) 0 else if (value >= 10) 1 else 2
+        val places = if (value >= 100) {
+            0
+        } else if (value >= 10) {
+            1
+        } else {
+            2
+        }
         return String.format(Locale.ROOT, "%.${places}f", value)
     }
 }

@@ -1,9 +1,5 @@
 package org.hydramobile.core
 
-import java.io.File
-import java.io.IOException
-import java.nio.ByteBuffer
-import java.nio.ByteOrder
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -14,6 +10,10 @@ import org.junit.Before
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.File
+import java.io.IOException
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
 
 /** Files of questions and answers, on a runtime whose every answer is known. */
 class BenchmarkTest {
@@ -86,7 +86,8 @@ class BenchmarkTest {
     @Test
     fun logitsBesideTheRequests() {
         run()
-        val bytes = ByteBuffer.wrap(File(temporary.root, "d.f32").readBytes()).order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer()
+        val written = ByteBuffer.wrap(File(temporary.root, "d.f32").readBytes())
+        val bytes = written.order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer()
         val logits = FloatArray(bytes.remaining()).also { bytes.get(it) }
         assertArrayEquals(runtime.logitsOf(rule(listOf(3, -1, -1, -1, -1, 1, 0, 0))), logits, 0f)
         assertFalse(File(temporary.root, "d.f32.tmp").exists())
@@ -148,7 +149,8 @@ class BenchmarkTest {
             """{"id": "a", "before": [1], "image": "no.png", "after": []}""" to "no.png is missing: expected a picture",
             """{"id": "a", "before": [320]}""" to "token id 320 lies outside of 0..319",
             """{"id": "a", "before": []}""" to "the prompt is empty",
-            """{"id": "a", "before": [${List(256) { 1 }.joinToString()}]}""" to "the prompt has 256 tokens; the program holds 256",
+            """{"id": "a", "before": [${List(256) { 1 }.joinToString()}]}""" to
+                "the prompt has 256 tokens; the program holds 256",
             """{"id": "a", "before": [1], "max_new_tokens": 0}""" to "key `max_new_tokens` is 0",
             """{"id": "a", "before": [1], "fit": "round"}""" to "expected pad, crop or stretch",
             """{"id": "a", "before": [1]""" to "requests.jsonl:2, line 1",
@@ -201,7 +203,12 @@ class BenchmarkTest {
         run()
         assertEquals(4, lines().count { "id" in it })
         val nowhere = File(temporary.root, "nowhere/answers.jsonl")
-        assertEquals(4, Benchmark.ending(nowhere) { Benchmark(bundle, runtime, decoder).run(requests, nowhere) }!!.problem.code)
+        assertEquals(
+            4,
+            Benchmark.ending(nowhere) {
+                Benchmark(bundle, runtime, decoder).run(requests, nowhere)
+            }!!.problem.code,
+        )
         assertFalse(nowhere.exists())
     }
 
@@ -218,7 +225,10 @@ class BenchmarkTest {
         val pixels = ByteBuffer.allocate(4 * 3 * 32 * 32).order(ByteOrder.LITTLE_ENDIAN)
         File(temporary.root, "raw.f32").writeBytes(pixels.array())
         File(temporary.root, "short.f32").writeBytes(ByteArray(8))
-        ask("""{"id": "a", "image": "raw.f32", "question": "a"}""", """{"id": "b", "image": "pictures/one.png", "question": "a", "fit": "crop"}""")
+        ask(
+            """{"id": "a", "image": "raw.f32", "question": "a"}""",
+            """{"id": "b", "image": "pictures/one.png", "question": "a", "fit": "crop"}""",
+        )
         run()
         assertEquals(listOf("one.png"), read)
         ask("""{"id": "c", "image": "short.f32", "question": "a"}""")
@@ -230,7 +240,9 @@ class BenchmarkTest {
     private fun lines() = Vectors.lines(answers)
 
     private fun run(signal: StopSignal = StopSignal(), progress: BenchmarkProgress? = null) =
-        Benchmark(bundle, runtime, decoder, { 1L shl 30 }, mapOf("model" to "phone")).run(requests, answers, signal, progress)
+        Benchmark(bundle, runtime, decoder, {
+            1L shl 30
+        }, mapOf("model" to "phone")).run(requests, answers, signal, progress)
 
     private fun refused(
         problem: BenchmarkProblem,

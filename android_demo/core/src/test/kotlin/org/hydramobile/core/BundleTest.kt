@@ -1,7 +1,5 @@
 package org.hydramobile.core
 
-import java.io.File
-import java.nio.file.Files
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
@@ -10,6 +8,8 @@ import org.junit.Before
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.File
+import java.nio.file.Files
 
 /** Every way in which a bundle can be wrong has its own kind and says what to do. */
 class BundleTest {
@@ -28,7 +28,10 @@ class BundleTest {
         made.manifest["requires"] = mapOf("abis" to listOf("x86_64", "arm64-v8a"), "android_api" to 26)
         made.write()
         val seen = ArrayList<Long>()
-        val bundle = Bundle.open(made.folder, phone, setOf("onnx"), { done, total -> seen.add(done); done <= total })
+        val bundle = Bundle.open(made.folder, phone, setOf("onnx"), { done, total ->
+            seen.add(done)
+            done <= total
+        })
         assertEquals("onnx", bundle.runtime)
         assertArrayEquals(intArrayOf(2), bundle.stopIds)
         assertEquals(made.file("embed_tokens.onnx"), bundle.file("token_embedding"))
@@ -41,7 +44,8 @@ class BundleTest {
     }
 
     @Test
-    fun missingFolder() = refused(BundleProblem.MISSING_FILE, "is no folder: expected a bundle", folder = File("/nowhere"))
+    fun missingFolder() =
+        refused(BundleProblem.MISSING_FILE, "is no folder: expected a bundle", folder = File("/nowhere"))
 
     @Test
     fun missingManifest() {
@@ -66,7 +70,8 @@ class BundleTest {
         val bytes = made.file("decoder_model_merged.onnx").readBytes()
         bytes[400_000] = (bytes[400_000].toInt() xor 1).toByte()
         made.file("decoder_model_merged.onnx").writeBytes(bytes)
-        refused(BundleProblem.WRONG_HASH, "decoder_model_merged.onnx has sha256 ${MadeBundle.sha256(bytes)}, the manifest says")
+        val hash = MadeBundle.sha256(bytes)
+        refused(BundleProblem.WRONG_HASH, "decoder_model_merged.onnx has sha256 $hash, the manifest says")
         Bundle.open(made.folder, phone, verifyHashes = false)
     }
 
@@ -166,7 +171,8 @@ class BundleTest {
             fail("the tokenizer was read")
         } catch (error: BundleException) {
             assertEquals(BundleProblem.UNREADABLE_TOKENIZER, error.problem)
-            assertTrue(error.message, "the model `Unigram` is not known to this app; it computes BPE" in error.message!!)
+            val what = "the model `Unigram` is not known to this app; it computes BPE"
+            assertTrue(error.message, what in error.message!!)
         }
     }
 
@@ -190,4 +196,5 @@ class BundleTest {
             return
         }
         fail("the bundle was opened; expected $problem: $message")
-    }}
+    }
+}

@@ -18,11 +18,29 @@ internal class FakeRuntime(private val manifest: Manifest, private val rule: (Li
 
     /** Called at the start of each decoder call. */
     var onDecode: (Int) -> Unit = {}
-    var logitsOf: (Int) -> FloatArray = { token -> FloatArray(manifest.vocabSize) { if (it == token) 2f else it / 1000f } }
+    var logitsOf: (Int) -> FloatArray = { token ->
+        FloatArray(manifest.vocabSize) {
+            if (it ==
+                token
+            ) {
+                2f
+            } else {
+                it / 1000f
+            }
+        }
+    }
 
     override fun encodeImage(pixels: FloatArray): FloatArray {
         calls.add("encode")
-        return FloatArray(manifest.imageTokens * manifest.hiddenSize) { if (it % manifest.hiddenSize == 0) PIXEL else 0f }
+        return FloatArray(manifest.imageTokens * manifest.hiddenSize) {
+            if (it % manifest.hiddenSize ==
+                0
+            ) {
+                PIXEL
+            } else {
+                0f
+            }
+        }
     }
 
     override fun embed(ids: IntArray): FloatArray = FloatArray(ids.size * manifest.hiddenSize) {

@@ -1,6 +1,5 @@
 package org.hydramobile.core
 
-import kotlin.concurrent.thread
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotNull
@@ -11,6 +10,7 @@ import org.junit.Before
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import kotlin.concurrent.thread
 
 /** The loop on a runtime whose every answer is known. */
 class GeneratorTest {
@@ -33,10 +33,18 @@ class GeneratorTest {
         val (generator, runtime) = generator(rule)
         val answer = generator.answer(first, picture("one"), AnswerOptions(mostTokens = 50))
         val expected = FakeRuntime.expected(rule, listOf(3) + image + listOf(1, 2, 0), 50)
-        assertTrue("an answer of ${expected.size} tokens and of several kinds", expected.size == 12 && expected.toSet().size == 3)
+        assertTrue(
+            "an answer of ${expected.size} tokens and of several kinds",
+            expected.size == 12 && expected.toSet().size == 3,
+        )
         assertEquals(expected, answer.ids.toList())
         assertEquals(AnswerEnd.STOP_TOKEN, answer.end)
-        assertEquals(listOf("encode", "decode 5 at 0", "decode 3 at 5") + (8 until 20).map { "decode 1 at $it" }, runtime.calls)
+        assertEquals(
+            listOf("encode", "decode 5 at 0", "decode 3 at 5") + (8 until 20).map {
+                "decode 1 at $it"
+            },
+            runtime.calls,
+        )
         assertEquals(12, answer.timings.decodeSteps)
         assertEquals(8, answer.timings.prefillTokens)
         assertNotNull(answer.timings.firstTokenSeconds)
@@ -102,7 +110,16 @@ class GeneratorTest {
         val (generator, _) = generator(rule)
         val signal = StopSignal()
         var told = 0
-        val answer = generator.answer(first, picture("one"), AnswerOptions(100), signal, listener { if (++told == 3) signal.stop() })
+        val answer = generator.answer(
+            first, picture("one"), AnswerOptions(100), signal,
+            listener {
+                if (++told ==
+                    3
+                ) {
+                    signal.stop()
+                }
+            },
+        )
         assertEquals(AnswerEnd.STOPPED, answer.end)
         assertEquals(3, answer.ids.size)
         val next = generator.answer(second, picture("one"))
@@ -193,21 +210,29 @@ class GeneratorTest {
         val (generator, runtime) = generator { 1 }
         for (broken in listOf(Float.NaN, Float.POSITIVE_INFINITY)) {
             runtime.logitsOf = { FloatArray(320).also { it[7] = broken } }
-            refused(GenerationProblem.RUNTIME_FAILED, "not all of them are numbers") { generator.answer(first, picture("one")) }
+            refused(GenerationProblem.RUNTIME_FAILED, "not all of them are numbers") {
+                generator.answer(first, picture("one"))
+            }
         }
         runtime.logitsOf = { FloatArray(320) { Float.NEGATIVE_INFINITY } }
-        refused(GenerationProblem.RUNTIME_FAILED, "not all of them are numbers") { generator.answer(first, picture("one")) }
+        refused(GenerationProblem.RUNTIME_FAILED, "not all of them are numbers") {
+            generator.answer(first, picture("one"))
+        }
     }
 
     @Test
     fun textComesInWholeCharacters() {
         // The bytes of "ä" are two tokens; the last token is half a character.
-        made.tokenizer(MadeBundle.TOKENIZER.replace("\"a\": 0, \"b\": 1", "\"a\": 5, \"b\": 6, \"\u00c3\": 0, \"\u00a4\": 1"))
+        val vocabulary = "\"a\": 5, \"b\": 6, \"\u00c3\": 0, \"\u00a4\": 1"
+        made.tokenizer(MadeBundle.TOKENIZER.replace("\"a\": 0, \"b\": 1", vocabulary))
         val script = listOf(0, 1, 6, 0)
         val (generator, _) = generator { script[it.size - 1] }
         val pieces = ArrayList<String>()
         val answer = generator.answer(
-            Prompt(intArrayOf(3), IntArray(0)), options = AnswerOptions(mostTokens = 4), listener = listener { pieces.add(it) },
+            Prompt(intArrayOf(3), IntArray(0)), options = AnswerOptions(mostTokens = 4),
+            listener = listener {
+                pieces.add(it)
+            },
         )
         assertEquals(listOf("", "ä", "b", "", "\uFFFD"), pieces)
         assertEquals("äb\uFFFD", answer.text)

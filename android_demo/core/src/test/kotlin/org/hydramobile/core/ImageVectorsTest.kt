@@ -1,12 +1,12 @@
 package org.hydramobile.core
 
+import org.junit.Assert.assertArrayEquals
+import org.junit.Assert.assertEquals
+import org.junit.Test
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import javax.imageio.ImageIO
-import org.junit.Assert.assertArrayEquals
-import org.junit.Assert.assertEquals
-import org.junit.Test
 
 /** Pixels of pictures of awkward sizes equal Python's, bit for bit. */
 class ImageVectorsTest {

@@ -1,15 +1,16 @@
 package org.hydramobile.core
 
-import java.util.Random
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
+import java.util.Random
 
 class JsonTest {
     @Test
     fun values() {
-        val text = """ {"a": [1, -2.5e3, true, false, null, "x\n\u00e9\ud83d\ude00\/"], "b": {}, "c": [], "d": 9223372036854775808} """
+        val text = """ {"a": [1, -2.5e3, true, false, null, "x\n\u00e9\ud83d\ude00\/"],""" +
+            """ "b": {}, "c": [], "d": 9223372036854775808} """
         val read = Json.parse(text, "text") as Map<*, *>
         assertEquals(listOf(1L, -2500.0, true, false, null, "x\né😀/"), read["a"])
         assertEquals(9.223372036854775808e18, read["d"])
@@ -18,7 +19,12 @@ class JsonTest {
 
     @Test
     fun writes() {
-        val line = Json.write(linkedMapOf("a" to intArrayOf(1, 2), "b" to 0.5f, "c" to Double.NaN, "d" to "\u0001\"\u2028\ud800"))
+        val line = Json.write(
+            linkedMapOf(
+                "a" to intArrayOf(1, 2), "b" to 0.5f, "c" to Double.NaN,
+                "d" to "\u0001\"\u2028\ud800",
+            ),
+        )
         assertEquals("""{"a": [1, 2], "b": 0.5, "c": null, "d": "\u0001\"\u2028""" + "\uFFFD\"}", line)
     }
 
@@ -51,7 +57,9 @@ class JsonTest {
         message("file.json: key `n` is 1.5, expected a whole number.") { json.int("n") }
         message("file.json: key `big` is 5000000000, expected a number of at most 32 bits.") { json.int("big") }
         message("file.json: `n` is 1.5, expected an object.") { json.child("n") }
-        message("file.json, line 1, column 2: the JSON ends here, but the file goes on.") { Json.parse("1x", "file.json") }
+        message("file.json, line 1, column 2: the JSON ends here, but the file goes on.") {
+            Json.parse("1x", "file.json")
+        }
         message("file.json: byte 1 is no UTF-8; the file is damaged or is no JSON.") {
             Json.parse(byteArrayOf('['.code.toByte(), -1), "file.json")
         }
@@ -67,7 +75,8 @@ class JsonTest {
             val text = StringBuilder(sound)
             repeat(1 + chance.nextInt(4)) {
                 val at = chance.nextInt(text.length)
-                if (chance.nextBoolean()) text.deleteCharAt(at) else text.insert(at, characters[chance.nextInt(characters.length)])
+                val other = characters[chance.nextInt(characters.length)]
+                if (chance.nextBoolean()) text.deleteCharAt(at) else text.insert(at, other)
             }
             try {
                 Json.parse(text.toString(), "garbage")

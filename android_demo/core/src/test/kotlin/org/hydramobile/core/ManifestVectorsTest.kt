@@ -1,9 +1,9 @@
 package org.hydramobile.core
 
-import java.io.File
 import org.junit.Assert.assertEquals
 import org.junit.Assert.fail
 import org.junit.Test
+import java.io.File
 
 /** Memory estimates equal Python's to the byte, and so does what fits a device. */
 class ManifestVectorsTest {

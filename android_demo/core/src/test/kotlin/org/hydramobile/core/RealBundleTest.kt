@@ -1,12 +1,12 @@
 package org.hydramobile.core
 
-import java.io.File
-import javax.imageio.ImageIO
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assume.assumeTrue
 import org.junit.Before
 import org.junit.Test
+import java.io.File
+import javax.imageio.ImageIO
 
 /** A bundle as the exporter wrote it, named by the system property `hydra.bundle`, passes its own golden cases. */
 class RealBundleTest {

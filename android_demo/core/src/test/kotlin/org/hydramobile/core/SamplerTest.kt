@@ -1,11 +1,11 @@
 package org.hydramobile.core
 
-import kotlin.math.exp
-import kotlin.math.sqrt
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
+import kotlin.math.exp
+import kotlin.math.sqrt
 
 /** What is drawn, and how often. */
 class SamplerTest {
@@ -50,7 +50,8 @@ class SamplerTest {
 
     @Test
     fun aSeedIsASequence() {
-        fun drawn(seed: Long?) = Sampler(Sampling(1f, seed = seed)).let { sampler -> List(200) { sampler.next(logits) } }
+        fun drawn(seed: Long?) =
+            Sampler(Sampling(1f, seed = seed)).let { sampler -> List(200) { sampler.next(logits) } }
         assertEquals(drawn(3), drawn(3))
         assertTrue(drawn(3) != drawn(4))
         assertTrue("without a seed each answer is another", drawn(null) != drawn(null))
@@ -66,7 +67,12 @@ class SamplerTest {
     @Test
     fun sortsManyOfBothSigns() {
         val many = FloatArray(50_000) { ((it * 7919L) % 50_000 - 25_000) / 100f }
-        val kept = setOf(49_999, 49_998, 49_997).map { wanted -> many.indices.first { many[it] == (wanted - 25_000) / 100f } }.toSet()
+        val kept = setOf(49_999, 49_998, 49_997).map { wanted ->
+            many.indices.first {
+                many[it] ==
+                    (wanted - 25_000) / 100f
+            }
+        }.toSet()
         val sampler = Sampler(Sampling(0.01f, topK = 3, seed = 1))
         val drawn = (0 until 300).map { sampler.next(many) }.toSet()
         assertTrue("$drawn are of $kept", kept.containsAll(drawn))
@@ -77,7 +83,9 @@ class SamplerTest {
     @Test
     fun settingsThatCannotBe() {
         val wrong = listOf<() -> Sampling>(
-            { Sampling(-1f) }, { Sampling(Float.NaN) }, { Sampling(Float.POSITIVE_INFINITY) }, { Sampling(1f, topK = -1) },
+            {
+                Sampling(-1f)
+            }, { Sampling(Float.NaN) }, { Sampling(Float.POSITIVE_INFINITY) }, { Sampling(1f, topK = -1) },
             { Sampling(1f, topP = 0f) }, { Sampling(1f, topP = 1.1f) }, { Sampling(1f, topP = Float.NaN) },
         )
         for ((index, make) in wrong.withIndex()) {
@@ -97,7 +105,10 @@ class SamplerTest {
         for (index in expected.indices) {
             val allowed = 5 * sqrt(expected[index] * (1 - expected[index]) / count) + 1e-12
             val share = drawn[index].toDouble() / count
-            assertTrue("token $index: $share, expected ${expected[index]}", share in expected[index] - allowed..expected[index] + allowed)
+            assertTrue(
+                "token $index: $share, expected ${expected[index]}",
+                share in expected[index] - allowed..expected[index] + allowed,
+            )
         }
     }
 
@@ -107,7 +118,15 @@ class SamplerTest {
     }
 
     private fun softmax(logits: FloatArray, temperature: Float, kept: Set<Int>): DoubleArray {
-        val weights = DoubleArray(logits.size) { if (it in kept) exp(((logits[it] - 2f) / temperature).toDouble()) else 0.0 }
+        val weights = DoubleArray(logits.size) {
+            if (it in
+                kept
+            ) {
+                exp(((logits[it] - 2f) / temperature).toDouble())
+            } else {
+                0.0
+            }
+        }
         return DoubleArray(weights.size) { weights[it] / weights.sum() }
     }
 }

@@ -1,12 +1,12 @@
 package org.hydramobile.core
 
-import java.io.File
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.File
 
 /** Medians, the speed test, and the memory that the kernel tells. */
 class StatisticsTest {

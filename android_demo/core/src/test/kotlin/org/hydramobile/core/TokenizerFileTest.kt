@@ -1,20 +1,26 @@
 package org.hydramobile.core
 
-import java.util.Random
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
+import java.util.Random
 
 /** What a tokenizer.json may hold that is not computed here is refused by name. */
 class TokenizerFileTest {
     @Test
     fun unknownParts() {
         refuses("the pre-tokenizer `Whitespace`", "pre_tokenizer" to """{"type": "Whitespace"}""")
-        refuses("the pre-tokenizer `Split`", "pre_tokenizer" to """{"type": "Sequence", "pretokenizers": [{"type": "Split"}]}""")
+        refuses(
+            "the pre-tokenizer `Split`",
+            "pre_tokenizer" to """{"type": "Sequence", "pretokenizers": [{"type": "Split"}]}""",
+        )
         refuses("the normalizer `NFC`", "normalizer" to """{"type": "NFC"}""")
-        refuses("the pattern `Regex`", "normalizer" to """{"type": "Replace", "pattern": {"Regex": "a"}, "content": ""}""")
+        refuses(
+            "the pattern `Regex`",
+            "normalizer" to """{"type": "Replace", "pattern": {"Regex": "a"}, "content": ""}""",
+        )
         refuses("the decoder `WordPiece`", "decoder" to """{"type": "WordPiece"}""")
         refuses("the model `WordLevel`", "model" to """{"type": "WordLevel"}""")
         refuses("the post_processor `BertProcessing`", "post_processor" to """{"type": "BertProcessing"}""")
@@ -51,7 +57,8 @@ class TokenizerFileTest {
     @Test
     fun theLongestAddedTokenCounts() {
         val tokenizer = tokenizer(
-            "added_tokens" to """[{"id": 5, "content": "<a"}, {"id": 6, "content": "<a>"}, {"id": 7, "content": "a>b", "special": true}]""",
+            "added_tokens" to
+                """[{"id": 5, "content": "<a"}, {"id": 6, "content": "<a>"}, {"id": 7, "content": "a>b", "special": true}]""",
         )
         assertArrayEquals(intArrayOf(6, 1, 5, 7), tokenizer.encode("<a>b<aa>b"))
         assertEquals("special ones are left out", "<a> b", tokenizer.decode(intArrayOf(6, 7, 1)))

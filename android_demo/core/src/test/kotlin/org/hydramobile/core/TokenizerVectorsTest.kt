@@ -1,11 +1,11 @@
 package org.hydramobile.core
 
-import java.io.File
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
+import java.io.File
 
 /** Ids, texts and prompts are those of the Python library. */
 class TokenizerVectorsTest {

@@ -5,9 +5,9 @@
  */
 package org.hydramobile.core
 
-import java.io.File
 import org.junit.Assert.assertTrue
 import org.junit.Assume.assumeTrue
+import java.io.File
 
 internal object Vectors {
     /** A file or folder of the vectors; it has to exist once there are any. */

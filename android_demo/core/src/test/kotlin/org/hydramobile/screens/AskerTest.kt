@@ -1,9 +1,5 @@
 package org.hydramobile.screens
 
-import java.io.File
-import java.io.IOException
-import java.util.ArrayDeque
-import java.util.concurrent.Executor
 import org.hydramobile.core.AnswerEnd
 import org.hydramobile.core.DecodedPicture
 import org.hydramobile.core.DeviceLimits
@@ -21,6 +17,10 @@ import org.junit.Before
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.File
+import java.io.IOException
+import java.util.ArrayDeque
+import java.util.concurrent.Executor
 
 /** What the screens are told while a model is checked, loaded, asked, stopped and broken. */
 class AskerTest {

@@ -1,9 +1,5 @@
 package org.hydramobile.screens
 
-import java.io.File
-import java.io.InputStream
-import java.util.ArrayDeque
-import java.util.concurrent.Executor
 import org.hydramobile.core.DeviceLimits
 import org.hydramobile.core.MadeBundle
 import org.junit.Assert.assertEquals
@@ -14,6 +10,10 @@ import org.junit.Before
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.File
+import java.io.InputStream
+import java.util.ArrayDeque
+import java.util.concurrent.Executor
 
 /** What the screen of models is told of an import. */
 class ImporterTest {

@@ -1,9 +1,5 @@
 package org.hydramobile.screens
 
-import java.io.ByteArrayInputStream
-import java.io.File
-import java.io.IOException
-import java.io.InputStream
 import org.hydramobile.core.BundleException
 import org.hydramobile.core.BundleProblem
 import org.hydramobile.core.CheckProgress
@@ -18,6 +14,10 @@ import org.junit.Before
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.ByteArrayInputStream
+import java.io.File
+import java.io.IOException
+import java.io.InputStream
 
 /** Models come, are listed with what is known of them, and go; nothing half-copied is ever listed. */
 class ModelStoreTest {
@@ -93,7 +93,8 @@ class ModelStoreTest {
         assertEquals("nothing half-copied is listed", 0, store.models(phone).size)
         val read = HashMap<String, Long>()
         val source = Picked()
-        source.change = { path, stream -> stream?.let { Counted(it) { count -> read[path] = (read[path] ?: 0) + count } } }
+        source.change =
+            { path, stream -> stream?.let { Counted(it) { count -> read[path] = (read[path] ?: 0) + count } } }
         val seen = ArrayList<Long>()
         val folder = unpack(source, CheckProgress { done, _ -> seen.add(done) })!!
         assertEquals(seen.sorted(), seen)

@@ -7,20 +7,16 @@
  */
 package org.hydramobile.runtime.et
 
-import java.nio.Buffer
-import java.nio.FloatBuffer
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
 import org.hydramobile.core.RuntimeUse
 import org.hydramobile.core.VlmRuntime
+import java.nio.Buffer
+import java.nio.FloatBuffer
 
 /** One loaded program. Not for several threads at once. */
-class EtRuntime private constructor(
-    private var handle: Long,
-    bundle: Bundle,
-    began: Long,
-) : VlmRuntime {
+class EtRuntime private constructor(private var handle: Long, bundle: Bundle, began: Long) : VlmRuntime {
     private val limits = bundle.manifest
     private val use = RuntimeUse(limits)
     private val hidden = limits.hiddenSize

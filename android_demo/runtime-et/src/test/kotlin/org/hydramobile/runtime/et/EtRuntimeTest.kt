@@ -1,11 +1,5 @@
 package org.hydramobile.runtime.et
 
-import java.io.File
-import java.nio.Buffer
-import java.nio.ByteBuffer
-import java.nio.FloatBuffer
-import java.nio.LongBuffer
-import kotlin.math.abs
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
@@ -18,6 +12,12 @@ import org.junit.Before
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.File
+import java.nio.Buffer
+import java.nio.ByteBuffer
+import java.nio.FloatBuffer
+import java.nio.LongBuffer
+import kotlin.math.abs
 
 /** ExecuTorch on the bundle that the system property `hydra.bundle` names, of preset fp32, 16 rows a call. */
 class EtRuntimeTest {
@@ -128,7 +128,9 @@ class EtRuntimeTest {
         wrong("the program is closed") { Native.run(0, EMBED, ids, shape, out) }
         wrong("2 buffers and 1 shapes, expected 1") { Native.run(handle, EMBED, arrayOf(ids[0], ids[0]), shape, out) }
         wrong("holds float32") { Native.run(handle, EMBED, arrayOf(Native.floats(4)), shape, out) }
-        wrong("neither a FloatBuffer nor") { Native.run(handle, EMBED, arrayOf(ByteBuffer.allocateDirect(64)), shape, out) }
+        wrong("neither a FloatBuffer nor") {
+            Native.run(handle, EMBED, arrayOf(ByteBuffer.allocateDirect(64)), shape, out)
+        }
         wrong("no direct buffer") { Native.run(handle, EMBED, arrayOf(LongBuffer.allocate(4)), shape, out) }
         wrong("room for 4 values, its shape [1, 5] needs 5") {
             Native.run(handle, EMBED, ids, arrayOf(longArrayOf(1, 5)), out)
@@ -150,7 +152,8 @@ class EtRuntimeTest {
         Native.close(0)
     }
 
-    private fun wrong(message: String, action: () -> Unit) = raised(IllegalArgumentException::class.java, message, action)
+    private fun wrong(message: String, action: () -> Unit) =
+        raised(IllegalArgumentException::class.java, message, action)
 
     private fun state(message: String, action: () -> Unit) = raised(IllegalStateException::class.java, message, action)
 

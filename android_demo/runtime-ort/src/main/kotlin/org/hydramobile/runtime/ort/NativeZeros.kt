@@ -36,8 +36,14 @@ internal class NativeZeros(private val environment: OrtEnvironment) : AutoClosea
         fun model(): ByteArray {
             val node = text(1, "shape") + text(2, "zeros") + text(4, "ConstantOfShape")
             val graph = part(1, node) + text(2, "zeros") + part(11, value("shape", INT64, part(1, number(1, 4)))) +
-                part(12, value("zeros", FLOAT, part(1, ByteArray(0)) + part(1, ByteArray(0)) +
-                    part(1, ByteArray(0)) + part(1, ByteArray(0))))
+                part(
+                    12,
+                    value(
+                        "zeros", FLOAT,
+                        part(1, ByteArray(0)) + part(1, ByteArray(0)) +
+                            part(1, ByteArray(0)) + part(1, ByteArray(0)),
+                    ),
+                )
             return number(1, IR_VERSION) + part(7, graph) + part(8, number(2, OPSET))
         }
 

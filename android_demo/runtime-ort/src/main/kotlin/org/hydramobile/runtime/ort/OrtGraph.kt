@@ -11,13 +11,13 @@ import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtException
 import ai.onnxruntime.OrtSession
 import ai.onnxruntime.TensorInfo
+import org.hydramobile.core.GenerationException
+import org.hydramobile.core.GenerationProblem
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.nio.FloatBuffer
 import java.nio.LongBuffer
-import org.hydramobile.core.GenerationException
-import org.hydramobile.core.GenerationProblem
 
 /**
  * The graph of [file], which has the [role] of the manifest and at least the inputs of [inputs] and [outputs].
@@ -83,8 +83,7 @@ internal class OrtGraph(
         OnnxTensor.createTensor(environment, buffer, shape)
 
     /** As for floats. */
-    fun longs(buffer: LongBuffer, vararg shape: Long): OnnxTensor =
-        OnnxTensor.createTensor(environment, buffer, shape)
+    fun longs(buffer: LongBuffer, vararg shape: Long): OnnxTensor = OnnxTensor.createTensor(environment, buffer, shape)
 
     override fun close() = session.close()
 

@@ -10,12 +10,12 @@ package org.hydramobile.runtime.ort
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtException
-import java.nio.LongBuffer
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
 import org.hydramobile.core.RuntimeUse
 import org.hydramobile.core.VlmRuntime
+import java.nio.LongBuffer
 
 /** The graphs of one bundle. Not for several threads at once. */
 class OrtRuntime private constructor(

@@ -1,7 +1,5 @@
 package org.hydramobile.runtime.ort
 
-import java.io.File
-import kotlin.math.abs
 import org.hydramobile.core.Bundle
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
@@ -14,6 +12,8 @@ import org.junit.Before
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.File
+import kotlin.math.abs
 
 /** ONNX Runtime on the bundle that the system property `hydra.bundle` names, of preset fp32, 16 rows a call. */
 class OrtRuntimeTest {
@@ -128,7 +128,9 @@ class OrtRuntimeTest {
     fun graphsThatWereExchanged() {
         val folder = copy()
         val manifest = File(folder, "manifest.json")
-        val text = manifest.readText().replace("\"vision_encoder\"", "\"x\"").replace("\"token_embedding\"", "\"vision_encoder\"")
+        val text = manifest.readText()
+            .replace("\"vision_encoder\"", "\"x\"")
+            .replace("\"token_embedding\"", "\"vision_encoder\"")
         manifest.writeText(text.replace("\"x\"", "\"token_embedding\""))
         refused(GenerationProblem.CANNOT_LOAD, "lacks pixel_values, image_features, which `vision_encoder` must have") {
             OrtRuntime.load(Bundle.open(folder))
