@@ -9,6 +9,7 @@ from pathlib import Path
 import lief
 import numpy as np
 import pytest
+from hydra_mobile.devices.elf import abi_of
 from safetensors.numpy import load_file
 
 from android_demo.tools.desktop import arm64
@@ -16,7 +17,6 @@ from android_demo.tools.vector_bundle import write_bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices import launch, native_build
 from hydra_mobile.devices.android import executorch_package, fbjni_stub, toolchain
-from hydra_mobile.devices.elf import abi_of
 from hydra_mobile.devices.errors import WrongAbi
 from hydra_mobile.devices.facts import DeviceFacts
 
