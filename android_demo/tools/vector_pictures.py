@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from hydra_mobile.core.files import write_json
-from hydra_mobile.data.llava import open_image
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 #: Width and height: a pixel, strips, high and wide ones, the recipe's own size, photographs.
@@ -63,7 +63,7 @@ def write_pictures(folder: Path) -> int:
         _picture(width, height, _MODES[index % len(_MODES)], chance).save(path)
         for recipe in _RECIPES:
             pixels = folder / f"{len(entries)}.f32"
-            pixels.write_bytes(recipe(open_image(path)).astype("<f4").tobytes())
+            pixels.write_bytes(recipe(open_picture(path)).astype("<f4").tobytes())
             entries.append({"png": path.name, "pixels": pixels.name, "recipe": recipe.to_dict()})
     random.Random(0).shuffle(entries)
     write_json(folder / "pictures.json", entries)

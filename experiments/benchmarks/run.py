@@ -32,8 +32,8 @@ from PIL import Image
 
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.progress import duration
-from hydra_mobile.data.llava import open_image
 from hydra_mobile.evaluation.store.prediction_log import read_answers
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.reporting import environment
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def pictures_of(folder: Path, count: int) -> list[Image.Image]:
     files = sorted(folder.rglob("*.png"))[:count]
     if not files:
         sys.exit(f"{folder} holds no pictures: expected a folder of `hydra-mobile data emojiqa`")
-    return [open_image(file).resize(SIZE) for file in files]
+    return [open_picture(file).resize(SIZE) for file in files]
 
 
 def command(artifacts: list[str], benchmarks: str, data: Path, out: Path, *more: str) -> list[str]:

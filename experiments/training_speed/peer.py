@@ -27,8 +27,9 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
-from hydra_mobile.data.llava import Record, open_image, read_llava
+from hydra_mobile.data.llava import Record, read_llava
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.registry import base_folder
 from hydra_mobile.models.templates import IGNORE_INDEX
@@ -53,7 +54,7 @@ class Questions(Dataset[Item]):
         ids = [*encoded.prefix, *encoded.ids]
         labels = [IGNORE_INDEX] * len(encoded.prefix) + list(encoded.labels)
         assert record.image is not None
-        pixels = self.processor.preprocess(open_image(record.image, record.id))
+        pixels = self.processor.preprocess(open_picture(record.image, record.id))
         return {
             "input_ids": torch.tensor(ids),
             "labels": torch.tensor(labels),

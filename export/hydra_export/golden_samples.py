@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 
 from hydra_mobile.bundle.golden import GoldenInput
 from hydra_mobile.core.files import read_json
-from hydra_mobile.data.llava import open_image, read_llava
+from hydra_mobile.data.llava import read_llava
+from hydra_mobile.models.pictures import open_picture
 
 _COUNT = 4
 _DRAWN = (
@@ -37,7 +38,7 @@ def golden_inputs(artifact: Path, file: Path | None = None) -> list[GoldenInput]
     pictured = [(r.image, r) for r in read_llava(file, images) if r.image]
     step = max(1, len(pictured) // _COUNT)
     return [
-        (open_image(image, record.id), record.turns[0].question)
+        (open_picture(image, record.id), record.turns[0].question)
         for image, record in pictured[::step][:_COUNT]
     ]
 

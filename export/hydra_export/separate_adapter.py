@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from hydra_export.targets import target_of
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.save_load import Adapter, read_adapter
@@ -34,6 +32,7 @@ from hydra_mobile.core.files import (
     sha256_of,
     write_json,
 )
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def add_adapter(
     log(f"golden vectors of {adapter_folder}")
     golden = read_json(bundle.folder / GOLDEN, "golden vectors")
     inputs = [
-        (Image.open(bundle.folder / case["image"]), case["question"]) for case in golden["cases"]
+        (open_picture(bundle.folder / case["image"]), case["question"]) for case in golden["cases"]
     ]
     with folder_atomically(bundle.folder / FOLDER / name) as folder:
         files = write_golden(model, processor, inputs, folder)

@@ -17,7 +17,7 @@ from hydra_mobile.api.paths import ModelLike, path_of
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.data.answer_line import Ended
-from hydra_mobile.data.llava import open_image
+from hydra_mobile.models.pictures import as_rgb, open_picture
 from hydra_mobile.reporting.notebook import html_facts
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import Runtime
@@ -199,7 +199,7 @@ def _opened(image: ImageLike) -> Image.Image:
         DataError: it cannot be read.
     """
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return as_rgb(image)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
             raise DataError(
@@ -207,7 +207,7 @@ def _opened(image: ImageLike) -> Image.Image:
                 "[H, W, 3] or [H, W]."
             )
         return Image.fromarray(image).convert("RGB")
-    return open_image(Path(image))
+    return open_picture(Path(image))
 
 
 def _key(picture: Image.Image) -> str:

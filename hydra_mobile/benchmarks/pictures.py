@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,15 @@ from PIL import Image
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import cache_home, write_atomically
-from hydra_mobile.data.llava import open_image
+from hydra_mobile.models.pictures import check_header, open_picture
 
 #: Base64 of the first bytes of a format -> the ending of its files.
 _ENDINGS = {"/9j/": ".jpg", "iVBOR": ".png", "R0lGO": ".gif", "UklGR": ".webp", "Qk": ".bmp"}
+
+
+#: The published protocols score pictures as they are stored: LLaVA's scripts and MobileVLM's open
+#: them with Pillow, which leaves EXIF orientations alone.
+TURNED = False
 
 
 class Picture(ABC):
@@ -72,7 +76,7 @@ class FilePicture(Picture):
     def open(self) -> Image.Image:
         """Return the picture; see `Picture.open`."""
         try:
-            return open_image(self.path)
+            return open_picture(self.path, turn=TURNED)
         except DataError as error:
             if not self.origin:
                 raise
@@ -142,9 +146,10 @@ def unpacked(text: str, where: str) -> Picture:
         try:
             content = base64.b64decode(text, validate=True)
             # Only the header: the pixels are decoded when they are asked for.
-            with Image.open(io.BytesIO(content)):
-                pass
-        except (ValueError, OSError, SyntaxError) as error:
+            check_header(content, where)
+        except DataError as error:
+            return MissingPicture(where, f"has a picture that cannot be read: {error.what}")
+        except ValueError as error:
             return MissingPicture(where, f"has a picture that cannot be read: {error}")
         with write_atomically(path) as temporary:
             temporary.write_bytes(content)

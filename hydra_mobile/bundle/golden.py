@@ -17,6 +17,7 @@ from PIL import Image
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json
+from hydra_mobile.models.pictures import as_rgb, open_picture
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 if TYPE_CHECKING:
@@ -78,11 +79,10 @@ def write_golden(
     (folder / "golden").mkdir()
     for index, (image, question) in enumerate(inputs):
         name = f"golden/{index}.png"
-        image.convert("RGB").save(folder / name)
+        as_rgb(image).save(folder / name)
         files[name] = "golden_image"
         # Read back, so that the vectors belong to the stored picture.
-        with Image.open(folder / name) as stored:
-            pixels = processor.preprocess(stored)
+        pixels = processor.preprocess(open_picture(folder / name))
         prompt = processor.prompt(question)
         with torch.no_grad():
             features = model.vision_features(torch.from_numpy(pixels).unsqueeze(0))

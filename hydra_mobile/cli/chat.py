@@ -35,12 +35,12 @@ def chat(
     """
     existing(image, "--image")
     ui.prepare()
-    from hydra_mobile.data.llava import open_image
+    from hydra_mobile.models.pictures import open_picture
     from hydra_mobile.runtimes import runtime_class
     from hydra_mobile.runtimes.generation import Generator
     from hydra_mobile.runtimes.model_ref import model_at
 
-    picture = open_image(image)
+    picture = open_picture(image)
     with Loading(model):
         artifact = model_at(model)
         kind = runtime_class(artifact.runner)
@@ -79,12 +79,12 @@ def _as_is(picture: Any) -> Callable[[], Any]:
 
 def _command(line: str, image: Path, picture: Any, new_tokens: int) -> tuple[Path, Any, int]:
     """Do what a line that begins with a slash says; return picture and limit."""
-    from hydra_mobile.data.llava import open_image
+    from hydra_mobile.models.pictures import open_picture
 
     word, _, rest = line.partition(" ")
     if word == "/image" and rest:
         image = Path(rest.strip())
-        picture = open_image(image)
+        picture = open_picture(image)
         ui.facts({image.name: f"{picture.width} x {picture.height}"})
     elif word == "/set" and rest.split()[:1] == ["new_tokens"]:
         new_tokens = max(1, int(rest.split()[1]))

@@ -13,10 +13,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from PIL import Image
-
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.data.llava import open_image
+from hydra_mobile.models.pictures import check_header, inspect_picture
 
 Depth = Literal["full", "header", "exists", "none"]
 
@@ -115,12 +113,9 @@ def _fault(path: Path, record: str, depth: Depth) -> BadPicture | None:
         return BadPicture("missing pictures", record, f"{path} {what}")
     try:
         if depth == "full":
-            open_image(path)
+            inspect_picture(path)
         elif depth == "header":
-            with Image.open(path):
-                pass
+            check_header(path, str(path))
     except DataError as error:
         return BadPicture("corrupt pictures", record, error.what)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return BadPicture("corrupt pictures", record, f"{path} cannot be read: {error}.")
     return None

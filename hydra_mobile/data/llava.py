@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.json_stream import JsonRecords
 from hydra_mobile.data.validate import IMAGE_MARK, faults_in
@@ -102,40 +100,3 @@ def record_place(value: Any, where: str) -> str:
 def _id_of(value: Any) -> str:
     key = value.get("id") if isinstance(value, dict) else None
     return "" if key is None else str(key)
-
-
-def open_image(path: Path, record_id: str = "") -> Image.Image:
-    """Return the picture at `path`, fully read, as RGB.
-
-    Raises:
-        DataError: it is missing, cut short or no picture; names it and the record.
-    """
-    of_record = f" (record {record_id!r})" if record_id else ""
-    try:
-        with Image.open(path) as picture:
-            return as_rgb(picture)
-    except FileNotFoundError:
-        raise DataError(
-            f"The picture {path}{of_record} does not exist.",
-            "Check the path, and the image folder that it is relative to.",
-        ) from None
-    except IsADirectoryError:
-        raise DataError(f"{path}{of_record} is a folder: expected a picture.") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"The picture {path}{of_record} cannot be read: {error}.",
-            "The file is cut short or no picture; replace it.",
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"The picture {path}{of_record} is too large: {error}.") from error
-
-
-def as_rgb(picture: Image.Image) -> Image.Image:
-    """Return an open picture, fully read, as RGB.
-
-    Transparent pixels carry arbitrary colors: they are shown on white, as viewers do.
-    """
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-    return picture.convert("RGB")

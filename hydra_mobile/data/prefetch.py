@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hydra_mobile.core.errors import DataError, HydraError
-from hydra_mobile.data.llava import open_image
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 Pixels = NDArray[np.float32]
@@ -133,10 +133,10 @@ class PictureReader:
 
     def _read(self, image: Path) -> Pixels:
         try:
-            picture = open_image(image)
+            picture = open_picture(image)
         except DataError:
             # Only now: the search for the record goes through all names.
-            picture = open_image(image, self._record_of(image))
+            picture = open_picture(image, self._record_of(image))
         return self._recipe(picture)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.models.pictures import as_rgb
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor, Prompt
 
@@ -98,7 +99,7 @@ def _picture(folder: Path, ask: Ask, recipe: ImagePreprocessing | None) -> str:
                 pixels = recipe(picture)
                 temporary.write_bytes(np.ascontiguousarray(pixels, "<f4").tobytes())
             else:
-                picture.convert("RGB").save(temporary, format="PNG")
+                as_rgb(picture).save(temporary, format="PNG")
     return name
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hydra_mobile.core.typed import Range, decode
+from hydra_mobile.models.pictures import as_rgb
 
 Fit = Literal["pad", "crop", "stretch"]
 _Finite = Annotated[float, Range()]
@@ -22,6 +23,8 @@ _Positive = Annotated[float, Range(above=0)]
 #: How many times longer than wide a picture may be before cropping cuts its ends off first:
 #: enlarging a strip of one pixel by thousands, to look at its middle, would take gigabytes.
 _LONGEST_STRIP = 200
+#: Most pixels of a padded picture that are held at once.
+_BAND = 4_000_000
 _RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -46,8 +49,7 @@ class ImagePreprocessing:
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """Return pixels float32 [3, size, size] of an RGB picture of any size."""
-        if image.mode != "RGB":
-            image = image.convert("RGB")
+        image = as_rgb(image)
         if image.width != image.height:
             if self.fit == "pad":
                 image = self._padded(image)
@@ -61,13 +63,25 @@ class ImagePreprocessing:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
 
     def _padded(self, image: Image.Image) -> Image.Image:
-        """Return a square with the picture in its middle."""
+        """Return [size, size] of a square with the picture in its middle.
+
+        The square itself is never held: a strip of 60,000 pixels would make 10 GB of it. PIL
+        resizes rows first and columns then, so bands of rows give the same numbers.
+        """
         side = max(image.size)
         # LLaVA truncates the mean color to integers; so do we.
         color = tuple(int(255 * channel) for channel in self.mean)
-        square = Image.new("RGB", (side, side), color)
-        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        return square
+        left, top = (side - image.width) // 2, (side - image.height) // 2
+        narrow = Image.new("RGB", (self.size, side), color)
+        rows = max(1, _BAND // side)
+        for first in range(0, image.height, rows):
+            last = min(first + rows, image.height)
+            band = Image.new("RGB", (side, last - first), color)
+            band.paste(image.crop((0, first, image.width, last)), (left, 0))
+            narrow.paste(
+                band.resize((self.size, last - first), _RESAMPLE[self.resample]), (0, top + first)
+            )
+        return narrow.resize((self.size, self.size), _RESAMPLE[self.resample])
 
     def _cropped(self, image: Image.Image) -> Image.Image:
         """Return the middle [size, size] of the picture whose shortest side is `size`."""

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.parity.end_to_end import CaseResult, cosine, greedy_agreement, leading
 from hydra_mobile.parity.reference import ReferenceOutputs, SplitVision, prefill
 from hydra_mobile.runtimes.base import Array, Runtime
@@ -107,8 +107,7 @@ def whole_part(
 def _preprocessing(runtime: Runtime, cases: Sequence[ReferenceOutputs]) -> PartResult:
     found = []
     for case in cases:
-        with Image.open(case.image) as image:
-            pixels = runtime.processor.preprocess(image)
+        pixels = runtime.processor.preprocess(open_picture(case.image))
         if case.pixels is not None:
             found.append(_figures(pixels, case.pixels))
         else:  # the statistics that older golden vectors hold
@@ -165,8 +164,7 @@ def _vision(
 
 
 def _pixels(runtime: Runtime, case: ReferenceOutputs) -> Array:
-    with Image.open(case.image) as image:
-        return runtime.processor.preprocess(image)
+    return runtime.processor.preprocess(open_picture(case.image))
 
 
 def _image_note(what: str, found: Sequence[_Figures], tolerance: Tolerance) -> str:

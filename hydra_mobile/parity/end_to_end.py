@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from hydra_mobile.bundle.golden import pixel_statistics
 from hydra_mobile.bundle.tolerance import PIXEL_TOLERANCE, Tolerance
 from hydra_mobile.core.errors import ParityError
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.parity.reference import ReferenceOutputs, prefill
 from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
@@ -53,8 +53,7 @@ def replay(
         ParityError: the logits have another shape.
     """
     processor = runtime.processor
-    with Image.open(case.image) as image:
-        pixels = processor.preprocess(image)
+    pixels = processor.preprocess(open_picture(case.image))
     prompt = processor.prompt(case.question)
     embeddings = runtime.encode_image(pixels[None])
     logits, state = prefill(runtime, case.before, embeddings, case.after)

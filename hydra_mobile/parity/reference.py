@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -19,6 +18,7 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.golden import MAX_NEW_TOKENS, pixel_statistics
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 
 _CASE_KEYS = ("image", "question", "pixels", "before", "after", "ids")
@@ -123,8 +123,7 @@ def record(runtime: Runtime, questions: Sequence[tuple[Path, str]]) -> list[Refe
 
 def _record(runtime: Runtime, path: Path, question: str) -> ReferenceOutputs:
     processor = runtime.processor
-    with Image.open(path) as image:
-        pixels = processor.preprocess(image)
+    pixels = processor.preprocess(open_picture(path))
     prompt = processor.prompt(question)
     features = (
         runtime.vision_features(pixels[None])[0] if isinstance(runtime, SplitVision) else None

@@ -16,9 +16,10 @@ import torch
 from lmms_eval.api.model import lmms
 from PIL import Image
 
+from hydra_mobile.benchmarks.pictures import TURNED
 from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.data.llava import as_rgb
+from hydra_mobile.models.pictures import as_rgb
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.generation import Generator
@@ -193,7 +194,7 @@ def _picture(visuals: Any, where: str) -> Image.Image | None:
             f"{where} shows a {type(found[0]).__name__}; expected a PIL picture.",
             "MobileVLM sees pictures, no video and no sound.",
         )
-    return as_rgb(found[0])
+    return as_rgb(found[0], turn=TURNED)
 
 
 def _key(picture: Image.Image) -> str:

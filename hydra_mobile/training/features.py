@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.files import cache_home, require_free_space, write_atomically
-from hydra_mobile.data.llava import open_image
 from hydra_mobile.data.prefetch import PictureReader
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 _CHUNK = 32
@@ -138,7 +138,7 @@ class VisionFeatures:
         try:
             return image.read_bytes()
         except OSError:
-            open_image(image, self._record_of(image))  # says what is wrong with it
+            open_picture(image, self._record_of(image))  # says what is wrong with it
             raise
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from PIL import Image
 from android_demo.tools import code_points, jvm, vector_texts, vectors
 from android_demo.tools.vector_bundle import write_bundle
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.data.llava import open_image
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 CORE = Path(__file__).parents[2] / "android_demo" / "core"
@@ -86,7 +86,7 @@ def test_pixels_belong_to_their_pictures(small: Path):
     for entry in entries[:20]:
         recipe = ImagePreprocessing.from_dict(entry["recipe"], "entry")
         written = np.fromfile(folder / entry["pixels"], "<f4").reshape(3, recipe.size, recipe.size)
-        np.testing.assert_array_equal(written, recipe(open_image(folder / entry["png"])))
+        np.testing.assert_array_equal(written, recipe(open_picture(folder / entry["png"])))
 
 
 @pytest.mark.slow  # the compiler takes most of a minute

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.data.llava import iter_llava, open_image, read_llava
+from hydra_mobile.data.llava import iter_llava, read_llava
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.templates import Turn
 
 
@@ -154,7 +155,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_pictures_open_as_rgb_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 3), (255, 0, 0, 0)).save(tmp_path / "a.png")
-    picture = open_image(tmp_path / "a.png")
+    picture = open_picture(tmp_path / "a.png")
     assert (picture.mode, picture.size, picture.getpixel((0, 0))) == (
         "RGB",
         (4, 3),
@@ -164,14 +165,14 @@ def test_pictures_open_as_rgb_on_white(tmp_path: Path) -> None:
 
 def test_missing_and_corrupt_pictures_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.png.*'r7'"):
-        open_image(tmp_path / "absent.png", "r7")
+        open_picture(tmp_path / "absent.png", "r7")
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(DataError, match=r"text\.png"):
-        open_image(tmp_path / "text.png")
+        open_picture(tmp_path / "text.png")
     Image.effect_noise((64, 64), 50).save(tmp_path / "cut.png")
     whole = (tmp_path / "cut.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cut\.png"):
-        open_image(tmp_path / "cut.png")
+        open_picture(tmp_path / "cut.png")
     with pytest.raises(DataError, match="folder"):
-        open_image(tmp_path)
+        open_picture(tmp_path)

@@ -13,10 +13,10 @@ from PIL import Image
 
 from hydra_export.merge import merged_folder
 from hydra_mobile.core.errors import DataError, HydraError
-from hydra_mobile.data.llava import open_image
 from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
 from hydra_mobile.evaluation.results.report import report_on
 from hydra_mobile.evaluation.store.prediction_log import read_answers
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import template_named
 from hydra_mobile.runtimes.base import CacheState
@@ -243,7 +243,7 @@ def test_an_unknown_benchmark_names_the_nearest(questions, tmp_path):
 
 
 def test_a_protocol_may_be_named_for_one_benchmark(in_process, tiny_base, shapes_data, tmp_path):
-    pictures = [open_image(shapes_data / f"{number}.png") for number in range(4)]
+    pictures = [open_picture(shapes_data / f"{number}.png") for number in range(4)]
     tree = build_tree(tmp_path / "data", pictures, questions=2)
     small = _with_context(tiny_base, tmp_path / "small", 200)
 
@@ -277,7 +277,7 @@ def _with_context(base: Path, folder: Path, tokens: int) -> Path:
 
 
 def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_path):
-    pictures = [open_image(shapes_data / f"{number}.png") for number in range(4)]
+    pictures = [open_picture(shapes_data / f"{number}.png") for number in range(4)]
     for layout in ("mobilevlm", "llava"):
         tree = build_tree(tmp_path / layout, pictures, questions=4, layout=layout)
         small = tmp_path / "small"

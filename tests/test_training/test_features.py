@@ -60,13 +60,13 @@ def test_prefetching_changes_no_bit(model, recipe, pictures):
 
 def test_announced_pictures_are_read_once_and_by_the_pool(model, recipe, pictures, monkeypatch):
     read = []
-    actual = prefetch.open_image
+    actual = prefetch.open_picture
 
     def noting(image, record=""):
         read.append((image, threading.current_thread().name))
         return actual(image, record)
 
-    monkeypatch.setattr(prefetch, "open_image", noting)
+    monkeypatch.setattr(prefetch, "open_picture", noting)
     features = VisionFeatures(model, recipe, use_cache=False, workers=2)
     assert features.reads_ahead
     features.prefetch([*pictures[:4], None])

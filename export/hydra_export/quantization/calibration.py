@@ -15,7 +15,8 @@ from torch import Tensor
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import sha256_of
-from hydra_mobile.data.llava import open_image, read_llava
+from hydra_mobile.data.llava import read_llava
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 _RECORDS = 64
@@ -91,7 +92,7 @@ def from_data(
             continue
         ids = [*encoded.prefix, *encoded.ids]
         labels = [-100] * len(encoded.prefix) + encoded.labels
-        pixels = torch.from_numpy(processor.preprocess(open_image(record.image, record.id)))
+        pixels = torch.from_numpy(processor.preprocess(open_picture(record.image, record.id)))
         embeddings = model.merge_image(torch.tensor([ids]), model.encode_image(pixels[None]))[0]
         ids = [-1 if token == processor.image_token_id else token for token in ids]
         # A position answers when the token after it is learned.

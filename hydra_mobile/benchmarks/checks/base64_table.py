@@ -8,19 +8,17 @@ memory stays flat.
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
-from PIL import Image
-
 from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.pictures import Picture
 from hydra_mobile.benchmarks.shared.tab_separated import write_rows
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.models.pictures import check_header
 
 #: In this order where the benchmark has them; columns that are in no row are left out.
 _ORDER = (
@@ -134,10 +132,7 @@ def _encoded(picture: Picture) -> str:
     content = picture.content()
     try:
         # Only the header: pixels are not decoded to write a table of thousands.
-        with Image.open(io.BytesIO(content)):
-            pass
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"{picture.key} is no picture: {error}.", "Download the file again."
-        ) from error
+        check_header(content, picture.key)
+    except DataError as error:
+        raise DataError(error.what, "Download the file again.") from error
     return base64.b64encode(content).decode("ascii")
