@@ -67,7 +67,7 @@ def chat(
         if not settings.json:
             ui.screen().raw("")
         ui.note(_facts(result, new_tokens))
-        answers.append(_data(question, image, result, new_tokens))
+        answers.append(_data(question, image, result))
         if ask:
             break
     return ui.Result({"model": model, "answers": answers})
@@ -127,8 +127,14 @@ def _question() -> str:
             return text.strip()
 
 
-def _stop(result: Generation, limit: int) -> str:
-    return "limit" if len(result.ids) >= limit else "end of answer"
+#: Why an answer ended, in the words of the screen.
+_ENDED = {
+    "stop": "end of answer",
+    "length": "limit",
+    "context": "the context is full, the answer is cut",
+}
+#: The same in JSON; "limit" is the name of earlier versions.
+_STOPPED = {"stop": "stop", "length": "limit", "context": "context"}
 
 
 def _facts(result: Generation, limit: int) -> str:
@@ -142,20 +148,19 @@ def _facts(result: Generation, limit: int) -> str:
         if result.decode_steps and result.decode_seconds
         else ""
     )
-    stopped = _stop(result, limit)
-    more = f": /set new_tokens {2 * limit} allows more" if stopped == "limit" else ""
+    more = f": /set new_tokens {2 * limit} allows more" if result.ended == "length" else ""
     return (
-        f"stopped: {stopped}{more}   {len(result.ids)} tokens{rate}   prompt "
+        f"stopped: {_ENDED[result.ended]}{more}   {len(result.ids)} tokens{rate}   prompt "
         f"{result.prefill_tokens} tokens {result.prefill_seconds * 1e3:.0f} ms ({encode})"
     )
 
 
-def _data(question: str, image: Path, result: Generation, limit: int) -> dict[str, Any]:
+def _data(question: str, image: Path, result: Generation) -> dict[str, Any]:
     return {
         "question": question,
         "image": image,
         "answer": result.text,
-        "stopped": "limit" if len(result.ids) >= limit else "stop",
+        "stopped": _STOPPED[result.ended],
         "tokens": len(result.ids),
         "encode_seconds": result.encode_seconds,
         "prefill_tokens": result.prefill_tokens,

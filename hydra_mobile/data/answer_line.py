@@ -23,6 +23,10 @@ _TIMES = ("seconds", "runner_seconds")
 _DEVICE = ("prefill_seconds", "prefill_tokens", "decode_seconds", "decode_steps")
 
 
+#: How earlier versions of the app spelled `Ended`.
+_APP_ENDED = {"stop_token": "stop", "most_tokens": "length", "context_full": "context"}
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerLine:
     """One question's answer and what it took; times in seconds.
@@ -118,4 +122,5 @@ def _require(line: Mapping[str, Any], keys: tuple[str, ...]) -> None:
 
 def _ended(line: Mapping[str, Any]) -> Ended | None:
     found = line.get("ended")
+    found = _APP_ENDED.get(str(found), found)
     return cast("Ended", found) if found in get_args(Ended) else None

@@ -54,6 +54,7 @@ def _become(one: MobileVLMProcessor, other: MobileVLMProcessor) -> None:
         image_token_id=other.image_token_id,
         num_image_tokens=other.num_image_tokens,
     )
+    one.control = other.control
 
 
 def encoded_records(
@@ -92,6 +93,8 @@ def _parts(strings: list[str], count: int) -> list[list[str]]:
 
 
 def _tokenize(processor: MobileVLMProcessor, strings: list[str]) -> dict[str, list[int]]:
+    # Names of control tokens that are text: rare, and not the batch's way of tokenizing.
+    strings = [text for text in strings if not processor.control.is_marked(text)]
     # Releases the interpreter's lock; the fast kind leaves out character offsets.
     encodings = processor.tokenizer.encode_batch_fast(strings, add_special_tokens=False)
     return {text: encoding.ids for text, encoding in zip(strings, encodings, strict=True)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.models import label_mask as supervision
+from hydra_mobile.models.control_tokens import ControlTokens
 from hydra_mobile.models.hub_files import write_processor_files
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.templates import Template, Turn
@@ -76,8 +78,15 @@ class MobileVLMProcessor:
         self.image_token_id = image_token_id
         self.num_image_tokens = num_image_tokens
 
+    @cached_property
+    def control(self) -> ControlTokens:
+        """The control tokens, which people's text may name and not use."""
+        return ControlTokens(self.tokenizer, (self.image_token_id,))
+
     def text_ids(self, text: str) -> list[int]:
         """Return the ids of a piece of text, nothing added."""
+        if self.control.is_marked(text):
+            return self.control.encode(text)
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
@@ -108,6 +117,7 @@ class MobileVLMProcessor:
     def prompt(self, question: str, with_image: bool = True) -> Prompt:
         """Return the ids of one question, generation starting after them."""
         t = self.template
+        question = self.control.as_text(question)
         opening = [t.start, t.user_prefix]
         asked = [question if t.questions else "", t.user_suffix, t.answer_prefix]
         if not with_image:
@@ -130,6 +140,10 @@ class MobileVLMProcessor:
                 "drops questions and expects one picture with one caption.",
                 "Keep one question and one answer per record, or choose another template.",
             )
+        turns = [
+            Turn(self.control.as_text(turn.question), self.control.as_text(turn.answer))
+            for turn in turns
+        ]
         prefix = self._prefix(with_image)
         if not self.template.whole:
             ids, labels = supervision.in_pieces(turns, self.template, self.text_ids)

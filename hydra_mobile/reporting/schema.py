@@ -124,6 +124,9 @@ class BenchmarkRun:
         seconds: from the first question to the last answer, over all processes.
         runner_share: share in [0, 1] of that time that was spent inside the runner.
         peak_memory_bytes: peak resident memory of the process that answered.
+        cut_by_context: how many answers ended because the model's context was full; None where
+            no answer says why it ended.
+        cut_by_length: how many ended at the most tokens that the protocol allows.
     """
 
     benchmark: str
@@ -138,6 +141,8 @@ class BenchmarkRun:
     seconds: float | None = None
     runner_share: float | None = None
     peak_memory_bytes: int | None = None
+    cut_by_context: int | None = None
+    cut_by_length: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(_portable(source) for source in self.sources))

@@ -101,6 +101,7 @@ Json line_of(const Question& question, const Answer& answer) {
   return {
       {"id", question.id},
       {"ids", answer.ids},
+      {"ended", answer.ended},
       {"margin", logits[0] - logits[1]},
       {"encode_seconds", known(answer.encode_seconds)},
       {"prefill_seconds", answer.prefill_seconds},

@@ -54,7 +54,14 @@ Answer Generator::answer(const Question& question) {
   while (!question.stop || std::find(stops.begin(), stops.end(), token) == stops.end()) {
     answer.ids.push_back(token);
     const auto count = static_cast<int64_t>(answer.ids.size());
-    if (count == question.max_new_tokens || length >= bundle.max_context) break;
+    if (count == question.max_new_tokens) {
+      answer.ended = "length";
+      break;
+    }
+    if (length >= bundle.max_context) {
+      answer.ended = "context";
+      break;
+    }
     logits = program_.decode(program_.embed({&token, 1}), length++);
     token = best(logits);
     ++answer.decode_steps;

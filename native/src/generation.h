@@ -35,6 +35,7 @@ struct Answer {
   std::optional<double> first_token_seconds;
   double decode_seconds = 0;
   int64_t decode_steps = 0;
+  std::string ended = "stop";  // at a stop id, at the "length" allowed, or a full "context"
 };
 
 class Generator {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_ONLY_JPEG
@@ -17,6 +18,10 @@ namespace {
 
 // How many times longer than wide a picture may be before cropping cuts its ends off first.
 constexpr int kLongestStrip = 200;
+// The limits of hydra_mobile/models/pictures.py and preprocessing.py.
+constexpr int64_t kMostPixels = 128'000'000;
+constexpr int kLongestSide = 65'535;
+constexpr int kBand = 4'000'000;
 
 std::vector<char> read_bytes(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary | std::ios::ate);
@@ -28,32 +33,58 @@ std::vector<char> read_bytes(const std::filesystem::path& file) {
   return bytes;
 }
 
+// Where the pixel (x, y) of rows of `width` begins: beyond 32 bits for long strips.
+std::ptrdiff_t offset(int width, int y, int x) {
+  return std::ptrdiff_t{3} * (std::ptrdiff_t{y} * width + x);
+}
+
+// Pillow's alpha_composite on white: transparent pixels carry arbitrary colors.
+uint8_t on_white(unsigned value, unsigned alpha) {
+  const unsigned own = alpha * 128, mixed = value * own + 255 * (255 * 128 - own) + (0x80 << 7);
+  return static_cast<uint8_t>((((mixed >> 8) + mixed) >> 8) >> 7);
+}
+
 // The part of a picture from (left, top) on.
 Picture cut(const Picture& picture, int left, int top, int width, int height) {
   Picture part{width, height, {}};
   part.rgb.reserve(std::size_t{3} * width * height);
   for (int y = 0; y < height; ++y) {
-    const auto row = picture.rgb.begin() + std::ptrdiff_t{3} * ((y + top) * picture.width + left);
+    const auto row = picture.rgb.begin() + offset(picture.width, y + top, left);
     part.rgb.insert(part.rgb.end(), row, row + std::ptrdiff_t{3} * width);
   }
   return part;
 }
 
+// A square with the picture in its middle, already as narrow as the recipe wants it. The square
+// itself is never held: a strip of 60,000 pixels would make 10 GB of it. Rows are resized before
+// columns, so bands of rows give the same numbers.
 Picture padded(const Picture& picture, const ImageRecipe& recipe) {
   const int side = std::max(picture.width, picture.height);
-  Picture square{side, side, {}};
-  square.rgb.resize(std::size_t{3} * side * side);
-  for (std::size_t at = 0; at < square.rgb.size(); ++at) {
-    // LLaVA truncates the mean colour to integers.
-    square.rgb[at] = static_cast<uint8_t>(255 * recipe.mean[at % 3]);
-  }
   const int left = (side - picture.width) / 2, top = (side - picture.height) / 2;
-  for (int y = 0; y < picture.height; ++y) {
-    const auto row = picture.rgb.begin() + std::ptrdiff_t{3} * y * picture.width;
-    std::copy(row, row + std::ptrdiff_t{3} * picture.width,
-              square.rgb.begin() + std::ptrdiff_t{3} * ((y + top) * side + left));
+  const auto filled = [&](int width, int height) {
+    Picture filled{width, height, {}};
+    filled.rgb.resize(std::size_t{3} * width * height);
+    for (std::size_t at = 0; at < filled.rgb.size(); ++at) {
+      // LLaVA truncates the mean color to integers.
+      filled.rgb[at] = static_cast<uint8_t>(255 * recipe.mean[at % 3]);
+    }
+    return filled;
+  };
+  Picture narrow = filled(recipe.size, side);
+  const int rows = std::max(1, kBand / side);
+  for (int first = 0; first < picture.height; first += rows) {
+    const int count = std::min(rows, picture.height - first);
+    Picture band = filled(side, count);
+    for (int y = 0; y < count; ++y) {
+      const auto row = picture.rgb.begin() + offset(picture.width, first + y, 0);
+      std::copy(row, row + std::ptrdiff_t{3} * picture.width,
+                band.rgb.begin() + offset(side, y, left));
+    }
+    band = resize(band, recipe.size, count, recipe.filter);
+    std::copy(band.rgb.begin(), band.rgb.end(),
+              narrow.rgb.begin() + offset(recipe.size, top + first, 0));
   }
-  return square;
+  return narrow;
 }
 
 Picture cropped(Picture picture, const ImageRecipe& recipe) {
@@ -79,19 +110,47 @@ Picture cropped(Picture picture, const ImageRecipe& recipe) {
 }  // namespace
 
 Picture read_picture(const std::filesystem::path& file) {
+  if (std::filesystem::exists(file) && !std::filesystem::is_regular_file(file)) {
+    throw Failure(Exit::kInput, file.string() + " is no regular file: expected a picture.");
+  }
   const auto bytes = read_bytes(file);
+  const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
+  const int size = static_cast<int>(bytes.size());
   Picture picture;
   int channels = 0;
-  unsigned char* rgb = stbi_load_from_memory(reinterpret_cast<const unsigned char*>(bytes.data()),
-                                             static_cast<int>(bytes.size()), &picture.width,
-                                             &picture.height, &channels, 3);
-  if (rgb == nullptr) {
+  const bool known = stbi_info_from_memory(data, size, &picture.width, &picture.height, &channels);
+  if (known && (std::max(picture.width, picture.height) > kLongestSide ||
+                int64_t{picture.width} * picture.height > kMostPixels)) {
+    throw Failure(Exit::kInput, file.string() + " is too large: " + std::to_string(picture.width) +
+                                    " x " + std::to_string(picture.height) + " pixels.");
+  }
+  const auto reject = [&] {
     throw Failure(Exit::kInput, file.string() + " is no readable PNG or JPEG (" +
                                     stbi_failure_reason() +
                                     ").\nConvert it, or give its pixels as a file *.f32.");
+  };
+  if (!known) reject();
+  const std::size_t count = std::size_t{1} * picture.width * picture.height;
+  picture.rgb.resize(3 * count);
+  if (channels == 1 && stbi_is_16_bit_from_memory(data, size)) {
+    const std::unique_ptr<stbi_us, decltype(&stbi_image_free)> gray(
+        stbi_load_16_from_memory(data, size, &picture.width, &picture.height, &channels, 1),
+        stbi_image_free);
+    if (!gray) reject();
+    for (std::size_t at = 0; at < 3 * count; ++at) {
+      // The nearest: white is 65,535 = 257 * 255.
+      picture.rgb[at] = static_cast<uint8_t>((gray.get()[at / 3] + 128) / 257);
+    }
+    return picture;
   }
-  picture.rgb.assign(rgb, rgb + std::size_t{3} * picture.width * picture.height);
-  stbi_image_free(rgb);
+  const std::unique_ptr<unsigned char, decltype(&stbi_image_free)> rgba(
+      stbi_load_from_memory(data, size, &picture.width, &picture.height, &channels, 4),
+      stbi_image_free);
+  if (!rgba) reject();
+  for (std::size_t at = 0; at < count; ++at) {
+    const unsigned char* pixel = rgba.get() + 4 * at;
+    for (std::size_t c = 0; c < 3; ++c) picture.rgb[3 * at + c] = on_white(pixel[c], pixel[3]);
+  }
   return picture;
 }
 

@@ -191,7 +191,7 @@ def test_a_missing_or_broken_picture_leaves_no_table(tmp_path: Path) -> None:
     assert isinstance(image, FilePicture)
     image.path.write_text("no picture")
     out = tmp_path / "gqa.tsv"
-    with pytest.raises(DataError, match=rf"{image.path.name} is no picture"):
+    with pytest.raises(DataError, match=rf"{image.path.name} cannot be read"):
         write_table(out, rows_of(benchmark, samples))
     image.path.unlink()
     with pytest.raises(DataError, match=rf"{image.path.name} cannot be read: No such file"):

@@ -8,7 +8,11 @@ from PIL import Image
 from real_pairs import REAL_PAIRS, needs_pairs
 
 from hydra_mobile.benchmarks.mmbench.benchmark import MMBench
-from hydra_mobile.benchmarks.shared.choice_letters import is_none, read_option
+from hydra_mobile.benchmarks.shared.choice_letters import (
+    is_none,
+    read_option,
+    read_option_vlmevalkit,
+)
 from hydra_mobile.benchmarks.shared.tab_separated import write_rows
 from hydra_mobile.benchmarks.shared.xlsx import read_sheet, write_sheet
 from hydra_mobile.cli.main import app
@@ -110,6 +114,36 @@ def test_columns_are_read_by_name(tmp_path: Path) -> None:
     assert [(s.key, s.question, s.reference) for s in after] == [
         (s.key, s.question, s.reference) for s in before
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("B", "B"),
+        ("B. red", "B"),
+        ("The answer is B.", "B"),
+        ("Answer: B", "B"),
+        ("It is red", "B"),
+        ("A or B", ""),
+        ("Z", ""),
+        ("Cannot determine the answer B", ""),
+        ("It is red and blue", ""),
+        ("red " * 20, ""),
+        ("b", ""),
+    ],
+)
+def test_vlmevalkits_exact_matching(answer: str, letter: str) -> None:
+    assert read_option_vlmevalkit(answer, ("blue", "red", "yellow")) == letter
+
+
+def test_both_readings_are_named_in_the_result(folder: Path) -> None:
+    benchmark = MMBench(folder)
+    samples = benchmark.samples()
+    answers = {key: f"The answer is {letter}" for key, letter in right_answers(samples).items()}
+    metrics = {metric.kind: metric for metric in benchmark.metrics(samples, answers)}
+    assert metrics["circular"].value == 0
+    loose = metrics["circular (VLMEvalKit exact matching)"]
+    assert (loose.value, loose.unread, loose.headline) == (1, 0, False)
 
 
 def test_three_accuracies_with_three_names(folder: Path) -> None:

@@ -29,8 +29,8 @@ from hydra_mobile.benchmarks.mmbench.files import (
     has_answers,
     read_questions,
 )
-from hydra_mobile.benchmarks.mmbench.scores import circles, numbers
-from hydra_mobile.benchmarks.shared.choice_letters import read_option
+from hydra_mobile.benchmarks.mmbench.scores import circles, circular_as_vlmevalkit, numbers
+from hydra_mobile.benchmarks.shared.choice_letters import read_option, read_option_vlmevalkit
 from hydra_mobile.benchmarks.shared.xlsx import require_xlsx
 from hydra_mobile.core.errors import DataError
 
@@ -184,6 +184,9 @@ class MMBench(Benchmark):
     ) -> list[Metric]:
         """Return circular (headline), first pass, per row, and circular by category.
 
+        All of answers read strictly (`read_option`); the last number is circular accuracy of the
+        same answers read as VLMEvalKit's exact matching reads them.
+
         None for a table without answers. With `partial`, a question some of whose rotations have
         no answer cannot be right in all of them and counts as wrong.
         """
@@ -194,6 +197,12 @@ class MMBench(Benchmark):
             read = {s.key: _read(s, answers[s.key]) for s in chosen if s.key in answers}
             if read:
                 metrics += numbers(split, chosen, read, headline=not metrics)
+                looser = {
+                    s.key: _loosely(answers[s.key], s.meta["readable"])
+                    for s in chosen
+                    if s.key in answers
+                }
+                metrics.append(circular_as_vlmevalkit(split, chosen, looser))
         return metrics
 
     def details(self, samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
@@ -218,6 +227,11 @@ class MMBench(Benchmark):
 @lru_cache(maxsize=16384)
 def _letter(answer: str, options: tuple[str, ...]) -> str:
     return read_option(answer, options)
+
+
+@lru_cache(maxsize=16384)
+def _loosely(answer: str, options: tuple[str, ...]) -> str:
+    return read_option_vlmevalkit(answer, options)
 
 
 def _read(sample: Sample, answer: str) -> str:

@@ -20,6 +20,18 @@ def circles(samples: Sequence[Sample]) -> list[Circle]:
     return list(groups.values())
 
 
+#: The reading of answers of the second circular accuracy; all other numbers are read strictly.
+VLMEVALKIT = "circular (VLMEvalKit exact matching)"
+
+
+def circular_as_vlmevalkit(
+    split: str, samples: Sequence[Sample], read: Mapping[str, str]
+) -> Metric:
+    """Return circular accuracy of answers read as VLMEvalKit reads them; see `numbers`."""
+    groups = [group for group in circles(samples) if any(s.key in read for s in group)]
+    return _circular(split, VLMEVALKIT, groups, read)
+
+
 def numbers(
     split: str, samples: Sequence[Sample], read: Mapping[str, str], *, headline: bool
 ) -> list[Metric]:

@@ -16,6 +16,15 @@ _FIVE = "ABCDE"
 #: The last dot is any character, as in LLaVA's script, so a letter that ends the text is not read.
 _STATED = re.compile(r"The answer is ([A-Z]).")
 
+#: What VLMEvalKit takes for a refusal, and the marks that it takes for spaces.
+_REFUSALS = (
+    "Sorry, I can't help with images of people yet.",
+    "I can't process this file.",
+    "I'm sorry, but without the image provided",
+    "Cannot determine the answer",
+)
+_NO_WORDS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+
 FAILED = "FAILED"
 
 
@@ -52,6 +61,36 @@ def read_option(answer: str, options: Sequence[str]) -> str:
         if told and option.strip().lower() == told.lower()
     ]
     return same[0] if len(same) == 1 else ""
+
+
+def read_option_vlmevalkit(answer: str, options: Sequence[str]) -> str:
+    """Read MMBench's letter as VLMEvalKit's exact matching does (`can_infer`, no judge model).
+
+    First a letter that is the only one of the options among the words of the answer; else the one
+    option whose text the answer holds, unless the answer is twice as long as all options together.
+    "A" as an article counts as a letter, as it does there.
+
+    Args:
+        answer: the model's.
+        options: texts of A, B, ...
+
+    Returns:
+        A letter of the options, or "" where none can be read or the answer is a refusal.
+    """
+    if any(refusal in answer for refusal in _REFUSALS):
+        return ""
+    letters = ascii_uppercase[: len(options)]
+    words = answer.translate(_NO_WORDS).split()
+    named = [letter for letter in letters if letter in words]
+    if len(named) == 1:
+        return named[0]
+    if not named and "Z" in words:  # its letter for "none of these"
+        return ""
+    lower = answer.lower()
+    if len(lower) > 2 * sum(map(len, options)):
+        return ""
+    held = [x for x, option in zip(letters, options, strict=True) if option.lower() in lower]
+    return held[0] if len(held) == 1 else ""
 
 
 def read_scienceqa(answer: str) -> str:

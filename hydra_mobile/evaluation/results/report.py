@@ -82,6 +82,13 @@ def _notes(settings: EvalSettings, systems: Sequence[SystemResult]) -> tuple[str
             for run in system.runs
             if not run.complete
         ]
+        notes += [
+            f"Cut short: {run.cut_by_context} of {run.answered} answers of {system.name} to "
+            f"{run.benchmark} were cut because its context was full; other systems of the report "
+            "may have had more room."
+            for run in system.runs
+            if run.cut_by_context
+        ]
     return tuple(notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from hydra_mobile.bundle.bundle import Bundle
@@ -106,6 +107,7 @@ def _predictions(task: TaskDir, out: Path) -> Predictions:
     if notes:
         # What the model's own preprocessing did, whatever the protocol expects of it.
         facts["padding"] = _FITS[notes[0]["image_fit"]]
+    endings = Counter(line.ended for line in lines.values() if line.ended)
     run = BenchmarkRun(
         benchmark=benchmark.name,
         protocol=benchmark.protocol,
@@ -121,6 +123,8 @@ def _predictions(task: TaskDir, out: Path) -> Predictions:
         peak_memory_bytes=max(
             (n for note in notes if (n := note["peak_memory_bytes"])), default=None
         ),
+        cut_by_context=endings["context"] if endings else None,
+        cut_by_length=endings["length"] if endings else None,
     )
     return Predictions(task, lines, run)
 

@@ -81,13 +81,21 @@ class Benchmark(
         "peak_memory_bytes" to memory.bytes(),
     ) + facts
 
+    /** In the words of all runtimes: `Ended` of `hydra_mobile/data/answer_line.py`. */
+    private fun ended(end: AnswerEnd): String = when (end) {
+        AnswerEnd.STOP_TOKEN -> "stop"
+        AnswerEnd.MOST_TOKENS -> "length"
+        AnswerEnd.CONTEXT_FULL -> "context"
+        AnswerEnd.STOPPED -> "stopped"
+    }
+
     private fun lineOf(request: BenchmarkRequest, answer: Generation): Map<String, Any?> {
         val timings = answer.timings
         return linkedMapOf(
             "id" to request.id,
             "ids" to answer.ids,
             "text" to answer.text,
-            "ended" to answer.end.name.lowercase(),
+            "ended" to ended(answer.end),
             "margin" to margin(answer.firstLogits!!),
             "encode_seconds" to timings.encodeSeconds,
             "prefill_seconds" to timings.prefillSeconds,

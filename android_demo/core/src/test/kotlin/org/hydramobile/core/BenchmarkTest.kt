@@ -67,7 +67,7 @@ class BenchmarkTest {
         assertEquals(FakeRuntime.expected(rule, listOf(3, 1), 2, stop = null), lines[3].ints("ids").toList())
         assertEquals(bundle.tokenizer.answer(lines[1].ints("ids")), lines[1].string("text"))
         assertTrue(lines[1].string("text").isNotEmpty())
-        assertEquals("most_tokens", lines[3].string("ended"))
+        assertEquals("length", lines[3].string("ended"))
     }
 
     @Test
