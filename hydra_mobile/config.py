@@ -71,6 +71,10 @@ class StageConfig:
     """Conversations per optimizer step and process (before accumulation)."""
     accumulation: Positive = 1
     """Micro-batches per optimizer step."""
+    loss_reduction: Literal["tokens", "micro_batches"] = "tokens"
+    """What the loss of a step is the mean of: its supervised tokens, however `batch_size`,
+    `accumulation` and processes split it; or the mean losses of its micro-batches, as LLaVA's
+    trainer has it, where a short answer's tokens weigh more."""
     learning_rate: Annotated[float, Range(above=0, maximum=100)] = 1e-3
     """Peak rate of AdamW for the projector in stage I, for adapters in stage II."""
     projector_learning_rate: Annotated[float, Range(minimum=0, maximum=100)] = 0.0

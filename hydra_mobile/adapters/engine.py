@@ -330,15 +330,19 @@ class Hydra:
         if self._watching and self.watches(step):
             self._watching.watch()
 
-    def after_backward(self, step: int, kind: Literal["image", "text"]) -> None:
+    def after_backward(
+        self, step: int, kind: Literal["image", "text"], scale: float | None = None
+    ) -> None:
         """Count a micro-batch that went backward, its loss divided by the accumulation.
 
         Args:
             step: number of the step that it belongs to, from 0.
             kind: whether it has pictures, so that the rarer kind counts as much.
+            scale: factor from the loss that went backward to the micro-batch's mean loss, where
+                it is not the accumulation.
         """
         if self._watching and self.watches(step):
-            self._watching.take(kind, self._accumulation)
+            self._watching.take(kind, self._accumulation if scale is None else scale)
 
     def after_step(self, step: int) -> None:
         """Do what is due after `step` steps: the end of the warm-up, of a probe, or an event.

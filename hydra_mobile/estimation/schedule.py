@@ -61,7 +61,7 @@ def steps_of(stage: StageConfig, samples: int | None, gpus: int) -> int | None:
     if samples is None:
         return None
     batches = math.ceil(samples / stage.batch_size)
-    return max(1, round(stage.epochs * math.ceil(batches / (stage.accumulation * gpus))))
+    return max(1, math.ceil(round(stage.epochs * batches) / (stage.accumulation * gpus)))
 
 
 @dataclass(frozen=True)

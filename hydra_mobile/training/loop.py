@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from hydra_mobile.config import StageConfig
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.training.batches import Batch, collate, epoch_batches, largest_batch
-from hydra_mobile.training.data.packing import Row, Rows
+from hydra_mobile.training.batch_stream import BatchStream
+from hydra_mobile.training.batches import Batch, collate
+from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.features import VisionFeatures
 from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.processes import Processes
@@ -27,7 +27,14 @@ from hydra_mobile.training.processes import Processes
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step did."""
+    """What one optimizer step did, in all processes together.
+
+    Attributes:
+        loss: of the step, reduced as `loss_reduction` says.
+        gradient_norm: before clipping.
+        learning_rate_factor: on the peak rate.
+        conversations: trained on.
+    """
 
     loss: float
     gradient_norm: float
@@ -37,52 +44,6 @@ class StepResult:
 
 class LossNotFinite(HydraError):
     """The loss of a step overflowed; the step changed nothing."""
-
-
-class BatchStream:
-    """Which rows belong to which optimizer step: a function of (seed, step) alone.
-
-    Micro-batches are dealt to the processes in turn, so that n processes do what one process
-    does with n times the accumulation.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        config: StageConfig,
-        seed: int,
-        process: int = 0,
-        count: int = 1,
-        by_modality: bool = False,
-    ) -> None:
-        self.rows = rows
-        self._by_modality = by_modality
-        self._config = config
-        self._seed = seed
-        self._process = process
-        self._count = count
-        self._per_step = config.accumulation * count
-        self._epoch = lru_cache(maxsize=2)(self._epoch_batches)
-        # Epochs may differ by a batch or two; the first one sets their nominal length.
-        self._per_epoch = max(1, math.ceil(len(self._epoch(0)) / self._per_step))
-        self.steps = config.steps or max(1, round(config.epochs * self._per_epoch))
-
-    def _epoch_batches(self, epoch: int) -> list[list[int]]:
-        return epoch_batches(
-            self.rows, self._config.batch_size, self._seed, epoch, self._by_modality
-        )
-
-    def step_rows(self, step: int) -> Iterator[list[Row]]:
-        """Yield this process's micro-batches of optimizer step `step`, counted from 0."""
-        epoch, place = divmod(step, self._per_epoch)
-        batches = self._epoch(epoch)
-        for offset in range(self._process, self._per_step, self._count):
-            index = (place * self._per_step + offset) % len(batches)
-            yield [self.rows[i] for i in batches[index]]
-
-    def largest(self) -> list[Row]:
-        """Return the largest micro-batch of the first epoch."""
-        return [self.rows[i] for i in largest_batch(self.rows, self._epoch(0))]
 
 
 class Objective:
@@ -126,8 +87,11 @@ class Objective:
 class Watcher(Protocol):
     """Who looks at a step while it is taken."""
 
-    def after_backward(self, step: int, rows: Sequence[Row]) -> None:
-        """See the gradients of one micro-batch of `rows` added."""
+    def after_backward(self, step: int, rows: Sequence[Row], scale: float) -> None:
+        """See the gradients of one micro-batch of `rows` added.
+
+        `scale` times the loss that went backward is the micro-batch's own mean loss.
+        """
 
     def after_update(self, step: int) -> None:
         """See the parameters updated, the gradients still there."""
@@ -150,7 +114,7 @@ def train_step(
         objective: the loss of some rows.
         optimizer: over everything that trains.
         stream: gives the rows.
-        config: accumulation, clipping, warm-up.
+        config: clipping, warm-up.
         step: number of the step.
         processes: averages gradients between processes.
         watcher: looks on; must change no parameter but its own.
@@ -158,20 +122,20 @@ def train_step(
     Raises:
         LossNotFinite: nothing was changed by this step.
     """
-    total, conversations = 0.0, 0
-    batches = list(stream.step_rows(step))
-    objective.announce(itertools.chain(batches, stream.step_rows(step + 1)))
-    for number, rows in enumerate(batches, 1):
+    total = 0.0
+    batches = stream.micro_batches(step)
+    objective.announce(itertools.chain((b.rows for b in batches), stream.step_rows(step + 1)))
+    for number, batch in enumerate(batches, 1):
+        # Gradients are averaged over the processes; the shares of all of them sum to one.
+        weight = batch.share * processes.count
         with processes.without_sync(model, skip=number < len(batches)):
-            loss = objective(model, rows) / config.accumulation
+            loss = objective(model, batch.rows) * weight
             loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-        conversations += sum(len(row.segments) for row in rows)
-        if watcher:
-            watcher.after_backward(step, rows)
+        if watcher and weight:
+            watcher.after_backward(step, batch.rows, 1 / weight)
     if processes.count > 1:
         total = processes.mean(total)
-        conversations *= processes.count
     if not math.isfinite(total):
         optimizer.drop_gradients()
         raise LossNotFinite(
@@ -187,4 +151,4 @@ def train_step(
     if watcher:
         watcher.after_update(step)
     optimizer.drop_gradients()
-    return StepResult(total, norm, factor, conversations)
+    return StepResult(total, norm, factor, stream.conversations(step))

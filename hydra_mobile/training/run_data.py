@@ -15,10 +15,11 @@ from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.progress import Log, Progress, Stage
 from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.training.batch_stream import BatchStream
 from hydra_mobile.training.data.packing import Rows
 from hydra_mobile.training.data.token_cache import open_rows
 from hydra_mobile.training.features import VisionFeatures
-from hydra_mobile.training.loop import BatchStream, Objective
+from hydra_mobile.training.loop import Objective
 from hydra_mobile.training.machine import peak_memory_bytes
 from hydra_mobile.training.setup import TrainingModel
 

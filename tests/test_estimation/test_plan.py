@@ -147,8 +147,9 @@ def test_steps_of_the_published_stages():
 
 def test_steps_follow_processes_accumulation_and_epochs():
     stage = StageConfig(batch_size=4, accumulation=2, epochs=3)
-    assert steps_of(stage, 100, 1) == 3 * 13
-    assert steps_of(stage, 100, 2) == 3 * 7
+    # Steps go on from one epoch to the next: 75 micro-batches.
+    assert steps_of(stage, 100, 1) == 38
+    assert steps_of(stage, 100, 2) == 19
     assert steps_of(StageConfig(steps=17), None, 2) == 17
     assert steps_of(stage, None, 2) is None
 
@@ -158,7 +159,7 @@ def test_steps_are_those_of_the_trainer(shapes_data, tiny_base):
 
     from hydra_mobile.data.llava import read_llava
     from hydra_mobile.models.processor import MobileVLMProcessor
-    from hydra_mobile.training.loop import BatchStream
+    from hydra_mobile.training.batch_stream import BatchStream
 
     file = shapes_data / "questions.json"
     rows = build_rows(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from hydra_mobile.config import StageConfig
+from hydra_mobile.training.batch_stream import BatchStream
 from hydra_mobile.training.batches import cells, epoch_batches
 from hydra_mobile.training.data.dataset import Conversations, Strings
 from hydra_mobile.training.data.packing import Rows, pack
-from hydra_mobile.training.loop import BatchStream
 
 
 def rows_of_numbers(count: int, seed: int = 0, longest: int = 60) -> Rows:

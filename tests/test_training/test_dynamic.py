@@ -243,10 +243,11 @@ def test_switched_off_it_is_plain_peft_lora_bit_for_bit(run_settings, tmp_path):
 
     from hydra_mobile.adapters.lora import initial_a
     from hydra_mobile.training.adapted_modules import adapted_modules
-    from hydra_mobile.training.loop import BatchStream
+    from hydra_mobile.training.batch_stream import BatchStream
     from hydra_mobile.training.optimizer import learning_rate_factor
 
     more = ("ranks.policy=uniform", "ranks.dropout=0.1", "stage2.accumulation=2")
+    more += ("stage2.loss_reduction=micro_batches",)
     adapter = train(run_settings(tmp_path / "run"), *more)
     ours = load_file(adapter / "adapter_model.safetensors")
 

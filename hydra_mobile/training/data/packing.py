@@ -122,6 +122,12 @@ class Rows(Sequence[Row]):
             tuple(self._segment(number) for number in self._packing.order[start:end].tolist()),
         )
 
+    def supervised(self, index: int) -> int:
+        """Return how many tokens of a row the loss is over, without making the row."""
+        held = self._conversations
+        numbers = self._packing.order[slice(*self._packing.first[index : index + 2])]
+        return sum(int(held.learned[held.starts[n] : held.starts[n + 1]].sum()) for n in numbers)
+
     def _segment(self, number: int) -> Segment:
         held = self._conversations
         part = slice(held.starts[number], held.starts[number + 1])

@@ -19,8 +19,9 @@ from hydra_mobile.adapters.policies import POLICIES
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.registry import resolve
+from hydra_mobile.training.batch_stream import BatchStream
 from hydra_mobile.training.data.packing import Row
-from hydra_mobile.training.loop import BatchStream, Objective
+from hydra_mobile.training.loop import Objective
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.setup import TrainingModel
 
@@ -116,8 +117,13 @@ class Strategy(ABC):
     def before_step(self, step: int) -> None:  # noqa: B027
         """Prepare for step `step` (from 0), which is about to be taken."""
 
-    def after_backward(self, step: int, rows: Sequence[Row]) -> None:  # noqa: B027
-        """See a micro-batch's gradients added to the others."""
+    def after_backward(  # noqa: B027
+        self, step: int, rows: Sequence[Row], scale: float
+    ) -> None:
+        """See a micro-batch's gradients added to the others.
+
+        `scale` times the loss that went backward is the micro-batch's own mean loss.
+        """
 
     def after_update(self, step: int) -> None:  # noqa: B027
         """See the parameters updated, the gradients still there."""

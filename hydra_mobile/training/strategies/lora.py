@@ -107,9 +107,10 @@ class LoraStrategy(Strategy):
             # Compiled layers cannot be looked into; these few steps run without.
             torch.compiler.set_stance("force_eager")
 
-    def after_backward(self, step: int, rows: Sequence[Row]) -> None:
+    def after_backward(self, step: int, rows: Sequence[Row], scale: float) -> None:
         """Count a watched micro-batch."""
-        self.hydra.after_backward(step, "image" if any(row.image for row in rows) else "text")
+        kind: Literal["image", "text"] = "image" if any(row.image for row in rows) else "text"
+        self.hydra.after_backward(step, kind, scale)
 
     def after_step(self, step: int) -> None:
         """Do what is due: the end of the warm-up, the end of a probe, an event."""
@@ -303,12 +304,10 @@ class _Stepper:
         In the first epoch nothing has trained on them yet. No batch is set aside for this, so
         that the run's own data are those of a run without probes.
         """
-        stage, count = self._stage, 0
-        while count < stage.config.ranks.dynamic.holdout_batches:
-            for rows in stage.stream.step_rows(step):
-                yield float(stage.objective(stage.setup.model, rows))
-                count += 1
-            step += 1
+        stage = self._stage
+        count = stage.config.ranks.dynamic.holdout_batches
+        for rows, factor in stage.stream.following(step, count):
+            yield factor * float(stage.objective(stage.setup.model, rows))
 
     def resized(self) -> None:
         """Wrap the model again."""
