@@ -17,7 +17,13 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.adapters.identity import MERGE_FILE, base_identity, weight_files
-from hydra_mobile.adapters.save_load import Adapter, read_adapter, require_same_base
+from hydra_mobile.adapters.save_load import (
+    Adapter,
+    adapter_files,
+    located,
+    read_adapter,
+    require_same_base,
+)
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import (
     folder_atomically,
@@ -34,6 +40,7 @@ from hydra_mobile.core.safetensors_io import (
     read_tensor,
     tensor_hash,
 )
+from hydra_mobile.models.checkpoints.keys import published_names
 from hydra_mobile.models.hub_files import write_generation_config, write_processor_files
 from hydra_mobile.models.model_card import CARD, merged_card
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
@@ -94,13 +101,15 @@ def merge(
     files = weight_files(base_folder)
     base = base_identity(base_folder)
     adapter = read_adapter(adapter_folder)
-    if (base_folder / MERGE_FILE).exists() and adapter.base.sha256 != base.sha256:
+    merged_base = (base_folder / MERGE_FILE).exists()
+    if merged_base and adapter.base.sha256 and adapter.base.sha256 != base.sha256:
         raise ArtifactError(
             f"{base_folder} is already a merged model: its weights are no longer the base's.",
             "Merge into the base that the adapter was trained on.",
         )
     require_same_base(adapter_folder, adapter.base, base)
     index = {name: (path, p) for path in files for name, p in places(path).items()}
+    adapter = located(adapter, index, published_names(base_folder))
     replacements = _replacements(adapter)
     _require_counterparts(adapter, replacements, index, base_folder)
     require_free_space(out, sum(path.stat().st_size for path in files), "the merged model")
@@ -160,8 +169,7 @@ def merged_folder(artifact: ModelRef, log: Log) -> Path:
     if artifact.kind != "run":
         return artifact.path
     out = artifact.path / "merged"
-    record = adapter_in(artifact.path) / "hydra.json"
-    files = read_json(record, "the record of a HyDRA adapter")["files"]
+    files = adapter_files(adapter_in(artifact.path))
     merged = read_json(out / "merge.json", "the record of a merge") if out.is_dir() else {}
     if not merged or merged["sources"]["adapter_files"] != files:
         merge(base_of(artifact.path), artifact.path, out, log=log)

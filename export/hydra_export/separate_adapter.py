@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra_export.targets import target_of
-from hydra_mobile.adapters.identity import BaseIdentity, base_identity
-from hydra_mobile.adapters.save_load import Adapter, read_adapter
+from hydra_mobile.adapters.identity import BaseIdentity, base_identity, weight_files
+from hydra_mobile.adapters.save_load import Adapter, located, read_adapter
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.golden import GOLDEN, write_golden
 from hydra_mobile.bundle.lora_file import (
@@ -32,6 +32,8 @@ from hydra_mobile.core.files import (
     sha256_of,
     write_json,
 )
+from hydra_mobile.core.safetensors_io import places
+from hydra_mobile.models.checkpoints.keys import published_names
 from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
 
@@ -60,7 +62,11 @@ class SeparateAdapter:
         require_name(name)
         self.base, self.folder, self.name = base, adapter, name
         self.identity = base_identity(base)
-        self.adapter = read_adapter(adapter, base=self.identity) if adapter else None
+        self.adapter = None
+        if adapter:
+            names = {name for file in weight_files(base) for name in places(file)}
+            found = read_adapter(adapter, base=self.identity)
+            self.adapter = located(found, names, published_names(base))
         self._projector: dict[str, Any] = {}
 
     def load(self) -> tuple[MobileVLMForConditionalGeneration, MobileVLMProcessor]:
@@ -75,7 +81,8 @@ class SeparateAdapter:
         if self.folder is not None:
             state = model.projector.state_dict()
             self._projector = {name: tensor.clone() for name, tensor in state.items()}
-            load_adapter(model, self.folder, base=self.identity)
+            names = published_names(self.base)
+            load_adapter(model, self.folder, base=self.identity, rename=names)
             model.requires_grad_(False)
             if (self.folder / PROCESSOR_FILE).is_file():
                 recipe = self.folder
@@ -211,7 +218,7 @@ def _with_adapter(
         "modules": len(adapter.rank_map),
         "ranks": {str(r): n for r, n in sorted(Counter(adapter.rank_map.values()).items())},
         "rank_digest": adapter.rank_map.digest(),
-        "base_sha256": adapter.base.sha256,
+        "base_sha256": adapter.base.sha256 or manifest["sources"]["base_sha256"],
         "source": dict(adapter.record["files"]),
     }
     return {

@@ -11,8 +11,9 @@ The file is for inference, merging and exchange; training continues from its own
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,28 @@ from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.lora import inject, lora_config
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
 from hydra_mobile.adapters.model_card import model_card
+from hydra_mobile.adapters.peft_folder import (
+    CONFIG_FILE,
+    peft_tensors,
+    read_pickled,
+    without_wrappers,
+)
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import verify
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import folder_atomically, read_json, sha256_of, write_json
 
 SCHEMA = 1
-CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
 HYDRA_FILE = "hydra.json"
 _PREFIX = "base_model.model."
+_TEXT = "language_model"
+_PICKLED_FILE = "adapter_model.bin"
+#: What LLaVA's trainer saves beside LoRA: the projector.
+_LLAVA_FILE = "non_lora_trainables.bin"
+
+#: Gives a base's name for another project's name of a tensor, None where it knows none.
+Rename = Callable[[str], str | None]
 _RECORD_KEYS = (
     "base", "r_ref", "alpha_ref", "parameters", "files", "rank_digest", "cost_per_rank"
 )  # fmt: skip
@@ -149,7 +162,9 @@ def save_adapter(
 
 
 def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
-    """Read and check an adapter folder written by `save_adapter`.
+    """Read and check an adapter folder written by `save_adapter` or by stock peft.
+
+    One of stock peft has no record of its base: that part of the check is left out.
 
     Args:
         folder: the adapter folder.
@@ -160,8 +175,10 @@ def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
             belong together, or the adapter belongs to another base.
         BudgetError: its ranks cost more than its budget allows.
     """
-    record = read_json(folder / HYDRA_FILE, "the record of a HyDRA adapter")
     config = read_json(folder / CONFIG_FILE, "the configuration of a peft adapter")
+    if is_plain_peft(folder):
+        return _read_plain(folder, config)
+    record = read_json(folder / HYDRA_FILE, "the record of a HyDRA adapter")
     if record.get("schema") != SCHEMA:
         raise ArtifactError(
             f"{folder / HYDRA_FILE} has schema {record.get('schema')!r}; this version reads "
@@ -188,14 +205,21 @@ def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
     return Adapter(folder, rank_map, tensors, alpha, budget, own, files, config, record)
 
 
-def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
+def load_adapter(
+    model: nn.Module,
+    folder: Path,
+    *,
+    base: BaseIdentity | None = None,
+    rename: Rename = lambda name: None,
+) -> Adapter:
     """Put an adapter into its base, unmerged, its extra tensors too; in place.
 
-    Arguments and errors as in `read_adapter`; ArtifactError also when an extra tensor is not in
-    the model. The layers keep the folded B and scale lora_alpha / rank of the file.
+    Arguments and errors as in `read_adapter` and `located`; ArtifactError also when an extra
+    tensor is not in the model. The layers keep the folded B and scale lora_alpha / rank of the
+    file.
     """
-    adapter = read_adapter(folder, base=base)
     state = model.state_dict()
+    adapter = located(read_adapter(folder, base=base), state, rename)
     for file, extra in adapter.extra_tensors.items():
         for name, tensor in extra.items():
             if name not in state or state[name].shape != tensor.shape:
@@ -215,9 +239,64 @@ def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = 
     return adapter
 
 
+def is_plain_peft(folder: Path) -> bool:
+    """Whether an adapter folder is stock peft's: it has no record, nor files that one names."""
+    named = [folder / HYDRA_FILE, *folder.glob("projector.safetensors")]
+    return (folder / CONFIG_FILE).is_file() and not any(path.is_file() for path in named)
+
+
+def adapter_files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of an adapter's files by name: of its record, or of stock peft's files.
+
+    Raises:
+        ArtifactError: the folder holds no adapter.
+    """
+    if is_plain_peft(folder):
+        own = [CONFIG_FILE, _plain_tensors(folder), *_beside(folder)]
+        return {file: sha256_of(folder / file) for file in own}
+    record = read_json(
+        folder / HYDRA_FILE, "a finished adapter (go on with `hydra-mobile train --resume`)"
+    )
+    files: dict[str, str] = record["files"]
+    return files
+
+
+def located(
+    adapter: Adapter, names: Collection[str], rename: Rename = lambda name: None
+) -> Adapter:
+    """Return an adapter with its modules named as in a model whose tensors are `names`.
+
+    One that was trained on the language model alone lacks the part's prefix; one of another
+    project may have other names.
+    """
+
+    def full(name: str, ending: str = "") -> str:
+        found = name + ending
+        if found in names:
+            return name
+        others = (f"{_TEXT}.{found}", rename(found) or "")
+        return next((n.removesuffix(ending) for n in others if n in names), name)
+
+    extra = {
+        file: {full(name): tensor for name, tensor in tensors.items()}
+        for file, tensors in adapter.extra_tensors.items()
+    }
+    return dataclasses.replace(
+        adapter,
+        rank_map=RankMap({full(n, ".weight"): rank for n, rank in adapter.rank_map.items()}),
+        tensors={full(n, ".weight"): pair for n, pair in adapter.tensors.items()},
+        budget=Budget(
+            {full(n, ".weight"): cost for n, cost in adapter.budget.cost.items()},
+            adapter.budget.r_ref,
+        ),
+        extra_tensors=extra,
+    )
+
+
 def require_same_base(folder: Path, own: BaseIdentity, other: BaseIdentity | None) -> None:
     """Raise `ArtifactError` if the adapter in `folder` belongs to another base than `other`."""
-    if other is not None and own.sha256 != other.sha256:
+    # Stock peft keeps no hash of the base.
+    if other is not None and own.sha256 and own.sha256 != other.sha256:
         raise ArtifactError(
             f"The adapter in {folder} was trained on base `{own.name}` ({own.sha256[:12]}), "
             f"this base is `{other.name}` ({other.sha256[:12]}).",
@@ -266,6 +345,48 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             f"{path} is not a complete safetensors file ({error}).",
             "It was cut short or altered; make it or copy it again.",
         ) from error
+
+
+def _plain_tensors(folder: Path) -> str:
+    """Return the name of the tensors' file of stock peft's adapter."""
+    pickled = not (folder / TENSOR_FILE).exists() and (folder / _PICKLED_FILE).exists()
+    return _PICKLED_FILE if pickled else TENSOR_FILE
+
+
+def _beside(folder: Path) -> list[str]:
+    return [_LLAVA_FILE] if (folder / _LLAVA_FILE).is_file() else []
+
+
+def _read_plain(folder: Path, config: dict[str, Any]) -> Adapter:
+    """Read an adapter of stock peft."""
+    file = folder / _plain_tensors(folder)
+    read = read_pickled if file.suffix == ".bin" else read_safetensors
+    found = peft_tensors(file, config, read(file))
+    cost = {name: a.shape[1] + b.shape[0] for name, (a, b) in found.pairs.items()}
+    if not cost:
+        raise ArtifactError(
+            f"{file} holds no LoRA tensor.",
+            "Expected an adapter that changes at least one linear.",
+        )
+    rank_map = RankMap({name: a.shape[0] for name, (a, _) in found.pairs.items()})
+    record = {
+        "parameters": {"lora": sum(a.numel() + b.numel() for a, b in found.pairs.values())},
+        "files": adapter_files(folder),
+    }
+    extra = {file.name: found.whole} if found.whole else {}
+    extra |= {name: without_wrappers(read_pickled(folder / name)) for name in _beside(folder)}
+    base = BaseIdentity(str(config.get("base_model_name_or_path") or ""), "")
+    return Adapter(
+        folder,
+        rank_map,
+        found.pairs,
+        found.alpha,
+        Budget(cost, max(rank_map.values())),
+        base,
+        extra,
+        config,
+        record,
+    )
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

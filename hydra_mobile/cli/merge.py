@@ -74,14 +74,15 @@ def _result(made: Path, data: dict[str, object]) -> ui.Result:
 def _is_up_to_date(run: Path, made: Path, base: Path) -> bool:
     """Whether `made` was merged from this adapter and this base."""
     from hydra_mobile.adapters.identity import base_identity
+    from hydra_mobile.adapters.save_load import adapter_files
     from hydra_mobile.core.files import read_json
 
     adapter = run / "adapter" if (run / "adapter").is_dir() else run
-    record, merged = adapter / "hydra.json", made / "merge.json"
-    if not (record.is_file() and merged.is_file()):
+    merged = made / "merge.json"
+    if not merged.is_file():
         return False
     sources = read_json(merged, "the record of a merge")["sources"]
-    files = read_json(record, "the record of a HyDRA adapter")["files"]
+    files = adapter_files(adapter)
     # The hashes in both records; weights that were altered later are found where they are used.
     same = sources["adapter_files"] == files
     return bool(same and sources["base"]["sha256"] == base_identity(base).sha256)

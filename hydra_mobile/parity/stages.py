@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.adapters.identity import MERGE_FILE, weight_files
+from hydra_mobile.adapters.save_load import adapter_files
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of
 from hydra_mobile.core.errors import ArtifactError, HydraError
@@ -77,7 +78,7 @@ def _unmerged_stages(adapter: Path | None, merged: Path | None, bundle: Bundle) 
     if adapter is None:
         return []
     entry = bundle.manifest["adapters"].get(bundle.adapter, {})
-    own = read_json(adapter_in(adapter) / "hydra.json", "the record of a HyDRA adapter")["files"]
+    own = adapter_files(adapter_in(adapter))
     if entry.get("source") != own:
         raise ArtifactError(
             f"Adapter `{bundle.adapter}` of {bundle.folder} was made from another adapter than the "
@@ -155,7 +156,7 @@ def _require_merged_from(merged: Path, adapter: Path) -> None:
     record = read_json(
         merged / MERGE_FILE, "the record of a merge, which `hydra-mobile merge` writes"
     )
-    own = read_json(adapter_in(adapter) / "hydra.json", "the record of a HyDRA adapter")["files"]
+    own = adapter_files(adapter_in(adapter))
     if record["sources"]["adapter_files"] != own:
         raise ArtifactError(
             f"{merged} was merged from another adapter than the one in {adapter}.",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hydra_mobile.adapters.peft_folder import CONFIG_FILE
+from hydra_mobile.adapters.save_load import HYDRA_FILE, adapter_files, is_plain_peft
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.core.errors import ArtifactError, HydraError
@@ -75,8 +77,8 @@ def model_at(path: str) -> ModelRef:
         return model_at(str(folder / "merged"))
     if (folder / "run.json").is_file() or (folder / "adapter_config.json").is_file():
         adapter = folder / "adapter" if (folder / "run.json").is_file() else folder
-        record = adapter / "hydra.json"
-        read_json(record, "a finished adapter (go on with `hydra-mobile train --resume`)")
+        files = adapter_files(adapter)
+        record = adapter / HYDRA_FILE
         return ModelRef(
             folder,
             "run",
@@ -84,7 +86,9 @@ def model_at(path: str) -> ModelRef:
             "torch fp32 (trained, unmerged)",
             "fp32",
             sum(file.stat().st_size for file in adapter.glob("*.safetensors")),
-            sha256_of(record),
+            sha256_of(record)
+            if record.is_file()
+            else hashlib.sha256(repr(files).encode()).hexdigest(),
             _recipe_in(adapter),
         )
     if (folder / "config.json").is_file():
@@ -158,7 +162,7 @@ def adapter_in(folder: Path) -> Path:
 
 
 def base_of(run_or_adapter: Path) -> Path:
-    """Return the base folder of a run or adapter: the run's `base`, else the adapter's name.
+    """Return the base folder of a run or adapter: the run's `base`, else the one it names.
 
     Raises:
         ArtifactError: no record of a base, or the base is not there.
@@ -167,5 +171,15 @@ def base_of(run_or_adapter: Path) -> Path:
         if (folder / "run.json").is_file():
             run = read_json(folder / "run.json", "the record of a run")
             return base_folder(str(run["config"]["base"]))
-    record = read_json(run_or_adapter / "hydra.json", "the record of a HyDRA adapter")
+    if is_plain_peft(run_or_adapter):
+        config = read_json(run_or_adapter / CONFIG_FILE, "the configuration of a peft adapter")
+        name = config.get("base_model_name_or_path")
+        if not name:
+            raise ArtifactError(
+                f"{run_or_adapter / CONFIG_FILE} names no base: `base_model_name_or_path` is "
+                "empty.",
+                "Give it: `hydra-mobile merge ADAPTER --base BASE`.",
+            )
+        return base_folder(str(name))
+    record = read_json(run_or_adapter / HYDRA_FILE, "the record of a HyDRA adapter")
     return base_folder(str(record["base"]["name"]))

@@ -18,6 +18,7 @@ from hydra_mobile.adapters.save_load import load_adapter
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
+from hydra_mobile.models.checkpoints.keys import published_names
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
@@ -38,7 +39,7 @@ def load_artifact(
     if (adapter / "adapter_config.json").is_file():
         base = base_of(adapter)
         model = load_model(base)
-        load_adapter(model, adapter, base=base_identity(base))
+        load_adapter(model, adapter, base=base_identity(base), rename=published_names(base))
         trained_with = adapter if (adapter / PROCESSOR_FILE).is_file() else base
         return model.eval(), MobileVLMProcessor.from_pretrained(base, recipe=trained_with)
     if (path / "run.json").is_file():

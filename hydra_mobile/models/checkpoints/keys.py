@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.files import read_json
 from hydra_mobile.models.checkpoints.known_parts import known_towers, projector_of
 
 #: Constants that older versions stored and newer ones compute.
@@ -74,6 +76,17 @@ def mobilevlm_layout(projector: Mapping[str, Any]) -> Layout:
         canonical=_with_vision_model("model.vision_tower.vision_tower."),
         ignored=lambda key: BUFFERS.search(key) is not None,
     )
+
+
+def published_names(folder: Path) -> Callable[[str], str | None]:
+    """Return what gives our name for one of MobileVLM's and LLaVA's own code.
+
+    Args:
+        folder: of a base, whose projector decides.
+    """
+    config = read_json(folder / "config.json", "the configuration of a base model")
+    projector = config.get("projector_config")
+    return mobilevlm_layout(projector).ours if projector else lambda name: None
 
 
 def llava_layout(projector: Mapping[str, Any]) -> Layout:
