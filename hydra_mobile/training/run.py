@@ -109,7 +109,7 @@ class TrainingRun:
         if not self._main:
             self._progress = SILENT
         self.data = RunData(setup, self._progress, self._say)
-        folder = RunFolder(self.config, processes.count)
+        folder = RunFolder(self.config, processes.count, setup.base.sha256)
         processes.first(lambda: folder.open(resume))
         done = [self.folder / name for name in ("adapter", "merged") if self._finished(name)]
         if done:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from hydra_mobile.config import StageConfig, TrainConfig
-from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError, DataError
 from hydra_mobile.core.progress import Log, Progress, Stage
 from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -58,6 +58,9 @@ class RunData:
         # The first process tokenizes, the others find the rows on disk.
         self.rows: dict[str, Rows] = {}
         setup.processes.first_alone(self._open)
+        self._missing: set[Path] = set()
+        for name in self.rows:
+            self._look_for_pictures(name)
         for name, rows in self.rows.items():
             _say_what_is_missing(name, rows, log)
         self._features: dict[ImagePreprocessing, VisionFeatures] = {}
@@ -92,6 +95,30 @@ class RunData:
                 bad_records=data.bad_records,
                 progress=show,
             )
+
+    def _look_for_pictures(self, name: str) -> None:
+        """Find the pictures of a stage that are not there, before a step is taken.
+
+        Raises:
+            DataError: there are some, and `data.bad_pictures` is "stop"; or none is there.
+        """
+        rows, processes = self.rows[name], self._setup.processes
+        # One process looks: what others see of a shared disk may lag behind.
+        missing = processes.gather_objects(rows.missing() if processes.main else None)[0]
+        if not missing:
+            return
+        images = [rows.image(number) for number in missing]
+        left = rows.without(missing)
+        if self._config.data.bad_pictures == "stop" or not len(left):
+            shown = "; ".join(f"{i} (record {rows.record_of(i)!r})" for i in images[:3])
+            raise DataError(
+                f"{self._files[name]}: {len(missing):,} of {len(rows.images()):,} pictures are "
+                f"missing: {shown}{'; ...' if len(images) > 3 else ''}.",
+                "Check data.images, the folder that the paths are relative to, or leave the "
+                "conversations about them out with data.bad_pictures=drop.",
+            )
+        self.rows[name] = left
+        self._missing.update(images)
 
     def prepare(self) -> None:
         """Compute the vision features that are not on disk, if they are kept there.
@@ -156,7 +183,7 @@ class RunData:
         return [
             (record.image, record.turns[0].answer)
             for record in iter_llava(self._files["stage1"], images)
-            if record.image is not None
+            if record.image is not None and record.image not in self._missing
         ]
 
 
@@ -166,6 +193,7 @@ def _say_what_is_missing(stage: str, rows: Rows, log: Log) -> None:
         "cut at data.max_length": rows.truncated,
         "longer than data.max_length and left out": rows.dropped,
         "malformed and left out (`hydra-mobile data check` names them)": rows.malformed,
+        "left out because their picture is missing": rows.pictureless,
         "left out because LLaVA's mask leaves nothing of them to learn": rows.unmatched,
     }
     said = [f"{count:,} {what}" for what, count in counts.items() if count]

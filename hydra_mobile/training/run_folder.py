@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
-from hydra_mobile.core.files import read_json, sha256_of, write_atomically, write_json
-from hydra_mobile.core.typed import current_names
+from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.metrics import STAGES
+from hydra_mobile.training.run_identity import changes, run_record
 
 
 class RunFolder:
     """`run.json`, `config.yaml` and `checkpoints/` of a run."""
 
-    def __init__(self, config: TrainConfig, processes: int) -> None:
+    def __init__(self, config: TrainConfig, processes: int, base_sha256: str = "") -> None:
         self.path = Path(config.output)
         self._config = config
         self._processes = processes
+        self._base_sha256 = base_sha256
 
     def open(self, resume: bool) -> None:
         """Start a run here, or make sure that the one that is here can go on.
@@ -35,7 +35,7 @@ class RunFolder:
                 settings or data.
         """
         record = self.path / "run.json"
-        identity = self._identity()
+        identity = run_record(self._config, self._processes, self._base_sha256)
         if not record.exists():
             if resume:
                 raise ArtifactError(
@@ -53,13 +53,15 @@ class RunFolder:
                 "Go on with --resume, or choose another folder with output=...",
             )
         recorded = read_json(record, "the identity of a run")
-        recorded["config"] = current_names(TrainConfig, recorded.get("config", {}))
-        changed = _differences(recorded, identity)
+        changed = changes(recorded, identity)
         if changed:
             raise ConfigError(
                 f"{self.path} was started with other settings: {'; '.join(changed[:5])}.",
                 "Resume with the settings of its config.yaml, or start another run.",
             )
+        if recorded != identity:
+            # Where everything lies today: `merge` looks for the base there.
+            write_json(record, identity)
 
     def checkpoint(self) -> Checkpoint | None:
         """Read the latest checkpoint, if there is one."""
@@ -79,23 +81,3 @@ class RunFolder:
     @property
     def _checkpoints(self) -> Path:
         return self.path / "checkpoints"
-
-    def _identity(self) -> dict[str, Any]:
-        """Return what must not change between a run and its resumption."""
-        config = self._config.to_dict()
-        for key in ("log_every", "checkpoint_every", "workers"):
-            del config["runtime"][key]
-        del config["output"]
-        data = self._config.data
-        files = {n: sha256_of(Path(p)) for n in ("stage1", "stage2") if (p := getattr(data, n))}
-        return {"config": config, "data": files, "processes": self._processes}
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return "key: old -> new" for every leaf in which two nested dictionaries differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        found: list[str] = []
-        for key in sorted(set(old) | set(new)):
-            found += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-        return found
-    return [] if old == new else [f"{path.removeprefix('config.')}: {old!r} -> {new!r}"]

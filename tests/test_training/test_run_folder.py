@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
+import pytest
+
 from hydra_mobile.config import TrainConfig, load_config
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.training.run_folder import RunFolder
 
 
@@ -14,3 +20,65 @@ def test_a_run_that_holds_the_former_name_of_a_key_goes_on(tmp_path):
         assert "initialization" in text
         (run / name).write_text(text.replace("initialization", "initialisation"))
     RunFolder(load_config(run / "config.yaml"), 1).open(resume=True)
+
+
+@pytest.fixture
+def started(shapes_data, tmp_path):
+    """A run folder that was opened once, and its settings."""
+    data = tmp_path / "data"
+    shutil.copytree(shapes_data, data)
+    settings = [f"output={tmp_path / 'run'}", f"data.stage2={data / 'questions.json'}", "base=tiny"]
+    RunFolder(load_config(None, settings), 1, "a" * 64).open(resume=False)
+    # What makes it a run that can go on.
+    (tmp_path / "run" / "checkpoints" / "2-stage2-0000002").mkdir(parents=True)
+    return settings, data
+
+
+def test_places_threads_and_workers_are_no_part_of_a_run(started, tmp_path):
+    settings, data = started
+    moved = tmp_path / "moved"
+    data.rename(moved)
+    more = [f"data.stage2={moved / 'questions.json'}", f"data.images={moved}", "base=/else/tiny"]
+    more += ["runtime.threads=1", "runtime.workers=2", "runtime.vision_cache=false"]
+    more += ["runtime.log_every=1", "runtime.checkpoint_every=7"]
+    RunFolder(load_config(None, [*settings, *more]), 1, "a" * 64).open(resume=True)
+    # Kept for information: `merge` looks for the base where it lies today.
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["base"] == "/else/tiny"
+
+
+@pytest.mark.parametrize(
+    ("more", "base", "key"),
+    [
+        ("stage2.batch_size=3", "a", r"stage2\.batch_size"),
+        ("stage2.loss_reduction=micro_batches", "a", r"stage2\.loss_reduction"),
+        ("seed=1", "a", "seed"),
+        ("runtime.precision=bf16", "a", r"runtime\.precision"),
+        ("runtime.threads=1", "b", "base_sha256"),
+    ],
+)
+def test_what_changes_results_is(started, more, base, key):
+    settings, _ = started
+    with pytest.raises(ConfigError, match=key):
+        RunFolder(load_config(None, [*settings, more]), 1, base * 64).open(resume=True)
+
+
+def test_other_records_under_the_same_name_are_another_run(started):
+    settings, data = started
+    file = data / "questions.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[1:]))
+    with pytest.raises(ConfigError, match=r"data\.stage2"):
+        RunFolder(load_config(None, settings), 1, "a" * 64).open(resume=True)
+
+
+def test_a_record_of_an_earlier_version_goes_on_with_its_own_loss(started, tmp_path):
+    settings, _ = started
+    file = tmp_path / "run" / "run.json"
+    record = json.loads(file.read_text())
+    del record["base_sha256"], record["config"]["data"]["bad_pictures"]
+    for stage in ("stage1", "stage2"):
+        del record["config"][stage]["loss_reduction"]
+    file.write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=r"loss_reduction: 'micro_batches' -> 'tokens'"):
+        RunFolder(load_config(None, settings), 1, "a" * 64).open(resume=True)
+    as_before = ["stage1.loss_reduction=micro_batches", "stage2.loss_reduction=micro_batches"]
+    RunFolder(load_config(None, [*settings, *as_before]), 1, "a" * 64).open(resume=True)

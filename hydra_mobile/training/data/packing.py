@@ -50,6 +50,7 @@ class Rows(Sequence[Row]):
     Attributes:
         truncated, dropped, unmatched, malformed: conversations that were cut, too long and left
             out, left out because nothing of them is learned, left out because they are malformed.
+        pictureless: conversations left out because their picture is missing.
     """
 
     def __init__(self, conversations: Conversations, packing: Packing, images: Path) -> None:
@@ -60,6 +61,8 @@ class Rows(Sequence[Row]):
         self.dropped = conversations.dropped
         self.unmatched = conversations.unmatched
         self.malformed = conversations.malformed
+        self.pictureless = 0
+        self._numbers: Sequence[int] = range(len(conversations.names))
 
     @cached_property
     def conversations(self) -> Array:
@@ -87,8 +90,27 @@ class Rows(Sequence[Row]):
 
     def images(self) -> list[Path]:
         """Return every picture once, in the order of the file."""
-        names = self._conversations.names
-        return [self._images / names[number] for number in range(len(names))]
+        return [self.image(number) for number in self._numbers]
+
+    def image(self, number: int) -> Path:
+        """Return the path of picture `number`."""
+        return self._images / self._conversations.names[number]
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the pictures that are no files."""
+        return [number for number in self._numbers if not self.image(number).is_file()]
+
+    def without(self, missing: Sequence[int]) -> Rows:
+        """Return the rows whose picture is not one of the numbers in `missing`."""
+        gone = np.isin(self.pictures, np.asarray(missing, dtype=np.int64))
+        kept = np.repeat(~gone, self.conversations)
+        counts = self.conversations[~gone]
+        first = np.concatenate([[0], np.cumsum(counts)])
+        rows = Rows(self._conversations, Packing(self._packing.order[kept], first), self._images)
+        left = set(self._numbers) - set(missing)
+        rows._numbers = [number for number in self._numbers if number in left]
+        rows.pictureless = self.pictureless + int((~kept).sum())
+        return rows
 
     def record_of(self, image: Path) -> str:
         """Return the id of the first record with this picture; "" if there is none.

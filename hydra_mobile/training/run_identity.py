@@ -1,0 +1,90 @@
+"""What must not change between a run and its resumption: contents and what changes results.
+
+run.json also keeps where everything lay and how the machine was used; a resumed run may have other
+places and threads.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from hydra_mobile.config import TrainConfig
+from hydra_mobile.core.files import sha256_of
+from hydra_mobile.core.typed import current_names
+
+#: Keys that change no result, or whose contents are compared in place of their names.
+_PLACES_AND_MACHINE: tuple[tuple[str, ...], ...] = (
+    ("base",),
+    ("output",),
+    ("data", "stage1"),
+    ("data", "stage2"),
+    ("data", "images"),
+    ("ranks", "map_file"),
+    ("runtime", "threads"),
+    ("runtime", "workers"),
+    ("runtime", "vision_cache"),
+    ("runtime", "log_every"),
+    ("runtime", "checkpoint_every"),
+)
+
+
+def run_record(config: TrainConfig, processes: int, base_sha256: str = "") -> dict[str, Any]:
+    """Return the content of run.json.
+
+    Args:
+        config: of the run.
+        processes: that train together.
+        base_sha256: hash of the base's weights; "" where it is not known.
+    """
+    files = {
+        "stage1": config.data.stage1,
+        "stage2": config.data.stage2,
+        "map_file": config.ranks.map_file,
+    }
+    hashes = {name: sha256_of(Path(file)) for name, file in files.items() if file}
+    record = {"config": config.to_dict(), "data": hashes, "processes": processes}
+    return {**record, "base_sha256": base_sha256} if base_sha256 else record
+
+
+def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return "key: old -> new" for everything that a resumption must not change.
+
+    Args:
+        recorded: run.json, also of an earlier version.
+        now: what `run_record` returns for the resumption.
+    """
+    old, new = copy.deepcopy(recorded), copy.deepcopy(now)
+    config = old["config"] = current_names(TrainConfig, old.get("config") or {})
+    # Written before there was a choice: micro-batches weighed alike, missing pictures stopped.
+    for stage in ("stage1", "stage2"):
+        config.setdefault(stage, {}).setdefault("loss_reduction", "micro_batches")
+    config.setdefault("data", {}).setdefault("bad_pictures", "stop")
+    # Older records have fewer hashes: the name is all that can be compared then.
+    named: set[tuple[str, ...]] = set()
+    if "map_file" not in old.get("data", {}):
+        named.add(("ranks", "map_file"))
+        new["data"].pop("map_file", None)
+    if not ("base_sha256" in old and "base_sha256" in new):
+        named.add(("base",))
+        old.pop("base_sha256", None)
+        new.pop("base_sha256", None)
+    for path in _PLACES_AND_MACHINE:
+        if path not in named:
+            for record in (old, new):
+                section = record["config"]
+                for key in path[:-1]:
+                    section = section.get(key, {})
+                section.pop(path[-1], None)
+    return _differences(old, new)
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return "key: old -> new" for every leaf in which two nested dictionaries differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: list[str] = []
+        for key in sorted(set(old) | set(new)):
+            found += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if old == new else [f"{path.removeprefix('config.')}: {old!r} -> {new!r}"]
