@@ -70,7 +70,7 @@ class SeparateAdapter:
         self._projector: dict[str, Any] = {}
 
     def load(self) -> tuple[MobileVLMForConditionalGeneration, MobileVLMProcessor]:
-        """Return the base with its adapter, unmerged: the witness of what the bundle must answer.
+        """Return the base with its adapter, unmerged: the reference of what the bundle must answer.
 
         The processor is the one that the adapter was trained with.
         """

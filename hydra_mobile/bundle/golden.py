@@ -2,7 +2,7 @@
 
 Every consumer of a bundle (verify, a native runner, an app) checks itself against them. They are
 computed in fp32 by the Hugging Face model with the whole sequence run again for each token: no
-cache and none of the export's graphs, so that they are an independent witness.
+cache and none of the export's graphs, so that they are an independent reference.
 """
 
 from __future__ import annotations

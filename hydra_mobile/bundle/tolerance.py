@@ -27,7 +27,7 @@ class Tolerance:
         image: largest difference of vision features and image embeddings, as a share of the
             largest of them. A single wrong weight shows here long before it moves a cosine.
         answers: smallest share of equal answers on a slice of a benchmark.
-        score_drop: most of its score, in [0, 1], that may be lost on that slice. A rung fails when
+        score_drop: most of its score, in [0, 1], that may be lost on that slice. A step fails when
             even the upper end of the paired interval of the change lies below it.
     """
 

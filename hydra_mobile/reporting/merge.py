@@ -44,7 +44,7 @@ class Beside:
 def beside(given: Sequence[Named], title: str, created: str) -> Beside:
     """Put reports together.
 
-    The first report's machine is the report's own; every row from another sitting carries its own.
+    The first report's machine is the report's own; every row measured elsewhere carries its own.
     The first trained model is the reference; another one is a row like others, unless it was made
     from the same weights.
 
@@ -148,8 +148,8 @@ def _notes(given: Sequence[Named], trained: Sequence[Named]) -> tuple[str, ...]:
     timed = [item.report for item in given if any(map(_measured, item.report.systems))]
     if len({repr(report.environment) for report in timed}) > 1:
         notes.append(
-            "Timings and memory come from several sittings, each with its own machine and load; "
-            "ratios of speed are given only within the first."
+            "Timings and memory come from several measurements, each with its own machine and "
+            "load; ratios of speed are given only within the first."
         )
     if len(trained) > 1:
         others = ", ".join(item.name for item in trained[1:])

@@ -324,7 +324,7 @@ class SystemResult:
 
 @dataclass(frozen=True)
 class ParityPart:
-    """One part of the model on a rung, fed what the earlier form's parts computed.
+    """One part of the model in a comparison, fed what the earlier form's parts computed.
 
     Attributes:
         part: "preprocessing", "prompt", "vision", "projector", "decoder" or "greedy".
@@ -349,7 +349,7 @@ class ParityPart:
 
 @dataclass(frozen=True)
 class ParityScore:
-    """Change of a benchmark's score on a rung, both forms asked the same questions.
+    """Change of a benchmark's score between two models on the same questions.
 
     Attributes:
         benchmark: its name.
@@ -369,7 +369,7 @@ class ParityScore:
 
 @dataclass(frozen=True)
 class ParityRow:
-    """One rung of the parity ladder: two forms of one model on the golden questions.
+    """One step of the parity check: two models compared on the golden questions.
 
     Attributes:
         rung: e.g. "merged → ExecuTorch fp32".
@@ -378,8 +378,8 @@ class ParityRow:
         cosine: cosine of the first logits.
         top1_agreement: share of questions with the same most likely first token.
         greedy_match: share of questions with the same greedy answer, token by token.
-        tolerance: the bound on `max_abs`; None when the rung is judged otherwise.
-        verdict: "not gated" for a rung that is shown and not judged.
+        tolerance: the bound on `max_abs`; None when it is judged otherwise.
+        verdict: "not gated" for a step that is informational.
         greedy_length: mean number of equal greedy tokens before the first that differs.
         parts: each part by itself; empty where they were not compared.
         score: change of the task's score; None when it was not measured.

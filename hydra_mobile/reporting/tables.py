@@ -206,9 +206,9 @@ def timings_table(report: Report) -> Table:
 
 
 def parity_table(report: Report) -> Table:
-    """Return the parity ladder."""
+    """Return the steps of the parity check."""
     table = Table(
-        "Parity ladder",
+        "Parity, step by step",
         (
             Column("Comparison", figures=False),
             Column("Largest difference"),
@@ -254,7 +254,7 @@ def _parity_part(part: ParityPart) -> tuple[Cell, ...]:
 
 
 def _parity_score(score: ParityScore) -> tuple[Cell, ...]:
-    """Return the change of the score: it takes part in its rung's verdict and has none itself."""
+    """Return the change of the score, which counts in the verdict of its step."""
     change = f"{100 * score.change:+.1f} points"
     between = f"{100 * score.low:+.1f} to {100 * score.high:+.1f}"
     name = f"· {score.benchmark}, {count(score.n)} questions: {change} ({between})"
@@ -397,7 +397,7 @@ def training_facts(training: TrainingSection) -> list[tuple[str, str]]:
 
 
 def environments(report: Report) -> list[tuple[str, Environment]]:
-    """Return (title, machine) of every sitting that the report's numbers come from."""
+    """Return (title, machine) of every measurement that the report's numbers come from."""
     found = [("Environment", report.environment)]
     others: list[tuple[Environment, list[str]]] = []
     for system in report.systems:

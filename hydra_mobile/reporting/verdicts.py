@@ -192,7 +192,7 @@ def _agreement(report: Report) -> Iterator[Finding]:
             f"{split} {a.same} of {a.n} ({percent(a.same / a.n if a.n else None)} %)"
             for split, a in system.agreement.items()
         ]
-        evidence = f"{', '.join(parts)}; at least {percent(bound, 0)} % wanted"
+        evidence = f"{', '.join(parts)}; at least {percent(bound, 0)}% required"
         if not passed and "agreement" in system.reasons:
             evidence += f"; why: {system.reasons['agreement']}"
         yield Finding("pass" if passed else "fail", claim, evidence)
@@ -202,16 +202,18 @@ def _parity(report: Report) -> Iterator[Finding]:
     judged = [row for row in report.parity if row.verdict != "not gated"]
     failed = [row.rung for row in judged if row.verdict == "fail"]
     if failed:
-        yield Finding("fail", "Parity ladder holds", f"broken at {', '.join(failed)}")
+        yield Finding(
+            "fail", "The models match, step by step", f"first difference in {', '.join(failed)}"
+        )
     elif judged:
-        rungs = f"all {len(judged)} judged rungs" if len(judged) > 1 else "the judged rung"
-        yield Finding("pass", "Parity ladder holds", f"{rungs} within tolerance")
+        steps = f"all {len(judged)} steps" if len(judged) > 1 else "the step"
+        yield Finding("pass", "The models match, step by step", f"{steps} within tolerance")
 
 
 def decode_ratio(report: Report, system: SystemResult) -> float | None:
     """Return how many times faster `system` decodes than the reference, or None."""
     reference = report.reference
-    # A ratio needs both in one sitting: on one machine, under one load.
+    # A ratio needs both from one measurement: on one machine, under one load.
     if reference and reference.environment != system.environment:
         return None
     base = reference.timings.decode_tokens_per_second if reference else None

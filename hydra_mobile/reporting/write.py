@@ -52,7 +52,7 @@ def add_parity(folder: Path, rows: Sequence[ParityRow]) -> Path:
     if (folder / "report.json").is_file():
         report = read_report(folder)
     else:
-        report = new_report("hydra-mobile: parity ladder", collect())
+        report = new_report("hydra-mobile: parity check", collect())
     names = {row.rung for row in rows}
     kept = tuple(row for row in report.parity if row.rung not in names)
     return write_report(replace(report, parity=(*kept, *rows)), folder)[0]

@@ -62,7 +62,7 @@ def test_comparisons_follow_the_names(here, phone):
 def test_notes_say_what_came_from_where(here, phone):
     report = put(("desk", here), ("phone", phone)).report
     assert report.notes[0].startswith("Put together from: desk (smol on EmojiQA")
-    assert any("several sittings" in note for note in report.notes)
+    assert any("several measurements" in note for note in report.notes)
     assert "phone: Screen off." in report.notes
     assert report.protocol == f"desk: {here.protocol}; phone: on battery"
     assert report.parity[0].rung.startswith("desk: ")
@@ -74,7 +74,7 @@ def test_equal_notes_are_said_once(here):
     assert [note for note in report.notes if "random projector" in note] == list(here.notes)
     assert report.protocol == here.protocol
     assert "The training shown is that of a; see also b." in report.notes
-    assert not any("several sittings" in note for note in report.notes)
+    assert not any("several measurements" in note for note in report.notes)
 
 
 def test_another_trained_model_is_no_second_reference(here):

@@ -5,7 +5,7 @@ decides the ranks during fine-tuning. Ours learns from paired probes. At an even
 same state, a candidate map is trained for K steps and thrown away; then the run itself takes the
 same K steps with the current map, which is the other half of the pair and costs nothing. The
 difference in held-out loss is one observation. The model may move ranks only through its gate
-(`gate.py`); otherwise the map stays and the event says "abstained".
+(`gate.py`); otherwise the map stays and the event records why.
 """
 
 from __future__ import annotations
@@ -386,12 +386,12 @@ def _changed(old: RankMap, new: RankMap) -> dict[str, list[int]]:
 
 def _why_not(model: Fit | None, moves: list[Move]) -> str:
     if model is None:
-        return "abstained: nothing was observed yet"
+        return "ranks stay: nothing was observed yet"
     if not model.gate.passed:
-        return f"abstained: {model.gate.reason}"
+        return f"ranks stay: {model.gate.reason}"
     if not moves:
-        return "abstained: no parameter-neutral move is left within r_min and r_max"
-    return "abstained: no candidate's predicted gain is above zero with confidence"
+        return "ranks stay: no parameter-neutral move is left within r_min and r_max"
+    return "ranks stay: no candidate's predicted gain is above zero with confidence"
 
 
 def _prediction_facts(model: Fit | None, prediction: Prediction | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class DynamicConfig:
     its probe. `HydraCallback` probes it too."""
     probe_share: Annotated[float, Range(minimum=0, maximum=100)] = 0.07
     """Most that probes may add to a run, as a share of its steps; held-out batches count as a
-    third of a step's. Without room for a probe, an event abstains."""
+    third of a step's. Without room for a probe, no rank moves."""
     holdout_batches: Positive = 4
     """Micro-batches, the next ones that training has not seen, on which probes are compared.
     `HydraCallback` compares on the batches that it was given instead."""

@@ -51,7 +51,7 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         """Watch over `hydra.model`.
 
         A callback cannot foresee the batches that the Trainer will draw, so the dynamic stage of
-        policy `hydra` needs separate batches; without them it abstains.
+        policy `hydra` needs separate batches; without them the ranks stay.
 
         Args:
             hydra: holds the model that the Trainer is given.
@@ -206,7 +206,7 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         hydra.start()
         if hydra.moves and not self._moves and not self._settled:
             reason = (
-                "abstained for the whole run: HydraCallback got no probe_batches and held_out, so "
+                "ranks stay for the whole run: HydraCallback got no probe_batches and held_out, so "
                 "the dynamic stage has nothing to learn from; coarse and fine ranks remain"
             )
             _LOG.warning("dynamic stage %s", reason)

@@ -143,7 +143,7 @@ class LoraStrategy(Strategy):
     def _record(self, event: dict[str, Any]) -> None:
         """Record an event, keep rank_map.json up to date, and log what a user wants to know."""
         kind, reason = event["event"], event["reason"]
-        # The same reason to abstain is logged once; the file has every event.
+        # The same reason to keep the map is logged once; the file has every event.
         if kind not in ("initial", "allocate", "freeze") and reason != self._last_reason:
             self._last_reason = reason
             prefix = "" if kind == "abstain" else f"{kind}, "
@@ -257,7 +257,7 @@ class LoraStrategy(Strategy):
             f"{schedule.freeze}"
         )
         if dynamic.target == "passive":
-            return f"{head}, watching the held-out loss; expect it to abstain"
+            return f"{head}, watching the held-out loss; expect no rank to move"
         probed = schedule.affordable(self.hydra.controller.event_cost, dynamic.probe_share)
         steps = probed * dynamic.probe_steps * dynamic.candidates
         text = (
