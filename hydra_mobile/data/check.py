@@ -43,7 +43,13 @@ PROBLEMS = (
     "over-long samples",
 )
 #: What training works with, but a person may want to know.
-REMARKS = ("duplicate ids", "masked whole")
+REMARKS = (
+    "duplicate ids",
+    "masked whole",
+    "named control tokens",
+    "turned pictures",
+    "scaled 16-bit pictures",
+)
 
 
 @dataclass(frozen=True)
@@ -234,6 +240,13 @@ class _Check:
         if isinstance(encoded, DataError):
             findings.add("refused by the template", f"{name}: {encoded.what}")
             return
+        processor = self._options.processor
+        if processor is not None and (
+            named := processor.control.names_in(
+                " ".join(text for turn in record.turns for text in (turn.question, turn.answer))
+            )
+        ):
+            findings.add("named control tokens", f"{name} names {named[0]}, which stays text.")
         length = len(encoded.prefix) + len(encoded.ids)
         learned = len(encoded.labels) - encoded.labels.count(IGNORE_INDEX)
         kind = "text only" if record.image is None else "with a picture"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -24,9 +24,11 @@ _TASKS_PER_WORKER = 4
 
 
 class BadPicture(NamedTuple):
-    """A picture that cannot be used, the record that names it first, and why."""
+    """A picture that cannot be used, or is changed when opened; its first record, and why."""
 
-    kind: Literal["missing pictures", "corrupt pictures"]
+    kind: Literal[
+        "missing pictures", "corrupt pictures", "turned pictures", "scaled 16-bit pictures"
+    ]
     record: str
     why: str
 
@@ -104,18 +106,22 @@ class PictureCheck:
 
 
 def _look_at(pictures: list[tuple[Path, str]], depth: Depth) -> list[BadPicture]:
-    return [bad for path, record in pictures if (bad := _fault(path, record, depth))]
+    return [found for path, record in pictures for found in _findings(path, record, depth)]
 
 
-def _fault(path: Path, record: str, depth: Depth) -> BadPicture | None:
+def _findings(path: Path, record: str, depth: Depth) -> Iterator[BadPicture]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        return BadPicture("missing pictures", record, f"{path} {what}")
+        yield BadPicture("missing pictures", record, f"{path} {what}")
+        return
     try:
         if depth == "full":
-            inspect_picture(path)
+            opened = inspect_picture(path)
+            if opened.turned:
+                yield BadPicture("turned pictures", record, f"{path} has an EXIF orientation.")
+            if opened.scaled:
+                yield BadPicture("scaled 16-bit pictures", record, f"{path} has grays of 16 bits.")
         elif depth == "header":
             check_header(path, str(path))
     except DataError as error:
-        return BadPicture("corrupt pictures", record, error.what)
-    return None
+        yield BadPicture("corrupt pictures", record, error.what)

@@ -11,6 +11,7 @@
 #include <stb/stb_image.h>
 
 #include "failure.h"
+#include "orientation.h"
 #include "resample.h"
 
 namespace hydra {
@@ -141,7 +142,7 @@ Picture read_picture(const std::filesystem::path& file) {
       // The nearest: white is 65,535 = 257 * 255.
       picture.rgb[at] = static_cast<uint8_t>((gray.get()[at / 3] + 128) / 257);
     }
-    return picture;
+    return upright(std::move(picture), orientation_of(bytes));
   }
   const std::unique_ptr<unsigned char, decltype(&stbi_image_free)> rgba(
       stbi_load_from_memory(data, size, &picture.width, &picture.height, &channels, 4),
@@ -151,7 +152,7 @@ Picture read_picture(const std::filesystem::path& file) {
     const unsigned char* pixel = rgba.get() + 4 * at;
     for (std::size_t c = 0; c < 3; ++c) picture.rgb[3 * at + c] = on_white(pixel[c], pixel[3]);
   }
-  return picture;
+  return upright(std::move(picture), orientation_of(bytes));
 }
 
 std::vector<float> preprocess(Picture picture, const ImageRecipe& recipe) {

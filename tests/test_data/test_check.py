@@ -178,3 +178,26 @@ def test_quantiles_are_exact():
     assert histogram.quantiles(1e-12, 0.5, 0.95, 0.99, 1.0) == [1, 100, 190, 198, 200]
     assert (histogram.count, histogram.total) == (200, 20_100)
     assert TokenCounts().to_dict() == {}
+
+
+def test_what_opening_changes_is_counted(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 4)).save(tmp_path / "turned.png", exif=exif)
+    Image.new("I;16", (8, 4)).save(tmp_path / "deep.png")
+    records = [
+        {
+            "id": name,
+            "image": f"{name}.png",
+            "conversations": [
+                {"from": "human", "value": "<image>\nWhat?"},
+                {"from": "gpt", "value": "a"},
+            ],
+        }
+        for name in ("turned", "deep")
+    ]
+    (tmp_path / "d.json").write_text(json.dumps(records))
+    result = check_data(tmp_path / "d.json", CheckOptions())
+    remarks = result.to_dict()["remarks"]
+    assert remarks["turned pictures"]["count"] == remarks["scaled 16-bit pictures"]["count"] == 1
+    assert result.problems == 0
