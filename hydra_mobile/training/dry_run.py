@@ -18,7 +18,7 @@ from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import train_step
-from hydra_mobile.training.machine import peak_memory_bytes
+from hydra_mobile.training.machine import peak_memory_bytes, separate_state
 from hydra_mobile.training.run import TrainingRun
 
 
@@ -87,7 +87,7 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
     Raises:
         HydraError: whatever the run itself would refuse.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, separate_state():
         config = replace(
             config,
             output=str(Path(scratch) / "run"),

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 
 from hydra_mobile.config import RuntimeConfig
 from hydra_mobile.core.memory import peak_resident_bytes
+
+
+@contextlib.contextmanager
+def separate_state() -> Iterator[None]:
+    """Give a run process-wide state of its own; afterwards the caller's is as before.
+
+    accelerate holds one precision per process and refuses another, torch one number of threads and
+    one generator: a notebook trains more than once, and does other things in between.
+    """
+    accelerate = AcceleratorState._shared_state
+    before, threads = dict(accelerate), torch.get_num_threads()
+    accelerate.clear()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        accelerate.clear()
+        accelerate.update(before)
+        torch.set_num_threads(threads)
 
 
 def choose_precision(config: RuntimeConfig, device: torch.device) -> tuple[str, str]:

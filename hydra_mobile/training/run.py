@@ -33,7 +33,7 @@ from hydra_mobile.training.compiling import compile_layers
 from hydra_mobile.training.contrastive import alignment_loss, caption_vectors
 from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import StepResult, train_step
-from hydra_mobile.training.machine import peak_memory_bytes
+from hydra_mobile.training.machine import peak_memory_bytes, separate_state
 from hydra_mobile.training.memory.dry_peak import dry_peak
 from hydra_mobile.training.memory.estimate import MemoryEstimate, estimate
 from hydra_mobile.training.memory.out_of_memory import StepFacts, advising
@@ -97,11 +97,12 @@ class TrainingRun:
         for file in stage_files(self.config).values():
             if not file.is_file():
                 raise DataError(f"{file} does not exist.", "Check the path of the data file.")
-        setup = TrainingModel(self.config, self._say)
-        try:
-            return self._train(setup, resume)
-        finally:
-            setup.processes.close()
+        with separate_state():
+            setup = TrainingModel(self.config, self._say)
+            try:
+                return self._train(setup, resume)
+            finally:
+                setup.processes.close()
 
     def _train(self, setup: TrainingModel, resume: bool) -> Path:
         processes = setup.processes

@@ -114,6 +114,18 @@ def test_an_interrupted_run_goes_on(tmp_path, run_settings):
     assert any("resumed at stage2" in line for line in said)
 
 
+def test_a_second_run_in_another_precision_leaves_no_trace(tmp_path, run_settings):
+    import torch
+
+    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
+    for precision in ("fp32", "bf16"):
+        more = ["data.stage1=", "stage2.steps=1", f"runtime.precision={precision}"]
+        values = values_of([*run_settings(tmp_path / precision), *more, "runtime.threads=1"])
+        assert hm.train(values, log=lambda line: None).summary["precision"] == precision
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_merge_is_not_done_twice(run, merged):
     assert merged == run.path / "merged" == run.merged
     before = (merged / "model.safetensors").stat().st_mtime_ns
