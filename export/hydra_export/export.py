@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_export.card.card import CARD, adapter_summary, bundle_card
 from hydra_export.quantization.calibration import from_data
+from hydra_export.quantization.ranges import require_fits
 from hydra_export.targets import TARGETS, Limits, WriteOptions, target_for
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle, write_manifest
 from hydra_mobile.bundle.golden import GoldenInput, write_golden
@@ -21,8 +22,10 @@ from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
 from hydra_mobile.bundle.memory.sizes import sizes_of
 from hydra_mobile.bundle.presets import Preset, preset_named
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of
+from hydra_mobile.core.files import folder_atomically, require_free_space
+from hydra_mobile.core.model_folder import require_as_merged, weight_files, weights_sha256
 from hydra_mobile.core.safetensors_io import places
+from hydra_mobile.models.finite import require_finite_weights
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
@@ -72,7 +75,8 @@ def export_bundle(
             that is no bundle; the runtime has nothing to calibrate; too little of the program runs
             on fast kernels.
         DataError: `calibrate` or a picture that it names cannot be read.
-        ArtifactError: the merged folder is incomplete or altered.
+        ArtifactError: the merged folder is incomplete or altered; a weight is not finite, or too
+            large for the preset; the model answers a golden question with numbers that are not.
     """
     start = time.perf_counter()
     writer = target_for(target, runtime)
@@ -86,11 +90,14 @@ def export_bundle(
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     limits = limits or Limits()
     merged_folder, out = Path(merged_folder), Path(out)
-    weights = _weights_of(merged_folder)
+    weights = weight_files(merged_folder)
+    require_as_merged(merged_folder, again=True)
     _require_replaceable(out)
     require_free_space(out, _most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
     model, processor = separate.load() if separate else _load(merged_folder)
+    require_finite_weights(model, merged_folder)
+    require_fits(model, chosen, merged_folder)
     calibration = None
     if calibrate and not chosen.has_4bit_weights:
         log(f"Preset {chosen.name} rounds no weight to 4 bits: {calibrate.name} is not needed")
@@ -99,7 +106,7 @@ def export_bundle(
     sources = {
         "base": model.config.base,
         "base_sha256": model.config.base_sha256,
-        "merged_sha256": sha256_of(weights),
+        "merged_sha256": weights_sha256(merged_folder, again=True),
     }
     if separate:
         sources = {"base": separate.identity.name, "base_sha256": separate.identity.sha256}
@@ -156,22 +163,12 @@ def export_bundle(
     return bundle
 
 
-def _weights_of(folder: Path) -> Path:
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise ArtifactError(
-            f"{weights} is missing: expected a merged model.",
-            "Make one with `hydra-mobile merge RUN`.",
-        )
-    return weights
-
-
-def _most_bytes(weights: Path) -> int:
+def _most_bytes(weights: Sequence[Path]) -> int:
     """Return the most bytes that a bundle of these weights can take, whatever their dtype.
 
     A program holds every weight at most in fp32, and a tied table a second time as the head.
     """
-    counts = [math.prod(place.shape) for place in places(weights).values()]
+    counts = [math.prod(place.shape) for file in weights for place in places(file).values()]
     return 4 * (sum(counts) + max(counts, default=0)) + _BESIDE_PROGRAM
 
 

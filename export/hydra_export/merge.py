@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.adapters.identity import MERGE_FILE, base_identity, weight_files
+from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.save_load import (
     Adapter,
     adapter_files,
@@ -32,6 +32,8 @@ from hydra_mobile.core.files import (
     sha256_of,
     write_json,
 )
+from hydra_mobile.core.integrity import hashes_of, plain_files
+from hydra_mobile.core.model_folder import MERGE_FILE, require_as_merged, weight_files
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.core.safetensors_io import (
     Place,
@@ -61,7 +63,7 @@ class MergeReport:
         replaced: names of the tensors that were replaced whole.
         untouched: number of tensors that are bit-identical to the base's.
         lora_parameters: LoRA parameters merged.
-        files: sha256 of the weight files written.
+        files: sha256 of every file written.
     """
 
     out: Path
@@ -99,7 +101,9 @@ def merge(
     if (adapter_folder / "adapter").is_dir():
         adapter_folder = adapter_folder / "adapter"
     files = weight_files(base_folder)
-    base = base_identity(base_folder)
+    index = {name: (path, p) for path in files for name, p in places(path).items()}
+    require_as_merged(base_folder, again=True)
+    base = base_identity(base_folder, again=True)
     adapter = read_adapter(adapter_folder)
     merged_base = (base_folder / MERGE_FILE).exists()
     if merged_base and adapter.base.sha256 and adapter.base.sha256 != base.sha256:
@@ -108,7 +112,6 @@ def merge(
             "Merge into the base that the adapter was trained on.",
         )
     require_same_base(adapter_folder, adapter.base, base)
-    index = {name: (path, p) for path in files for name, p in places(path).items()}
     adapter = located(adapter, index, published_names(base_folder))
     replacements = _replacements(adapter)
     _require_counterparts(adapter, replacements, index, base_folder)
@@ -144,7 +147,7 @@ def merge(
             replaced=sorted(replacements),
             untouched=len(untouched),
             lora_parameters=adapter.record["parameters"]["lora"],
-            files={path.name: sha256_of(temporary / path.name) for path in files},
+            files=hashes_of(temporary, [n for n in plain_files(temporary) if n != MERGE_FILE]),
         )
         write_json(temporary / MERGE_FILE, {"schema": SCHEMA, **report.to_dict()})
         training = (

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra_export.targets import target_of
-from hydra_mobile.adapters.identity import BaseIdentity, base_identity, weight_files
+from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.save_load import Adapter, located, read_adapter
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.golden import GOLDEN, write_golden
@@ -32,6 +32,7 @@ from hydra_mobile.core.files import (
     sha256_of,
     write_json,
 )
+from hydra_mobile.core.model_folder import weight_files
 from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.models.checkpoints.keys import published_names
 from hydra_mobile.models.pictures import open_picture

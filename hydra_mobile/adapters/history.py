@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import explain_full_disk, write_atomically
+from hydra_mobile.core.integrity import CHECK, checked_line, is_sound_line
 from hydra_mobile.core.typed import Range, decode
 
 SCHEMA = 1
@@ -99,7 +100,9 @@ class RankEvent:
         event = decode(cls, given, source)
         if event.ranks is not None:
             _rank_map(event.ranks, event.digest, source)
-        extra = {name: item for name, item in value.items() if name not in {*_KEYS, "schema"}}
+        extra = {
+            name: item for name, item in value.items() if name not in {*_KEYS, "schema", CHECK}
+        }
         return replace(event, extra=extra)
 
 
@@ -131,7 +134,7 @@ class RankHistory:
         """
         value = _finite({"schema": SCHEMA, **event})
         made = RankEvent.from_json(value, f"a new event for {self.path}")
-        line = json.dumps(value, allow_nan=False).encode() + b"\n"
+        line = json.dumps(checked_line(value), allow_nan=False).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with explain_full_disk(self.path), self.path.open("ab+") as handle:
             handle.seek(0)
@@ -225,6 +228,12 @@ class RankHistory:
                     "Only the last line may be cut short: the file was altered. Remove the line "
                     "if you can do without its event.",
                 ) from error
+            if isinstance(value, dict) and not is_sound_line(value):
+                raise ArtifactError(
+                    f"{where}, was altered: it has another `{CHECK}` than its content.",
+                    "Take the file from the run again, or remove the line if you can do without "
+                    "its event.",
+                )
             found.append((RankEvent.from_json(value, where), line))
         return found
 

@@ -37,7 +37,8 @@ from hydra_mobile.adapters.peft_folder import (
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import verify
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, read_json, sha256_of, write_json
+from hydra_mobile.core.files import folder_atomically, read_json, write_json
+from hydra_mobile.core.integrity import hashes_of, require_recorded
 
 SCHEMA = 1
 TENSOR_FILE = "adapter_model.safetensors"
@@ -138,7 +139,8 @@ def save_adapter(
         for file, tensors in extra_tensors.items():
             _save(dict(tensors), temporary / file)
         write_json(temporary / CONFIG_FILE, peft_config(rank_map, alpha_ref, base.name))
-        hashes = {f: sha256_of(temporary / f) for f in (TENSOR_FILE, *extra_tensors)}
+        for file, text in (extra_files or {}).items():
+            (temporary / file).write_text(text)
         record = {
             "schema": SCHEMA,
             "base": {"name": base.name, "sha256": base.sha256},
@@ -147,7 +149,9 @@ def save_adapter(
             "alpha_ref": alpha_ref,
             "parameters": {"lora": used, "lora_reference": budget.reference}
             | {file: sum(t.numel() for t in ts.values()) for file, ts in extra_tensors.items()},
-            "files": hashes,
+            "files": hashes_of(
+                temporary, {TENSOR_FILE, CONFIG_FILE, *extra_tensors, *(extra_files or {})}
+            ),
             "rank_digest": rank_map.digest(),
             "ranks": dict(rank_map),
             "cost_per_rank": dict(budget.cost),
@@ -156,8 +160,6 @@ def save_adapter(
         (temporary / "README.md").write_text(
             model_card(record, sorted(extra_tensors), load_base, pipeline_tag), encoding="utf-8"
         )
-        for file, text in (extra_files or {}).items():
-            (temporary / file).write_text(text)
         verify(temporary, model, rank_map, budget, alpha_ref / budget.r_ref)
 
 
@@ -189,16 +191,16 @@ def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
         raise ArtifactError(f"{folder / HYDRA_FILE} lacks the key `{missing[0]}`.")
     own = BaseIdentity(record["base"]["name"], record["base"]["sha256"])
     require_same_base(folder, own, base)
-    files = {file: read_safetensors(folder / file) for file in record["files"]}
-    for file, recorded in record["files"].items():
-        if sha256_of(folder / file) != recorded:
-            raise ArtifactError(
-                f"{folder / file} does not have the hash in {HYDRA_FILE}: it was altered.",
-                "Take the adapter again from the run that made it.",
-            )
+    recorded: dict[str, str] = record["files"]
+    tensor_files = [file for file in recorded if file.endswith(".safetensors")]
+    files = {file: read_safetensors(folder / file) for file in tensor_files}
+    fix = "Take the adapter again from the run that made it."
+    require_recorded(folder, {file: recorded[file] for file in tensor_files}, HYDRA_FILE, fix)
     tensors = _pairs(folder, files.pop(TENSOR_FILE))
     rank_map = RankMap({name: a.shape[0] for name, (a, _) in tensors.items()})
     _require_config_agrees(folder, config, rank_map, record)
+    # Behind the comparison of their content, which says more about what is wrong.
+    require_recorded(folder, recorded, HYDRA_FILE, fix)
     budget = Budget(record["cost_per_rank"], record["r_ref"])
     budget.check(rank_map)
     alpha = float(config["lora_alpha"])
@@ -253,7 +255,7 @@ def adapter_files(folder: Path) -> dict[str, str]:
     """
     if is_plain_peft(folder):
         own = [CONFIG_FILE, _plain_tensors(folder), *_beside(folder)]
-        return {file: sha256_of(folder / file) for file in own}
+        return hashes_of(folder, own)
     record = read_json(
         folder / HYDRA_FILE, "a finished adapter (go on with `hydra-mobile train --resume`)"
     )

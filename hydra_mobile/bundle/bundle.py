@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.lora_manifest import NO_ADAPTER, selected, split_selection
@@ -18,7 +18,11 @@ from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.bundle.tolerance import tolerance_of
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, sha256_of, write_json
+from hydra_mobile.core.integrity import require_inside, require_recorded
+from hydra_mobile.core.typed import Range, decode
+from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.templates import Template
 from hydra_mobile.reporting.notebook import html_facts, html_table
 
 MANIFEST = "manifest.json"
@@ -41,6 +45,23 @@ _KEYS = {
 }
 
 
+#: Keys of `shapes` that every host reads.
+_NUMBERS = ("vocab_size", "hidden_size", "image_token_id", "num_image_tokens")
+_LATER = (
+    "A later version of hydra-mobile may have made the bundle: open it with that one, or export it "
+    "again with this one."
+)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What the manifest says of a file."""
+
+    role: str
+    bytes: Annotated[int, Range(minimum=0)]
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle that has been opened, and so is complete.
@@ -56,36 +77,40 @@ class Bundle:
     verified: bool = field(default=False, compare=False)
 
     @classmethod
-    def open(cls, folder: Path | str | Bundle, verify_hashes: bool = True) -> Bundle:
+    def open(
+        cls, folder: Path | str | Bundle, verify_hashes: bool = True, *, again: bool = False
+    ) -> Bundle:
         """Read the manifest and check every file that it names.
 
         Args:
             folder: the bundle; `BUNDLE#NAME` chooses one of its adapters, and the manifest is then
                 the one that `lora_manifest.selected` makes for it. An opened bundle is returned as
                 it is, but for hashes that are still to be compared.
-            verify_hashes: compare sha256 as well as sizes; a second or so for each gigabyte.
+            verify_hashes: compare sha256 as well as sizes; a second or so for each gigabyte, once
+                for each file as long as it does not change.
+            again: hash files afresh that were hashed before.
 
         Raises:
-            ArtifactError: no manifest, an unknown schema, a missing key, a file that is missing or
-                whose size or hash is not what the manifest says; no such adapter.
+            ArtifactError: no manifest, an unknown schema, a missing key, a preset or limits that
+                this version does not know, a file that is missing or whose size or hash is not
+                what the manifest says; no such adapter.
         """
         if isinstance(folder, Bundle):
-            return folder if folder.verified or not verify_hashes else folder._verify()
+            fresh = again or not (folder.verified or not verify_hashes)
+            return folder._verify(again) if fresh else folder
         folder, adapter = split_selection(Path(folder))
         if not folder.is_dir():
             raise ArtifactError(f"{folder} is no folder: expected a bundle.")
         path = folder / MANIFEST
         manifest = read_json(path, "the manifest of a bundle, which `hydra-mobile export` writes")
         _check_manifest(path, manifest)
-        for name, entry in manifest["files"].items():
-            _check_file(folder, name, entry, verify_hashes)
+        _check_files(folder, manifest["files"], verify_hashes, again)
         return cls(folder, selected(manifest, adapter, path), verify_hashes)
 
-    def _verify(self) -> Bundle:
+    def _verify(self, again: bool = False) -> Bundle:
         """Compare the hashes of all files, those of other adapters as well."""
         stored = read_json(self.folder / MANIFEST, "the manifest of a bundle")
-        for name, entry in stored["files"].items():
-            _check_file(self.folder, name, entry, verify_hash=True)
+        _check_files(self.folder, stored["files"], verify_hashes=True, again=again)
         return replace(self, verified=True)
 
     @property
@@ -116,12 +141,12 @@ class Bundle:
     @property
     def preset(self) -> Preset:
         """Precision of every part."""
-        return Preset(**self.manifest["preset"])
+        return _preset_of(self.manifest, self.folder / MANIFEST)
 
     @property
     def limits(self) -> Limits:
         """Length of the cache and of one call."""
-        return Limits(**self.manifest["limits"])
+        return _limits_of(self.manifest, self.folder / MANIFEST)
 
     @property
     def shapes(self) -> dict[str, int]:
@@ -197,25 +222,52 @@ def _check_manifest(path: Path, manifest: Any) -> None:
                 f"{path}: key `{key}` is {manifest.get(key)!r}, expected a {kind.__name__}.",
                 "The manifest was altered; export the bundle again.",
             )
+    for key in _NUMBERS:
+        value = manifest["shapes"].get(key)
+        if type(value) is not int or value < 0:
+            raise ArtifactError(
+                f"{path}: key `shapes.{key}` is {value!r}, expected a whole number.",
+                "The manifest was altered; export the bundle again.",
+            )
+    _preset_of(manifest, path)
+    _limits_of(manifest, path)
+    Template.from_dict(manifest["template"], str(path))
+    ImagePreprocessing.from_dict(manifest["image"], str(path))
+    if TOKENIZER not in manifest["files"]:
+        raise ArtifactError(
+            f"{path}: key `files` does not list {TOKENIZER}, which every prompt needs.",
+            "The manifest was altered; export the bundle again.",
+        )
 
 
-def _check_file(folder: Path, name: str, entry: Mapping[str, Any], verify_hash: bool) -> None:
-    path = folder / name
-    again = "The file was altered, or cut short in a copy; copy or export the bundle again."
-    if folder.resolve() not in path.resolve().parents:
-        raise ArtifactError(f"{folder / MANIFEST}: file `{name}` lies outside of the bundle.")
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing; the manifest names it.", again)
-    size = path.stat().st_size
-    if size != entry["bytes"]:
-        raise ArtifactError(
-            f"{path} has {size} bytes, the manifest says {entry['bytes']}.",
-            again,
-        )
-    if verify_hash and (found := sha256_of(path)) != entry["sha256"]:
-        raise ArtifactError(
-            f"{path} has sha256 {found}, the manifest says {entry['sha256']}.", again
-        )
+def _preset_of(manifest: Mapping[str, Any], path: Path) -> Preset:
+    return decode(Preset, manifest["preset"], f"{path}, preset", fix=_LATER)
+
+
+def _limits_of(manifest: Mapping[str, Any], path: Path) -> Limits:
+    return decode(Limits, manifest["limits"], f"{path}, limits", fix=_LATER, complete=True)
+
+
+def _check_files(
+    folder: Path, files: Mapping[str, Any], verify_hashes: bool, again: bool = False
+) -> None:
+    """Raise unless every file is there as the manifest says.
+
+    Links are followed: a hub cache keeps its files elsewhere and links to them.
+    """
+    fix = "The file was altered, or cut short in a copy; copy or export the bundle again."
+    manifest = str(folder / MANIFEST)
+    for name, value in files.items():
+        require_inside(name, manifest)
+        entry = decode(FileEntry, value, f"{manifest}, file `{name}`", fix=_LATER)
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing; the manifest names it.", fix)
+        size = path.stat().st_size
+        if size != entry.bytes:
+            raise ArtifactError(f"{path} has {size} bytes, the manifest says {entry.bytes}.", fix)
+        if verify_hashes:
+            require_recorded(folder, {name: entry.sha256}, "the manifest", fix, again=again)
 
 
 def write_manifest(

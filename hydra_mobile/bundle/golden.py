@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.models.pictures import as_rgb, open_picture
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -65,6 +65,7 @@ def write_golden(
 
     Raises:
         DataError: there are no inputs.
+        ArtifactError: the model answers with numbers that are not finite.
     """
     import torch
     from safetensors.torch import save_file
@@ -101,6 +102,14 @@ def write_golden(
         tensors[f"{index}.image"] = embeddings[0].contiguous()
         tensors[f"{index}.logits"] = logits
         tensors[f"{index}.margins"] = margins
+        for part in ("pixels", "features", "image", "logits", "margins"):
+            if not torch.isfinite(tensors[f"{index}.{part}"]).all():
+                raise ArtifactError(
+                    f"The model gives {part} that are not finite for the picture {index} with the "
+                    f"question `{question[:60]}`: nothing could be compared with them.",
+                    "Its weights are finite, so its numbers overflow in fp32 on the way; take the "
+                    "model from an earlier point of its training.",
+                )
         cases.append(
             {
                 "image": name,

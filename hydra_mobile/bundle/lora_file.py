@@ -57,7 +57,7 @@ def adapter_tensors(
 
     Raises:
         ArtifactError: the adapter changes something that is no input of the program, or has
-            another shape there.
+            another shape there, or a value is not finite in the program's precision.
     """
     decoder: Tensors = {}
     for module, (a, b) in adapter.tensors.items():
@@ -65,13 +65,25 @@ def adapter_tensors(
         scale = adapter.alpha / adapter.rank_map[module]
         decoder[f"{module}.lora_A"] = _contiguous(a.float().numpy().T)
         decoder[f"{module}.lora_B"] = _contiguous((b.float() * scale).numpy().T)
+        for side in ("A", "B"):
+            name = f"{module}.lora_{side}"
+            _require_finite(adapter, name, decoder[name])
     vision: Tensors = {}
     for tensors in adapter.extra_tensors.values():
         for name, tensor in tensors.items():
             _require_input(adapter, name, list(tensor.shape), inputs["tensors"])
             value = tensor.float().numpy()
             vision[name] = value.astype(np.float16) if half else value
+            _require_finite(adapter, name, vision[name])
     return decoder, vision
+
+
+def _require_finite(adapter: Adapter, name: str, value: NDArray[Any]) -> None:
+    if not np.isfinite(value).all():
+        raise ArtifactError(
+            f"{adapter.folder}: `{name}` is not finite in {value.dtype}, which the program takes.",
+            "Export the program with --preset fp32, or take an adapter from earlier in training.",
+        )
 
 
 def write_adapter_file(tensors: Mapping[str, NDArray[Any]], path: Path) -> Path:

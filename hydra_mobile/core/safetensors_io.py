@@ -151,7 +151,8 @@ def overwrite_tensor(path: Path, name: str, place: Place, value: Tensor) -> None
     """Overwrite one tensor in its file, cast once to its stored dtype.
 
     Raises:
-        ArtifactError: the tensor's dtype is no floating-point type, or the shapes differ.
+        ArtifactError: the tensor's dtype is no floating-point type, the shapes differ, or a value
+            is not finite in the stored dtype.
     """
     if tuple(value.shape) != place.shape:
         raise ArtifactError(
@@ -159,6 +160,12 @@ def overwrite_tensor(path: Path, name: str, place: Place, value: Tensor) -> None
         )
     _require_float(path, name, place.dtype)
     cast = value.detach().cpu().to(DTYPES[place.dtype])
+    if not torch.isfinite(cast).all():
+        raise ArtifactError(
+            f"The new value of `{name}` is not finite in {place.dtype}, in which {path.name} "
+            f"stores it; its largest is {float(value.detach().abs().max()):.3g}.",
+            "The training diverged; take an earlier checkpoint, or merge into a base in float32.",
+        )
     with path.open("r+b") as handle:
         handle.seek(place.start)
         handle.write(raw_bytes(cast))

@@ -9,6 +9,7 @@ needs: seconds and tokens of prefill and decoding. Lines of earlier versions lac
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -89,10 +90,16 @@ class AnswerLine:
         """Read a line that the C++ runner or the app wrote.
 
         Raises:
-            DataError: a key is missing; names it.
+            DataError: a key is missing, or the logits were not finite; names it.
         """
         times = ("encode_seconds", "first_token_seconds", *_DEVICE)
         _require(line, ("id", "ids", "margin", *times))
+        if not math.isfinite(line["margin"]):
+            raise DataError(
+                f"The answer to `{line['id']}` has a margin of {line['margin']}: its logits are "
+                "not finite, so the answer means nothing.",
+                "A weight is too large for the preset: export with another, such as fp32.",
+            )
         inside = line["prefill_seconds"] + line["decode_seconds"] + (line["encode_seconds"] or 0.0)
         return cls(
             key=line["id"],

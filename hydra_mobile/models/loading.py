@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.model_folder import require_as_merged
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 
@@ -21,10 +22,12 @@ def load_model(
     """Load a base or merged folder in eval mode; "auto" is the dtype of its files.
 
     Raises:
-        ArtifactError: weights are missing, cut short or of another architecture.
+        ArtifactError: weights are missing, cut short or of another architecture; or the folder is
+            a merged one, and a file is not what its merge wrote.
     """
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder} has no config.json: expected the folder of a MobileVLM.")
+    require_as_merged(folder)
     try:
         with without_progress_bars():
             model, loading = MobileVLMForConditionalGeneration.from_pretrained(

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import cache_home, folder_atomically, read_json
+from hydra_mobile.core.files import cache_home, folder_atomically, read_json, write_json
+from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
 from hydra_mobile.core.registry import nearest, resolve
 
 _NAMED = "hydra_mobile.models.checkpoints.published:"
@@ -54,6 +55,7 @@ def fetch(name: str, log: Log = print) -> Path:
     """
     folder = cached_base(name)
     if name in BASES and _complete(folder):
+        _require_as_made(folder)
         return folder
     # Only now: the builders import torch and transformers, which takes seconds.
     build = resolve("base", name, BASES)
@@ -61,6 +63,7 @@ def fetch(name: str, log: Log = print) -> Path:
         if not _complete(folder):
             with folder_atomically(folder) as temporary:
                 build(temporary, log)
+            _record(folder)
     return folder
 
 
@@ -95,13 +98,37 @@ def _imported(source: Path, log: Log) -> Path:
     source = source.resolve()
     folder = cached_base(f"imported-{source.name}-{_digest(source)}")
     if _complete(folder):
+        _require_as_made(folder)
         return folder
     with _alone(folder):
         if not _complete(folder):
             log(f"Importing {source} (once)")
             with folder_atomically(folder) as temporary:
                 fill_from_checkpoint(temporary, source, vision="", name=source.name, log=log)
+            _record(folder)
     return folder
+
+
+def _record_of(folder: Path) -> Path:
+    """Return the record of a base in the cache. It lies beside: a copy is its owner's to edit."""
+    return folder.parent / f".{folder.name}.files.json"
+
+
+def _record(folder: Path) -> None:
+    files = hashes_of(folder, plain_files(folder))
+    write_json(_record_of(folder), {"schema": 1, "files": files})
+
+
+def _require_as_made(folder: Path) -> None:
+    """Compare a base of the cache with its record; one from before there were records gets it."""
+    record = _record_of(folder)
+    if not record.is_file():
+        with _alone(folder):
+            _record(folder)
+        return
+    fix = f"Remove the folder {folder} and {record}; the base is made anew then."
+    files = read_json(record, "the hashes of a base").get("files", {})
+    require_recorded(folder, files, str(record), fix)
 
 
 def _digest(source: Path) -> str:

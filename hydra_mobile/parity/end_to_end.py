@@ -145,4 +145,4 @@ def _pixel_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> 
         return math.inf
     pairs = [(found["mean"], expected["mean"]), (found["std"], expected["std"])]
     pairs += list(zip(found["first"], expected["first"], strict=True))
-    return float(max(abs(a - b) for a, b in pairs))
+    return float(np.max([abs(a - b) for a, b in pairs]))  # unlike Python's max, NaN wins

@@ -95,6 +95,20 @@ def golden_outputs(bundle: Bundle) -> list[ReferenceOutputs]:
             raise ArtifactError(
                 f"{path}: case {index} lacks `{lacking[0]}`.", "Export the bundle again."
             )
+    for name, values in vectors.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ArtifactError(
+                f"{vectors_path}: `{name}` holds numbers that are not finite, so nothing can be "
+                "compared with it.",
+                "The model was broken when it was exported; look at its weights and export again.",
+            )
+    for index, case in enumerate(cases):
+        image = (path.parent / str(case["image"])).relative_to(bundle.folder).as_posix()
+        if image not in bundle.manifest["files"]:
+            raise ArtifactError(
+                f"{path}: case {index} names the picture `{image}`, which the manifest does not.",
+                "Export the bundle again.",
+            )
     return [_golden_case(path.parent, case, i, vectors) for i, case in enumerate(cases)]
 
 

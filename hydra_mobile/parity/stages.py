@@ -9,12 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.adapters.identity import MERGE_FILE, weight_files
 from hydra_mobile.adapters.save_load import adapter_files
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import read_json, sha256_of
+from hydra_mobile.core.files import read_json
+from hydra_mobile.core.model_folder import (
+    MERGE_FILE,
+    require_as_merged,
+    weight_files,
+    weights_sha256,
+)
 from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import Runtime
@@ -141,8 +146,7 @@ def _torch(folder: Path) -> Callable[[], Runtime]:
 
 def _require_source_of(merged: Path, bundle: Bundle) -> None:
     expected = bundle.manifest["sources"].get("merged_sha256")
-    weights = weight_files(merged)
-    found = sha256_of(weights[0]) if len(weights) == 1 else None
+    found = weights_sha256(merged, again=True)
     if found != expected:
         raise ArtifactError(
             f"{bundle.folder / MANIFEST} was exported from another merged model: it names weights "
@@ -162,12 +166,7 @@ def _require_merged_from(merged: Path, adapter: Path) -> None:
             f"{merged} was merged from another adapter than the one in {adapter}.",
             "Merge this adapter, or give the one that was merged.",
         )
-    for name, expected in record["files"].items():
-        if sha256_of(merged / name) != expected:
-            raise ArtifactError(
-                f"{merged / name} is not what the merge wrote: it was altered afterwards.",
-                "Merge the adapter again.",
-            )
+    require_as_merged(merged, again=True)
 
 
 def _stored_precision(folder: Path) -> str:

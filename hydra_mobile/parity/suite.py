@@ -117,11 +117,11 @@ def run_suite(
         ArtifactError: a folder is incomplete, altered, or belongs to another model.
         HydraError: what was given makes no chain.
     """
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, again=True)
     golden = golden_outputs(opened)
     stages = torch_stages(adapter, merged, opened)
     if program is not None:
-        stages.append(bundle_stage(Bundle.open(program), of=opened))
+        stages.append(bundle_stage(Bundle.open(program, again=True), of=opened))
     stages.append(bundle_stage(opened))
     if device is not None:
         stages.append(device_stage(device, opened))

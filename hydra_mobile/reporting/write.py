@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json, write_atomically, write_json
+from hydra_mobile.core.files import write_atomically, write_json
+from hydra_mobile.core.integrity import SEAL, read_sealed, sealed
 from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
@@ -39,7 +40,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
         with write_atomically(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         paths.append(path)
-    write_json(folder / "report.json", report.to_dict())
+    write_json(folder / "report.json", sealed(report.to_dict()))
     return [folder / "report.json", *paths]
 
 
@@ -62,10 +63,11 @@ def read_report(path: Path) -> Report:
     """Read report.json, from its own path or from the folder that holds it.
 
     Raises:
-        ArtifactError: the file is missing, damaged or of another version; names the file.
+        ArtifactError: the file is missing, altered or of another version; names the file.
     """
     file = path / "report.json" if path.is_dir() else path
-    value = read_json(file, "a report")
+    value = read_sealed(file, "a report", "Make it again: the same command goes on from answers.")
+    value.pop(SEAL, None)
     try:
         return Report.from_dict(value)
     except ArtifactError as error:

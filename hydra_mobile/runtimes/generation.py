@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.data.answer_line import Ended
 from hydra_mobile.models.processor import Prompt
 from hydra_mobile.runtimes.base import Array, CacheState, Runtime
@@ -79,8 +80,14 @@ class Generator:
             on_token: called with each token id as it comes.
 
         Raises:
-            HydraError: prompt and answer do not fit into the runner's context.
+            HydraError: prompt and answer do not fit into the runner's context, or fewer than one
+                token is to be generated.
+            ArtifactError: a part of the model gives numbers that are not finite; names it.
         """
+        if max_new_tokens < 1:
+            raise HydraError(
+                f"max_new_tokens is {max_new_tokens}, expected at least 1: an answer has a token."
+            )
         runner, processor = self.runner, self.runner.processor
         if isinstance(question, str):
             prompt = processor.prompt(question, with_image=image is not None)
@@ -100,7 +107,7 @@ class Generator:
             self._prefix_key = None
         prefill_began = time.perf_counter()
         if ids:
-            logits, state = runner.decode(runner.embed(ids), state)
+            logits, state = self._decode(self._embed(ids), state)
         else:  # a caption's template has nothing behind the picture
             logits = self._prefix_logits
         token = int(logits.argmax())
@@ -120,7 +127,7 @@ class Generator:
             if state.length >= runner.max_context:
                 ended = "context"
                 break
-            logits, state = runner.decode(runner.embed([token]), state)
+            logits, state = self._decode(self._embed([token]), state)
             token = int(logits.argmax())
             steps += 1
         ended_at = time.perf_counter()
@@ -143,8 +150,29 @@ class Generator:
         prepared = runner.processor.preprocess(image) if isinstance(image, Image.Image) else image
         pixels = prepared[None]
         began = time.perf_counter()
-        features = runner.encode_image(pixels)
+        features = self._finite(runner.encode_image(pixels), "the vision encoder or the projector")
         encoded = time.perf_counter()
-        embeddings = np.concatenate([runner.embed(before), features], axis=1)
-        self._prefix_logits, self._prefix_state = runner.decode(embeddings, CacheState())
+        embeddings = np.concatenate([self._embed(before), features], axis=1)
+        self._prefix_logits, self._prefix_state = self._decode(embeddings, CacheState())
         return encoded - began, time.perf_counter() - encoded
+
+    def _embed(self, ids: list[int]) -> Array:
+        return self._finite(self.runner.embed(ids), "the token embedding")
+
+    def _decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
+        logits, state = self.runner.decode(embeddings, state)
+        return self._finite(logits, "the text decoder"), state
+
+    def _finite(self, values: Array, part: str) -> Array:
+        """Return what a part computed, or raise: the largest of logits with NaN is any token."""
+        if not np.isfinite(values).all():
+            # A prefix that broke must not answer the next question.
+            self._prefix_key = None
+            count = int(values.size - np.isfinite(values).sum())
+            raise ArtifactError(
+                f"{self.runner.name}, {self.runner.precision}: {count:,} of {values.size:,} "
+                f"numbers from {part} are not finite, so there is no answer.",
+                "Its inputs were finite: a weight is not, or is too large for this precision. "
+                "`hydra-mobile export` of the merged model names it.",
+            )
+        return values

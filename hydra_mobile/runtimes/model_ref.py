@@ -16,6 +16,7 @@ from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of
+from hydra_mobile.core.model_folder import has_weights, weight_files, weights_sha256
 from hydra_mobile.models.registry import BASES, base_folder
 from hydra_mobile.runtimes import runtime_class
 
@@ -94,8 +95,7 @@ def model_at(path: str) -> ModelRef:
     if (folder / "config.json").is_file():
         # Another project's checkpoint is evaluated as the base that it is imported to.
         folder = base_folder(str(folder))
-    weights = folder / "model.safetensors"
-    if weights.is_file() and (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() and has_weights(folder):
         merged = (folder / "merge.json").is_file()
         return ModelRef(
             folder,
@@ -103,8 +103,8 @@ def model_at(path: str) -> ModelRef:
             "torch",
             "torch fp32 (trained)" if merged else "torch fp32 (untrained)",
             "fp32",
-            weights.stat().st_size,
-            sha256_of(weights),
+            sum(file.stat().st_size for file in weight_files(folder)),
+            weights_sha256(folder),
             _recipe_in(folder),
         )
     raise ArtifactError(

@@ -15,10 +15,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.bundle.lora_file import AdapterFiles, filled
+from hydra_mobile.bundle.onnx_files import external_files
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.integrity import require_inside
 from hydra_mobile.runtimes.base import Array, BundleRuntime, CacheLengths, CacheState
 from hydra_mobile.runtimes.onnx_threads import share_pool, use_threads
 
@@ -38,8 +40,9 @@ class OnnxRuntime(BundleRuntime):
         threads: threads of each operator; 0 leaves the choice to onnxruntime.
 
     Raises:
-        ArtifactError: a file is no ONNX graph or is another graph than its role says; the adapter
-            is damaged or belongs to another program.
+        ArtifactError: a file is no ONNX graph, is another graph than its role says, or reads a
+            file that the manifest does not list; the adapter is damaged or belongs to another
+            program.
     """
 
     name = "onnx"
@@ -50,6 +53,8 @@ class OnnxRuntime(BundleRuntime):
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         super().__init__(bundle)
+        for role in METHODS:
+            _require_listed_data(bundle, bundle.file(role))
         sessions = {role: _session(role, bundle.file(role), threads) for role in METHODS}
         self._vision = sessions[VISION_ENCODER]
         self._embedding = sessions[TOKEN_EMBEDDING]
@@ -144,6 +149,19 @@ def adapter_files(bundle: Bundle) -> AdapterFiles | None:
     return AdapterFiles(
         bundle.folder / decoder if decoder else None, bundle.folder / vision if vision else None
     )
+
+
+def _require_listed_data(bundle: Bundle, graph: Path) -> None:
+    """Raise unless every file that a graph reads tensors from is in the manifest, so hashed."""
+    for name in sorted(external_files(graph)):
+        require_inside(name, str(graph))
+        listed = (graph.parent.relative_to(bundle.folder) / name).as_posix()
+        if listed not in bundle.manifest["files"]:
+            raise ArtifactError(
+                f"{graph} reads weights from `{name}`, which {MANIFEST} does not list: nothing "
+                "vouches for them.",
+                "Export the bundle again.",
+            )
 
 
 def _session(role: str, path: Path, threads: int) -> Any:

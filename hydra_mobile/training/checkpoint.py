@@ -16,10 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, read_json, write_json
+from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.core.integrity import hashes_of, read_sealed, require_recorded, sealed
 from hydra_mobile.training.random_state import RandomState
 
 SCHEMA = 2
+_PLACE = "state.json"
+_TENSORS = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -53,30 +56,32 @@ class Checkpoint:
             for index, state in enumerate(self.random_states):
                 tensors[f"random.{index}.cpu"] = state.cpu
                 tensors[f"random.{index}.cuda"] = state.cuda
-            save_file(tensors, str(temporary / "state.safetensors"))
+            save_file(tensors, str(temporary / _TENSORS))
             place: dict[str, Any] = {"schema": SCHEMA, "stage": self.stage, "step": self.step}
             place["processes"] = len(self.random_states)
-            write_json(temporary / "state.json", {**place, "facts": dict(self.facts)})
+            record = {**place, "facts": dict(self.facts), "files": hashes_of(temporary, [_TENSORS])}
+            write_json(temporary / _PLACE, sealed(record))
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
         """Read a checkpoint.
 
         Raises:
-            ArtifactError: it is missing, cut short or of another version.
+            ArtifactError: it is missing, cut short, altered or of another version.
         """
-        place = read_json(folder / "state.json", "the place of a checkpoint")
+        fix = f"Remove {folder}: --resume goes on from the checkpoint before it, or from the start."
+        place = read_sealed(folder / _PLACE, "the place of a checkpoint", fix)
         if place.get("schema") != SCHEMA:
             raise ArtifactError(
-                f"{folder / 'state.json'}: schema is {place.get('schema')!r}, expected {SCHEMA}."
+                f"{folder / _PLACE}: schema is {place.get('schema')!r}, expected {SCHEMA}."
             )
-        file = folder / "state.safetensors"
+        # Checkpoints of earlier versions name no hashes.
+        require_recorded(folder, place.get("files", {}), _PLACE, fix, again=True)
+        file = folder / _TENSORS
         try:
             tensors = load_file(str(file))
         except (SafetensorError, OSError) as error:
-            raise ArtifactError(
-                f"{file} cannot be read: {error}.", "The file was cut short; train again."
-            ) from error
+            raise ArtifactError(f"{file} cannot be read: {error}.", fix) from error
         return cls(
             place["stage"],
             int(place["step"]),

@@ -2,7 +2,8 @@
 
 Features are kept in chunks of a fixed size, each named by the hash of what it was made from (tower
 weights, preprocessing, picture bytes), so that a stale chunk cannot be read and a resumed run
-computes the same numbers as an uninterrupted one.
+computes the same numbers as an uninterrupted one. The hash of its own bytes lies beside each: a
+damaged chunk is computed anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_mobile.core.files import cache_home, require_free_space, write_atomically
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import cache_home, require_free_space, sha256_of, write_atomically
+from hydra_mobile.core.integrity import remembered_sha256
 from hydra_mobile.data.prefetch import PictureReader
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.pictures import open_picture
@@ -67,18 +70,23 @@ class VisionFeatures:
         folder = cache_home() / "features"
         chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
         files = [folder / f"{self._key(chunk)}.npy" for chunk in chunks]
-        missing = sum(len(c) for c, f in zip(chunks, files, strict=True) if not f.exists())
+        sound = [_sound(file) for file in files]
+        missing = sum(len(c) for c, kept in zip(chunks, sound, strict=True) if not kept)
         require_free_space(
             folder,
             missing * per_image,
             "cached vision features (runtime.vision_cache=false does without)",
         )
         done = 0
-        for chunk, file in zip(chunks, files, strict=True):
-            if not file.exists():
+        for chunk, file, kept in zip(chunks, files, sound, strict=True):
+            # Two chunks may be of the same pictures.
+            if not kept and not _sound(file):
                 features = self._compute(chunk).to(torch.float16).cpu().numpy()
+                _require_finite(features, chunk)
                 with write_atomically(file) as temporary, temporary.open("wb") as handle:
                     np.save(handle, features)
+                with write_atomically(_digest_of(file)) as temporary:
+                    temporary.write_text(sha256_of(file))
             stored = np.load(file, mmap_mode="r")
             self._places.update({image: (stored, i) for i, image in enumerate(chunk)})
             done += len(chunk)
@@ -151,6 +159,29 @@ class VisionFeatures:
             # The copy to the device then overlaps with what the device still has to do.
             pixels = pixels.pin_memory()
         return self._model.vision_features(pixels.to(device, weight.dtype, non_blocking=True))
+
+
+def _digest_of(file: Path) -> Path:
+    return file.with_suffix(".sha256")
+
+
+def _sound(file: Path) -> bool:
+    """Whether a chunk is there as it was written; one without a digest is made anew."""
+    try:
+        return remembered_sha256(file) == _digest_of(file).read_text("ascii")
+    except (OSError, ValueError):
+        return False
+
+
+def _require_finite(features: np.ndarray[Any, Any], pictures: Sequence[Path]) -> None:
+    """Raise where a feature is no number, or none that the cache's half precision holds."""
+    wrong = ~np.isfinite(features.reshape(len(pictures), -1)).all(axis=1)
+    if wrong.any():
+        raise DataError(
+            f"The vision tower gives {pictures[int(wrong.argmax())]} features that are not finite "
+            "in half precision, which the cache keeps.",
+            "Train with runtime.vision_cache=false, or look at the base's weights.",
+        )
 
 
 def _tower_digest(model: MobileVLMForConditionalGeneration, image: ImagePreprocessing) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from hydra_mobile.adapters.identity import MERGE_FILE
-from hydra_mobile.core.files import folder_atomically, sha256_of, write_json
+from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.core.integrity import hashes_of, plain_files
+from hydra_mobile.core.model_folder import MERGE_FILE
 from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, TOKENIZER_MODEL
 from hydra_mobile.models.hub_files import write_generation_config
 from hydra_mobile.models.loading import without_progress_bars
@@ -36,7 +37,6 @@ def write_merged(setup: TrainingModel, out: Path, policy: str) -> None:
         for name in (ORIGINAL_CONFIG, TOKENIZER_MODEL):
             if (setup.base_folder / name).is_file():
                 shutil.copyfile(setup.base_folder / name, temporary / name)
-        weights = sorted(temporary.glob("*.safetensors"))
         base = {"name": setup.base.name, "sha256": setup.base.sha256}
         training = "Trained with hydra-mobile: every weight of the language model."
         card = merged_card({"base": base}, training, setup.processor.template.name)
@@ -50,6 +50,6 @@ def write_merged(setup: TrainingModel, out: Path, policy: str) -> None:
                     "base": base,
                     "policy": policy,
                 },
-                "files": {path.name: sha256_of(path) for path in weights},
+                "files": hashes_of(temporary, plain_files(temporary)),
             },
         )

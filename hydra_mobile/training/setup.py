@@ -14,6 +14,7 @@ from torch import nn
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.memory import keep_freed_memory
+from hydra_mobile.models.finite import require_finite_weights
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -76,6 +77,7 @@ class TrainingModel:
         """Return the base, frozen, its parts in the dtypes that they train in."""
         # In the file's dtype: a large base would take twice its size in fp32 on the way.
         model = load_model(self.base_folder, dtype="auto")
+        require_finite_weights(model, self.base_folder)
         model.requires_grad_(False)
         bf16 = self.precision == "bf16"
         # Full fine-tuning needs master weights in fp32; autocast computes in bf16 either way.

@@ -16,6 +16,7 @@ from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import skeleton, verify
 from hydra_mobile.adapters.save_load import load_adapter, read_adapter, save_adapter
 from hydra_mobile.core.errors import ArtifactError, BudgetError
+from hydra_mobile.core.files import sha256_of
 
 BASE = BaseIdentity("owner/base", "a" * 64)
 ALPHA = 12.5  # the factors of folding are no powers of two
@@ -283,12 +284,20 @@ def test_base_identity(tmp_path):
     with pytest.raises(ArtifactError, match=r"config\.json is missing"):
         base_identity(tmp_path)
     (tmp_path / "config.json").write_text('{"base": "smol", "base_sha256": "abc"}')
-    assert base_identity(tmp_path) == BaseIdentity("smol", "abc")
-    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
         base_identity(tmp_path)
     save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
     first = base_identity(tmp_path)
+    assert first == BaseIdentity("smol", sha256_of(tmp_path / "model.safetensors"))
     save_file({"w": torch.zeros(2)}, tmp_path / "model.safetensors")
-    assert first.name == tmp_path.name
     assert first.sha256 != base_identity(tmp_path).sha256
+    (tmp_path / "config.json").write_text("{}")
+    assert base_identity(tmp_path).name == tmp_path.name
+
+
+def test_an_index_that_leaves_its_folder(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    index = {"weight_map": {"w": "../outside.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ArtifactError, match=r"outside\.safetensors"):
+        base_identity(tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from hydra_mobile.bundle.bundle import MANIFEST, SCHEMA, Bundle, write_manifest
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.bundle.tolerance import tolerance_of
 from hydra_mobile.core.errors import ArtifactError, DataError, HydraError
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.processor import MobileVLMProcessor
 
 
@@ -110,7 +112,22 @@ def test_refuses_a_missing_or_broken_manifest(bundle: Path, tmp_path: Path) -> N
     [
         (lambda m: m.update(schema=2), "`schema` is 2, expected 1"),
         (lambda m: m.pop("limits"), "`limits` is None"),
-        (lambda m: m["files"].update({"../x": m["files"]["model.bin"]}), "outside of the bundle"),
+        (lambda m: m["files"].update({"../x": m["files"]["model.bin"]}), "outside of its folder"),
+        (lambda m: m["files"].update({"C:\\x": m["files"]["model.bin"]}), "outside of its folder"),
+        (lambda m: m["files"].update({"/etc/x": m["files"]["model.bin"]}), "outside of its folder"),
+        (lambda m: m["files"].update({"a\0b": m["files"]["model.bin"]}), "expected the name"),
+        (lambda m: m["files"].pop("tokenizer.json"), "does not list tokenizer.json"),
+        (lambda m: m["files"].update({"model.bin": 3}), "model.bin"),
+        (lambda m: m["files"]["model.bin"].update(bytes="7"), "bytes"),
+        (lambda m: m["preset"].update(kv_cache="w8"), "preset.*kv_cache"),
+        (lambda m: m["preset"].update(decoder="w3"), "decoder.*w3"),
+        (lambda m: m["limits"].update(max_images=4), "limits.*max_images"),
+        (lambda m: m["limits"].pop("max_prefill"), "limits.*max_prefill"),
+        (lambda m: m["limits"].update(max_context="long"), "limits.*max_context"),
+        (lambda m: m["template"].update(system="x"), "template.*system"),
+        (lambda m: m["image"].update(tiles=4), "image.*tiles"),
+        (lambda m: m["shapes"].update(vocab_size="many"), "vocab_size"),
+        (lambda m: m["shapes"].pop("num_image_tokens"), "num_image_tokens"),
     ],
 )
 def test_refuses_an_altered_manifest(
@@ -119,6 +136,20 @@ def test_refuses_an_altered_manifest(
     edit(bundle, change)
     with pytest.raises(ArtifactError, match=message):
         Bundle.open(bundle)
+
+
+def test_a_hub_cache_of_links_opens(bundle: Path, tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "hub/snapshots/abc", tmp_path / "hub/blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for file in bundle.iterdir():
+        blob = blobs / sha256_of(file)
+        shutil.copyfile(file, blob)
+        (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+    assert Bundle.open(snapshot).file("program").read_bytes() == b"program"
+    (blobs / sha256_of(bundle / "model.bin")).write_bytes(b"Program")
+    with pytest.raises(ArtifactError, match=r"model\.bin"):
+        Bundle.open(snapshot)
 
 
 def test_names_the_roles_when_one_is_missing(bundle: Path) -> None:

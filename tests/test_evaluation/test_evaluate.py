@@ -13,6 +13,7 @@ from PIL import Image
 
 from hydra_export.merge import merged_folder
 from hydra_mobile.core.errors import DataError, HydraError
+from hydra_mobile.core.integrity import checked_line
 from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
 from hydra_mobile.evaluation.results.report import report_on
 from hydra_mobile.evaluation.store.prediction_log import read_answers
@@ -128,7 +129,7 @@ def test_an_interrupted_evaluation_resumes_at_the_next_question(in_process, ques
     answers = {answer.key: answer for answer in read_answers(file)}
     lines = file.read_text().splitlines()
     # As a kill leaves it: some answers gathered, one more in a worker's file, then half a line.
-    marked = json.dumps(json.loads(lines[0]) | {"text": "kept"})
+    marked = json.dumps(checked_line(json.loads(lines[0]) | {"text": "kept"}))
     file.write_text("".join(line + "\n" for line in [marked, *lines[1:7]]))
     (file.parent / "answers-0.jsonl").write_text(lines[7] + "\n" + lines[8][:20])
     for facts in tmp_path.rglob("facts.json"):

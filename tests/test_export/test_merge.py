@@ -13,6 +13,7 @@ from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.policies import PolicyInput, allocate
 from hydra_mobile.adapters.save_load import load_adapter, save_adapter
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.core.safetensors_io import overwrite_tensor, places, read_tensor
 
 KINDS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
@@ -69,8 +70,8 @@ def write_base(folder, model, shards=1, **config):
 def make(tmp_path):
     """Build a base and a trained adapter; return (base folder, adapter folder, trained model)."""
 
-    def make(dtype=torch.float32, shards=1, name="base", **config):
-        torch.manual_seed(0)
+    def make(dtype=torch.float32, shards=1, name="base", seed=0, **config):
+        torch.manual_seed(seed)
         model = TinyVLM().to(dtype).eval()
         base = write_base(tmp_path / name, model, shards, **config)
         names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
@@ -95,6 +96,13 @@ def make(tmp_path):
         return base, adapter, model
 
     return make
+
+
+def belongs_to(adapter, base):
+    """Let an adapter's record name the weights that `base` has now."""
+    record = json.loads((adapter / "hydra.json").read_text())
+    record["base"]["sha256"] = base_identity(base).sha256
+    (adapter / "hydra.json").write_text(json.dumps(record))
 
 
 def read_folder(folder):
@@ -137,7 +145,7 @@ def test_merged_equals_unmerged_and_the_rest_is_bit_identical(make, tmp_path, id
     assert written["schema"] == 1
     assert written["merged"] == report.merged
     assert written["sources"]["base"]["name"] == "tiny"
-    assert set(written["files"]) == {f.name for f in base.glob("*.safetensors")}
+    assert set(written["files"]) == {f.name for f in base.iterdir()} - {".hidden"}
 
 
 def test_half_precision_is_rounded_once(make, tmp_path):
@@ -168,27 +176,39 @@ class TestRefusals:
 
     def test_another_base(self, make, tmp_path):
         _, adapter, _ = make()
-        other, _, _ = make(name="other", base_sha256="c" * 64)
+        other, _, _ = make(name="other", seed=1)
         self.refuse(other, adapter, tmp_path / "merged", "was trained on base `tiny`")
 
+    def test_an_edited_base_that_keeps_its_note(self, make, tmp_path):
+        base, _, _ = make()
+        note = {"base": "tiny", "base_sha256": sha256_of(base / "model.safetensors")}
+        (base / "config.json").write_text(json.dumps(note))
+        _, adapter, _ = make(name="same")
+        tensors = load_file(base / "model.safetensors")
+        tensors["projector.weight"].neg_()
+        save_file(tensors, base / "model.safetensors")
+        self.refuse(base, adapter, tmp_path / "merged", "was trained on base `tiny`")
+
     def test_merging_twice(self, make, tmp_path):
-        base, adapter, _ = make(base_sha256="c" * 64)
+        base, adapter, _ = make()
         merge(base, adapter, tmp_path / "merged")
         self.refuse(tmp_path / "merged", adapter, tmp_path / "twice", "already a merged model")
 
     def test_a_tensor_without_counterpart(self, make, tmp_path):
-        base, adapter, _ = make(base_sha256="c" * 64)
+        base, adapter, _ = make()
         tensors = load_file(base / "model.safetensors")
         name = "language_model.model.layers.1.self_attn.o_proj.weight"
         tensors["renamed"] = tensors.pop(name)
         save_file(tensors, base / "model.safetensors")
+        belongs_to(adapter, base)
         self.refuse(base, adapter, tmp_path / "merged", "does not hold")
         tensors[name] = tensors.pop("renamed")[:, :4].contiguous()
         save_file(tensors, base / "model.safetensors")
+        belongs_to(adapter, base)
         self.refuse(base, adapter, tmp_path / "merged", "has shape")
 
     def test_a_truncated_base_and_a_truncated_adapter(self, make, tmp_path):
-        base, adapter, _ = make(base_sha256="c" * 64)
+        base, adapter, _ = make()
         path = adapter / "adapter_model.safetensors"
         whole = path.read_bytes()
         path.write_bytes(whole[:-10])
@@ -209,11 +229,12 @@ class TestRefusals:
         assert (base / "model.safetensors").exists()
 
     def test_a_quantized_base(self, make, tmp_path):
-        base, adapter, _ = make(base_sha256="c" * 64)
+        base, adapter, _ = make()
         tensors = load_file(base / "model.safetensors")
         name = "language_model.model.layers.1.mlp.up_proj.weight"
         tensors[name] = tensors[name].to(torch.int8)
         save_file(tensors, base / "model.safetensors")
+        belongs_to(adapter, base)
         self.refuse(base, adapter, tmp_path / "merged", "dtype I8")
 
 

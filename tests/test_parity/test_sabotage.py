@@ -99,7 +99,11 @@ class TestAdapterAndMerged:
 
     def test_a_wrong_rank_scale(self, chain: Chain) -> None:
         edit(chain.adapter / "adapter_config.json", lambda c: c.update(lora_alpha=16))
+        digest = {"adapter_config.json": sha256_of(chain.adapter / "adapter_config.json")}
         edit(chain.adapter / "hydra.json", lambda r: r.update(alpha_ref=16))
+        edit(chain.adapter / "hydra.json", lambda r: r["files"].update(digest))
+        record = chain.merged / "merge.json"
+        edit(record, lambda m: m["sources"]["adapter_files"].update(digest))
         ladder = chain.run_suite()
         found = broken(ladder)
         assert set(found) == {ONE}

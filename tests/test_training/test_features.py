@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from damage import flip_bit
 from PIL import Image
 
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.files import cache_home
 from hydra_mobile.data import prefetch
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -125,3 +127,28 @@ def test_the_cache_gives_what_the_tower_gives(model, recipe, pictures):
     computed = VisionFeatures(model, recipe, use_cache=False).batch(pictures)
     # Kept in fp16.
     torch.testing.assert_close(features.batch(pictures), computed, atol=1e-3, rtol=1e-3)
+
+
+def stored_chunks() -> list[Path]:
+    return sorted((cache_home() / "features").glob("*.npy"))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_a_damaged_chunk_is_computed_anew(model, recipe, pictures, share):
+    features = VisionFeatures(model, recipe)
+    features.prepare(pictures, lambda done, total: None)
+    expected = features.batch(pictures)
+    for chunk in stored_chunks():
+        flip_bit(chunk, share)
+    again = VisionFeatures(model, recipe)
+    again.prepare(pictures, lambda done, total: None)
+    assert torch.equal(again.batch(pictures), expected)
+
+
+def test_features_that_half_precision_cannot_hold_are_refused(tiny_base, recipe, pictures):
+    broken = load_model(tiny_base)
+    with torch.no_grad():
+        for parameter in broken.vision_tower.parameters():
+            parameter.mul_(1e6)
+    with pytest.raises(DataError, match=r"0\.png.*not finite"):
+        VisionFeatures(broken, recipe).prepare(pictures, lambda done, total: None)

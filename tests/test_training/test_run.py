@@ -183,7 +183,7 @@ def test_cut_short_checkpoint_is_named(tiny_settings, tmp_path):
     train(tiny_settings)
     (file,) = (tmp_path / "run" / "checkpoints").glob("*/state.safetensors")
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ArtifactError, match=r"state\.safetensors cannot be read"):
+    with pytest.raises(ArtifactError, match=r"state\.safetensors was altered"):
         Checkpoint.read(file.parent)
 
 

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from damage import flip_bit
 from memory_rows import build_rows
 
-from hydra_mobile.core.errors import ArtifactError, DataError, HydraError
+from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.files import cache_home
 from hydra_mobile.data.llava import read_llava
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -139,12 +140,28 @@ def test_a_killed_build_leaves_nothing_that_loads(data, processor, tiny_base):
     assert list(open_rows(data, None, processor, **PACKING)) == list(expected)
 
 
-def test_an_altered_store_is_named(data, processor):
-    open_rows(data, None, processor, **PACKING)
-    file = stores()[0] / "ids.npy"
-    os.truncate(file, file.stat().st_size - 400)
-    with pytest.raises(ArtifactError, match=r"ids\.npy cannot be read.*\n.*Remove the folder"):
-        open_rows(data, None, processor, **PACKING)
+@pytest.mark.parametrize(
+    "name", ["ids", "learned", "starts", "pictures", "names", "order", "first"]
+)
+def test_a_damaged_store_is_made_anew(data, processor, name):
+    expected = list(open_rows(data, None, processor, **PACKING))
+    file = stores()[0] / f"{name}.npy"
+    whole = file.read_bytes()
+    flip_bit(file, 0.9)
+    assert list(open_rows(data, None, processor, **PACKING)) == expected
+    assert file.read_bytes() == whole
+    os.truncate(file, file.stat().st_size - 4)
+    assert list(open_rows(data, None, processor, **PACKING)) == expected
+
+
+def test_a_damaged_record_of_a_store_is_made_anew(data, processor):
+    expected = list(open_rows(data, None, processor, **PACKING))
+    record = stores()[0] / "rows.json"
+    whole = record.read_bytes()
+    for share in (0.0, 0.3, 0.6, 0.9):
+        flip_bit(record, share, 0)
+        assert list(open_rows(data, None, processor, **PACKING)) == expected
+        assert record.read_bytes() == whole
 
 
 def test_a_full_disk_is_said_before_the_work(data, processor, monkeypatch):

@@ -13,9 +13,9 @@ from typing import Any
 
 from hydra_export.card.adapters import adapter_sections
 from hydra_export.targets import target_of
-from hydra_mobile.adapters.identity import MERGE_FILE
 from hydra_mobile.bundle.memory.footprint import MIB
 from hydra_mobile.core.files import read_json
+from hydra_mobile.core.model_folder import MERGE_FILE
 
 CARD = "README.md"
 #: How to run a bundle here; executed by a test.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.data.llava import read_llava
 from hydra_mobile.models.pictures import open_picture
@@ -126,6 +126,12 @@ def self_sampled(model: Any, image_size: int, seed: int = 0) -> Calibration:
         outputs = model(inputs_embeds=chunk, cache=cache, use_cache=True, logits_to_keep=1)
         cache = outputs.cache
         shares = outputs.logits[:, -1].softmax(-1)
+        if not torch.isfinite(shares).all():
+            raise ArtifactError(
+                "The model gives logits that are not finite: it cannot write text to be "
+                "calibrated on.",
+                "Give --calibrate the data that it was trained on, or look at its weights.",
+            )
         token = torch.multinomial(shares, 1, generator=generator)
         chunk = model.embed_tokens(token)
         chunks.append(chunk)

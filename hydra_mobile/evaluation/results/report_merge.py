@@ -15,7 +15,7 @@ from hydra_mobile.evaluation.results.report_from_scores import is_scored, scored
 from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.merge import Named, beside
 from hydra_mobile.reporting.schema import Report
-from hydra_mobile.reporting.write import new_report
+from hydra_mobile.reporting.write import new_report, read_report
 
 _FILE = "report.json"
 
@@ -76,9 +76,12 @@ def _file_of(path: Path) -> Path:
 
 
 def _read(file: Path) -> Report:
-    value = unwrapped(read_json(file, "a report, or what `hydra-mobile score --json` prints"))
+    found = read_json(file, "a report, or what `hydra-mobile score --json` prints")
+    value = unwrapped(found)
     if is_scored(value):
         return scored_report(value, file)
+    if value == found:
+        return read_report(file)
     try:
         return Report.from_dict(value)
     except ArtifactError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import TEXT_DECODER
 from hydra_mobile.core.files import read_json
+from hydra_mobile.core.integrity import read_sealed
 from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.devices.describe import described
 from hydra_mobile.evaluation.results.agreement import agreement_of
@@ -33,7 +34,11 @@ _FITS = {
 
 def collect(folder: ArtifactDir, out: Path) -> ArtifactResults:
     """Read what the workers of an artifact wrote; `out` is the report's folder."""
-    facts = read_json(folder.folder / FACTS, "the facts of an evaluation")
+    facts = read_sealed(
+        folder.folder / FACTS,
+        "the facts of an evaluation",
+        f"Remove {folder.folder / FACTS}; speed and memory are measured again.",
+    )
     return ArtifactResults(folder, facts, tuple(_predictions(task, out) for task in folder.tasks))
 
 

@@ -2,8 +2,9 @@
 
 While workers are at work each appends to a file of its own, `answers-0.jsonl` and so on; gathering
 puts them into `answers.jsonl`, in the order of the questions. A process may be killed at any
-moment: a line cut short is left out and its question answered again, and a question that two files
-hold is kept once. Answers are read from the disk whenever they are needed, never held.
+moment: a line cut short is left out and its question answered again, as is a line that was altered
+since. A question that two files hold is kept once. Answers are read from the disk whenever they are
+needed, never held.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.integrity import checked_line, is_sound_line
 from hydra_mobile.data.answer_line import AnswerLine
 
 ANSWERS = "answers.jsonl"
@@ -117,7 +119,9 @@ class Appender:
 
     def add(self, answer: AnswerLine) -> None:
         """Append one answer, its index known."""
-        line = json.dumps(answer.to_dict(), ensure_ascii=False, separators=(",", ":")) + "\n"
+        value = checked_line(answer.to_dict())
+        # A number that is not finite is no JSON; generation does not end in one.
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
         content = memoryview(line.encode())
         while content:
             content = content[os.write(self._file, content) :]
@@ -142,7 +146,7 @@ def _lines(file: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
             except ValueError:
                 continue
             whole = isinstance(answer, dict) and {"key", "index", "text"} <= answer.keys()
-            if whole and line.endswith(b"\n"):
+            if whole and line.endswith(b"\n") and is_sound_line(answer):
                 yield start, len(line), answer
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.integrity import sealed
 from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.devices.batch_format import Ask, write_requests
 from hydra_mobile.devices.device import BatchSession
@@ -97,12 +98,14 @@ def measure_device(session: BatchSession, folder: Path) -> None:
     started = timed.sessions[-1]
     write_json(
         folder / FACTS,
-        {
-            "load_seconds": started["load_seconds"] if counts else None,
-            "threads": started["threads"],
-            "precision": session.bundle.preset.name,
-            "peak_memory_bytes": timed.peak_memory_bytes if counts else None,
-            "speed": (Speed.of(timed.repeats) if counts else Speed()).to_dict(),
-            "device": timed.device,
-        },
+        sealed(
+            {
+                "load_seconds": started["load_seconds"] if counts else None,
+                "threads": started["threads"],
+                "precision": session.bundle.preset.name,
+                "peak_memory_bytes": timed.peak_memory_bytes if counts else None,
+                "speed": (Speed.of(timed.repeats) if counts else Speed()).to_dict(),
+                "device": timed.device,
+            }
+        ),
     )

@@ -15,24 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from hydra_mobile.benchmarks.question import Question, read_questions
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.core.integrity import sealed
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices import device_named
 from hydra_mobile.devices.device import BatchDevice, Device
 from hydra_mobile.devices.host import HostDevice
+from hydra_mobile.evaluation.store.kept_logits import write_logits
 from hydra_mobile.evaluation.store.prediction_log import PredictionLog
 from hydra_mobile.evaluation.store.shards import Shard
 from hydra_mobile.evaluation.store.work_dir import FACTS, LOGITS, QUESTIONS, REQUEST
 from hydra_mobile.evaluation.workers.device_process import answer_batch, measure_device, say
 from hydra_mobile.evaluation.workers.placement import loadable, runtime_on
 from hydra_mobile.runtimes.answering import Prompted, answers, fitted, tokenized
-from hydra_mobile.runtimes.base import Array, Runtime
+from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.speed import Speed, measure_speed
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
@@ -130,16 +131,14 @@ def measure(folder: Path, threads: int) -> None:
         return
     runtime = _load(device, request, threads)
     speed = measure_speed(runtime) if runtime.timings_count else Speed()
-    write_json(
-        folder / FACTS,
-        {
-            "load_seconds": runtime.load_seconds if runtime.timings_count else None,
-            "threads": threads,
-            "precision": runtime.precision,
-            "peak_memory_bytes": runtime.peak_memory() if runtime.timings_count else None,
-            "speed": speed.to_dict(),
-        },
-    )
+    facts = {
+        "load_seconds": runtime.load_seconds if runtime.timings_count else None,
+        "threads": threads,
+        "precision": runtime.precision,
+        "peak_memory_bytes": runtime.peak_memory() if runtime.timings_count else None,
+        "speed": speed.to_dict(),
+    }
+    write_json(folder / FACTS, sealed(facts))
 
 
 def _device(request: dict[str, Any]) -> Device:
@@ -171,7 +170,7 @@ def _answer(task: Waiting, prompted: list[Prompted], runtime: Runtime, part: Sha
             runtime, prompted, max_new_tokens=request["max_new_tokens"], image_fit=fit
         ):
             if line.index % step == 0:
-                _save(folder / LOGITS / f"{line.index}.npy", logits)
+                write_logits(folder / LOGITS / f"{line.index}.npy", logits)
             appender.add(line)
             memory.note()
     finally:
@@ -210,14 +209,6 @@ class _Memory:
     def to_dict(self) -> dict[str, Any]:
         """Return (answers so far, bytes) pairs as JSON values."""
         return {"answered": self._answered, "resident_bytes": self._notes}
-
-
-def _save(file: Path, logits: Array) -> None:
-    """Write logits so that a killed process leaves no half-written file."""
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        np.save(handle, logits)
-    temporary.replace(file)
 
 
 def _end_with_parent() -> None:

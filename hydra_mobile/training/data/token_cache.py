@@ -1,9 +1,10 @@
 """Tokenized rows of a data file on disk: made once in a stream, mapped by every process and run.
 
-A store is a folder of .npy files under HYDRA_MOBILE_HOME, named by the hash of everything that it
-was made from, so that a stale one is never read; it is renamed into place when complete, so that a
-killed build leaves nothing that loads. The image folder is not part of it: paths are kept as the
-data file has them.
+A store is a folder of .npy files under HYDRA_MOBILE_HOME. It is named by the hash of everything
+that it was made from, so that a stale one is never read, and holds the hashes of its files, so
+that a damaged one is made anew. It is renamed into place when complete, so that a killed build
+leaves nothing that loads. The image folder is not part of it: paths are kept as the data file has
+them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ from hydra_mobile.core.files import (
     sha256_of,
     write_json,
 )
+from hydra_mobile.core.integrity import (
+    hashes_of,
+    plain_files,
+    read_sealed,
+    require_recorded,
+    sealed,
+)
 from hydra_mobile.data.json_stream import JsonRecords
 from hydra_mobile.data.llava import Record, parse_record
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -41,7 +49,7 @@ from hydra_mobile.training.data.dataset import (
 from hydra_mobile.training.data.packing import Packing, Rows, pack
 
 # Part of the key: raise it when stores would have other content or another form.
-_FORMAT = 2
+_FORMAT = 3
 _FACTS = "rows.json"
 _COUNTS = ("truncated", "dropped", "unmatched", "malformed")
 # Four bytes and one a token, a token has about four characters, and room for the pictures' names.
@@ -79,7 +87,6 @@ def open_rows(
     Raises:
         DataError: the file is not as expected; or a record is not and `bad_records` is "refuse";
             or one is too long and `over_length` is "refuse"; names the record.
-        ArtifactError: a stored file was altered.
         HydraError: the disk is too full.
     """
     packing: dict[str, Any] = {
@@ -93,11 +100,21 @@ def open_rows(
         / "rows"
         / f"{path.stem}-{_key(path, processor, packing, over_length, bad_records)}"
     )
-    if not (folder / _FACTS).is_file():
+    if not _sound(folder):
         require_free_space(folder, int(size * _BYTES_PER_BYTE), f"the tokens of {path}")
         with folder_atomically(folder) as temporary:
             _build(temporary, path, processor, packing, over_length, bad_records, progress)
     return _load(folder, path.parent if images is None else images)
+
+
+def _sound(folder: Path) -> bool:
+    """Whether there are rows, as they were written; others are made anew."""
+    try:
+        facts = read_sealed(folder / _FACTS, "the facts of tokenized rows", "")
+        require_recorded(folder, facts["files"], _FACTS, "")
+    except ArtifactError:
+        return False
+    return True
 
 
 def _key(
@@ -163,8 +180,9 @@ def _build(
         "prefix_with": held.prefix_with,
         "prefix_without": held.prefix_without,
         **{name: getattr(held, name) for name in _COUNTS},
+        "files": hashes_of(folder, plain_files(folder)),
     }
-    write_json(folder / _FACTS, facts)
+    write_json(folder / _FACTS, sealed(facts))
 
 
 def _records(source: JsonRecords, writer: ConversationWriter) -> Iterator[Record]:

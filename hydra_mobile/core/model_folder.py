@@ -1,0 +1,80 @@
+"""The files of a model folder: its weights in one file or several, and what a merge vouches for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.files import read_json, sha256_of
+from hydra_mobile.core.integrity import remembered_sha256, require_inside, require_recorded
+
+#: Marks a merged model: its weights are no longer those of the base that its config.json names.
+MERGE_FILE = "merge.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def weights_sha256(folder: Path, *, again: bool = False) -> str:
+    """Return the hash over the weights of a model folder, of one file or of several.
+
+    Raises:
+        ArtifactError: there are no safetensors weights.
+    """
+    hash_of = sha256_of if again else remembered_sha256
+    hashes = [hash_of(path) for path in weight_files(folder)]
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def require_as_merged(folder: Path, *, again: bool = False) -> None:
+    """Raise unless the files of a merged model are those that its merge wrote.
+
+    Merges of earlier versions name their weights only. Any other folder is left alone.
+
+    Args:
+        folder: of a model.
+        again: hash afresh, whatever is remembered.
+
+    Raises:
+        ArtifactError: a file is missing or differs.
+    """
+    if (folder / MERGE_FILE).is_file():
+        record = read_json(folder / MERGE_FILE, "the record of a merge")
+        files = record.get("files") if isinstance(record, dict) else None
+        if not isinstance(files, dict):
+            raise ArtifactError(
+                f"{folder / MERGE_FILE}: key `files` is {files!r}, expected names and hashes.",
+                "Merge the adapter again.",
+            )
+        fix = "Merge the adapter again."
+        require_recorded(folder, files, MERGE_FILE, fix, again=again)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the folder's safetensors weight files, sorted by name.
+
+    Raises:
+        ArtifactError: there are none, or the index names a file that is missing.
+    """
+    if (folder / INDEX).exists():
+        index = read_json(folder / INDEX, "an index of weight files")
+        names = sorted(set(index.get("weight_map", {}).values()))
+        for name in names:
+            require_inside(name, str(folder / INDEX))
+        files = [folder / name for name in names]
+    else:
+        files = [folder / SINGLE]
+    for path in files:
+        if not path.is_file():
+            raise ArtifactError(
+                f"{path} is missing: expected the weights of a model.",
+                "Only safetensors folders are read; fetch or convert the base again.",
+            )
+    return files
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds safetensors weights, in one file or several."""
+    return (folder / SINGLE).is_file() or (folder / INDEX).is_file()

@@ -1,0 +1,56 @@
+"""First logits of some answers, kept to compare artifacts number by number.
+
+A file is an array as numpy writes it, and behind it the sha256 of its bytes: readers of arrays stop
+where the array ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.runtimes.base import Array
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def write_logits(file: Path, logits: Array) -> None:
+    """Write logits so that a killed process leaves no half-written file."""
+    buffer = io.BytesIO()
+    np.save(buffer, logits)
+    content = buffer.getvalue()
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_bytes(content + hashlib.sha256(content).digest())
+    temporary.replace(file)
+
+
+def read_logits(file: Path) -> Array:
+    """Read logits [V]; files of earlier versions carry no digest.
+
+    Raises:
+        ArtifactError: the file was altered or cut short.
+    """
+    content = file.read_bytes()
+    stream = io.BytesIO(content)
+    try:
+        logits: Array = np.load(stream)
+    except (ValueError, EOFError, OSError) as error:
+        raise _altered(file, str(error)) from error
+    rest = content[stream.tell() :]
+    digest = hashlib.sha256(content[: stream.tell()]).digest()
+    if rest and rest != digest:
+        raise _altered(file, f"the {_DIGEST_BYTES} bytes behind the array are not its sha256")
+    return logits
+
+
+def _altered(file: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"{file} was altered: {why}.",
+        f"Remove the folder {file.parent}: the report is made without these logits, or answer "
+        "again.",
+    )
