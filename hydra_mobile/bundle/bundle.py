@@ -16,6 +16,7 @@ from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.lora_manifest import NO_ADAPTER, selected, split_selection
 from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.bundle.tolerance import tolerance_of
+from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, sha256_of, write_json
 from hydra_mobile.core.integrity import require_inside, require_recorded
@@ -219,7 +220,7 @@ def _check_manifest(path: Path, manifest: Any) -> None:
     for key, kind in _KEYS.items():
         if not isinstance(manifest.get(key), kind):
             raise ArtifactError(
-                f"{path}: key `{key}` is {manifest.get(key)!r}, expected a {kind.__name__}.",
+                f"{path}: key `{key}` is {shown(manifest.get(key))}, expected a {kind.__name__}.",
                 "The manifest was altered; export the bundle again.",
             )
     for key in _NUMBERS:

@@ -73,7 +73,7 @@ def summary_of(run: Path) -> Summary:
                 value = json.loads(line)
             except ValueError:
                 continue  # the line that is being written
-            if value.get("stage") == "stage2":
+            if isinstance(value, dict) and value.get("stage") == "stage2":
                 last = value
     changed = metrics.stat().st_mtime if metrics.is_file() else (run / "run.json").stat().st_mtime
     done = (run / "summary.json").is_file()

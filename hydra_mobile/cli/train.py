@@ -124,8 +124,10 @@ def _source(paths: list[str], config: str, resume: bool) -> str:
 
 def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> None:
     """Tell before torch is imported what training would stop at."""
+    from hydra_mobile.training.begun import is_begun
+
     run = Path(settings.output)
-    if (run / "run.json").is_file() and not resume and not dry_run:
+    if is_begun(run) and not resume and not dry_run:
         raise ArtifactError(
             f"{run} already holds a run",
             [f"go on with it: hydra-mobile train --resume {run}", "or another folder: output=..."],

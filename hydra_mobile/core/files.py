@@ -1,29 +1,45 @@
 """Files that are whole or absent: atomic writes, hashes, free space.
 
-Everything the project writes goes through `write_atomically` or `folder_atomically`: to a temporary
-sibling first, renamed when complete, so that a killed process leaves nothing half-written that
-loads.
+Everything the project writes goes through `write_atomically` or `folders.folder_atomically`: to a
+temporary sibling first, renamed when complete, so that a killed process leaves nothing half-written
+that loads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.boundaries import reason_of, writing
 from hydra_mobile.core.errors import ArtifactError, DiskError
+from hydra_mobile.core.temporary import held, sibling, sweep
 
 
 def cache_home() -> Path:
     """Return the cache folder: `HYDRA_MOBILE_HOME`, or `~/.cache/hydra-mobile`."""
-    return Path(os.environ.get("HYDRA_MOBILE_HOME") or Path.home() / ".cache" / "hydra-mobile")
+    named = os.environ.get("HYDRA_MOBILE_HOME")
+    return tilde(Path(named)) if named else Path.home() / ".cache" / "hydra-mobile"
+
+
+def tilde(path: Path) -> Path:
+    """Return `path` with a leading `~` or `~user` replaced by that home folder.
+
+    Shells do it for words of a command; env files, YAML and `key=~/x` arrive as they were written.
+    A user who does not exist stays a name.
+    """
+    if not path.parts or not path.parts[0].startswith("~"):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def sha256_of(path: Path) -> str:
@@ -50,61 +66,46 @@ def require_free_space(path: Path, needed_bytes: int, what: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turn "no space left on device" inside the block into a `DiskError` that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskError(
-            f"The disk filled up while writing {path}; nothing half-written was kept.",
-            "Free some space and run the same command again.",
-        ) from error
+def sync_folder(folder: Path) -> None:
+    """Have the names in `folder` on the disk, where the system knows such a thing."""
+    # Windows opens no folders, and some network disks sync none.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path` to write to; rename it to `path` on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        with explain_full_disk(path):
-            yield temporary
-            # mkstemp makes the file private to its owner; give it the usual permissions.
-            temporary.chmod(0o644)
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Yield a temporary sibling of `path` to write to; rename it to `path` on success.
 
+    It has the permissions that the umask gives. The contents are on the disk before the name is.
 
-@contextlib.contextmanager
-def folder_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder to fill; put it in the place of `path` on success.
-
-    An older folder at `path` stays until the new one is complete. The name must stay free of
-    other users: two processes must not write the same `path` at once.
+    Raises:
+        DiskError: the disk filled up.
+        HydraError: the place cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        with explain_full_disk(path):
-            yield temporary
-            temporary.chmod(0o755)
-            if path.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-                path.replace(old / "was")
+    # A link stays one: what it points to is written.
+    path = Path(os.path.realpath(tilde(path)))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        temporary = sibling(path)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        try:
+            with held(temporary), writing(path, temporary):
+                yield temporary
+                # Some libraries put a file of their own there, private to its owner.
+                temporary.chmod(mode)
+                with temporary.open("rb") as handle:
+                    os.fsync(handle.fileno())
                 temporary.replace(path)
-                shutil.rmtree(old)
-            else:
-                temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -123,17 +124,33 @@ def unwrapped(value: Any) -> Any:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """Read a JSON file.
+    """Read a JSON file of ours.
 
     Raises:
-        ArtifactError: the file is missing or is no JSON; `what` says what it should have been.
+        ArtifactError: the file is missing, cannot be read, or is no JSON; `what` says what it
+            should have been.
     """
     try:
-        return json.loads(path.read_text())
+        data = path.read_bytes()
     except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing: expected {what}.") from None
-    except json.JSONDecodeError as error:
         raise ArtifactError(
-            f"{path} is not readable JSON ({error}): expected {what}.",
+            f"{path} is missing: expected {what}.", where=str(path), expected=what
+        ) from None
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({reason_of(error)}): expected {what}.",
+            where=str(path),
+            found=reason_of(error),
+            expected=what,
+        ) from error
+    try:
+        return json.loads(data.decode("utf-8"))
+    # Not only JSONDecodeError: bad UTF-8, numbers of more than 4300 digits, deep nesting.
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path} is not readable JSON ({reason_of(error)}): expected {what}.",
             "The file was altered or cut short; make it again.",
+            where=str(path),
+            found=reason_of(error),
+            expected=what,
         ) from error

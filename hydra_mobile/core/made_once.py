@@ -10,7 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from hydra_mobile.core.files import cache_home, folder_atomically
+from hydra_mobile.core.files import cache_home
+from hydra_mobile.core.folders import folder_atomically
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:
@@ -26,6 +27,6 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
-            with folder_atomically(folder) as out:
+            with folder_atomically(folder, mark=None) as out:
                 make(out)
     return folder

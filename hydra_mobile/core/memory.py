@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import resource
 import sys
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def keep_freed_memory() -> None:
 
 
 def peak_resident_bytes() -> int:
-    """Return the largest resident set that this process has had."""
+    """Return the largest resident set that this process has had; 0 where nothing tells it."""
     # getrusage would do, but Linux hands its maximum down from the parent process.
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -37,6 +36,10 @@ def peak_resident_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
+    if sys.platform == "win32":
+        return 0
+    import resource
+
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, sha256_of
+from hydra_mobile.core.folders import Mark
 from hydra_mobile.core.integrity import remembered_sha256, require_inside, require_recorded
 
 #: Marks a merged model: its weights are no longer those of the base that its config.json names.
 MERGE_FILE = "merge.json"
+#: What an older merged folder is recognized by before it is replaced.
+MERGED = Mark(MERGE_FILE, "a merged model")
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from hydra_mobile.core.boundaries import FOREIGN, reading, shown
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.progress import Log
 
@@ -39,6 +40,7 @@ DTYPES = {
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 #: Weights that an update can be added to.
 _FLOATS = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
+_DAMAGED: tuple[type[Exception], ...] = (SafetensorError, *FOREIGN)
 _CHUNK = 1 << 24
 # A line of progress for so many bytes.
 _PROGRESS_EVERY = 500_000_000
@@ -80,8 +82,10 @@ def places(path: Path) -> dict[str, Place]:
     Raises:
         ArtifactError: the file is cut short or is no safetensors file.
     """
-    total = path.stat().st_size
-    try:
+    with reading(
+        path, "a complete safetensors file", "It was cut short or altered; make or copy it again."
+    ):
+        total = path.stat().st_size
         with path.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
             if length > total:
@@ -93,15 +97,22 @@ def places(path: Path) -> dict[str, Place]:
                 first, last = entry["data_offsets"]
                 start = 8 + length + first
                 found[name] = Place(entry["dtype"], tuple(entry["shape"]), start, last - first)
+                _require_size(name, found[name], start >= 8 + length)
         end = max((place.start + place.size for place in found.values()), default=8 + length)
         if end != total:
             raise ValueError(f"{end} bytes are described, the file has {total}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{path} is no complete safetensors file ({error}).",
-            "It was cut short or altered; make it or copy it again.",
-        ) from error
     return found
+
+
+def _require_size(name: str, place: Place, inside: bool) -> None:
+    """Raise unless a tensor's bytes are as many as its shape needs."""
+    if not inside or any(type(n) is not int or n < 0 for n in place.shape):
+        raise ValueError(f"the place of {shown(name)} is none")
+    # Types that torch does not have are of other programs.
+    if place.dtype in DTYPES:
+        needed = Form(DTYPES[place.dtype], place.shape).size
+        if needed != place.size:
+            raise ValueError(f"{shown(name)} has {place.size} bytes, its shape needs {needed}")
 
 
 def open_tensors(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
@@ -120,7 +131,7 @@ def open_tensors(path: Path) -> tuple[dict[str, Form], Callable[[str], Tensor]]:
             if part.get_dtype() not in DTYPES:
                 raise unknown_dtype(path, name, part.get_dtype())
             forms[name] = Form(DTYPES[part.get_dtype()], tuple(part.get_shape()))
-    except (SafetensorError, OSError) as error:
+    except _DAMAGED as error:
         raise ArtifactError(
             f"{path} is no readable safetensors file: {error}.", "Download or copy it again."
         ) from error
@@ -139,9 +150,13 @@ def read_tensor(path: Path, name: str) -> Tensor:
     """Read one floating-point tensor in its stored dtype.
 
     Raises:
-        ArtifactError: its dtype is no floating-point type.
+        ArtifactError: the file is damaged, or the dtype is no floating-point type.
     """
-    with safe_open(str(path), framework="pt") as handle:
+    fix = "It was cut short or altered; make or copy it again."
+    with (
+        reading(path, "a safetensors file", fix, also=(SafetensorError,)),
+        safe_open(str(path), framework="pt") as handle,
+    ):
         _require_float(path, name, handle.get_slice(name).get_dtype())
         tensor: Tensor = handle.get_tensor(name)
     return tensor

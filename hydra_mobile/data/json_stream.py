@@ -13,7 +13,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import ijson
 
+from hydra_mobile.core.boundaries import reason_of
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.data.json_guard import GuardedFile, JsonGuard
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CUT_SHORT = "The file was cut short or altered; make or download it again."
@@ -72,9 +74,17 @@ class JsonRecords:
         self._expect_list(handle)
         index = 0
         try:
-            for index, value in enumerate(ijson.items(handle, "item"), 1):
+            for index, value in enumerate(ijson.items(GuardedFile(handle), "item"), 1):
                 yield Place(index - 1, f"{self.path}, record {index - 1}", value)
-        except ijson.JSONError as error:
+        except DataError:
+            raise
+        except (ijson.JSONError, ValueError, RecursionError) as error:
+            # The latter come of the bounds and of numbers.
+            if not isinstance(error, ijson.JSONError):
+                raise DataError(
+                    f"{self.path} cannot be read near record {index}: {reason_of(error)}.",
+                    _CUT_SHORT,
+                ) from error
             reason = _reason(error)
             if "premature" in reason or "ncomplete" in reason:
                 raise DataError(
@@ -125,11 +135,13 @@ def _reason(error: ijson.JSONError) -> str:
 
 def _decoded(line: bytes, where: str) -> Any:
     try:
+        JsonGuard().feed(line)
         value = json.loads(line)
         if b"\\ud" in line.lower():
             # Half a surrogate pair is no character: "?", as the parser of lists has it.
             whole = json.dumps(value, ensure_ascii=False).encode(errors="replace")
             value = json.loads(whole)
         return value
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        return DataError(f"{where} is not JSON: {error}.", _CUT_SHORT)
+    # Not only JSONDecodeError: bad UTF-8, long numbers, deep nesting.
+    except (ValueError, RecursionError) as error:
+        return DataError(f"{where} is not JSON: {reason_of(error)}.", _CUT_SHORT)

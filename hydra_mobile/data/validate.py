@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
+
+from hydra_mobile.core.boundaries import shown
 
 IMAGE_MARK = "<image>"
 
@@ -76,8 +79,15 @@ def _turn_faults(turn: Any, index: int) -> Iterator[Fault]:
             "Turns alternate, human first.",
         )
     text = turn["value"]
-    if not isinstance(text, str) or not text.strip():
-        yield Fault("empty turns", f", turn {index} is empty ({text!r}): expected text.")
+    if isinstance(text, bool | int | float | Decimal):
+        kind = "true or false" if isinstance(text, bool) else "a number"
+        yield Fault(
+            "malformed records",
+            f", turn {index} is {shown(str(text))}, {kind}: expected text.",
+            "Write it in quotes.",
+        )
+    elif not isinstance(text, str) or not text.strip():
+        yield Fault("empty turns", f", turn {index} is empty ({shown(text)}): expected text.")
 
 
 def _mark_faults(turns: list[Any], *, has_image: bool) -> Iterator[Fault]:

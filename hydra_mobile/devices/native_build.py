@@ -23,7 +23,8 @@ from filelock import FileLock
 
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.core.files import cache_home, folder_atomically
+from hydra_mobile.core.files import cache_home
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.devices.android import runner
 
 RUNNER = "hydra-runner"
@@ -134,7 +135,7 @@ def native_runner(machine: Machine, log: Log = lambda _: None) -> Path:
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not (folder / RUNNER).is_file():
             log(f"building the native runner for {machine.name} (once, about a minute)")
-            with folder_atomically(folder) as out:
+            with folder_atomically(folder, mark=None) as out:
                 _build(machine, sources, installed, out)
     return folder / RUNNER
 

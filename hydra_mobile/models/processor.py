@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.models import label_mask as supervision
@@ -85,6 +86,9 @@ class MobileVLMProcessor:
 
     def text_ids(self, text: str) -> list[int]:
         """Return the ids of a piece of text, nothing added."""
+        # The tokenizer would answer half a surrogate pair with a TypeError.
+        with reading("a text", "characters of Unicode", "Type it again.", error_class=DataError):
+            text.encode("utf-8")
         if self.control.is_marked(text):
             return self.control.encode(text)
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids

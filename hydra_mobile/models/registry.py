@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import cache_home, folder_atomically, read_json, write_json
+from hydra_mobile.core.files import cache_home, read_json, tilde, write_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
 from hydra_mobile.core.registry import nearest, resolve
 
@@ -61,7 +62,7 @@ def fetch(name: str, log: Log = print) -> Path:
     build = resolve("base", name, BASES)
     with _alone(folder):
         if not _complete(folder):
-            with folder_atomically(folder) as temporary:
+            with folder_atomically(folder, mark=None) as temporary:
                 build(temporary, log)
             _record(folder)
     return folder
@@ -79,7 +80,7 @@ def base_folder(name_or_folder: str, log: Log = print) -> Path:
     """
     if name_or_folder in BASES:
         return fetch(name_or_folder, log)
-    folder = Path(name_or_folder)
+    folder = tilde(Path(name_or_folder))
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json", "the configuration of a MobileVLM")
         if config.get("model_type") == "mobile_vlm":
@@ -103,7 +104,7 @@ def _imported(source: Path, log: Log) -> Path:
     with _alone(folder):
         if not _complete(folder):
             log(f"Importing {source} (once)")
-            with folder_atomically(folder) as temporary:
+            with folder_atomically(folder, mark=None) as temporary:
                 fill_from_checkpoint(temporary, source, vision="", name=source.name, log=log)
             _record(folder)
     return folder

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.golden import MAX_NEW_TOKENS, pixel_statistics
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.models.pictures import open_picture
@@ -74,10 +75,8 @@ def golden_outputs(bundle: Bundle) -> list[ReferenceOutputs]:
     """
     path, vectors_path = bundle.file("golden"), bundle.file("golden_vectors")
     golden = read_json(path, "golden vectors")
-    try:
+    with reading(vectors_path, "golden vectors", "Export it again.", also=(SafetensorError,)):
         vectors: dict[str, Array] = load_file(vectors_path)
-    except SafetensorError as error:
-        raise ArtifactError(f"{vectors_path} is unreadable: {error}") from error
     cases = golden.get("cases") if isinstance(golden, dict) else None
     if not cases:
         raise ArtifactError(

@@ -15,7 +15,8 @@ from hydra_mobile.adapters.save_load import HYDRA_FILE, adapter_files, is_plain_
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import read_json, sha256_of
+from hydra_mobile.core.files import read_json, sha256_of, tilde
+from hydra_mobile.core.folders import recover
 from hydra_mobile.core.model_folder import has_weights, weight_files, weights_sha256
 from hydra_mobile.models.registry import BASES, base_folder
 from hydra_mobile.runtimes import runtime_class
@@ -61,7 +62,9 @@ def model_at(path: str) -> ModelRef:
     Raises:
         ArtifactError: there is nothing that can be evaluated.
     """
-    folder = Path(path)
+    folder = tilde(Path(path))
+    # A writer may have been killed between two renames, where the system has no exchange.
+    recover(folder)
     if path in BASES and not folder.exists():
         folder = base_folder(path)
     if (split_selection(folder)[0] / MANIFEST).is_file():

@@ -16,13 +16,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.folders import Mark, folder_atomically
 from hydra_mobile.core.integrity import hashes_of, read_sealed, require_recorded, sealed
 from hydra_mobile.training.random_state import RandomState
 
 SCHEMA = 2
 _PLACE = "state.json"
 _TENSORS = "state.safetensors"
+_MARK = Mark(_PLACE, "a checkpoint")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Checkpoint:
 
     def write(self, folder: Path) -> None:
         """Write to `folder`, which appears when it is complete."""
-        with folder_atomically(folder) as temporary:
+        with folder_atomically(folder, mark=_MARK) as temporary:
             tensors = {f"trained.{k}": v.detach().contiguous() for k, v in self.trained.items()}
             tensors |= {f"moments.{k}": v.contiguous() for k, v in self.moments.items()}
             tensors |= {f"extra.{k}": v.detach().contiguous() for k, v in self.extra.items()}

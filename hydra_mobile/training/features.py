@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import cache_home, require_free_space, sha256_of, write_atomically
 from hydra_mobile.core.integrity import remembered_sha256
@@ -87,7 +88,8 @@ class VisionFeatures:
                     np.save(handle, features)
                 with write_atomically(_digest_of(file)) as temporary:
                     temporary.write_text(sha256_of(file))
-            stored = np.load(file, mmap_mode="r")
+            with reading(file, "cached vision features", "Remove it: it will be computed again."):
+                stored = np.load(file, mmap_mode="r")
             self._places.update({image: (stored, i) for i, image in enumerate(chunk)})
             done += len(chunk)
             progress(done, len(images))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from hydra_mobile.core.files import folder_atomically, write_json
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.integrity import hashes_of, plain_files
-from hydra_mobile.core.model_folder import MERGE_FILE
+from hydra_mobile.core.model_folder import MERGE_FILE, MERGED
 from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, TOKENIZER_MODEL
 from hydra_mobile.models.hub_files import write_generation_config
 from hydra_mobile.models.loading import without_progress_bars
@@ -28,7 +29,7 @@ def write_merged(setup: TrainingModel, out: Path, policy: str) -> None:
         out: folder to write or replace.
         policy: how it was trained, for the record.
     """
-    with folder_atomically(out) as temporary:
+    with folder_atomically(out, mark=MERGED) as temporary:
         with without_progress_bars():
             setup.model.to(torch.float32).save_pretrained(temporary)
         setup.processor.save_pretrained(temporary)

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.boundaries import reading, shown, writing
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import write_atomically
 
 STAGES = ("align", "stage1", "stage2")
@@ -22,20 +24,40 @@ class MetricsFile:
 
     def append(self, stage: str, step: int, **values: Any) -> None:
         """Add one line and hand it to the operating system at once."""
-        with self.path.open("a") as handle:
+        with writing(self.path), self.path.open("a") as handle:
             handle.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all whole lines; a last line cut short by a killed process is left out."""
+        """Return all lines that are JSON: the last one may have been cut short by a kill.
+
+        Raises:
+            ArtifactError: the file cannot be read, or a line has no place in a run.
+        """
         if not self.path.exists():
             return []
+        with reading(self.path, "the metrics of a run"):
+            content = self.path.read_bytes()
         lines = []
-        for line in self.path.read_text().splitlines():
+        # Not `splitlines`, which ends lines at characters that JSON texts may hold.
+        for number, line in enumerate(content.split(b"\n"), 1):
             try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if not isinstance(value, dict) or not self._is_placed(value):
+                raise ArtifactError(
+                    f"{self.path}, line {number}: found {shown(value)}, expected keys and values "
+                    f"with a `stage` of {', '.join(STAGES)} and a `step`.",
+                    "The file was altered: remove that line.",
+                    where=str(self.path),
+                )
+            lines.append(value)
         return lines
+
+    @staticmethod
+    def _is_placed(value: dict[str, Any]) -> bool:
+        step = value.get("step")
+        return value.get("stage") in STAGES and isinstance(step, int | float)
 
     def keep_until(self, stage: str, step: int) -> None:
         """Drop what was logged after `step` of `stage`."""

@@ -99,18 +99,19 @@ class TrainingRun:
                 raise DataError(f"{file} does not exist.", "Check the path of the data file.")
         with separate_state():
             setup = TrainingModel(self.config, self._say)
+            folder = RunFolder(self.config, setup.processes.count, setup.base.sha256)
             try:
-                return self._train(setup, resume)
+                return self._train(setup, folder, resume)
             finally:
+                folder.close()
                 setup.processes.close()
 
-    def _train(self, setup: TrainingModel, resume: bool) -> Path:
+    def _train(self, setup: TrainingModel, folder: RunFolder, resume: bool) -> Path:
         processes = setup.processes
         self._main = processes.main
         if not self._main:
             self._progress = SILENT
         self.data = RunData(setup, self._progress, self._say)
-        folder = RunFolder(self.config, processes.count, setup.base.sha256)
         processes.first(lambda: folder.open(resume))
         done = [self.folder / name for name in ("adapter", "merged") if self._finished(name)]
         if done:

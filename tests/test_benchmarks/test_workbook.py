@@ -107,13 +107,13 @@ def test_what_is_no_workbook_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"b\.xlsx is missing"):
         read_sheet(path)
     path.write_text("index,prediction\n")
-    with pytest.raises(DataError, match=r"b\.xlsx is not a readable xlsx.*\n.*Save it again"):
+    with pytest.raises(DataError, match=r"b\.xlsx (.*\n)*.*Save it again"):
         read_sheet(path)
     book(path, '<row><c t="s"><v>5</v></c></row>', "<si><t>one</t></si>")
-    with pytest.raises(DataError, match=r"b\.xlsx is not a readable xlsx"):
+    with pytest.raises(DataError, match=r"b\.xlsx .*xlsx workbook"):
         read_sheet(path)
     book(path, "<row>")
-    with pytest.raises(DataError, match=r"b\.xlsx is not a readable xlsx"):
+    with pytest.raises(DataError, match=r"b\.xlsx .*xlsx workbook"):
         read_sheet(path)
 
 

@@ -202,7 +202,7 @@ def test_export_refuses_before_it_starts(tiny_merged: Path, tmp_path: Path) -> N
 def test_export_leaves_a_folder_that_is_no_bundle_alone(tiny_merged: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("mine")
-    with pytest.raises(ArtifactError, match="is no bundle"):
+    with pytest.raises(ArtifactError, match=r"precious.*thesis"):
         export(tiny_merged, tmp_path / "precious")
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "mine"
 

@@ -321,6 +321,7 @@ def test_train_takes_the_run_as_a_path(run_verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "run.json").write_text("{}")
+    (tmp_path / "runs" / "a" / "summary.json").write_text("{}")
     code, _, err = run_verb("train", "runs/a", "--config", "emojiqa-smol")
     assert code == 2
     assert "runs/a already holds a run" in err

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.data.llava import read_llava
 from hydra_mobile.examples.emojiqa import dataset as emojiqa
 from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
@@ -169,7 +169,7 @@ def test_an_art_folder_without_our_names_is_refused(tmp_path: Path) -> None:
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="is no EmojiQA folder"):
+    with pytest.raises(ArtifactError, match=r"thesis\.txt"):
         build_emojiqa(tmp_path, **SMALL)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

@@ -82,7 +82,7 @@ def test_a_killed_export_leaves_no_half_bundle(
         with pytest.raises(ArtifactError, match="is no folder"):
             Bundle.open(out)
     # What the killed process was writing has another name and is no bundle.
-    left = [path for path in tmp_path.iterdir() if path != out]
+    left = [path for path in tmp_path.iterdir() if path != out and path.is_dir()]
     assert left
     for path in left:
         assert path.name.startswith(".bundle.")

@@ -14,7 +14,9 @@ from hydra_mobile.training.run_folder import RunFolder
 
 def test_a_run_that_holds_the_former_name_of_a_key_goes_on(tmp_path):
     run = tmp_path / "run"
-    RunFolder(TrainConfig(output=str(run)), 1).open(resume=False)
+    started = RunFolder(TrainConfig(output=str(run)), 1)
+    started.open(resume=False)
+    started.close()
     for name in ("run.json", "config.yaml"):
         text = (run / name).read_text()
         assert "initialization" in text

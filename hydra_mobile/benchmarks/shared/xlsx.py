@@ -11,11 +11,11 @@ import io
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.registry import require_packages
@@ -23,6 +23,8 @@ from hydra_mobile.core.registry import require_packages
 EXTRA = "mmbench"
 #: The bounds of the format: a sheet has no more.
 _MOST_COLUMNS, _MOST_ROWS = 16_384, 1_048_576
+#: Of all parts, unpacked: answers of a benchmark have some megabytes.
+_MOST_BYTES = 2**29
 #: Characters that XML cannot hold or changes are written as _xHHHH_, as Excel does.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
@@ -51,21 +53,22 @@ def read_sheet(path: Path) -> list[list[str]]:
         HydraError: openpyxl is not installed.
     """
     require_xlsx()
-    try:
+    if not path.exists():
+        raise DataError(f"{path} is missing.", where=str(path))
+    with reading(
+        path, "a readable xlsx workbook", "Save it again as xlsx.", error_class=DataError,
+        # What parsers of XML raise.
+        also=(SyntaxError,),
+    ):  # fmt: skip
         content = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unfolded = sum(entry.file_size for entry in archive.infolist())
+        if unfolded > _MOST_BYTES:
+            raise ValueError(f"parts that unfold to {unfolded:,} bytes, at most {_MOST_BYTES:,}")
         # A formula's value where the file has it. A text that began with "=" has none: openpyxl
         # took it for a formula when it was written, and nobody computed it.
         pairs = zip(_rows(content, values=True), _rows(content, values=False), strict=True)
         return [_texts(values, formulas) for values, formulas in pairs]
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError,
-            AttributeError, SyntaxError) as error:  # fmt: skip
-        # SyntaxError: what parsers of XML raise.
-        raise DataError(
-            f"{path} is not a readable xlsx workbook: {error}.",
-            "Save it again as xlsx.",
-        ) from error
 
 
 def write_sheet(path: Path, rows: Sequence[Sequence[str | int | None]]) -> None:

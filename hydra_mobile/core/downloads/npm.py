@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import cache_home, explain_full_disk, sha256_of
+from hydra_mobile.core.files import cache_home, sha256_of
 
 
 def fetch_npm(name: str, version: str, sha256: str) -> Path:
@@ -41,7 +42,7 @@ def fetch_npm(name: str, version: str, sha256: str) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        explain_full_disk(archive),
+        writing(archive),
         tempfile.TemporaryDirectory(prefix=".fetch.", dir=folder) as temporary,
     ):
         command = ["npm", "pack", f"{name}@{version}", "--ignore-scripts", "--silent"]

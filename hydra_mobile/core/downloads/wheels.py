@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import cache_home, explain_full_disk, sha256_of
+from hydra_mobile.core.files import cache_home, sha256_of
 
 
 def fetch_wheel(requirement: str, sha256: str, filename: str, options: Sequence[str] = ()) -> Path:
@@ -37,7 +38,7 @@ def fetch_wheel(requirement: str, sha256: str, filename: str, options: Sequence[
         return wheel
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        explain_full_disk(wheel),
+        writing(wheel),
         tempfile.TemporaryDirectory(prefix=".fetch.", dir=folder) as temporary,
     ):
         fetched = _download(requirement, filename, Path(temporary), options)

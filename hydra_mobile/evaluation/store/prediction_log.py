@@ -143,9 +143,13 @@ def _lines(file: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
             start, at = at, at + len(line)
             try:
                 answer = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            whole = isinstance(answer, dict) and {"key", "index", "text"} <= answer.keys()
+            whole = (
+                isinstance(answer, dict)
+                and {"key", "index", "text"} <= answer.keys()
+                and isinstance(answer["key"], str)
+            )
             if whole and line.endswith(b"\n") and is_sound_line(answer):
                 yield start, len(line), answer
 

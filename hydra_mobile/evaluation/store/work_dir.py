@@ -11,19 +11,17 @@ asking lie elsewhere and are never taken for these.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.benchmarks.question import write_questions
-from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.locks import exclusive
 from hydra_mobile.evaluation.spec import EvalSpec
 from hydra_mobile.evaluation.store.prediction_log import PredictionLog
 from hydra_mobile.evaluation.store.shards import Shard
@@ -111,13 +109,15 @@ class ArtifactDir:
         Raises:
             HydraError: another evaluation is at work in the folder.
         """
-        descriptor = os.open(self.work / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _wait_for(descriptor, self.work)
+        with (
+            writing(self.work),
+            # Workers of a killed evaluation end within seconds.
+            exclusive(
+                self.work / ".lock", str(self.work), wait=_LOCK_SECONDS, remove=False
+            ) as descriptor,
+        ):
             self._write_requests()
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     def _write_requests(self) -> None:
         for task in self.tasks:
@@ -178,19 +178,3 @@ def request_of(task: TaskDir) -> dict[str, Any]:
 def digest_of(value: Any) -> str:
     """Return twelve hexadecimal digits that change with a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _wait_for(descriptor: int, folder: Path) -> None:
-    """Take the lock; workers of a killed evaluation end within seconds."""
-    until = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise HydraError(
-                    f"Another evaluation is at work in {folder}.",
-                    "Wait for it, or give another --out.",
-                ) from None
-            time.sleep(0.2)

@@ -21,7 +21,8 @@ from typing import Any
 import PIL
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.files import folder_atomically, require_free_space, sha256_of
+from hydra_mobile.core.files import require_free_space, sha256_of
+from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
 from hydra_mobile.examples.emojiqa.contact_sheet import Cell, contact_sheet
 from hydra_mobile.examples.emojiqa.names import Thing, all_things
 from hydra_mobile.examples.emojiqa.openmoji import (
@@ -47,6 +48,7 @@ from hydra_mobile.examples.emojiqa.questions import (
 )
 
 MANIFEST = "emojiqa.json"
+_MARK = Mark(MANIFEST, "an EmojiQA folder")
 SCHEMA = 1
 # Raise it with every change of what is drawn or asked: folders of older recipes are built again.
 RECIPE = 4
@@ -107,7 +109,7 @@ def build_emojiqa(
     """
     things = _choose_things(seed, names)
     _check_parameters(test_questions, pictures_per_name, image_size)
-    _check_out(out)
+    require_replaceable(out, _MARK)
     artists = [
         FolderArt(name, Path(folder)) for name, folder in sorted((art_folders or {}).items())
     ]
@@ -127,7 +129,7 @@ def build_emojiqa(
         return out
     plan = _plan(things, OpenMoji(), artists, seed, pictures_per_name, test_questions)
     require_free_space(out, len(plan.pictures) * image_size * image_size, "EmojiQA")
-    with folder_atomically(out) as folder:
+    with folder_atomically(out, mark=_MARK) as folder:
         _draw(plan.pictures, folder, image_size, progress)
         _write_records(plan, folder)
         _write_contact_sheet(plan, folder)
@@ -158,15 +160,6 @@ def _check_parameters(test_questions: int, pictures_per_name: int, image_size: i
         raise DataError(f"pictures_per_name is {pictures_per_name}: expected 1 or more.")
     if not 32 <= image_size <= 1024:
         raise DataError(f"image_size is {image_size}: expected 32 to 1024 pixels.")
-
-
-def _check_out(out: Path) -> None:
-    ours = (out / MANIFEST).exists() or (out.is_dir() and not any(out.iterdir()))
-    if out.exists() and not ours:
-        raise DataError(
-            f"{out} exists and is no EmojiQA folder ({MANIFEST} is missing); it is left alone.",
-            "Choose another folder with --out.",
-        )
 
 
 def _is_built(out: Path, parameters: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import require_free_space, write_json
+from hydra_mobile.core.folders import Mark
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import total_bytes
 from hydra_mobile.models.checkpoints.known_parts import tower_of
@@ -23,6 +24,10 @@ from hydra_mobile.models.save import write_streamed_base
 ORIGINAL_CONFIG = "original_config.json"
 TOKENIZER_MODEL = "tokenizer.model"
 _RECORD = "import.json"
+_CONVERTED = "hydra-mobile.json"
+#: What older folders of these kinds are recognized by before they are replaced.
+IMPORTED = Mark(_RECORD, "an imported base")
+CONVERTED = Mark(_CONVERTED, "a converted checkpoint")
 _SPARE_BYTES = 20_000_000
 
 
@@ -97,6 +102,11 @@ def _tell_ignored(ignored: Sequence[str], log: Log) -> None:
 def source_name(source: str, folder: Path) -> str:
     """Return a hub id as it is, and only the last part of a path."""
     return folder.resolve().name if Path(source).exists() else source
+
+
+def write_record(folder: Path, layout: str, source: Path) -> None:
+    """Write into a checkpoint of another project's layout that we made it, and from what."""
+    write_json(folder / _CONVERTED, {"schema": 1, "layout": layout, "source": source.name})
 
 
 def separate(out: Path, *sources: Path) -> Path:

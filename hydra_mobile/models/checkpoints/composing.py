@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.core.files import folder_atomically, read_json
+from hydra_mobile.core.files import read_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.registry import nearest, resolve
-from hydra_mobile.models.checkpoints.base_plan import Plan, separate, source_name, write_plan
+from hydra_mobile.models.checkpoints.base_plan import (
+    IMPORTED,
+    Plan,
+    separate,
+    source_name,
+    write_plan,
+)
 from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.checkpoints.keys import llama_layout
 from hydra_mobile.models.checkpoints.known_parts import known_projectors, projector_named
@@ -62,7 +69,8 @@ def compose(
     name = name or "+".join(
         (source_name(vision, vision_folder), projector, source_name(language, language_folder))
     )
-    with folder_atomically(separate(out, language_folder, vision_folder)) as temporary:
+    separate(out, language_folder, vision_folder)
+    with folder_atomically(out, mark=IMPORTED) as temporary:
         fill_from_parts(
             temporary,
             language_folder,

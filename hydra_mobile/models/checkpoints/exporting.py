@@ -14,10 +14,16 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, read_json, require_free_space, write_json
+from hydra_mobile.core.files import read_json, require_free_space, write_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import Form, total_bytes, write_tensors
-from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, separate
+from hydra_mobile.models.checkpoints.base_plan import (
+    CONVERTED,
+    ORIGINAL_CONFIG,
+    separate,
+    write_record,
+)
 from hydra_mobile.models.checkpoints.exported_tokenizer import (
     write_fast_tokenizer,
     write_llava_processor,
@@ -99,7 +105,7 @@ def export_mobilevlm(folder: Path, out: Path, *, pickled: bool = False, log: Log
     model = open_model(folder, log)
     config = write_original(model.config, model.imported, model.dtype)
     forms, names = renamed(model, mobilevlm_layout(model.config.projector_config))
-    with folder_atomically(separate(out, folder)) as temporary:
+    with folder_atomically(separate(out, folder), mark=CONVERTED) as temporary:
         require_free_space(temporary, total_bytes(forms) + _SPARE_BYTES, "the export")
         log(f"Writing {len(forms)} tensors, {total_bytes(forms) / 1e9:.2f} GB")
 
@@ -111,6 +117,7 @@ def export_mobilevlm(folder: Path, out: Path, *, pickled: bool = False, log: Log
         else:
             write_tensors(temporary / "model.safetensors", forms, read, log)
         write_json(temporary / "config.json", config)
+        write_record(temporary, "mobilevlm", folder)
         write_slow_tokenizer(folder, model.config, temporary, log)
 
 
@@ -144,11 +151,12 @@ def export_llava(folder: Path, out: Path, *, log: Log = print) -> None:
         more = forms[key].shape[0] - tensor.shape[0] if tensor.dim() else 0
         return torch.cat([tensor, tensor.new_zeros(more, *tensor.shape[1:])]) if more else tensor
 
-    with folder_atomically(separate(out, folder)) as temporary:
+    with folder_atomically(separate(out, folder), mark=CONVERTED) as temporary:
         require_free_space(temporary, total_bytes(forms) + _SPARE_BYTES, "the export")
         log(f"Writing {len(forms)} tensors, {total_bytes(forms) / 1e9:.2f} GB")
         write_tensors(temporary / "model.safetensors", forms, read, log)
         write_json(temporary / "config.json", config)
+        write_record(temporary, "llava", folder)
         write_fast_tokenizer(folder, model.config, temporary)
         write_llava_processor(folder, model.config, temporary)
 

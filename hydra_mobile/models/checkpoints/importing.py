@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, read_json
+from hydra_mobile.core.files import read_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.base_plan import (
+    IMPORTED,
     ORIGINAL_CONFIG,
     Plan,
     separate,
@@ -57,7 +59,7 @@ def import_checkpoint(
             is missing, unknown or misshapen.
     """
     folder = checkpoint_folder(source, "a MobileVLM or LLaVA checkpoint", log)
-    with folder_atomically(separate(out, folder)) as temporary:
+    with folder_atomically(separate(out, folder), mark=IMPORTED) as temporary:
         fill_from_checkpoint(
             temporary, folder, vision=vision, name=name or source_name(source, folder), log=log
         )

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import folder_atomically, require_free_space, write_json
+from hydra_mobile.core.files import require_free_space, write_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import total_bytes, write_tensors
-from hydra_mobile.models.checkpoints.base_plan import separate
+from hydra_mobile.models.checkpoints.base_plan import CONVERTED, separate, write_record
 from hydra_mobile.models.checkpoints.exported_tokenizer import write_slow_tokenizer
 from hydra_mobile.models.checkpoints.exporting import Model, open_model, renamed
 from hydra_mobile.models.checkpoints.keys import (
@@ -53,7 +54,7 @@ def export_llama_cpp(folder: Path, out: Path, *, log: Log = print) -> list[str]:
     """
     model = open_model(folder, log)
     kind = _projector_type(model)
-    with folder_atomically(separate(out, folder)) as temporary:
+    with folder_atomically(separate(out, folder), mark=CONVERTED) as temporary:
         size = total_bytes(model.files.forms)
         require_free_space(temporary, size + _SPARE_BYTES, "the export")
         _write_projector(model, temporary / PROJECTOR_FILE)
@@ -62,6 +63,7 @@ def export_llama_cpp(folder: Path, out: Path, *, log: Log = print) -> list[str]:
         _write_part(model, llama_layout(), "language_model.", temporary / "language", log)
         write_json(temporary / "language" / "config.json", _language_config(model))
         write_slow_tokenizer(folder, model.config, temporary / "language", log)
+        write_record(temporary, "llama.cpp", folder)
     return _commands(model, kind, out)
 
 

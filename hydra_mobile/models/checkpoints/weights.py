@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_mobile.core.boundaries import FOREIGN, reading, reason_of, shown
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.progress import Log
@@ -34,10 +35,20 @@ def weight_paths(folder: Path) -> list[Path]:
     for index_name, single in zip(_INDEXES, _SINGLES, strict=True):
         if (folder / index_name).is_file():
             index = read_json(folder / index_name, "an index of weight files")
-            if not isinstance(index.get("weight_map"), dict):
+            names = index.get("weight_map") if isinstance(index, dict) else None
+            if not isinstance(names, dict):
                 raise ArtifactError(f"{folder / index_name} has no `weight_map`.")
-            paths = [folder / name for name in sorted(set(index["weight_map"].values()))]
-            missing = [path.name for path in paths if not path.is_file()]
+            for name, file in names.items():
+                # A hub cache's files are links: names are looked at, not where they lead.
+                if not isinstance(file, str) or Path(file).name != file or "\0" in file:
+                    raise ArtifactError(
+                        f"{folder / index_name}: `weight_map` has {shown(file)} for {shown(name)}, "
+                        "expected the name of a file beside it.",
+                        "Download the checkpoint again.",
+                    )
+            paths = [folder / name for name in sorted(set(names.values()))]
+            with reading(folder / index_name, "the names of weight files"):
+                missing = [path.name for path in paths if not path.is_file()]
             if missing:
                 raise ArtifactError(
                     f"{folder / index_name} names {len(missing)} file(s) that are not there, for "
@@ -122,9 +133,9 @@ def _load_bin(path: Path) -> dict[str, Any]:
             f"({str(error).splitlines()[0]}).",
             "Ask for the weights as safetensors, or save its tensors again where you trust it.",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except FOREIGN as error:
         raise ArtifactError(
-            f"{path} is no readable weight file: {str(error).splitlines()[0]}",
+            f"{path} is no readable weight file: {reason_of(error)}.",
             "It was cut short, or is a pointer to the file: download it again.",
         ) from error
     if not isinstance(loaded, dict):

@@ -18,15 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError, DataError
-from hydra_mobile.core.files import (
-    cache_home,
-    folder_atomically,
-    read_json,
-    require_free_space,
-    sha256_of,
-    write_json,
-)
+from hydra_mobile.core.files import cache_home, read_json, require_free_space, sha256_of, write_json
+from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.integrity import (
     hashes_of,
     plain_files,
@@ -102,7 +97,7 @@ def open_rows(
     )
     if not _sound(folder):
         require_free_space(folder, int(size * _BYTES_PER_BYTE), f"the tokens of {path}")
-        with folder_atomically(folder) as temporary:
+        with folder_atomically(folder, mark=None) as temporary:
             _build(temporary, path, processor, packing, over_length, bad_records, progress)
     return _load(folder, path.parent if images is None else images)
 
@@ -225,7 +220,8 @@ def _load(folder: Path, images: Path) -> Rows:
 
 
 def _mapped(path: Path) -> Array:
-    values: Array = np.load(path, mmap_mode="r")
+    with reading(path, "stored tokens", f"Remove {path.parent}: it will be made again."):
+        values: Array = np.load(path, mmap_mode="r")
     return values
 
 
