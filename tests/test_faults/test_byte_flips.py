@@ -225,13 +225,15 @@ def kind(
 
 def test_no_flip_is_silent(kind: Kind) -> None:
     counts = flips(kind, EVERYDAY)
+    # Caches and answers are made anew: harmless.
+    assert counts.total(), counts
     assert not counts["silent"], counts
-    assert counts["noticed"], counts
 
 
 @pytest.mark.slow  # minutes: twenty flips of every file of every kind
 def test_the_table(kind: Kind, request: pytest.FixtureRequest) -> None:
     counts = flips(kind, TABLE)
     print(f"\n| {request.node.callspec.params['kind']} | {counts.total()} | {dict(counts)} |")
+    # Caches and answers are made anew: harmless.
+    assert counts.total(), counts
     assert not counts["silent"], counts
-    assert counts["noticed"], counts
