@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +11,10 @@ import typer
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Model, Threads, existing
 from hydra_mobile.cli.ui.live import Loading
+from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:
-    from hydra_mobile.runtimes.generation import Generation
+    from hydra_mobile.api.model import Answer
 
 
 def chat(
@@ -35,80 +35,57 @@ def chat(
     """
     existing(image, "--image")
     ui.prepare()
+    from hydra_mobile.api.model import load
     from hydra_mobile.models.pictures import open_picture
     from hydra_mobile.runtimes import runtime_class
-    from hydra_mobile.runtimes.generation import Generator
     from hydra_mobile.runtimes.model_ref import model_at
 
     picture = open_picture(image)
     with Loading(model):
-        artifact = model_at(model)
-        kind = runtime_class(artifact.runner)
-        kind.own_process(threads)
-        runner = kind.load(artifact.path, threads=threads)
-    ui.title(f"{artifact.name}, loaded in {runner.load_seconds:.1f} s")
+        # The process is ours alone, so that the runtime may arrange its threads.
+        runtime_class(model_at(model).runner).own_process(threads)
+        loaded = load(model, threads=threads)
+    ui.title(f"{loaded.name}, loaded in {loaded.load_seconds:.1f} s")
     ui.facts({image.name: f"{picture.width} x {picture.height}"})
-    generator = Generator(runner)
     settings = ui.screen().settings
     answers: list[dict[str, Any]] = []
     while question := ask or _question():
         if question.startswith("/"):
             try:
-                image, picture, new_tokens = _command(question, image, picture, new_tokens)
-            except Exception as error:  # a wrong picture does not end the conversation
+                image, new_tokens = _command(question, image, new_tokens)
+            except (HydraError, ValueError) as error:  # it does not end the conversation
                 ui.warn(str(error))
             continue
-        shown: Callable[[int], None] = (
-            (lambda token: None) if settings.json else _printer(runner.processor.decode)
-        )
-        result = generator.answer(
-            question, _as_is(picture), str(image), max_new_tokens=new_tokens, on_token=shown
+        answer = loaded.ask(
+            image,
+            question,
+            max_new_tokens=new_tokens,
+            stream=None if settings.json else lambda text: ui.screen().raw(text, end=""),
         )
         if not settings.json:
             ui.screen().raw("")
-        ui.note(_facts(result, new_tokens))
-        answers.append(_data(question, image, result))
+        ui.note(_facts(answer, new_tokens))
+        answers.append(_data(question, image, answer))
         if ask:
             break
     return ui.Result({"model": model, "answers": answers})
 
 
-def _as_is(picture: Any) -> Callable[[], Any]:
-    return lambda: picture
-
-
-def _command(line: str, image: Path, picture: Any, new_tokens: int) -> tuple[Path, Any, int]:
+def _command(line: str, image: Path, new_tokens: int) -> tuple[Path, int]:
     """Do what a line that begins with a slash says; return picture and limit."""
     from hydra_mobile.models.pictures import open_picture
 
     word, _, rest = line.partition(" ")
     if word == "/image" and rest:
+        picture = open_picture(Path(rest.strip()))
         image = Path(rest.strip())
-        picture = open_picture(image)
         ui.facts({image.name: f"{picture.width} x {picture.height}"})
-    elif word == "/set" and rest.split()[:1] == ["new_tokens"]:
+    elif word == "/set" and rest.split()[:1] == ["new_tokens"] and len(rest.split()) == 2:
         new_tokens = max(1, int(rest.split()[1]))
         ui.note(f"new_tokens {new_tokens}")
     else:
         ui.note("/image FILE  another picture    /set new_tokens N  longer answers    Ctrl-D  end")
-    return image, picture, new_tokens
-
-
-def _printer(decode: Callable[[list[int]], str]) -> Callable[[int], None]:
-    """Return what prints an answer token by token, in whole characters."""
-    shown: list[int] = []
-    printed = ""
-
-    def show(token: int) -> None:
-        nonlocal printed
-        shown.append(token)
-        text = decode(shown)
-        if text.endswith("\ufffd"):
-            return  # the rest of a character's bytes are tokens that follow
-        ui.screen().raw(text[len(printed) :], end="")
-        printed = text
-
-    return show
+    return image, new_tokens
 
 
 def _question() -> str:
@@ -137,36 +114,32 @@ _ENDED = {
 _STOPPED = {"stop": "stop", "length": "limit", "context": "context"}
 
 
-def _facts(result: Generation, limit: int) -> str:
-    encode = (
-        "picture kept"
-        if result.encode_seconds is None
-        else f"picture {result.encode_seconds * 1e3:.0f} ms"
-    )
-    rate = (
-        f", {result.decode_steps / result.decode_seconds:.0f} tokens/s"
-        if result.decode_steps and result.decode_seconds
-        else ""
-    )
-    more = f": /set new_tokens {2 * limit} allows more" if result.ended == "length" else ""
+def _facts(answer: Answer, limit: int) -> str:
+    timings = answer.timings
+    encode = "picture kept" if timings.encode is None else f"picture {timings.encode * 1e3:.0f} ms"
+    rate = timings.tokens_per_second
+    speed = f", {rate:.0f} tokens/s" if rate else ""
+    more = f": /set new_tokens {2 * limit} allows more" if answer.ended == "length" else ""
     return (
-        f"stopped: {_ENDED[result.ended]}{more}   {len(result.ids)} tokens{rate}   prompt "
-        f"{result.prefill_tokens} tokens {result.prefill_seconds * 1e3:.0f} ms ({encode})"
+        f"stopped: {_ENDED[answer.ended]}{more}   {len(answer.ids)} tokens{speed}   prompt "
+        f"{timings.prefill_tokens} tokens {timings.prefill * 1e3:.0f} ms ({encode})"
     )
 
 
-def _data(question: str, image: Path, result: Generation) -> dict[str, Any]:
+def _data(question: str, image: Path, answer: Answer) -> dict[str, Any]:
+    timings = answer.timings
     return {
         "question": question,
         "image": image,
-        "answer": result.text,
-        "stopped": _STOPPED[result.ended],
-        "tokens": len(result.ids),
-        "encode_seconds": result.encode_seconds,
-        "prefill_tokens": result.prefill_tokens,
-        "prefill_seconds": result.prefill_seconds,
-        "first_token_seconds": result.first_token_seconds,
-        "decode_seconds": result.decode_seconds,
+        "answer": answer.text,
+        "stopped": _STOPPED[answer.ended],
+        "tokens": len(answer.ids),
+        "encode_seconds": timings.encode,
+        "prefill_seconds": timings.prefill,
+        "prefill_tokens": timings.prefill_tokens,
+        "first_token_seconds": timings.first_token,
+        "decode_seconds": timings.decode,
+        "decode_steps": timings.decode_steps,
     }
 
 

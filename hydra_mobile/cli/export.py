@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hydra_mobile.api.paths import default_bundle_folder
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Force, Images, Model, Threads, existing
-from hydra_mobile.cli.places import bundle_place, require_place, run_of
+from hydra_mobile.cli.places import require_place, run_of
 from hydra_mobile.cli.ui.formats import clock, megabytes
-from hydra_mobile.core.errors import ArtifactError, ConfigError
+from hydra_mobile.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hydra_export.separate_adapter import SeparateAdapter
     from hydra_mobile.bundle.bundle import Bundle
-    from hydra_mobile.runtimes.model_ref import ModelRef
 
 Target = Literal["android", "ios", "onnx"]
 RuntimeName = Literal["executorch", "onnx", "coreml"]
@@ -130,7 +129,7 @@ def export(
         adapters=adapter == "separate",
         attention=attention,
     )
-    made = out or bundle_place(Path(model.rstrip("/")), target, chosen, precision)
+    made = out or default_bundle_folder(Path(model.rstrip("/")), target, chosen, precision)
     label = f"{chosen} {precision} for {target}"
     older = _older(made)
     require_place(made, "bundle", force, "" if older in ("", label) else older)
@@ -148,33 +147,28 @@ def export(
     )
     ui.going_on("An older bundle stays as it was; nothing half-written is kept.")
     ui.prepare()
-    from hydra_export.export import export_bundle
-    from hydra_export.golden_samples import golden_inputs
-    from hydra_export.merge import merged_folder
-    from hydra_export.targets import Limits
-    from hydra_mobile.runtimes.model_ref import model_at
+    from hydra_mobile.api.export import export as run_export
 
     if threads:
         import torch
 
         torch.set_num_threads(threads)
     began = time.monotonic()
-    artifact = model_at(model)
-    inputs = golden_inputs(artifact.path, golden)
-    separate = _separate(artifact, name) if adapter == "separate" else None
-    bundle = export_bundle(
-        separate.base if separate else merged_folder(artifact, ui.say),
-        target=target,
+    bundle = run_export(
+        model,
+        target,
         runtime=chosen,
         preset=precision,
         out=made,
-        golden_inputs=inputs,
-        limits=Limits(max_context, max_prefill),
+        golden=golden,
         calibrate=calibrate,
         images=images,
-        separate=separate,
+        adapter=adapter,
+        name=name,
         attention=attention,
         min_fast_path=min_fast_path,
+        max_context=max_context,
+        max_prefill=max_prefill,
         log=ui.say,
     )
     return _result(bundle, made, model, target, time.monotonic() - began)
@@ -204,6 +198,8 @@ def _result(bundle: Bundle, made: Path, model: str, target: str, seconds: float)
     ui.blank()
     ui.line(f"Bundle: {made}   ({megabytes(bundle.size_bytes)}, in {clock(seconds)})")
     following = [f"hydra-mobile verify {made}"]
+    if target == "android":
+        following.append(f"hydra-mobile app build --bundle {made}")
     following.append(f"hydra-mobile evaluate {model} {made}")
     return ui.Result(
         {
@@ -217,21 +213,6 @@ def _result(bundle: Bundle, made: Path, model: str, target: str, seconds: float)
         brief=str(made),
         next=following,
     )
-
-
-def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
-    """Return base and adapter of a run; a base or a merged folder is a base without one."""
-    from hydra_export.separate_adapter import SeparateAdapter
-    from hydra_mobile.runtimes.model_ref import adapter_in, base_of
-
-    if artifact.kind == "bundle":
-        raise ArtifactError(
-            f"{artifact.path} is a bundle already",
-            f"export the run, or add it: hydra-mobile bundle add {artifact.path} RUN",
-        )
-    if artifact.kind != "run":
-        return SeparateAdapter(artifact.path, None, name)
-    return SeparateAdapter(base_of(artifact.path), adapter_in(artifact.path), name)
 
 
 def register(app: typer.Typer, panel: str) -> None:

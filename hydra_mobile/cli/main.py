@@ -139,6 +139,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    before = signal.getsignal(signal.SIGTERM)
     # Outside of the main thread whoever called us handles signals.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, _terminate)
@@ -148,6 +149,9 @@ def main() -> None:
         code = refuse(raised, sys.argv[1:])
     except Exception as raised:
         code = refuse(raised, sys.argv[1:])
+    finally:
+        with contextlib.suppress(ValueError, TypeError):
+            signal.signal(signal.SIGTERM, before)
     if code in (130, 143):
         # Runtimes keep threads that may hang a normal exit.
         for stream in (sys.stdout, sys.stderr):

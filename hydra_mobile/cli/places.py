@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra_mobile.api.paths import default_bundle_folder
 from hydra_mobile.core.errors import HydraError
 
 # A folder that has one of these files is ours, of that kind.
@@ -23,11 +22,6 @@ def run_of(model: Path) -> Path | None:
         if (folder / "run.json").is_file():
             return folder
     return None
-
-
-def bundle_place(model: Path, target: str, runtime: str, preset: str) -> Path:
-    """Return RUN/bundles/TARGET-RUNTIME-PRESET, or bundles/NAME-... for what is no run."""
-    return default_bundle_folder(model, target, runtime, preset)
 
 
 def require_place(out: Path, kind: str, force: bool, holds: str = "") -> None:

@@ -71,17 +71,17 @@ def train(
         from hydra_mobile.training.dry_run import dry_run as show
 
         return _show(show(settings, ui.say, progress), " ".join(command))
-    from hydra_mobile.training.run import TrainingRun
+    from hydra_mobile.api.training import train as run_training
 
     ui.going_on("The last checkpoint stays.", f"hydra-mobile train --resume {settings.output}")
     began = time.monotonic()
-    adapter = TrainingRun(settings, ui.say, progress).train(resume)
-    run = Path(settings.output)
+    made = run_training(settings, resume=resume, log=ui.say, progress=progress)
+    run, adapter = made.path, made.adapter or made.merged or made.path
     seconds = time.monotonic() - began
     ui.line(f"Trained {run} in {clock(seconds)}")
     ui.line(f"  adapter    {adapter}")
     return ui.Result(
-        {"run": run, "adapter": adapter, **_summary(run)},
+        {"run": run, "adapter": adapter, "summary": made.summary},
         brief=str(adapter),
         next=[
             f"hydra-mobile export {run}",
@@ -152,13 +152,6 @@ def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> No
             where="data.stage2",
             expected="a LLaVA json or jsonl file",
         )
-
-
-def _summary(run: Path) -> dict[str, object]:
-    from hydra_mobile.core.files import read_json
-
-    file = run / "summary.json"
-    return {"summary": read_json(file, "a run's summary")} if file.is_file() else {}
 
 
 def _show(result: DryRun, command: str) -> ui.Result:

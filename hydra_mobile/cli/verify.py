@@ -63,10 +63,7 @@ def verify(
     chosen = benchmark_names(benchmarks)
     ui.title(f"Verifying {bundle}")
     ui.prepare()
-    from hydra_mobile.benchmarks.base import Benchmark
-    from hydra_mobile.evaluation.workers.placement import runner_on
-    from hydra_mobile.parity.suite import run_suite
-    from hydra_mobile.parity.task_score import TaskSubset
+    from hydra_mobile.api.export import verify as run_verify
 
     forms = _forms(against or [])
     if not any(forms.values()):
@@ -78,15 +75,13 @@ def verify(
             "device": "" if device == "host" else device,
         }
     )
-    questions = None
-    if data:
-        (name,) = chosen[:1]
-        questions = TaskSubset(Benchmark.open(name, data_folder(data, (name,))), limit or None)
-    found = run_suite(
-        Path(bundle),
+    found = run_verify(
+        bundle,
         **forms,
-        device=runner_on(device, Path(bundle)),
-        questions=questions,
+        benchmark=chosen[0],
+        data=data_folder(data, chosen[:1]) if data else None,
+        limit=limit or None,
+        device=device,
         log=ui.say,
     )
     _show(found)
@@ -106,13 +101,13 @@ def verify(
 
 def _forms(paths: list[str]) -> dict[str, Path | None]:
     """Tell the models of --against apart: run or adapter, merged folder, fp32 bundle."""
-    found: dict[str, Path | None] = {"adapter": None, "merged": None, "program": None}
+    found: dict[str, Path | None] = {"run": None, "merged": None, "program": None}
     for text in paths:
         path = existing(Path(text), "--against")
         if (path / "manifest.json").is_file():
             kind = "program"
         elif (path / "run.json").is_file() or (path / "adapter_config.json").is_file():
-            kind = "adapter"
+            kind = "run"
         else:
             kind = "merged"
         if found[kind]:
@@ -136,7 +131,7 @@ def _recorded(bundle: Path) -> dict[str, Path | None]:
             made_of = Bundle.open(bundle, verify_hashes=False).manifest["sources"]
             weights = folder / "merged" / "model.safetensors"
             if weights.is_file() and sha256_of(weights) == made_of.get("merged_sha256"):
-                return {"adapter": folder}
+                return {"run": folder}
     return {}
 
 

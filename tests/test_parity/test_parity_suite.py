@@ -164,7 +164,7 @@ class TestWhatDoesNotBelongTogether:
     def test_an_adapter_cut_short(self, chain: Chain) -> None:
         path = chain.adapter / "adapter_model.safetensors"
         path.write_bytes(path.read_bytes()[:-9])
-        with pytest.raises(ArtifactError, match="safetensors file"):
+        with pytest.raises(ArtifactError, match=r"adapter_model\.safetensors"):
             chain.run_suite()
 
     def test_an_adapter_without_its_merged_model(self, chain: Chain) -> None:
