@@ -9,7 +9,6 @@ from pathlib import Path
 import lief
 import numpy as np
 import pytest
-from hydra_mobile.devices.elf import abi_of
 from safetensors.numpy import load_file
 
 from android_demo.tools.desktop import arm64
@@ -19,6 +18,7 @@ from hydra_mobile.devices import launch, native_build
 from hydra_mobile.devices.android import executorch_package, fbjni_stub, toolchain
 from hydra_mobile.devices.errors import WrongAbi
 from hydra_mobile.devices.facts import DeviceFacts
+from hydra_mobile.devices.launch import abi_of
 
 PHONE = DeviceFacts("S", abis=("arm64-v8a",), android="15", api_level=35)
 
