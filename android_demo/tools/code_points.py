@@ -104,7 +104,8 @@ def _literal(runs: list[int]) -> str:
             line = ""
         line += word + " "
     lines.append(line.rstrip())
-    return " +\n".join(f'        "{line}"' for line in lines)
+    # ktlint wants the lines after the first indented once more.
+    return "        " + " +\n            ".join(f'"{line}"' for line in lines)
 
 
 def _base36(number: int) -> str:
