@@ -151,8 +151,9 @@ def test_the_same_input_gives_the_same_bytes(
     golden_inputs: Inputs,
     tmp_path: Path,
 ) -> None:
-    first = exported(runtime, "int4")
-    again = export(runtime, "int4", tiny_merged, tmp_path / "again", golden_inputs)
+    preset = target_for(platform_of(runtime), runtime).default_preset
+    first = exported(runtime, preset)
+    again = export(runtime, preset, tiny_merged, tmp_path / "again", golden_inputs)
     assert again.manifest["files"] == first.manifest["files"]
 
 

@@ -490,7 +490,7 @@ def test_all_linear_leaves_tower_projector_and_head_alone():
 
 @pytest.mark.parametrize(
     ("targets", "message"),
-    [("q_proj", "matches none"), ("(", "no regular expression"), (["lm_hed"], "lm_head")],
+    [("q_proj", "matches none"), ("(", "regular expression"), (["lm_hed"], "lm_head")],
 )
 def test_targets_that_name_nothing_are_refused(targets, message):
     with pytest.raises(ConfigError, match=message):

@@ -259,7 +259,7 @@ def test_verify_catches_a_flipped_weight(bundles: dict[str, Path], tmp_path: Pat
     place = next(i for i in range(2 * len(floats) // 3, len(floats)) if 0.01 < floats[i] < 1)
     data[4 * place : 4 * place + 4] = np.float32(-40 * floats[place]).tobytes()
     (folder / name).write_bytes(bytes(data))
-    with pytest.raises(ArtifactError, match=r"weight\.bin has sha256"):
+    with pytest.raises(ArtifactError, match=r"weight\.bin .*sha256"):
         run_suite(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name]["sha256"] = sha256_of(folder / name)

@@ -383,7 +383,7 @@ class TestRefused:
         sound_file = tmp_path / "sound"
         shutil.copyfile(file, sound_file)
         file.write_bytes(data)
-        with pytest.raises(ArtifactError, match=r"two.onnx_adapter has sha256"):
+        with pytest.raises(ArtifactError, match=r"two.onnx_adapter .*sha256"):
             OnnxRuntime.load(bundle)
         short = tmp_path / "short"
         for content in (bytes(data[: len(data) // 2]), b"no adapter at all", b""):
