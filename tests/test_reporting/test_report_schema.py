@@ -109,9 +109,17 @@ def test_wrong_fields_are_named(report, change, message):
 
 def test_damaged_file_is_named(report, tmp_path):
     path = write_report(report, tmp_path)[0]
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 9'))
+    # One of a later version, and one that somebody edited.
+    value = json.loads(path.read_text())
+    del value["record_sha256"]
+    path.write_text(json.dumps({**value, "schema": 9}))
     with pytest.raises(ArtifactError, match=r"report\.json.*version 9"):
         read_report(tmp_path)
+    path = write_report(report, tmp_path)[0]
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 9'))
+    with pytest.raises(ArtifactError, match=r"report\.json was altered"):
+        read_report(tmp_path)
+    path = write_report(report, tmp_path)[0]
     path.write_text(path.read_text()[:-100])
     with pytest.raises(ArtifactError, match=r"report\.json is not readable JSON"):
         read_report(tmp_path)
