@@ -2,7 +2,8 @@
 
 What a person sees is what the model sees: a phone's photo is turned as its EXIF orientation says,
 16-bit grays are scaled and not cut, transparent pixels are shown on white. Published benchmarks
-score pictures as they are stored, without the turn; see `benchmarks/pictures.py`.
+score pictures as LLaVA reads them, without the turn and with transparency dropped; see
+`benchmarks/pictures.py`.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def as_rgb(picture: Image.Image, *, turn: bool = True) -> Image.Image:
 
     Args:
         picture: of any mode but floats.
-        turn: apply the EXIF orientation.
+        turn: apply the EXIF orientation and show transparent pixels on white; False: neither, as
+            published protocols read pictures.
 
     Raises:
         DataError: its pixels cannot be read, or are floats.
@@ -165,7 +167,7 @@ def _read(picture: Image.Image, what: str, turn: bool) -> Opened:
             f"{what} holds floats (mode F): expected 8 or 16 bits a channel.",
             "What is black and what is white is not known; convert it to 8 bits.",
         )
-    elif picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+    elif turn and _has_transparency(picture):
         white = Image.new("RGBA", picture.size, "white")
         rgb = Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
     else:
@@ -175,6 +177,10 @@ def _read(picture: Image.Image, what: str, turn: bool) -> Opened:
     # Whoever opens it once more must not turn it once more.
     rgb.info = {}
     return Opened(rgb, orientation in _TURNS, scaled)
+
+
+def _has_transparency(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
 
 
 def _require_size(picture: Image.Image, what: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.models.pictures import as_rgb
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 # CLIP's own, which LLaVA and MobileVLM use.
@@ -120,8 +121,9 @@ def test_at_full_size(fit):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fit", ["pad", "crop"])
 def test_other_modes_are_shown_as_rgb(fit, mode):
-    picture = noise(71, 40, mode)
-    rgb = np.asarray(picture.convert("RGB"))
+    # As published protocols read pictures: people's own are shown on white instead.
+    picture = as_rgb(noise(71, 40, mode), turn=False)
+    rgb = np.asarray(noise(71, 40, mode).convert("RGB"))
     expected = {"pad": published_pad, "crop": published_crop}[fit](rgb, 56)
     assert np.all(np.abs(clip_recipe(fit)(picture) - expected) <= LEVEL * 1.001)
 
@@ -151,8 +153,8 @@ def test_crop_is_that_of_transformers(transformers_own, width, height):
 @pytest.mark.parametrize("mode", MODES)
 def test_crop_of_other_modes_is_that_of_transformers(transformers_own, mode):
     # LLaVA drops transparency before it asks CLIP's processor, which by itself would show it white.
-    picture = noise(71, 40, mode)
-    expected = transformers_own(picture.convert("RGB"), 56)
+    picture = as_rgb(noise(71, 40, mode), turn=False)
+    expected = transformers_own(noise(71, 40, mode).convert("RGB"), 56)
     np.testing.assert_allclose(clip_recipe("crop")(picture), expected, atol=2e-6)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import cache_home, read_json, require_free_space, sha256_of, write_json
-from hydra_mobile.core.folders import folder_atomically
+from hydra_mobile.core.folders import Mark, folder_atomically
 from hydra_mobile.core.integrity import (
     hashes_of,
     plain_files,
@@ -46,6 +46,7 @@ from hydra_mobile.training.data.packing import Packing, Rows, pack
 # Part of the key: raise it when stores would have other content or another form.
 _FORMAT = 3
 _FACTS = "rows.json"
+_STORE = Mark(_FACTS, "tokenized rows")
 _COUNTS = ("truncated", "dropped", "unmatched", "malformed")
 # Four bytes and one a token, a token has about four characters, and room for the pictures' names.
 _BYTES_PER_BYTE = 1.5
@@ -97,7 +98,7 @@ def open_rows(
     )
     if not _sound(folder):
         require_free_space(folder, int(size * _BYTES_PER_BYTE), f"the tokens of {path}")
-        with folder_atomically(folder, mark=None) as temporary:
+        with folder_atomically(folder, mark=_STORE) as temporary:
             _build(temporary, path, processor, packing, over_length, bad_records, progress)
     return _load(folder, path.parent if images is None else images)
 
