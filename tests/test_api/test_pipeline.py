@@ -163,6 +163,10 @@ def test_verify_names_what_does_not_hold(bundle, merged, tmp_path):
     tensors = load_file(other / "model.safetensors")
     tensors = {name: tensor + 0.1 for name, tensor in tensors.items()}
     save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    # Without its record it is a model like any other; with it, export refuses it as altered.
+    with pytest.raises(hm.HydraError, match=r"model\.safetensors"):
+        hm.export(other, runtime="onnx", out=tmp_path / "b", log=lambda line: None)
+    (other / "merge.json").unlink()
     altered = hm.export(
         other, runtime="onnx", preset="fp32", out=tmp_path / "b", log=lambda line: None
     )
