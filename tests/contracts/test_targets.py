@@ -22,9 +22,9 @@ from hydra_mobile.runtimes import RUNTIMES, runtime_class
 
 Inputs = list[tuple[Image.Image, str]]
 RUNTIME_NAMES = sorted({runtime for _, runtime in PAIRS})
-#: The finest and the coarsest preset every day, those between in the slow suite.
+#: The exact preset every day, the quantized ones in the slow suite.
 EXPORTS = [
-    pytest.param(runtime, preset, marks=() if preset in ("fp32", "int4") else pytest.mark.slow)
+    pytest.param(runtime, preset, marks=() if preset == "fp32" else pytest.mark.slow)
     for runtime in RUNTIME_NAMES
     for preset in target_for(platform_of(runtime), runtime).presets
 ]
@@ -143,6 +143,7 @@ def test_golden_vectors_replay(
         result.require()
 
 
+@pytest.mark.slow  # a second export each
 @pytest.mark.parametrize("runtime", RUNTIME_NAMES)
 def test_the_same_input_gives_the_same_bytes(
     runtime: str,

@@ -32,7 +32,7 @@ def test_a_cell_is_unpacked_into_the_cache_once(
     assert (red.open().mode, red.open().size, red.open().getpixel((0, 0))) == (
         "RGB", (4, 3), (255, 0, 0)
     )  # fmt: skip
-    assert transparent.open().getpixel((0, 0)) == (0, 0, 0), "transparency is dropped, as LLaVA does"
+    assert transparent.open().getpixel((0, 0)) == (0, 0, 0), "dropped, as LLaVA does"
     assert red.content() == base64.b64decode(encoded((255, 0, 0)))
     assert unpacked(encoded((255, 0, 0)).decode(), "another row") == red
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -210,10 +210,17 @@ def test_what_the_template_has_no_place_for_is_refused(tiny_base, chat, named):
     [
         "import hydra_mobile, transformers",
         "import transformers, hydra_mobile",
-        "from transformers import AutoProcessor, AutoModelForImageTextToText\nimport hydra_mobile",
-        "from transformers import AutoConfig\nimport hydra_mobile",
-        "import hydra_mobile\nfrom transformers import pipeline",
-        "import hydra_mobile.models.processing",
+        *(
+            # Each starts an interpreter that imports transformers, which takes seconds.
+            pytest.param(order, marks=pytest.mark.slow)
+            for order in (
+                "from transformers import AutoProcessor, AutoModelForImageTextToText\n"
+                "import hydra_mobile",
+                "from transformers import AutoConfig\nimport hydra_mobile",
+                "import hydra_mobile\nfrom transformers import pipeline",
+                "import hydra_mobile.models.processing",
+            )
+        ),
     ],
 )
 def test_the_auto_classes_know_it_in_every_order_of_imports(order, tiny_base):

@@ -161,6 +161,7 @@ def test_a_probe_that_diverges_is_left_out(run_settings, tmp_path, monkeypatch):
     assert [e.realised is None for e in observed] == [False, True, True, True]
 
 
+@pytest.mark.slow  # three runs
 def test_replay_gives_the_recorded_ranks_at_the_recorded_steps(run_settings, tmp_path, eager):
     train(run_settings(tmp_path / "run"))
     recorded = RankHistory.of_run(tmp_path / "run").maps()
