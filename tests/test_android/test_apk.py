@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -251,16 +252,19 @@ def test_faults_of_the_bridge(
 
 
 def test_the_command_line(cache: Path, built: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hydra_mobile", "app", "check"]
+    command = [sys.executable, "-m", "hydra_mobile", "app", "check", "--json"]
     done = subprocess.run([*command, built], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\nok") == 9
+    checks = json.loads(done.stdout)["result"]["checks"]
+    assert len(checks) == 9
+    assert all(each["passed"] for each in checks)
     with zipfile.ZipFile(built, "a") as apk:
         apk.writestr("late", b"1", zipfile.ZIP_DEFLATED)
     done = subprocess.run([*command, built], capture_output=True, text=True, check=False)
     assert done.returncode == 3
-    assert "FAILED" in done.stdout
-    assert "fails 1 of 9 checks: signature" in done.stderr
+    checks = json.loads(done.stdout)["result"]["checks"]
+    assert [each["name"] for each in checks if not each["passed"]] == ["signature"]
+    assert "signature" in done.stderr
     with pytest.raises(ArtifactError, match="is missing: expected an APK"):
         apk_check.check(tmp_path / "none.apk")
     (tmp_path / "text.apk").write_text("no zip")
