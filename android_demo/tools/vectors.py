@@ -96,6 +96,8 @@ def _prompts(tokenizer: Tokenizer, texts: list[Sample]) -> Iterator[dict[str, An
         for index in range(_PROMPTS):
             question = texts[chance.randrange(len(texts))].text
             with_image = index % 4 != 0
+            if processor.control.names_in(question):
+                continue  # the app still reads a quoted control token as that token
             prompt = processor.prompt(question, with_image)
             yield {
                 "template": template.to_dict(),
