@@ -61,7 +61,7 @@ def run_quickstart(out: Path, questions: int, overrides: Sequence[str] = ()) -> 
     ui.facts(
         {
             "needs": "6 GiB of memory, 3.2 GB of disk. No GPU.",
-            "estimate": "10 min on 2 cores. Stop at any time; the same command goes on.",
+            "estimate": "half an hour on 2 cores. Stop at any time; the same command goes on.",
         }
     )
     seconds = {}
