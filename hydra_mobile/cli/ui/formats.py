@@ -32,8 +32,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def plural(number: int, one: str, many: str = "") -> str:
-    """Return "1 bundle" or "3 bundles"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
