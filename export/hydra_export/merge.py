@@ -25,9 +25,9 @@ from hydra_mobile.adapters.save_load import (
     require_same_base,
 )
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json, require_free_space, sha256_of, write_json
+from hydra_mobile.core.files import read_json, require_free_space, write_json
 from hydra_mobile.core.folders import folder_atomically, require_replaceable
-from hydra_mobile.core.integrity import hashes_of, plain_files
+from hydra_mobile.core.integrity import hashes_of, plain_files, remembered_sha256
 from hydra_mobile.core.model_folder import MERGE_FILE, MERGED, require_as_merged, weight_files
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.core.safetensors_io import (
@@ -135,7 +135,8 @@ def merge(
             out=out,
             sources={
                 "base": {"name": base.name, "sha256": base.sha256},
-                "base_files": {path.name: sha256_of(path) for path in files},
+                # Hashed afresh for the base's identity, and remembered since.
+                "base_files": {path.name: remembered_sha256(path) for path in files},
                 "adapter_files": adapter.record["files"],
                 "rank_digest": adapter.rank_map.digest(),
             },

@@ -17,7 +17,8 @@ from hydra_mobile.cli import ui
 from hydra_mobile.cli.ui.formats import clock
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.config import TrainConfig, load_config
-from hydra_mobile.core.files import sha256_of, write_atomically
+from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.model_folder import weights_sha256
 from hydra_mobile.core.progress import counted
 from hydra_mobile.core.subprocesses import run_verb, run_verbs
 
@@ -134,7 +135,7 @@ def _merge(out: Path) -> None:
 def _export(out: Path) -> None:
     """Export both presets for both runtimes, two exporters at a time: each uses one core."""
     merged = out / "run" / "merged"
-    weights = sha256_of(merged / "model.safetensors")
+    weights = weights_sha256(merged)
     verbs = []
     # The longest first, so that two at a time end together.
     for runtime, preset in _BUNDLES:

@@ -126,11 +126,11 @@ def _recorded(bundle: Path) -> dict[str, Path | None]:
     for folder in bundle.absolute().parents:
         if (folder / "run.json").is_file() and (folder / "merged" / "merge.json").is_file():
             from hydra_mobile.bundle.bundle import Bundle
-            from hydra_mobile.core.files import sha256_of
+            from hydra_mobile.core.model_folder import has_weights, weights_sha256
 
             made_of = Bundle.open(bundle, verify_hashes=False).manifest["sources"]
-            weights = folder / "merged" / "model.safetensors"
-            if weights.is_file() and sha256_of(weights) == made_of.get("merged_sha256"):
+            merged = folder / "merged"
+            if has_weights(merged) and weights_sha256(merged) == made_of.get("merged_sha256"):
                 return {"run": folder}
     return {}
 

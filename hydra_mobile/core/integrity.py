@@ -28,11 +28,15 @@ _REMEMBERED_FROM = 1 << 20
 _SETTLED_SECONDS = 2.0
 
 
-def remembered_sha256(path: Path) -> str:
+def remembered_sha256(path: Path, *, again: bool = False) -> str:
     """Return the sha256 of a file, from memory where the file has not changed since it was hashed.
 
     The memory is one small file for each large file, so that processes do not wait for each other.
     A memory that cannot be read or written is done without.
+
+    Args:
+        path: of the file.
+        again: hash afresh, whatever is remembered, and remember that.
     """
     found = path.stat()
     if found.st_size < _REMEMBERED_FROM:
@@ -42,7 +46,7 @@ def remembered_sha256(path: Path) -> str:
     memory = cache_home() / "hashes" / f"{place}.json"
     try:
         known = json.loads(memory.read_text("utf-8"))
-        if known["facts"] == facts and seal_of(known) == known[SEAL]:
+        if not again and known["facts"] == facts and seal_of(known) == known[SEAL]:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -74,7 +78,7 @@ def require_recorded(
         path = folder / name
         if not path.is_file():
             raise ArtifactError(f"{path} is missing; {record} names it.", fix)
-        found = sha256_of(path) if again else remembered_sha256(path)
+        found = remembered_sha256(path, again=again)
         if found != expected:
             raise ArtifactError(
                 f"{path} was altered: it has sha256 {found}, {record} says {expected}.", fix

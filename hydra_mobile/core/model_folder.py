@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json, sha256_of
+from hydra_mobile.core.files import read_json
 from hydra_mobile.core.folders import Mark
 from hydra_mobile.core.integrity import remembered_sha256, require_inside, require_recorded
 
@@ -24,8 +24,7 @@ def weights_sha256(folder: Path, *, again: bool = False) -> str:
     Raises:
         ArtifactError: there are no safetensors weights.
     """
-    hash_of = sha256_of if again else remembered_sha256
-    hashes = [hash_of(path) for path in weight_files(folder)]
+    hashes = [remembered_sha256(path, again=again) for path in weight_files(folder)]
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()

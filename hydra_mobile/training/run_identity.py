@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.core.files import sha256_of
+from hydra_mobile.core.integrity import remembered_sha256
 from hydra_mobile.core.typed import current_names
 
 #: Keys that change no result, or whose contents are compared in place of their names.
@@ -43,7 +43,7 @@ def run_record(config: TrainConfig, processes: int, base_sha256: str = "") -> di
         "stage2": config.data.stage2,
         "map_file": config.ranks.map_file,
     }
-    hashes = {name: sha256_of(Path(file)) for name, file in files.items() if file}
+    hashes = {name: remembered_sha256(Path(file)) for name, file in files.items() if file}
     record = {"config": config.to_dict(), "data": hashes, "processes": processes}
     return {**record, "base_sha256": base_sha256} if base_sha256 else record
 

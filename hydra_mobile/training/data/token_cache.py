@@ -20,12 +20,13 @@ import numpy as np
 
 from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError, DataError
-from hydra_mobile.core.files import cache_home, read_json, require_free_space, sha256_of, write_json
+from hydra_mobile.core.files import cache_home, read_json, require_free_space, write_json
 from hydra_mobile.core.folders import Mark, folder_atomically
 from hydra_mobile.core.integrity import (
     hashes_of,
     plain_files,
     read_sealed,
+    remembered_sha256,
     require_recorded,
     sealed,
 )
@@ -122,7 +123,7 @@ def _key(
 ) -> str:
     made_from = {
         "format": _FORMAT,
-        "data": sha256_of(path),
+        "data": remembered_sha256(path),
         "tokenizer": hashlib.sha256(processor.tokenizer.to_str().encode()).hexdigest(),
         "template": processor.template.to_dict(),
         "image": [processor.image_token_id, processor.num_image_tokens],
