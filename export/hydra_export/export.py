@@ -27,6 +27,7 @@ from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceab
 from hydra_mobile.core.model_folder import require_as_merged, weight_files, weights_sha256
 from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.models.finite import require_finite_weights
+from hydra_mobile.models.hub_files import write_tokenizer_config
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
@@ -157,7 +158,11 @@ def export_bundle(
             manifest = separate.close(folder, manifest)
         card = bundle_card(manifest, None if separate else adapter_summary(merged_folder))
         (folder / CARD).write_text(card, encoding="utf-8")
+        if writer.wants_tokenizer_config:
+            write_tokenizer_config(folder, processor)
     bundle = Bundle.open(out, verify_hashes=False)
+    if writer.runs_in:
+        log(f"runs in {writer.runs_in}")
     log(
         f"{out}: {writer.runtime} {chosen.name}, {bundle.size_bytes / 1e6:.1f} MB, "
         f"{time.perf_counter() - start:.0f} s"

@@ -45,6 +45,12 @@ def write_processor_files(folder: Path, processor: PromptMaker) -> None:
         temporary.write_text(chat_template(processor.template), encoding="utf-8")
 
 
+def write_tokenizer_config(folder: Path, processor: PromptMaker) -> None:
+    """Write one file with both, as apps with ExecuTorch read it beside a program."""
+    settings = {**tokenizer_settings(processor), "chat_template": chat_template(processor.template)}
+    write_json(folder / TOKENIZER_CONFIG, settings)
+
+
 def write_generation_config(folder: Path, processor: PromptMaker) -> None:
     """Write how `generate` ends an answer: greedily, at the template's stop token."""
     settings = tokenizer_settings(processor)

@@ -202,8 +202,9 @@ def _picture(manifest: Mapping[str, Any]) -> str:
 def _code(snippets: Mapping[str, str]) -> list[str]:
     sections = []
     for language, code in snippets.items():
-        note = "" if language == "Python" else " Not compiled here; greedy, one picture."
-        sections.append(f"## Run it from {language}\n\n```{language.lower()}\n{code}```")
+        name = language.partition(",")[0]
+        note = "" if name == "Python" else " Not compiled here; greedy, one picture."
+        sections.append(f"## Run it from {language}\n\n```{name.lower()}\n{code}```")
         if note:
             sections.append(note.strip())
     return sections

@@ -89,6 +89,10 @@ class Target(ABC):
     attentions: ClassVar[tuple[str, ...]] = ()
     #: How the runtime holds a program in memory; None: nothing is known.
     memory_facts: ClassVar[RuntimeMemory | None] = None
+    #: What runs such a bundle, for the last lines of an export; empty: nothing is said.
+    runs_in: ClassVar[str] = ""
+    #: Whether other people's loaders want `tokenizer_config.json` beside `tokenizer.json`.
+    wants_tokenizer_config: ClassVar[bool] = False
     #: About ten lines that run a bundle, with `$names` of `snippets`; empty: none are written.
     kotlin: ClassVar[str] = ""
     swift: ClassVar[str] = ""

@@ -9,6 +9,7 @@ functions of Android's C library. Nothing of the wheel but libunwind ends in wha
 from __future__ import annotations
 
 import platform
+import signal
 import subprocess
 import sys
 import zipfile
@@ -170,6 +171,8 @@ class Toolchain:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip())[-_TAIL:]
+            if done.returncode < 0:
+                said = f"it was ended by {signal.Signals(-done.returncode).name}"
             raise HydraError(
                 f"{arguments[0]} for {self.abi.name} failed:\n{said}", "Mend the sources."
             )

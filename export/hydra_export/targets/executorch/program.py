@@ -300,6 +300,12 @@ def _stop_ids(model: MobileVLMForConditionalGeneration) -> list[int]:
     return [] if value is None else [value] if isinstance(value, int) else list(value)
 
 
+def _first_id(model: MobileVLMForConditionalGeneration) -> dict[str, int]:
+    """Return the constant `get_bos_id` of ExecuTorch's own runners, where the base has one."""
+    value = model.config.text_config.bos_token_id
+    return {} if value is None else {"get_bos_id": int(value)}
+
+
 def _require(condition: bool, what: str) -> None:
     if not condition:
         raise HydraError(
@@ -380,6 +386,7 @@ def write_program(
                 "get_max_seq_len": limits.max_prefill,
                 "get_max_context_len": limits.max_context,
                 "get_eos_ids": _stop_ids(model),
+                **_first_id(model),
                 "use_kv_cache": True,
                 "enable_dynamic_shape": True,
                 "use_sdpa_with_kv_cache": build == "custom",

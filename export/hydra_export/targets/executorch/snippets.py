@@ -1,9 +1,59 @@
-"""Lines that run a bundle with ExecuTorch on a phone, for its card.
+"""Lines that run a bundle with ExecuTorch, for its card.
 
-Written after the runtime's public interfaces and not compiled here, and the card says so.
+Those for Python are executed by a test; the others are written after the runtime's public
+interfaces and not compiled here, and the card says so.
 """
 
 from __future__ import annotations
+
+#: Language -> lines for ExecuTorch's own runner, which tokenizes and generates by itself.
+RUNNERS = {
+    "Python, ExecuTorch's own runner": """\
+import torch
+import executorch.kernels.quantized  # registers operators, as the next line does
+from executorch.extension.llm.custom_ops import custom_ops
+from executorch.extension.llm.runner import (
+    GenerationConfig, MultimodalRunner, make_image_input, make_text_input
+)
+from PIL import Image
+from hydra_mobile.bundle.bundle import Bundle
+
+folder = "path/to/this/folder"
+picture = Image.open("picture.png")
+pixels = torch.from_numpy(Bundle.open(folder).processor().preprocess(picture))
+runner = MultimodalRunner(f"{folder}/$program", f"{folder}/tokenizer.json")
+question = $between + "What is in the image?" + $after
+runner.generate(
+    [make_text_input($before), make_image_input(pixels), make_text_input(question)],
+    GenerationConfig(max_new_tokens=32, temperature=0.0, echo=False),
+    lambda piece: print(piece, end=""),
+)
+""",
+    "Kotlin, ExecuTorch's own runner": """\
+// org.pytorch:executorch-android; `pixels` is a FloatArray as described above
+val model = LlmModule(
+    LlmModule.MODEL_TYPE_TEXT_VISION, "$$folder/$program", "$$folder/tokenizer.json", 0f)
+model.load()
+model.prefillPrompt($before)
+model.prefillImages(pixels, $image, $image, 3)
+model.generate($between + question + $after, 64, object : LlmCallback {
+    override fun onResult(piece: String) { answer += piece }
+    override fun onStats(json: String) {}
+}, false)
+""",
+    "Swift, ExecuTorch's own runner": """\
+// package executorch; products executorch_llm, backend_xnnpack, kernels_llm, kernels_quantized
+import ExecuTorchLLM
+
+let runner = MultimodalRunner(
+    modelPath: folder + "/$program", tokenizerPath: folder + "/tokenizer.json")
+try runner.load()
+let image = Image(float: pixels, width: $image, height: $image, channels: 3) // `pixels`: Data
+try runner.generate([
+    MultimodalInput($before), MultimodalInput(image), MultimodalInput($between + question + $after)
+], Config { $$0.maximumNewTokens = 64; $$0.temperature = 0 }) { answer += $$0 }
+""",
+}
 
 KOTLIN = """\
 // org.pytorch:executorch-android; `pixels`, `before` and `after` as described above

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from string import Template as Text
 from typing import TYPE_CHECKING, Any
 
 from hydra_export.targets.base import Target, WriteOptions
-from hydra_export.targets.executorch.snippets import KOTLIN, SWIFT
+from hydra_export.targets.executorch.snippets import KOTLIN, RUNNERS, SWIFT
 from hydra_mobile.bundle.interface import Limits, Log, TargetResult
 from hydra_mobile.bundle.memory.footprint import MIB, RuntimeMemory
 from hydra_mobile.bundle.presets import Preset
@@ -31,6 +33,11 @@ class ExecuTorchTarget(Target):
     # and gives the mapped original back before the next. The embedding table is read where it is
     # mapped; it counts, because all of it is read ahead.
     memory_facts = RuntimeMemory("measured on Linux within 15 %", own_bytes=8 * MIB)
+    runs_in = (
+        "the demo app (hydra-mobile app build), the C++ runner (--device native, emulator or adb), "
+        "ExecuTorch's own LlmModule and MultimodalRunner"
+    )
+    wants_tokenizer_config = True
     kotlin = KOTLIN
     swift = SWIFT
 
@@ -54,6 +61,24 @@ class ExecuTorchTarget(Target):
             calibration=options.calibration,
             attention=options.attention,
         )
+
+    def snippets(self, manifest: Mapping[str, Any]) -> dict[str, str]:
+        """Return lines for ExecuTorch's own runner first, then for the methods by themselves."""
+        template = manifest["template"]
+        roles = {str(entry["role"]): name for name, entry in manifest["files"].items()}
+        before = template["start"] + template["user_prefix"]
+        after = template["user_suffix"] + template["answer_prefix"]
+        values = {
+            "program": roles.get("program", ""),
+            "image": manifest["shapes"]["image_size"],
+            # A string of JSON is one of Python, Kotlin and Swift, but for Kotlin's dollar signs.
+            "before": json.dumps(before),
+            "between": json.dumps(template["image_suffix"]),
+            "after": json.dumps(after),
+        }
+        own = {name: Text(text).substitute(values) for name, text in RUNNERS.items()}
+        methods = super().snippets(manifest)
+        return {**own, **{f"{name}, method by method": text for name, text in methods.items()}}
 
     def coverage(
         self, folder: Path, result: TargetResult, limits: Limits
