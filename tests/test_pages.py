@@ -73,6 +73,24 @@ def test_plots_on_pages_are_there_and_none_is_forgotten() -> None:
     assert all(file.is_file() for file in shown)
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=title)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target, _, anchor in (
+        link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page])
+    ):
+        if "://" in target:
+            continue
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+
+
 # -- the index of experiments ----------------------------------------------------------------------
 
 
@@ -90,7 +108,7 @@ def test_every_command_of_the_index_exists() -> None:
         module
         for page, text in TEXTS.items()
         for module in re.findall(r"python -m ((?:experiments|docs)[\w.]+)", text)
-        if page.is_relative_to(EXPERIMENTS) or page.parent == ROOT / "docs"
+        if page.is_relative_to(EXPERIMENTS) or page.is_relative_to(ROOT / "docs")
     }
     assert len(named) > 10
     files = [ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in named]
