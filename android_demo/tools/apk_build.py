@@ -116,7 +116,7 @@ def build(say: _Say, contents: Contents | None = None, out: Path | None = None) 
     size = sum(file.stat().st_size for file in files.values())
     require_free_space(folder, _NEEDED_BYTES + 3 * size, "the APK")
     say("resources")
-    resources = _resources()
+    base = resources()
     say("Kotlin")
     inputs = classes(contents.flavor)
     say("dex")
@@ -126,7 +126,7 @@ def build(say: _Say, contents: Contents | None = None, out: Path | None = None) 
     with write_atomically(path) as signed:
         unsigned = signed.with_name(f"{signed.name}.unsigned")
         try:
-            apk_zip.write_apk(unsigned, _entries(resources, dex, files))
+            apk_zip.write_apk(unsigned, _entries(base, dex, files))
             sign(unsigned, signed)
         finally:
             for left in signed.parent.glob(f"{signed.name}?*"):
@@ -188,9 +188,9 @@ def manifest_text(source: Path = _MAIN / "AndroidManifest.xml") -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _resources() -> Path:
-    """Return a folder with `base.apk` and the folder `classes` of the app's numbers (R)."""
-    sources = sorted(file for file in _MAIN.rglob("*.xml"))
+def resources() -> Path:
+    """Return a folder: `base.apk`, `AndroidManifest.xml`, and the app's numbers as `classes`."""
+    sources = sorted(_MAIN.rglob("*.xml"))
     stamp = f"{MIN_SDK} {TARGET_SDK} {__version__} {tools.FRAMEWORK_RESOURCES.stat().st_size}"
 
     def make(out: Path) -> None:
@@ -236,7 +236,7 @@ def classes(flavor: str) -> list[Path]:
         java_api = [onnxruntime_aar.unpacked() / "classes.jar"]
         sources, used = [_sources("runtime-ort")], [core, *java_api]
         modules.append(kotlin.compile_kotlin("runtime-ort", sources, used))
-    numbers = _resources() / "classes"
+    numbers = resources() / "classes"
     app = kotlin.compile_kotlin(
         f"app-{flavor}",
         [_sources("app"), _sources("app", flavor)],

@@ -159,7 +159,7 @@ def gradle_builds_the_same_app(demo: Path) -> Findings:
 def _flavors(demo: Path, build: str) -> Findings:
     """Flavors are those of the build without Gradle, each with its folder and its runtimes."""
     flavors = set(re.findall(r'create\("(\w+)"\)', build))
-    folders = {path.name for path in (demo / "app" / "src").iterdir()} - {"main"}
+    folders = {path.name for path in (demo / "app" / "src").iterdir()} - {"main", "test"}
     for name in sorted((flavors ^ folders) | (flavors ^ set(apk_build.FLAVORS.values()))):
         yield f"app/build.gradle.kts: flavor {name!r} is not both built and in a folder of its name"
     for runtimes, flavor in apk_build.FLAVORS.items():

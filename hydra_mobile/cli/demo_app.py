@@ -187,7 +187,14 @@ def _check(apk: Path) -> ui.Result:
     )
 
 
-def run_tests() -> ui.Result:
+def run_tests(
+    screens: Annotated[
+        bool, typer.Option("--screens", help="Test the screens instead, on Android's own framework")
+    ] = False,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="With --screens: the slow tests instead")
+    ] = False,
+) -> ui.Result:
     """Test the app's code in this machine's JVM; minutes.
 
     It is compared with what Python computes now.
@@ -195,6 +202,8 @@ def run_tests() -> ui.Result:
     _require_sources()
     ui.title("Testing the app's code")
     ui.prepare()
+    if screens:
+        return _test_screens(slow)
     import tempfile
 
     from android_demo.tools import jvm, vectors
@@ -234,6 +243,16 @@ def run_tests() -> ui.Result:
             )
             ui.line(f"{module}: passed")
     return ui.Result({"passed": ["core", *used], "left_out": {}})
+
+
+def _test_screens(slow: bool) -> ui.Result:
+    from android_demo.tools.framework import suite
+
+    ui.say("compiling the app and its tests, then starting Android's framework")
+    outcome = suite.run(slow=slow)
+    for line in outcome.text.splitlines():
+        ui.line(line)
+    return ui.Result({"passed": sorted(outcome.tests), "left_out": {}})
 
 
 ui.add(app, setup, schema="app-setup")

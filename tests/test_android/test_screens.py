@@ -1,0 +1,82 @@
+"""The app's screens on Android 14's own framework code, in one JVM."""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+
+from android_demo.tools.framework import jars, packs, suite
+from hydra_mobile.core.errors import ArtifactError, HydraError
+
+
+@pytest.fixture
+def framework(compiler_cache: Path) -> None:
+    """Everything that the tests of the screens need; skipped where something cannot be had."""
+    if reason := suite.missing():
+        pytest.skip(reason)
+    try:
+        jars.jars()
+    except HydraError as error:
+        pytest.skip(str(error))
+
+
+def test_the_screens(framework: None) -> None:
+    outcome = suite.run()
+    assert set(outcome.tests) == set(suite.test_classes())
+    assert sum(outcome.tests.values()) > 0
+
+
+@pytest.mark.slow
+def test_the_screens_in_every_state_and_condition(framework: None) -> None:
+    assert sum(suite.run(slow=True).tests.values()) > 0
+
+
+def _pack(path: Path, *records: tuple[int, bytes]) -> None:
+    with lzma.open(path, "wb") as out:
+        for kind, content in records:
+            out.write(struct.pack(">BI", kind, len(content)) + content)
+
+
+def test_a_pack_gives_back_its_jars_byte_for_byte(tmp_path: Path) -> None:
+    text = b"class " * 500
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15, 8)
+    deflated = packer.compress(text) + packer.flush()
+    pack = tmp_path / "a.pack.xz"
+    _pack(pack, (255, b"one.jar"), (0, b"PK"), (6, text), (255, b"two.jar"), (0, b"rest"))
+    packs.restore(pack, tmp_path, {"one.jar"})
+    assert (tmp_path / "one.jar").read_bytes() == b"PK" + deflated
+    assert not (tmp_path / "two.jar").exists()
+
+
+def test_a_pack_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    pack = tmp_path / "a.pack.xz"
+    _pack(pack, (255, b"one.jar"), (0, b"x" * 1000))
+    whole = pack.read_bytes()
+    pack.write_bytes(whole[:-30])
+    with pytest.raises(ArtifactError, match=r"a\.pack\.xz"):
+        packs.restore(pack, tmp_path, {"one.jar"})
+
+
+def test_a_jar_that_was_altered_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = jars.pinned()
+    assert all(len(jar.sha256) == len(jar.published) == 64 for jar in pinned)
+    for jar in pinned:
+        (tmp_path / jar.file).write_bytes(b"another")
+    monkeypatch.setenv(jars.VARIABLE, str(tmp_path))
+    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path / "home"))
+    jars.jars.cache_clear()
+    with pytest.raises(ArtifactError, match=pinned[0].file):
+        jars.jars()
+
+
+def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(jars.VARIABLE, str(tmp_path))
+    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path / "home"))
+    assert jars.VARIABLE in str(jars.missing())
+    monkeypatch.delenv(jars.VARIABLE)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "maven" in str(jars.missing())
