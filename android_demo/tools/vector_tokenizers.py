@@ -19,6 +19,7 @@ from tokenizers import (
     trainers,
 )
 
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.models.registry import base_folder
 
 _MARK = "\u2581"
@@ -108,7 +109,7 @@ def fused() -> Tokenizer:
     """Return a tokenizer without bytes: what it does not know, in a row, is one `<unk>`."""
     value = json.loads(unknown().to_str())
     value["model"]["fuse_unk"] = True
-    return Tokenizer.from_str(json.dumps(value))
+    return Tokenizer.from_str(dumps(value))
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> Path:
@@ -160,4 +161,4 @@ def _without_added(tokenizer: Tokenizer, names: set[str]) -> Tokenizer:
         token for token in value["added_tokens"] if token["content"] not in names
     ]
     value["pre_tokenizer"] = None
-    return Tokenizer.from_str(json.dumps(value))
+    return Tokenizer.from_str(dumps(value))

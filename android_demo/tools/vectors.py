@@ -9,7 +9,6 @@ tokenizers are added to those made here, default `tiny smol`.
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from android_demo.tools.vector_manifests import write_manifests
 from android_demo.tools.vector_pictures import write_pictures
 from android_demo.tools.vector_texts import Sample, samples
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import TEMPLATES, Template
@@ -138,7 +138,7 @@ def _runs(members: frozenset[int]) -> list[list[int]]:
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     with path.open("w", encoding="ascii") as file:
         # ASCII: half surrogate pairs have no UTF-8, but an escape.
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+        file.writelines(dumps(line) + "\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from typing import Any
 
 from made_mix import PLANTED, MadeMix, counts_of
 
+from hydra_mobile.core.json_text import dumps
+
 RESULT = Path(__file__).with_name("data_check.json")
 MAX_LENGTH = 2048
 RECORDS_ONLY = ["--pictures", "none"]
@@ -81,7 +83,7 @@ def main() -> None:
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }
     arguments.out.parent.mkdir(exist_ok=True)
-    arguments.out.write_text(json.dumps(value, indent=2) + "\n")
+    arguments.out.write_text(dumps(value, indent=2) + "\n")
     for name, result in measured.items():
         print(
             f"{name}: {result['records_per_second']:,.0f} records/s, "

@@ -7,7 +7,6 @@ links to a few hundred JPEG files: as many names as the original has, without it
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections import Counter
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from hydra_mobile.core.json_text import dumps
 
 #: kind of fault -> how many records (or pictures) of a full-size file have it.
 PLANTED = {
@@ -95,7 +96,7 @@ class MadeMix:
         with self.file.open("w") as handle:
             handle.write("[")
             for number, record in enumerate(self._made_records()):
-                handle.write((",\n" if number else "\n") + json.dumps(record, ensure_ascii=False))
+                handle.write((",\n" if number else "\n") + dumps(record, ensure_ascii=False))
             handle.write("\n]\n")
 
     # -- records --------------------------------------------------------------------------------

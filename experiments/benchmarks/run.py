@@ -31,6 +31,7 @@ import psutil
 from PIL import Image
 
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import duration
 from hydra_mobile.evaluation.store.prediction_log import read_answers
 from hydra_mobile.models.pictures import open_picture
@@ -101,7 +102,7 @@ def lines_in(out: Path) -> dict[tuple[str, str], str]:
     for pattern in ("answers-*.jsonl", "answers.jsonl"):
         for file in sorted(out.glob(f"answers/*/*/{pattern}")):
             for answer in read_answers(file):
-                found.setdefault((file.parent.name, answer.key), json.dumps(answer.to_dict()))
+                found.setdefault((file.parent.name, answer.key), dumps(answer.to_dict()))
     return found
 
 

@@ -26,6 +26,7 @@ from experiments.devices.nudged import nudged
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 
@@ -129,7 +130,7 @@ def main() -> None:
         },
     )
     for row in rows:
-        print(row["preset"], json.dumps(row["app"], indent=1))
+        print(row["preset"], dumps(row["app"], indent=1))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.shared.markdown import table
+from hydra_mobile.core.json_text import dumps
 
 RESULT = Path(__file__).with_name("kernels.json")
 INPUTS, OUTPUTS, LINEARS = 576, 1536, 4
@@ -126,7 +127,7 @@ def main() -> None:
     quiet()
     value = {
         "what": "XNNPACK's linears, one thread, GFLOP/s by precision of the weights",
-        "environment": json.loads(json.dumps(vars(environment.collect()))),
+        "environment": json.loads(dumps(vars(environment.collect()))),
         "rows": measure(given.rounds),
     }
     write_json(given.out, value)

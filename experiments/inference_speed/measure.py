@@ -22,6 +22,7 @@ from experiments.inference_speed.engines import FORMS, engine_class
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from experiments.inference_speed.protocol import Protocol, pixels, prompt_ids
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -143,7 +144,7 @@ def main() -> int:
         result = run(sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
     except HydraError as error:
         result = {"failed": " ".join(str(error).split())}
-    print(json.dumps(result), flush=True)
+    print(dumps(result), flush=True)
     return 0
 
 

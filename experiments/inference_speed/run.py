@@ -33,6 +33,7 @@ from experiments.inference_speed.session import WEIGHTS, Session
 from experiments.inference_speed.table import render, render_operators
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import duration
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.reporting import environment
@@ -168,7 +169,7 @@ def profile(session: Session, forms: Sequence[Form], out: Path) -> None:
 
 def environment_facts() -> dict[str, Any]:
     """Return the machine, and the versions of the peers."""
-    facts: dict[str, Any] = json.loads(json.dumps(vars(environment.collect())))
+    facts: dict[str, Any] = json.loads(dumps(vars(environment.collect())))
     for name in PEERS:
         try:
             facts["packages"][name] = metadata.version(name)

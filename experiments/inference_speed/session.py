@@ -14,6 +14,7 @@ from typing import Any
 from experiments.inference_speed.engines.base import Form
 from experiments.inference_speed.protocol import Protocol
 from hydra_mobile.core.files import sha256_of, write_json
+from hydra_mobile.core.json_text import dumps
 
 #: The merged folder's file that says which model it is.
 WEIGHTS = "model.safetensors"
@@ -33,7 +34,7 @@ class Session:
         self.weights = sha256_of(merged / WEIGHTS)
         identity = [self.weights, protocol.to_dict()]
         #: Answers count for this model and protocol alone.
-        self.key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        self.key = hashlib.sha256(dumps(identity).encode()).hexdigest()[:16]
         self._kept: dict[str, Any] = {}
         file = work / _MEASURED
         for line in file.read_text().splitlines() if file.is_file() else ():
@@ -60,7 +61,7 @@ class Session:
             if "failed" not in kept:
                 self._kept[self._name(name)] = kept
                 with (self.work / _MEASURED).open("a") as file:
-                    file.write(json.dumps({"key": self._name(name), "result": kept}) + "\n")
+                    file.write(dumps({"key": self._name(name), "result": kept}) + "\n")
         return kept
 
     def _name(self, parts: Sequence[object]) -> str:

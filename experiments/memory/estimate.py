@@ -24,6 +24,7 @@ import torch
 from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.memory import keep_freed_memory, peak_resident_bytes
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.registry import fetch
@@ -136,7 +137,7 @@ def measure(
 def one(arguments: list[Any]) -> dict[str, Any]:
     """Return what `measure` says in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", __file__, "--one", json.dumps(arguments)],
+        [sys.executable, "-W", "ignore", __file__, "--one", dumps(arguments)],
         check=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -153,7 +154,7 @@ def main() -> None:
     parser.add_argument("--one", help="measure one configuration (JSON list) and print it")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(*json.loads(arguments.one))))
+        print(dumps(measure(*json.loads(arguments.one))))
         return
     results = []
     for allocator in arguments.allocators:

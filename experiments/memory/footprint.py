@@ -25,6 +25,7 @@ from hydra_export.golden_samples import golden_inputs
 from hydra_export.targets import Limits, target_of
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
@@ -184,7 +185,7 @@ def main() -> None:
         {
             "what": "estimated and measured peak memory of running a bundle in Python",
             "limits": LIMITS.to_dict(),
-            "environment": json.loads(json.dumps(vars(facts))),
+            "environment": json.loads(dumps(vars(facts))),
             "rows": rows,
         },
     )

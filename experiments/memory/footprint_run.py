@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.runtimes import runtime_class
@@ -38,7 +38,7 @@ def run(bundle_folder: Path, only_imports: bool) -> None:
         for _ in range(_NEW_TOKENS):
             _, state = runner.decode(runner.embed([7]), state)
         steps["decode"] = peak_resident_bytes()
-    print(json.dumps(steps))
+    print(dumps(steps))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.folders import folder_atomically
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.safetensors_io import Form
 from hydra_mobile.estimation.model import on_meta
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -88,7 +89,7 @@ def write_data(folder: Path) -> Path:
         ]
         records.append({"id": str(index), "image": f"{index}.png", "conversations": turns})
     file = folder / "data.json"
-    file.write_text(json.dumps(records))
+    file.write_text(dumps(records))
     return file
 
 

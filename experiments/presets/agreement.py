@@ -24,6 +24,7 @@ from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_dec
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.torch import load_artifact
@@ -159,7 +160,7 @@ def main() -> None:
                 {
                     "what": "Eager weights on each preset's grid against fp32, first answer tokens",
                     "questions": len(asked.ids),
-                    "environment": json.loads(json.dumps(vars(environment.collect()))),
+                    "environment": json.loads(dumps(vars(environment.collect()))),
                     "results": results,
                 },
             )

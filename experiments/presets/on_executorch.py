@@ -24,6 +24,7 @@ from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.base import Runtime
@@ -123,7 +124,7 @@ def main() -> None:
             {
                 "what": "ExecuTorch programs of one trained model against the eager model",
                 "questions": len(samples),
-                "environment": json.loads(json.dumps(vars(facts))),
+                "environment": json.loads(dumps(vars(facts))),
                 "results": results,
             },
         )

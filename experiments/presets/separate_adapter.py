@@ -23,6 +23,7 @@ from hydra_export.separate_adapter import SeparateAdapter
 from hydra_export.targets import Limits
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.reporting import environment
@@ -150,7 +151,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.measure:
         quiet()
-        print(json.dumps(measure_here(arguments.measure, arguments.threads)))
+        print(dumps(measure_here(arguments.measure, arguments.threads)))
         return
     facts = environment.collect()
     limits = Limits(arguments.max_context, arguments.max_prefill)

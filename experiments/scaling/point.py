@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.memory import keep_freed_memory, peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.models.configuration import MobileVLMConfig
@@ -161,7 +162,7 @@ def main() -> None:
         )
     else:
         answer = event(layers, width, request["repeats"])
-    print(json.dumps(answer), flush=True)
+    print(dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

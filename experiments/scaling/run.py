@@ -28,6 +28,7 @@ import psutil
 from experiments.scaling.predict import lines, predictions
 from experiments.scaling.table import plot, render
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import duration
 from hydra_mobile.reporting import environment
 
@@ -115,7 +116,7 @@ class Kept:
         """Keep an answer, on disk too."""
         self.answers[key] = answer
         with self._file.open("a") as file:
-            file.write(json.dumps({"key": key, **answer}) + "\n")
+            file.write(dumps({"key": key, **answer}) + "\n")
 
 
 def measure(
@@ -208,7 +209,7 @@ def main() -> None:
         forms = [form for form in FORMS if " ".join(form) in given.forms]
     limits = Limits(given.seconds, given.gib * 2**30)
     rows = measure(points, given.work, limits, given.minutes, forms)
-    facts = json.loads(json.dumps(vars(environment.collect())))
+    facts = json.loads(dumps(vars(environment.collect())))
     value = {
         "what": "random models; each export in a process of its own; seconds and bytes",
         "environment": facts,

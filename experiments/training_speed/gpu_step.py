@@ -28,6 +28,7 @@ from PIL import Image
 from experiments.memory.full_width import random_base
 from experiments.training_speed.step_time import show, summarize
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.reporting import environment
 
@@ -69,7 +70,7 @@ def write_data(folder: Path, records: int, words: int) -> Path:
         ]
         made.append({"id": str(index), "image": f"{index}.jpg", "conversations": turns})
     file = folder / "data.json"
-    file.write_text(json.dumps(made))
+    file.write_text(dumps(made))
     return file
 
 

@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.loss.loss_utils import ForCausalLMLoss
 
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.data.llava import Record, read_llava
@@ -180,7 +181,7 @@ def main() -> None:
         "peak_bytes": peak_resident_bytes(),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
-    print(json.dumps(answer))
+    print(dumps(answer))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import Any
 
 from experiments.training_speed.table import render
 from hydra_mobile.core.files import cache_home, write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import duration
 from hydra_mobile.reporting import environment
 
@@ -68,7 +69,7 @@ def write_questions(data: Path, out: Path, questions: int) -> int:
         chosen += group
     for record in chosen:
         record["image"] = str((data / record["image"]).absolute())
-    out.write_text(json.dumps(chosen))
+    out.write_text(dumps(chosen))
     return len(chosen)
 
 
@@ -110,7 +111,7 @@ def peer(request: dict[str, Any]) -> dict[str, Any]:
     """Train with the Trainer in a process of its own."""
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "request.json"
-        file.write_text(json.dumps(request))
+        file.write_text(dumps(request))
         command = [sys.executable, "-W", "ignore", "-m", "experiments.training_speed.peer"]
         done = _run([*command, str(file)], {})
     if done.returncode:
@@ -193,7 +194,7 @@ def main() -> None:
             "threads": THREADS,
             "questions": questions,
         },
-        "environment": json.loads(json.dumps(vars(environment.collect()))),
+        "environment": json.loads(dumps(vars(environment.collect()))),
         "rows": rows,
     }
     # A quick look does not replace the committed figures.

@@ -24,6 +24,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.json_text import dumps
+
 RESULT = Path(__file__).with_name("step_time.json")
 # One probe of six steps and two held-out losses in 120 steps: 6 %, the share that 13 events of two
 # candidates have in a run of 5,198 steps (the defaults allow 7 %).
@@ -150,7 +152,7 @@ def main() -> None:
         "versions": {"torch": torch.__version__, "peft": peft.__version__},
     }
     arguments.out.parent.mkdir(exist_ok=True)
-    arguments.out.write_text(json.dumps(value, indent=2) + "\n")
+    arguments.out.write_text(dumps(value, indent=2) + "\n")
     print(f"\n{arguments.out}")
 
 

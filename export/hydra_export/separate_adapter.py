@@ -27,6 +27,7 @@ from hydra_mobile.bundle.lora_manifest import require_name
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, require_free_space, sha256_of, write_json
 from hydra_mobile.core.folders import Mark, folder_atomically
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.model_folder import weight_files
 from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.models.checkpoints.keys import published_names
@@ -230,7 +231,7 @@ def _require_same_recipe(
 ) -> None:
     """Raise unless the adapter was trained with the bundle's prompt and preprocessing."""
     for key, value in (("template", processor.template), ("image", processor.image)):
-        own = json.loads(json.dumps(value.to_dict()))
+        own = json.loads(dumps(value.to_dict()))
         if own != manifest[key]:
             differing = [part for part in own if own[part] != manifest[key].get(part)]
             raise ArtifactError(

@@ -18,6 +18,7 @@ from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.integrity import CHECK, checked_line, is_sound_line
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.typed import Range, decode
 
 SCHEMA = 1
@@ -135,7 +136,7 @@ class RankHistory:
         """
         value = _finite({"schema": SCHEMA, **event})
         made = RankEvent.from_json(value, f"a new event for {self.path}")
-        line = json.dumps(checked_line(value), allow_nan=False).encode() + b"\n"
+        line = dumps(checked_line(value)).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with writing(self.path), self.path.open("ab+") as handle:
             handle.seek(0)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.core.json_text import dumps
 
 SCHEMA = 1
 
@@ -59,7 +60,7 @@ class RankMap(Mapping[str, int]):
 
     def to_json(self) -> str:
         """Return the map as JSON text; `from_json` reads it back."""
-        return json.dumps({"schema": SCHEMA, "digest": self.digest(), "ranks": self._ranks})
+        return dumps({"schema": SCHEMA, "digest": self.digest(), "ranks": self._ranks})
 
     @classmethod
     def from_json(cls, text: str, source: str = "rank map") -> RankMap:

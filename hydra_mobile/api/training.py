@@ -10,6 +10,7 @@ from hydra_mobile.api.run import Run
 from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.progress import Log, LogProgress, Progress
 from hydra_mobile.core.quiet import quietly
+from hydra_mobile.training.begun import alone_in
 
 #: A YAML file, the name of a packaged configuration, nested values, or None for the defaults.
 ConfigLike = str | Path | TrainConfig | Mapping[str, Any] | None
@@ -44,8 +45,11 @@ def train(
             file, the base or the disk is at fault.
     """
     with quietly():
+        settings = load_config(config, overrides, sections)
+        with alone_in(Path(settings.output), resume=resume):
+            # A run that is in use is refused before torch is imported.
+            pass
         from hydra_mobile.training.run import TrainingRun
 
-        settings = load_config(config, overrides, sections)
         TrainingRun(settings, log, progress or LogProgress(log)).train(resume)
         return Run.open(settings.output)

@@ -5,7 +5,6 @@ The first round loads cold, the others warm.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, unwrapped, write_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
@@ -189,6 +189,6 @@ def read_result(file: Path) -> dict[str, Any]:
         raise HydraError(
             f"{file} holds no result of `hydra-mobile bench` of this version.",
             f"Expected the keys `schema` ({SCHEMA}), `plan` and `rows`; it begins with "
-            f"{json.dumps(value)[:80]}",
+            f"{shown(value)}.",
         )
     return value

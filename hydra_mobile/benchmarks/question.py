@@ -16,6 +16,7 @@ from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.json_text import dumps
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def write_questions(file: Path, questions: Iterable[Question]) -> None:
     """Write questions as JSON lines, atomically."""
     with write_atomically(file) as temporary, temporary.open("w", encoding="utf-8") as out:
         for question in questions:
-            out.write(json.dumps(question.to_dict(), ensure_ascii=False) + "\n")
+            out.write(dumps(question.to_dict(), ensure_ascii=False) + "\n")
 
 
 def read_questions(file: Path) -> Iterator[Question]:

@@ -46,7 +46,8 @@ def chat(
         runtime_class(model_at(model).runner).own_process(threads)
         loaded = load(model, threads=threads)
     ui.title(f"{loaded.name}, loaded in {loaded.load_seconds:.1f} s")
-    ui.facts({image.name: f"{picture.width} x {picture.height}"})
+    if not ask:
+        ui.facts({image.name: f"{picture.width} x {picture.height}"})
     settings = ui.screen().settings
     answers: list[dict[str, Any]] = []
     while question := ask or _question():
@@ -64,7 +65,9 @@ def chat(
         )
         if not settings.json:
             ui.screen().raw("")
-        ui.note(_facts(answer, new_tokens))
+        for text in _facts(answer, new_tokens, "--new-tokens" if ask else "/set new_tokens"):
+            # In brackets: on a terminal they follow the answer, which is on standard output.
+            ui.note(f"[{text}]")
         answers.append(_data(question, image, answer))
         if ask:
             break
@@ -114,15 +117,17 @@ _ENDED = {
 _STOPPED = {"stop": "stop", "length": "limit", "context": "context"}
 
 
-def _facts(answer: Answer, limit: int) -> str:
+def _facts(answer: Answer, limit: int, setting: str) -> tuple[str, str]:
+    """Return why an answer ended and how to allow a longer one, and what it took."""
     timings = answer.timings
     encode = "picture kept" if timings.encode is None else f"picture {timings.encode * 1e3:.0f} ms"
     rate = timings.tokens_per_second
     speed = f", {rate:.0f} tokens/s" if rate else ""
-    more = f": /set new_tokens {2 * limit} allows more" if answer.ended == "length" else ""
+    more = f": {setting} {2 * limit} allows more" if answer.ended == "length" else ""
     return (
-        f"stopped: {_ENDED[answer.ended]}{more}   {len(answer.ids)} tokens{speed}   prompt "
-        f"{timings.prefill_tokens} tokens {timings.prefill * 1e3:.0f} ms ({encode})"
+        f"stopped: {_ENDED[answer.ended]}{more}",
+        f"{len(answer.ids)} tokens{speed}   prompt {timings.prefill_tokens} tokens "
+        f"{timings.prefill * 1e3:.0f} ms ({encode})",
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from hydra_mobile.core.boundaries import reason_of, writing
 from hydra_mobile.core.errors import ArtifactError, DiskError
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.temporary import held, sibling, sweep
 
 
@@ -111,7 +112,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        temporary.write_text(dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def unwrapped(value: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, read_json, sha256_of, write_json
+from hydra_mobile.core.json_text import dumps
 
 #: Key of a record that holds the digest of all its other keys.
 SEAL = "record_sha256"
@@ -119,7 +120,7 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 def seal_of(record: Mapping[str, Any]) -> str:
     """Return the digest of all keys of a record but `SEAL`."""
     content = {key: value for key, value in record.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_sealed(path: Path, what: str, fix: str) -> dict[str, Any]:
@@ -148,6 +149,6 @@ def is_sound_line(value: Mapping[str, Any]) -> bool:
 
 def _check_of(value: Mapping[str, Any]) -> str:
     content = {key: item for key, item in value.items() if key != CHECK}
-    text = json.dumps(content, sort_keys=True).encode()
+    text = dumps(content, sort_keys=True).encode()
     # Against chance, not against people: eight digits keep a line short.
     return hashlib.sha256(text).hexdigest()[:8]

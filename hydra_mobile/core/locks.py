@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.json_text import dumps
 
 _BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
@@ -110,7 +111,7 @@ def _is_still_there(lock: Path, descriptor: int) -> bool:
 
 def _signature() -> bytes:
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+    text = dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
     return text.encode() + b"\n"
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hydra_mobile.core.boundaries import FOREIGN, reading, shown
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import Log
 
 #: Every dtype that is read and written, by its name in a header.
@@ -212,7 +213,7 @@ def write_tensors(
             handle.write(data)
             digest.update(data)
 
-        header = json.dumps(_header(forms), separators=(",", ":")).encode()
+        header = dumps(_header(forms), separators=(",", ":")).encode()
         # Tensors begin at a multiple of 8.
         header += b" " * (-len(header) % 8)
         write(len(header).to_bytes(8, "little") + header)

@@ -60,14 +60,19 @@ def _read(result: CheckResult) -> Iterator[str]:
 
 
 def _kinds(result: CheckResult, kinds: tuple[str, ...]) -> Iterator[str]:
+    """Yield the kinds that were found or not looked for; the JSON document counts them all."""
+    none = True
     for kind in kinds:
         unknown = _not_checked(result, kind)
         if unknown:
             yield f"  {kind:<26}{'-':>11}   {unknown}"
-            continue
-        yield _line(kind, result.findings.counts[kind])
-        for example in result.findings.examples.get(kind, []):
-            yield f"      {example}"
+        elif result.findings.counts[kind]:
+            none = False
+            yield _line(kind, result.findings.counts[kind])
+            for example in result.findings.examples.get(kind, []):
+                yield f"      {example}"
+    if none:
+        yield "  none"
 
 
 def _not_checked(result: CheckResult, kind: str) -> str:

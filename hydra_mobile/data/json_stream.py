@@ -15,6 +15,7 @@ import ijson
 
 from hydra_mobile.core.boundaries import reason_of
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.data.json_guard import GuardedFile, JsonGuard
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -133,13 +134,17 @@ def _reason(error: ijson.JSONError) -> str:
     return text.strip().split("\n")[0]
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def _decoded(line: bytes, where: str) -> Any:
     try:
         JsonGuard().feed(line)
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_refuse)
         if b"\\ud" in line.lower():
             # Half a surrogate pair is no character: "?", as the parser of lists has it.
-            whole = json.dumps(value, ensure_ascii=False).encode(errors="replace")
+            whole = dumps(value, ensure_ascii=False).encode(errors="replace")
             value = json.loads(whole)
         return value
     # Not only JSONDecodeError: bad UTF-8, long numbers, deep nesting.

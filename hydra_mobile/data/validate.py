@@ -5,7 +5,6 @@ A reader stops at the first fault, a check counts them all.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
@@ -125,5 +124,4 @@ def describe(value: Any) -> str:
         return f"an object with the keys {', '.join(map(str, value)) or 'none'}"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shown(value)

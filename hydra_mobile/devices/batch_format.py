@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.models.pictures import as_rgb
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor, Prompt
@@ -65,7 +66,7 @@ def write_requests(
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
     with write_atomically(folder / REQUESTS) as temporary, temporary.open("w") as out:
         for ask in asks:
-            out.write(json.dumps(_line(folder, ask, processor, recipe)) + "\n")
+            out.write(dumps(_line(folder, ask, processor, recipe)) + "\n")
 
 
 def _line(

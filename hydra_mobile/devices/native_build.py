@@ -19,15 +19,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import cache_home
-from hydra_mobile.core.folders import folder_atomically
+from hydra_mobile.core.made_once import made_once
 from hydra_mobile.devices.android import runner
 
 RUNNER = "hydra-runner"
+# Where runners are in the cache.
+_SHELF = "native"
 #: The wheel's version that the runner is written for; `native/CMakeLists.txt` insists on it.
 EXECUTORCH = "1.5.1"
 ARM64_WHEEL = f"executorch-{EXECUTORCH}-cp311-cp311-manylinux_2_28_aarch64.whl"
@@ -122,22 +122,21 @@ def native_runner(machine: Machine, log: Log = lambda _: None) -> Path:
     sources = _sources()
     host()
     installed = installed_executorch() if machine is X86_64 else None
-    folder = cache_home() / "native" / f"{machine.name}-{_digest(sources, installed)}"
-    if (folder / RUNNER).is_file():
-        return folder / RUNNER
+    name = f"{machine.name}-{_digest(sources, installed)}"
+    if (cache_home() / _SHELF / name / RUNNER).is_file():
+        return cache_home() / _SHELF / name / RUNNER
     if missing := missing_packages(machine):
         raise HydraError(
             f"The native runner for {machine.name} cannot be built: {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing.",
             f"On Debian: apt-get install {' '.join(missing)}",
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not (folder / RUNNER).is_file():
-            log(f"building the native runner for {machine.name} (once, about a minute)")
-            with folder_atomically(folder, mark=None) as out:
-                _build(machine, sources, installed, out)
-    return folder / RUNNER
+
+    def make(out: Path) -> None:
+        log(f"building the native runner for {machine.name} (once, about a minute)")
+        _build(machine, sources, installed, out)
+
+    return made_once(name, make, _SHELF) / RUNNER
 
 
 def android_runner(log: Log = lambda _: None) -> Path:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.json_text import dumps
 
 #: Exit codes of the runner that mean that bundle or program cannot be used.
 _UNUSABLE = (2, 3)
@@ -65,7 +66,7 @@ class NativeProcess:
             HydraError: the runner refused, or is no longer there.
         """
         given = b"" if values is None else np.ascontiguousarray(values, "<f4").tobytes()
-        line = json.dumps({"do": operation, **header, "floats": len(given) // 4})
+        line = dumps({"do": operation, **header, "floats": len(given) // 4})
         try:
             self._input.write(line.encode() + b"\n" + given)
             self._input.flush()

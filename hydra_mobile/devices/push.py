@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.devices.errors import DeviceFull, DeviceGone
 from hydra_mobile.devices.remote import Remote
 
@@ -142,7 +143,7 @@ def _hashes(remote: Remote, folder: str) -> dict[str, str]:
 
 def _write_hashes(remote: Remote, folder: str, held: Mapping[str, str]) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as handle:
-        json.dump(dict(held), handle)
+        handle.write(dumps(dict(held)))
         handle.flush()
         target = f"{folder}/{HASHES}"
         remote.push(Path(handle.name), f"{target}.part")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.benchmarks.question import Question, questions_of
 from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.evaluation.store.shards import WHOLE, Shard
 
 #: Sums of fingerprints of pictures are kept to so many bits.
@@ -150,7 +150,7 @@ def _fingerprint(questions: Sequence[Question]) -> str:
     digest = hashlib.sha256()
     for question in questions:
         line = [question.key, question.text, question.image is not None]
-        digest.update(json.dumps(line).encode() + b"\n")
+        digest.update(dumps(line).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -168,7 +168,7 @@ def _pictures(questions: Sequence[Question]) -> str:
         key = question.image.key
         if key not in sizes:
             sizes[key] = _size(question.image)
-        digest = hashlib.sha256(json.dumps([question.key, sizes[key]]).encode()).digest()
+        digest = hashlib.sha256(dumps([question.key, sizes[key]]).encode()).digest()
         total += int.from_bytes(digest[:16], "big")
     return f"{total % _MODULUS:032x}"
 

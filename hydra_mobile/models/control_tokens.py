@@ -13,6 +13,8 @@ import re
 
 from tokenizers import Tokenizer
 
+from hydra_mobile.core.json_text import dumps
+
 #: Behind the first character of a control token's name that is meant as text: a noncharacter of
 #: Unicode, which no text that is interchanged holds.
 _MARK = "\ufdd0"
@@ -75,7 +77,7 @@ class ControlTokens:
             for token in stored["added_tokens"]:
                 # The picture's token may be an ordinary added one.
                 token["special"] = token["special"] or token["content"] in self._ids
-            self._plain = Tokenizer.from_str(json.dumps(stored))
+            self._plain = Tokenizer.from_str(dumps(stored))
             self._plain.encode_special_tokens = True
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids

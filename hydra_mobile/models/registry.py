@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, read_json, tilde, write_json
 from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
+from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.made_once import alone
 from hydra_mobile.core.registry import nearest, resolve
 
 _NAMED = "hydra_mobile.models.checkpoints.published:"
@@ -60,7 +61,7 @@ def fetch(name: str, log: Log = print) -> Path:
         return folder
     # Only now: the builders import torch and transformers, which takes seconds.
     build = resolve("base", name, BASES)
-    with _alone(folder):
+    with alone(folder):
         if not _complete(folder):
             with folder_atomically(folder, mark=None) as temporary:
                 build(temporary, log)
@@ -101,7 +102,7 @@ def _imported(source: Path, log: Log) -> Path:
     if _complete(folder):
         _require_as_made(folder)
         return folder
-    with _alone(folder):
+    with alone(folder):
         if not _complete(folder):
             log(f"Importing {source} (once)")
             with folder_atomically(folder, mark=None) as temporary:
@@ -124,7 +125,8 @@ def _require_as_made(folder: Path) -> None:
     """Compare a base of the cache with its record; one from before there were records gets it."""
     record = _record_of(folder)
     if not record.is_file():
-        with _alone(folder):
+        # A cache that cannot be written is read as it is.
+        with contextlib.suppress(HydraError), alone(folder):
             _record(folder)
         return
     fix = f"Remove the folder {folder} and {record}; the base is made anew then."
@@ -137,18 +139,8 @@ def _digest(source: Path) -> str:
     files = sorted(path for path in source.iterdir() if path.is_file())
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     config = (source / "config.json").read_bytes()
-    return hashlib.sha256(config + json.dumps(facts).encode()).hexdigest()[:12]
+    return hashlib.sha256(config + dumps(facts).encode()).hexdigest()[:12]
 
 
 def _complete(folder: Path) -> bool:
     return (folder / "config.json").is_file()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process make a folder while the others of a run wait for it."""
-    from filelock import FileLock
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        yield

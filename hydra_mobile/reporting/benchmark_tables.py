@@ -6,10 +6,10 @@ As `tables`, they decide what is shown and how it is rounded, and know no output
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.reporting import formats
 from hydra_mobile.reporting.formats import (
     DASH,
@@ -189,7 +189,7 @@ def _facts(facts: dict[str, Any]) -> Iterable[str]:
         if isinstance(value, list):
             text = "; ".join(str(item) for item in value)
         else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            text = value if isinstance(value, str) else dumps(value, ensure_ascii=False)
         yield f"{name.replace('_', ' ')}: {text.strip()}"
 
 

@@ -43,7 +43,16 @@ class StepResult:
 
 
 class LossNotFinite(HydraError):
-    """The loss of a step overflowed; the step changed nothing."""
+    """The loss or the gradient of a step overflowed; the step changed nothing."""
+
+
+def not_finite(what: str, value: float, step: int) -> LossNotFinite:
+    """Return the error for a step, counted from 0, whose loss or gradient norm is `value`."""
+    return LossNotFinite(
+        f"The {what} became {value} at step {step + 1}.",
+        "Lower the learning rate, or train with runtime.precision=fp32. "
+        "`--resume` goes on from the last checkpoint, if there is one.",
+    )
 
 
 class Objective:
@@ -138,14 +147,14 @@ def train_step(
         total = processes.mean(total)
     if not math.isfinite(total):
         optimizer.drop_gradients()
-        raise LossNotFinite(
-            f"The loss became {total} at step {step + 1}.",
-            "Lower the learning rate, or train with runtime.precision=fp32. "
-            "`--resume` goes on from the last checkpoint.",
-        )
+        raise not_finite("loss", total, step)
     parameters = optimizer.parameters()
     processes.average_gradients(parameters)
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip or math.inf))
+    if not math.isfinite(norm):
+        # Before the update: one step with it and all weights are lost.
+        optimizer.drop_gradients()
+        raise not_finite("gradient norm", norm, step)
     factor = learning_rate_factor(step, stream.steps, config.warmup)
     optimizer.step(factor)
     if watcher:

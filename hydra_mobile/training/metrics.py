@@ -12,6 +12,7 @@ from typing import Any
 from hydra_mobile.core.boundaries import reading, shown, writing
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.json_text import dumps
 
 STAGES = ("align", "stage1", "stage2")
 
@@ -25,7 +26,7 @@ class MetricsFile:
     def append(self, stage: str, step: int, **values: Any) -> None:
         """Add one line and hand it to the operating system at once."""
         with writing(self.path), self.path.open("a") as handle:
-            handle.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+            handle.write(dumps({"stage": stage, "step": step, **values}) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
         """Return all lines that are JSON: the last one may have been cut short by a kill.
@@ -64,4 +65,4 @@ class MetricsFile:
         place = (STAGES.index(stage), step)
         kept = [m for m in self.read() if (STAGES.index(m["stage"]), m["step"]) <= place]
         with write_atomically(self.path) as temporary:
-            temporary.write_text("".join(json.dumps(m) + "\n" for m in kept))
+            temporary.write_text("".join(dumps(m) + "\n" for m in kept))

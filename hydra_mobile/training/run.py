@@ -8,7 +8,7 @@ uninterrupted one would (same processes, fp32, same machine).
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,15 +24,17 @@ from hydra_mobile.adapters.save_load import save_adapter
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import SILENT, Log, Progress, Stage, silent
 from hydra_mobile.models.model_card import loading_code
 from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.training.batches import cells, collate
+from hydra_mobile.training.begun import alone_in
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.compiling import compile_layers
 from hydra_mobile.training.contrastive import alignment_loss, caption_vectors
 from hydra_mobile.training.data.packing import Row
-from hydra_mobile.training.loop import StepResult, train_step
+from hydra_mobile.training.loop import StepResult, not_finite, train_step
 from hydra_mobile.training.machine import peak_memory_bytes, separate_state
 from hydra_mobile.training.memory.dry_peak import dry_peak
 from hydra_mobile.training.memory.estimate import MemoryEstimate, estimate
@@ -97,13 +99,12 @@ class TrainingRun:
         for file in stage_files(self.config).values():
             if not file.is_file():
                 raise DataError(f"{file} does not exist.", "Check the path of the data file.")
-        with separate_state():
+        with alone_in(self.folder, resume=resume), separate_state():
             setup = TrainingModel(self.config, self._say)
             folder = RunFolder(self.config, setup.processes.count, setup.base.sha256)
             try:
                 return self._train(setup, folder, resume)
             finally:
-                folder.close()
                 setup.processes.close()
 
     def _train(self, setup: TrainingModel, folder: RunFolder, resume: bool) -> Path:
@@ -278,11 +279,13 @@ class TrainingRun:
                 loss = alignment_loss(
                     embeddings, targets[chosen].to(device), same.to(device), token_rms
                 )
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise not_finite("loss of the alignment", value, step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 # Every process does all of this, with the same numbers.
                 optimizer.step(learning_rate_factor(step, steps, self.config.stage1.warmup))
                 optimizer.drop_gradients()
-                value = float(loss.detach())
                 self._log("align", step + 1, steps, loss=value)
                 bar.advance(step + 1, len(chosen), f"loss {value:.3f}", peak_memory_bytes(device))
         self._place.seconds["align"] = time.monotonic() - began
@@ -442,7 +445,7 @@ class TrainingRun:
             alpha_ref=self.config.ranks.alpha_ref,
             base=setup.base,
             extra_tensors={"projector.safetensors": projector},
-            extra_files={PROCESSOR_FILE: json.dumps(setup.processor.to_dict(), indent=2) + "\n"},
+            extra_files={PROCESSOR_FILE: dumps(setup.processor.to_dict(), indent=2) + "\n"},
             load_base=loading_code(self.config.base),
             pipeline_tag="image-text-to-text",
         )

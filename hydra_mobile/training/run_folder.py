@@ -1,28 +1,22 @@
-"""The run folder: what it was started with, its checkpoints, and who may write to it.
+"""The run folder: what it was started with, and its checkpoints.
 
 Of several processes only the first writes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from pathlib import Path
 
 import yaml
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
-from hydra_mobile.core.locks import exclusive
 from hydra_mobile.training.begun import checkpoints_in, is_begun
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.metrics import STAGES
 from hydra_mobile.training.run_identity import changes, run_record
-
-# A killed run's processes for data end within seconds.
-_WAIT_SECONDS = 3.0
 
 
 class RunFolder:
@@ -33,36 +27,18 @@ class RunFolder:
         self._config = config
         self._processes = processes
         self._base_sha256 = base_sha256
-        self._held = contextlib.ExitStack()
 
     def open(self, resume: bool) -> None:
         """Start a run here, or make sure that the one that is here can go on.
 
-        The folder is then this process's own, until `close`. A start that ended before its first
-        checkpoint left nothing to go on from: it may be started anew, with other settings too.
+        Whoever calls it is alone in the folder, see `begun.alone_in`. A start that ended before its
+        first checkpoint left nothing to go on from: it may be started anew, with other settings
+        too.
 
         Raises:
-            HydraError: another process trains here (names its id, host and start), the folder
-                holds nothing to resume, or was started with other settings or data.
+            HydraError: the folder holds nothing to resume, or was started with other settings or
+                data.
         """
-        with writing(self.path):
-            if not resume or self.path.is_dir():
-                self.path.mkdir(parents=True, exist_ok=True)
-                lock = self.path / ".training.lock"
-                self._held.enter_context(
-                    exclusive(lock, f"The run {self.path}", wait=_WAIT_SECONDS)
-                )
-        try:
-            self._open(resume)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Let others train here."""
-        self._held.close()
-
-    def _open(self, resume: bool) -> None:
         record = self.path / "run.json"
         identity = run_record(self._config, self._processes, self._base_sha256)
         begun = is_begun(self.path) or (resume and record.exists())

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
 
+import hydra_mobile as hm
 from hydra_mobile.config import TrainConfig, load_config
-from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.training import begun
 from hydra_mobile.training.run_folder import RunFolder
 
 
 def test_a_run_that_holds_the_former_name_of_a_key_goes_on(tmp_path):
     run = tmp_path / "run"
-    started = RunFolder(TrainConfig(output=str(run)), 1)
-    started.open(resume=False)
-    started.close()
+    RunFolder(TrainConfig(output=str(run)), 1).open(resume=False)
     for name in ("run.json", "config.yaml"):
         text = (run / name).read_text()
         assert "initialization" in text
@@ -84,3 +85,19 @@ def test_a_record_of_an_earlier_version_goes_on_with_its_own_loss(started, tmp_p
         RunFolder(load_config(None, settings), 1, "a" * 64).open(resume=True)
     as_before = ["stage1.loss_reduction=micro_batches", "stage2.loss_reduction=micro_batches"]
     RunFolder(load_config(None, [*settings, *as_before]), 1, "a" * 64).open(resume=True)
+
+
+def test_a_run_in_which_somebody_trains_is_refused_and_says_who(started, tmp_path, monkeypatch):
+    settings, _ = started
+    monkeypatch.setattr(begun, "_WAIT_SECONDS", 0.0)
+    with (
+        begun.alone_in(tmp_path / "run", resume=True),
+        pytest.raises(HydraError, match=rf"run is in use by process {os.getpid()} on .* since 2"),
+    ):
+        hm.train(None, *settings, resume=True)
+
+
+def test_what_was_held_and_not_begun_leaves_no_folder(tmp_path):
+    with begun.alone_in(tmp_path / "new", resume=False):
+        assert (tmp_path / "new").is_dir()
+    assert not (tmp_path / "new").exists()

@@ -8,7 +8,6 @@ that of `append_tokens` and of `get_logits`, which copies the logits of the last
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.runtimes.base import Array
 
 _PARTS = ("model.onnx", "model.onnx.data")
@@ -73,7 +73,7 @@ class GenaiEngine(Engine):
         began = time.perf_counter()
         config = og.Config(str(folder))
         options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
-        config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+        config.overlay(dumps({"model": {"decoder": {"session_options": options}}}))
         self._model = og.Model(config)
         parameters = og.GeneratorParams(self._model)
         # Room for the whole cache from the start, as all engines have.
@@ -111,5 +111,5 @@ def write_llama(merged: Path, folder: Path) -> None:
     model.save_pretrained(folder)
     shutil.copy(merged / "tokenizer.json", folder / "tokenizer.json")
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}), encoding="utf-8"
+        dumps({"tokenizer_class": "PreTrainedTokenizerFast"}), encoding="utf-8"
     )

@@ -8,7 +8,6 @@ memory stays flat.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.pictures import Picture
 from hydra_mobile.benchmarks.shared.tab_separated import write_rows
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.models.pictures import check_header
 
 #: In this order where the benchmark has them; columns that are in no row are left out.
@@ -124,7 +124,7 @@ def _encoded_cell(pictures: Sequence[Picture]) -> str:
     """
     texts = [_encoded(picture) for picture in pictures]
     if len(texts) > 1:
-        return json.dumps(texts)
+        return dumps(texts)
     return texts[0] if texts else ""
 
 

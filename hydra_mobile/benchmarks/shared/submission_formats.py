@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.json_text import dumps
 
 
 def file_name(model_id: str, suffix: str) -> str:
@@ -42,7 +42,7 @@ def llava_line(
         round_id: stands behind the id (MMBench); None leaves it out.
     """
     # LLaVA draws a random id; one made from the line keeps equal runs equal files.
-    digest = hashlib.sha256(json.dumps([question_id, prompt, text, model_id]).encode()).digest()
+    digest = hashlib.sha256(dumps([question_id, prompt, text, model_id]).encode()).digest()
     return {
         "question_id": question_id,
         **({} if round_id is None else {"round_id": round_id}),
@@ -58,14 +58,14 @@ def llava_line(
 def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> Path:
     """Write one JSON object a line, atomically, and return the path."""
     with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
-        handle.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+        handle.writelines(dumps(value, ensure_ascii=False) + "\n" for value in values)
     return path
 
 
 def write_list(path: Path, value: Any) -> Path:
     """Write one JSON value, atomically, and return the path."""
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 

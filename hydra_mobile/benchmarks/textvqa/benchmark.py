@@ -6,7 +6,6 @@ The metric is the M4C evaluator's; it depends on how many of the ten gave the sa
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -37,6 +36,7 @@ from hydra_mobile.benchmarks.textvqa.files import (
 from hydra_mobile.benchmarks.textvqa.m4c import normalize, soft_accuracy
 from hydra_mobile.benchmarks.textvqa.matching import join_answers
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.json_text import dumps
 
 NO_OCR = "llava-1.5-no-ocr"
 _OFFICIAL = {"val": 5000, "test": 5734, "train": 34602}
@@ -93,7 +93,7 @@ class TextVQA(Benchmark):
     def table_cells(self, sample: Sample) -> dict[str, str]:
         """Return the question without OCR tokens; the answer is the list of the ten people's."""
         given = sample.meta["answers"]
-        answer = {"answer": json.dumps(given, ensure_ascii=False) if given else ""}
+        answer = {"answer": dumps(given, ensure_ascii=False) if given else ""}
         return super().table_cells(sample) | answer
 
     def files(self) -> list[DataFile]:

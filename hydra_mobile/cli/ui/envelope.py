@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -12,6 +11,7 @@ from typing import Any
 
 from hydra_mobile import __version__
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.json_text import dumps
 
 
 def envelope(
@@ -51,7 +51,7 @@ def envelope(
         "seconds": round(seconds, 3),
         "version": __version__,
     }
-    return json.dumps(as_json(made), indent=2, ensure_ascii=False)
+    return dumps(as_json(made), indent=2, ensure_ascii=False)
 
 
 def _error(error: HydraError) -> dict[str, Any]:

@@ -298,7 +298,7 @@ def print_interrupted(code: int, at: Screen, command: Sequence[str]) -> None:
     """Say what was kept, and what to type to go on."""
     at.gap("err")
     kept = at.kept or "Nothing half-written was kept."
-    word = "Stopped by SIGTERM." if code == 143 else "Stopped."
+    word = "Stopped by SIGTERM." if code == 143 else "Interrupted."
     for text in wrapped(f"{word} {kept}", at.width):
         at.err(text, always=True)
     going_on = at.goes_on or (shlex.join(["hydra-mobile", *command]),)

@@ -91,7 +91,7 @@ def perform(name: str, settings: Settings, brief: bool, call: Callable[[], Resul
 
 def _interrupted(at: Screen, code: int) -> HydraError:
     fix = at.goes_on or (shlex.join(["hydra-mobile", *at.command]),)
-    what = "stopped by SIGTERM" if code == 143 else "stopped by Ctrl-C"
+    what = "stopped by SIGTERM" if code == 143 else "interrupted by Ctrl-C"
     return HydraError(what, fix, kept=at.kept, kind="interrupted")
 
 

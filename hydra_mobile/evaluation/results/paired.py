@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from hydra_mobile.benchmarks.metric import Metric, paired
 from hydra_mobile.benchmarks.shared.subset import spread
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.typed import encode
 from hydra_mobile.reporting.schema import Comparison, FlippedAnswer, ScoreChange
 
@@ -139,7 +139,7 @@ def _shown(facts: Mapping[str, Any], name: str) -> str:
     if name not in facts:
         return "unknown"
     value = facts[name]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else dumps(value, ensure_ascii=False)
 
 
 def samples_digest(samples: Iterable[Sample]) -> str:
@@ -158,7 +158,7 @@ def write_flips(compared: Compared, folder: Path) -> Comparison:
     comparison = compared.comparison
     pair = f"{comparison.benchmark}-{comparison.system}-against-{comparison.reference}"
     name = f"{FLIPS}/{re.sub(r'[^a-zA-Z0-9.]+', '-', pair).strip('-').lower()}.jsonl"
-    lines = [json.dumps(encode(flip), ensure_ascii=False) + "\n" for flip in compared.flips]
+    lines = [dumps(encode(flip), ensure_ascii=False) + "\n" for flip in compared.flips]
     with write_atomically(folder / name) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
     return dataclasses.replace(comparison, flips_file=name)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.integrity import checked_line, is_sound_line
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.data.answer_line import AnswerLine
 
 ANSWERS = "answers.jsonl"
@@ -120,8 +121,7 @@ class Appender:
     def add(self, answer: AnswerLine) -> None:
         """Append one answer, its index known."""
         value = checked_line(answer.to_dict())
-        # A number that is not finite is no JSON; generation does not end in one.
-        line = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+        line = dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
         content = memoryview(line.encode())
         while content:
             content = content[os.write(self._file, content) :]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from hydra_mobile.benchmarks.question import write_questions
 from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.locks import exclusive
 from hydra_mobile.evaluation.spec import EvalSpec
 from hydra_mobile.evaluation.store.prediction_log import PredictionLog
@@ -177,4 +177,4 @@ def request_of(task: TaskDir) -> dict[str, Any]:
 
 def digest_of(value: Any) -> str:
     """Return twelve hexadecimal digits that change with a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(dumps(value, sort_keys=True).encode()).hexdigest()[:12]

@@ -23,6 +23,7 @@ import PIL
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import require_free_space, sha256_of
 from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.examples.emojiqa.contact_sheet import Cell, contact_sheet
 from hydra_mobile.examples.emojiqa.names import Thing, all_things
 from hydra_mobile.examples.emojiqa.openmoji import (
@@ -165,7 +166,7 @@ def _check_parameters(test_questions: int, pictures_per_name: int, image_size: i
 def _is_built(out: Path, parameters: dict[str, Any]) -> bool:
     try:
         manifest = json.loads((out / MANIFEST).read_text())
-        same = manifest["parameters"] == json.loads(json.dumps(parameters))
+        same = manifest["parameters"] == json.loads(dumps(parameters))
         return bool(same) and all(
             (out / name).stat().st_size == entry["bytes"]
             for name, entry in manifest["files"].items()
@@ -175,7 +176,7 @@ def _is_built(out: Path, parameters: dict[str, Any]) -> bool:
 
 
 def _table_digest(things: Sequence[Thing]) -> str:
-    return hashlib.sha256(json.dumps([asdict(thing) for thing in things]).encode()).hexdigest()
+    return hashlib.sha256(dumps([asdict(thing) for thing in things]).encode()).hexdigest()
 
 
 def _drawn_by(art: Art, things: Sequence[Thing]) -> list[str]:
@@ -391,10 +392,10 @@ def _draw(pictures: Sequence[_Picture], folder: Path, side: int, progress: Progr
 
 def _write_records(plan: _Plan, folder: Path) -> None:
     for name, records in (("train_stage1", plan.stage1), ("train_stage2", plan.stage2)):
-        lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+        lines = ",\n".join(dumps(record, ensure_ascii=False) for record in records)
         (folder / f"{name}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     for split, questions in plan.tests.items():
-        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in questions)
+        lines = "".join(dumps(line, ensure_ascii=False) + "\n" for line in questions)
         (folder / f"test_{split}.jsonl").write_text(lines, encoding="utf-8")
 
 
@@ -459,4 +460,4 @@ def _write_manifest(
         "images_sha256": pictures.hexdigest(),
         "files": files,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(dumps(manifest, indent=2) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer, processors
 
 from hydra_mobile.core.files import write_atomically, write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.base_plan import TOKENIZER_MODEL
 from hydra_mobile.models.checkpoints.known_parts import tower_of
@@ -67,7 +68,7 @@ def _without_image(tokenizer: Tokenizer, rows: int) -> Tokenizer:
     """Return the tokenizer without tokens that the embedding table has no row for."""
     stored = json.loads(tokenizer.to_str())
     stored["added_tokens"] = [token for token in stored["added_tokens"] if token["id"] < rows]
-    return Tokenizer.from_str(json.dumps(stored))
+    return Tokenizer.from_str(dumps(stored))
 
 
 def _write_settings(tokenizer: Tokenizer, text: Any, kind: str, folder: Path, out: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.folders import folder_atomically
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.base_plan import (
     IMPORTED,
@@ -120,7 +120,7 @@ def _plan_original(source: Path, stored: Mapping[str, Any], vision: str, log: Lo
     kept = (source / "config.json").read_bytes()
     if vision:
         # Their code loads the tower that is named here, whatever the weights hold.
-        kept = json.dumps({**stored, "mm_vision_tower": vision}, indent=2).encode()
+        kept = dumps({**stored, "mm_vision_tower": vision}, indent=2).encode()
     fit: Literal["pad", "crop"] = "pad" if original.pad else "crop"
     return Plan(config, matched, source, fit=fit, kept={ORIGINAL_CONFIG: kept})
 

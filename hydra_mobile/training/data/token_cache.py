@@ -10,7 +10,6 @@ them.
 from __future__ import annotations
 
 import hashlib
-import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from hydra_mobile.core.integrity import (
     require_recorded,
     sealed,
 )
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.data.json_stream import JsonRecords
 from hydra_mobile.data.llava import Record, parse_record
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -131,7 +131,7 @@ def _key(
         "over_length": over_length,
         "bad_records": bad_records,
     }
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _build(

@@ -31,6 +31,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from hydra_mobile.core.json_text import dumps  # noqa: E402
 from hydra_mobile.runtimes.coreml.program import read_program  # noqa: E402
 
 Compute = Literal["fp16", "fp32"]
@@ -105,7 +106,7 @@ def _make_reproducible(path: Path) -> None:
     text = file.read_text("utf-8")
     for name, entry in json.loads(text)["itemInfoEntries"].items():
         text = text.replace(name, str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).upper())
-    file.write_text(json.dumps(json.loads(text), indent=4, sort_keys=True) + "\n", "utf-8")
+    file.write_text(dumps(json.loads(text), indent=4, sort_keys=True) + "\n", "utf-8")
 
 
 def _write_function(
