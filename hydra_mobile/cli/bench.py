@@ -16,19 +16,28 @@ def bench(
     models: Models,
     device: Device = "host",
     prompt_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Tokens of the prompt, picture included")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=1_000_000, help="Tokens of the prompt, picture included"
+        ),
     ] = 64,
-    new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of each answer")] = 32,
+    new_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1_000_000, help="Tokens of each answer")
+    ] = 32,
     repeats: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Measured answers of each process")
+        int,
+        typer.Option(metavar="N", min=1, max=1_000_000, help="Measured answers of each process"),
     ] = 5,
     warmup: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Answers before them, left out")
+        int, typer.Option(metavar="N", min=0, max=1_000_000, help="Answers before them, left out")
     ] = 1,
     rounds: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, help="Processes of each model: the first loads cold, others warm"
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Processes of each model: the first loads cold, others warm",
         ),
     ] = 2,
     threads: Threads = 0,

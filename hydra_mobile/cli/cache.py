@@ -73,7 +73,10 @@ def clear(
         typer.Argument(metavar="[NAME...]", help="Entries of `cache list`, or folders of them"),
     ] = None,
     older_than: Annotated[
-        int, typer.Option(metavar="DAYS", min=0, help="Only what was not changed for so long")
+        int,
+        typer.Option(
+            metavar="DAYS", min=0, max=100_000, help="Only what was not changed for so long"
+        ),
     ] = 0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
 ) -> ui.Result:

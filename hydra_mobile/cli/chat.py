@@ -11,10 +11,13 @@ import typer
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Model, Threads, existing
 from hydra_mobile.cli.ui.live import Loading
+from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:
     from hydra_mobile.api.model import Answer
+
+_MOST_TOKENS = 1_000_000
 
 
 def chat(
@@ -25,7 +28,7 @@ def chat(
         typer.Option(metavar="TEXT", help="Ask once and end; without it, ask on the terminal"),
     ] = "",
     new_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Longest answer in tokens")
+        int, typer.Option(metavar="N", min=1, max=_MOST_TOKENS, help="Longest answer in tokens")
     ] = 64,
     threads: Threads = 0,
 ) -> ui.Result:
@@ -54,7 +57,7 @@ def chat(
         if question.startswith("/"):
             try:
                 image, new_tokens = _command(question, image, new_tokens)
-            except (HydraError, ValueError) as error:  # it does not end the conversation
+            except HydraError as error:  # it does not end the conversation
                 ui.warn(str(error))
             continue
         answer = loaded.ask(
@@ -84,11 +87,18 @@ def _command(line: str, image: Path, new_tokens: int) -> tuple[Path, int]:
         image = Path(rest.strip())
         ui.facts({image.name: f"{picture.width} x {picture.height}"})
     elif word == "/set" and rest.split()[:1] == ["new_tokens"] and len(rest.split()) == 2:
-        new_tokens = max(1, int(rest.split()[1]))
+        new_tokens = _limit(rest.split()[1])
         ui.note(f"new_tokens {new_tokens}")
     else:
         ui.note("/image FILE  another picture    /set new_tokens N  longer answers    Ctrl-D  end")
     return image, new_tokens
+
+
+def _limit(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= number <= _MOST_TOKENS:
+        raise HydraError(f"{shown(text)} is not a number from 1 to {_MOST_TOKENS}.")
+    return number
 
 
 def _question() -> str:

@@ -35,7 +35,10 @@ def compose(
     select_layer: Annotated[
         int,
         typer.Option(
-            metavar="N", help="Hidden states of the tower; -2: the input of its last layer"
+            metavar="N",
+            min=-1000,
+            max=1000,
+            help="Hidden states of the tower; -2: the input of its last layer",
         ),
     ] = -2,
     template: Annotated[

@@ -29,7 +29,12 @@ def check(
     ] = "",
     max_length: Annotated[
         int,
-        typer.Option(metavar="N", min=1, help="Longest conversation in tokens, picture included"),
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=10_000_000,
+            help="Longest conversation in tokens, picture included",
+        ),
     ] = 2048,
     pictures: Annotated[
         Literal["decode", "header", "exists", "none"],
@@ -37,7 +42,8 @@ def check(
     ] = "decode",
     workers: Workers = 0,
     examples: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Examples of each kind of problem")
+        int,
+        typer.Option(metavar="N", min=0, max=1_000_000, help="Examples of each kind of problem"),
     ] = 3,
 ) -> ui.Result:
     """Check a data file for all that training would stop at.

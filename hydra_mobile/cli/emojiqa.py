@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Force, Seed, count_or
+from hydra_mobile.cli.options import CountOr, Force, Seed
 from hydra_mobile.cli.places import require_place
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ConfigError
@@ -21,12 +21,17 @@ def emojiqa(
     names: Annotated[
         int,
         typer.Option(
-            parser=count_or("all"), metavar="N", show_default="all", help="How many names, or all"
+            parser=CountOr("all"), metavar="N", show_default="all", help="How many names, or all"
         ),
     ] = 0,
     test_questions: Annotated[
         int,
-        typer.Option(metavar="N", min=48, help="Questions of each test split, a multiple of 48"),
+        typer.Option(
+            metavar="N",
+            min=48,
+            max=1_000_000,
+            help="Questions of each test split, a multiple of 48",
+        ),
     ] = 480,
     art: Annotated[
         list[str] | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Config, complete_keys, split_items
+from hydra_mobile.cli.options import Config, Real, complete_keys, split_items
 from hydra_mobile.core.errors import ConfigError
 
 _TRAINING = "Training"
@@ -27,7 +27,10 @@ def estimate(
     phone_memory: Annotated[
         float,
         typer.Option(
-            metavar="GIB", min=0.0, show_default="all classes", help="Memory of a phone in GiB"
+            metavar="GIB",
+            parser=Real(0.0, 1e6),
+            show_default="all classes",
+            help="Memory of a phone in GiB",
         ),
     ] = 0.0,
     gpus: Annotated[
@@ -35,6 +38,7 @@ def estimate(
         typer.Option(
             metavar="N",
             min=1,
+            max=1_000_000,
             show_default="1",
             help="GPUs, one process each",
             rich_help_panel=_TRAINING,
@@ -44,7 +48,7 @@ def estimate(
         float | None,
         typer.Option(
             metavar="GIB",
-            min=0.1,
+            parser=Real(0.1, 1e6),
             show_default="24",
             help="Memory of each GPU in GiB",
             rich_help_panel=_TRAINING,
@@ -55,6 +59,7 @@ def estimate(
         typer.Option(
             metavar="N",
             min=0,
+            max=1_000_000_000_000,
             show_default="as configured",
             help="Conversations of a step of stage II that the settings keep",
             rich_help_panel=_TRAINING,
@@ -65,6 +70,7 @@ def estimate(
         typer.Option(
             metavar="N",
             min=0,
+            max=1_000_000_000_000,
             show_default="count the file",
             help="Conversations of stage II",
             rich_help_panel=_TRAINING,
@@ -75,6 +81,7 @@ def estimate(
         typer.Option(
             metavar="N",
             min=0,
+            max=1_000_000_000_000,
             show_default="count the file",
             help="Captions of stage I",
             rich_help_panel=_TRAINING,
@@ -85,6 +92,7 @@ def estimate(
         typer.Option(
             metavar="N",
             min=0,
+            max=1_000_000_000_000,
             show_default="data.max_length",
             help="Longest row of stage II",
             rich_help_panel=_TRAINING,
@@ -95,6 +103,7 @@ def estimate(
         typer.Option(
             metavar="N",
             min=0,
+            max=1_000_000_000_000,
             show_default="128 beside a picture",
             help="Longest row of stage I",
             rich_help_panel=_TRAINING,
@@ -103,7 +112,10 @@ def estimate(
     samples_per_second: Annotated[
         float,
         typer.Option(
-            metavar="X", help="Rate of all GPUs together, for hours", rich_help_panel=_TRAINING
+            metavar="X",
+            parser=Real(0.0, 1e9),
+            help="Rate of all GPUs together, for hours",
+            rich_help_panel=_TRAINING,
         ),
     ] = 0.0,
     measured: Annotated[

@@ -17,6 +17,7 @@ from hydra_mobile.cli.options import (
     Limit,
     Models,
     Protocol,
+    Real,
     Splits,
     Threads,
     TorchDevice,
@@ -57,7 +58,7 @@ def evaluate(
         float | None,
         typer.Option(
             metavar="POINTS",
-            min=0.0,
+            parser=Real(0.0, 10_000.0),
             help="Exit with 3 where a model surely loses more than this",
             rich_help_panel="For CI",
         ),
@@ -66,8 +67,7 @@ def evaluate(
         float | None,
         typer.Option(
             metavar="SHARE",
-            min=0.0,
-            max=1.0,
+            parser=Real(0.0, 1.0),
             help="Exit with 3 where fewer answers are the reference's",
             rich_help_panel="For CI",
         ),

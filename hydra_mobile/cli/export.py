@@ -10,7 +10,7 @@ import typer
 
 from hydra_mobile.api.paths import default_bundle_folder
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Force, Images, Model, Threads, existing
+from hydra_mobile.cli.options import Force, Images, Model, Real, Threads, existing
 from hydra_mobile.cli.places import require_place, run_of
 from hydra_mobile.cli.ui.formats import clock, megabytes
 from hydra_mobile.core.errors import ConfigError
@@ -59,13 +59,21 @@ def export(
     max_context: Annotated[
         int,
         typer.Option(
-            metavar="N", min=16, help="Tokens that the cache holds", rich_help_panel="Limits"
+            metavar="N",
+            min=16,
+            max=1_000_000,
+            help="Tokens that the cache holds",
+            rich_help_panel="Limits",
         ),
     ] = 512,
     max_prefill: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, help="Most tokens of one decoder call", rich_help_panel="Limits"
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Most tokens of one decoder call",
+            rich_help_panel="Limits",
         ),
     ] = 256,
     name: Annotated[
@@ -84,8 +92,7 @@ def export(
         float,
         typer.Option(
             metavar="X",
-            min=0.0,
-            max=1.0,
+            parser=Real(0.0, 1.0),
             help="Least share of work on fast kernels",
             rich_help_panel="Advanced",
         ),

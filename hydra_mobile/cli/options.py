@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,26 +11,66 @@ import typer
 
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.cli.ui.faults import unknown
+from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices import DEVICES
 
 TorchDevice = Literal["auto", "cpu", "cuda", "mps"]
 
 
-def count_or(word: str, least: int = 1) -> Callable[[object], int]:
-    """Return a parser of numbers from `least` on; `word` and the older 0 are 0: no limit."""
+# More of anything that is counted is a mistake in typing.
+_MOST = 1_000_000_000
 
-    def parse(value: object) -> int:
+
+class CountOr:
+    """A parser of whole numbers from `least` to `most`; `word` and the older 0 are 0: no limit."""
+
+    def __init__(self, word: str, least: int = 1, most: int = _MOST) -> None:
+        self.word, self.least, self.most = word, least, most
+        # Typer shows the parser's name where nothing else is known.
+        self.__name__ = "N"
+
+    def __call__(self, value: object) -> int:
+        """Return the number.
+
+        Raises:
+            typer.BadParameter: it is neither a number in the range nor the word.
+        """
         text = str(value).strip().lower()
-        if text in (word, "0"):
+        if text in (self.word, "0"):
             return 0
-        if not text.isdigit() or int(text) < least:
-            raise typer.BadParameter(f"`{text}` is neither a number from {least} on nor `{word}`")
+        # Longer ones are too large, and Python may refuse to read them.
+        plain = text.isascii() and text.isdigit() and len(text) <= len(str(self.most))
+        if not plain or not self.least <= int(text) <= self.most:
+            raise typer.BadParameter(
+                f"{shown(text)} is neither a number from {self.least} to {self.most} "
+                f"nor `{self.word}`"
+            )
         return int(text)
 
-    # Typer shows the parser's name where nothing else is known.
-    parse.__name__ = "N"
-    return parse
+
+class Real:
+    """A parser of numbers from `least` to `most`; NaN is none, which typer's own ranges pass."""
+
+    def __init__(self, least: float, most: float) -> None:
+        self.least, self.most = least, most
+        self.__name__ = "X"
+
+    def __call__(self, value: object) -> float:
+        """Return the number.
+
+        Raises:
+            typer.BadParameter: it is none, or outside of the range.
+        """
+        try:
+            number = float(str(value))
+        except ValueError:
+            number = math.nan
+        if not self.least <= number <= self.most:
+            raise typer.BadParameter(
+                f"{shown(str(value))} is not a number from {self.least:g} to {self.most:g}"
+            )
+        return number
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -169,7 +209,7 @@ Threads = Annotated[
     int,
     typer.Option(
         "--threads",
-        parser=count_or("auto"),
+        parser=CountOr("auto", most=4096),
         metavar="N",
         show_default="auto",
         help="CPU threads in all, or auto",
@@ -179,7 +219,7 @@ Workers = Annotated[
     int,
     typer.Option(
         "--workers",
-        parser=count_or("auto"),
+        parser=CountOr("auto", most=4096),
         metavar="N",
         show_default="auto",
         help="Parallel processes or readers, or auto",
@@ -189,7 +229,7 @@ Limit = Annotated[
     int,
     typer.Option(
         "--limit",
-        parser=count_or("all"),
+        parser=CountOr("all"),
         metavar="N",
         show_default="all",
         help="About this many questions of each split, or all",
@@ -253,7 +293,7 @@ Images = Annotated[
         "--images", metavar="DIR", help="Folder of the pictures; default: the data file's"
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed")]
 
 
 def in_process() -> bool:

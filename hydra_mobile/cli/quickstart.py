@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Overrides, count_or
+from hydra_mobile.cli.options import CountOr, Overrides
 
 
 def quickstart(
@@ -19,7 +19,7 @@ def quickstart(
     questions: Annotated[
         int,
         typer.Option(
-            parser=count_or("all"),
+            parser=CountOr("all"),
             metavar="N",
             help="About this many questions of each split, or all",
         ),

@@ -11,10 +11,10 @@ from hydra_mobile.cli import ui
 from hydra_mobile.cli.benchmark_data import data_folder
 from hydra_mobile.cli.options import (
     Benchmarks,
+    CountOr,
     Data,
     Device,
     benchmark_names,
-    count_or,
     existing,
 )
 from hydra_mobile.core.errors import ConfigError, HydraError, ParityError
@@ -45,7 +45,7 @@ def verify(
     limit: Annotated[
         int,
         typer.Option(
-            parser=count_or("all"), metavar="N", help="Questions of each split, or all (--data)"
+            parser=CountOr("all"), metavar="N", help="Questions of each split, or all (--data)"
         ),
     ] = 100,
     device: Device = "host",

@@ -5,11 +5,13 @@ A reader stops at the first fault, a check counts them all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from hydra_mobile.core.boundaries import shown
+from hydra_mobile.core.json_text import dumps
 
 IMAGE_MARK = "<image>"
 
@@ -124,4 +126,7 @@ def describe(value: Any) -> str:
         return f"an object with the keys {', '.join(map(str, value)) or 'none'}"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    return shown(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
