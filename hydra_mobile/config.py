@@ -55,8 +55,8 @@ class DataConfig:
     """What happens to a record that is malformed (an empty turn, roles out of order, a mark without
     its picture): an error that names it, or it is left out and counted."""
     bad_pictures: Literal["stop", "drop"] = "stop"
-    """What happens where a picture is missing; all are looked for before the first step. An error
-    names the first ones, or their conversations are left out and counted."""
+    """What happens where a picture is missing or damaged; all are decoded once before the first
+    step. An error names the first ones, or their conversations are left out and counted."""
     group_by_modality: bool = False
     """Batches hold either conversations with a picture or conversations without one."""
     share_prefix: bool = True

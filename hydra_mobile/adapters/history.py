@@ -266,6 +266,10 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
     tail = content[end:]
     try:
         json.loads(tail)
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Extra data"):
+            return content[:end], tail
+        # A whole object and something behind it: no kill does that, the line was altered.
     except (ValueError, RecursionError):
         return content[:end], tail
     # Cut between the object and its line break: nothing is lost.

@@ -5,15 +5,18 @@ Keeps eight bytes a picture to know what was seen.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.errors import DataError, HydraError
+from hydra_mobile.core.files import cache_home, write_json
+from hydra_mobile.core.integrity import read_sealed, sealed
 from hydra_mobile.models.pictures import check_header, inspect_picture
 
 Depth = Literal["full", "header", "exists", "none"]
@@ -21,6 +24,10 @@ Depth = Literal["full", "header", "exists", "none"]
 # A task costs more than to look whether one file exists.
 _PICTURES_PER_TASK = 32
 _TASKS_PER_WORKER = 4
+_PICTURES_PER_CALL = 256
+
+#: (pictures looked at, pictures in all)
+Progress = Callable[[int, int], None]
 
 
 class BadPicture(NamedTuple):
@@ -103,6 +110,50 @@ class PictureCheck:
     def _report_all(self, bad: list[BadPicture]) -> None:
         for picture in bad:
             self._report(picture)
+
+
+def unusable(
+    pictures: Sequence[Path], workers: int = 0, progress: Progress = lambda done, total: None
+) -> dict[int, str]:
+    """Decode pictures and return what is wrong, by position, with those that cannot be used.
+
+    The result is remembered in the cache for as long as names, sizes and times of all files stay.
+
+    Args:
+        pictures: files, each once.
+        workers: threads; 0: as many as there are cores.
+        progress: gets how many were looked at, and of how many; nothing where it is remembered.
+    """
+    facts = blake2b(digest_size=16)
+    for path in pictures:
+        try:
+            found = path.stat()
+            facts.update(f"{path.absolute()} {found.st_size} {found.st_mtime_ns}\n".encode())
+        except (OSError, ValueError):
+            facts.update(f"{path.absolute()} -\n".encode(errors="surrogateescape"))
+    memory = cache_home() / "pictures" / f"{facts.hexdigest()}.json"
+    with contextlib.suppress(HydraError, KeyError, TypeError, ValueError, AttributeError):
+        kept = read_sealed(memory, "what is wrong with pictures", "")
+        return {int(number): str(why) for number, why in kept["unusable"].items()}
+    bad: dict[int, str] = {}
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1, "pictures") as pool:
+        # In batches: 665,000 tasks at once would fill the memory.
+        for start in range(0, len(pictures), _PICTURES_PER_CALL):
+            batch = pictures[start : start + _PICTURES_PER_CALL]
+            for number, why in enumerate(pool.map(_fault_of, batch), start):
+                if why:
+                    bad[number] = why
+            progress(start + len(batch), len(pictures))
+    with contextlib.suppress(OSError, HydraError):
+        write_json(memory, sealed({"unusable": {str(number): why for number, why in bad.items()}}))
+    return bad
+
+
+def _fault_of(path: Path) -> str:
+    for found in _findings(path, "", "full"):
+        if found.kind in ("missing pictures", "corrupt pictures"):
+            return found.why
+    return ""
 
 
 def _look_at(pictures: list[tuple[Path, str]], depth: Depth) -> list[BadPicture]:

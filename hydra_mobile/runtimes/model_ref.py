@@ -14,9 +14,11 @@ from hydra_mobile.adapters.peft_folder import CONFIG_FILE
 from hydra_mobile.adapters.save_load import HYDRA_FILE, adapter_files, is_plain_peft
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle
 from hydra_mobile.bundle.lora_manifest import split_selection
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of, tilde
 from hydra_mobile.core.folders import recover
+from hydra_mobile.core.integrity import read_sealed
 from hydra_mobile.core.model_folder import has_weights, weight_files, weights_sha256
 from hydra_mobile.models.registry import BASES, base_folder
 from hydra_mobile.runtimes import runtime_class
@@ -172,8 +174,12 @@ def base_of(run_or_adapter: Path) -> Path:
     """
     for folder in (run_or_adapter, run_or_adapter.parent):
         if (folder / "run.json").is_file():
-            run = read_json(folder / "run.json", "the record of a run")
-            return base_folder(str(run["config"]["base"]))
+            run = read_sealed(
+                folder / "run.json", "the record of a run", "Take it from a copy of the run."
+            )
+            with reading(folder / "run.json", "the record of a run, with `config.base`"):
+                name = str(run["config"]["base"])
+            return base_folder(name)
     if is_plain_peft(run_or_adapter):
         config = read_json(run_or_adapter / CONFIG_FILE, "the configuration of a peft adapter")
         name = config.get("base_model_name_or_path")

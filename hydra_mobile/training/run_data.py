@@ -13,6 +13,7 @@ from pathlib import Path
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import ConfigError, DataError
 from hydra_mobile.core.progress import Log, Progress, Stage
+from hydra_mobile.data.check_pictures import unusable
 from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.training.batch_stream import BatchStream
@@ -58,7 +59,7 @@ class RunData:
         # The first process tokenizes, the others find the rows on disk.
         self.rows: dict[str, Rows] = {}
         setup.processes.first_alone(self._open)
-        self._missing: set[Path] = set()
+        self._left_out: set[Path] = set()
         for name in self.rows:
             self._look_for_pictures(name)
         for name, rows in self.rows.items():
@@ -97,28 +98,48 @@ class RunData:
             )
 
     def _look_for_pictures(self, name: str) -> None:
-        """Find the pictures of a stage that are not there, before a step is taken.
+        """Find the pictures of a stage that are missing or damaged, before a step is taken.
 
         Raises:
-            DataError: there are some, and `data.bad_pictures` is "stop"; or none is there.
+            DataError: there are some, and `data.bad_pictures` is "stop"; or all are.
         """
         rows, processes = self.rows[name], self._setup.processes
         # One process looks: what others see of a shared disk may lag behind.
-        missing = processes.gather_objects(rows.missing() if processes.main else None)[0]
-        if not missing:
+        found = self._decode_all(rows.images()) if processes.main else None
+        bad: dict[int, str] = processes.gather_objects(found)[0]
+        if not bad:
             return
-        images = [rows.image(number) for number in missing]
-        left = rows.without(missing)
+        images = rows.images()
+        left = rows.without([rows.numbers[place] for place in bad])
         if self._config.data.bad_pictures == "stop" or not len(left):
-            shown = "; ".join(f"{i} (record {rows.record_of(i)!r})" for i in images[:3])
+            shown = [
+                f"{why.rstrip('.')} (record {rows.record_of(images[place])!r})"
+                for place, why in list(bad.items())[:3]
+            ]
             raise DataError(
-                f"{self._files[name]}: {len(missing):,} of {len(rows.images()):,} pictures are "
-                f"missing: {shown}{'; ...' if len(images) > 3 else ''}.",
+                f"{self._files[name]}: {len(bad):,} of {len(images):,} pictures cannot be used: "
+                f"{'; '.join(shown)}{'; ...' if len(bad) > 3 else ''}.",
                 "Check data.images, the folder that the paths are relative to, or leave the "
                 "conversations about them out with data.bad_pictures=drop.",
             )
         self.rows[name] = left
-        self._missing.update(images)
+        self._left_out.update(images[place] for place in bad)
+
+    def _decode_all(self, images: Sequence[Path]) -> dict[int, str]:
+        with contextlib.ExitStack() as stack:
+            bar: Stage | None = None
+            last = 0
+
+            def show(done: int, total: int) -> None:
+                nonlocal bar, last
+                if bar is None:
+                    # Only now: what is remembered needs no bar.
+                    what = "checking pictures"
+                    bar = stack.enter_context(self._progress.stage(what, total, 0, "pictures"))
+                bar.advance(done, done - last, "")
+                last = done
+
+            return unusable(images, self._config.runtime.workers, show)
 
     def prepare(self) -> None:
         """Compute the vision features that are not on disk, if they are kept there.
@@ -183,7 +204,7 @@ class RunData:
         return [
             (record.image, record.turns[0].answer)
             for record in iter_llava(self._files["stage1"], images)
-            if record.image is not None and record.image not in self._missing
+            if record.image is not None and record.image not in self._left_out
         ]
 
 
@@ -193,7 +214,7 @@ def _say_what_is_missing(stage: str, rows: Rows, log: Log) -> None:
         "cut at data.max_length": rows.truncated,
         "longer than data.max_length and left out": rows.dropped,
         "malformed and left out (`hydra-mobile data check` names them)": rows.malformed,
-        "left out because their picture is missing": rows.pictureless,
+        "left out because their picture is missing or damaged": rows.pictureless,
         "left out because LLaVA's mask leaves nothing of them to learn": rows.unmatched,
     }
     said = [f"{count:,} {what}" for what, count in counts.items() if count]

@@ -12,11 +12,17 @@ import yaml
 
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
-from hydra_mobile.core.files import read_json, write_atomically, write_json
+from hydra_mobile.core.files import write_atomically
 from hydra_mobile.training.begun import checkpoints_in, is_begun
 from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.metrics import STAGES
-from hydra_mobile.training.run_identity import changes, run_record
+from hydra_mobile.training.run_identity import (
+    RECORD,
+    changes,
+    read_record,
+    run_record,
+    write_record,
+)
 
 
 class RunFolder:
@@ -39,9 +45,8 @@ class RunFolder:
             HydraError: the folder holds nothing to resume, or was started with other settings or
                 data.
         """
-        record = self.path / "run.json"
         identity = run_record(self._config, self._processes, self._base_sha256)
-        begun = is_begun(self.path) or (resume and record.exists())
+        begun = is_begun(self.path) or (resume and (self.path / RECORD).exists())
         if not begun:
             if resume:
                 raise ArtifactError(
@@ -50,14 +55,14 @@ class RunFolder:
             text = yaml.safe_dump(self._config.to_dict(), sort_keys=False)
             with write_atomically(self.path / "config.yaml") as temporary:
                 temporary.write_text(text)
-            write_json(record, identity)
+            write_record(self.path, identity)
             return
         if not resume:
             raise HydraError(
                 f"{self.path} already holds a run.",
                 "Go on with --resume, or choose another folder with output=...",
             )
-        recorded = read_json(record, "the identity of a run")
+        recorded = read_record(self.path)
         changed = changes(recorded, identity)
         if changed:
             raise ConfigError(
@@ -66,7 +71,7 @@ class RunFolder:
             )
         if recorded != identity:
             # Where everything lies today: `merge` looks for the base there.
-            write_json(record, identity)
+            write_record(self.path, identity)
 
     def checkpoint(self) -> Checkpoint | None:
         """Read the latest checkpoint, if there is one."""

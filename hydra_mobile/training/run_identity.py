@@ -7,13 +7,16 @@ places and threads.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.config import TrainConfig
-from hydra_mobile.core.integrity import remembered_sha256
+from hydra_mobile.core.files import write_json
+from hydra_mobile.core.integrity import SEAL, read_sealed, remembered_sha256, sealed
 from hydra_mobile.core.typed import current_names
 
+RECORD = "run.json"
 #: Keys that change no result, or whose contents are compared in place of their names.
 _PLACES_AND_MACHINE: tuple[tuple[str, ...], ...] = (
     ("base",),
@@ -46,6 +49,26 @@ def run_record(config: TrainConfig, processes: int, base_sha256: str = "") -> di
     hashes = {name: remembered_sha256(Path(file)) for name, file in files.items() if file}
     record = {"config": config.to_dict(), "data": hashes, "processes": processes}
     return {**record, "base_sha256": base_sha256} if base_sha256 else record
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Read the run.json of a run folder; earlier versions wrote it without a digest.
+
+    Raises:
+        ArtifactError: it is missing, no JSON, or was altered.
+    """
+    record = read_sealed(
+        run / RECORD,
+        "the identity of a run",
+        "Take it from a copy of the run; its checkpoints and its adapter are whole.",
+    )
+    record.pop(SEAL, None)
+    return record
+
+
+def write_record(run: Path, record: Mapping[str, Any]) -> None:
+    """Write the run.json of a run folder, with a digest of its content."""
+    write_json(run / RECORD, sealed(record))
 
 
 def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -10,9 +10,24 @@ import pytest
 
 import hydra_mobile as hm
 from hydra_mobile.config import TrainConfig, load_config
-from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
 from hydra_mobile.training import begun
 from hydra_mobile.training.run_folder import RunFolder
+
+
+def unseal(file):
+    """Take the digest out, which earlier versions did not write."""
+    record = json.loads(file.read_text())
+    del record["record_sha256"]
+    file.write_text(json.dumps(record))
+
+
+def test_an_altered_record_is_told(started, tmp_path):
+    settings, _ = started
+    file = tmp_path / "run" / "run.json"
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(ArtifactError, match=r"run\.json was altered"):
+        RunFolder(load_config(None, [*settings, "seed=1"]), 1, "a" * 64).open(resume=True)
 
 
 def test_a_run_that_holds_the_former_name_of_a_key_goes_on(tmp_path):
@@ -22,6 +37,7 @@ def test_a_run_that_holds_the_former_name_of_a_key_goes_on(tmp_path):
         text = (run / name).read_text()
         assert "initialization" in text
         (run / name).write_text(text.replace("initialization", "initialisation"))
+    unseal(run / "run.json")
     RunFolder(load_config(run / "config.yaml"), 1).open(resume=True)
 
 
@@ -77,7 +93,7 @@ def test_a_record_of_an_earlier_version_goes_on_with_its_own_loss(started, tmp_p
     settings, _ = started
     file = tmp_path / "run" / "run.json"
     record = json.loads(file.read_text())
-    del record["base_sha256"], record["config"]["data"]["bad_pictures"]
+    del record["base_sha256"], record["record_sha256"], record["config"]["data"]["bad_pictures"]
     for stage in ("stage1", "stage2"):
         del record["config"][stage]["loss_reduction"]
     file.write_text(json.dumps(record))

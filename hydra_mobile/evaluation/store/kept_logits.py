@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 
+from hydra_mobile.core.boundaries import FOREIGN, reason_of
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.files import write_atomically
 from hydra_mobile.runtimes.base import Array
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -24,9 +25,8 @@ def write_logits(file: Path, logits: Array) -> None:
     buffer = io.BytesIO()
     np.save(buffer, logits)
     content = buffer.getvalue()
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(content + hashlib.sha256(content).digest())
-    temporary.replace(file)
+    with write_atomically(file) as temporary:
+        temporary.write_bytes(content + hashlib.sha256(content).digest())
 
 
 def read_logits(file: Path) -> Array:
@@ -39,8 +39,8 @@ def read_logits(file: Path) -> Array:
     stream = io.BytesIO(content)
     try:
         logits: Array = np.load(stream)
-    except (ValueError, EOFError, OSError) as error:
-        raise _altered(file, str(error)) from error
+    except (*FOREIGN, SyntaxError) as error:
+        raise _altered(file, reason_of(error)) from error
     rest = content[stream.tell() :]
     digest = hashlib.sha256(content[: stream.tell()]).digest()
     if rest and rest != digest:

@@ -50,7 +50,7 @@ class Rows(Sequence[Row]):
     Attributes:
         truncated, dropped, unmatched, malformed: conversations that were cut, too long and left
             out, left out because nothing of them is learned, left out because they are malformed.
-        pictureless: conversations left out because their picture is missing.
+        pictureless: conversations left out because their picture is missing or damaged.
     """
 
     def __init__(self, conversations: Conversations, packing: Packing, images: Path) -> None:
@@ -96,18 +96,19 @@ class Rows(Sequence[Row]):
         """Return the path of picture `number`."""
         return self._images / self._conversations.names[number]
 
-    def missing(self) -> list[int]:
-        """Return the numbers of the pictures that are no files."""
-        return [number for number in self._numbers if not self.image(number).is_file()]
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the pictures, each once, as `images` has them."""
+        return self._numbers
 
-    def without(self, missing: Sequence[int]) -> Rows:
-        """Return the rows whose picture is not one of the numbers in `missing`."""
-        gone = np.isin(self.pictures, np.asarray(missing, dtype=np.int64))
+    def without(self, pictures: Sequence[int]) -> Rows:
+        """Return the rows whose picture is not one of the numbers in `pictures`."""
+        gone = np.isin(self.pictures, np.asarray(pictures, dtype=np.int64))
         kept = np.repeat(~gone, self.conversations)
         counts = self.conversations[~gone]
         first = np.concatenate([[0], np.cumsum(counts)])
         rows = Rows(self._conversations, Packing(self._packing.order[kept], first), self._images)
-        left = set(self._numbers) - set(missing)
+        left = set(self._numbers) - set(pictures)
         rows._numbers = [number for number in self._numbers if number in left]
         rows.pictureless = self.pictureless + int((~kept).sum())
         return rows
