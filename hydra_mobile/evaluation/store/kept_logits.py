@@ -17,6 +17,8 @@ from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.runtimes.base import Array
 
+#: What numpy raises where a header is damaged.
+_UNREADABLE: tuple[type[Exception], ...] = (*FOREIGN, SyntaxError)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -39,7 +41,7 @@ def read_logits(file: Path) -> Array:
     stream = io.BytesIO(content)
     try:
         logits: Array = np.load(stream)
-    except (*FOREIGN, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise _altered(file, reason_of(error)) from error
     rest = content[stream.tell() :]
     digest = hashlib.sha256(content[: stream.tell()]).digest()

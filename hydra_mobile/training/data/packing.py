@@ -97,7 +97,7 @@ class Rows(Sequence[Row]):
         return self._images / self._conversations.names[number]
 
     @property
-    def numbers(self) -> list[int]:
+    def numbers(self) -> Sequence[int]:
         """Numbers of the pictures, each once, as `images` has them."""
         return self._numbers
 
