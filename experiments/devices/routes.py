@@ -30,6 +30,7 @@ from safetensors.numpy import load_file
 from android_demo.tools.desktop import arm64, benchmark
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices import native_build
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
@@ -49,7 +50,7 @@ pixels = load_file(f"{bundle}/golden.safetensors")[f"{index}.pixels"]
 pieces = []
 runner.generate([make_text_input(before), make_image_input(pixels), make_text_input(after)],
     GenerationConfig(max_new_tokens=count, temperature=0.0, echo=False), pieces.append)
-print("ANSWER" + json.dumps("".join(pieces)))
+print("ANSWER" + dumps("".join(pieces)))
 """
 
 
@@ -88,7 +89,7 @@ def in_the_runner(
         }
         for i, case in enumerate(cases)
     ]
-    requests.write_text("".join(json.dumps(line) + "\n" for line in asked))
+    requests.write_text("".join(dumps(line) + "\n" for line in asked))
     answers.unlink(missing_ok=True)
     given = ["--bundle", str(folder), "--requests", str(requests), "--answers", str(answers)]
     subprocess.run([*command, *given, "--threads", "2"], check=True, stderr=subprocess.DEVNULL)
@@ -104,7 +105,7 @@ def in_executorchs_own(folder: Path, cases: Sequence[dict[str, Any]]) -> list[st
     for index, case in enumerate(cases):
         after = template.image_suffix + case["question"] + template.user_suffix
         given = [str(folder), index, before, after + template.answer_prefix, 16]
-        command = [sys.executable, "-W", "ignore", "-c", _OWN, json.dumps(given)]
+        command = [sys.executable, "-W", "ignore", "-c", _OWN, dumps(given)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found = done.stdout.rpartition("ANSWER")[2]
         texts.append(json.loads(found.splitlines()[0]).partition(template.answer_suffix)[0])

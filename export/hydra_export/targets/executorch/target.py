@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template as Text
@@ -13,6 +12,7 @@ from hydra_export.targets.executorch.snippets import KOTLIN, RUNNERS, SWIFT
 from hydra_mobile.bundle.interface import Limits, Log, TargetResult
 from hydra_mobile.bundle.memory.footprint import MIB, RuntimeMemory
 from hydra_mobile.bundle.presets import Preset
+from hydra_mobile.core.json_text import dumps
 
 if TYPE_CHECKING:
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
@@ -72,9 +72,9 @@ class ExecuTorchTarget(Target):
             "program": roles.get("program", ""),
             "image": manifest["shapes"]["image_size"],
             # A string of JSON is one of Python, Kotlin and Swift, but for Kotlin's dollar signs.
-            "before": json.dumps(before),
-            "between": json.dumps(template["image_suffix"]),
-            "after": json.dumps(after),
+            "before": dumps(before),
+            "between": dumps(template["image_suffix"]),
+            "after": dumps(after),
         }
         own = {name: Text(text).substitute(values) for name, text in RUNNERS.items()}
         methods = super().snippets(manifest)
