@@ -50,7 +50,7 @@ pixels = load_file(f"{bundle}/golden.safetensors")[f"{index}.pixels"]
 pieces = []
 runner.generate([make_text_input(before), make_image_input(pixels), make_text_input(after)],
     GenerationConfig(max_new_tokens=count, temperature=0.0, echo=False), pieces.append)
-print("ANSWER" + dumps("".join(pieces)))
+print("ANSWER" + json.dumps("".join(pieces)))
 """
 
 
