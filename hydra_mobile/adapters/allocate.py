@@ -33,6 +33,15 @@ class Grid:
                 "Choose r_min and r_max as multiples of rank_step, r_min not above r_max.",
             )
 
+    @classmethod
+    def of(cls, r_ref: int, rank_step: int, r_min: int, r_max: int | None) -> Grid:
+        """Return the grid of a run's settings; without `r_max` it ends at twice `r_ref`.
+
+        Raises:
+            ConfigError: they make no grid.
+        """
+        return cls(rank_step, r_min, r_max or 2 * r_ref // rank_step * rank_step)
+
     def down(self, rank: float) -> int:
         """Return the largest rank of the grid that is not above `rank`, at least `lowest`."""
         steps = math.floor(min(rank, self.highest) / self.step)

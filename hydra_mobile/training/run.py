@@ -95,7 +95,7 @@ class TrainingRun:
                 something is wrong with data, base or disk.
         """
         # Before the model is loaded, which takes long.
-        strategy_class(self.config.ranks.policy)
+        strategy_class(self.config.ranks.policy).check(self.config)
         for file in stage_files(self.config).values():
             if not file.is_file():
                 raise DataError(f"{file} does not exist.", "Check the path of the data file.")
@@ -145,6 +145,7 @@ class TrainingRun:
 
     def prepare(self) -> TrainingModel:
         """Make the model and the data ready, without touching the run folder."""
+        strategy_class(self.config.ranks.policy).check(self.config)
         setup = TrainingModel(self.config, self._say)
         self.data = RunData(setup, self._progress, self._say)
         self._prepare_features()

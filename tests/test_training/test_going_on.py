@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from hydra_export.merge import merge
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.config import load_config
-from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.runtimes.torch import load_artifact
 from hydra_mobile.training.run import TrainingRun
@@ -59,3 +60,20 @@ def test_training_goes_on_from_a_merged_model(run_settings, tiny_base, tmp_path,
     assert record["sources"]["base"]["sha256"] == base_identity(merged).sha256
     with pytest.raises(ArtifactError, match="was trained on base"):
         merge(tiny_base, second, tmp_path / "wrong")
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (("ranks.rank_step=3", "ranks.r_min=2"), "r_min and r_max as multiples of rank_step"),
+        (("ranks.policy=fixed", "ranks.map_file=none.jsonl"), r"none\.jsonl"),
+        (("ranks.policy=replay",), r"ranks\.map_file"),
+    ],
+)
+def test_ranks_that_cannot_be_are_refused_before_anything_is_made(
+    run_settings, tmp_path, more, what
+):
+    with pytest.raises(HydraError) as refused:
+        train(run_settings(tmp_path / "run"), *more)
+    assert re.search(what, str(refused.value))
+    assert not (tmp_path / "run").exists()

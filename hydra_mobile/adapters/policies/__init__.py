@@ -57,10 +57,7 @@ class PolicyInput:
     @property
     def grid(self) -> Grid:
         """The ranks that a module may have."""
-        highest = self.r_max
-        if highest is None:
-            highest = 2 * self.budget.r_ref // self.rank_step * self.rank_step
-        return Grid(self.rank_step, self.r_min, highest)
+        return Grid.of(self.budget.r_ref, self.rank_step, self.r_min, self.r_max)
 
     def scores(self) -> Mapping[str, float]:
         """Return the importance of the budget's modules, in its order.
@@ -84,11 +81,13 @@ class Policy(ABC):
     Attributes:
         title: a phrase for tables of policies.
         needs_importance: whether `ranks` reads `PolicyInput.importance`.
+        on_grid: whether the ranks keep to `PolicyInput.grid`.
         moves: whether the dynamic stage goes on from these ranks during training.
     """
 
     title: ClassVar[str]
     needs_importance: ClassVar[bool] = False
+    on_grid: ClassVar[bool] = True
     moves: ClassVar[bool] = False
 
     @abstractmethod

@@ -10,6 +10,7 @@ class FixedPolicy(Policy):
     """See the module's docstring."""
 
     title = "the ranks of a rank_map.json or ranks.jsonl"
+    on_grid = False
 
     def ranks(self, inputs: PolicyInput) -> RankMap:
         """Return the file's map as it is; grid and bounds do not apply, the budget does.

@@ -8,6 +8,7 @@ class UniformPolicy(Policy):
     """See the module's docstring."""
 
     title = "the reference rank everywhere: plain LoRA"
+    on_grid = False
 
     def ranks(self, inputs: PolicyInput) -> RankMap:
         """Return `r_ref` for every module; grid and bounds do not apply."""

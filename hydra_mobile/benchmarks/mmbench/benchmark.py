@@ -202,7 +202,8 @@ class MMBench(Benchmark):
                     for s in chosen
                     if s.key in answers
                 }
-                metrics.append(circular_as_vlmevalkit(split, chosen, looser))
+                if (theirs := circular_as_vlmevalkit(split, chosen, looser)) is not None:
+                    metrics.append(theirs)
         return metrics
 
     def details(self, samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:

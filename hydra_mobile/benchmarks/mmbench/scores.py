@@ -26,10 +26,17 @@ VLMEVALKIT = "circular (VLMEvalKit exact matching)"
 
 def circular_as_vlmevalkit(
     split: str, samples: Sequence[Sample], read: Mapping[str, str]
-) -> Metric:
-    """Return circular accuracy of answers read as VLMEvalKit reads them; see `numbers`."""
-    groups = [group for group in circles(samples) if any(s.key in read for s in group)]
-    return _circular(split, VLMEVALKIT, groups, read)
+) -> Metric | None:
+    """Return circular accuracy of answers read as VLMEvalKit reads them; see `numbers`.
+
+    As there, a question whose first row is not in the table does not count; None without any.
+    """
+    groups = [
+        group
+        for group in circles(samples)
+        if any(s.key in read for s in group) and any(int(s.key) < ROTATION for s in group)
+    ]
+    return _circular(split, VLMEVALKIT, groups, read) if groups else None
 
 
 def numbers(

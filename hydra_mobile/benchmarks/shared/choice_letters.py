@@ -23,6 +23,8 @@ _REFUSALS = (
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
+_NO_ANSWER = "Failed to obtain answer via API"
+_LAST_WORDS = 4
 _NO_WORDS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 
 FAILED = "FAILED"
@@ -66,9 +68,10 @@ def read_option(answer: str, options: Sequence[str]) -> str:
 def read_option_vlmevalkit(answer: str, options: Sequence[str]) -> str:
     """Read MMBench's letter as VLMEvalKit's exact matching does (`can_infer`, no judge model).
 
-    First a letter that is the only one of the options among the words of the answer; else the one
-    option whose text the answer holds, unless the answer is twice as long as all options together.
-    "A" as an article counts as a letter, as it does there.
+    First a letter that is the only one of the options among the words of the answer, and stands
+    among its last four (the position where it stands first counts); else the one option whose text
+    the answer holds, unless the answer is twice as long as all options together. "A" as an article
+    counts as a letter, as it does there. Its earlier versions took a letter at any position.
 
     Args:
         answer: the model's.
@@ -77,15 +80,16 @@ def read_option_vlmevalkit(answer: str, options: Sequence[str]) -> str:
     Returns:
         A letter of the options, or "" where none can be read or the answer is a refusal.
     """
-    if any(refusal in answer for refusal in _REFUSALS):
-        return ""
     letters = ascii_uppercase[: len(options)]
-    words = answer.translate(_NO_WORDS).split()
-    named = [letter for letter in letters if letter in words]
-    if len(named) == 1:
-        return named[0]
-    if not named and "Z" in words:  # its letter for "none of these"
-        return ""
+    if _NO_ANSWER not in answer:
+        if any(refusal in answer for refusal in _REFUSALS):
+            return ""
+        words = answer.translate(_NO_WORDS).split()
+        named = [letter for letter in letters if letter in words]
+        if len(named) == 1 and words.index(named[0]) > len(words) - 1 - _LAST_WORDS:
+            return named[0]
+        if not named and "Z" in words:  # its letter for "none of these"
+            return ""
     lower = answer.lower()
     if len(lower) > 2 * sum(map(len, options)):
         return ""

@@ -85,6 +85,14 @@ class Strategy(ABC):
         self.stage = stage
         self._wrapped: nn.Module = stage.setup.model
 
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """Raise where the settings cannot work; before data or a model is looked at.
+
+        Raises:
+            HydraError: names the setting.
+        """
+
     @abstractmethod
     def start(self) -> None:
         """Put fresh trainable tensors into the model."""

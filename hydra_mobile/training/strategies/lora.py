@@ -8,11 +8,13 @@ bit for bit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.dynamic.gate import LEAST_OBSERVATIONS
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.engine import Hydra
@@ -22,6 +24,8 @@ from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.adapters.policies import policy_named
 from hydra_mobile.adapters.probe_loop import ProbeLoop
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.config import TrainConfig
+from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.data.packing import Row
@@ -29,6 +33,28 @@ from hydra_mobile.training.loop import LossNotFinite, train_step
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.strategies import Result, StageTwo, Strategy
 from hydra_mobile.training.strategies.calibration import calibrate, start_along
+
+
+def require_map_file(config: TrainConfig) -> None:
+    """Raise unless `ranks.map_file` names a file.
+
+    Raises:
+        ConfigError: it is empty.
+        ArtifactError: there is no such file.
+    """
+    file = config.ranks.map_file
+    if not file:
+        raise ConfigError(
+            f"Rank policy `{config.ranks.policy}` needs the ranks of another run.",
+            "Set ranks.map_file to its ranks.jsonl.",
+            where="ranks.map_file",
+        )
+    if not Path(file).is_file():
+        raise ArtifactError(
+            f"{file} is missing: expected the ranks of a run.",
+            "Set ranks.map_file to its ranks.jsonl.",
+            where="ranks.map_file",
+        )
 
 
 class LoraStrategy(Strategy):
@@ -46,6 +72,16 @@ class LoraStrategy(Strategy):
         self._ranks = stage.config.ranks
         self._history = RankHistory.of_run(stage.folder)
         self._last_reason = ""
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """Refuse ranks that make no grid, and a file of ranks that is not there."""
+        ranks = config.ranks
+        policy = policy_named(ranks.policy)
+        if policy.on_grid:
+            Grid.of(ranks.r_ref, ranks.rank_step, ranks.r_min, ranks.r_max or None)
+        if ranks.policy == "fixed":
+            require_map_file(config)
 
     # -- beginning ------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.training.strategies import StageTwo
-from hydra_mobile.training.strategies.lora import LoraStrategy
+from hydra_mobile.training.strategies.lora import LoraStrategy, require_map_file
 
 
 class ReplayStrategy(LoraStrategy):
@@ -17,13 +18,13 @@ class ReplayStrategy(LoraStrategy):
 
     title = "the ranks of a ranks.jsonl, each from the step at which that run had it"
 
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """Refuse a file of ranks that is not there."""
+        require_map_file(config)
+
     def __init__(self, stage: StageTwo) -> None:
         file = stage.config.ranks.map_file
-        if not file:
-            raise ConfigError(
-                "Rank policy `replay` needs the ranks.jsonl of a run.",
-                "Set ranks.map_file, or use `hydra-mobile ranks replay RUN --out NEW`.",
-            )
         history = RankHistory(Path(file))
         history.final_map()  # raises what is wrong with the file
         self._file = Path(file)
