@@ -92,6 +92,7 @@ class Strategy(ABC):
         Raises:
             HydraError: names the setting.
         """
+        return
 
     @abstractmethod
     def start(self) -> None:
