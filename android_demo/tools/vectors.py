@@ -91,26 +91,34 @@ def _decodings(tokenizer: Tokenizer, texts: list[Sample]) -> Iterator[dict[str, 
 
 def _prompts(tokenizer: Tokenizer, texts: list[Sample]) -> Iterator[dict[str, Any]]:
     chance = random.Random(2)
+    added = tokenizer.get_added_tokens_decoder()
+    names = sorted(token.content for token in added.values())
+    # The picture's token may be an ordinary one, and counts as a control token all the same.
+    ordinary = [key for key, token in added.items() if not token.special]
     for template in TEMPLATES.values():
-        processor = _processor(tokenizer, template)
         for index in range(_PROMPTS):
+            image_token_id = ordinary[0] if ordinary and index % 2 else 0
+            processor = _processor(tokenizer, template, image_token_id)
             question = texts[chance.randrange(len(texts))].text
+            if index % 3 == 0:
+                question += names[index % len(names)] + texts[chance.randrange(len(texts))].text
             with_image = index % 4 != 0
-            if processor.control.names_in(question):
-                continue  # the app still reads a quoted control token as that token
             prompt = processor.prompt(question, with_image)
             yield {
                 "template": template.to_dict(),
                 "question": question,
+                "image_token_id": image_token_id,
                 "with_image": with_image,
                 "before": prompt.before,
                 "after": prompt.after,
             }
 
 
-def _processor(tokenizer: Tokenizer, template: Template) -> MobileVLMProcessor:
+def _processor(
+    tokenizer: Tokenizer, template: Template, image_token_id: int = 0
+) -> MobileVLMProcessor:
     return MobileVLMProcessor(
-        tokenizer, template, _UNUSED_IMAGE, image_token_id=0, num_image_tokens=1
+        tokenizer, template, _UNUSED_IMAGE, image_token_id=image_token_id, num_image_tokens=1
     )
 
 

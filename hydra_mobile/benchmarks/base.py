@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.matching import AnswerMatcher, Joined, check_complete
 from hydra_mobile.benchmarks.metric import Metric, scores_of, share
-from hydra_mobile.benchmarks.pictures import FilePicture
+from hydra_mobile.benchmarks.pictures import TURNED, FilePicture
 from hydra_mobile.benchmarks.shared.answer_files import asks, read_records
 from hydra_mobile.benchmarks.shared.locate import DataRoots
 from hydra_mobile.benchmarks.shared.submission_formats import file_name, llava_line, write_lines
@@ -166,7 +166,11 @@ class Benchmark(ABC):
 
     def protocol_facts(self) -> dict[str, Any]:
         """Return what was asked and how, for the result: JSON values only, no absolute paths."""
-        facts: dict[str, Any] = {"protocol": self.protocol, "max_new_tokens": self.max_new_tokens}
+        facts: dict[str, Any] = {
+            "protocol": self.protocol,
+            "max_new_tokens": self.max_new_tokens,
+            "pictures": "turned by EXIF" if TURNED else "as stored, EXIF and transparency unheeded",
+        }
         if self.suffix:
             padding = "mean color, to a square" if self.image_fit is None else "none, middle square"
             facts |= {"suffix": self.suffix, "padding": padding}

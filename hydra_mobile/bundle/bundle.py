@@ -331,6 +331,8 @@ def write_manifest(
         },
         "template": processor.template.to_dict(),
         "image": processor.image.to_dict(),
+        # How a host reads picture files unless a batch says otherwise: `models/pictures.py`.
+        "pictures": {"turn": True},
         "stop_ids": processor.stop_ids,
         "files": files,
         "versions": dict(result.versions),

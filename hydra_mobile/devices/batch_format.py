@@ -37,6 +37,7 @@ class Ask:
         max_new_tokens: most tokens of the answer.
         stop: end at a stop token; off for timing a fixed length.
         prompt: its token ids; None to tokenize `question`.
+        turn: how a device reads a picture's file, see `pictures.as_rgb`.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Ask:
     max_new_tokens: int = 16
     stop: bool = True
     prompt: Prompt | None = None
+    turn: bool = True
 
 
 def write_requests(
@@ -84,7 +86,7 @@ def _line(
     }
     if ask.image is not None:
         name = _picture(folder, ask, recipe)
-        line |= {"image": name, "image_key": ask.image_key or name}
+        line |= {"image": name, "image_key": ask.image_key or name, "turn": ask.turn}
     return line
 
 
@@ -100,7 +102,7 @@ def _picture(folder: Path, ask: Ask, recipe: ImagePreprocessing | None) -> str:
                 pixels = recipe(picture)
                 temporary.write_bytes(np.ascontiguousarray(pixels, "<f4").tobytes())
             else:
-                as_rgb(picture).save(temporary, format="PNG")
+                as_rgb(picture, turn=ask.turn).save(temporary, format="PNG")
     return name
 
 

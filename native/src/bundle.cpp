@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "failure.h"
+#include "hashes.h"
 
 namespace hydra {
 namespace {
@@ -33,9 +34,24 @@ void refuse_other_programs(const Json& manifest, const std::string& where) {
   }
 }
 
+// Names are of files below the bundle's own folder, by any system's rules.
+void require_inside(const std::string& name, const std::string& where) {
+  const auto is_separator = [](char sign) { return sign == '/' || sign == '\\'; };
+  bool inside = !name.empty() && !is_separator(name[0]) && name.find(':') == std::string::npos &&
+                name.find('\0') == std::string::npos;
+  for (std::size_t start = 0; start <= name.size();) {
+    auto end = start;
+    while (end < name.size() && !is_separator(name[end])) ++end;
+    if (name.compare(start, end - start, "..") == 0) inside = false;
+    start = end + 1;
+  }
+  if (!inside) refuse(where + " names the file `" + name + "`, which lies outside of the bundle.");
+}
+
 void find_program(Bundle& bundle, const std::filesystem::path& folder, const Json& manifest) {
   for (const auto& [name, entry] : manifest.at("files").items()) {
     if (entry.at("role") != "program") continue;
+    require_inside(name, (folder / "manifest.json").string());
     bundle.program = folder / name;
     bundle.program_sha256 = entry.at("sha256").get<std::string>();
     std::error_code missing;
@@ -45,6 +61,11 @@ void find_program(Bundle& bundle, const std::filesystem::path& folder, const Jso
     if (found != expected) {
       refuse(bundle.program.string() + " has " + std::to_string(found) +
              " bytes, the manifest says " + std::to_string(expected) + "; copy it again.");
+    }
+    const auto digest = remembered_sha256(folder, name);
+    if (digest != bundle.program_sha256) {
+      refuse(bundle.program.string() + " was altered: it has sha256 " + digest +
+             ", the manifest says " + bundle.program_sha256 + "; copy it again.");
     }
     return;
   }
@@ -94,6 +115,8 @@ Bundle Bundle::open(const std::filesystem::path& folder) {
     bundle.num_image_tokens = shapes.at("num_image_tokens").get<int64_t>();
     bundle.stop_ids = manifest.at("stop_ids").get<std::vector<int64_t>>();
     bundle.image = image_recipe(manifest.at("image"));
+    // Earlier bundles do not say.
+    if (manifest.contains("pictures")) bundle.turn = manifest.at("pictures").value("turn", true);
   } catch (const Json::exception& error) {
     refuse(path.string() + ": " + error.what() + "\nExport the bundle again.");
   }

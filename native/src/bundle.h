@@ -1,6 +1,6 @@
 // What the runner needs of a bundle's manifest: files, limits, shapes, stop ids, image recipe.
 //
-// Sizes of files are checked, their sha256 is not: who copies a bundle compares hashes.
+// The program is compared with its sha256, once for each state of the file: see hashes.h.
 
 #pragma once
 
@@ -35,6 +35,7 @@ struct Bundle {
   int64_t num_image_tokens = 0;
   std::vector<int64_t> stop_ids;
   ImageRecipe image;
+  bool turn = true;  // picture files are read as people see them, see read_picture
 
   // Throws Failure(kInput) when the folder is no whole ExecuTorch bundle.
   static Bundle open(const std::filesystem::path& folder);

@@ -23,7 +23,7 @@ Answer Generator::answer(const Question& question) {
   double prefix_seconds = 0;
   std::vector<float> pixels;
   const bool new_picture = question.image && prefix_key_ != question.image_key;
-  if (new_picture) pixels = read_pixels(*question.image, bundle.image);
+  if (new_picture) pixels = read_pixels(*question.image, bundle.image, question.turn);
   if (question.image) {
     if (new_picture) {
       prefix_key_.reset();

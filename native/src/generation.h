@@ -19,6 +19,7 @@ struct Question {
   std::string id;
   std::optional<std::filesystem::path> image;
   std::string image_key;        // equal keys mean equal pictures
+  bool turn = true;             // how its file is read, see read_picture
   std::vector<int64_t> before;  // ids before the image, or all of them without one
   std::vector<int64_t> after;   // ids behind the image
   int64_t max_new_tokens = 16;

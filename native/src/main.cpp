@@ -67,7 +67,7 @@ void forget(const std::filesystem::path& file) {
 }
 
 void write_pixels(const std::string& picture, const hydra::Bundle& bundle) {
-  const auto pixels = hydra::read_pixels(picture, bundle.image);
+  const auto pixels = hydra::read_pixels(picture, bundle.image, bundle.turn);
   std::cout.write(reinterpret_cast<const char*>(pixels.data()),
                   static_cast<std::streamsize>(pixels.size() * sizeof(float)));
   if (!std::cout.flush()) throw Failure(Exit::kOutput, "standard output cannot be written.");

@@ -110,7 +110,7 @@ Picture cropped(Picture picture, const ImageRecipe& recipe) {
 
 }  // namespace
 
-Picture read_picture(const std::filesystem::path& file) {
+Picture read_picture(const std::filesystem::path& file, bool turn) {
   if (std::filesystem::exists(file) && !std::filesystem::is_regular_file(file)) {
     throw Failure(Exit::kInput, file.string() + " is no regular file: expected a picture.");
   }
@@ -142,7 +142,7 @@ Picture read_picture(const std::filesystem::path& file) {
       // The nearest: white is 65,535 = 257 * 255.
       picture.rgb[at] = static_cast<uint8_t>((gray.get()[at / 3] + 128) / 257);
     }
-    return upright(std::move(picture), orientation_of(bytes));
+    return turn ? upright(std::move(picture), orientation_of(bytes)) : picture;
   }
   const std::unique_ptr<unsigned char, decltype(&stbi_image_free)> rgba(
       stbi_load_from_memory(data, size, &picture.width, &picture.height, &channels, 4),
@@ -150,9 +150,11 @@ Picture read_picture(const std::filesystem::path& file) {
   if (!rgba) reject();
   for (std::size_t at = 0; at < count; ++at) {
     const unsigned char* pixel = rgba.get() + 4 * at;
-    for (std::size_t c = 0; c < 3; ++c) picture.rgb[3 * at + c] = on_white(pixel[c], pixel[3]);
+    for (std::size_t c = 0; c < 3; ++c) {
+      picture.rgb[3 * at + c] = turn ? on_white(pixel[c], pixel[3]) : pixel[c];
+    }
   }
-  return upright(std::move(picture), orientation_of(bytes));
+  return turn ? upright(std::move(picture), orientation_of(bytes)) : picture;
 }
 
 std::vector<float> preprocess(Picture picture, const ImageRecipe& recipe) {
@@ -177,8 +179,9 @@ std::vector<float> preprocess(Picture picture, const ImageRecipe& recipe) {
   return pixels;
 }
 
-std::vector<float> read_pixels(const std::filesystem::path& file, const ImageRecipe& recipe) {
-  if (file.extension() != ".f32") return preprocess(read_picture(file), recipe);
+std::vector<float> read_pixels(const std::filesystem::path& file, const ImageRecipe& recipe,
+                               bool turn) {
+  if (file.extension() != ".f32") return preprocess(read_picture(file, turn), recipe);
   const auto bytes = read_bytes(file);
   const std::size_t expected = std::size_t{3} * recipe.size * recipe.size * sizeof(float);
   if (bytes.size() != expected) {

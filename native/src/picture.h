@@ -20,13 +20,16 @@ struct Picture {
   std::vector<uint8_t> rgb;  // rows from the top, 3 bytes a pixel
 };
 
+// `turn`: what a person sees, turned as Exif says and transparent pixels on white. False: as the
+// pixels are stored and opaque, which is how published benchmarks score them.
 // Throws Failure(kInput) when the file is missing or is neither PNG nor JPEG.
-Picture read_picture(const std::filesystem::path& file);
+Picture read_picture(const std::filesystem::path& file, bool turn = true);
 
 // Pixels float32 [3, size, size].
 std::vector<float> preprocess(Picture picture, const ImageRecipe& recipe);
 
 // Pixels float32 [3, size, size] of a picture, or of raw little-endian float32 in a file `*.f32`.
-std::vector<float> read_pixels(const std::filesystem::path& file, const ImageRecipe& recipe);
+std::vector<float> read_pixels(const std::filesystem::path& file, const ImageRecipe& recipe,
+                               bool turn = true);
 
 }  // namespace hydra

@@ -19,7 +19,7 @@ std::filesystem::path beside(const std::filesystem::path& file, const Json& name
   return file.parent_path() / name.get<std::string>();  // an absolute name stays as it is
 }
 
-Question question_of(const Json& line, const std::filesystem::path& file) {
+Question question_of(const Json& line, const std::filesystem::path& file, const Bundle& bundle) {
   Question question;
   question.id = line.at("id").get<std::string>();
   question.before = line.at("before").get<std::vector<int64_t>>();
@@ -27,6 +27,7 @@ Question question_of(const Json& line, const std::filesystem::path& file) {
     question.image = beside(file, line.at("image"));
     question.image_key = line.value("image_key", question.image->string());
     question.after = line.at("after").get<std::vector<int64_t>>();
+    question.turn = line.value("turn", bundle.turn);
   }
   if (line.contains("logits")) question.logits = beside(file, line.at("logits"));
   question.max_new_tokens = line.value("max_new_tokens", question.max_new_tokens);
@@ -67,7 +68,7 @@ std::vector<Question> read_requests(const std::filesystem::path& file, const Bun
     if (text.empty()) continue;
     const std::string where = file.string() + ":" + std::to_string(number);
     try {
-      questions.push_back(question_of(Json::parse(text), file));
+      questions.push_back(question_of(Json::parse(text), file, bundle));
     } catch (const Json::exception& error) {
       refuse(where, error.what());
     }

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 Asked = Callable[[list[dict[str, Any]]], Path]
@@ -192,6 +193,10 @@ def test_bundles_that_it_cannot_run(
     with (folder / "model.pte").open("r+b") as file:
         file.seek(4)
         file.write(b"junk")
+    # A program that was made wrong, and not altered.
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["model.pte"]["sha256"] = sha256_of(folder / "model.pte")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     done = answer(binary, folder, requests, out)
     assert done.returncode == 3
     assert b"does not load: ExecuTorch says Error::InvalidProgram" in done.stderr

@@ -15,6 +15,7 @@ from hydra_mobile.models.pictures import open_picture
 SOURCES = Path(__file__).parents[2] / "native/src"
 MAIN = """
 #include <cstdio>
+#include <cstdlib>
 
 #include "failure.h"
 #include "picture.h"
@@ -22,7 +23,7 @@ MAIN = """
 int main(int, char** files) {
   for (++files; *files; ++files) {
     try {
-      const hydra::Picture picture = hydra::read_picture(*files);
+      const hydra::Picture picture = hydra::read_picture(*files, !std::getenv("STORED"));
       std::printf("%d %d\\n", picture.width, picture.height);
       std::fwrite(picture.rgb.data(), 1, picture.rgb.size(), stdout);
     } catch (const hydra::Failure&) {
@@ -46,9 +47,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "reader"
 
 
-def pixels(reader: Path, file: Path) -> np.ndarray:
-    out = subprocess.run([str(reader), str(file)], check=True, capture_output=True).stdout
-    size, _, content = out.partition(b"\n")
+def pixels(reader: Path, file: Path, turn: bool = True) -> np.ndarray:
+    stored = {} if turn else {"STORED": "1"}
+    out = subprocess.run([str(reader), str(file)], check=True, capture_output=True, env=stored)
+    size, _, content = out.stdout.partition(b"\n")
     width, height = map(int, size.split())
     return np.frombuffer(content, np.uint8).reshape(height, width, 3)
 
@@ -67,18 +69,21 @@ def test_every_orientation_in_8_and_16_bits(reader: Path, tmp_path: Path, orient
     blocks = np.kron(noise(2, 3), np.ones((8, 8), np.uint8)) // 8 * 8
     Image.fromarray(blocks).save(tmp_path / "photo.jpg", exif=exif, quality=100)
     for name in ("color.png", "deep.png", "photo.jpg"):
-        expected = np.asarray(open_picture(tmp_path / name))
-        assert expected.shape[:2] in ((5, 7), (7, 5), (16, 24), (24, 16))
-        np.testing.assert_array_equal(pixels(reader, tmp_path / name), expected)
+        for turn in (True, False):
+            expected = np.asarray(open_picture(tmp_path / name, turn=turn))
+            assert expected.shape[:2] in ((5, 7), (7, 5), (16, 24), (24, 16))
+            np.testing.assert_array_equal(pixels(reader, tmp_path / name, turn), expected)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P"])
-def test_transparent_pixels_are_on_white(reader: Path, tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize("turn", [True, False])
+def test_transparent_pixels_are_on_white_or_opaque(
+    reader: Path, tmp_path: Path, mode: str, turn: bool
+) -> None:
     picture = Image.fromarray(noise(9, 40, 4), "RGBA").convert(mode)
     picture.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(
-        pixels(reader, tmp_path / "a.png"), np.asarray(open_picture(tmp_path / "a.png"))
-    )
+    expected = np.asarray(open_picture(tmp_path / "a.png", turn=turn))
+    np.testing.assert_array_equal(pixels(reader, tmp_path / "a.png", turn), expected)
 
 
 def test_what_is_no_regular_file_is_refused(reader: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.benchmarks.pictures import TURNED
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.integrity import sealed
 from hydra_mobile.data.answer_line import AnswerLine
@@ -59,6 +60,7 @@ def answer_batch(
             each.question.image.key if each.question.image else "",
             request["max_new_tokens"],
             prompt=each.prompt,
+            turn=TURNED,
         )
         for each in prompted
     ]

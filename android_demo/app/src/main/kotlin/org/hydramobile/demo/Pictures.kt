@@ -7,9 +7,10 @@ import android.graphics.Bitmap
 import android.graphics.BitmapFactory
 import android.media.ExifInterface
 import org.hydramobile.core.DecodedPicture
+import org.hydramobile.core.GrayPng
+import org.hydramobile.core.Orientation
 import org.hydramobile.core.PictureDecoder
 import org.hydramobile.screens.ChosenPicture
-import org.hydramobile.screens.Orientation
 import java.io.File
 import java.io.IOException
 import java.io.InputStream
@@ -63,6 +64,7 @@ internal class PictureFile(private val file: File) {
 }
 
 private fun pixelsOf(file: File, reduction: Int): DecodedPicture {
+    GrayPng.read(file, reduction)?.let { return it }
     val options = BitmapFactory.Options()
     // Colours multiplied by their alpha would lose digits.
     options.inPremultiplied = false

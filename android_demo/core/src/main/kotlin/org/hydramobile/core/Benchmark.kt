@@ -54,7 +54,7 @@ class Benchmark(
         val skipped = asked.size - left.size
         file.add(mapOf("session" to session()))
         for ((index, request) in left.withIndex()) {
-            val picture = request.image?.let { image -> Picture(request.imageKey) { pixels(image, request.fit) } }
+            val picture = request.image?.let { Picture(request.imageKey) { pixels(it, request) } }
             val answer = generator.answer(request.prompt, picture, request.options, signal)
             if (answer.end == AnswerEnd.STOPPED) {
                 val what = "Stopped after $index answers. Start it again to go on."
@@ -109,14 +109,14 @@ class Benchmark(
     }
 
     /** Pixels of a picture file; a file `*.f32` holds them as they are. */
-    private fun pixels(file: File, fit: Fit?): FloatArray = try {
+    private fun pixels(file: File, request: BenchmarkRequest): FloatArray = try {
         if (file.extension == "f32") {
             val floats = ByteBuffer.wrap(file.readBytes()).order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer()
             FloatArray(floats.remaining()).also { floats.get(it) }
         } else {
             val own = bundle.manifest.image
-            val picture = decoder.decode(file)
-            ImagePreprocessor(if (fit == null) own else own.with(fit))
+            val picture = PictureReading(decoder, request.turn ?: bundle.manifest.turnsPictures).read(file)
+            ImagePreprocessor(if (request.fit == null) own else own.with(request.fit))
                 .preprocess(picture.argb, picture.width, picture.height)
         }
     } catch (error: IOException) {

@@ -9,7 +9,7 @@ import java.io.IOException
 /** A picture of [width] * [height] colours 0xAARRGGBB, row by row, not premultiplied. */
 class DecodedPicture(val argb: IntArray, val width: Int, val height: Int)
 
-/** Reads a picture file as it is stored, never scaled; IOException: it cannot. */
+/** Reads a picture file as it is stored, neither turned nor scaled; IOException: it cannot. */
 fun interface PictureDecoder {
     fun decode(file: File): DecodedPicture
 }

@@ -9,13 +9,18 @@ package org.hydramobile.core
 import java.io.File
 import java.io.IOException
 
-/** One question; [image] and [logits] are files, [fit] overrides the bundle's way to make a picture square. */
+/**
+ * One question; [image] and [logits] are files.
+ *
+ * [fit] overrides the bundle's way to make a picture square, [turn] its way to read picture files.
+ */
 class BenchmarkRequest(
     val id: String,
     val prompt: Prompt,
     val image: File?,
     val imageKey: String?,
     val fit: Fit?,
+    val turn: Boolean?,
     val options: AnswerOptions,
     val logits: File?,
 )
@@ -58,6 +63,7 @@ internal class BenchmarkRequests(private val file: File, private val bundle: Bun
             image = image,
             imageKey = if (line.lacks("image_key")) image?.path else line.string("image_key"),
             fit = if (line.lacks("fit")) null else Fit.named(line.string("fit"), line.where),
+            turn = if (line.lacks("turn")) null else line.boolean("turn"),
             options = AnswerOptions(most, if (line.lacks("stop")) true else line.boolean("stop")),
             logits = if (line.lacks("logits")) null else beside(line.string("logits")),
         )

@@ -18,7 +18,7 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
     val tokenizer: Tokenizer by lazy { readTokenizer(file("tokenizer")) }
 
     /** The template, with the tokenizer's ids. */
-    val template: PromptTemplate by lazy { PromptTemplate(manifest.template, tokenizer) }
+    val template: PromptTemplate by lazy { PromptTemplate(manifest.template, tokenizer, manifest.imageToken) }
 
     /** Picture to pixels, as the model was trained. */
     val preprocessor: ImagePreprocessor get() = ImagePreprocessor(manifest.image)

@@ -32,10 +32,17 @@ class Manifest private constructor(private val json: JsonObject) {
     val headSize: Int = positive("shapes", "head_dim")
     val imageTokens: Int = positive("shapes", "num_image_tokens")
 
+    /** Id that stands for a picture in a tokenizer's text; no program embeds it. */
+    val imageToken: Int = json.child("shapes").int("image_token_id")
+
     /** Ids that end an answer. */
     val stopIds: IntArray = json.ints("stop_ids")
     val template: TemplateText = TemplateText.of(json.child("template"))
     val image: ImageRecipe = ImageRecipe.of(json.child("image"))
+
+    /** How picture files are read, see [PictureReading]; earlier bundles do not say and were made for turned ones. */
+    val turnsPictures: Boolean =
+        if (json.lacks("pictures")) true else json.child("pictures").let { it.lacks("turn") || it.boolean("turn") }
     val files: List<BundleFile> = json.child("files").let { all -> all.keys.map { file(it, all.child(it)) } }
 
     /** ABIs that the program runs on; null: not said. */

@@ -42,22 +42,23 @@ class TemplateText(
     }
 }
 
-/** A template with the tokenizer whose ids it gives. */
-class PromptTemplate(val text: TemplateText, private val tokenizer: Tokenizer) {
+/** A template with the tokenizer whose ids it gives; [imageToken] is the id that stands for a picture. */
+class PromptTemplate(val text: TemplateText, private val tokenizer: Tokenizer, imageToken: Int) {
     private val bos = if (text.bos) tokenizer.bosIds else IntArray(0)
+    private val control = ControlTokens(tokenizer, setOf(imageToken))
 
-    /** Ids of one [question]; generation starts after them. */
+    /** Ids of one [question]; generation starts after them. A control token that it names is text. */
     fun prompt(question: String, withImage: Boolean): Prompt {
         val opening = listOf(text.start, text.userPrefix)
-        val asked = listOf(if (text.questions) question else "", text.userSuffix, text.answerPrefix)
+        val asked = listOf(if (text.questions) control.asText(question) else "", text.userSuffix, text.answerPrefix)
         if (!withImage) return Prompt(bos + idsOf(opening + asked), IntArray(0))
         return Prompt(bos + idsOf(opening), idsOf(listOf(text.imageSuffix) + asked))
     }
 
     private fun idsOf(pieces: List<String>): IntArray {
-        if (text.whole) return tokenizer.encode(pieces.joinToString(""))
+        if (text.whole) return control.encode(pieces.joinToString(""))
         val ids = IdList()
-        for (piece in pieces) ids.addAll(tokenizer.encode(piece))
+        for (piece in pieces) ids.addAll(control.encode(piece))
         return ids.toArray()
     }
 }

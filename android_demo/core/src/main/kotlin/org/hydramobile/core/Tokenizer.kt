@@ -29,9 +29,12 @@ class Tokenizer internal constructor(
      *
      * Half a surrogate pair counts as U+FFFD, which is also what Python is given for it.
      */
-    fun encode(text: String): IntArray {
+    fun encode(text: String): IntArray = encode(text, emptySet())
+
+    /** As [encode], the added tokens [asText] read as any other text. */
+    internal fun encode(text: String, asText: Set<Int>): IntArray {
         val ids = IdList()
-        for (piece in added.split(repaired(text), normalizer)) {
+        for (piece in added.split(repaired(text), normalizer, asText)) {
             if (piece.id >= 0) {
                 ids.add(piece.id)
             } else {
@@ -60,6 +63,8 @@ class Tokenizer internal constructor(
     /** The id that opens a sequence (BOS), where the tokenizer has one. */
     val bosIds: IntArray
         get() = if (opening.isNotEmpty()) opening.copyOf(1) else idOf("<s>")?.let { intArrayOf(it) } ?: IntArray(0)
+
+    internal val addedTokens: List<AddedToken> get() = added.tokens
 
     /** A decoder for tokens that come one by one. */
     fun streaming(): StreamingDecoder = StreamingDecoder(this)

@@ -57,7 +57,8 @@ class TokenizerVectorsTest {
     @Test
     fun prompts() = forEach { folder, tokenizer ->
         for (line in Vectors.lines(File(folder, "prompts.jsonl"))) {
-            val template = PromptTemplate(TemplateText.of(line.child("template")), tokenizer)
+            val text = TemplateText.of(line.child("template"))
+            val template = PromptTemplate(text, tokenizer, line.int("image_token_id"))
             val prompt = template.prompt(line.string("question"), line.boolean("with_image"))
             val where = "${folder.name}, ${template.text.name}: ${line.values["question"]}"
             assertArrayEquals(where, line.ints("before"), prompt.before)

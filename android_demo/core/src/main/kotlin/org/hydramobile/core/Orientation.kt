@@ -1,11 +1,9 @@
 /*
  * Turning a picture upright: cameras store how they were held instead of turning the pixels.
  *
- * Knows the values of the Exif tag Orientation and no file format. Called where the app decodes pictures.
+ * Knows the values of the Exif tag Orientation and no file format; `ExifOrientation` reads them.
  */
-package org.hydramobile.screens
-
-import org.hydramobile.core.DecodedPicture
+package org.hydramobile.core
 
 /** The values 1 to 8 of Exif's Orientation (CIPA DC-008, 4.6.5). */
 object Orientation {

@@ -1,6 +1,5 @@
-package org.hydramobile.screens
+package org.hydramobile.core
 
-import org.hydramobile.core.DecodedPicture
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertSame
