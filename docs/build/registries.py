@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hydra_mobile.adapters.policies import POLICIES, policy_named
+from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.base import Benchmark
 
 
 def policies() -> str:
@@ -13,4 +15,17 @@ def policies() -> str:
     return "\n".join(["| policy | ranks |", "|---|---|", *rows, ""])
 
 
-REGISTRIES: dict[str, Callable[[], str]] = {"policies": policies}
+def benchmarks() -> str:
+    """Return the table of benchmarks (Markdown)."""
+    rows = ["| name | benchmark | what is asked | primary metric | also | data | license |"]
+    rows.append("|---" * 7 + "|")
+    for name in BENCHMARKS:
+        kind = Benchmark.named(name)
+        source = f"`{kind.source}`" if not kind.official else f"[source]({kind.source})"
+        terms = "; ".join(f"{what}: {license}" for what, license in kind.licenses.items())
+        cells = (f"`{name}`", kind.title, kind.about, kind.primary, kind.also, source, terms)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*rows, ""])
+
+
+REGISTRIES: dict[str, Callable[[], str]] = {"policies": policies, "benchmarks": benchmarks}

@@ -1,4 +1,4 @@
-"""What the registered benchmarks say about themselves, for reports and pages."""
+"""What the registered benchmarks say about themselves, for reports."""
 
 from __future__ import annotations
 
@@ -21,20 +21,3 @@ def licenses(names: Iterable[str]) -> dict[str, str]:
         if name in BENCHMARKS
         for what, terms in Benchmark.named(name).licenses.items()
     }
-
-
-def table() -> str:
-    """Return the registered benchmarks as a Markdown table."""
-    rows = ["| name | benchmark | what is asked | primary metric | also | data | license |"]
-    rows.append("|---" * 7 + "|")
-    for name in BENCHMARKS:
-        kind = Benchmark.named(name)
-        source = f"`{kind.source}`" if not kind.official else f"[source]({kind.source})"
-        terms = "; ".join(f"{what}: {license}" for what, license in kind.licenses.items())
-        cells = (f"`{name}`", kind.title, kind.about, kind.primary, kind.also, source, terms)
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    print(table(), end="")

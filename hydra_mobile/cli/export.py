@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hydra_export.targets import TARGETS, target_for
 from hydra_mobile.api.paths import default_bundle_folder
+from hydra_mobile.bundle.presets import PRESETS
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Force, Images, Model, Real, Threads, existing
 from hydra_mobile.cli.places import require_place, run_of
@@ -18,9 +20,12 @@ from hydra_mobile.core.errors import ConfigError
 if TYPE_CHECKING:
     from hydra_mobile.bundle.bundle import Bundle
 
-Target = Literal["android", "ios", "onnx"]
-RuntimeName = Literal["executorch", "onnx", "coreml"]
-PresetName = Literal["fp32", "fp16", "int8", "int4"]
+    Target = RuntimeName = PresetName = str
+else:
+    # Choices are what is registered; their modules are light.
+    Target = Literal[*TARGETS]
+    RuntimeName = Literal[*{name: 0 for each in TARGETS.values() for name in each.runtimes}]
+    PresetName = Literal[*PRESETS]
 
 
 def export(
@@ -116,8 +121,6 @@ def export(
             existing(file, option)
     if "/" in model:
         existing(Path(model), "MODEL")
-    from hydra_export.targets import TARGETS, target_for
-
     platform = TARGETS[target]
     if runtime and runtime not in platform.runtimes:
         raise ConfigError(
@@ -205,7 +208,7 @@ def _result(bundle: Bundle, made: Path, model: str, target: str, seconds: float)
     ui.blank()
     ui.line(f"Bundle: {made}   ({megabytes(bundle.size_bytes)}, in {clock(seconds)})")
     following = [f"hydra-mobile verify {made}"]
-    if target == "android":
+    if TARGETS[target].has_app:
         following.append(f"hydra-mobile app build --bundle {made}")
     following.append(f"hydra-mobile evaluate {model} {made}")
     return ui.Result(

@@ -13,7 +13,7 @@ from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.cli.ui.faults import unknown
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.devices import DEVICES
+from hydra_mobile.devices import DEVICES, device_class
 
 TorchDevice = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -106,9 +106,9 @@ def benchmark_names(values: list[str]) -> tuple[str, ...]:
 
 
 def device_name(value: str) -> str:
-    """Check a device's name; `adb:SERIAL` and `app:SERIAL` name a phone."""
+    """Check a device's name; NAME:SERIAL names one of several."""
     kind, colon, _ = value.partition(":")
-    if kind not in DEVICES or (colon and kind not in ("adb", "app")):
+    if kind not in DEVICES or (colon and not device_class(kind).takes_serial):
         raise unknown("device", value, list(DEVICES), "--device", "hydra-mobile devices")
     return value
 
@@ -269,7 +269,7 @@ Device = Annotated[
         metavar="WHERE",
         parser=device_name,
         show_default="host",
-        help="host, native, emulator, adb[:SERIAL] or app[:SERIAL]",
+        help=f"{', '.join(DEVICES)}; NAME:SERIAL for one of several",
     ),
 ]
 Splits = Annotated[

@@ -201,7 +201,7 @@ def test_the_cache_holds_max_context_and_goes_back(
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (state.length, found.shape) == (len(IDS), (runtime.vocab_size,))
     over = np.zeros((1, runtime.max_context - state.length + 1, runtime.hidden_size), np.float32)
-    with pytest.raises(HydraError, match=f"max_context = {runtime.max_context}"):
+    with pytest.raises(HydraError, match=rf"max_context.*{runtime.max_context}"):
         runtime.decode(over, state)
     # Refused before anything was written: it goes on from where it was.
     runtime.decode(x[:, :1], state)

@@ -33,6 +33,7 @@ TARGETS: dict[str, Platform] = {
         "Android",
         {"executorch": _EXECUTORCH, "onnx": _ONNX},
         requires={"abis": ["arm64-v8a", "x86_64"], "android_api": 26},
+        has_app=True,
     ),
     "ios": Platform("iOS", {"coreml": _COREML, "executorch": _EXECUTORCH}),
     "onnx": Platform("anything with onnxruntime", {"onnx": _ONNX}),

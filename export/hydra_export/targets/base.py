@@ -40,11 +40,13 @@ class Platform:
         requires: what bundles need of a machine, for the manifest: `abis` in Android's names, and
             `android_api`, the lowest level. Programs hold no machine code; these are what runtimes
             and app are built for.
+        has_app: whether `hydra-mobile app build` makes an app that runs its bundles.
     """
 
     title: str
     runtimes: Mapping[str, str]
     requires: Mapping[str, Any] = field(default_factory=dict)
+    has_app: bool = False
 
     @property
     def default_runtime(self) -> str:
