@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
-from hydra_mobile.benchmarks.shared.statistics import Difference, paired_bootstrap
+from hydra_mobile.benchmarks.metric import paired, share
+from hydra_mobile.benchmarks.shared.statistics import Difference
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS
 from hydra_mobile.core.files import read_json, write_json
@@ -75,7 +76,10 @@ class Answers:
     def change(self, system: dict[str, Any]) -> Difference:
         """Return the mean credit of all questions minus the eager model's, paired."""
         clusters = [sample.cluster for sample in self._samples]
-        return paired_bootstrap(self._credits(system), self._credits(self.reference), clusters)
+        ours, reference = (
+            share("all", "all", self._credits(each), clusters) for each in (system, self.reference)
+        )
+        return paired(ours, reference)
 
     def _credits(self, system: dict[str, Any]) -> list[float]:
         answers = read_answers(self._folder / system["runs"][0]["answers"])

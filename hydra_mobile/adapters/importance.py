@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,23 +29,19 @@ from hydra_mobile.adapters.lora_layers import (
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.registry import nearest
 
-_GIB = 2**30
-
 
 @dataclass(frozen=True)
 class Importance:
-    """Two statistics of the same gradients, by module name.
+    """Norms of gradients by module name.
 
     Attributes:
-        mean_of_norms: mean over micro-batches of the Frobenius norm of dL/dW (the default score).
-        norm_of_mean: Frobenius norm of the mean gradient; None when it was not affordable.
+        mean_of_norms: mean over micro-batches of the Frobenius norm of dL/dW.
         batches: number of micro-batches.
         profiles: mean of norms by kind of micro-batch, where kinds were distinguished;
             `mean_of_norms` is then their plain mean, so that a rare kind counts as much.
     """
 
     mean_of_norms: dict[str, float]
-    norm_of_mean: dict[str, float] | None
     batches: int
     profiles: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -53,16 +49,11 @@ class Importance:
         """Return the mean over processes that measured as many batches each.
 
         Args:
-            average: averages a float64 tensor over all processes. The norm of the mean gradient
-                cannot be averaged from norms and is left out where that changes anything.
+            average: averages a float64 tensor over all processes.
         """
         values = torch.tensor(list(self.mean_of_norms.values()), dtype=torch.float64)
-        mean = average(values)
-        if torch.equal(mean, values):
-            return self
-        return Importance(
-            dict(zip(self.mean_of_norms, mean.tolist(), strict=True)), None, self.batches
-        )
+        mean = dict(zip(self.mean_of_norms, average(values).tolist(), strict=True))
+        return replace(self, mean_of_norms=mean)
 
 
 def measure(
@@ -71,7 +62,6 @@ def measure(
     batches: Iterable[Any],
     loss_fn: Callable[[nn.Module, Any], Tensor],
     *,
-    mean_gradient_bytes: int = _GIB,
     gradients: dict[str, Tensor] | None = None,
 ) -> Importance:
     """Measure the gradient norm of frozen linears over micro-batches.
@@ -84,9 +74,8 @@ def measure(
         module_names: fully qualified names of linears.
         batches: micro-batches, handed to `loss_fn` one by one.
         loss_fn: returns the scalar loss of a batch; it must not disable gradients.
-        mean_gradient_bytes: the mean gradient needs one fp32 copy of the measured weights; it is
-            skipped when that copy is larger than this.
-        gradients: filled with the mean gradient [out, in], fp32, of each module, whatever it takes.
+        gradients: filled with the mean gradient [out, in], fp32, of each module: a copy of the
+            measured weights.
 
     Raises:
         ConfigError: a name is not a linear, a batch does not reach a module, there is no batch, or
@@ -99,8 +88,7 @@ def measure(
             raise ConfigError(
                 f"`{name}` is not a linear module of the model.", nearest(name, linears)
             )
-    needed = sum(4 * linears[n].in_features * linears[n].out_features for n in names)
-    probe = GradientNorms(keep_sums=gradients is not None or needed <= mean_gradient_bytes)
+    probe = GradientNorms(keep_sums=gradients is not None)
     totals = dict.fromkeys(names, 0.0)
     count = 0
     with _frozen_eval(model), probe.attached(model, names):
@@ -117,11 +105,7 @@ def measure(
         raise ConfigError("There is no calibration batch to measure importance on.")
     if gradients is not None:
         gradients.update({name: total / count for name, total in probe.sums.items()})
-    return Importance(
-        {name: total / count for name, total in totals.items()},
-        {n: float(s.norm()) / count for n, s in probe.sums.items()} if probe.keep_sums else None,
-        count,
-    )
+    return Importance({name: total / count for name, total in totals.items()}, count)
 
 
 class BackwardImportance:
@@ -204,7 +188,7 @@ class BackwardImportance:
         if not profiles:
             raise ConfigError("Importance was asked for before any backward pass was watched.")
         mean = {n: sum(p[n] for p in profiles.values()) / len(profiles) for n in self._names}
-        return Importance(mean, None, self.batches, profiles)
+        return Importance(mean, self.batches, profiles)
 
 
 @torch.no_grad()
@@ -225,7 +209,7 @@ def learned_update(model: nn.Module) -> Importance:
         norms[name] = float(layers[name].scaling[ADAPTER] * squared.sqrt())
     if not any(norms.values()):
         raise ConfigError("The adapters have learned nothing yet, so no update has a norm.")
-    return Importance(norms, None, 0)
+    return Importance(norms, 0)
 
 
 @contextmanager

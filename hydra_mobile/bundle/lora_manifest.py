@@ -18,8 +18,6 @@ from hydra_mobile.core.registry import nearest
 
 #: `BUNDLE#base`: the base program without any adapter.
 NO_ADAPTER = "base"
-#: What the first adapter of a bundle is called where nobody names it.
-DEFAULT_NAME = "default"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

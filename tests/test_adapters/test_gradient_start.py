@@ -34,7 +34,7 @@ def test_the_mean_gradient_is_that_of_autograd(model, names, batches):
             gradient = model.get_submodule(name).weight.grad / len(batches)
             wanted[name] = wanted.get(name, 0) + gradient
     found = {}
-    measure(model, names, batches, loss_fn, mean_gradient_bytes=0, gradients=found)
+    measure(model, names, batches, loss_fn, gradients=found)
     assert found.keys() == wanted.keys()
     for name in names:
         torch.testing.assert_close(found[name], wanted[name], atol=1e-7, rtol=1e-4)

@@ -14,35 +14,30 @@ def loss_fn(model, ids):
 
 
 def autograd_norms(model, names, batches):
-    mean, total = dict.fromkeys(names, 0.0), {}
+    mean = dict.fromkeys(names, 0.0)
     for ids in batches:
         model.zero_grad()
         loss_fn(model, ids).backward()
         for name in names:
-            gradient = model.get_submodule(name).weight.grad
-            mean[name] += gradient.norm().item() / len(batches)
-            total[name] = total.get(name, 0) + gradient / len(batches)
+            mean[name] += model.get_submodule(name).weight.grad.norm().item() / len(batches)
     model.zero_grad()
-    return mean, {name: gradient.norm().item() for name, gradient in total.items()}
+    return mean
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_equals_the_weight_gradient_of_autograd(model, names, batches, frozen):
-    mean, norm = autograd_norms(model, names, batches)
+    mean = autograd_norms(model, names, batches)
     model.requires_grad_(not frozen)
     measured = measure(model, names, batches, loss_fn)
     assert measured.batches == 3
     assert measured.mean_of_norms == pytest.approx(mean, rel=1e-5)
-    assert measured.norm_of_mean == pytest.approx(norm, rel=1e-5)
-    assert any(abs(mean[n] - norm[n]) > 1e-3 * mean[n] for n in names)
 
 
 def test_nothing_is_left_behind(model, names, batches):
     model.train()
     model.projector.requires_grad_(False)
     before = {name: p.requires_grad for name, p in model.named_parameters()}
-    measured = measure(model, names, batches, loss_fn, mean_gradient_bytes=0)
-    assert measured.norm_of_mean is None
+    measure(model, names, batches, loss_fn)
     assert before == {name: p.requires_grad for name, p in model.named_parameters()}
     assert all(p.grad is None for p in model.parameters())
     assert all(module.training for module in model.modules())
@@ -83,17 +78,17 @@ def test_it_works_with_gradient_checkpointing(model, names, batches):
 
 
 def test_refusals(model, names, batches):
-    with pytest.raises(ConfigError, match="no calibration batch"):
+    with pytest.raises(ConfigError, match="calibration"):
         measure(model, names, [], loss_fn)
-    with pytest.raises(ConfigError, match="no gradient through `projector`"):
+    with pytest.raises(ConfigError, match=r"gradient.*`projector`"):
         measure(model, ["projector"], batches, loss_fn)
     with pytest.raises(ConfigError, match="Did you mean"):
         measure(model, ["projectr"], batches, loss_fn)
-    with pytest.raises(ConfigError, match="loss of calibration batch 0 is nan"):
+    with pytest.raises(ConfigError, match=r"batch 0.*nan"):
         measure(model, names, batches, lambda m, b: loss_fn(m, b) * float("nan"))
     huge = measure(model, names, batches, loss_fn).mean_of_norms
     assert all(value > 0 for value in huge.values())
-    with pytest.raises(ConfigError, match="is not finite in calibration batch 0"):
+    with pytest.raises(ConfigError, match=r"finite.*batch 0"):
         measure(model, names, batches, lambda m, b: (loss_fn(m, b) - loss_fn(m, b)).sqrt())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
@@ -20,15 +20,16 @@ _BLOCK = 4_000_000
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean and its confidence interval.
+class Difference:
+    """What a has more than b on the same questions, with its confidence interval.
 
     Attributes:
-        value: the mean over all n values.
+        value: the difference itself.
         low: lower end.
         high: upper end.
-        n: number of values.
+        n: number of questions.
         clusters: number of clusters.
+        p: two-sided bootstrap p value of "no difference", at least 1 / resamples.
     """
 
     value: float
@@ -36,82 +37,7 @@ class Interval:
     high: float
     n: int
     clusters: int
-
-
-@dataclass(frozen=True)
-class Difference(Interval):
-    """What a has more than b on the same questions.
-
-    Attributes:
-        p: two-sided bootstrap p value of "no difference", at least 1 / resamples.
-    """
-
     p: float
-
-
-def bootstrap_interval(
-    correct: ArrayLike,
-    clusters: Sequence[Hashable],
-    *,
-    seed: int = 0,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-) -> Interval:
-    """Return the mean of `correct` with a percentile bootstrap interval over clusters.
-
-    Whole clusters are drawn with replacement (Davison and Hinkley, Bootstrap Methods, section 3.8).
-    Where all values are 0 or all are 1 the bootstrap has no width; then Wilson's score interval
-    with the number of clusters as sample size is given instead.
-
-    Args:
-        correct: n values in [0, 1], usually 0 or 1.
-        clusters: n labels; values with equal labels are drawn together.
-        seed: of the resampling.
-        confidence: in (0, 1).
-        resamples: number of draws.
-
-    Raises:
-        ValueError: no values, or as many labels as values are not given.
-    """
-    values = np.asarray(correct, dtype=np.float64)
-    means = _resampled_means(values, clusters, seed, resamples)
-    mean, count = float(values.mean()), len(set(clusters))
-    if values.min() == values.max() and mean in (0.0, 1.0):
-        low, high = wilson(mean, count, confidence)
-    else:
-        low, high = percentiles(means, confidence)
-    return Interval(mean, low, high, len(values), count)
-
-
-def paired_bootstrap(
-    a: ArrayLike,
-    b: ArrayLike,
-    clusters: Sequence[Hashable],
-    *,
-    seed: int = 0,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-) -> Difference:
-    """Return mean(a) - mean(b) with its interval, the same clusters drawn for both.
-
-    Args:
-        a: n values of the one system.
-        b: n values of the other, in the same order.
-        clusters: n labels, as for `bootstrap_interval`.
-        seed: of the resampling.
-        confidence: in (0, 1).
-        resamples: number of draws.
-
-    Raises:
-        ValueError: lengths differ, or there are no values.
-    """
-    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if left.shape != right.shape:
-        raise ValueError(f"a has shape {left.shape}, b {right.shape}: pairs are needed")
-    values = left - right
-    draws = _resampled_means(values, clusters, seed, resamples)
-    mean = float(values.mean())
-    return difference_of(mean, draws, confidence, len(values), len(set(clusters)))
 
 
 def difference_of(
@@ -142,6 +68,7 @@ def resampled_sums(
 ) -> Floats:
     """Return the sums of `terms` [n, k] over resampled clusters: [resamples, k].
 
+    Whole clusters are drawn with replacement (Davison and Hinkley, Bootstrap Methods, section 3.8).
     Each stratum keeps its number of clusters in every draw.
 
     Args:
@@ -173,17 +100,6 @@ def resampled_sums(
         for start, weights in _weights(generator, len(chosen), resamples):
             total[start : start + len(weights)] += weights @ of_group
     return total
-
-
-def _resampled_means(
-    values: Floats, clusters: Sequence[Hashable], seed: int, resamples: int
-) -> Floats:
-    if values.ndim != 1:
-        raise ValueError(f"{values.shape} values: expected n >= 1 of them in a row")
-    terms = np.stack([values, np.ones_like(values)], axis=1)
-    sums = resampled_sums(terms, clusters, seed=seed, resamples=resamples)
-    means: Floats = sums[:, 0] / sums[:, 1]
-    return means
 
 
 def _weights(
