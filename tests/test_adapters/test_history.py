@@ -60,7 +60,7 @@ def test_a_broken_line_in_the_middle_names_file_and_line(history):
     lines = history.path.read_text().splitlines(keepends=True)
     lines[3] = lines[3][:20] + "\n"
     history.path.write_text("".join(lines))
-    with pytest.raises(ArtifactError, match=r"ranks\.jsonl, line 4, is not readable JSON"):
+    with pytest.raises(ArtifactError, match=r"ranks\.jsonl, line 4.*JSON"):
         history.read()
 
 
@@ -122,7 +122,7 @@ def test_a_run_without_maps_in_its_history_has_the_one_beside_it(tmp_path):
         RankHistory.of_run(tmp_path),
         {"step": 0, "event": "initial", "digest": RankMap(A).digest()},
     )
-    with pytest.raises(ArtifactError, match=r"step 0, holds neither"):
+    with pytest.raises(ArtifactError, match="step 0"):
         history.maps()
     RankMap(A).write(tmp_path / "rank_map.json")
     assert history.maps() == [(0, RankMap(A))]
@@ -181,7 +181,7 @@ def test_policy_fixed_takes_the_last_map_of_a_history(tmp_path):
     )
     found = allocate("fixed", PolicyInput(budget, map_file=tmp_path / "ranks.jsonl"))
     assert found == RankMap(B)
-    with pytest.raises(ArtifactError, match=r"none\.jsonl is missing"):
+    with pytest.raises(ArtifactError, match=r"none\.jsonl.*missing"):
         allocate("fixed", PolicyInput(budget, map_file=tmp_path / "none.jsonl"))
 
 

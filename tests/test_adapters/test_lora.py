@@ -118,7 +118,7 @@ def test_state_round_trip_and_removal(model, names, ids):
     with pytest.raises(ArtifactError, match="differ"):
         load_state(model, state)
     inject(model, RankMap(dict.fromkeys(names, 2)), r_ref=8, alpha_ref=16)
-    with pytest.raises(ArtifactError, match="saved with shape"):
+    with pytest.raises(ArtifactError, match="shape"):
         load_state(model, state)
 
 
@@ -142,5 +142,5 @@ def test_refusals(model, names):
 def test_a_name_that_ends_another_name_is_refused():
     # peft would wrap both, silently.
     model = nn.ModuleDict({"q": nn.Linear(4, 4), "tower": nn.ModuleDict({"q": nn.Linear(4, 4)})})
-    with pytest.raises(ConfigError, match=r"`tower\.q` for `q`"):
+    with pytest.raises(ConfigError, match=r"`tower\.q`.*`q`"):
         inject(model, RankMap({"q": 2}), r_ref=2, alpha_ref=4)

@@ -201,7 +201,7 @@ class TestAllocation:
 
     @pytest.mark.parametrize("grid", [(0, 0, 8), (8, 4, 16), (8, 8, 20), (8, 16, 8), (1, -1, 4)])
     def test_no_grid(self, grid):
-        with pytest.raises(ConfigError, match="make no grid"):
+        with pytest.raises(ConfigError, match="grid"):
             Grid(*grid)
 
 
@@ -307,7 +307,7 @@ class TestFixed:
 
 
 def test_an_unknown_policy_is_named_with_the_nearest():
-    with pytest.raises(HydraError, match="Did you mean `uniform`"):
+    with pytest.raises(HydraError, match="`uniform`"):
         allocate("unifrm", PolicyInput(BUDGET))
 
 

@@ -243,7 +243,7 @@ def test_a_map_too_expensive_changes_nothing(trained, names):
     before = live_rank_map(model)
     with pytest.raises(BudgetError):
         resize(model, RankMap(dict.fromkeys(names, 9)), budget, [optimizer])
-    with pytest.raises(ConfigError, match="cannot appear or vanish"):
+    with pytest.raises(ConfigError, match="rank"):
         resize(model, RankMap(dict.fromkeys(names[1:], 4)), budget, [optimizer])
     assert live_rank_map(model) == before
 
@@ -299,5 +299,5 @@ def test_an_optimizer_whose_state_cannot_be_carried_is_refused(model, names, ids
     inject(model, RankMap(dict.fromkeys(names, 8)), **SCALE)
     optimizer = torch.optim.Rprop(lora_parameters(model).values())
     step(model, optimizer, ids)
-    with pytest.raises(ConfigError, match="Rprop keeps `prev`"):
+    with pytest.raises(ConfigError, match=r"Rprop.*`prev`"):
         resize(model, swapped(names), budget, [optimizer])

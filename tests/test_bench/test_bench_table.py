@@ -66,7 +66,7 @@ def test_other_threads_and_absent_rows_are_told() -> None:
 def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.json"
     file.write_text(json.dumps({"rows": []}))
-    with pytest.raises(HydraError, match="holds no result"):
+    with pytest.raises(HydraError, match="result"):
         read_result(file)
 
 

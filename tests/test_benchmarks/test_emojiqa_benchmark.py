@@ -103,8 +103,8 @@ def test_a_limit_keeps_the_mix_and_whole_groups(folder: Path) -> None:
 
 def test_a_missing_and_an_altered_file_are_named(folder: Path) -> None:
     (folder / "test_seen.jsonl").write_text("")
-    with pytest.raises(DataError, match=r"test_seen\.jsonl was altered"):
+    with pytest.raises(DataError, match=r"test_seen\.jsonl.*altered"):
         EmojiQA(folder).samples()
     (folder / "test_seen.jsonl").unlink()
-    with pytest.raises(DataError, match=r"test_seen\.jsonl is missing"):
+    with pytest.raises(DataError, match=r"test_seen\.jsonl.*missing"):
         EmojiQA(folder).samples()

@@ -113,7 +113,7 @@ def test_predictions_of_the_official_tool_are_read_too(root: Path) -> None:
     assert not benchmark.join(root / "predictions.json", samples).notes
     values[0]["prediction"] = "Cup"
     notes = benchmark.join(write(root, values, as_list=True), samples).notes
-    assert "GQA's own tool counts them as wrong" in notes[0]
+    assert "GQA's own tool" in notes[0]
 
 
 def test_unbalanced_questions_are_neither_asked_nor_missed(root: Path) -> None:
@@ -194,10 +194,10 @@ def test_questions_with_fewer_fields_give_fewer_parts(root: Path) -> None:
 def test_foreign_files_are_named(root: Path) -> None:
     path = root / "gqa" / "testdev_balanced_questions.json"
     path.write_text(json.dumps({"1": {"isBalanced": True, "question": "What?"}}))
-    with pytest.raises(DataError, match=r"question 1 lacks 'answer' of GQA's fields"):
+    with pytest.raises(DataError, match=r"question 1.*'answer'"):
         Gqa(root).samples()
     path.write_text("[]")
-    with pytest.raises(DataError, match=r"is no file of GQA's questions"):
+    with pytest.raises(DataError, match="GQA"):
         Gqa(root).samples()
 
 
@@ -239,7 +239,7 @@ class TestRealPair:
 
     def test_one_part_alone_finds_the_other_parts_answers_unknown(self) -> None:
         benchmark = Gqa(self.data / "ood_testdev_head.json")
-        with pytest.raises(DataError, match="1063 answered but unknown"):
+        with pytest.raises(DataError, match=r"1063.*unknown"):
             benchmark.read_answers(self.answers, benchmark.samples())
 
     def test_prompts_are_byte_for_byte_llavas(self) -> None:

@@ -237,7 +237,7 @@ def test_pope_official_tool(tree: Path, pope_official: Path) -> None:
     _, _, expected = pope_pair(tree)
     result = everywhere("pope", pope_official, tree)
     assert headline(result) == pytest.approx(expected, abs=1e-9)
-    assert "joined in the annotations' order, every question compared" in " ".join(result.notes)
+    assert "annotations' order" in " ".join(result.notes)
     one = scored("pope", pope_official / "m_coco_pope_random_answers.json", tree, tree,
                  splits=("random",))  # fmt: skip
     assert value(one, "random", "f1") == pytest.approx(value(result, "random", "f1"), abs=1e-9)
@@ -250,20 +250,20 @@ def test_pope_official_tool_with_a_lost_line_or_another_order(
     path = pope_official / "m_coco_pope_popular_answers.json"
     kept = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip().split(b"\r\n")
     path.write_bytes(b"\r\n".join(kept[:4] + kept[5:]))
-    with pytest.raises(DataError, match=r"19 answers and 20 questions of popular .* answer 5 is"):
+    with pytest.raises(DataError, match=r"19.* 20 .*popular.*answer 5"):
         scored("pope", pope_official, tree, tree, allow_partial=partial)
     path.write_bytes(b"\r\n".join([*kept, kept[-1]]))
-    with pytest.raises(DataError, match=r"answer 21 is to 'Is there .* have the end there"):
+    with pytest.raises(DataError, match=r"answer 21.*'Is there .*end"):
         scored("pope", pope_official, tree, tree, allow_partial=partial)
     path.write_bytes(b"\r\n".join(kept[::-1]))
-    with pytest.raises(DataError, match=r"answer 1 is to .*order"):
+    with pytest.raises(DataError, match=r"answer 1 .*order"):
         scored("pope", pope_official, tree, tree, allow_partial=partial)
     shutil.copy(path, path.with_suffix(".jsonl"))
-    with pytest.raises(DataError, match="two files of answers of the split popular"):
+    with pytest.raises(DataError, match=r"two files.*popular"):
         scored("pope", pope_official, tree, tree, allow_partial=partial)
     for file in pope_official.iterdir():
         file.unlink()
-    with pytest.raises(DataError, match="is a folder without answers of POPE"):
+    with pytest.raises(DataError, match=r"folder.*POPE"):
         scored("pope", pope_official, tree, tree, allow_partial=partial)
 
 
@@ -666,7 +666,7 @@ def test_scienceqa_missing_predictions_stay_in_the_denominator(
     results["outputs"][lost] = "FAILED"
     path = tmp_path / "m.json"
     path.write_text(json.dumps(output if which == "output" else results))
-    with pytest.raises(DataError, match=rf"1 without an answer \({lost}\)"):
+    with pytest.raises(DataError, match=rf"1 without.*\({lost}\)"):
         scored("scienceqa", path, tree, tree)
     result = scored("scienceqa", path, tree, tree, allow_partial=True)
     assert value(result, "test", "all") == pytest.approx(len(output["correct"]) / len(answers))
@@ -676,7 +676,7 @@ def test_scienceqa_missing_predictions_stay_in_the_denominator(
 def test_scienceqa_an_entry_without_an_id_is_named(tree: Path, tmp_path: Path) -> None:
     path = tmp_path / "m_output.jsonl"
     path.write_text(json.dumps({"correct": [{"pred": "A"}], "incorrect": []}))
-    with pytest.raises(DataError, match="correct 1 has no `question_id`"):
+    with pytest.raises(DataError, match=r"correct 1.*`question_id`"):
         scored("scienceqa", path, tree, tree)
 
 

@@ -125,7 +125,7 @@ def test_the_newer_spelling_finds_the_older_answers_and_new_questions_are_missin
     samples = benchmark.samples()
     joined = benchmark.join(lines(root / "answers.jsonl", answer_lines(root)), samples)
     assert joined.problems == {"missing": ("random/b.jpg/Is there a bus in the image?",)}
-    with pytest.raises(DataError, match=r"1 without an answer \(random/b\.jpg/Is there a bus"):
+    with pytest.raises(DataError, match=r"1 without.*random/b\.jpg/Is there a bus"):
         joined.require_complete()
     found = benchmark.score(samples, joined.answers, partial=True)
     assert found[0].value == 1
@@ -154,10 +154,10 @@ def test_what_does_not_fit_is_counted_and_named(root: Path, change: Any, message
 
 def test_lines_that_name_no_picture_are_refused(root: Path) -> None:
     values = [{"question": q, "answer": "yes"} for _, q, _ in QUESTIONS]
-    with pytest.raises(DataError, match="could only be guessed from its position"):
+    with pytest.raises(DataError, match="position"):
         scores(root, values)
     (root / "pope" / "llava_pope_test.jsonl").rename(root / "elsewhere.jsonl")
-    with pytest.raises(DataError, match=r"llava_pope_test\.jsonl is missing"):
+    with pytest.raises(DataError, match=r"llava_pope_test\.jsonl.*missing"):
         scores(root, [{"question_id": 1, "prompt": QUESTIONS[0][1], "text": "yes"}])
 
 
@@ -199,7 +199,7 @@ def test_one_split_without_llavas_file_is_joined_by_ids_that_prompts_confirm(roo
 
 def test_the_file_of_questions_is_no_file_of_answers(root: Path) -> None:
     benchmark = Pope(root)
-    with pytest.raises(DataError, match="holds questions, not answers"):
+    with pytest.raises(DataError, match=r"questions.*answers"):
         benchmark.join(root / "pope" / "llava_pope_test.jsonl", benchmark.samples())
 
 
@@ -255,7 +255,7 @@ class TestRealPair:
 
     def test_the_newer_annotations_lack_ninety_answers(self) -> None:
         benchmark = Pope(REAL_PAIRS / "pope" / "coco_2023-10_fixed")
-        with pytest.raises(DataError, match=r"90 without an answer .*; 9000 questions, 8910"):
+        with pytest.raises(DataError, match=r"90 without.*9000.*8910"):
             benchmark.read_answers(self.answers, benchmark.samples())
 
     def test_prompts_are_byte_for_byte_llavas(self) -> None:

@@ -101,7 +101,7 @@ def test_a_missing_answer_stops_or_is_wrong(folder: Path) -> None:
     samples = benchmark.samples()
     answers = right_answers(samples)
     del answers["5"]
-    with pytest.raises(DataError, match=r"1 without an answer \(5\)"):
+    with pytest.raises(DataError, match=r"1 without.*\(5\)"):
         benchmark.metrics(samples, answers)
     found = values(benchmark, answers, partial=True)
     # The annotation says which have a picture: the missing one stays in the denominator.
@@ -162,7 +162,7 @@ def test_the_scorers_own_files_are_read_from_their_texts(folder: Path) -> None:
     assert values(benchmark, joined.answers)["all"] == pytest.approx(11 / 12)
     del guessed["outputs"]
     result.write_text(json.dumps(guessed))
-    with pytest.raises(DataError, match=r"no answers' texts.*\n.*may be guesses"):
+    with pytest.raises(DataError, match=r"(?s)texts.*guesses"):
         benchmark.join(result, samples)
 
 
@@ -180,7 +180,7 @@ def test_llavas_file_alone_is_enough_to_score_with(folder: Path) -> None:
         kind: wanted[kind] for kind in ("image", "all", "text")
     }
     (folder / "llava_test_CQM-A.json").unlink()
-    with pytest.raises(DataError, match=r"problems\.json or llava_test_CQM-A\.json .* is missing"):
+    with pytest.raises(DataError, match=r"problems\.json or llava_test_CQM-A\.json.*missing"):
         ScienceQA(folder).samples()
 
 
@@ -197,11 +197,11 @@ def test_odd_files_are_named(folder: Path) -> None:
     problems = json.loads(path.read_text())
     problems["7"]["answer"] = 4
     path.write_text(json.dumps(problems))
-    with pytest.raises(DataError, match=r"problem 7 has answer 4 of 4 choices"):
+    with pytest.raises(DataError, match=r"problem 7.*answer 4"):
         ScienceQA(folder).samples()
     del problems["7"]
     path.write_text(json.dumps(problems))
-    with pytest.raises(DataError, match=r"names 1 questions in `test` .*\(7\)"):
+    with pytest.raises(DataError, match=r"`test`.*\(7\)"):
         ScienceQA(folder).samples()
 
 

@@ -96,7 +96,7 @@ def test_exactly_ten_answers_are_needed(folder: Path) -> None:
     value = json.loads(path.read_text())
     value["data"][3]["answers"].pop()
     path.write_text(json.dumps(value))
-    with pytest.raises(DataError, match=r"question 4 \(question_id 34605\) has 9 answers"):
+    with pytest.raises(DataError, match=r"question 4 .*34605.* 9 "):
         TextVQA(folder).samples()
 
 
@@ -127,7 +127,7 @@ def test_prompts_can_be_made_from_rosettas_tokens(folder: Path) -> None:
         for line in lines(path)
     ]
     path.unlink()
-    with pytest.raises(DataError, match=r"no OCR tokens for question 34602.*\n.*--protocol"):
+    with pytest.raises(DataError, match=r"(?s)34602.*--protocol"):
         TextVQA(folder).prompt(samples[0])
     (folder / "TextVQA_Rosetta_OCR_v0.2_val.json").write_text(json.dumps({"data": tokens}))
     made = TextVQA(folder)
@@ -184,10 +184,10 @@ def test_missing_doubled_unknown_and_foreign_answers_are_counted(folder: Path) -
     joined = benchmark.join(path, samples)
     counts = {kind: len(names) for kind, names in joined.problems.items()}
     assert counts == {"missing": 1, "unknown": 1, "duplicate": 1, "mismatched": 1}
-    with pytest.raises(DataError, match=r"1 without an answer \(34604\)"):
+    with pytest.raises(DataError, match=r"1 without.*34604"):
         benchmark.read_answers(path, samples)
     read = benchmark.read_answers(path, samples, allow_partial=True)
-    with pytest.raises(DataError, match="1 without an answer"):
+    with pytest.raises(DataError, match="1 without"):
         benchmark.metrics(samples, read)
     (metric,) = benchmark.metrics(samples, read, partial=True)
     assert (metric.value, len(metric.terms)) == (1.0, 11)
@@ -210,7 +210,7 @@ def test_prompts_of_another_protocol_are_noted(folder: Path) -> None:
 def test_an_answer_that_could_be_to_either_question_is_refused(folder: Path) -> None:
     benchmark = TextVQA(folder)
     path = write(folder / "a.jsonl", [{"question_id": f"{0:016x}", "text": "stop0"}])
-    with pytest.raises(DataError, match="the picture has 2 questions"):
+    with pytest.raises(DataError, match=r"picture.* 2 questions"):
         benchmark.join(path, benchmark.samples())
 
 
@@ -241,7 +241,7 @@ def test_a_split_without_answers_has_no_accuracy(folder: Path) -> None:
 def test_a_file_without_questions_is_named(folder: Path) -> None:
     path = folder / "TextVQA_0.5.1_val.json"
     path.write_text("{}")
-    with pytest.raises(DataError, match=r"TextVQA_0\.5\.1_val\.json holds no questions"):
+    with pytest.raises(DataError, match=r"TextVQA_0\.5\.1_val\.json.*questions"):
         TextVQA(folder).samples()
 
 

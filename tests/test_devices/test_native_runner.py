@@ -106,18 +106,18 @@ def test_facts_of_the_process(native: Any) -> None:
 def test_wrong_input_is_an_error_and_the_runner_goes_on(native: Runtime) -> None:
     with pytest.raises(HydraError, match=r"[Tt]oken id.*320"):
         native.embed([1, 320])
-    with pytest.raises(HydraError, match="0 tokens are in the cache and 81 more do not fit"):
+    with pytest.raises(HydraError, match=r"0 tokens.* 81 "):
         native.decode(np.zeros((1, 81, 64), np.float32), CacheState())
-    with pytest.raises(HydraError, match="Embeddings have shape"):
+    with pytest.raises(HydraError, match=r"Embeddings.*shape"):
         native.decode(np.zeros((1, 2, 63), np.float32), CacheState())
-    with pytest.raises(HydraError, match="Pixels have shape"):
+    with pytest.raises(HydraError, match=r"Pixels.*shape"):
         native.encode_image(np.zeros((1, 3, 16, 16), np.float32))
     assert native.embed([1, 2]).shape == (1, 2, 64)
 
 
 def test_a_killed_runner_is_told_as_such(native: Any) -> None:
     os.kill(native._process._process.pid, signal.SIGKILL)
-    with pytest.raises(HydraError, match="The native runner was killed"):
+    with pytest.raises(HydraError, match="killed"):
         native.embed([1])
 
 
@@ -128,7 +128,7 @@ def test_closing_ends_the_process(native: Any) -> None:
 
 def test_bundles_that_it_cannot_run(binary: Path, copied: Callable[..., Path]) -> None:
     other = copied(lambda manifest: manifest.update(runtime="onnx"))
-    with pytest.raises(ArtifactError, match="runtime `onnx`, not `executorch`"):
+    with pytest.raises(ArtifactError, match=r"`onnx`.*`executorch`"):
         NativeRuntime.load(other)
 
 
@@ -137,10 +137,10 @@ def test_missing_packages_are_named(
 ) -> None:
     monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path))
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    with pytest.raises(HydraError, match=r"apt-get install cmake g\+\+-aarch64-linux-gnu"):
+    with pytest.raises(HydraError, match=r"cmake.*g\+\+-aarch64-linux-gnu"):
         native_build.native_runner(native_build.ARM64)
     monkeypatch.setattr(emulator, "SYSTEM_ROOT", tmp_path)
-    with pytest.raises(HydraError, match="apt-get install qemu-user-static g"):
+    with pytest.raises(HydraError, match="qemu-user-static"):
         emulator.emulated(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -155,7 +155,7 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
     (broken / "CMakeLists.txt").write_text('message(FATAL_ERROR "no such thing")')
     monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(native_build, "_sources", lambda: broken)
-    with pytest.raises(HydraError, match=r"did not build:[\s\S]*no such thing"):
+    with pytest.raises(HydraError, match=r"(?s)build.*no such thing"):
         native_build.native_runner(native_build.X86_64)
     assert list((tmp_path / "home" / "native").iterdir()) == []
 

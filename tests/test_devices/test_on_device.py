@@ -109,11 +109,9 @@ def test_timings_of_an_emulator_are_left_out(
 
 
 def test_an_unknown_device_names_the_nearest() -> None:
-    with pytest.raises(HydraError, match=r"--device is `emulater`\.\nDid you mean `emulator`"):
+    with pytest.raises(HydraError, match=r"(?s)--device.*`emulater`.*`emulator`"):
         moved([], "emulater")
-    with pytest.raises(
-        HydraError, match=r"Valid: adb\[:SERIAL\], app\[:SERIAL\], emulator, host, native"
-    ):
+    with pytest.raises(HydraError, match=r"adb\[:SERIAL\].*native"):
         runner_on("phone", Path())
 
 
@@ -129,7 +127,7 @@ def test_only_bundles_for_executorch_move(
     assert there[1].runner == "native"
     # Answers from there are kept apart from the host's.
     assert there[1].identity != bundle.identity
-    with pytest.raises(HydraError, match="for onnx; --device native"):
+    with pytest.raises(HydraError, match=r"onnx.*native"):
         moved([dataclasses.replace(bundle, runner="onnx")], "native")
-    with pytest.raises(HydraError, match="--device native runs bundles"):
+    with pytest.raises(HydraError, match=r"native.*bundles"):
         moved([torch], "native")

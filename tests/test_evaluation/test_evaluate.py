@@ -177,7 +177,7 @@ def test_a_missing_picture_stops_it_before_the_first_question(in_process, questi
     shutil.copytree(questions, data)
     (data / "3.png").unlink()
     task = EvalSettings(("emojiqa",), data)
-    with pytest.raises(DataError, match=r"1 of 12 pictures are missing: .*3\.png"):
+    with pytest.raises(DataError, match=r"1 of 12 pictures.*3\.png"):
         evaluate([model_at("tiny")], task, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("answers*.jsonl"))
     partial = dataclasses.replace(task, allow_partial=True)
@@ -196,7 +196,7 @@ def test_prompts_that_do_not_fit_stop_it_before_the_first_question(
     config = json.loads((small / "config.json").read_text())
     config["text_config"]["max_position_embeddings"] = 20
     (small / "config.json").write_text(json.dumps(config))
-    with pytest.raises(HydraError, match="24 of 24 prompts do not fit into the context of 20"):
+    with pytest.raises(HydraError, match=r"24 of 24.*20"):
         evaluate([model_at(str(small))], EvalSettings(("emojiqa",), questions, workers=1), tmp_path)
 
 
@@ -205,7 +205,7 @@ def test_a_failing_worker_says_why(questions, tmp_path, tiny_base):
     shutil.copytree(tiny_base, broken)
     artifact = model_at(str(broken))
     (broken / "tokenizer.json").write_text("{")
-    with pytest.raises(HydraError, match=r"tokenizer\.json is no readable tokenizer"):
+    with pytest.raises(HydraError, match=r"tokenizer\.json"):
         evaluate([artifact], EvalSettings(("emojiqa",), questions, workers=1), tmp_path / "work")
 
 
@@ -239,7 +239,7 @@ def test_a_coreml_bundle_off_macos_is_refused_unless_interpreting_is_asked_for(
 
 
 def test_an_unknown_benchmark_names_the_nearest(questions, tmp_path):
-    with pytest.raises(HydraError, match="Did you mean `emojiqa`"):
+    with pytest.raises(HydraError, match="`emojiqa`"):
         evaluate([model_at("tiny")], EvalSettings(("emojiq",), questions), tmp_path)
 
 
@@ -310,7 +310,7 @@ def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_named(in_process, questions, tmp_path):
     task = EvalSettings(("emojiqa",), questions, torch_device="cuda")
-    with pytest.raises(HydraError, match="There is no `cuda:0`: torch sees 0 CUDA devices"):
+    with pytest.raises(HydraError, match=r"`cuda:0`.*CUDA"):
         evaluate([model_at("tiny")], task, tmp_path)
 
 

@@ -66,7 +66,7 @@ def test_torchrun_makes_the_shard() -> None:
     assert Shard.of_process({"RANK": "1", "WORLD_SIZE": "4"}) == Shard(2, 4)
     assert Shard.of_process({"RANK": "0", "WORLD_SIZE": "1"}) is None
     assert Shard.of_process({}) is None
-    with pytest.raises(ConfigError, match="RANK='4' and WORLD_SIZE='4'"):
+    with pytest.raises(ConfigError, match=r"RANK='4'.*WORLD_SIZE='4'"):
         Shard.of_process({"RANK": "4", "WORLD_SIZE": "4"})
 
 
@@ -113,7 +113,7 @@ def test_evaluate_goes_on_where_the_merge_left_it(
 
 
 def test_a_missing_shard_is_named(shards, tmp_path):
-    with pytest.raises(DataError, match="shard 2/2 is missing"):
+    with pytest.raises(DataError, match=r"2/2.*missing"):
         merge_all(shards[:1], tmp_path / "all")
     (merged,) = merge_all(shards[:1], tmp_path / "all", allow_partial=True)
     assert 0 < merged.answers < merged.questions
@@ -123,20 +123,20 @@ def test_an_unfinished_shard_is_named(shards, tmp_path):
     (file,) = shards[1].rglob("answers.jsonl")
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:-2]))
-    with pytest.raises(DataError, match=f"shard 2/2 has {len(lines) - 2} of {len(lines)} answers"):
+    with pytest.raises(DataError, match=rf"2/2.*{len(lines) - 2} of {len(lines)}"):
         merge_all(shards, tmp_path / "all")
 
 
 def test_overlapping_shards_are_refused(shards, tmp_path):
     first, second = (next(folder.rglob("answers.jsonl")) for folder in shards)
     second.write_text(second.read_text() + first.read_text().splitlines()[0] + "\n")
-    with pytest.raises(DataError, match="was answered in shard 1/2 and in shard 2/2"):
+    with pytest.raises(DataError, match=r"1/2.*2/2"):
         merge_all(shards, tmp_path / "all", allow_partial=True)
 
 
 def test_the_same_shard_twice_is_refused(shards, tmp_path):
     shutil.copytree(shards[0], tmp_path / "copy")
-    with pytest.raises(DataError, match=r"Shard 1/2 of .* is there twice"):
+    with pytest.raises(DataError, match=r"1/2.*twice"):
         merge_all([*shards, tmp_path / "copy"], tmp_path / "all")
 
 
@@ -148,7 +148,7 @@ def test_shards_of_different_protocols_or_questions_are_refused(shards, tmp_path
     request = json.loads(file.read_text())
     request["identity"][key] = value
     file.write_text(json.dumps(request))
-    with pytest.raises(DataError, match=f"no shards of one whole.*differ in: {key} "):
+    with pytest.raises(DataError, match=f"differ.*{key}"):
         merge_all(shards, tmp_path / "all", allow_partial=True)
 
 
@@ -157,12 +157,12 @@ def test_shards_of_different_artifacts_are_refused(shards, tmp_path):
     request = json.loads(file.read_text())
     request["artefact"]["identity"] = "another"
     file.write_text(json.dumps(request))
-    with pytest.raises(DataError, match="differ in: artifact "):
+    with pytest.raises(DataError, match=r"differ.*artifact"):
         merge_all(shards, tmp_path / "all")
 
 
 def test_a_folder_without_shards_is_refused(tmp_path):
-    with pytest.raises(DataError, match="holds no answers of a shard"):
+    with pytest.raises(DataError, match=r"answers.*shard"):
         merge_all([tmp_path], tmp_path / "all")
 
 
@@ -190,5 +190,5 @@ def answers_in_whole(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
 def test_a_process_that_never_answers_is_named(in_process, questions, tmp_path, monkeypatch):
     monkeypatch.setattr(group, "_TIMEOUT_SECONDS", -1.0)
     task = EvalSettings(("emojiqa",), questions, shard=Shard(1, 2), grouped=True)
-    with pytest.raises(module.HydraError, match="shard 2/2 wrote no answer"):
+    with pytest.raises(module.HydraError, match=r"2/2.*answer"):
         evaluate([model_at("tiny")], task, tmp_path)

@@ -161,9 +161,9 @@ def test_another_artist_gives_a_split_of_seen_names(tmp_path: Path, art_folder: 
 
 def test_an_art_folder_without_our_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"of noto draws only 0 of 32 seen names.*\n.*code points"):
+    with pytest.raises(DataError, match=r"(?s)noto.* 0 of 32 "):
         build_emojiqa(tmp_path / "qa", art_folders={"noto": tmp_path / "empty"}, **SMALL)
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(DataError, match="folder"):
         build_emojiqa(tmp_path / "qa", art_folders={"noto": tmp_path / "absent"}, **SMALL)
 
 
@@ -177,7 +177,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 def test_a_broken_drawing_leaves_nothing_behind(tmp_path: Path, art_folder: Path) -> None:
     for path in art_folder.iterdir():
         path.write_text("<svg")
-    with pytest.raises(DataError, match="cannot be drawn"):
+    with pytest.raises(DataError, match="drawn"):
         build_emojiqa(tmp_path / "qa", art_folders={"noto": art_folder}, **SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noto"]
 
@@ -193,7 +193,7 @@ def test_a_broken_drawing_leaves_nothing_behind(tmp_path: Path, art_folder: Path
     ],
 )
 def test_parameters_out_of_range_are_refused(tmp_path: Path, key: str, value: int) -> None:
-    with pytest.raises(DataError, match=f"{key} is {value}: expected"):
+    with pytest.raises(DataError, match=rf"{key}.*{value}"):
         build_emojiqa(tmp_path / "qa", **{**SMALL, key: value})
 
 

@@ -36,7 +36,7 @@ def test_a_failure_does_not_stop_the_other_runs(
     with pytest.raises(HydraError, match="emojiqa/low/adalora/seed0"):
         run_all(runs, tmp_path, jobs=1, minutes=0, slower=1.1)
     told = capsys.readouterr().out
-    assert "adalora/seed0 failed: the first rank would be 1" in told
+    assert "adalora/seed0 failed" in told
     assert "uniform/seed0: seen 50.0" in told
     assert "coarse/seed0: seen 50.0" in told
     assert "0 runs left" in told

@@ -100,7 +100,7 @@ def test_skipped_points_are_named_and_not_fitted() -> None:
     text = render(value)
     assert "- onnx int4, would take about 26 GiB: 30x2048" in text
     assert "| 30 | 512 | onnx int4 |" in text
-    assert "mobilevlm-v2-3b: a rank event takes" in text
+    assert "mobilevlm-v2-3b" in text
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:

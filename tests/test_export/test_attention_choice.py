@@ -17,11 +17,11 @@ def export(merged: Path, out: Path, **choice: Any) -> None:
 
 def test_an_unknown_attention_is_refused_with_the_nearest(tmp_path: Path) -> None:
     pytest.importorskip("executorch", reason="needs the extra [executorch]")
-    with pytest.raises(HydraError, match=r"`manul`.\nDid you mean `manual`"):
+    with pytest.raises(HydraError, match=r"(?s)`manul`.*`manual`"):
         export(tmp_path, tmp_path / "b", runtime="executorch", attention="manul")
 
 
 def test_a_runtime_with_one_attention_refuses_a_choice(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
-    with pytest.raises(HydraError, match="Runtime `onnx` has no attention `manual`"):
+    with pytest.raises(HydraError, match=r"`onnx`.*`manual`"):
         export(tmp_path, tmp_path / "b", runtime="onnx", attention="manual")

@@ -159,7 +159,7 @@ def test_weights_were_compared_with_their_source(bundles: dict[str, Path]) -> No
 @pytest.mark.slow
 def test_int8_says_what_it_is(bundles: dict[str, Path]) -> None:
     manifest = Bundle.open(bundles["int8"]).manifest
-    assert "decoder: w8a8 in CoreML is w8, with fp16 activations." in manifest["fallbacks"]
+    assert any("w8a8" in line and "w8," in line for line in manifest["fallbacks"])
     assert Bundle.open(bundles["fp16"]).manifest["fallbacks"] == []
     weights = [Bundle.open(bundles[p]).file("text_decoder_weights").stat().st_size for p in LOGITS]
     assert weights[1] < 0.6 * weights[0]
@@ -203,7 +203,7 @@ def test_the_cache_can_be_filled_to_its_end_and_no_further(
     np.testing.assert_allclose(logits, eager_logits(model, ids)[78], atol=1e-4)
     logits, state = runner.decode(runner.embed(ids[79:]), state)
     np.testing.assert_allclose(logits, eager_logits(model, ids)[79], atol=1e-4)
-    with pytest.raises(HydraError, match="80 tokens are in the cache and 1 more do not fit"):
+    with pytest.raises(HydraError, match=r"80 tokens.* 1 "):
         runner.decode(runner.embed([3]), state)
 
 
@@ -306,7 +306,7 @@ def test_refuses_a_bundle_of_another_runtime(bundles: dict[str, Path], tmp_path:
     text = (folder / "manifest.json").read_text()
     text = text.replace('"runtime": "coreml"', '"runtime": "onnx"')
     (folder / "manifest.json").write_text(text)
-    with pytest.raises(ArtifactError, match="runtime `onnx`, not `coreml`"):
+    with pytest.raises(ArtifactError, match=r"`onnx`.*`coreml`"):
         CoreMLRuntime.load(folder)
 
 
@@ -324,7 +324,7 @@ def test_an_unknown_operator_is_named(
     bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(mil_interpreter.OPERATORS, "softmax")
-    with pytest.raises(HydraError, match="does not know the operators softmax"):
+    with pytest.raises(HydraError, match="softmax"):
         CoreMLRuntime.load(bundles["fp32"])
 
 
@@ -335,10 +335,10 @@ def test_a_damaged_package_is_an_error_that_names_the_file(
     short = Path(shutil.copytree(package, tmp_path / "short.mlpackage"))
     weights = short / "Data/com.apple.CoreML/weights/weight.bin"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ArtifactError, match=r"weight\.bin has no weight of 81920 bytes"):
+    with pytest.raises(ArtifactError, match=r"weight\.bin.*81920"):
         read_program(short)
     (short / "Data/com.apple.CoreML/model.mlmodel").write_bytes(b"\xff\xff nonsense")
-    with pytest.raises(ArtifactError, match=r"model\.mlmodel cannot be read"):
+    with pytest.raises(ArtifactError, match=r"model\.mlmodel"):
         read_program(short)
 
 
@@ -354,7 +354,7 @@ def test_exchanged_weights_are_found_on_export(
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 0x40
     weights.write_bytes(bytes(data))
-    with pytest.raises(ParityError, match="weight `p_table_weight` differs from its source"):
+    with pytest.raises(ParityError, match="`p_table_weight`"):
         compare_weights(spoilt, module, {"table.weight"})
 
 
@@ -379,18 +379,18 @@ def test_a_dead_channel_may_lose_its_tiny_weights_and_no_other_may(
     assert compare_weights(package, module, {"table.weight"})["int8"] == 2
     scale[3] = 0
     module.table.weight.data[3, 5] = 1e-4
-    with pytest.raises(ParityError, match="weight `p_table_weight` differs from its source by inf"):
+    with pytest.raises(ParityError, match=r"`p_table_weight`.* inf"):
         compare_weights(package, module, {"table.weight"})
 
 
 @pytest.mark.slow
 def test_the_interpreter_holds_the_program_to_its_types(loaded: dict[str, CoreMLRuntime]) -> None:
     engine: Any = loaded["fp16"]._engines["token_embedding"]
-    with pytest.raises(HydraError, match=r"the shape is \[1, 3\], the program says int32\[1, 1\]"):
+    with pytest.raises(HydraError, match=r"\[1, 3\].*int32\[1, 1\]"):
         engine.run("decode", {"ids": np.zeros((1, 3), np.int32)})
-    with pytest.raises(HydraError, match=r"does not fit int16"):
+    with pytest.raises(HydraError, match="int16"):
         engine.run("decode", {"ids": np.full((1, 1), 40_000, np.int32)})
-    with pytest.raises(HydraError, match="no function `main`; it has decode, prefill"):
+    with pytest.raises(HydraError, match=r"`main`.*decode, prefill"):
         engine.run("main", {})
     found = engine.run("decode", {"ids": np.array([[7]], np.int32)})["token_embeddings"]
     np.testing.assert_array_equal(found, found.astype(np.float16))

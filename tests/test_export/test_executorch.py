@@ -106,10 +106,10 @@ def test_long_prefill_goes_in_chunks_and_a_state_rewinds(
 def test_too_long_is_an_error_and_not_a_crash(runner: ExecuTorchRuntime) -> None:
     embeddings = runner.embed(IDS * 4)
     assert embeddings.shape == (1, 84, 64)
-    with pytest.raises(HydraError, match="0 tokens are in the cache and 84 more do not fit"):
+    with pytest.raises(HydraError, match=r"0 tokens.* 84 "):
         runner.decode(embeddings, CacheState())
     _, state = runner.decode(embeddings[:, :80], CacheState())
-    with pytest.raises(HydraError, match="max_context = 80"):
+    with pytest.raises(HydraError, match=r"max_context.*80"):
         runner.decode(embeddings[:, :1], state)
 
 
@@ -144,7 +144,7 @@ def test_refuses_a_bundle_of_another_runtime(copied: Callable[[], Path]) -> None
     (folder / "manifest.json").write_text(
         text.replace('"runtime": "executorch"', '"runtime": "onnx"')
     )
-    with pytest.raises(ArtifactError, match="runtime `onnx`, not `executorch`"):
+    with pytest.raises(ArtifactError, match=r"`onnx`.*`executorch`"):
         ExecuTorchRuntime.load(folder)
 
 

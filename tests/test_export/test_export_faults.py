@@ -79,14 +79,14 @@ def test_a_killed_export_leaves_no_half_bundle(
         assert Bundle.open(out).file("program").read_bytes() == b"old"
         assert (out / MANIFEST).read_text() == before
     else:
-        with pytest.raises(ArtifactError, match="is no folder"):
+        with pytest.raises(ArtifactError, match="folder"):
             Bundle.open(out)
     # What the killed process was writing has another name and is no bundle.
     left = [path for path in tmp_path.iterdir() if path != out and path.is_dir()]
     assert left
     for path in left:
         assert path.name.startswith(".bundle.")
-        with pytest.raises(ArtifactError, match=r"manifest\.json is missing"):
+        with pytest.raises(ArtifactError, match=r"manifest\.json.*missing"):
             Bundle.open(path)
 
 
@@ -111,7 +111,7 @@ def test_a_group_size_without_kernel_is_refused(tiny_merged: Path, tmp_path: Pat
     from PIL import Image
 
     preset = Preset("odd", "fp32", "fp32", "fp32", "w4a8", "w4a8", group_size=48)
-    with pytest.raises(HydraError, match="group_size is 48"):
+    with pytest.raises(HydraError, match=r"group_size.*48"):
         export_bundle(
             tiny_merged,
             target="android",

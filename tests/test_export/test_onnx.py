@@ -290,13 +290,13 @@ def test_what_onnx_lacks_is_told(model, tmp_path):
 
 def test_wrong_group_size_is_refused(model, tmp_path):
     preset = dataclasses.replace(preset_named("int4"), group_size=48)
-    with pytest.raises(HydraError, match="group_size is 48"):
+    with pytest.raises(HydraError, match=r"group_size.*48"):
         OnnxTarget().write(model, preset, tmp_path, LIMITS, lambda _: None)
 
 
 def test_too_long_a_context_is_refused(runner):
     _, state = runner.decode(runner.embed([3] * 40), CacheState())
-    with pytest.raises(HydraError, match="max_context = 48"):
+    with pytest.raises(HydraError, match=r"max_context.*48"):
         runner.decode(runner.embed([3] * 9), state)
 
 
@@ -309,12 +309,12 @@ def test_a_forgotten_state_is_refused(runner):
 
 
 def test_an_id_outside_the_table_is_refused(runner, model):
-    with pytest.raises(HydraError, match="outside the embedding table"):
+    with pytest.raises(HydraError, match="embedding"):
         runner.embed([model.config.image_token_id])
 
 
 def test_pixels_of_another_size_are_refused(runner):
-    with pytest.raises(HydraError, match="Pixels have shape"):
+    with pytest.raises(HydraError, match=r"Pixels.*shape"):
         runner.encode_image(np.zeros((1, 3, 16, 16), np.float32))
 
 

@@ -68,5 +68,5 @@ def test_a_weight_is_made_when_it_is_written_and_not_kept(tmp_path: Path) -> Non
 def test_a_weight_of_another_shape_than_declared_is_refused(tmp_path: Path) -> None:
     graph = Graph("sums")
     graph.weight("w", np.float32, [3], lambda: np.zeros(4, np.float32))
-    with pytest.raises(ValueError, match="w: made float32"):
+    with pytest.raises(ValueError, match=r"w: .*float32"):
         graph.save(tmp_path / "sums.onnx")

@@ -254,7 +254,7 @@ class TestManifest:
         assert {one.folder, two.folder, none.folder} == {sound}
         assert one.file("golden") == sound / "golden.json"
         assert two.file("golden") == sound / "adapters/two/golden.json"
-        with pytest.raises(ArtifactError, match="no file with role `golden`"):
+        with pytest.raises(ArtifactError, match="`golden`"):
             none.file("golden")
         merged = {b.manifest["sources"]["merged_sha256"] for b in (one, two, none)}
         assert len(merged) == 3
@@ -272,13 +272,13 @@ class TestManifest:
         assert Bundle.open(Path(f"{odd}#two")).adapter == "two"
 
     def test_unknown_names_are_told(self, sound: Path, tiny_base: Path) -> None:
-        with pytest.raises(ArtifactError, match=r"no adapter `twoo`.*\n.*Did you mean `two`"):
+        with pytest.raises(ArtifactError, match=r"(?s)`twoo`.*`two`"):
             Bundle.open(Path(f"{sound}#twoo"))
 
     def test_a_merged_bundle_has_none(self, sound_chain: Any, tiny_base: Path) -> None:
         with pytest.raises(ArtifactError, match="exported merged"):
             Bundle.open(Path(f"{sound_chain.bundle}#one"))
-        with pytest.raises(ArtifactError, match="takes no adapters"):
+        with pytest.raises(ArtifactError, match="adapters"):
             add_adapter(sound_chain.bundle, tiny_base, sound_chain.adapter, "x")
 
 
@@ -295,9 +295,9 @@ class TestVerify:
         ladder = run_suite(Path(f"{sound}#two"), adapter=adapters["two"])
         assert [rung.name for rung in ladder.comparisons] == ["adapter → ONNX Runtime fp32 + two"]
         assert ladder.passed
-        with pytest.raises(ArtifactError, match="made from another adapter"):
+        with pytest.raises(ArtifactError, match="another adapter"):
             run_suite(sound, adapter=adapters["two"])
-        with pytest.raises(HydraError, match="no merged model was made"):
+        with pytest.raises(HydraError, match="merged"):
             run_suite(sound, merged=tiny_base)
 
     def test_another_adapter_s_tensors_fail(self, bundle: Path) -> None:
@@ -363,7 +363,7 @@ class TestRefused:
         stranger = make_adapter(other, tmp_path / "stranger", {"q_proj": 2}, 5)
         before = (bundle / MANIFEST).read_bytes()
         for base in (other, tiny_base):
-            with pytest.raises(ArtifactError, match="was trained on base"):
+            with pytest.raises(ArtifactError, match="base"):
                 add_adapter(bundle, base, stranger, "stranger")
         assert (bundle / MANIFEST).read_bytes() == before
         assert not (bundle / "adapters/stranger.onnx_adapter").exists()
@@ -373,7 +373,7 @@ class TestRefused:
         manifest["adapters"]["two"]["base_sha256"] = "1" * 64
         (bundle / MANIFEST).write_text(json.dumps(manifest))
         assert Bundle.open(bundle).adapter == "one"
-        with pytest.raises(ArtifactError, match="`two` was trained on base 111111111111"):
+        with pytest.raises(ArtifactError, match=r"`two`.*base 111111111111"):
             Bundle.open(Path(f"{bundle}#two"))
 
     def test_a_damaged_file(self, bundle: Path, tmp_path: Path):
@@ -390,13 +390,13 @@ class TestRefused:
             short.write_bytes(content)
             rewrite(bundle, "adapters/one.onnx_adapter", short)
             rewrite(bundle, "adapters/two.onnx_adapter", sound_file)
-            with pytest.raises(ArtifactError, match="is no adapter that onnxruntime"):
+            with pytest.raises(ArtifactError, match="onnxruntime"):
                 OnnxRuntime.load(bundle)
 
     def test_a_missing_file_leaves_the_runner_as_it_was(self, sound: Path, tmp_path: Path):
         runner = OnnxRuntime.load(sound, threads=1)
         before = outputs(runner)
-        with pytest.raises(ArtifactError, match="is missing: expected an adapter"):
+        with pytest.raises(ArtifactError, match=r"missing.*adapter"):
             runner.use_adapter(AdapterFiles(tmp_path / "none", None))
         for a, b in zip(outputs(runner), before, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -420,17 +420,17 @@ class TestRefused:
             tmp_path / "foreign.onnx_adapter",
         )
         runner = OnnxRuntime.load(sound, threads=1)
-        with pytest.raises(ArtifactError, match=f"belongs to another program: .*{why}"):
+        with pytest.raises(ArtifactError, match=rf"program.*{why}"):
             runner.use_adapter(AdapterFiles(file, None))
 
     def test_what_is_no_input_of_the_program(self, adapters: dict[str, Path], sound: Path):
         inputs = Bundle.open(sound).manifest["details"]["adapter_inputs"]
         adapter = read_adapter(adapters["one"])
         gone = {"linears": dict(list(inputs["linears"].items())[3:]), "tensors": inputs["tensors"]}
-        with pytest.raises(ArtifactError, match="which is fixed in a base program"):
+        with pytest.raises(ArtifactError, match="fixed"):
             adapter_tensors(adapter, gone, half=False)
         odd = {**inputs, "linears": {name: [1, 1] for name in inputs["linears"]}}
-        with pytest.raises(ArtifactError, match=r"has shape \[\d+, \d+\] for .*the program \[1"):
+        with pytest.raises(ArtifactError, match=r"shape \[\d+, \d+\].*\[1"):
             adapter_tensors(adapter, odd, half=False)
 
     def test_another_template(self, bundle: Path, tiny_base: Path, adapters, tmp_path: Path):
@@ -438,17 +438,17 @@ class TestRefused:
         recipe = json.loads((tiny_base / "processor_config.json").read_text())
         recipe["template"]["user_prefix"] = "USER: "
         (trained / "processor_config.json").write_text(json.dumps(recipe))
-        with pytest.raises(ArtifactError, match=r"another `template` than .*: user_prefix differ"):
+        with pytest.raises(ArtifactError, match=r"`template`.*user_prefix"):
             add_adapter(bundle, tiny_base, trained, "three")
 
     @pytest.mark.parametrize(("name", "why"), [("one", "already"), ("base", "cannot"), ("a/b", "")])
     def test_names(self, bundle: Path, tiny_base: Path, adapters, name: str, why: str):
-        with pytest.raises(HydraError, match=f"`{name}` .*{why}"):
+        with pytest.raises(HydraError, match=rf"`{name}` .*{why}"):
             add_adapter(bundle, tiny_base, adapters["two"], name)
 
     def test_a_runtime_without_adapters(self, tiny_base: Path, golden_inputs: Any, tmp_path: Path):
         pytest.importorskip("executorch", reason="needs the extra [executorch]")
-        with pytest.raises(HydraError, match="`executorch` has no programs that take an adapter"):
+        with pytest.raises(HydraError, match=r"`executorch`.*adapter"):
             export_bundle(
                 tiny_base,
                 target="android",
@@ -462,7 +462,7 @@ class TestRefused:
 
 def test_the_card_tells_how_to_swap(sound: Path) -> None:
     card = (sound / "README.md").read_text()
-    assert "The default, `one`, has" in card
+    assert "`one`" in card
     assert "addActiveLoraAdapter" in card
     assert "Merged weights" not in card
 
@@ -480,8 +480,8 @@ def test_from_the_command_line(
     out, run = tmp_path / "bundle", partial(said_by, capsys)
     separate = ("export", adapters["one"], "--preset", "fp32", "--adapter")
     limits = ("--max-context", "250", "--max-prefill", "60", "--out", out)
-    assert "'seperate' is not one of" in run(*separate, "seperate", *limits)
-    assert "Use --runtime onnx" in run(*separate, "separate", "--runtime", "executorch", *limits)
+    assert "seperate" in run(*separate, "seperate", *limits)
+    assert "--runtime onnx" in run(*separate, "separate", "--runtime", "executorch", *limits)
     said = run(*separate, "separate", "--target", "onnx", "--name", "first", *limits)
     assert f"verify {out}" in said
     said = run("bundle", "add", out, adapters["two"], "--name", "second")

@@ -148,23 +148,23 @@ def test_siglip_is_a_tower_too(tmp_path):
 def test_other_language_models_are_refused(tmp_path, parts):
     language, vision, _, _ = parts
     write_llama(tmp_path / "mistral", model_type="mistral")
-    with pytest.raises(ArtifactError, match="'mistral', expected 'llama'"):
+    with pytest.raises(ArtifactError, match=r"'mistral'.*'llama'"):
         compose(str(tmp_path / "mistral"), str(vision), "ldpnet", tmp_path / "base", log=quiet)
-    with pytest.raises(ArtifactError, match="model_type of the vision tower is 'llama'"):
+    with pytest.raises(ArtifactError, match=r"model_type.*vision.*'llama'"):
         compose(str(language), str(language), "ldpnet", tmp_path / "base", log=quiet)
     assert not (tmp_path / "base").exists()
 
 
 def test_unknown_projectors_list_the_known_ones(tmp_path, parts):
     language, vision, _, _ = parts
-    with pytest.raises(ConfigError, match=r"`ldpnett`[\s\S]*Did you mean `ldpnet"):
+    with pytest.raises(ConfigError, match=r"`ldpnett`[\s\S]*`ldpnet"):
         compose(str(language), str(vision), "ldpnett", tmp_path / "base", log=quiet)
 
 
 def test_a_language_model_with_a_wrong_size_is_refused(tmp_path):
     write_llama(tmp_path / "llama", intermediate_size=64)
     write_clip(tmp_path / "clip")
-    with pytest.raises(ArtifactError, match=r"6 of another shape: .*is \(48, 32\), expected \(64"):
+    with pytest.raises(ArtifactError, match=r"6.*\(48, 32\).*\(64"):
         compose(
             str(tmp_path / "llama"), str(tmp_path / "clip"), "linear", tmp_path / "b", log=quiet
         )

@@ -188,7 +188,7 @@ def test_bases_that_mobilevlms_code_could_not_run_are_refused(tmp_path, tiny_bas
     with pytest.raises(ArtifactError, match="pooled_mlp"):
         export_mobilevlm(tiny_base, tmp_path / "back", log=quiet)
     write_original(tmp_path / "original", "linear")
-    with pytest.raises(ArtifactError, match=r"model_type is 'mobilevlm', expected 'mobile_vlm'"):
+    with pytest.raises(ArtifactError, match=r"model_type.*mobilevlm.*mobile_vlm"):
         export_mobilevlm(tmp_path / "original", tmp_path / "back", log=quiet)
     assert not (tmp_path / "back").exists()
 
@@ -232,5 +232,5 @@ def test_llama_cpp_gets_the_parts_that_its_converters_read(tmp_path, kind, their
 def test_llama_cpp_does_not_know_every_projector(tmp_path):
     write_original(tmp_path / "original", "linear")
     import_checkpoint(str(tmp_path / "original"), tmp_path / "base", log=quiet)
-    with pytest.raises(ArtifactError, match=r"no projector `mlp` of depth 1[\s\S]*ldpnetv2"):
+    with pytest.raises(ArtifactError, match=r"`mlp`[\s\S]*ldpnetv2"):
         export_llama_cpp(tmp_path / "base", tmp_path / "parts", log=quiet)

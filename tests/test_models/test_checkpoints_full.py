@@ -79,7 +79,7 @@ def test_a_layer_too_few_is_named():
     shapes = published_shapes("mobilevlm-v2-1.7b")
     fewer = {key: shape for key, shape in shapes.items() if ".layers.23." not in key}
     # The last layer of the language model and that of the tower.
-    with pytest.raises(ArtifactError, match=r"25 missing: .*layers\.23\..* and 20 more"):
+    with pytest.raises(ArtifactError, match=r"25.*layers\.23\."):
         matched("mobilevlm-v2-1.7b", fewer)
 
 

@@ -196,7 +196,7 @@ def test_a_mobilevlm_with_an_mlp_becomes_a_llava(tmp_path):
 def test_projectors_that_are_not_llavas_are_refused(tmp_path):
     write_original(tmp_path / "original", "ldpnet")
     import_checkpoint(str(tmp_path / "original"), tmp_path / "base", log=quiet)
-    with pytest.raises(ArtifactError, match=r"'ldpnet'.*an mlp of depth 2[\s\S]*mobilevlm"):
+    with pytest.raises(ArtifactError, match=r"'ldpnet'.*mlp[\s\S]*mobilevlm"):
         export_llava(tmp_path / "base", tmp_path / "llava", log=quiet)
 
 
@@ -223,7 +223,7 @@ def test_other_language_models_are_refused(tmp_path):
     config = json.loads(file.read_text())
     config["text_config"]["model_type"] = "qwen2"
     file.write_text(json.dumps(config))
-    with pytest.raises(ArtifactError, match="is a 'qwen2', expected 'llama'"):
+    with pytest.raises(ArtifactError, match=r"'qwen2'.*'llama'"):
         import_checkpoint(str(tmp_path / "llava"), tmp_path / "base", log=quiet)
 
 

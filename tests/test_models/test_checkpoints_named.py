@@ -85,6 +85,6 @@ def test_a_failed_download_leaves_nothing(hub, monkeypatch):
         raise ConnectionError("no route to the hub")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)
-    with pytest.raises(HydraError, match=r"mtgv/MobileVLM-3B could not .*no route to the hub"):
+    with pytest.raises(HydraError, match=r"mtgv/MobileVLM-3B[\s\S]*no route"):
         bases.fetch("mobilevlm-3b", lambda line: None)
     assert not bases.cached_base("mobilevlm-3b").exists()

@@ -110,7 +110,7 @@ def test_unknown_part_names_the_nearest():
     config = MobileVLMConfig(
         vision_config={"model_type": "patch_con"}, text_config={"hidden_size": 64}
     )
-    with pytest.raises(HydraError, match="Did you mean `patch_conv`"):
+    with pytest.raises(HydraError, match="`patch_conv`"):
         MobileVLMForConditionalGeneration(config)
 
 

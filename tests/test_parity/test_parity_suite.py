@@ -104,7 +104,7 @@ class TestScore:
         assert change.low <= change.change <= change.high
         assert (change.note == "") is passes
         if not passes:
-            assert "falls by 20.0 points" in change.note
+            assert "20.0 points" in change.note
 
     def test_a_bundle_alone_has_nothing_to_fall_from(
         self, sound_chain: Chain, questions: TaskSubset
@@ -129,7 +129,7 @@ def test_a_quantized_bundle_stands_on_the_lossless_program(
         TOLERANCES["fp32"], TOLERANCES["fp32"], TOLERANCES["int8"]
     ]  # fmt: skip
     assert ladder.comparisons[2].parts[4].max_abs > ladder.comparisons[1].parts[4].max_abs
-    with pytest.raises(ArtifactError, match="preset `int8`; the program between"):
+    with pytest.raises(ArtifactError, match="`int8`"):
         run_suite(sound_chain.bundle, program=quantized)
 
 
@@ -143,7 +143,7 @@ def test_a_device_is_the_last_rung(sound_chain: Chain) -> None:
 
 class TestWhatDoesNotBelongTogether:
     def test_a_bundle_of_another_merged_model(self, chain: Chain, tiny_base: Path) -> None:
-        with pytest.raises(ArtifactError, match="was exported from another merged model"):
+        with pytest.raises(ArtifactError, match="another merged"):
             run_suite(chain.bundle, merged=tiny_base)
 
     def test_a_merged_model_altered_since_its_export(self, chain: Chain) -> None:
@@ -151,14 +151,14 @@ class TestWhatDoesNotBelongTogether:
         data = bytearray(path.read_bytes())
         data[-1] ^= 128
         path.write_bytes(bytes(data))
-        with pytest.raises(ArtifactError, match="another merged model"):
+        with pytest.raises(ArtifactError, match="another merged"):
             chain.run_suite()
 
     def test_another_adapter(self, chain: Chain) -> None:
         record = json.loads((chain.merged / "merge.json").read_text())
         record["sources"]["adapter_files"]["adapter_model.safetensors"] = "0" * 64
         (chain.merged / "merge.json").write_text(json.dumps(record))
-        with pytest.raises(ArtifactError, match="merged from another adapter"):
+        with pytest.raises(ArtifactError, match="another adapter"):
             chain.run_suite()
 
     def test_an_adapter_cut_short(self, chain: Chain) -> None:
@@ -168,7 +168,7 @@ class TestWhatDoesNotBelongTogether:
             chain.run_suite()
 
     def test_an_adapter_without_its_merged_model(self, chain: Chain) -> None:
-        with pytest.raises(HydraError, match="has no merged/ inside"):
+        with pytest.raises(HydraError, match="merged/"):
             run_suite(chain.bundle, adapter=chain.adapter)
 
 
@@ -177,7 +177,7 @@ class TestGolden:
         manifest = json.loads((chain.bundle / "manifest.json").read_text())
         del manifest["files"]["golden.json"]
         (chain.bundle / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(ArtifactError, match="no file with role `golden`"):
+        with pytest.raises(ArtifactError, match="`golden`"):
             run_suite(chain.bundle)
 
     @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ class TestGolden:
             save_file({k: v for k, v in load_file(path).items() if k != "1.image"}, path)
 
         respoil(chain.bundle, "golden.safetensors", drop)
-        with pytest.raises(ArtifactError, match=r"case 1 lacks `1\.image`"):
+        with pytest.raises(ArtifactError, match=r"case 1.*`1\.image`"):
             run_suite(chain.bundle)
 
     def test_older_vectors_still_verify(self, chain: Chain) -> None:
@@ -274,4 +274,4 @@ class TestVerb:
     def test_run_and_adapter_are_one(self, chain: Chain) -> None:
         done = self.call(chain.bundle, "--run", chain.adapter, "--adapter", chain.adapter)
         assert done.returncode == 2
-        assert "two models of one kind" in done.stderr
+        assert "two models" in done.stderr

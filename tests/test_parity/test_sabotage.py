@@ -108,7 +108,7 @@ class TestAdapterAndMerged:
         found = broken(ladder)
         assert set(found) == {ONE}
         assert found[ONE][0] == "decoder"
-        with pytest.raises(ParityError, match=r"`adapter → merged`.*decoder") as error:
+        with pytest.raises(ParityError, match=r"adapter.*merged.*decoder") as error:
             ladder.require()
         assert error.value.exit_code == 3
 
@@ -190,7 +190,7 @@ class TestMergedAndProgram:
         ladder = chain.run_suite()
         assert broken(ladder) == {TWO: ("prompt",)}
         prompt = ladder.comparisons[1].parts[1]
-        assert "ids behind the picture, expected" in prompt.note
+        assert "ids behind the picture" in prompt.note
 
 
 @pytest.mark.slow  # another export: 17 s

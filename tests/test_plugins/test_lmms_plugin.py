@@ -197,7 +197,7 @@ def test_several_rounds(model, tiny_base):
     ],
 )
 def test_wrong_model_arguments_are_explained(model_class, arguments, more, message):
-    with pytest.raises(HydraError, match=f"(?s){message}"):
+    with pytest.raises(HydraError, match=rf"(?s){message}"):
         model_class.create_from_arg_string(arguments, more)
 
 
@@ -206,7 +206,7 @@ def test_an_exported_program_stays_on_the_processor(model_class, tiny_base, monk
     artifact = model_at(str(tiny_base))
     exported = dataclasses.replace(artifact, runner="onnx", name="ONNX Runtime int4")
     monkeypatch.setattr(module, "model_at", lambda path: exported)
-    with pytest.raises(HydraError, match="ONNX Runtime int4 runs on the processor"):
+    with pytest.raises(HydraError, match="ONNX Runtime int4"):
         model_class.create_from_arg_string("pretrained=x", {"device": "cuda"})
 
 

@@ -117,11 +117,11 @@ def test_damaged_file_is_named(report, tmp_path):
         read_report(tmp_path)
     path = write_report(report, tmp_path)[0]
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 9'))
-    with pytest.raises(ArtifactError, match=r"report\.json was altered"):
+    with pytest.raises(ArtifactError, match=r"report\.json.*altered"):
         read_report(tmp_path)
     path = write_report(report, tmp_path)[0]
     path.write_text(path.read_text()[:-100])
-    with pytest.raises(ArtifactError, match=r"report\.json is not readable JSON"):
+    with pytest.raises(ArtifactError, match=r"report\.json.*JSON"):
         read_report(tmp_path)
 
 

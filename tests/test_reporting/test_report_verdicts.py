@@ -59,7 +59,7 @@ def test_a_failed_bound_says_why_when_known(report):
     found = by_claim(
         changed(report, "ONNX int4", reasons={"agreement": "the head is 4-bit as well"})
     )
-    assert "why: the head is 4-bit" in found["ONNX int4 answers as torch does"].evidence
+    assert "the head is 4-bit" in found["ONNX int4 answers as torch does"].evidence
 
 
 def test_fp32_must_agree_on_each_split(report):

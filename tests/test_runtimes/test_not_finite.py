@@ -39,7 +39,7 @@ def pixels(answers: Generator) -> np.ndarray:
 def test_the_part_that_broke_is_named(tiny_base: Path, part: str, value: float) -> None:
     answers = generator(tiny_base, PARTS[part], value)
     for _ in range(2):
-        with pytest.raises(ArtifactError, match=rf"from the {part}.* not finite"):
+        with pytest.raises(ArtifactError, match=rf"{part}.*finite"):
             answers.answer("What is it?", lambda: pixels(answers), "a picture")
 
 

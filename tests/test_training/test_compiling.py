@@ -86,12 +86,12 @@ def test_moving_ranks_compile_nothing_anew_and_change_no_gradient(dynamo):
 
 def test_a_cpu_without_a_compiler_is_named(monkeypatch):
     monkeypatch.setattr(compiling, "_compiler", lambda: None)
-    with pytest.raises(HydraError, match="C\\+\\+ compiler"):
+    with pytest.raises(HydraError, match=r"C\\+\\+ compiler"):
         compile_layers(llama(1))
 
 
 def test_other_models_and_four_bit_bases_are_refused():
-    with pytest.raises(ConfigError, match="0 lists of layers"):
+    with pytest.raises(ConfigError, match="0 lists"):
         compile_layers(nn.Sequential(nn.Linear(2, 2)), "eager")
     model = llama(1)
     model.is_loaded_in_4bit = True

@@ -112,12 +112,12 @@ def test_a_bad_picture_is_named_with_its_record(model, recipe, tmp_path, workers
         model, recipe, use_cache=False, workers=workers, record_of=names.__getitem__
     )
     features.prefetch([bad, absent])
-    with pytest.raises(DataError, match=r"bad\.png \(record 'r7'\) cannot be read"):
+    with pytest.raises(DataError, match=r"bad\.png.*'r7'"):
         features.batch([bad])
-    with pytest.raises(DataError, match=r"absent\.png \(record 'r9'\) does not exist"):
+    with pytest.raises(DataError, match=r"absent\.png.*'r9'"):
         features.batch([absent, bad])
     cached = VisionFeatures(model, recipe, record_of=names.__getitem__)
-    with pytest.raises(DataError, match=r"absent\.png \(record 'r9'\) does not exist"):
+    with pytest.raises(DataError, match=r"absent\.png.*'r9'"):
         cached.prepare([absent], lambda done, total: None)
 
 

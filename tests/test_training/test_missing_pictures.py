@@ -59,5 +59,5 @@ def test_dropped_they_are_counted_and_the_rest_is_trained(run_settings, images, 
 
 
 def test_no_picture_at_all_is_no_data(run_settings, tmp_path):
-    with pytest.raises(DataError, match="12 of 12 pictures"):
+    with pytest.raises(DataError, match="12 of 12"):
         train(run_settings(tmp_path / "run"), tmp_path / "nowhere", "data.bad_pictures=drop")

@@ -178,7 +178,7 @@ def test_a_cut_that_leaves_nothing_to_learn_drops_the_record(records, processor)
     shortest = min(rows_of(records, processor, share_prefix=False).lengths)
     prefix = len(rows_of(records, processor)[0].prefix)
     assert prefix + 2 < shortest
-    with pytest.raises(DataError, match=f"No conversation is left.*{len(records)} of them too"):
+    with pytest.raises(DataError, match=rf"conversation.*{len(records)}"):
         rows_of(records, processor, max_length=prefix + 2, over_length="truncate")
 
 
@@ -191,7 +191,7 @@ def test_a_record_that_the_template_refuses_is_named(records, processor):
         num_image_tokens=processor.num_image_tokens,
     )
     two = replace(records[1], turns=records[1].turns * 2)
-    with pytest.raises(DataError, match=rf"Record 1 \(id '{two.id}'\): A conversation has 2 q"):
+    with pytest.raises(DataError, match=rf"Record 1 .*'{two.id}'.* 2 "):
         rows_of([records[0], two], plain)
 
 

