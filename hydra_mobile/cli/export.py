@@ -20,7 +20,9 @@ from hydra_mobile.core.errors import ConfigError
 if TYPE_CHECKING:
     from hydra_mobile.bundle.bundle import Bundle
 
-    Target = RuntimeName = PresetName = str
+    Target = str
+    RuntimeName = str
+    PresetName = str
 else:
     # Choices are what is registered; their modules are light.
     Target = Literal[*TARGETS]

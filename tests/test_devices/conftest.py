@@ -63,10 +63,13 @@ def bundle(exported: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build_cache(request: pytest.FixtureRequest) -> Iterator[None]:
+def build_cache(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Keep what was built in pytest's own cache: compiling takes longer than all tests here."""
-    cache = request.config.cache
-    home = cache.mkdir("hydra-native")  # type: ignore[union-attr]
+    # There is none with `-p no:cacheprovider`.
+    cache = getattr(request.config, "cache", None)
+    home = cache.mkdir("hydra-native") if cache else tmp_path_factory.mktemp("hydra-native")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native_build, "cache_home", lambda: home)
         patch.setattr(wheels, "cache_home", lambda: home)

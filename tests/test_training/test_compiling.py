@@ -86,7 +86,7 @@ def test_moving_ranks_compile_nothing_anew_and_change_no_gradient(dynamo):
 
 def test_a_cpu_without_a_compiler_is_named(monkeypatch):
     monkeypatch.setattr(compiling, "_compiler", lambda: None)
-    with pytest.raises(HydraError, match=r"C\\+\\+ compiler"):
+    with pytest.raises(HydraError, match=r"C\+\+ compiler"):
         compile_layers(llama(1))
 
 
