@@ -62,9 +62,10 @@ FIGURE = re.compile(r"<!-- n:(\S+) -->(.*?)<!-- /n -->", re.DOTALL)
 
 
 def pages() -> list[Path]:
-    """Return README, docs and the experiments' own pages."""
+    """Return README, docs, the list of third parties and the experiments' own pages."""
     return [
         ROOT / "README.md",
+        ROOT / "THIRD_PARTY.md",
         *sorted((ROOT / "docs").rglob("*.md")),
         *sorted(EXPERIMENTS.rglob("*.md")),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from docs.build import downloads
 from hydra_mobile.adapters.policies import POLICIES, policy_named
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark
@@ -28,4 +29,8 @@ def benchmarks() -> str:
     return "\n".join([*rows, ""])
 
 
-REGISTRIES: dict[str, Callable[[], str]] = {"policies": policies, "benchmarks": benchmarks}
+REGISTRIES: dict[str, Callable[[], str]] = {
+    "policies": policies,
+    "benchmarks": benchmarks,
+    "downloads": downloads.table,
+}

