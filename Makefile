@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 #   make quickstart TORCH_INDEX=URL       (pytorch.org, "Get Started", pip and CPU, shows it)
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
+# Processes of `make test`. A worker takes about 2 GiB.
+WORKERS ?= 2
 
 .PHONY: quickstart test test-slow lint bench apk clean
 
@@ -17,7 +19,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/hydra-mobile quickstart
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q
+	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q -n $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow -q

@@ -27,7 +27,7 @@ from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceab
 from hydra_mobile.core.model_folder import require_as_merged, weight_files, weights_sha256
 from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.models.finite import require_finite_weights
-from hydra_mobile.models.hub_files import write_tokenizer_config
+from hydra_mobile.models.hub_files import TOKENIZER_CONFIG, write_tokenizer_config
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
@@ -125,7 +125,7 @@ def export_bundle(
     with folder_atomically(out, mark=mark) as folder:
         # Before the target, which changes the model in place.
         sizes = sizes_of(model, shapes["image_size"])
-        golden_files = write_golden(model, processor, golden_inputs, folder)
+        other_files = write_golden(model, processor, golden_inputs, folder)
         log(f"golden vectors: {len(golden_inputs)} pictures")
         if separate:
             separate.detach(model)
@@ -139,6 +139,9 @@ def export_bundle(
             log(sentence(coverage))
         for fallback in result.fallbacks:
             log(f"fallback: {fallback}")
+        if writer.wants_tokenizer_config:
+            write_tokenizer_config(folder, processor)
+            other_files[TOKENIZER_CONFIG] = "tokenizer_config"
         manifest = write_manifest(
             folder,
             target=target,
@@ -148,7 +151,7 @@ def export_bundle(
             shapes=shapes,
             processor=processor,
             result=result,
-            other_files=golden_files,
+            other_files=other_files,
             sources=sources,
             requires=TARGETS[target].requires,
             sizes=sizes,
@@ -158,8 +161,6 @@ def export_bundle(
             manifest = separate.close(folder, manifest)
         card = bundle_card(manifest, None if separate else adapter_summary(merged_folder))
         (folder / CARD).write_text(card, encoding="utf-8")
-        if writer.wants_tokenizer_config:
-            write_tokenizer_config(folder, processor)
     bundle = Bundle.open(out, verify_hashes=False)
     if writer.runs_in:
         log(f"runs in {writer.runs_in}")

@@ -62,11 +62,14 @@ def bundle(exported: Callable[..., Path]) -> Path:
     return exported("fp32")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def build_cache(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """Keep what was built in pytest's own cache: compiling takes longer than all tests here."""
+    """Keep what was built in pytest's own cache: compiling takes longer than all tests here.
+
+    Of this package only: other packages' tests have caches of their own.
+    """
     # There is none with `-p no:cacheprovider`.
     cache = getattr(request.config, "cache", None)
     home = cache.mkdir("hydra-native") if cache else tmp_path_factory.mktemp("hydra-native")
@@ -76,7 +79,7 @@ def build_cache(
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def binary(build_cache: None) -> Path:
     pytest.importorskip("executorch", reason="needs the extra [executorch]")
     if missing := native_build.missing_packages(native_build.X86_64):
