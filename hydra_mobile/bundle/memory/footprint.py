@@ -121,7 +121,7 @@ def footprint_of(
     programs = sum(
         size
         for role, size in files.items()
-        if role != "tokenizer" and not role.startswith("golden")
+        if not role.startswith(("tokenizer", "golden"))
     )
     decoder = sum(size for role, size in files.items() if role.startswith("text_decoder"))
     head = int(vocabulary * hidden * _weight_bytes(preset))

@@ -69,7 +69,7 @@ class Footprint(
             val vocabulary = shapes.count("vocab_size").toLong()
             val files = bytesByRole(manifest.child("files"))
             val decoder = total(files.filterKeys { it.startsWith("text_decoder") }.values)
-            var weights = total(files.filterKeys { it != "tokenizer" && !it.startsWith("golden") }.values)
+            var weights = total(files.filterKeys { !it.startsWith("tokenizer") && !it.startsWith("golden") }.values)
             if (manifest.string("runtime") == "onnx" && preset.string("decoder") == "w4a8") {
                 weights = sum(weights, ((PACKED_4BIT - 1) * decoder).toLong())
             }
