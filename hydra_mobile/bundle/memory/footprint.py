@@ -119,9 +119,7 @@ def footprint_of(
     tokens, context = int(limits["max_prefill"]), int(limits["max_context"])
     files = {str(f["role"]): int(f["bytes"]) for f in manifest["files"].values()}
     programs = sum(
-        size
-        for role, size in files.items()
-        if not role.startswith(("tokenizer", "golden"))
+        size for role, size in files.items() if not role.startswith(("tokenizer", "golden"))
     )
     decoder = sum(size for role, size in files.items() if role.startswith("text_decoder"))
     head = int(vocabulary * hidden * _weight_bytes(preset))
