@@ -48,6 +48,9 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "planted_need/result.json": planted_need.render,
     "presets/result.json": presets.render,
     "devices/device_parity.json": devices.render,
+    "devices/routes.json": devices.render_routes,
+    "devices/apk_sizes.json": devices.render_apk_sizes,
+    "devices/processors.json": devices.render_processors,
     "memory/original_full_width.json": memory.render,
 }
 #: What draws the plot of a result file; it goes beside the file, `plot` in place of `result`.

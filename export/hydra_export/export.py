@@ -50,6 +50,7 @@ def export_bundle(
     images: Path | None = None,
     separate: SeparateAdapter | None = None,
     attention: str = "auto",
+    vision_backend: str = "auto",
     min_fast_path: float = MINIMUM,
     log: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
@@ -69,6 +70,8 @@ def export_bundle(
         separate: keep this adapter a file beside a program of its base; `merged_folder` is then
             the base's folder.
         attention: one of the target's `attentions`; "auto" leaves the choice to the target.
+        vision_backend: one of the target's `vision_backends`, for which the vision encoder is
+            written a second time; "auto": none.
         min_fast_path: least share of each method's multiply-accumulates on fast kernels.
         log: gets a line for each step.
 
@@ -88,6 +91,7 @@ def export_bundle(
         calibrate=calibrate is not None,
         adapters=separate is not None,
         attention=attention,
+        vision_backend=vision_backend,
     )
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     limits = limits or Limits()
@@ -129,7 +133,7 @@ def export_bundle(
         log(f"golden vectors: {len(golden_inputs)} pictures")
         if separate:
             separate.detach(model)
-        options = WriteOptions(calibration, separate is not None, attention)
+        options = WriteOptions(calibration, separate is not None, attention, vision_backend)
         result = writer.write(model, chosen, folder, limits, log, options)
         del model
         coverage = writer.coverage(folder, result, limits)

@@ -75,6 +75,7 @@ def export(
     adapter: AdapterForm = "merged",
     name: str = "default",
     attention: str = "auto",
+    vision_backend: str = "auto",
     min_fast_path: float = MINIMUM,
     max_context: int = 512,
     max_prefill: int = 256,
@@ -98,6 +99,8 @@ def export(
             in a file that can be swapped.
         name: of a separate adapter in the bundle.
         attention: of ExecuTorch: "custom", "manual", or "auto".
+        vision_backend: write the vision encoder a second time: "vulkan" (executorch) for GPUs,
+            "npu" (onnx); "auto": do not. Neither has been executed on such hardware.
         min_fast_path: minimum share of multiply-accumulates that must run on fast kernels.
         max_context: tokens that the cache holds.
         max_prefill: maximum tokens of one decoder call.
@@ -125,6 +128,7 @@ def export(
             calibrate=calibrate is not None,
             adapters=adapter == "separate",
             attention=attention,
+            vision_backend=vision_backend,
         )
         preset = preset or writer.default_preset
         chosen = preset_named(preset) if isinstance(preset, str) else preset
@@ -145,6 +149,7 @@ def export(
             images=Path(images) if images else None,
             separate=separate,
             attention=attention,
+            vision_backend=vision_backend,
             min_fast_path=min_fast_path,
             log=log,
         )

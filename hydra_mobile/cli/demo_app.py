@@ -72,7 +72,9 @@ def build(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            metavar="BUNDLE", show_default="none", help="Model to put into the app: install, ask"
+            metavar="MODEL",
+            show_default="none",
+            help="Bundle to put into the app: install, ask; a run is exported first",
         ),
     ] = None,
     out: Annotated[
@@ -90,7 +92,10 @@ def build(
     ui.prepare()
     from android_demo.tools import apk_build
 
-    contents = apk_build.Contents.of(abi or [], names(runtimes), bundle)
+    contents = apk_build.Contents.of(abi or [], names(runtimes))
+    if bundle:
+        made = _bundle_of(bundle, contents.runtimes[0])
+        contents = apk_build.Contents.of(abi or [], names(runtimes), made)
     apk = apk_build.build(ui.say, contents, out)
     result = _check(apk)
     ui.line(f"App: {apk}")
@@ -102,6 +107,25 @@ def build(
         next=[f"adb install -r {apk}"],
         failed=result.failed,
     )
+
+
+def _bundle_of(model: Path, runtime: str) -> Path:
+    """Return a bundle: the one that is given, or that of a run in the default preset."""
+    from hydra_mobile.api.export import export
+    from hydra_mobile.api.paths import default_bundle_folder
+    from hydra_mobile.bundle.bundle import MANIFEST
+
+    if (model / MANIFEST).is_file():
+        return model
+    from hydra_export.targets import target_for
+
+    preset = target_for("android", runtime).default_preset
+    folder = default_bundle_folder(model, "android", runtime, preset)
+    if (folder / MANIFEST).is_file():
+        ui.say(f"the bundle that was exported before: {folder}")
+        return folder
+    ui.say(f"exporting {model} to {folder}")
+    return export(model, "android", runtime=runtime, preset=preset, out=folder, log=ui.say).folder
 
 
 def libraries(

@@ -112,6 +112,15 @@ def export(
             rich_help_panel="Advanced",
         ),
     ] = "auto",
+    vision_backend: Annotated[
+        Literal["auto", "vulkan", "npu"],
+        typer.Option(
+            metavar="NAME",
+            help="Write the vision encoder a second time: vulkan (executorch) for GPUs or npu "
+            "(onnx), never executed there; auto: do not",
+            rich_help_panel="Advanced",
+        ),
+    ] = "auto",
 ) -> ui.Result:
     """Make a bundle for Android, iOS or ONNX Runtime.
 
@@ -140,6 +149,7 @@ def export(
         calibrate=calibrate is not None,
         adapters=adapter == "separate",
         attention=attention,
+        vision_backend=vision_backend,
     )
     made = out or default_bundle_folder(Path(model.rstrip("/")), target, chosen, precision)
     label = f"{chosen} {precision} for {target}"
@@ -178,6 +188,7 @@ def export(
         adapter=adapter,
         name=name,
         attention=attention,
+        vision_backend=vision_backend,
         min_fast_path=min_fast_path,
         max_context=max_context,
         max_prefill=max_prefill,

@@ -118,7 +118,7 @@ def self_sampled(model: Any, image_size: int, seed: int = 0) -> Calibration:
     """
     generator = torch.Generator().manual_seed(seed)
     ids = torch.full((_SEQUENCES, 1), int(model.config.text_config.bos_token_id or 0))
-    pictures = model.encode_image(_blobs(image_size, generator))
+    pictures = model.encode_image(blobs(image_size, generator))
     chunk = torch.cat([model.embed_tokens(ids), pictures], 1)
     chunks, cache = [chunk], None
     ids = torch.cat([ids, torch.full(pictures.shape[:2], -1)], 1)
@@ -168,7 +168,7 @@ def padded(
     return Calibration(ids, embeddings, used, answers, facts)
 
 
-def _blobs(size: int, generator: torch.Generator) -> Tensor:
+def blobs(size: int, generator: torch.Generator) -> Tensor:
     """Return pixels [B, 3, S, S] between -2 and 2: smooth colors, as pictures have."""
     coarse = torch.rand(_SEQUENCES, 3, 6, 6, generator=generator) * 6 - 3
     smooth = torch.nn.functional.interpolate(

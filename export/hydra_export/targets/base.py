@@ -63,11 +63,13 @@ class WriteOptions:
         adapters: make a base program: low-rank updates of the decoder and the projector's weights
             are inputs (`bundle.lora_file`).
         attention: one of the target's `attentions`, or "auto" for its own choice.
+        vision_backend: one of the target's `vision_backends`, or "auto": none of them.
     """
 
     calibration: Calibration | None = None
     adapters: bool = False
     attention: str = AUTO
+    vision_backend: str = AUTO
 
 
 class Target(ABC):
@@ -89,6 +91,9 @@ class Target(ABC):
     takes_adapters: ClassVar[bool] = False
     #: Ways to build the decoder's attention, where there are several (`WriteOptions.attention`).
     attentions: ClassVar[tuple[str, ...]] = ()
+    #: Backends for which the vision encoder can be written a second time
+    #: (`WriteOptions.vision_backend`).
+    vision_backends: ClassVar[tuple[str, ...]] = ()
     #: How the runtime holds a program in memory; None: nothing is known.
     memory_facts: ClassVar[RuntimeMemory | None] = None
     #: What runs such a bundle, for the last lines of an export; empty: nothing is said.
@@ -111,6 +116,7 @@ class Target(ABC):
         calibrate: bool = False,
         adapters: bool = False,
         attention: str = AUTO,
+        vision_backend: str = AUTO,
     ) -> None:
         """Check that this target can do what is asked, before work is spent on it.
 
@@ -136,6 +142,17 @@ class Target(ABC):
             raise HydraError(
                 f"Runtime `{self.runtime}` has no attention `{attention}`.",
                 nearest(attention, (AUTO, *self.attentions)),
+            )
+        if vision_backend != AUTO and vision_backend not in self.vision_backends:
+            raise HydraError(
+                f"Runtime `{self.runtime}` has no vision backend `{vision_backend}`.",
+                nearest(vision_backend, (AUTO, *self.vision_backends)),
+            )
+        if vision_backend != AUTO and adapters:
+            raise HydraError(
+                "A second vision encoder holds the projector's weights, and a separate adapter "
+                "brings its own.",
+                "Leave out --vision-backend, or leave --adapter at merged.",
             )
         require_packages(self.packages, self.extra)
 

@@ -51,6 +51,17 @@ def walk(graph_module: Any) -> Iterator[tuple[Any, bool]]:
             yield node, False
 
 
+def calls(graph_module: Any) -> int:
+    """Return how many delegates a lowered method calls."""
+    return sum(_lowered(node) is not None for node in graph_module.graph.nodes)
+
+
+def names_outside(graph_module: Any) -> list[str]:
+    """Return the operators of a lowered method that no delegate holds and that compute."""
+    found = (_target_name(node) for node, inside in walk(graph_module) if not inside)
+    return sorted({name for name in found if not name.startswith(_BOOKKEEPING)})
+
+
 def _shape(node: Any) -> list[int] | None:
     value = node.meta.get("val") if hasattr(node, "meta") else None
     if not isinstance(value, torch.Tensor):

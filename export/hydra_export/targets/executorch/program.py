@@ -50,7 +50,7 @@ from hydra_export.quantization.calibration import Calibration
 from hydra_export.quantization.gptq import Int4Weight
 from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
 from hydra_export.targets.base import AUTO
-from hydra_export.targets.executorch import delegation
+from hydra_export.targets.executorch import delegation, vulkan
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,
@@ -348,6 +348,7 @@ def write_program(
     *,
     calibration: Calibration | None = None,
     attention: str = AUTO,
+    vision_backend: str = AUTO,
 ) -> TargetResult:
     """Write `model.pte` into `folder`; see `Target.write`.
 
@@ -360,6 +361,7 @@ def write_program(
         calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
         attention: "custom" needs the `llama::` kernels in the app's runtime and decodes fastest;
             "manual" needs none of them; "auto" takes `DEFAULT_ATTENTION`.
+        vision_backend: "vulkan" adds the encoder as a method for it, see `vulkan`.
     """
     build = DEFAULT_ATTENTION if attention == AUTO else cast(Attention, attention)
     watch = Stopwatch(log)
@@ -372,16 +374,24 @@ def write_program(
         vision = VisionEncoder(model).eval()
         embedding = TokenEmbedding(model.language_model).eval()
         decoder = TextDecoder(model.language_model, limits.max_context, build).eval()
+        second = vulkan.traced(vision, size) if vision_backend == "vulkan" else None
         fallbacks = _quantize(vision, embedding, decoder, preset, plan)
         watch.lap("quantise")
         programs = _export_graphs(model, vision, embedding, decoder, limits)
+        backends = {}
+        if second is not None:
+            programs[vulkan.METHOD] = second
+            backends["vulkan"] = vulkan.described(second, folder)
         watch.lap("trace")
+        partitioners: dict[str, list[Any]] = {
+            VISION_ENCODER: list(_vision_partitioners(vision)),
+            TEXT_DECODER: [_decoder_partitioner()],
+        }
+        if second is not None:
+            partitioners[vulkan.METHOD] = [vulkan.partitioner()]
         edge = to_edge_transform_and_lower(
             programs,
-            partitioner={
-                VISION_ENCODER: _vision_partitioners(vision),
-                TEXT_DECODER: [_decoder_partitioner()],
-            },
+            partitioner=partitioners,
             constant_methods={
                 "get_max_seq_len": limits.max_prefill,
                 "get_max_context_len": limits.max_context,
@@ -393,8 +403,11 @@ def write_program(
             },
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
         )
-        del programs
+        del programs, second
         watch.lap("lower")
+        if backends:
+            vulkan.require_one_delegate(edge.exported_program(vulkan.METHOD).graph_module)
+            log(f"{vulkan.METHOD}: one Vulkan delegate; it has not been executed")
         _check_lowered(edge, decoder, layers)
         shares = {
             name: delegation.summarize(edge.exported_program(name).graph_module)
@@ -425,6 +438,7 @@ def write_program(
             "seconds": watch.seconds,
             "cpu_seconds": watch.cpu_seconds,
             "peak_rss_bytes": watch.peak_bytes,
+            **({"vision_backends": backends} if backends else {}),
         },
         fallbacks=fallbacks,
     )

@@ -28,6 +28,8 @@ class ExecuTorchTarget(Target):
     #: custom needs the `llama::` kernels in the app's runtime and decodes fastest; manual needs
     #: none of them. "auto" is custom.
     attentions = ("custom", "manual")
+    #: vulkan: a second method with the encoder, one delegate for a phone's GPU.
+    vision_backends = ("vulkan",)
     # Measured with `experiments/memory/footprint.py`. The runtime maps the program. XNNPACK packs
     # every linear's and convolution's weights into memory of its own when its delegate is loaded
     # and gives the mapped original back before the next. The embedding table is read where it is
@@ -60,6 +62,7 @@ class ExecuTorchTarget(Target):
             log,
             calibration=options.calibration,
             attention=options.attention,
+            vision_backend=options.vision_backend,
         )
 
     def snippets(self, manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -169,6 +169,14 @@ def write_vision_encoder(
     return _save(model, path), counts
 
 
+def static_encoder(tower: nn.Module, projector: nn.Module, image_size: int) -> Any:
+    """Return the ModelProto of both parts in fp32, for one picture: every shape is a number."""
+    pixels = {"pixel_values": torch.zeros(1, 3, image_size, image_size)}
+    model = _exported(_VisionEncoder(tower, projector), pixels, ["pixel_values"], None)
+    _forget_origins(model)
+    return model
+
+
 def _traced(tower: nn.Module, projector: nn.Module, image_size: int, projector_inputs: bool) -> Any:
     """Return the ModelProto of both parts, in fp32."""
     encoder: nn.Module = _VisionEncoder(tower, projector)
@@ -183,6 +191,12 @@ def _traced(tower: nn.Module, projector: nn.Module, image_size: int, projector_i
         weights = {name.removeprefix(_PROJECTOR): tensor for name, tensor in weights.items()}
         arguments["weights"] = weights
         shapes["weights"] = dict.fromkeys(weights)
+    return _exported(encoder, arguments, names, shapes)
+
+
+def _exported(
+    encoder: nn.Module, arguments: dict[str, Any], names: list[str], shapes: dict[str, Any] | None
+) -> Any:
     with _quiet_exporter():
         program = torch.onnx.export(
             encoder.eval(),

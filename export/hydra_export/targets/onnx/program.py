@@ -15,6 +15,7 @@ import torch
 
 from hydra_export.quantization.calibration import Calibration
 from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
+from hydra_export.targets.base import AUTO
 from hydra_export.targets.onnx.decoder import adapter_slots, decoder_graph
 from hydra_export.targets.onnx.encoders import (
     embedding_graph,
@@ -57,6 +58,7 @@ def write_program(
     *,
     calibration: Calibration | None = None,
     adapters: bool = False,
+    vision_backend: str = AUTO,
 ) -> TargetResult:
     """Write the three graphs of `model` into `folder`; see `Target.write`.
 
@@ -69,6 +71,7 @@ def write_program(
         calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
         adapters: make a base program: linears of the decoder layers take low-rank updates as
             inputs, and the projector's weights are inputs as well (`bundle.lora_file`).
+        vision_backend: "npu" writes the encoder a second time, see `npu_encoder`.
 
     Raises:
         HydraError: the group size or the language model is none that onnxruntime has a kernel for.
@@ -136,6 +139,20 @@ def write_program(
             "onnxruntime has no fast fp16 on CPUs, so products are fp32."
         )
     details = _details(model, plan, counts, seconds)
+    if vision_backend == "npu":
+        from hydra_export.targets.onnx import npu_encoder
+
+        started = time.perf_counter()
+        size = _image_size(model)
+        facts = npu_encoder.write_npu_encoder(model.vision_tower, model.projector, size, folder)
+        details["vision_backends"] = {vision_backend: facts}
+        files[npu_encoder.ROLE] = npu_encoder.FILE
+        seconds[npu_encoder.ROLE] = round(time.perf_counter() - started, 2)
+        megabytes = (folder / npu_encoder.FILE).stat().st_size / 1e6
+        log(
+            f"{npu_encoder.FILE}: {megabytes:.0f} MB in {seconds[npu_encoder.ROLE]:.1f} s, cosine "
+            f"{facts['cosine']:.4f}; no NPU has run it"
+        )
     if adapters:
         details["adapter_inputs"] = _adapter_inputs(model)
         fallbacks += _adapter_fallbacks(preset)

@@ -23,6 +23,8 @@ class OnnxTarget(Target):
     packages = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")
     calibrates = True
     takes_adapters = True
+    #: npu: a second encoder of static shapes, quantized as QDQ.
+    vision_backends = ("npu",)
     # Measured with `experiments/memory/footprint.py`. The runtime reads weights tensor by tensor
     # out of the file into memory of its own. 4-bit weights grow when they are packed: every block
     # gets a sum beside its scale. Holes are what glibc cannot give back of the originals.
@@ -54,6 +56,7 @@ class OnnxTarget(Target):
             log,
             calibration=options.calibration,
             adapters=options.adapters,
+            vision_backend=options.vision_backend,
         )
 
     def coverage(
