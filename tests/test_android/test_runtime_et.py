@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from android_demo.tools import executorch_bridge, jvm
-from android_demo.tools.desktop import benchmark, libraries
+from android_demo.tools.desktop import arm64, benchmark, libraries
 from android_demo.tools.vector_bundle import QUESTION, made_picture, write_bundle
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
@@ -88,6 +88,31 @@ def test_the_app_answers_as_python_does(
         most = 1e-4 if preset == "fp32" else 0.3
         assert found["margin"] == pytest.approx(float(lead[1] - lead[0]), abs=most)
     assert equal_firsts >= len(asks) - (preset != "fp32")
+
+
+@pytest.mark.slow  # an emulator
+@pytest.mark.parametrize("preset", ["fp32", "int4"])
+def test_the_bridge_for_arm64_in_an_emulated_jvm(
+    preset: str, cache: Path, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    if reason := arm64.missing_java():
+        pytest.skip(reason)
+    bundle = exported(preset)
+    case = json.loads((bundle / "golden.json").read_text())["cases"][0]
+    asks = [Ask("golden", case["question"], lambda: made_picture(0), "0", 16, False)]
+    write_requests(tmp_path, asks, Bundle.open(bundle).processor())
+    answers = tmp_path / "answers.jsonl"
+    kind = libraries.EMULATED
+    benchmark.run_benchmark(bundle, tmp_path / REQUESTS, answers, kind=kind, threads=2)
+    session, line, end = map(json.loads, answers.read_text().splitlines())
+    assert session["session"]["machine"] == "aarch64"
+    assert session["session"]["library"] == executorch_package.DESCRIPTION
+    assert end == {"end": {"answered": 1, "skipped": 0}}
+    if preset == "fp32":
+        assert line["ids"] == case["ids"][:16]
+    (tmp_path / REQUESTS).write_text('{"id": "a", "before": [1, 999999]}\n')
+    with pytest.raises(ArtifactError, match=r"requests\.jsonl:1: token id 999999"):
+        benchmark.run_benchmark(bundle, tmp_path / REQUESTS, tmp_path / "b.jsonl", kind=kind)
 
 
 def test_runtime_in_a_jvm(cache: Path, exported: Callable[[str], Path]) -> None:

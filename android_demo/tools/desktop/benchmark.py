@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_demo.tools import kotlin, onnxruntime_aar
-from android_demo.tools.desktop import libraries
+from android_demo.tools.desktop import arm64, libraries
 from android_demo.tools.kotlin import APP
 from hydra_mobile.core.errors import ArtifactError, HydraError
 
@@ -67,6 +67,7 @@ def run_benchmark(
         requests: a file as `hydra_mobile.devices.batch_format` writes it.
         answers: grows; what it has is not asked again.
         kind: whose ONNX Runtime computes, one of `libraries.KINDS`; ExecuTorch is Android's.
+            `libraries.EMULATED`: both are Android's for arm64-v8a, in a JVM under qemu.
         threads: 0 leaves the choice to the library.
 
     Raises:
@@ -85,9 +86,12 @@ def run_main(main: str, arguments: Sequence[str], classpath: Sequence[Path], kin
     """
     native = libraries.folder(kind)
     properties = [f"-D{key}={value}" for key, value in libraries.properties(native).items()]
-    command = [kotlin.java(), "-Xmx1g", *properties]
+    java = arm64.java_command(native) if kind == libraries.EMULATED else [kotlin.java()]
+    command = [*java, "-Xmx1g", *properties]
     command += ["-cp", ":".join(map(str, classpath)), main, *arguments]
-    environment = {**os.environ, **libraries.environment(native)}
+    # The emulator hands its own search path on.
+    own = {} if kind == libraries.EMULATED else libraries.environment(native)
+    environment = {**os.environ, **own}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode == 0:
         return done.stdout

@@ -1,4 +1,4 @@
-"""Folders from which a desktop's JVM can load the app's runtimes for Android x86_64.
+"""Folders from which a desktop's JVM can load the app's runtimes for Android.
 
 ONNX Runtime's of the AAR and ExecuTorch's with the app's own bridge to it, unchanged, beside an
 Android C library of `c_library`.
@@ -22,6 +22,8 @@ from hydra_mobile.core.made_once import made_once
 
 #: Whose ONNX Runtime computes: Android's build, or the library of the installed Python package.
 KINDS = ("android", "host")
+#: Android's builds for arm64-v8a, for a JVM under an emulator (`arm64.java_command`).
+EMULATED = "android-arm64"
 _HERE = Path(__file__).parent
 _RUNTIME = onnxruntime_aar.LIBRARIES[0]
 _HOST_SCRIPT = f"VERS_{onnxruntime_aar.VERSION} {{ global: Ort*; local: *; }};\n"
@@ -39,7 +41,7 @@ def folder(kind: str = "android") -> Path:
     """Return the folder of both runtimes' libraries; see `properties` and `environment`.
 
     Args:
-        kind: whose ONNX Runtime, one of `KINDS`.
+        kind: whose ONNX Runtime, one of `KINDS`, or `EMULATED`.
 
     Raises:
         HydraError: a tool is missing, or the compiler failed.
@@ -47,12 +49,13 @@ def folder(kind: str = "android") -> Path:
     """
     if reason := missing():
         raise HydraError(f"The test device cannot be built: {reason}.")
+    abi = "arm64-v8a" if kind == EMULATED else "x86_64"
     host = host_library() if kind == "host" else None
     sources = [*sorted(_HERE.glob("*.c")), Path(__file__), Path(c_library.__file__)]
     digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources))
-    executorch = executorch_bridge.libraries("x86_64").name
+    executorch = executorch_bridge.libraries(abi).name
     digest.update(f"{onnxruntime_aar.AAR_SHA256} {executorch} {host}".encode())
-    return made_once(f"desktop-{kind}-{digest.hexdigest()[:12]}", lambda out: _make(out, host))
+    return made_once(f"desktop-{kind}-{digest.hexdigest()[:12]}", lambda out: _make(out, abi, host))
 
 
 def host_library() -> Path:
@@ -90,14 +93,15 @@ def environment(native: Path) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": str(native)}
 
 
-def _make(out: Path, host: Path | None) -> None:
-    android = onnxruntime_aar.unpacked() / "jni" / "x86_64"
-    executorch = executorch_bridge.libraries("x86_64")
+def _make(out: Path, abi: str, host: Path | None) -> None:
+    android = onnxruntime_aar.unpacked() / "jni" / abi
+    executorch = executorch_bridge.libraries(abi)
+    machine = c_library.X86_64 if abi == "x86_64" else c_library.ARM64
     theirs = [android / name for name in onnxruntime_aar.LIBRARIES]
     theirs += [executorch / name for name in executorch_bridge.LIBRARIES]
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        c_library.write(out, work, c_library.X86_64, theirs)
+        c_library.write(out, work, machine, theirs)
         for library in theirs:
             shutil.copy(library, out)
         if host is None:
