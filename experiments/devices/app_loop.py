@@ -1,9 +1,12 @@
-"""The app's own loop on a desktop's JVM beside `hydra-mobile evaluate`, on the same ONNX bundles.
+"""The app's own loop on a desktop's JVM beside `hydra-mobile evaluate`, on the same bundles.
 
-The app answers EmojiQA with its own tokenizer, template, pixels and loop, on two libraries:
+The app answers EmojiQA with its own tokenizer, template, pixels and loop. For ONNX bundles on two
+libraries:
 
 - "host": the one that `evaluate` computes with, so that every difference is the app's;
 - "android": the Android x86_64 library of the app, where kernels differ from the desktop's, too.
+
+For ExecuTorch on the Android x86_64 library, through the app's own bridge.
 
 What rounding alone does to a bundle's answers is told by a control in Python: the same pixels,
 multiplied by 1 + 1e-7. Nothing is timed: a desktop says nothing about a phone.
@@ -18,6 +21,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +51,12 @@ def evaluated(bundle: Path, data: Path, out: Path, limit: int, threads: int) -> 
 
 def by_key(file: Path, key: str) -> dict[str, Any]:
     """Return the answers of a file of lines."""
-    lines = map(json.loads, file.read_text().splitlines())
-    return {line[key]: line for line in lines if key in line}
+    return {line[key]: line for line in lines_of(file) if key in line}
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def agreement(ours: Answers, theirs: Answers) -> dict[str, Any]:
@@ -90,14 +98,20 @@ def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     write_requests(work, asks, bundle.processor())
     app = {}
-    for kind in libraries.KINDS:
+    # ExecuTorch's Python package has no library that a JVM could load.
+    kinds = libraries.KINDS if bundle.runtime == "onnx" else ("android",)
+    for kind in kinds:
         answers = work / f"{kind}.jsonl"
+        answers.unlink(missing_ok=True)
         benchmark.run_benchmark(
             folder, work / REQUESTS, answers, kind=kind, threads=arguments.threads
         )
         told = by_key(answers, "id")
-        app[kind] = agreement(told, theirs) | {"library": libraries.described(kind)}
+        session = next(line for line in lines_of(answers) if "session" in line)["session"]
+        library = session["library"] if kinds == ("android",) else libraries.described(kind)
+        app[kind] = agreement(told, theirs) | {"library": library}
     return {
+        "runtime": bundle.runtime,
         "preset": bundle.preset.name,
         "distinct_answers": len({line["text"] for line in theirs.values()}),
         "app": app,
@@ -122,7 +136,7 @@ def main() -> None:
     write_json(
         arguments.out,
         {
-            "evaluate": libraries.described("host"),
+            "packages": {name: metadata.version(name) for name in ("executorch", "onnxruntime")},
             "java": java.stderr.splitlines()[0],
             "machine": platform.machine(),
             "threads": arguments.threads,
