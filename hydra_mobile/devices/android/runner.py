@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hydra_mobile.core.errors import HydraError
@@ -20,7 +22,8 @@ _STB = Path("/usr/include/stb")
 _C_FUNCTIONS = (
     *("__assert2", "__errno", "__libc_init", "abort", "close", "dl_iterate_phdr", "dladdr"),
     *("fclose", "fflush", "fopen", "fprintf", "free", "fsync", "fwrite", "localeconv", "malloc"),
-    *("memcmp", "memcpy", "memmove", "memset", "open", "posix_fadvise", "powf", "expf"),
+    *("getpid", "memchr", "memcmp", "memcpy", "memmove", "memset", "open", "posix_fadvise"),
+    *("powf", "expf", "stat"),
     *("pthread_rwlock_rdlock", "pthread_rwlock_unlock", "pthread_rwlock_wrlock", "realloc"),
     *("snprintf", "strerror", "strlen", "strtod", "strtoll", "strtoull", "syscall", "uname"),
 )
@@ -87,7 +90,9 @@ def _objects(tools: Toolchain, sources: Path) -> Sequence[Path]:
     modern.append(f'-DHYDRA_EXECUTORCH_VERSION="{version}"')
     # The Android library has the llama:: operators.
     files = (f for f in sorted((sources / "src").glob("*.cpp")) if f.stem != "attention")
-    program = [tools.compile(file, modern) for file in files]
+    # Clang is a process of its own, which threads of Python wait for.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        program = list(pool.map(lambda file: tools.compile(file, modern), files))
     glue = [
         tools.compile(sources / "android" / "glue.cpp", ["-std=c++20"]),
         tools.compile(sources / "android" / "crt.c"),
