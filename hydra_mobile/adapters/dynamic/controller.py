@@ -300,12 +300,15 @@ class RankController:
         self.spent_seconds += pending.seconds
         self._observe(pending, step, other)
 
-    def _arm_loss(self, step: int, until: int, rank_map: RankMap, loop: Loop) -> float:
+    def _arm_loss(self, step: int, until: int, rank_map: RankMap, loop: Loop) -> float | None:
+        """Return the held-out loss after training with a map; None where training diverged."""
         if rank_map != self.rank_map:
             loop.resize(rank_map, step)
         finite = loop.train(step, until - step)
         self.spent_steps += until - step
-        return loop.held_out_loss(until) if finite else math.inf
+        loss = loop.held_out_loss(until) if finite else math.inf
+        # JSON, where the state goes, has no infinity.
+        return loss if math.isfinite(loss) else None
 
     def _settle(self, pending: _Pending, step: int, loop: Loop) -> None:
         began = time.monotonic()
@@ -316,12 +319,13 @@ class RankController:
         self._pending = None
         self._observe(pending, step, loss)
 
-    def _observe(self, pending: _Pending, step: int, other_loss: float) -> None:
+    def _observe(self, pending: _Pending, step: int, other_loss: float | None) -> None:
         """Record each arm against the other half of its pair, whose loss is `other_loss`."""
         before = self._features(RankMap(pending.before))
         progress = pending.step / self._schedule.steps
         for arm in pending.arms:
-            losses = (arm["loss"], other_loss) if pending.made else (other_loss, arm["loss"])
+            pair = (arm["loss"], other_loss) if pending.made else (other_loss, arm["loss"])
+            losses = [math.inf if loss is None else loss for loss in pair]
             gain = losses[0] - losses[1]
             after = self._features(RankMap(arm["rank_map"]))
             if not math.isfinite(gain):
