@@ -161,6 +161,8 @@ class RuntimeConfig:
     workers: Threads = 0
     """Threads that read and prepare pictures ahead of the step that needs them; 0 reads them in
     the step. Of use where `vision_cache` is off."""
+    memory_check: bool = True
+    """Before stage 2, simulate its largest step and try it: what does not fit fails at once."""
     log_every: Positive = 5
     """Optimizer steps between lines of metrics.jsonl."""
     checkpoint_every: Count = 50

@@ -309,8 +309,9 @@ class TrainingRun:
         if start and checkpoint:
             optimizer.load(checkpoint.moments)
         if strategy:
-            # Before the strategy's hooks are on: they count every backward pass.
-            self._announce_memory(setup, optimizer)
+            if self.config.runtime.memory_check:
+                # Before the strategy's hooks are on: they count every backward pass.
+                self._announce_memory(setup, optimizer)
             strategy.begin(optimizer)
             if self.config.runtime.compile:
                 # Last: the announcement above runs the layers as they are.

@@ -28,6 +28,7 @@ _PLACES_AND_MACHINE: tuple[tuple[str, ...], ...] = (
     ("runtime", "threads"),
     ("runtime", "workers"),
     ("runtime", "vision_cache"),
+    ("runtime", "memory_check"),
     ("runtime", "log_every"),
     ("runtime", "checkpoint_every"),
 )

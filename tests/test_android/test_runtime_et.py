@@ -49,7 +49,7 @@ def exported(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
     return export
 
 
-@pytest.mark.parametrize("preset", ["fp32", "int4"])
+@pytest.mark.parametrize("preset", ["fp32", pytest.param("int4", marks=pytest.mark.slow)])
 def test_the_app_answers_as_python_does(
     preset: str, cache: Path, exported: Callable[[str], Path], tmp_path: Path
 ) -> None:

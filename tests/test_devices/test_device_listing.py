@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ PHONE = DeviceFacts(
 )
 
 
-@pytest.fixture
-def opened(exported: Callable[..., Path]) -> Bundle:
-    return Bundle.open(exported("fp32"))
+@pytest.fixture(scope="module")
+def opened(fp32_bundle: Path) -> Bundle:
+    return Bundle.open(fp32_bundle)
 
 
 def test_a_bundle_that_fits(opened: Bundle) -> None:

@@ -54,19 +54,23 @@ def eager(monkeypatch):
     monkeypatch.setattr(RankController, "_choose", choose)
 
 
-def test_probes_leave_no_trace_in_the_weights(run_settings, tmp_path):
+@pytest.fixture(scope="module")
+def probed(run_settings, tmp_path_factory):
+    """The run folder of a run whose probes are all thrown away."""
+    return train(run_settings(tmp_path_factory.mktemp("probed") / "run")).parent
+
+
+def test_probes_leave_no_trace_in_the_weights(probed, run_settings, tmp_path):
     # Same data, same random stream (dropout is on): a probe that is thrown away changes nothing.
-    probed = train(run_settings(tmp_path / "probed"))
     silent = train(run_settings(tmp_path / "silent"), "ranks.dynamic.probe_share=0")
-    assert events(tmp_path / "probed", "observe")
+    assert events(probed, "observe")
     assert not events(tmp_path / "silent", "observe")
-    assert hashes(probed) == hashes(silent)
+    assert hashes(probed / "adapter") == hashes(silent)
 
 
-def test_a_probe_is_paid_for_and_its_price_is_recorded(run_settings, tmp_path):
-    train(run_settings(tmp_path / "run"))
-    observed = events(tmp_path / "run", "observe")
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+def test_a_probe_is_paid_for_and_its_price_is_recorded(probed):
+    observed = events(probed, "observe")
+    summary = json.loads((probed / "summary.json").read_text())
     assert summary["probes"]["probe_steps"] == sum(e.probe["steps"] for e in observed) == 8
     assert summary["probes"]["probe_seconds"] > 0
     for event in observed:
@@ -74,13 +78,12 @@ def test_a_probe_is_paid_for_and_its_price_is_recorded(run_settings, tmp_path):
         assert losses["gain"] == losses["held_out_before"] - losses["held_out_after"]
 
 
-def test_without_twelve_observations_every_event_abstains(run_settings, tmp_path):
-    train(run_settings(tmp_path / "run"))
-    abstained = events(tmp_path / "run", "abstain")
+def test_without_twelve_observations_every_event_abstains(probed):
+    abstained = events(probed, "abstain")
     assert [e.step for e in abstained] == [2, 6, 10, 14]
-    assert not events(tmp_path / "run", "move")
+    assert not events(probed, "move")
     assert all(e.reason.startswith("ranks stay") for e in abstained)
-    assert [e.step for e in events(tmp_path / "run", "freeze")] == [14]
+    assert [e.step for e in events(probed, "freeze")] == [14]
 
 
 def test_moves_are_made_measured_and_within_the_budget(run_settings, tmp_path, eager, monkeypatch):
@@ -114,11 +117,19 @@ def test_moves_are_made_measured_and_within_the_budget(run_settings, tmp_path, e
     assert json.loads((tmp_path / "run" / "rank_map.json").read_text())["ranks"] == dict(final)
 
 
-@pytest.mark.parametrize("shrink", ["index", "svd"])
-def test_interrupted_in_every_step_and_probe(run_settings, tmp_path, eager, monkeypatch, shrink):
+@pytest.mark.parametrize(
+    ("shrink", "least"),
+    [
+        ("index", 8),
+        # A dozen resumed runs each.
+        pytest.param("index", 3, marks=pytest.mark.slow),
+        pytest.param("svd", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_interrupted_in_steps_and_probes(run_settings, tmp_path, eager, monkeypatch, shrink, least):
     reference = train(run_settings(tmp_path / "whole"), f"ranks.shrink={shrink}")
     real = run_module.train_step
-    budget = {"steps": 3}
+    budget = {"steps": least}
 
     def limited(*args):
         # Sometimes before the step, sometimes after it, so every kind of place is hit.
@@ -132,13 +143,13 @@ def test_interrupted_in_every_step_and_probe(run_settings, tmp_path, eager, monk
     settings = [*run_settings(tmp_path / "run"), f"ranks.shrink={shrink}"]
     interrupted = 0
     for attempt in range(60):
-        budget["steps"] = 3 + attempt % 4
+        budget["steps"] = least + attempt % 4
         try:
             adapter = train(settings, "runtime.checkpoint_every=1", resume=attempt > 0)
             break
         except KeyboardInterrupt:
             interrupted += 1
-    assert interrupted > 5
+    assert interrupted > 16 / least
     assert hashes(adapter) == hashes(reference)
     whole, pieces = (RankHistory.of_run(tmp_path / name).read() for name in ("whole", "run"))
     assert [(e.step, e.event, e.digest) for e in whole] == [
@@ -191,12 +202,22 @@ def test_other_sources_of_importance(run_settings, tmp_path, importance):
     assert len(set(history.final_map().values())) > 1
 
 
-@pytest.mark.parametrize("importance", ["update", "calibration"])
-@pytest.mark.parametrize("at", [1, 3])  # in the warm-up and after it
-def test_other_sources_of_importance_resume(run_settings, tmp_path, importance, at, monkeypatch):
+def other_source(importance):
     more = ("ranks.policy=coarse_fine", f"ranks.importance={importance}", "stage2.steps=5")
-    more += ("ranks.dynamic.warmup=0.4", "runtime.checkpoint_every=1")
-    whole = train(run_settings(tmp_path / "whole"), *more)
+    return (*more, "ranks.dynamic.warmup=0.4", "runtime.checkpoint_every=1")
+
+
+@pytest.fixture(scope="module", params=["update", "calibration"])
+def uninterrupted(request, run_settings, tmp_path_factory):
+    """Where importance comes from, and the adapter of a run that nothing interrupted."""
+    settings = run_settings(tmp_path_factory.mktemp("whole") / "run")
+    return request.param, train(settings, *other_source(request.param))
+
+
+@pytest.mark.parametrize("at", [1, 3])  # in the warm-up and after it
+def test_other_sources_of_importance_resume(uninterrupted, run_settings, tmp_path, at, monkeypatch):
+    importance, whole = uninterrupted
+    more = other_source(importance)
     real = run_module.train_step
 
     def stop(*given):
@@ -227,7 +248,7 @@ def test_a_run_too_short_for_events_resumes_before_its_result(run_settings, tmp_
 def test_full_fine_tuning_leaves_a_model_that_loads(run_settings, tmp_path):
     from hydra_mobile.models.loading import load_model
 
-    merged = train(run_settings(tmp_path / "run"), "ranks.policy=full")
+    merged = train(run_settings(tmp_path / "run"), "ranks.policy=full", "stage2.steps=3")
     assert merged.name == "merged"
     assert model_at(str(tmp_path / "run")).kind == "merged"
     model = load_model(merged)
@@ -248,7 +269,7 @@ def test_switched_off_it_is_plain_peft_lora_bit_for_bit(run_settings, tmp_path):
     from hydra_mobile.training.optimizer import learning_rate_factor
 
     more = ("ranks.policy=uniform", "ranks.dropout=0.1", "stage2.accumulation=2")
-    more += ("stage2.loss_reduction=micro_batches",)
+    more += ("stage2.loss_reduction=micro_batches", "stage2.steps=6")
     adapter = train(run_settings(tmp_path / "run"), *more)
     ours = load_file(adapter / "adapter_model.safetensors")
 
