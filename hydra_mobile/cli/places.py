@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.folders import recover
 
 # A folder that has one of these files is ours, of that kind.
 MARKS = {
@@ -37,7 +38,8 @@ def require_place(out: Path, kind: str, force: bool, holds: str = "") -> None:
         HydraError: `out` is a file, a folder of another program, or, without `force`, holds
             another result.
     """
-    if not out.exists():
+    # What a killed command left beside it goes, or comes back.
+    if not recover(out):
         return
     if out.is_dir():
         inside = sorted(each.name for each in out.iterdir())

@@ -17,7 +17,7 @@ from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import sync_folder, tilde
 from hydra_mobile.core.locks import exclusive
-from hydra_mobile.core.temporary import held, is_temporary, sibling, sweep
+from hydra_mobile.core.temporary import held, is_temporary, lock_of, sibling, sweep
 
 # Another writer of the same place is at its end within this, or is named.
 _WAIT_SECONDS = 30.0
@@ -97,7 +97,7 @@ def folder_atomically(path: Path, *, mark: Mark | None) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         home = path if _stays_in_place(path) else path.parent
-        with exclusive(home / f".{path.name}.writing.lock", str(path), wait=_WAIT_SECONDS):
+        with exclusive(lock_of(path, home), str(path), wait=_WAIT_SECONDS):
             sweep(home, again=True)
             if home == path:
                 _finish_in_place(path)
@@ -121,16 +121,14 @@ def folder_atomically(path: Path, *, mark: Mark | None) -> Iterator[Path]:
 
 
 def recover(path: Path) -> bool:
-    """Bring back what a killed writer had moved aside from `path`; return whether it is there."""
-    if os.path.lexists(path):
-        return True
-    sweep(path.absolute().parent, again=True)
+    """Sweep what killed writers left beside `path`, or bring it back; return whether it is there."""
+    path = path.absolute()
+    sweep(path.parent, again=not os.path.lexists(path))
     return os.path.lexists(path)
 
 
 def _is_own(name: str) -> bool:
-    lock = name.startswith(".") and name.endswith(".writing.lock")
-    return lock or name in (_OLD, _READY) or is_temporary(name)
+    return name in (_OLD, _READY) or is_temporary(name)
 
 
 def _stays_in_place(path: Path) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.files import cache_home
-from hydra_mobile.core.folders import folder_atomically
+from hydra_mobile.core.folders import folder_atomically, recover
 from hydra_mobile.core.locks import exclusive
+from hydra_mobile.core.temporary import making_lock_of
 
 
 def made_once(name: str, make: Callable[[Path], None], shelf: str = "android") -> Path:
@@ -27,7 +28,7 @@ def made_once(name: str, make: Callable[[Path], None], shelf: str = "android") -
         HydraError: the cache cannot be written.
     """
     folder = cache_home() / shelf / name
-    if folder.is_dir():
+    if recover(folder):
         return folder
     with alone(folder):
         if not folder.is_dir():
@@ -46,6 +47,5 @@ def alone(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = folder.with_name(f".{folder.name}.lock")
-            held.enter_context(exclusive(lock, str(folder), wait=None))
+            held.enter_context(exclusive(making_lock_of(folder), str(folder), wait=None))
         yield

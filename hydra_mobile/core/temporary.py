@@ -3,8 +3,11 @@
     .NAME.<host>-<pid>-<random>.new     being filled
     .NAME.<host>-<pid>-<random>.old     what was at NAME, while the new one takes its place
 
-Only names of exactly this form are ever looked at. One is left over when nobody holds its lock and
-its process is gone; the next writer in the folder removes it, or brings it back where it is the
+    .NAME.writing.lock                   held by who writes NAME
+    .NAME.making.lock                    held by who makes NAME of the cache
+
+Only names of exactly these forms are ever looked at. One is left over when nobody holds its lock
+and its process is gone; the next writer in the folder removes it, or brings it back where it is the
 older NAME and nothing took its place.
 """
 
@@ -23,6 +26,7 @@ from pathlib import Path
 
 from hydra_mobile.core.locks import is_running, try_lock
 
+_LOCKS = (".writing.lock", ".making.lock")
 _FORM = re.compile(r"\.(.+)\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.(new|old)", re.DOTALL)
 # Without a lock to go by: of another host, or of a process whose id another one may have now.
 _FORGOTTEN_SECONDS = 24 * 3600.0
@@ -56,9 +60,37 @@ def held(temporary: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def scratch(folder: Path, name: str) -> Iterator[Path]:
+    """Yield an empty folder in `folder`, removed at the end; that of a dead process is swept.
+
+    Args:
+        folder: where it lies; must exist.
+        name: of what is worked on.
+    """
+    sweep(folder)
+    made = sibling(folder / name)
+    made.mkdir()
+    try:
+        with held(made):
+            yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def lock_of(path: Path, folder: Path | None = None) -> Path:
+    """Return the lock of whoever writes `path`, in its folder or in `folder`."""
+    return (path.parent if folder is None else folder) / f".{path.name}{_LOCKS[0]}"
+
+
+def making_lock_of(path: Path) -> Path:
+    """Return the lock of whoever makes `path` of the cache, held around `lock_of`'s."""
+    return path.parent / f".{path.name}{_LOCKS[1]}"
+
+
 def is_temporary(name: str) -> bool:
     """Return whether a file name is one of ours that is being written or was left over."""
-    return _FORM.fullmatch(name) is not None
+    return _is_lock(name) or _FORM.fullmatch(name) is not None
 
 
 def sweep(folder: Path, *, again: bool = False) -> None:
@@ -74,10 +106,12 @@ def sweep(folder: Path, *, again: bool = False) -> None:
     _swept.add(key)
     try:
         with os.scandir(folder) as entries:
-            found = [(e.name, m) for e in entries if (m := _FORM.fullmatch(e.name))]
+            names = [entry.name for entry in entries]
     except OSError:
         return
-    for name, match in found:
+    for name in filter(_is_lock, names):
+        _remove_free(folder / name)
+    for name, match in ((n, m) for n in names if (m := _FORM.fullmatch(n))):
         left = folder / name
         if left in _ours or not _is_dead(left, match.group(2), int(match.group(3))):
             continue
@@ -90,6 +124,21 @@ def sweep(folder: Path, *, again: bool = False) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink()
+
+
+def _is_lock(name: str) -> bool:
+    return name.startswith(".") and name.endswith(_LOCKS)
+
+
+def _remove_free(lock: Path) -> None:
+    """Remove a lock that nobody holds; who opened it meanwhile looks whether it is still there."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(lock, os.O_RDWR)
+        try:
+            if try_lock(descriptor):
+                lock.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _is_dead(path: Path, host: str, pid: int) -> bool:

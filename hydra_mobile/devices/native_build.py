@@ -13,7 +13,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import cache_home
 from hydra_mobile.core.made_once import made_once
+from hydra_mobile.core.temporary import scratch
 from hydra_mobile.devices.android import runner
 
 RUNNER = "hydra-runner"
@@ -151,9 +151,9 @@ def android_runner(log: Log = lambda _: None) -> Path:
 
 
 def _build(machine: Machine, sources: Path, installed: Path | None, out: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".build.", dir=out.parent) as name:
-        executorch = installed or _unpacked(Path(name))
-        build = Path(name) / "build"
+    with scratch(out.parent, f"{machine.name}-build") as temporary:
+        executorch = installed or _unpacked(temporary)
+        build = temporary / "build"
         configure = ["-S", str(sources), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
         configure += [f"-DCMAKE_CXX_COMPILER={machine.compiler}", *machine.options]
         _run([*configure, f"-Dexecutorch_DIR={executorch / 'share' / 'cmake'}"])

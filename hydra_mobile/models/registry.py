@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, read_json, tilde, write_json
-from hydra_mobile.core.folders import folder_atomically
+from hydra_mobile.core.folders import folder_atomically, recover
 from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.made_once import alone
@@ -56,6 +56,7 @@ def fetch(name: str, log: Log = print) -> Path:
             disk space.
     """
     folder = cached_base(name)
+    recover(folder)
     if name in BASES and _complete(folder):
         _require_as_made(folder)
         return folder

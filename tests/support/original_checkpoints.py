@@ -244,3 +244,32 @@ def write_clip(folder: Path, whole: bool = True, seed: int = 5) -> dict[str, Ten
     write_weights(folder, {**tensors, **others}, "bin")
     (folder / "config.json").write_text(json.dumps(config))
     return tensors
+
+
+def write_llama(folder: Path, tied: bool = False, **changes: object) -> dict[str, Tensor]:
+    """Write a Llama folder in sharded .bin files and return its tensors."""
+    folder.mkdir(parents=True)
+    rows = vocabulary_size()
+    shapes = language_shapes(rows, TEXT["hidden"], TEXT["inner"], TEXT["layers"])
+    if tied:
+        del shapes["lm_head.weight"]
+    tensors = tensors_of(shapes, seed=3)
+    write_weights(folder, tensors, "sharded-bin")
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": rows,
+        "hidden_size": TEXT["hidden"],
+        "intermediate_size": TEXT["inner"],
+        "num_hidden_layers": TEXT["layers"],
+        "num_attention_heads": TEXT["heads"],
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 5000.0,
+        "tie_word_embeddings": tied,
+        "torch_dtype": "float16",
+    }
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model())
+    return tensors

@@ -7,13 +7,8 @@ import pytest
 import torch
 from original_checkpoints import (
     CLIP_CONFIG,
-    TEXT,
-    language_shapes,
-    sentencepiece_model,
-    tensors_of,
-    vocabulary_size,
     write_clip,
-    write_weights,
+    write_llama,
 )
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, SiglipConfig, SiglipModel
@@ -27,34 +22,6 @@ from hydra_mobile.models.processor import MobileVLMProcessor
 
 def quiet(line: str) -> None:
     pass
-
-
-def write_llama(folder: Path, tied: bool = False, **changes: object) -> dict[str, torch.Tensor]:
-    folder.mkdir(parents=True)
-    rows = vocabulary_size()
-    shapes = language_shapes(rows, TEXT["hidden"], TEXT["inner"], TEXT["layers"])
-    if tied:
-        del shapes["lm_head.weight"]
-    tensors = tensors_of(shapes, seed=3)
-    write_weights(folder, tensors, "sharded-bin")
-    config = {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "vocab_size": rows,
-        "hidden_size": TEXT["hidden"],
-        "intermediate_size": TEXT["inner"],
-        "num_hidden_layers": TEXT["layers"],
-        "num_attention_heads": TEXT["heads"],
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 5000.0,
-        "tie_word_embeddings": tied,
-        "torch_dtype": "float16",
-    }
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    (folder / "tokenizer.model").write_bytes(sentencepiece_model())
-    return tensors
 
 
 @pytest.fixture

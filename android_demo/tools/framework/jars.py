@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from android_demo.tools.framework import packs
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, sha256_of
 from hydra_mobile.core.made_once import made_once
+from hydra_mobile.core.temporary import scratch
 
 VARIABLE = "HYDRA_MOBILE_ANDROID_JARS"
 TABLE = Path(__file__).with_name("jars.tsv")
@@ -136,7 +136,7 @@ def _fill(out: Path) -> None:
 
 def _download(wanted: Sequence[Jar], out: Path) -> None:
     """Fetch all with Maven, by coordinates."""
-    with tempfile.TemporaryDirectory(prefix=".fetch.", dir=out.parent) as temporary:
+    with scratch(out.parent, "jars") as temporary:
         for jar in wanted:
             group, name, version, *kind = jar.coordinates.split(":")
             suffix = kind[0] if kind else "jar"
@@ -148,7 +148,7 @@ def _download(wanted: Sequence[Jar], out: Path) -> None:
                 text=True,
                 check=False,
             )
-            fetched = Path(temporary) / f"{name}-{version}.{suffix}"
+            fetched = temporary / f"{name}-{version}.{suffix}"
             if done.returncode != 0 or not fetched.is_file():
                 said = (done.stdout or done.stderr)[-_TAIL:]
                 raise HydraError(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, sha256_of
+from hydra_mobile.core.temporary import scratch
 
 
 def fetch_npm(name: str, version: str, sha256: str) -> Path:
@@ -43,11 +43,11 @@ def fetch_npm(name: str, version: str, sha256: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         writing(archive),
-        tempfile.TemporaryDirectory(prefix=".fetch.", dir=folder) as temporary,
+        scratch(folder, archive.name) as temporary,
     ):
         command = ["npm", "pack", f"{name}@{version}", "--ignore-scripts", "--silent"]
         done = subprocess.run(command, cwd=temporary, capture_output=True, text=True, check=False)
-        fetched = Path(temporary) / archive.name
+        fetched = temporary / archive.name
         if done.returncode != 0 or not fetched.is_file():
             said = (done.stderr or done.stdout).strip()[-1500:]
             raise HydraError(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, sha256_of
+from hydra_mobile.core.temporary import scratch
 
 
 def fetch_wheel(requirement: str, sha256: str, filename: str, options: Sequence[str] = ()) -> Path:
@@ -39,9 +39,9 @@ def fetch_wheel(requirement: str, sha256: str, filename: str, options: Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     with (
         writing(wheel),
-        tempfile.TemporaryDirectory(prefix=".fetch.", dir=folder) as temporary,
+        scratch(folder, filename) as temporary,
     ):
-        fetched = _download(requirement, filename, Path(temporary), options)
+        fetched = _download(requirement, filename, temporary, options)
         _check(
             fetched,
             sha256,

@@ -1,0 +1,232 @@
+"""Every verb that writes, killed at its changes to the disk: nothing is lost, nothing left over.
+
+A kill leaves at the place of a result what was there before or the whole new result. The same
+command then ends as it would have, and sweeps what the killed one left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from benchmark_tree import emojiqa as write_emojiqa
+from killed import Commands, Ended
+from original_checkpoints import write_clip, write_llama, write_original
+from parity_chain import Chain
+from PIL import Image
+
+#: Kills of each verb, spread over its changes to the disk, the first and the last among them.
+KILLS = 6
+
+pytestmark = pytest.mark.slow  # minutes: some hundred commands
+
+Tree = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command line, and what it makes.
+
+    Attributes:
+        arguments: words of the command, relative to the workspace.
+        out: folder of the result.
+        again: words after a kill, where these are others.
+        resumes: file whose presence means that `again` is to be used.
+    """
+
+    arguments: Sequence[str]
+    out: str
+    again: Sequence[str] = ()
+    resumes: str = ""
+
+
+TRAIN = (
+    *("base=tiny", "output=run", "data.stage2=shapes/questions.json", "stage2.steps=4"),
+    *("stage2.batch_size=4", "ranks.policy=uniform", "ranks.r_ref=4", "ranks.rank_step=2"),
+    *("ranks.r_min=2", "ranks.alpha_ref=8", "runtime.precision=fp32", "runtime.threads=1"),
+    *("runtime.checkpoint_every=2", "runtime.log_every=1"),
+)
+SMALL = ("--max-context", "64", "--max-prefill", "16")
+VERBS = {
+    "fetch": Verb(("fetch", "tiny"), "home/bases/tiny"),
+    "merge": Verb(("merge", "adapter", "--base", "tiny", "--out", "out"), "out"),
+    "export": Verb(
+        ("export", "merged", "--target", "onnx", "--preset", "fp32", *SMALL, "--out", "out"), "out"
+    ),
+    "import": Verb(("import", "original", "--out", "out"), "out"),
+    "compose": Verb(
+        ("compose", "--language", "llama", "--vision", "clip", "--projector", "ldpnetv2", "--out",
+         "out"), "out",
+    ),
+    "convert": Verb(("convert", "original", "--layout", "mobilevlm", "--out", "out"), "out"),
+    "data emojiqa": Verb(
+        ("data", "emojiqa", "--names", "24", "--test-questions", "48", "--out", "out"), "out"
+    ),
+    "train": Verb(
+        ("train", *TRAIN), "run/adapter", ("train", "--resume", *TRAIN), "run/checkpoints"
+    ),
+    "evaluate": Verb(
+        ("evaluate", "tiny", "--benchmarks", "emojiqa", "--data", "emojiqa", "--limit", "4",
+         "--workers", "1", "--threads", "1", "--out", "out"), "out",
+    ),
+    "report": Verb(("report", "results", "results", "--out", "out"), "out"),
+}  # fmt: skip
+#: Over an older result of the same kind.
+OVER = ("merge", "export", "import", "compose", "report")
+#: What two undisturbed runs may have otherwise: logs, and the memory of hashes.
+BESIDE = re.compile(r"(^|/)logs(/|$)|^home/hashes|\.log$|^said$|^changes$")
+
+
+class Place:
+    """A workspace that is laid anew for each attempt, and commands in it."""
+
+    def __init__(self, template: Path, folder: Path) -> None:
+        self._template, self.folder = template, folder
+        self.lay()
+        self.commands = Commands(folder, folder / "home")
+
+    def lay(self) -> None:
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(self._template, self.folder, dirs_exist_ok=True)
+
+    def tree(self, below: str = "") -> Tree:
+        """Return a hash of every file by its path, "" for folders."""
+        found = sorted((self.folder / below).rglob("*"))
+        names = {str(path.relative_to(self.folder)): path for path in found}
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+            for name, path in names.items()
+            if not BESIDE.search(name)
+        }
+
+    def run(self, words: Sequence[str], kill_at: int = 0) -> Ended:
+        return self.commands.run(words, kill_at)
+
+
+@pytest.fixture(scope="module")
+def template(
+    tmp_path_factory: pytest.TempPathFactory, sound_chain: Chain, tiny_base: Path,
+    shapes_data: Path, real_home: str | None,
+) -> Path:  # fmt: skip
+    """What the verbs start from."""
+    folder = tmp_path_factory.mktemp("template")
+    shutil.copytree(sound_chain.adapter, folder / "adapter")
+    shutil.copytree(sound_chain.merged, folder / "merged")
+    shutil.copytree(shapes_data, folder / "shapes")
+    write_original(folder / "original", "ldpnetv2")
+    write_llama(folder / "llama")
+    write_clip(folder / "clip")
+    pictures = [Image.new("RGB", (30, 30), color) for color in ("red", "green", "blue")]
+    write_emojiqa(folder / "emojiqa", pictures)
+    home = folder / "home"
+    shutil.copytree(tiny_base.parent, home / "bases")
+    wheels = Path(real_home or "") / "wheels"
+    if real_home and wheels.is_dir():
+        (home / "wheels").mkdir()
+        for wheel in wheels.glob("openmoji*"):
+            (home / "wheels" / wheel.name).symlink_to(wheel)
+    return folder
+
+
+@pytest.fixture
+def place(template: Path, tmp_path: Path) -> Iterator[Place]:
+    made = Place(template, tmp_path / "w")
+    yield made
+    made.commands.close()
+
+
+def laid(place: Place, name: str, over: bool) -> None:
+    """Lay the workspace as a verb finds it."""
+    place.lay()
+    if name == "fetch":
+        shutil.rmtree(place.folder / "home" / "bases")
+    if name == "report":
+        shutil.copytree(results(place), place.folder / "results")
+    if over:
+        old = place.folder / VERBS[name].out
+        shutil.copytree(place.folder.parent / "older", old)
+
+
+def results(place: Place) -> Path:
+    """Return the folder of an evaluation, made once."""
+    kept = place.folder.parent / "results"
+    if not kept.is_dir():
+        assert place.run(VERBS["evaluate"].arguments).code == 0
+        shutil.copytree(place.folder / "out", kept)
+        place.lay()
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("name", "over"), [*((name, False) for name in VERBS), *((name, True) for name in OVER)]
+)
+def test_a_kill_loses_nothing_and_leaves_nothing(
+    place: Place, name: str, over: bool, request: pytest.FixtureRequest
+) -> None:
+    verb = VERBS[name]
+    if over:
+        if name != "report":
+            verb = replace(verb, arguments=(*verb.arguments, "--force"))
+        laid(place, name, over=False)
+        assert place.run(verb.arguments).code == 0
+        shutil.copytree(place.folder / verb.out, place.folder.parent / "older")
+        # An older result is told from a new one.
+        (place.folder.parent / "older" / "note.txt").write_text("of the older one")
+    whole = []
+    for _ in range(2):
+        laid(place, name, over)
+        before = place.tree()
+        ended = place.run(verb.arguments)
+        assert ended.code == 0, ended.said
+        whole.append(place.tree())
+    first, second = whole
+    assert set(first) == set(second)
+    varies = {path for path in first if first[path] != second[path]}
+    assert ended.changes > 3
+
+    counts: Counter[str] = Counter()
+    last = ended.changes
+    for kill_at in sorted({1 + round(n * (last - 1) / (KILLS - 1)) for n in range(KILLS)}):
+        laid(place, name, over)
+        killed = place.run(verb.arguments, kill_at)
+        if killed.code == 0:  # it made fewer changes this time
+            continue
+        assert killed.code == -9, killed.said
+        counts["kills"] += 1
+        left = place.tree()
+        if over:
+            there = {p: h for p, h in left.items() if is_below(p, verb.out)}
+            old = {p: h for p, h in before.items() if is_below(p, verb.out)}
+            new = {p: h for p, h in first.items() if is_below(p, verb.out)}
+            counts["lost"] += not (there == old or equal(there, new, varies))
+        resumes = bool(verb.resumes) and (place.folder / verb.resumes).is_dir()
+        ended = place.run(verb.again if resumes else verb.arguments)
+        assert ended.code == 0, (kill_at, ended.said)
+        after = place.tree()
+        counts["other"] += not equal({p: h for p, h in after.items() if p in first}, first, varies)
+        over_names = sorted(set(after) - set(first))
+        counts["left over"] += bool(over_names)
+        assert not over_names, (kill_at, over_names)
+    table = {key: counts[key] for key in ("kills", "lost", "other", "left over")}
+    print(f"\n| {name}{' over an older one' if over else ''} | {last} | {json.dumps(table)} |")
+    assert table == {"kills": table["kills"], "lost": 0, "other": 0, "left over": 0}
+    assert table["kills"] >= min(KILLS, last) // 2
+
+
+def is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def equal(found: Tree, expected: Tree, varies: set[str]) -> bool:
+    """Whether two trees hold the same, but for files that differ from run to run."""
+    return set(found) == set(expected) and all(
+        found[path] == expected[path] for path in expected if path not in varies
+    )
