@@ -134,7 +134,7 @@ def merge(
         report = MergeReport(
             out=out,
             sources={
-                "base": {"name": base.name, "sha256": base.sha256},
+                "base": base.to_dict(),
                 # Hashed afresh for the base's identity, and remembered since.
                 "base_files": {path.name: remembered_sha256(path) for path in files},
                 "adapter_files": adapter.record["files"],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra_mobile.core.files import read_json
-from hydra_mobile.core.model_folder import MERGE_FILE, weights_sha256
+from hydra_mobile.core.model_folder import IMPORT_FILE, MERGE_FILE, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,17 @@ class BaseIdentity:
     Attributes:
         name: the base's name or hub id, for people.
         sha256: hash over its weights, for comparison.
+        revision: commit of the hub that it was imported from, for people; "" where none is known.
     """
 
     name: str
     sha256: str
+    revision: str = field(default="", compare=False)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return what records hold of it; no revision where none is known."""
+        known = {"revision": self.revision} if self.revision else {}
+        return {"name": self.name, "sha256": self.sha256, **known}
 
 
 def base_identity(folder: Path, *, again: bool = False) -> BaseIdentity:
@@ -40,4 +47,8 @@ def base_identity(folder: Path, *, again: bool = False) -> BaseIdentity:
     name = str(config.get("base") or config.get("_name_or_path") or folder.name)
     if (folder / MERGE_FILE).is_file():
         name += "-merged"
-    return BaseIdentity(name, weights_sha256(folder, again=again))
+    revision = ""
+    if (folder / IMPORT_FILE).is_file():
+        record = read_json(folder / IMPORT_FILE, "the record of an import")
+        revision = str(record.get("revision", "")) if isinstance(record, dict) else ""
+    return BaseIdentity(name, weights_sha256(folder, again=again), revision)

@@ -145,7 +145,7 @@ def save_adapter(
             (temporary / file).write_text(text)
         record = {
             "schema": SCHEMA,
-            "base": {"name": base.name, "sha256": base.sha256},
+            "base": base.to_dict(),
             "scale": alpha_ref / budget.r_ref,
             "r_ref": budget.r_ref,
             "alpha_ref": alpha_ref,

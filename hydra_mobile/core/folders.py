@@ -121,7 +121,7 @@ def folder_atomically(path: Path, *, mark: Mark | None) -> Iterator[Path]:
 
 
 def recover(path: Path) -> bool:
-    """Sweep what killed writers left beside `path`, or bring it back; return whether it is there."""
+    """Sweep what killed writers left beside `path`, or bring it back; return if it is there."""
     path = path.absolute()
     sweep(path.parent, again=not os.path.lexists(path))
     return os.path.lexists(path)

@@ -12,6 +12,8 @@ from hydra_mobile.core.integrity import remembered_sha256, require_inside, requi
 
 #: Marks a merged model: its weights are no longer those of the base that its config.json names.
 MERGE_FILE = "merge.json"
+#: What an imported base remembers of where it came from.
+IMPORT_FILE = "import.json"
 #: What an older merged folder is recognized by before it is replaced.
 MERGED = Mark(MERGE_FILE, "a merged model")
 SINGLE = "model.safetensors"

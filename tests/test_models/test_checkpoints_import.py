@@ -183,6 +183,14 @@ def test_incomplete_downloads_are_refused(tmp_path, form):
         import_checkpoint(str(source), tmp_path / "base", log=quiet)
 
 
+def test_a_projector_alone_is_told_as_such(tmp_path):
+    source = tmp_path / "original"
+    write_original(source, "linear")
+    (source / "model.safetensors").rename(source / "mm_projector.bin")
+    with pytest.raises(ArtifactError, match=r"mm_projector\.bin"):
+        import_checkpoint(str(source), tmp_path / "base", log=quiet)
+
+
 def without_tower(source: Path, tower: str) -> dict[str, torch.Tensor]:
     tensors = write_original(source, "ldpnet")
     rest = {key: value for key, value in tensors.items() if not key.startswith(TOWER)}

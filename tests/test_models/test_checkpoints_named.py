@@ -18,10 +18,14 @@ from original_checkpoints import (
     write_weights,
 )
 
+from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.registry import resolve
 from hydra_mobile.models import registry as bases
+from hydra_mobile.models.checkpoints.importing import import_checkpoint
 from hydra_mobile.models.published import PUBLISHED
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -29,13 +33,13 @@ def hub(tmp_path, monkeypatch) -> list[tuple[str, list[str]]]:
     """Serve tiny checkpoints; return what was asked for, with the patterns."""
     asked: list[tuple[str, list[str]]] = []
 
-    def files(self, hub_id: str) -> list[str]:
+    def files(self, hub_id: str, revision: str | None) -> list[str]:
         weights = ["pytorch_model.bin", "tf_model.h5"]
         return ["config.json", *weights, *(["model.safetensors"] if "V2" in hub_id else [])]
 
-    def snapshot(hub_id: str, allow_patterns: list[str]) -> str:
+    def snapshot(hub_id: str, revision: str | None, allow_patterns: list[str]) -> str:
         asked.append((hub_id, allow_patterns))
-        folder = tmp_path / hub_id
+        folder = tmp_path / hub_id / "snapshots" / (revision or COMMIT)
         if "clip" in hub_id:
             write_clip(folder)
         elif "LLaMA" in hub_id:
@@ -75,13 +79,27 @@ def test_a_named_base_is_fetched_once(name, hub):
     assert len(hub) == len(ids)
 
 
+def test_what_a_hub_id_resolved_to_is_recorded_and_can_be_named(hub, tmp_path):
+    folder = bases.base_folder("mobilevlm-v2-1.7b", lambda line: None)
+    identity = base_identity(folder)
+    assert identity.revision == COMMIT
+    assert identity.to_dict()["revision"] == COMMIT
+    other = COMMIT[::-1]
+    lines: list[str] = []
+    import_checkpoint(f"mtgv/MobileVLM_V2-1.7B@{other}", tmp_path / "other", log=lines.append)
+    assert base_identity(tmp_path / "other").revision == other
+    assert any(f"MobileVLM_V2-1.7B@{other}" in line for line in lines)
+    # For people: what is compared are the weights.
+    assert base_identity(tmp_path / "other").sha256 == identity.sha256
+
+
 def test_every_name_has_a_builder():
     assert set(PUBLISHED) <= set(bases.BASES)
     assert all(callable(resolve("base", name, bases.BASES)) for name in bases.BASES)
 
 
 def test_a_failed_download_leaves_nothing(hub, monkeypatch):
-    def broken(hub_id: str, allow_patterns: list[str]) -> str:
+    def broken(hub_id: str, revision: str | None, allow_patterns: list[str]) -> str:
         raise ConnectionError("no route to the hub")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)

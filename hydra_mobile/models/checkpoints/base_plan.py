@@ -12,8 +12,10 @@ from typing import Any, Literal
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import require_free_space, write_json
 from hydra_mobile.core.folders import Mark
+from hydra_mobile.core.model_folder import IMPORT_FILE
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import total_bytes
+from hydra_mobile.models.checkpoints.hub import revision_of
 from hydra_mobile.models.checkpoints.known_parts import tower_of
 from hydra_mobile.models.checkpoints.tensor_map import Matched
 from hydra_mobile.models.checkpoints.tokenizers import folder_tokenizer
@@ -23,7 +25,7 @@ from hydra_mobile.models.save import write_streamed_base
 #: What a base remembers of where it came from; the way back needs them.
 ORIGINAL_CONFIG = "original_config.json"
 TOKENIZER_MODEL = "tokenizer.model"
-_RECORD = "import.json"
+_RECORD = IMPORT_FILE
 _CONVERTED = "hydra-mobile.json"
 #: What older folders of these kinds are recognized by before they are replaced.
 IMPORTED = Mark(_RECORD, "an imported base")
@@ -83,7 +85,12 @@ def write_plan(folder: Path, plan: Plan, name: str, log: Log) -> None:
         (folder / TOKENIZER_MODEL).write_bytes(model.read_bytes())
     write_json(
         folder / _RECORD,
-        {"name": name, "tensors": len(matched.forms), "ignored": matched.ignored},
+        {
+            "name": name,
+            "revision": revision_of(plan.tokenizer_folder),
+            "tensors": len(matched.forms),
+            "ignored": matched.ignored,
+        },
     )
     _tell_ignored(matched.ignored, log)
 

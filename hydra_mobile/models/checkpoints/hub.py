@@ -10,7 +10,9 @@ from pathlib import Path
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.progress import Log
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+#: "owner/name", or "owner/name@revision".
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SMALL = ("*.json", "tokenizer.model")
 _TENSORS = "*.safetensors"
 _PICKLED = "pytorch_model*.bin"
@@ -20,7 +22,7 @@ def checkpoint_folder(source: str, what: str, log: Log) -> Path:
     """Return the folder of a checkpoint, downloading it where `source` is a hub id.
 
     Args:
-        source: a folder, or "owner/name" on the hub.
+        source: a folder, or "owner/name" on the hub, with "@revision" a certain one.
         what: it is wanted for, for messages, for example "the vision tower".
         log: receives a line before a download.
 
@@ -31,15 +33,23 @@ def checkpoint_folder(source: str, what: str, log: Log) -> Path:
     folder = Path(source)
     if (folder / "config.json").is_file():
         return folder
-    if folder.exists() or not _HUB_ID.fullmatch(source):
+    named = _HUB_ID.fullmatch(source)
+    if folder.exists() or named is None:
         raise ArtifactError(
             f"{source} is no folder with a config.json: expected {what}.",
             "Give the folder of a checkpoint, or its hub id (owner/name).",
         )
-    return _download(source, what, log)
+    return _download(named.group(1), named.group(2), what, log)
 
 
-def _download(hub_id: str, what: str, log: Log) -> Path:
+def revision_of(folder: Path) -> str:
+    """Return the commit of the hub that a folder is of; "" where it does not tell."""
+    # The layout of the hub's cache: snapshots/<commit>.
+    placed = folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name)
+    return folder.name if placed else ""
+
+
+def _download(hub_id: str, revision: str | None, what: str, log: Log) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     # The library that the hub's client is built on; its name differs between versions.
@@ -49,12 +59,12 @@ def _download(hub_id: str, what: str, log: Log) -> Path:
     patterns = [*_SMALL, _TENSORS, _PICKLED]
     # Without a connection, what was fetched before is still found below.
     with contextlib.suppress(OSError, httpx.HTTPError):
-        files = HfApi().list_repo_files(hub_id)
+        files = HfApi().list_repo_files(hub_id, revision=revision)
         # Many repositories hold the same weights in both formats.
         has_tensors = any(fnmatch(file, _TENSORS) for file in files)
         patterns = [*_SMALL, _TENSORS if has_tensors else _PICKLED]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except (OSError, ValueError, httpx.HTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HydraError(
@@ -62,3 +72,6 @@ def _download(hub_id: str, what: str, log: Log) -> Path:
             "Check the name and the network. A folder with its files works too: "
             "base=/path/of/the/checkpoint, or the folder in place of the hub id.",
         ) from error
+    if found := revision_of(folder):
+        log(f"{hub_id} is at {found}; `{hub_id}@{found}` names the same again")
+    return folder

@@ -24,6 +24,7 @@ from hydra_mobile.core.safetensors_io import DTYPES, Form, open_tensors, total_b
 # In the order in which they are looked for.
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLES = ("model.safetensors", "pytorch_model.bin")
+_PROJECTOR_ALONE = "mm_projector.bin"
 
 
 def weight_paths(folder: Path) -> list[Path]:
@@ -58,6 +59,14 @@ def weight_paths(folder: Path) -> list[Path]:
             return paths
         if (folder / single).is_file():
             return [folder / single]
+    if (folder / _PROJECTOR_ALONE).is_file():
+        raise ArtifactError(
+            f"{folder} holds a projector alone ({_PROJECTOR_ALONE}), as LLaVA's first stage saves "
+            "it, and no language model.",
+            "Give the folder of its second stage, or load both in LLaVA and save the whole model "
+            "with `save_pretrained`.",
+            where=str(folder / _PROJECTOR_ALONE),
+        )
     raise ArtifactError(
         f"{folder} has no weights: expected one of {', '.join(_INDEXES + _SINGLES)}."
     )
