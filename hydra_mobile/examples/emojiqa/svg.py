@@ -6,11 +6,13 @@ that draws it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from xml.parsers import expat
 
@@ -138,8 +140,7 @@ class SvgProcess:
             finally:
                 late.cancel()
             if found is None:
-                process.kill()
-                process.wait()
+                _end(process)
                 self._process = None
                 raise DataError(
                     f"{name} cannot be drawn: the renderer ended over it, or took more than "
@@ -151,14 +152,6 @@ class SvgProcess:
             raise DataError(f"{name} cannot be drawn: {answer['error']}.", _REPLACE)
         return picture
 
-    def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
-                self._process = None
-
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
@@ -167,7 +160,17 @@ class SvgProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
+            weakref.finalize(self, _end, self._process)
         return self._process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 def _exchange(
