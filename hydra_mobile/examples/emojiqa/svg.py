@@ -62,9 +62,13 @@ class _Look:
         try:
             self._parser.Parse(content, True)
         except (expat.ExpatError, UnicodeError, ValueError) as error:
-            raise DataError(f"{self._name} is no SVG: {error}.", _REPLACE) from error
+            raise DataError(
+                f"{self._name} cannot be drawn: it is no SVG ({error}).", _REPLACE
+            ) from error
 
-    def _doctype(self, name: str, system: str, public: str, has_internal: int) -> None:
+    def _doctype(
+        self, name: str, system: str | None, public: str | None, has_internal: bool
+    ) -> None:
         if has_internal:
             raise _refused(self._name, "declares entities of its own", "none")
 
