@@ -122,7 +122,9 @@ def test_it_is_used_outside_of_the_checkout(installed, shapes_data, tiny_base, t
         "--preset", "fp32", "--out", bundle,
     )  # fmt: skip
     # It ends with 3 where the bundle does not compute what was trained.
-    assert "decoder" in run(installed, tmp_path, "verify", bundle, "--against", "run")
+    checked = run(installed, tmp_path, "verify", bundle, "--against", "run")
+    assert "adapter = merged" in checked
+    assert "merged = ONNX Runtime fp32" in checked
     code = (
         "import hydra_mobile as hm\n"
         f"model = hm.load({str(bundle)!r})\n"
