@@ -39,7 +39,7 @@ class DataConfig:
     """Where the training data is. Paths are relative to the working directory."""
 
     stage1: str = ""
-    """LLaVA json of picture captions for stage I; empty skips the stage."""
+    """LLaVA json of image captions for stage I; empty skips the stage."""
     stage2: str = ""
     """LLaVA json of conversations for stage II."""
     images: str = ""
@@ -53,14 +53,14 @@ class DataConfig:
     it is left out; cut and dropped ones are counted."""
     bad_records: Literal["refuse", "drop"] = "refuse"
     """What happens to a record that is malformed (an empty turn, roles out of order, a mark without
-    its picture): an error that names it, or it is left out and counted."""
+    its image): an error that names it, or it is left out and counted."""
     bad_pictures: Literal["stop", "drop"] = "stop"
-    """What happens where a picture is missing or damaged; all are decoded once before the first
+    """What happens where an image is missing or damaged; all are decoded once before the first
     step. An error names the first ones, or their conversations are left out and counted."""
     group_by_modality: bool = False
-    """Batches hold either conversations with a picture or conversations without one."""
+    """Batches hold either conversations with an image or conversations without one."""
     share_prefix: bool = True
-    """Pack conversations about one picture into one row that holds the picture once."""
+    """Pack conversations about one image into one row that holds the image once."""
     questions_per_row: Positive = 8
     """Most conversations that share a row."""
 
@@ -94,10 +94,10 @@ class StageConfig:
     template: str = ""
     """Prompt template of this stage; empty: `data.template`, or the base's own."""
     image_fit: Literal["", "pad", "crop", "stretch"] = ""
-    """How a picture becomes a square: padded with the mean color, its middle cut out ("square"
+    """How an image becomes a square: padded with the mean color, its middle cut out ("square"
     in LLaVA's scripts), or stretched; empty: the base's own."""
     align_steps: Count = 0
-    """Stage I only: contrastive steps, before the captions, that pull each picture's mean image
+    """Stage I only: contrastive steps, before the captions, that pull each image's mean image
     embedding towards the mean token embedding of its caption. No language model runs, so a step
     takes milliseconds."""
 
@@ -159,7 +159,7 @@ class RuntimeConfig:
     threads: Threads = 0
     """CPU threads; 0: all cores."""
     workers: Threads = 0
-    """Threads that read and prepare pictures ahead of the step that needs them; 0 reads them in
+    """Threads that read and prepare images ahead of the step that needs them; 0 reads them in
     the step. Of use where `vision_cache` is off."""
     memory_check: bool = True
     """Before stage 2, simulate its largest step and try it: what does not fit fails at once."""

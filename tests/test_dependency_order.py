@@ -17,7 +17,7 @@ FLOORS = (  # from the ground up
     {"benchmarks", "devices", "training"},
     {"estimation", "runtimes"},
     {"evaluation", "hydra_export", "parity", "plugins"},
-    {"bench"},
+    {"measurement"},
     {"api"},
     {"cli"},
 )
@@ -74,6 +74,25 @@ def test_imports_only_floors_below(module: str) -> None:
         if (package := package_of(name)) != own and FLOOR.get(package, len(FLOORS)) >= FLOOR[own]
     ]
     assert not wrong, f"{FILES[module]} imports {wrong}, which is not on a floor below `{own}`"
+
+
+#: What commands may import beside `core`, `config`, `configs` and their own package: the Python
+#: API, and the lists of names that help and refusals show before anything heavy is loaded.
+FOR_COMMANDS = {
+    *("hydra_mobile", "hydra_mobile.benchmarks", "hydra_mobile.devices"),
+    *("hydra_mobile.models.registry", "hydra_export.targets", "hydra_mobile.bundle.presets"),
+}
+#: Files that show a result on the terminal also know the result's own parts.
+FOR_TABLES = {"reporting", "bundle", "estimation"}
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if package_of(m) == "cli"])
+def test_a_command_calls_the_python_api(module: str) -> None:
+    known = {"api", "cli", "config", "configs", "core"}
+    if module.endswith(("_tables", "_view")):
+        known |= FOR_TABLES
+    wrong = [m for m in imports_of(module) - FOR_COMMANDS if package_of(m) not in known]
+    assert not wrong, f"{FILES[module]} imports {wrong}: call the Python API in its place"
 
 
 def test_no_two_files_import_each_other() -> None:

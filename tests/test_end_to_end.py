@@ -26,6 +26,10 @@ def test_quickstart_shortened(tmp_path: Path, real_home: str | None):
     command += ["--questions", "48", *SHORT]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    # Not on a terminal: a line where a step begins, and one where it ends.
+    for number, step in enumerate(("fetch", "data", "train", "merge", "export", "evaluate"), 1):
+        for what in ("begins", "done"):
+            assert done.stderr.count(f"{number}/6 {step} {what}") == 1
     report = read_report(out / "report")
     assert len(report.systems) == 6
     exact = [s for s in report.systems if s.role == "export" and s.preset == "fp32"]
@@ -37,4 +41,9 @@ def test_quickstart_shortened(tmp_path: Path, real_home: str | None):
     # A second call finds every bundle and answers nothing again.
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0
-    assert again.stderr.count("is there already") == 4
+    for step in ("merge", "export"):
+        (line,) = [x for x in again.stderr.splitlines() if f"/6 {step} done" in x]
+        assert "up to date" in line
+    log = (out / "logs" / "quickstart.log").read_text(encoding="utf-8")
+    assert log.count("is there already") == 4
+    assert str(out / "logs" / "quickstart.log") in again.stdout

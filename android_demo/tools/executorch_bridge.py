@@ -13,6 +13,10 @@ from hydra_mobile.core.made_once import made_once
 from hydra_mobile.devices.android import executorch_package, fbjni_stub, toolchain
 from hydra_mobile.devices.android.toolchain import Toolchain
 
+#: What the libraries are built for, and what they are called in messages.
+ABIS = toolchain.ABIS
+DESCRIPTION = executorch_package.DESCRIPTION
+
 BRIDGE = "libhydra_et.so"
 SOURCE = APP / "runtime-et" / "src" / "main" / "cpp" / "hydra_et.cpp"
 #: In the order in which one needs the other.

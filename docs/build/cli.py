@@ -5,6 +5,7 @@ python -m docs.build.cli
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ def page() -> str:
     """Return docs/cli.md: its own words, and below the mark the help of every command."""
     root: Any = typer.main.get_command(app)
     head, mark, _ = PAGE.read_text(encoding="utf-8").partition(_MARK)
-    return "".join([head, mark, *_section(root, None, "hydra-mobile")]).rstrip() + "\n"
+    before = os.environ.get("COLUMNS")
+    # Whatever the width of this terminal.
+    os.environ["COLUMNS"] = "80"
+    try:
+        sections = _section(root, None, "hydra-mobile")
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
+    return "".join([head, mark, *sections]).rstrip() + "\n"
 
 
 def _section(command: Any, parent: Any, name: str) -> list[str]:

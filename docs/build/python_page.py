@@ -50,7 +50,9 @@ def _function(name: str, function: Any) -> str:
 
 
 def _default(value: Any) -> str:
-    return getattr(value, "__name__", None) or repr(value)
+    shown = getattr(value, "__name__", None) or repr(value)
+    # An object without a text of its own is shown by its class.
+    return f"{type(value).__name__}()" if shown.startswith("<") else shown
 
 
 def _class(name: str, found: Any) -> str:

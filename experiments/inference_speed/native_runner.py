@@ -23,13 +23,13 @@ from typing import Any
 from PIL import Image
 
 from hydra_export.targets import target_of
-from hydra_mobile.bench.plan import Plan, question_of
-from hydra_mobile.bench.table import spread
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 from hydra_mobile.devices.native_build import host, native_runner
+from hydra_mobile.measurement.plan import Plan, question_of
+from hydra_mobile.measurement.table import spread
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator

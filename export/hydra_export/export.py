@@ -100,7 +100,7 @@ def export_bundle(
     require_as_merged(merged_folder, again=True)
     mark = _bundle_of(writer.runtime)
     require_replaceable(out, mark)
-    require_free_space(out, _most_bytes(weights), f"the bundle {out.name}")
+    require_free_space(out, most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
     model, processor = separate.load() if separate else _load(merged_folder)
     require_finite_weights(model, merged_folder)
@@ -130,7 +130,7 @@ def export_bundle(
         # Before the target, which changes the model in place.
         sizes = sizes_of(model, shapes["image_size"])
         other_files = write_golden(model, processor, golden_inputs, folder)
-        log(f"golden vectors: {len(golden_inputs)} pictures")
+        log(f"golden vectors: {len(golden_inputs)} images")
         if separate:
             separate.detach(model)
         options = WriteOptions(calibration, separate is not None, attention, vision_backend)
@@ -175,7 +175,7 @@ def export_bundle(
     return bundle
 
 
-def _most_bytes(weights: Sequence[Path]) -> int:
+def most_bytes(weights: Sequence[Path]) -> int:
     """Return the most bytes that a bundle of these weights can take, whatever their dtype.
 
     A program holds every weight at most in fp32, and a tied table a second time as the head.

@@ -52,6 +52,15 @@ class PhoneMemory:
             ],
         }
 
+    def data(self) -> dict[str, Any]:
+        """Return plain values as the command line prints them: a phone asked for is `asked`."""
+        phones = self.to_dict()["phones"]
+        data = {"basis": self.basis, "bytes": self.footprint.to_dict(), "phones": phones}
+        if len(phones) > len(CLASSES):
+            data["asked"] = phones[-1]
+            data["phones"] = phones[: len(CLASSES)]
+        return data
+
     def _repr_html_(self) -> str:
         rows = (
             (
@@ -123,13 +132,47 @@ def estimate(
     if isinstance(model, str | Path) and (Path(model) / MANIFEST).is_file():
         model = Bundle.open(Path(model), verify_hashes=False)
     if isinstance(model, Bundle):
-        from hydra_export.targets import target_of
+        return memory_of(model, device_memory)
+    return plan_of(
+        model,
+        *overrides,
+        gpus=gpus,
+        gpu_memory=gpu_memory,
+        samples=samples,
+        tokens=tokens,
+        global_batch=global_batch,
+        samples_per_second=samples_per_second,
+        measured=measured,
+        log=log,
+        **sections,
+    )
 
-        target = target_of(model.manifest)
-        footprint = target.memory(model.manifest)
-        sizes = (*CLASSES, device_memory) if device_memory else CLASSES
-        fits = tuple(fit_on(footprint, memory) for memory in sizes)
-        return PhoneMemory(model.path, footprint, target.memory_basis, fits)
+
+def memory_of(bundle: Bundle, device_memory: float = 0.0) -> PhoneMemory:
+    """Estimate a bundle on a phone; see `estimate`."""
+    from hydra_export.targets import target_of
+
+    target = target_of(bundle.manifest)
+    footprint = target.memory(bundle.manifest)
+    sizes = (*CLASSES, device_memory) if device_memory else CLASSES
+    fits = tuple(fit_on(footprint, memory) for memory in sizes)
+    return PhoneMemory(bundle.path, footprint, target.memory_basis, fits)
+
+
+def plan_of(
+    config: ConfigLike,
+    *overrides: str,
+    gpus: int = 1,
+    gpu_memory: float = 80.0,
+    samples: tuple[int, int] = (0, 0),
+    tokens: tuple[int, int] = (0, 0),
+    global_batch: int = 0,
+    samples_per_second: float = 0.0,
+    measured: str | Path | None = None,
+    log: Log = silent,
+    **sections: Any,
+) -> Plan:
+    """Estimate a training run on GPUs; see `estimate`."""
     with quietly():
         from hydra_mobile.estimation.plan import Asked, make_plan
 
@@ -142,4 +185,4 @@ def estimate(
             samples_per_second,
             Path(measured) if measured else None,
         )
-        return make_plan(load_config(model, overrides, sections), asked, log)
+        return make_plan(load_config(config, overrides, sections), asked, log)

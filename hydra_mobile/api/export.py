@@ -1,9 +1,10 @@
-"""`merge`, `export` and `verify`: a run to a Hugging Face folder, to a bundle, and the proof."""
+"""`export`, `plan_export` and `add_adapter`: a model to a bundle, and one more adapter into it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra_mobile.api.paths import ModelLike, default_bundle_folder, path_of
 from hydra_mobile.bundle.bundle import Bundle
@@ -14,52 +15,14 @@ from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.parity.suite import ParityResult
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
-    from hydra_mobile.parity.task_score import TaskSubset
+    from hydra_mobile.estimation.cost import Cost
     from hydra_mobile.runtimes.model_ref import ModelRef
 
 AdapterForm = Literal["merged", "separate"]
 _ADAPTER_FORMS = ("merged", "separate")
-
-
-def merge(
-    run: ModelLike,
-    out: str | Path | None = None,
-    *,
-    base: str | Path = "",
-    log: Log = print,
-) -> Path:
-    """Fold a run's adapter into its base: one Hugging Face folder with every trained tensor.
-
-    Args:
-        run: a run or an adapter folder.
-        out: the folder to write or replace; None: `merged` inside the run, which is left alone
-            where it is of the same adapter already.
-        base: name or folder of the base; "": the run's own.
-        log: receives a line for each step.
-
-    Returns:
-        The folder, for `from_pretrained` of transformers and for `export`.
-
-    Raises:
-        ArtifactError: the adapter belongs to another base, or a file is incomplete.
-    """
-    with quietly():
-        from hydra_export.merge import merge as merge_adapter
-        from hydra_export.merge import merged_folder
-        from hydra_mobile.models.registry import base_folder
-        from hydra_mobile.runtimes.model_ref import base_of, model_at
-
-        folder = Path(path_of(run))
-        if out is None and not base:
-            return merged_folder(model_at(str(folder)), log)
-        out = Path(out) if out is not None else folder / "merged"
-        of = base_folder(str(base), log) if base else base_of(folder)
-        merge_adapter(of, folder, out, log=log)
-        return out
 
 
 def export(
@@ -74,6 +37,7 @@ def export(
     images: str | Path | None = None,
     adapter: AdapterForm = "merged",
     name: str = "default",
+    threads: int = 0,
     attention: str = "auto",
     vision_backend: str = "auto",
     min_fast_path: float = MINIMUM,
@@ -98,6 +62,7 @@ def export(
         adapter: "merged" into the weights, or "separate": a program of the base and the adapter
             in a file that can be swapped.
         name: of a separate adapter in the bundle.
+        threads: CPU threads of torch in this process from now on; 0 leaves them as they are.
         attention: of ExecuTorch: "custom", "manual", or "auto".
         vision_backend: write the vision encoder a second time: "vulkan" (executorch) for GPUs,
             "npu" (onnx); "auto": do not. Neither has been executed on such hardware.
@@ -116,10 +81,116 @@ def export(
         from hydra_export.export import export_bundle
         from hydra_export.golden_samples import golden_inputs
         from hydra_export.merge import merged_folder
-        from hydra_export.targets import target_for
-        from hydra_mobile.runtimes.model_ref import model_at
+        from hydra_mobile.estimation.measured import measuring
 
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
         # Typing mistakes are reported before minutes are spent on merging.
+        work = plan_export(
+            model,
+            target,
+            runtime=runtime,
+            preset=preset,
+            out=out,
+            calibrate=calibrate,
+            adapter=adapter,
+            attention=attention,
+            vision_backend=vision_backend,
+            max_context=max_context,
+            max_prefill=max_prefill,
+        )
+        artifact = work.model
+        inputs = golden_inputs(artifact.path, Path(golden) if golden else None)
+        separate = _separate(artifact, name) if adapter == "separate" else None
+        with measuring(work.key):
+            return export_bundle(
+                separate.base if separate else merged_folder(artifact, log),
+                target=target,
+                runtime=work.runtime,
+                preset=work.preset,
+                out=work.out,
+                golden_inputs=inputs,
+                limits=work.limits,
+                calibrate=Path(calibrate) if calibrate else None,
+                images=Path(images) if images else None,
+                separate=separate,
+                attention=attention,
+                vision_backend=vision_backend,
+                min_fast_path=min_fast_path,
+                log=log,
+            )
+
+
+@dataclass(frozen=True)
+class ExportWork:
+    """An export that has not begun.
+
+    Attributes:
+        model: what is exported.
+        target: of the bundle.
+        runtime: of the bundle.
+        preset: of the bundle.
+        limits: of the bundle.
+        out: its folder.
+        key: of work of this kind, see `estimation.kinds`.
+        cost: time and memory of the last export of the same kind on this machine; the disk that it
+            takes at most.
+    """
+
+    model: ModelRef
+    target: str
+    runtime: str
+    preset: Preset
+    limits: Limits
+    out: Path
+    key: str
+    cost: Cost
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "model": str(self.model.path),
+            "kind": self.model.kind,
+            "target": self.target,
+            "runtime": self.runtime,
+            "preset": self.preset.name,
+            "max_context": self.limits.max_context,
+            "max_prefill": self.limits.max_prefill,
+            "out": str(self.out),
+            "cost": self.cost.to_dict(),
+        }
+
+
+def plan_export(
+    model: ModelLike,
+    target: str = "android",
+    *,
+    runtime: str | None = None,
+    preset: str | Preset | None = None,
+    out: str | Path | None = None,
+    calibrate: str | Path | None = None,
+    adapter: AdapterForm = "merged",
+    attention: str = "auto",
+    vision_backend: str = "auto",
+    max_context: int = 512,
+    max_prefill: int = 256,
+) -> ExportWork:
+    """Return what `export` would make and what it would cost; arguments are those of `export`.
+
+    Raises:
+        HydraError: unknown target, runtime or preset, or a combination that does not exist.
+        ArtifactError: there is no such model.
+    """
+    with quietly():
+        from hydra_export.export import most_bytes
+        from hydra_export.targets import target_for
+        from hydra_mobile.core.model_folder import weight_files
+        from hydra_mobile.estimation.cost import cost_of
+        from hydra_mobile.estimation.kinds import export_key
+        from hydra_mobile.runtimes.model_ref import base_of, model_at
+
         if adapter not in _ADAPTER_FORMS:
             raise HydraError(f"adapter is `{adapter}`.", nearest(adapter, _ADAPTER_FORMS))
         writer = target_for(target, runtime)
@@ -133,26 +204,20 @@ def export(
         preset = preset or writer.default_preset
         chosen = preset_named(preset) if isinstance(preset, str) else preset
         artifact = model_at(path_of(model))
-        inputs = golden_inputs(artifact.path, Path(golden) if golden else None)
-        separate = _separate(artifact, name) if adapter == "separate" else None
         if out is None:
             out = default_bundle_folder(artifact.path, target, writer.runtime, chosen.name)
-        return export_bundle(
-            separate.base if separate else merged_folder(artifact, log),
-            target=target,
-            runtime=writer.runtime,
-            preset=chosen,
-            out=Path(out),
-            golden_inputs=inputs,
-            limits=Limits(max_context, max_prefill),
-            calibrate=Path(calibrate) if calibrate else None,
-            images=Path(images) if images else None,
-            separate=separate,
-            attention=attention,
-            vision_backend=vision_backend,
-            min_fast_path=min_fast_path,
-            log=log,
+        limits = Limits(max_context, max_prefill)
+        details = (
+            adapter,
+            attention,
+            vision_backend,
+            f"rounded on {calibrate}" if calibrate else "",
         )
+        key = export_key(artifact, target, writer.runtime, chosen.name, limits, details)
+        whole = base_of(artifact.path) if artifact.kind == "run" else artifact.path
+        weights = weight_files(whole) if artifact.kind != "bundle" else []
+        cost = cost_of(key, 1, Path(out), most_bytes(weights) if weights else None)
+        return ExportWork(artifact, target, writer.runtime, chosen, limits, Path(out), key, cost)
 
 
 def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
@@ -169,58 +234,37 @@ def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
     return SeparateAdapter(base_of(artifact.path), adapter_in(artifact.path), name)
 
 
-def verify(
+def add_adapter(
     bundle: ModelLike,
+    run: ModelLike,
+    name: str = "",
     *,
-    run: ModelLike | None = None,
-    merged: str | Path | None = None,
-    program: ModelLike | None = None,
-    benchmark: str = "emojiqa",
-    data: str | Path | None = None,
-    limit: int | None = 100,
-    device: str = "host",
+    base: str | Path = "",
     log: Log = print,
-) -> ParityResult:
-    """Check that a bundle computes what the merged model computed.
-
-    With `run` or `merged`, also that adapter, merged model and bundle compute the same.
+) -> Bundle:
+    """Add an adapter of the same base to a bundle; its program stays as it is.
 
     Args:
-        bundle: a bundle (object or folder), or `BUNDLE#NAME` for another of its adapters.
-        run: the run or adapter folder to compare with its merged model.
-        merged: the merged folder that the bundle was exported from; None: that of the run.
-        program: an fp32 bundle of the same model, to compare a quantized one with.
-        benchmark: that `data` is of.
-        data: its folder: every form answers a slice, and the change of the score is judged.
-        limit: about how many questions of each split; None: all.
-        device: "host", "native", "emulator" or "adb[:SERIAL]", where the bundle also runs.
-        log: receives a line now and then.
+        bundle: made by `export` with `adapter="separate"`.
+        run: a run or an adapter folder.
+        name: `BUNDLE#NAME` selects it; "": the run's.
+        base: name or folder of the base; "": the run's own.
+        log: receives a line for each step.
 
     Returns:
-        All comparisons; `require()` raises `ParityError` unless all of them hold.
+        The bundle, opened with that adapter.
 
     Raises:
-        ArtifactError: a folder is incomplete, altered, or of another model.
-        HydraError: what was given cannot be compared.
+        ArtifactError: the bundle has no separate adapters, or the adapter is of another base,
+            template or preprocessing.
     """
     with quietly():
-        from hydra_mobile.evaluation.workers.placement import runner_on
-        from hydra_mobile.parity.suite import run_suite
+        from hydra_export.separate_adapter import add_adapter as add
+        from hydra_mobile.models.registry import base_folder
+        from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
-        folder = Path(path_of(bundle))
-        return run_suite(
-            folder,
-            adapter=Path(path_of(run)) if run is not None else None,
-            merged=Path(merged) if merged is not None else None,
-            program=Path(path_of(program)) if program is not None else None,
-            device=runner_on(device, folder),
-            questions=_subset(benchmark, Path(data), limit) if data is not None else None,
-            log=log,
-        )
-
-
-def _subset(benchmark: str, data: Path, limit: int | None) -> TaskSubset:
-    from hydra_mobile.benchmarks.base import Benchmark
-    from hydra_mobile.parity.task_score import TaskSubset
-
-    return TaskSubset(Benchmark.open(benchmark, data), limit)
+        folder, source = Path(path_of(bundle)), Path(path_of(run))
+        called = name or source.absolute().name
+        of = base_folder(str(base), log) if base else base_of(source)
+        add(folder, of, adapter_in(source), called, log)
+        return Bundle.open(Path(f"{folder}#{called}"))

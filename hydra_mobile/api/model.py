@@ -160,7 +160,9 @@ _LOADED: weakref.WeakValueDictionary[tuple[str, str, int, str], Model] = (
 )
 
 
-def load(model: ModelLike, *, threads: int = 0, device: str = "cpu") -> Model:
+def load(
+    model: ModelLike, *, threads: int = 0, device: str = "cpu", own_process: bool = False
+) -> Model:
     """Load any form of a model. While it is in use, loading it again returns the same object.
 
     Args:
@@ -168,6 +170,7 @@ def load(model: ModelLike, *, threads: int = 0, device: str = "cpu") -> Model:
             `BUNDLE#NAME` for another of a bundle's adapters.
         threads: CPU threads; 0 leaves the choice to the runtime.
         device: "cpu", or for models in torch a GPU: "cuda", "cuda:1".
+        own_process: nothing else runs in this process, and the runtime may arrange its threads.
 
     Raises:
         ArtifactError: nothing there that can be loaded, or it is incomplete.
@@ -175,6 +178,8 @@ def load(model: ModelLike, *, threads: int = 0, device: str = "cpu") -> Model:
     """
     with quietly():
         reference = model_at(path_of(model))
+        if own_process:
+            runtime_class(reference.runner).own_process(threads)
         key = (str(reference.path.absolute()), reference.identity, threads, device)
         loaded = _LOADED.get(key)
         if loaded is None:
@@ -192,6 +197,15 @@ def load(model: ModelLike, *, threads: int = 0, device: str = "cpu") -> Model:
         return loaded
 
 
+def open_image(file: str | Path) -> Image.Image:
+    """Return an image file as a model sees it: upright, RGB.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return open_picture(Path(file))
+
+
 def _opened(image: ImageLike) -> Image.Image:
     """Return the picture as RGB.
 
@@ -207,7 +221,7 @@ def _opened(image: ImageLike) -> Image.Image:
                 "[H, W, 3] or [H, W]."
             )
         return Image.fromarray(image).convert("RGB")
-    return open_picture(Path(image))
+    return open_image(image)
 
 
 def _key(picture: Image.Image) -> str:

@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from hydra_mobile.training.begun import is_begun
+
+__all__ = ["HasPath", "ModelLike", "default_bundle_folder", "is_begun", "is_bundle", "path_of"]
+
 
 @runtime_checkable
 class HasPath(Protocol):
@@ -23,6 +27,11 @@ ModelLike = str | os.PathLike[str] | HasPath
 def path_of(given: ModelLike) -> str:
     """Return the path or name that something stands for."""
     return str(given.path) if isinstance(given, HasPath) else os.fspath(given)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle, by its manifest; nothing heavy is imported to tell."""
+    return (folder / "manifest.json").is_file()
 
 
 def default_bundle_folder(model: Path, target: str, runtime: str, preset: str) -> Path:

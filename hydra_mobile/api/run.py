@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.api.ranks import RankRecord, read_record
 from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json
@@ -70,6 +71,15 @@ class Run:
         return RankMap.read(file) if file.is_file() else None
 
     @property
+    def ranks(self) -> RankRecord:
+        """Every rank event, the maps in force and what finding them cost; also while it trains.
+
+        Raises:
+            ArtifactError: nothing is recorded yet, or policy `full` has no ranks.
+        """
+        return read_record(self.path)
+
+    @property
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl: `stage`, `step`, `loss`, ...; fit for a data frame."""
         return MetricsFile(self.path / "metrics.jsonl").read()
@@ -85,7 +95,7 @@ class Run:
         return found
 
     def plot(self, what: Plot = "loss") -> Svg:
-        """Return a picture: the "loss" over the steps, or the "ranks" of all modules.
+        """Return a plot: the "loss" over the steps, or the "ranks" of all modules.
 
         Raises:
             HydraError: there is nothing to show yet, or no such picture.

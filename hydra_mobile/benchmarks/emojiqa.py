@@ -71,7 +71,7 @@ class EmojiQA(Benchmark):
     primary = "accuracy on unseen names"
     also = "each kind of question, existence by absent kind, all rotations right"
     source = "hydra-mobile data emojiqa --out DIR"
-    licenses = MappingProxyType({"EmojiQA pictures": "OpenMoji, CC BY-SA 4.0"})
+    licenses = MappingProxyType({"EmojiQA images": "OpenMoji, CC BY-SA 4.0"})
     official = False
     max_new_tokens = 5
 

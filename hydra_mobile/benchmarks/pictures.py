@@ -88,8 +88,8 @@ class FilePicture(Picture):
             return self.path.read_bytes()
         except OSError as error:
             raise DataError(
-                f"The picture {self.path} cannot be read: {error.strerror}.",
-                "Check the folder of pictures.",
+                f"The image {self.path} cannot be read: {error.strerror}.",
+                "Check the folder of images.",
             ) from error
 
     def exists(self) -> bool:
@@ -148,9 +148,9 @@ def unpacked(text: str, where: str) -> Picture:
             # Only the header: the pixels are decoded when they are asked for.
             check_header(content, where)
         except DataError as error:
-            return MissingPicture(where, f"has a picture that cannot be read: {error.what}")
+            return MissingPicture(where, f"has an image that cannot be read: {error.what}")
         except ValueError as error:
-            return MissingPicture(where, f"has a picture that cannot be read: {error}")
+            return MissingPicture(where, f"has an image that cannot be read: {error}")
         with write_atomically(path) as temporary:
             temporary.write_bytes(content)
     return FilePicture(path, where)

@@ -71,9 +71,7 @@ def write_golden(
     from safetensors.torch import save_file
 
     if not inputs:
-        raise DataError(
-            "A bundle needs at least one picture with a question for its golden vectors."
-        )
+        raise DataError("A bundle needs at least one image with a question for its golden vectors.")
     files = {GOLDEN: "golden", VECTORS: "golden_vectors"}
     cases: list[dict[str, Any]] = []
     tensors: dict[str, torch.Tensor] = {}
@@ -105,7 +103,7 @@ def write_golden(
         for part in ("pixels", "features", "image", "logits", "margins"):
             if not torch.isfinite(tensors[f"{index}.{part}"]).all():
                 raise ArtifactError(
-                    f"The model gives {part} that are not finite for the picture {index} with the "
+                    f"The model gives {part} that are not finite for the image {index} with the "
                     f"question `{question[:60]}`: nothing could be compared with them.",
                     "Its weights are finite, so its numbers overflow in fp32 on the way; take the "
                     "model from an earlier point of its training.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ def bench(
     prompt_tokens: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, max=1_000_000, help="Tokens of the prompt, picture included"
+            metavar="N", min=1, max=1_000_000, help="Tokens of the prompt, image included"
         ),
     ] = 64,
     new_tokens: Annotated[
@@ -61,38 +61,36 @@ def bench(
         }
     )
     ui.prepare()
-    from hydra_mobile.bench.plan import Plan
-    from hydra_mobile.bench.run import bench as measure
-    from hydra_mobile.bench.run import read_result
-    from hydra_mobile.bench.table import comparison
-    from hydra_mobile.evaluation.workers.placement import moved
-    from hydra_mobile.runtimes.model_ref import distinct, model_at
+    from hydra_mobile.api.bench import Measurements
+    from hydra_mobile.api.bench import bench as measure
 
-    plan = Plan(prompt_tokens, new_tokens, repeats, warmup, rounds, threads)
-    earlier = read_result(against) if against else None  # before anything is measured
-    found = distinct(moved([model_at(path) for path in models], device))
-    result = measure(found, plan, device, ui.say, progress)
-    if not result["rows"]:
+    earlier = Measurements.read(against) if against else None  # before anything is measured
+    result = measure(
+        models,
+        device=device,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        repeats=repeats,
+        warmup=warmup,
+        rounds=rounds,
+        threads=threads,
+        log=ui.say,
+        progress=progress,
+    )
+    if not result.models:
         raise KeyboardInterrupt
-    _show(result)
-    for text in comparison(result, earlier) if earlier else ():
+    columns = [ui.Column("median [quartiles]")]
+    columns += [ui.Column(name, right=True) for name in result.models]
+    ui.table(columns, result.rows())
+    for text in result.against(earlier) if earlier else ():
         ui.line(text)
-    if result["interrupted"]:
+    if result.interrupted:
         ui.going_on("Some models were measured less often, or not at all; the figures are above.")
         raise KeyboardInterrupt
     command = " ".join(["hydra-mobile bench", *models])
     return ui.Result(
-        result, next=[f"{command} --json > before.json", f"{command} --against before.json"]
+        result.content, next=[f"{command} --json > before.json", f"{command} --against before.json"]
     )
-
-
-def _show(result: dict[str, Any]) -> None:
-    """Print medians with quartiles, a model a column."""
-    from hydra_mobile.bench.table import rows_of
-
-    rows = result["rows"]
-    columns = [ui.Column("median [quartiles]"), *(ui.Column(r["name"], right=True) for r in rows)]
-    ui.table(columns, rows_of(result))
 
 
 def register(app: typer.Typer, panel: str) -> None:

@@ -10,11 +10,11 @@ from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ConfigError
 
 
-def data_folder(given: Path | None, benchmarks: tuple[str, ...]) -> Path:
+def data_folder(given: Path | None, benchmarks: tuple[str, ...], build: bool = True) -> Path:
     """Return the folder of benchmark data.
 
     It is `--data`, else HYDRA_MOBILE_DATA, else ./benchmark_data; EmojiQA alone is built into
-    ./data/emojiqa where none of them exists.
+    ./data/emojiqa where none of them exists, unless `build` is off.
 
     Raises:
         ConfigError: there is no such folder.
@@ -23,11 +23,15 @@ def data_folder(given: Path | None, benchmarks: tuple[str, ...]) -> Path:
     found = given or (Path(named) if named else Path("benchmark_data"))
     if found.exists():  # a folder, or one file of annotations
         return found
+    fixes = ["--data FOLDER, or HYDRA_MOBILE_DATA=FOLDER; docs/benchmarks.md says what is in it"]
     if given is None and not named and benchmarks == ("emojiqa",):
-        return _built(Path("data") / "emojiqa")
+        own = Path("data") / "emojiqa"
+        if build or (own / "emojiqa.json").is_file():
+            return _built(own)
+        fixes.insert(0, "hydra-mobile data emojiqa")
     raise ConfigError(
         "there is no folder of benchmark data",
-        "--data FOLDER, or HYDRA_MOBILE_DATA=FOLDER; docs/benchmarks.md says what is in it",
+        fixes,
         where="--data" if given else "HYDRA_MOBILE_DATA" if named else "--data",
         found=f"no folder {found}",
         expected="the folder that holds the official folders",
@@ -38,10 +42,7 @@ def _built(folder: Path) -> Path:
     """Return EmojiQA's data at `folder`, built there if they are not there yet."""
     if (folder / "emojiqa.json").is_file():
         return folder
-    from hydra_mobile.core.progress import counted
-    from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
+    from hydra_mobile.api.data import build_emojiqa
 
     ui.say(f"EmojiQA's data are built into {folder} (--data names another folder)")
-    with counted(progress, "pictures") as count:
-        build_emojiqa(folder, progress=count)
-    return folder
+    return build_emojiqa(folder, progress=progress)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,10 +31,9 @@ Name = Annotated[
 
 def list_() -> ui.Result:
     """List the benchmarks."""
-    from hydra_mobile.benchmarks import BENCHMARKS
-    from hydra_mobile.benchmarks.base import Benchmark
+    from hydra_mobile.api.benchmarks import benchmarks
 
-    kinds = {name: Benchmark.named(name) for name in BENCHMARKS}
+    kinds = benchmarks()
     rows = [(name, kind.title, kind.about, kind.primary) for name, kind in kinds.items()]
     columns = [ui.Column("name"), ui.Column("title"), ui.Column("asks for", prose=True)]
     ui.table([*columns, ui.Column("score", drop=1)], rows)
@@ -76,28 +76,23 @@ def check(
     chosen = benchmark_names(benchmarks)
     folder = data_folder(data, chosen)
     ui.prepare()
-    from hydra_mobile.benchmarks.base import Benchmark
-    from hydra_mobile.benchmarks.checks.check import check_benchmark
-    from hydra_mobile.benchmarks.checks.report import check_lines
-    from hydra_mobile.core.progress import counted
+    from hydra_mobile.api import benchmarks as api
 
     if [*benchmarks] == ["all"]:
-        chosen = tuple(name for name in chosen if Benchmark.named(name).official)
-    depth: Any = {"sample": "some", "decode": "all", "none": "none"}[pictures]
+        kinds = api.benchmarks()
+        chosen = tuple(name for name in chosen if kinds[name].official)
     results = []
     for name in chosen:
-        with counted(progress, "pictures") as count:
-            result = check_benchmark(
-                name,
-                folder,
-                protocol=protocol,
-                splits=names(splits),
-                pictures=depth,
-                # Looking for files takes no time that is worth a bar; opening thousands does.
-                **({"progress": count} if depth == "all" else {}),
-            )
+        result = api.check_benchmark(
+            name,
+            folder,
+            protocol=protocol,
+            splits=names(splits),
+            pictures=pictures,
+            progress=progress,
+        )
         results.append(result)
-        for text in check_lines(result):
+        for text in api.check_lines(result):
             ui.line(text)
     unusable = [each.benchmark for each in results if not each.can_ask]
     failed = (
@@ -110,7 +105,11 @@ def check(
         if unusable
         else None
     )
-    return ui.Result({"checks": [each.to_dict() for each in results]}, failed=failed)
+    return ui.Result(
+        {"checks": [each.to_dict() for each in results]},
+        failed=failed,
+        next=[f"hydra-mobile evaluate MODEL --benchmarks {','.join(chosen)} --data {folder}"],
+    )
 
 
 def table(
@@ -125,14 +124,14 @@ def table(
     share_pictures: Annotated[
         bool,
         typer.Option(
-            "--share-pictures", help="Write each picture once; other rows name the row that has it"
+            "--share-pictures", help="Write each image once; other rows name the row that has it"
         ),
     ] = False,
     only_pictures: Annotated[
-        bool, typer.Option("--only-pictures", help="Leave out questions without a picture")
+        bool, typer.Option("--only-pictures", help="Leave out questions without an image")
     ] = False,
 ) -> ui.Result:
-    """Write a benchmark as one table with its pictures inside.
+    """Write a benchmark as one table with its images inside.
 
     It is the base64 table that VLMEvalKit and MMBench's tools read.
     """
@@ -140,22 +139,23 @@ def table(
     made = out or Path(f"{name}.tsv")
     folder = data_folder(data, (name,))
     ui.prepare()
-    from hydra_mobile.benchmarks.base import Benchmark
-    from hydra_mobile.benchmarks.checks.base64_table import rows_of, write_table
-    from hydra_mobile.core.progress import counted
+    from hydra_mobile.api.benchmarks import write_table
 
-    opened = Benchmark.open(name, folder, protocol)
-    samples = opened.samples(splits=names(splits), limit=limit or None)
-    if only_pictures:
-        samples = [sample for sample in samples if sample.image is not None]
-    rows = rows_of(opened, samples)
-    with counted(progress, "rows") as count:
-        bare = write_table(made, rows, share=share_pictures, progress=count)
-    without = f", {bare} of them without a picture" if bare else ""
-    ui.line(f"{made} holds {len(rows)} questions of {name}{without}.")
-    return ui.Result(
-        {"path": made, "questions": len(rows), "without_picture": bare}, brief=str(made)
+    written = write_table(
+        name,
+        folder,
+        made,
+        protocol=protocol,
+        splits=names(splits),
+        limit=limit or None,
+        share_pictures=share_pictures,
+        only_pictures=only_pictures,
+        progress=progress,
     )
+    bare = written.without_picture
+    without = f", {bare} of them without an image" if bare else ""
+    ui.line(f"{made} holds {written.questions} questions of {name}{without}.")
+    return ui.Result(asdict(written), brief=str(made))
 
 
 #: Values of --pictures in version 0.1.

@@ -20,7 +20,7 @@ def show(bundle: Bundle) -> ui.Result:
     """Show what a bundle holds, and whether its files are whole."""
     existing(bundle, "BUNDLE")
     ui.prepare()
-    from hydra_mobile.bundle.bundle import Bundle as Opened
+    from hydra_mobile import Bundle as Opened
 
     opened = Opened.open(bundle)
     manifest = opened.manifest
@@ -78,14 +78,10 @@ def add(
     """
     existing(bundle, "BUNDLE")
     existing(run, "RUN")
-    called = name or run.absolute().name
     ui.prepare()
-    from hydra_export.separate_adapter import add_adapter
-    from hydra_mobile.models.registry import base_folder
-    from hydra_mobile.runtimes.model_ref import adapter_in, base_of
+    from hydra_mobile.api.export import add_adapter
 
-    folder = base_folder(base, ui.say) if base else base_of(run)
-    add_adapter(bundle, folder, adapter_in(run), called, ui.say)
+    called = add_adapter(bundle, run, name, base=base, log=ui.say).adapter
     ui.line(f"Adapter: {bundle}#{called}")
     return ui.Result(
         {"path": bundle, "name": called, "model": f"{bundle}#{called}"},

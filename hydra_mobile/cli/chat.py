@@ -22,7 +22,7 @@ _MOST_TOKENS = 1_000_000
 
 def chat(
     model: Model,
-    image: Annotated[Path, typer.Option(metavar="FILE", help="Picture to ask about")],
+    image: Annotated[Path, typer.Option(metavar="FILE", help="Image to ask about")],
     ask: Annotated[
         str,
         typer.Option(metavar="TEXT", help="Ask once and end; without it, ask on the terminal"),
@@ -32,22 +32,17 @@ def chat(
     ] = 64,
     threads: Threads = 0,
 ) -> ui.Result:
-    """Ask a model about a picture.
+    """Ask a model about an image.
 
-    /image FILE changes the picture, /help lists what else there is; the end of input (Ctrl-D) ends.
+    /image FILE changes the image, /help lists what else there is; the end of input (Ctrl-D) ends.
     """
     existing(image, "--image")
     ui.prepare()
-    from hydra_mobile.api.model import load
-    from hydra_mobile.models.pictures import open_picture
-    from hydra_mobile.runtimes import runtime_class
-    from hydra_mobile.runtimes.model_ref import model_at
+    from hydra_mobile.api.model import load, open_image
 
-    picture = open_picture(image)
+    picture = open_image(image)
     with Loading(model):
-        # The process is ours alone, so that the runtime may arrange its threads.
-        runtime_class(model_at(model).runner).own_process(threads)
-        loaded = load(model, threads=threads)
+        loaded = load(model, threads=threads, own_process=True)
     ui.title(f"{loaded.name}, loaded in {loaded.load_seconds:.1f} s")
     if not ask:
         ui.facts({image.name: f"{picture.width} x {picture.height}"})
@@ -78,19 +73,19 @@ def chat(
 
 
 def _command(line: str, image: Path, new_tokens: int) -> tuple[Path, int]:
-    """Do what a line that begins with a slash says; return picture and limit."""
-    from hydra_mobile.models.pictures import open_picture
+    """Do what a line that begins with a slash says; return image and limit."""
+    from hydra_mobile.api.model import open_image
 
     word, _, rest = line.partition(" ")
     if word == "/image" and rest:
-        picture = open_picture(Path(rest.strip()))
+        picture = open_image(rest.strip())
         image = Path(rest.strip())
         ui.facts({image.name: f"{picture.width} x {picture.height}"})
     elif word == "/set" and rest.split()[:1] == ["new_tokens"] and len(rest.split()) == 2:
         new_tokens = _limit(rest.split()[1])
         ui.note(f"new_tokens {new_tokens}")
     else:
-        ui.note("/image FILE  another picture    /set new_tokens N  longer answers    Ctrl-D  end")
+        ui.note("/image FILE  another image    /set new_tokens N  longer answers    Ctrl-D  end")
     return image, new_tokens
 
 
@@ -130,7 +125,7 @@ _STOPPED = {"stop": "stop", "length": "limit", "context": "context"}
 def _facts(answer: Answer, limit: int, setting: str) -> tuple[str, str]:
     """Return why an answer ended and how to allow a longer one, and what it took."""
     timings = answer.timings
-    encode = "picture kept" if timings.encode is None else f"picture {timings.encode * 1e3:.0f} ms"
+    encode = "image kept" if timings.encode is None else f"image {timings.encode * 1e3:.0f} ms"
     rate = timings.tokens_per_second
     speed = f", {rate:.0f} tokens/s" if rate else ""
     more = f": {setting} {2 * limit} allows more" if answer.ended == "length" else ""

@@ -55,15 +55,15 @@ def compose(
     made = out or Path("bases") / (name or f"{Path(language).name}-{projector}")
     require_place(made, "base", force)
     ui.prepare()
-    from hydra_mobile.models.checkpoints.composing import compose as make
+    from hydra_mobile.api.bases import compose as make
 
     ui.title(f"Composing {made}")
     ui.facts({"language": language, "vision": vision, "projector": projector})
     make(
         language,
-        vision,
         projector,
-        made,
+        vision=vision,
+        out=made,
         select_layer=select_layer,
         template=template,
         name=name,

@@ -44,20 +44,10 @@ def convert(
         )
     made = out or Path(f"{model.rstrip('/')}-{layout}")
     ui.prepare()
-    from hydra_export.merge import merged_folder
-    from hydra_mobile.models.checkpoints.exporting import export_llava, export_mobilevlm
-    from hydra_mobile.models.checkpoints.llama_cpp import export_llama_cpp
-    from hydra_mobile.runtimes.model_ref import model_at
+    from hydra_mobile.api.bases import convert as write
 
     ui.title(f"Converting {model} to the layout of {layout}")
-    folder = merged_folder(model_at(model), ui.say)
-    commands: list[str] = []
-    if layout == "mobilevlm":
-        export_mobilevlm(folder, made, pickled=format == "bin", log=ui.say)
-    elif layout == "llava":
-        export_llava(folder, made, log=ui.say)
-    else:
-        commands = list(export_llama_cpp(folder, made, log=ui.say))
+    _, commands = write(model, layout, out=made, pickled=format == "bin", log=ui.say)
     ui.line(f"Written: {made}")
     if commands:
         ui.line("Now run in llama.cpp's folder, with the packages that its requirements name:")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Base, Images, Workers, existing
-from hydra_mobile.cli.ui.live import progress as live
+from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
-    from hydra_mobile.data.check import CheckResult
-    from hydra_mobile.models.processor import MobileVLMProcessor
+    from hydra_mobile.api.data import CheckResult
 
 
 def check(
@@ -33,12 +32,12 @@ def check(
             metavar="N",
             min=1,
             max=10_000_000,
-            help="Longest conversation in tokens, picture included",
+            help="Longest conversation in tokens, image included",
         ),
     ] = 2048,
     pictures: Annotated[
         Literal["decode", "header", "exists", "none"],
-        typer.Option(help="How closely to look at pictures"),
+        typer.Option(help="How closely to look at images"),
     ] = "decode",
     workers: Workers = 0,
     examples: Annotated[
@@ -60,24 +59,20 @@ def check(
         )
     ui.title(f"Checking {file}")
     ui.prepare()
-    from hydra_mobile.core.memory import peak_resident_bytes
-    from hydra_mobile.data.check import CheckOptions, check_data
-    from hydra_mobile.data.check_report import report_lines
-    from hydra_mobile.data.json_stream import JsonRecords
+    from hydra_mobile.api.data import check_data, report_lines
 
-    depth: Any = "full" if pictures == "decode" else pictures
-    options = CheckOptions(images, depth, workers, _processor(base, template), max_length, examples)
-    total = _megabytes(JsonRecords(file).bytes_total)
-    with live.stage("records", total, 0, "records") as bar:
-        seen = 0
-
-        def progress(records: int, done: int, of: int) -> None:
-            nonlocal seen
-            step = min(total, _megabytes(done))
-            bar.advance(step, records - seen, f"{records:,} records", peak_resident_bytes())
-            seen = records
-
-        result = check_data(file, options, progress)
+    result = check_data(
+        file,
+        images=images,
+        base=base,
+        template=template,
+        max_length=max_length,
+        pictures=pictures,
+        workers=workers,
+        examples=examples,
+        log=ui.say,
+        progress=progress,
+    )
     for text in report_lines(result):
         ui.line(text)
     if result.stopped == "interrupted":
@@ -101,21 +96,3 @@ def _failed(result: CheckResult) -> CheckFailed | None:
         ],
         where=str(result.file),
     )
-
-
-def _megabytes(size: int) -> int:
-    return max(1, round(size / 1e6))
-
-
-def _processor(base: str, template: str) -> MobileVLMProcessor | None:
-    """Return the processor that counts tokens, if any is asked for."""
-    if not base:
-        return None
-    from hydra_mobile.models.processor import MobileVLMProcessor
-    from hydra_mobile.models.registry import base_folder
-    from hydra_mobile.models.templates import template_named
-
-    processor = MobileVLMProcessor.from_pretrained(base_folder(base, ui.say))
-    if template:
-        processor.template = template_named(template)
-    return processor

@@ -44,16 +44,14 @@ def setup() -> ui.Result:
     ui.title("Setting up the app's tools")
     ui.prepare()
     from android_demo.tools import executorch_bridge, kotlin, onnxruntime_aar, tools
-    from hydra_mobile.devices.android.executorch_package import DESCRIPTION
-    from hydra_mobile.devices.android.toolchain import ABIS
 
     found = {
         f"Kotlin {kotlin.VERSION}": kotlin.standard_library().parent,
         f"ONNX Runtime {onnxruntime_aar.VERSION}": onnxruntime_aar.unpacked(),
         "D8": tools.android_jar(),
     }
-    for each in ABIS:
-        found[f"{DESCRIPTION}, {each}"] = executorch_bridge.libraries(each)
+    for each in executorch_bridge.ABIS:
+        found[f"{executorch_bridge.DESCRIPTION}, {each}"] = executorch_bridge.libraries(each)
     for name, path in found.items():
         ui.step(name, str(path))
     tools.require()
@@ -112,16 +110,15 @@ def build(
 def _bundle_of(model: Path, runtime: str) -> Path:
     """Return a bundle: the one that is given, or that of a run in the default preset."""
     from hydra_mobile.api.export import export
-    from hydra_mobile.api.paths import default_bundle_folder
-    from hydra_mobile.bundle.bundle import MANIFEST
+    from hydra_mobile.api.paths import default_bundle_folder, is_bundle
 
-    if (model / MANIFEST).is_file():
+    if is_bundle(model):
         return model
     from hydra_export.targets import target_for
 
     preset = target_for("android", runtime).default_preset
     folder = default_bundle_folder(model, "android", runtime, preset)
-    if (folder / MANIFEST).is_file():
+    if is_bundle(folder):
         ui.say(f"the bundle that was exported before: {folder}")
         return folder
     ui.say(f"exporting {model} to {folder}")
@@ -142,10 +139,9 @@ def libraries(
     import shutil
 
     from android_demo.tools import executorch_bridge
-    from hydra_mobile.devices.android.toolchain import ABIS
 
     made = []
-    for each in ABIS:
+    for each in executorch_bridge.ABIS:
         built = executorch_bridge.libraries(each)
         (out / each).mkdir(parents=True, exist_ok=True)
         for name in executorch_bridge.LIBRARIES:

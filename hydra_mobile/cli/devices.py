@@ -13,7 +13,7 @@ from hydra_mobile.cli.ui.formats import megabytes
 from hydra_mobile.core.errors import MissingPackageError
 
 if TYPE_CHECKING:
-    from hydra_mobile.devices.device import Listed
+    from hydra_mobile.api.devices import Listed
 
 app = ui.new_app("List or set up phones and the emulator.", default="list")
 
@@ -27,11 +27,9 @@ def list_(
     if bundle:
         existing(bundle, "BUNDLE")
     ui.prepare()
-    from hydra_mobile.bundle.bundle import Bundle
-    from hydra_mobile.devices.listing import places
+    from hydra_mobile.api.devices import list_devices
 
-    opened = Bundle.open(bundle, verify_hashes=False) if bundle else None
-    found = places(opened)
+    found = list_devices(bundle)
     rows = [("host", "this computer, Python", "ready", "")]
     rows += [(place.option, _about(place), place.state, _fit(place)) for place in found]
     columns = [
@@ -82,39 +80,21 @@ def setup(
     """
     ui.title("Setting up runners")
     ui.prepare()
-    from hydra_mobile.devices import emulator
-    from hydra_mobile.devices.android import runner
-    from hydra_mobile.devices.native_build import (
-        ARM64,
-        android_runner,
-        host,
-        missing_packages,
-        native_runner,
-    )
+    from hydra_mobile.api.devices import set_up_devices
 
-    missing = dict.fromkeys(
-        [*missing_packages(host()), *missing_packages(ARM64), *emulator.missing_packages()]
-    )
-    built = {}
-    for machine in (host(), ARM64):
-        if not missing_packages(machine):
-            built[machine.name] = native_runner(machine, ui.say)
-            ui.step(machine.name, str(built[machine.name]))
-    if android:
-        missing |= dict.fromkeys(runner.missing_packages())
-        if not runner.missing_packages():
-            built[f"android-{runner.ABI}"] = android_runner(ui.say)
-            ui.step(f"Android {runner.ABI}", str(built[f"android-{runner.ABI}"]))
-    if missing:
+    found = set_up_devices(android=android, log=ui.say)
+    for name, program in found.programs.items():
+        ui.step(name, str(program))
+    if found.missing:
         raise MissingPackageError(
             "a runner cannot be built",
-            f"on Debian: sudo apt-get install {' '.join(missing)}",
-            found=f"not installed: {', '.join(missing)}",
-            kept="\n".join(str(path) for path in built.values()),
+            f"on Debian: sudo apt-get install {' '.join(found.missing)}",
+            found=f"not installed: {', '.join(found.missing)}",
+            kept="\n".join(str(path) for path in found.programs.values()),
         )
-    ui.step("emulator", emulator.EXECUTION)
+    ui.step("emulator", found.emulator)
     ui.line("All runners are here.")
-    return ui.Result({"runners": built}, next=["hydra-mobile devices"])
+    return ui.Result({"runners": found.programs}, next=["hydra-mobile devices"])
 
 
 ui.add(app, list_, "list", schema="devices-list")

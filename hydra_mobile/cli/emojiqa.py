@@ -60,19 +60,17 @@ def emojiqa(
         folders[name] = Path(folder)
     require_place(out, "EmojiQA data set", force)
     ui.prepare()
-    from hydra_mobile.core.progress import counted
-    from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
+    from hydra_mobile.api.data import build_emojiqa
 
     ui.title(f"Building EmojiQA in {out}")
-    with counted(progress, "pictures") as count:
-        build_emojiqa(
-            out,
-            seed=seed,
-            names=names or None,
-            art_folders=folders,
-            test_questions=test_questions,
-            progress=count,
-        )
+    build_emojiqa(
+        out,
+        seed=seed,
+        names=names or None,
+        art=folders,
+        test_questions=test_questions,
+        progress=progress,
+    )
     ui.line(f"EmojiQA: {out}   (look at {out / 'contact_sheet.png'})")
     return ui.Result(
         {"path": out, "seed": seed},

@@ -104,7 +104,7 @@ def estimate(
             metavar="N",
             min=0,
             max=1_000_000_000_000,
-            show_default="128 beside a picture",
+            show_default="128 beside an image",
             help="Longest row of stage I",
             rich_help_panel=_TRAINING,
         ),
@@ -163,10 +163,11 @@ def estimate(
     ui.title(f"Estimate for {name} on {gpus} GPU{'s' if gpus > 1 else ''} of {gpu_memory:g} GiB")
     ui.facts({"base": f"{settings.base}, policy {settings.ranks.policy}"})
     ui.prepare()
+    from hydra_mobile.api.estimate import plan_of
     from hydra_mobile.cli.plan_tables import show_plan
-    from hydra_mobile.estimation.plan import Asked, make_plan
 
-    asked = Asked(
+    plan = plan_of(
+        settings,
         gpus=gpus,
         gpu_memory=gpu_memory,
         samples=(stage1_samples, samples),
@@ -174,8 +175,8 @@ def estimate(
         global_batch=global_batch,
         samples_per_second=samples_per_second,
         measured=measured,
+        log=ui.say,
     )
-    plan = make_plan(settings, asked, ui.say)
     show_plan(plan)
     words = " ".join(["train", *([f"--config {config}"] if config else []), *overrides])
     start = "hydra-mobile" if gpus == 1 else f"torchrun --nproc-per-node {gpus} -m hydra_mobile"
@@ -195,17 +196,18 @@ def _bundle(folder: Path, phone_memory: float) -> ui.Result:
         )
     ui.title(f"Estimate for {folder} on a phone")
     ui.prepare()
-    from hydra_export.targets import target_of
-    from hydra_mobile.bundle.bundle import Bundle
-    from hydra_mobile.cli.footprint_tables import fits_data, show_footprint, show_phones
+    from hydra_mobile import Bundle
+    from hydra_mobile.api.estimate import memory_of
+    from hydra_mobile.cli.footprint_tables import show_footprint, show_phones
 
     bundle = Bundle.open(folder, verify_hashes=False)
     ui.line(f"{folder}: {bundle.runtime} {bundle.preset.name}, estimated")
-    target = target_of(bundle.manifest)
-    footprint = target.memory(bundle.manifest)
-    show_footprint(footprint, target.memory_basis)
-    show_phones(footprint, phone_memory)
-    return ui.Result({"bundle": folder, **fits_data(bundle, phone_memory)})
+    memory = memory_of(bundle, phone_memory)
+    show_footprint(memory)
+    show_phones(memory)
+    return ui.Result(
+        {"bundle": folder, **memory.data()}, next=[f"hydra-mobile bench {folder} --device adb"]
+    )
 
 
 def register(app: typer.Typer, panel: str) -> None:

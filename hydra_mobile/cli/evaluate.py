@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,7 @@ from hydra_mobile.cli.options import (
     Benchmarks,
     Data,
     Device,
+    DryRun,
     Limit,
     Models,
     Protocol,
@@ -27,7 +29,10 @@ from hydra_mobile.cli.options import (
     names,
 )
 from hydra_mobile.cli.ui.live import progress
-from hydra_mobile.core.errors import CheckFailed, ConfigError, HydraError
+from hydra_mobile.core.errors import CheckFailed, HydraError
+
+if TYPE_CHECKING:
+    from hydra_mobile import Report
 
 
 def evaluate(
@@ -42,6 +47,7 @@ def evaluate(
     limit: Limit = 0,
     threads: Threads = 0,
     workers: Workers = 0,
+    dry_run: DryRun = False,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Answer only part I of N", rich_help_panel="Parts")
     ] = "",
@@ -76,7 +82,6 @@ def evaluate(
         TorchDevice, typer.Option("--torch-device", help="Where torch runs")
     ] = "auto",
     device: Device = "host",
-    interpret_coreml: Annotated[bool, typer.Option("--interpret-coreml", hidden=True)] = False,
 ) -> ui.Result:
     """Score and time models on benchmarks.
 
@@ -89,88 +94,58 @@ def evaluate(
     for model in models:
         if "/" in model and not Path(model.partition("#")[0]).exists():
             existing(Path(model.partition("#")[0]), "MODEL")
-    folder = data_folder(data, chosen)
-    ui.log_beside(out, "evaluate")
+    folder = data_folder(data, chosen, build=not dry_run)
+    if not dry_run:
+        ui.log_beside(out, "evaluate")
     ui.going_on("Answers so far stay; the same command goes on at the next question.")
     ui.prepare()
-    from hydra_mobile.evaluation.evaluate import EvalSettings
-    from hydra_mobile.evaluation.results.report import report_on
-    from hydra_mobile.evaluation.store.shards import Shard
-    from hydra_mobile.evaluation.workers.placement import moved
-    from hydra_mobile.runtimes.model_ref import model_at
+    from hydra_mobile.api.evaluate import evaluation_of
+    from hydra_mobile.cli.work_view import evaluation_facts
 
-    group = Shard.of_process()
-    if group and shard:
-        raise ConfigError("--shard and torchrun both name a part", "give one of them")
-    part = group or (Shard.parse(shard) if shard else Shard())
-    settings = EvalSettings(
-        benchmarks=chosen,
+    planned = evaluation_of(
+        models,
+        chosen,
         data=folder,
+        out=out,
         splits=names(splits),
         limit=limit or None,
-        threads=threads,
         protocol=protocol,
+        threads=threads,
         workers=workers,
-        shard=part,
-        grouped=group is not None,
+        shard=shard,
+        torchrun=True,
         allow_partial=allow_partial,
-        interpret_coreml=interpret_coreml,
-        torch_device=_torch_device(torch_device),
+        device=device,
+        torch_device=torch_device,
     )
-    found = moved([model_at(model) for model in models], device)
+    found = planned.models
     many = "s" if len(found) > 1 else ""
-    ui.title(f"Evaluating {len(found)} model{many} on {', '.join(chosen)}")
-    ui.facts(
-        {
-            "models": "\n".join(
-                f"{ref.name}: {model}" for ref, model in zip(found, models, strict=True)
-            ),
-            "data": str(folder),
-            "torch on": settings.torch_device if any(r.runner == "torch" for r in found) else "",
-            "out": str(out),
-        }
-    )
-    report = report_on(found, settings, out, ui.say, progress)
+    doing = "Would evaluate" if dry_run else "Evaluating"
+    ui.title(f"{doing} {len(found)} model{many} on {', '.join(chosen)}")
+    called = {given: ref.name for given, ref in zip(models, found, strict=True)}
+    ui.facts(evaluation_facts(planned, called), result=dry_run)
+    if dry_run:
+        command = [each for each in ui.screen().command if each != "--dry-run"]
+        return ui.Result(planned.to_dict(), next=[shlex.join(["hydra-mobile", *command])])
+    report = planned.run(ui.say, progress)
     if report is None:
-        ui.line(f"Answered part {shard}: {out}")
-        return ui.Result({"out": out, "shard": shard, "report": None})
+        ui.line(f"Answered part {planned.settings.shard}: {out}")
+        return ui.Result({"out": out, "shard": str(planned.settings.shard), "report": None})
     from hydra_mobile.cli.report_view import report_data, show_report
 
-    files = [out / f"report.{kind}" for kind in ("html", "md", "json")]
-    files = [file for file in files if file.is_file()]
-    show_report(report, files)
+    show_report(report.content, report.files)
     bundle = next((m for m, ref in zip(models, found, strict=True) if ref.kind == "bundle"), "")
     return ui.Result(
-        report_data(report, files),
-        next=[f"hydra-mobile chat {bundle or models[0]} --image PICTURE"],
+        report_data(report.content, report.files),
+        next=[f"hydra-mobile chat {bundle or models[0]} --image IMAGE"],
         failed=_too_bad(report, max_drop, min_same),
     )
 
 
-def _torch_device(wanted: str) -> str:
-    if wanted not in ("auto", "cuda"):
-        return wanted
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError(
-            "torch sees no GPU",
-            "--torch-device cpu",
-            where="--torch-device",
-            found="cuda, without a CUDA device",
-        )
-    return "cpu"
-
-
-def _too_bad(report: object, max_drop: float | None, min_same: float | None) -> HydraError | None:
+def _too_bad(report: Report, max_drop: float | None, min_same: float | None) -> HydraError | None:
     """Return what a limit of the caller's forbids; a drop counts where even its interval is one."""
-    from hydra_mobile.reporting.schema import Report
-
-    assert isinstance(report, Report)
     broken = []
-    for comparison in report.comparisons:
+    for comparison in report.content.comparisons:
         where = f"{comparison.system} on {comparison.benchmark}"
         share = comparison.same / max(1, comparison.n)
         if min_same is not None and share < min_same:
@@ -200,10 +175,10 @@ def merge_answers(
     for folder in folders:
         existing(folder, "MODEL")
     ui.prepare()
-    from hydra_mobile.evaluation.store.merge_shards import merge_all
+    from hydra_mobile.api.evaluate import merge_shards
 
     made = []
-    for merged in merge_all(folders, out, allow_partial=allow_partial):
+    for merged in merge_shards(folders, out, allow_partial=allow_partial):
         whole = merged.answers == merged.questions
         file = merged.folder / "answers.jsonl"
         ui.line(

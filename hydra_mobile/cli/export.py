@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,13 +13,13 @@ from hydra_export.targets import TARGETS, target_for
 from hydra_mobile.api.paths import default_bundle_folder
 from hydra_mobile.bundle.presets import PRESETS
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Force, Images, Model, Real, Threads, existing
+from hydra_mobile.cli.options import DryRun, Force, Images, Model, Real, Threads, existing
 from hydra_mobile.cli.places import require_place, run_of
 from hydra_mobile.cli.ui.formats import clock, megabytes
-from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError, HydraError
 
 if TYPE_CHECKING:
-    from hydra_mobile.bundle.bundle import Bundle
+    from hydra_mobile import Bundle
 
     Target = str
     RuntimeName = str
@@ -63,6 +64,7 @@ def export(
         ),
     ] = "merged",
     threads: Threads = 0,
+    dry_run: DryRun = False,
     max_context: Annotated[
         int,
         typer.Option(
@@ -155,26 +157,33 @@ def export(
     label = f"{chosen} {precision} for {target}"
     older = _older(made)
     require_place(made, "bundle", force, "" if older in ("", label) else older)
-    run = run_of(Path(model))
-    ui.log_beside(run or made.with_name(f"{made.name}.logs"), f"export-{made.name}")
-    ui.title(f"Exporting {model} for {target}")
-    ui.facts(
-        {
-            "runtime": chosen,
-            "preset": precision,
-            "calibrated": f"on {calibrate}" if calibrate else "",
-            "limits": f"{max_context} tokens of context, {max_prefill} in one call",
-            "out": str(made),
-        }
-    )
-    ui.going_on("An older bundle stays as it was; nothing half-written is kept.")
+    if not dry_run:
+        run = run_of(Path(model))
+        ui.log_beside(run or made.with_name(f"{made.name}.logs"), f"export-{made.name}")
+    ui.title(f"{'Would export' if dry_run else 'Exporting'} {model} for {target}")
     ui.prepare()
     from hydra_mobile.api.export import export as run_export
+    from hydra_mobile.api.export import plan_export
+    from hydra_mobile.cli.work_view import export_facts
 
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+    work = plan_export(
+        model,
+        target,
+        runtime=chosen,
+        preset=precision,
+        out=made,
+        calibrate=calibrate,
+        adapter=adapter,
+        attention=attention,
+        vision_backend=vision_backend,
+        max_context=max_context,
+        max_prefill=max_prefill,
+    )
+    ui.facts(export_facts(work, str(calibrate or "")), result=dry_run)
+    if dry_run:
+        command = [each for each in ui.screen().command if each != "--dry-run"]
+        return ui.Result(work.to_dict(), next=[shlex.join(["hydra-mobile", *command])])
+    ui.going_on("An older bundle stays as it was; nothing half-written is kept.")
     began = time.monotonic()
     bundle = run_export(
         model,
@@ -187,6 +196,7 @@ def export(
         images=images,
         adapter=adapter,
         name=name,
+        threads=threads,
         attention=attention,
         vision_backend=vision_backend,
         min_fast_path=min_fast_path,
@@ -209,13 +219,14 @@ def _older(folder: Path) -> str:
 
 
 def _result(bundle: Bundle, made: Path, model: str, target: str, seconds: float) -> ui.Result:
-    from hydra_mobile.cli.footprint_tables import fits_data, show_fits
-    from hydra_mobile.core.errors import HydraError
+    from hydra_mobile.api.estimate import memory_of
+    from hydra_mobile.cli.footprint_tables import show_phones
 
     memory = {}
     try:
-        show_fits(bundle)
-        memory = fits_data(bundle)
+        found = memory_of(bundle)
+        show_phones(found)
+        memory = found.data()
     except (HydraError, KeyError):
         pass  # a bundle of a runtime without a formula
     ui.blank()

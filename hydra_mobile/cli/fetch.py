@@ -33,12 +33,12 @@ def fetch(
     present = (folder / "config.json").is_file()
     if not present:
         ui.prepare()
-        from hydra_mobile.models.registry import fetch as fetch_base
+        from hydra_mobile.api.bases import fetch as fetch_base
 
         ui.title(f"Fetching {name}")
         ui.facts({"to": str(folder)})
         ui.going_on("Files that were downloaded whole stay.")
-        folder = fetch_base(name, ui.say)
+        folder = fetch_base(name, log=ui.say)
     ui.line(f"{name} {'is already at' if present else 'is at'} {folder}")
     return ui.Result(
         {"name": name, "path": folder, "was_present": present, "size_bytes": _size(folder)},

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.bundle.memory.footprint import Footprint
-from hydra_mobile.bundle.memory.phones import (
-    CLASSES,
-    PROCESS_BYTES,
-    SHARE,
-    SMALL_SHARE,
-    fit_on,
-)
+from hydra_mobile.api.estimate import PhoneMemory
+from hydra_mobile.bundle.memory.phones import PROCESS_BYTES, SHARE, SMALL_SHARE
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.ui.formats import mebibytes
 
@@ -22,7 +13,7 @@ _PARTS = {
     "tokenizer": "tokenizer",
     "runtime": "runtime",
     "loading": "largest weight, twice while loading",
-    "picture": "picture and vision encoder",
+    "picture": "image and vision encoder",
     "prefill": "prefill and logits",
 }
 _RESTING = ("weights", "cache", "tokenizer", "runtime")
@@ -32,8 +23,9 @@ ASSUMED = (
 )
 
 
-def show_footprint(footprint: Footprint, basis: str) -> None:
+def show_footprint(memory: PhoneMemory) -> None:
     """Print the parts of a footprint, in MiB, and how far its numbers can be trusted."""
+    footprint = memory.footprint
     values = footprint.to_dict()
     rows = [(_PARTS[part], mebibytes(values[part])) for part in _RESTING]
     rows.append(("while it waits", mebibytes(footprint.resting)))
@@ -43,49 +35,18 @@ def show_footprint(footprint: Footprint, basis: str) -> None:
     ]
     rows.append(("at its peak", mebibytes(footprint.peak)))
     rows.append(("with the app around it (assumed)", mebibytes(footprint.peak + PROCESS_BYTES)))
-    ui.table([ui.Column("memory"), ui.Column("MiB", right=True)], rows, [f"Numbers: {basis}."])
+    ui.table(
+        [ui.Column("memory"), ui.Column("MiB", right=True)], rows, [f"Numbers: {memory.basis}."]
+    )
 
 
-def show_phones(footprint: Footprint, memory_gib: float = 0.0) -> None:
-    """Print which phones a footprint fits, the one that was asked for last."""
+def show_phones(memory: PhoneMemory) -> None:
+    """Print which phones a bundle fits, the one that was asked for last."""
     rows = []
-    for memory in (*CLASSES, *([memory_gib] if memory_gib else [])):
-        fit = fit_on(footprint, memory)
+    for fit in memory.phones:
         word = "fits" if fit.fits else "does NOT fit"
-        rows.append((f"{memory:g} GiB", mebibytes(fit.usable), mebibytes(fit.needed), word))
+        phone = f"{fit.memory_gib:g} GiB"
+        rows.append((phone, mebibytes(fit.usable), mebibytes(fit.needed), word))
     columns = [ui.Column("phone memory"), ui.Column("an app may use, MiB", right=True)]
     columns += [ui.Column("needed, MiB", right=True), ui.Column("result")]
     ui.table(columns, rows, [ASSUMED])
-
-
-def show_fits(bundle: Bundle) -> None:
-    """Print which phones a bundle fits."""
-    from hydra_export.targets import target_of
-
-    show_phones(target_of(bundle.manifest).memory(bundle.manifest))
-
-
-def fits_data(bundle: Bundle, memory_gib: float = 0.0) -> dict[str, Any]:
-    """Return a bundle's memory for programs, in bytes."""
-    from hydra_export.targets import target_of
-
-    target = target_of(bundle.manifest)
-    footprint = target.memory(bundle.manifest)
-    data: dict[str, Any] = {
-        "basis": target.memory_basis,
-        "bytes": footprint.to_dict(),
-        "phones": [_phone(footprint, memory) for memory in CLASSES],
-    }
-    if memory_gib:
-        data["asked"] = _phone(footprint, memory_gib)
-    return data
-
-
-def _phone(footprint: Footprint, memory: float) -> dict[str, Any]:
-    fit = fit_on(footprint, memory)
-    return {
-        "memory_gib": fit.memory_gib,
-        "usable_bytes": fit.usable,
-        "needed_bytes": fit.needed,
-        "fits": fit.fits,
-    }

@@ -44,11 +44,11 @@ def import_checkpoint(
     made = out or Path("bases") / (name or Path(source).name)
     require_place(made, "base", force)
     ui.prepare()
-    from hydra_mobile.models.checkpoints.importing import import_checkpoint as make
+    from hydra_mobile.api.bases import import_model
 
     ui.title(f"Importing {source}")
     ui.facts({"out": str(made)})
-    make(source, made, vision=vision, name=name, log=ui.say)
+    import_model(source, made, vision=vision, name=name, log=ui.say)
     ui.line(f"Base: {made}")
     return ui.Result(
         {"source": source, "path": made},

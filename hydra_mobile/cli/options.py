@@ -205,6 +205,10 @@ Config = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older result of the same kind")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show what would be done and what it costs; write nothing"),
+]
 Threads = Annotated[
     int,
     typer.Option(
@@ -289,9 +293,7 @@ AllowPartial = Annotated[
 ]
 Images = Annotated[
     Path | None,
-    typer.Option(
-        "--images", metavar="DIR", help="Folder of the pictures; default: the data file's"
-    ),
+    typer.Option("--images", metavar="DIR", help="Folder of the images; default: the data file's"),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed")]
 

@@ -107,7 +107,7 @@ def _row(candidate: Candidate, several: bool) -> list[str]:
 
 def _remarks(plan: Plan) -> list[str]:
     rows = "; ".join(
-        f"{_title(s)}: {s.rows.tokens} tokens, {s.rows.image_tokens} of them a picture"
+        f"{_title(s)}: {s.rows.tokens} tokens, {s.rows.image_tokens} of them an image"
         for s in plan.stages
     )
     lines = [

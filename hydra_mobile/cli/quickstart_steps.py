@@ -7,23 +7,32 @@ of one thread each share two cores.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.ui.formats import clock
-from hydra_mobile.cli.ui.live import progress
+from hydra_mobile.cli.ui.board import Board, Step, StepProgress, progress_text
+from hydra_mobile.cli.ui.formats import clock, count, megabytes, millions
 from hydra_mobile.config import TrainConfig, load_config
-from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.files import read_json, write_atomically
 from hydra_mobile.core.model_folder import weights_sha256
-from hydra_mobile.core.progress import counted
-from hydra_mobile.core.subprocesses import run_verb, run_verbs
+from hydra_mobile.core.subprocesses import run_verbs
 
 _BUNDLES = (("executorch", "int4"), ("executorch", "fp32"), ("onnx", "int4"), ("onnx", "fp32"))
 _LIMITS = {"max_context": 256, "max_prefill": 128}
+_STEPS = {
+    "fetch": "SmolLM2-135M-Instruct + EfficientNet-Lite0",
+    "data": "EmojiQA: questions about OpenMoji's drawings",
+    "train": "projector, then HyDRA adapters",
+    "merge": "fold the adapter into the base",
+    "export": "Android: ExecuTorch and ONNX, fp32 and int4",
+    "evaluate": "6 models side by side",
+}
 
 
 def quickstart_config(out: Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -48,129 +57,195 @@ def run_quickstart(out: Path, questions: int, overrides: Sequence[str] = ()) -> 
         overrides: `section.key=value` for the training configuration.
     """
     began = time.monotonic()
-    steps: list[tuple[str, str, Callable[[], object]]] = [
-        ("fetch", "SmolLM2-135M-Instruct + EfficientNet-Lite0", _fetch),
-        ("data", "EmojiQA: questions about OpenMoji's drawings", lambda: _data(out)),
-        ("train", "projector, then HyDRA adapters", lambda: _train(out, overrides)),
-        ("merge", "fold the adapter into the base", lambda: _merge(out)),
-        ("export", "Android: ExecuTorch and ONNX, fp32 and int4", lambda: _export(out)),
-        ("evaluate", "6 models beside each other", lambda: _evaluate(out, questions)),
-    ]
     ui.title(f"Quickstart in {out}")
-    for number, (name, about, _) in enumerate(steps, 1):
+    for number, (name, about) in enumerate(_STEPS.items(), 1):
         ui.say(f"{number}  {name:<9}  {about}")
+    from hydra_mobile.cli.work_view import disk_free
+
     ui.facts(
         {
-            "needs": "6 GiB of memory, 3.2 GB of disk. No GPU.",
+            "needs": f"6 GiB of memory, 3.2 GB of disk; {disk_free(out)} are free. No GPU.",
             "estimate": "half an hour on 2 cores. Stop at any time; the same command goes on.",
         }
     )
+    ui.say("")
+    # The log is in it.
+    out.mkdir(parents=True, exist_ok=True)
+    work = _Quickstart(out, questions, overrides)
     seconds = {}
-    for number, (name, _, step) in enumerate(steps, 1):
-        ui.say("")
-        ui.title(f"{number}/{len(steps)}  {name}")
-        step_began = time.monotonic()
-        step()
-        seconds[name] = time.monotonic() - step_began
-        ui.step(name, "", seconds[name])
-    report = out / "report" / "report.html"
+    with Board(list(_STEPS)) as board:
+        for name in _STEPS:
+            act: Callable[[Board, Step], None] = getattr(work, name)
+            with board.step(name) as step:
+                act(board, step)
+            seconds[name] = step.seconds
+    from hydra_mobile.cli.report_view import show_report
+
+    show_report(work.report)
     bundle = out / "android-executorch-int4"
-    picture = next((out / "emojiqa" / "images").rglob("*.png"), "PICTURE")
+    image = next((out / "emojiqa" / "images").rglob("*.png"), "IMAGE")
+    page, log = out / "report" / "report.html", ui.screen().log.path
     ui.blank()
     ui.line(f"Done in {clock(time.monotonic() - began)}.")
-    ui.line(f"  report    {report}")
+    ui.line(f"  report    {page}")
+    if log:
+        ui.line(f"  log       {log}")
     return ui.Result(
         {
             "out": out,
-            "report": report,
+            "report": page,
             "bundles": [out / f"android-{r}-{p}" for r, p in sorted(_BUNDLES)],
             "step_seconds": seconds,
         },
-        brief=str(report),
+        brief=str(page),
         next=[
-            f"hydra-mobile chat {bundle} --image {picture}",
+            f"hydra-mobile chat {bundle} --image {image}",
             f"hydra-mobile verify {bundle}",
             "hydra-mobile config copy emojiqa-smol my.yaml",
         ],
     )
 
 
-def _fetch() -> None:
-    from hydra_mobile.models.registry import fetch
+class _Quickstart:
+    """The six steps; each says what it does, and at last what it found."""
 
-    ui.say(str(fetch("smol", ui.say)))
+    report: Any
+
+    def __init__(self, out: Path, questions: int, overrides: Sequence[str]) -> None:
+        self._out, self._questions = out, questions
+        self._run = out / "run"
+        self._config = quickstart_config(out, overrides)
+
+    def fetch(self, board: Board, step: Step) -> None:
+        from hydra_mobile.api.bases import fetch
+
+        step.say("downloading and converting, once")
+        folder = fetch("smol", log=board.log)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        step.say(f"base smol, {megabytes(size)}")
+
+    def data(self, board: Board, step: Step) -> None:
+        from hydra_mobile.api.data import build_emojiqa
+
+        folder = build_emojiqa(self._out / "emojiqa", progress=StepProgress(board, step))
+        counts = read_json(folder / "emojiqa.json", "EmojiQA's record")["counts"]
+        step.say(f"{count(counts['pictures'])} images, {count(counts['train_stage2'])} questions")
+
+    def train(self, board: Board, step: Step) -> None:
+        config = self._out / "train.yaml"
+        text = yaml.safe_dump(self._config.to_dict(), sort_keys=False)
+        with write_atomically(config) as temporary:
+            temporary.write_text(text)
+        if (self._run / "summary.json").is_file():
+            step.say("checking that the run is of these settings")
+        else:
+            step.say("loading")
+        resume = ["--resume"] if (self._run / "run.json").is_file() else []
+        run_verbs(
+            [["train", "--config", str(config), *resume, *_PLAIN]],
+            log=board.log,
+            poll=lambda done: self._show_training(step),
+        )
+        summary = read_json(self._run / "summary.json", "the summary of a run")
+        losses = [line["loss"] for line in _lines(self._run) if line["stage"] == "stage2"]
+        weights = next((n for k, n in summary["parameters"].items() if k != "projector"), 0)
+        step.say(f"loss {losses[0]:.2f} to {losses[-1]:.2f}, {millions(weights)} adapter weights")
+
+    def _show_training(self, step: Step) -> None:
+        lines = _lines(self._run)
+        if not lines:
+            return
+        last = lines[-1]
+        stage, facts = last["stage"], f"loss {last['loss']:.3f}"
+        if stage == "align":
+            step.say(f"alignment, {facts}")
+            return
+        steps = getattr(self._config, stage).steps
+        each = last.get("seconds", 0.0) / max(1, last["step"])
+        step.say(progress_text(stage, last["step"], steps, each, facts))
+
+    def merge(self, board: Board, step: Step) -> None:
+        from hydra_mobile.api.merge import merged_model
+
+        merged = merged_model(self._run, log=board.log)
+        made = f"{merged.merged_weights} weights merged"
+        size = megabytes(merged.size_bytes)
+        step.say(f"{'up to date' if merged.up_to_date else made}, {size}")
+
+    def export(self, board: Board, step: Step) -> None:
+        """Export both presets for both runtimes, two exporters at a time: each uses one core."""
+        weights = weights_sha256(self._run / "merged")
+        verbs = []
+        # The longest first, so that two at a time end together.
+        for runtime, preset in _BUNDLES:
+            bundle = self._bundle(runtime, preset)
+            if _made_of(bundle) == weights:
+                board.log(f"{bundle} is there already")
+                continue
+            verb = ["export", str(self._run / "merged"), "--target", "android"]
+            verb += ["--runtime", runtime, "--preset", preset, "--out", str(bundle), *_PLAIN]
+            for name, value in _LIMITS.items():
+                verb += [f"--{name.replace('_', '-')}", str(value)]
+            verbs.append(verb)
+
+        def show(done: int) -> None:
+            step.say(f"{done} of {len(verbs)} bundles exported")
+
+        run_verbs(verbs, log=board.log, poll=show)
+        step.say(f"checking {len(_BUNDLES)} bundles")
+        checks = [
+            ["verify", str(self._bundle(*kind)), "--quiet", *_PLAIN] for kind in sorted(_BUNDLES)
+        ]
+        run_verbs(checks, log=board.log)
+        made = f"{len(verbs)} made" if verbs else "up to date"
+        step.say(f"{len(_BUNDLES)} bundles, {made}; all pass parity")
+
+    def evaluate(self, board: Board, step: Step) -> None:
+        from hydra_mobile.api.evaluate import evaluate
+
+        models = ["smol", str(self._run / "merged")]
+        models += [str(self._bundle(*kind)) for kind in sorted(_BUNDLES)]
+        step.say("reading models and questions")
+        report = evaluate(
+            models,
+            data=self._out / "emojiqa",
+            splits=("seen", "unseen"),
+            limit=self._questions or None,
+            out=self._out / "report",
+            log=board.log,
+            progress=StepProgress(board, step),
+        )
+        self.report = report.content
+        answers = sum(run.answered for system in self.report.systems for run in system.runs)
+        step.say(f"{count(answers)} answers")
+
+    def _bundle(self, runtime: str, preset: str) -> Path:
+        return self._out / f"android-{runtime}-{preset}"
 
 
-def _data(out: Path) -> None:
-    from hydra_mobile.examples.emojiqa.dataset import build_emojiqa
-
-    with counted(progress, "pictures") as count:
-        folder = build_emojiqa(out / "emojiqa", progress=count)
-    ui.say(f"{folder}; look at {folder / 'contact_sheet.png'}")
+#: The output of a verb of ours goes to the log file.
+_PLAIN = ["--color", "never", "--progress", "lines"]
 
 
-def _train(out: Path, overrides: Sequence[str]) -> None:
-    config = out / "train.yaml"
-    text = yaml.safe_dump(quickstart_config(out, overrides).to_dict(), sort_keys=False)
-    with write_atomically(config) as temporary:
-        temporary.write_text(text)
-    resume = ["--resume"] if (out / "run" / "run.json").is_file() else []
-    run_verb(["train", "--config", str(config), *resume, *_common()])
-
-
-def _common() -> list[str]:
-    """Return the options of ours that other verbs get too."""
-    settings = ui.screen().settings
-    quiet = ["--quiet"] if settings.quiet or settings.json else []
-    return ["--color", settings.color, "--progress", settings.progress, *quiet]
-
-
-def _merge(out: Path) -> None:
-    from hydra_export.merge import merged_folder
-    from hydra_mobile.runtimes.model_ref import model_at
-
-    ui.say(str(merged_folder(model_at(str(out / "run")), ui.say)))
-
-
-def _export(out: Path) -> None:
-    """Export both presets for both runtimes, two exporters at a time: each uses one core."""
-    merged = out / "run" / "merged"
-    weights = weights_sha256(merged)
-    verbs = []
-    # The longest first, so that two at a time end together.
-    for runtime, preset in _BUNDLES:
-        bundle = out / f"android-{runtime}-{preset}"
-        if _made_of(bundle) == weights:
-            ui.say(f"{bundle} is there already")
+def _lines(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's log that have a loss; the last may be half written."""
+    found = []
+    file = run / "metrics.jsonl"
+    for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
             continue
-        arguments = ["export", str(merged), "--target", "android", "--runtime", runtime]
-        arguments += ["--preset", preset, "--out", str(bundle), "--quiet"]
-        for name, value in _LIMITS.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
-        verbs.append(arguments)
-    run_verbs(verbs)
-    run_verbs([["verify", str(out / f"android-{r}-{p}"), "--quiet"] for r, p in sorted(_BUNDLES)])
+        if isinstance(line, dict) and {"stage", "step", "loss"} <= set(line):
+            found.append(line)
+    return found
 
 
 def _made_of(bundle: Path) -> str:
     """Return the hash of the weights that a bundle was made of, "" where there is no bundle."""
-    from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+    from hydra_mobile import Bundle
 
-    if not (bundle / MANIFEST).is_file():
+    if not (bundle / "manifest.json").is_file():
         return ""
     # `verify` comes next and hashes every file.
     return str(Bundle.open(bundle, verify_hashes=False).manifest["sources"]["merged_sha256"])
-
-
-def _evaluate(out: Path, questions: int) -> None:
-    from hydra_mobile.cli.report_view import show_report
-    from hydra_mobile.evaluation.evaluate import EvalSettings
-    from hydra_mobile.evaluation.results.report import report_on
-    from hydra_mobile.runtimes.model_ref import model_at
-
-    paths = ["smol", str(out / "run" / "merged")]
-    paths += [str(out / f"android-{r}-{p}") for r, p in sorted(_BUNDLES)]
-    settings = EvalSettings(("emojiqa",), out / "emojiqa", ("seen", "unseen"), questions or None)
-    models = [model_at(path) for path in paths]
-    if report := report_on(models, settings, out / "report", ui.say, progress):
-        show_report(report)

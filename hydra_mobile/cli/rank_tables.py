@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from hydra_mobile.api.ranks import RankRecord
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.rank_record import RankRecord
 from hydra_mobile.reporting.formats import DASH
 from hydra_mobile.reporting.rank_history import maps_in_force, totals
 from hydra_mobile.reporting.ranks import RankGrid, grids
@@ -20,7 +20,7 @@ _KINDS = {"abstain": "stayed", "abstained": "stayed", "allocate": "moved", "roll
 def show_record(record: RankRecord, all_layers: bool) -> None:
     """Print everything there is to say about a run's ranks."""
     ranks, facts = record.config.ranks, record.facts
-    training = "" if (record.run / "summary.json").is_file() else ", not finished"
+    training = "" if record.finished else ", not finished"
     ui.line(
         f"{record.run}: policy {ranks.policy}, reference rank {ranks.r_ref}, "
         f"step {facts.steps}{training}"
@@ -87,7 +87,7 @@ def record_data(record: RankRecord) -> dict[str, Any]:
         "policy": record.config.ranks.policy,
         "r_ref": record.config.ranks.r_ref,
         "steps": record.facts.steps,
-        "finished": (record.run / "summary.json").is_file(),
+        "finished": record.finished,
         "events": [event.to_json() for event in record.history.read()],
         "final": final[0] if final else None,
         "totals": {**dataclasses.asdict(sums), "acted": sums.acted},

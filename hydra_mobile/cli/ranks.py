@@ -24,7 +24,7 @@ def show(
     The run may still be training.
     """
     ui.prepare()
-    from hydra_mobile.cli.rank_record import read_record
+    from hydra_mobile.api.ranks import read_record
     from hydra_mobile.cli.rank_tables import record_data, show_record
 
     record = read_record(run)
@@ -48,14 +48,9 @@ def plot(
             f"{made} is not an SVG", "name a file that ends in .svg", where="--out", found=made.name
         )
     ui.prepare()
-    from hydra_mobile.cli.rank_record import read_record
-    from hydra_mobile.core.files import write_atomically
-    from hydra_mobile.reporting.rank_history_svg import rank_history_file
+    from hydra_mobile.api.ranks import read_record
 
-    record = read_record(run)
-    drawing = rank_history_file(record.facts, record.config.ranks.r_ref)
-    with write_atomically(made) as temporary:
-        temporary.write_text(drawing, encoding="utf-8")
+    read_record(run).plot().save(made)
     ui.line(str(made))
     return ui.Result({"path": made}, brief=str(made))
 
@@ -77,26 +72,18 @@ def replay(
     were needed.
     """
     made = out or Path(f"{str(run).rstrip('/')}-replay")
-    ui.log_beside(made, "replay")
+    if not made.exists():
+        ui.log_beside(made, "replay")
     ui.prepare()
-    from hydra_mobile.cli.rank_record import (
-        compared,
-        read_record,
-        refuse_existing,
-        replay_config,
-    )
+    from hydra_mobile.api.ranks import read_record
+    from hydra_mobile.api.ranks import replay as train_again
 
     record = read_record(run)
-    refuse_existing(made)
-    settings = replay_config(run, made, final, overrides or ())
     ui.title(f"Replaying the ranks of {run} in {made}")
     ui.going_on("The last checkpoint stays.", f"hydra-mobile train --resume {made}")
-    if not (run / "summary.json").is_file():
+    if not record.finished:
         ui.warn(f"{run} is not finished: its ranks up to step {record.facts.steps} are repeated")
-    from hydra_mobile.training.run import TrainingRun
-
-    TrainingRun(settings, ui.say, progress).train(False)
-    found = compared(run, made)
+    found = train_again(run, made, *(overrides or ()), final=final, log=ui.say, progress=progress)
     for text in found.lines():
         ui.line(text)
     return ui.Result(

@@ -32,15 +32,13 @@ def report(
     for result in results:
         existing(result, "RESULT")
     ui.prepare()
+    from hydra_mobile.api.evaluate import side_by_side
     from hydra_mobile.cli.report_view import report_data, show_report
-    from hydra_mobile.evaluation.results.report_merge import results_beside
-    from hydra_mobile.reporting.write import write_report
 
     ui.title(f"Putting {len(results)} results side by side")
-    made = results_beside(results, out, data=data, title=title)
-    files = write_report(made, out)
-    show_report(made, files)
-    return ui.Result(report_data(made, files))
+    made = side_by_side(results, out, data=data, title=title)
+    show_report(made.content, made.files)
+    return ui.Result(report_data(made.content, made.files))
 
 
 def register(app: typer.Typer, panel: str) -> None:

@@ -53,7 +53,8 @@ def score(
     folder = answers if data is None and answers.is_dir() else data
     folder = folder if folder and folder.exists() else data_folder(folder, (name,))
     ui.prepare()
-    from hydra_mobile.evaluation.results.score_file import lines_of, score_answers
+    from hydra_mobile.api.benchmarks import lines_of
+    from hydra_mobile.api.benchmarks import score as score_answers
 
     scored = score_answers(
         name,
@@ -65,7 +66,10 @@ def score(
     )
     for text in lines_of(scored):
         ui.line(text)
-    return ui.Result(scored.to_dict())
+    return ui.Result(
+        scored.to_dict(),
+        next=[f"hydra-mobile score {name} --answers {answers} --json > scores.json"],
+    )
 
 
 def register(app: typer.Typer, panel: str) -> None:

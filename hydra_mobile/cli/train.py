@@ -10,13 +10,13 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Config, complete_keys, split_items
-from hydra_mobile.cli.ui.formats import clock
+from hydra_mobile.cli.ui.formats import about, clock
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ArtifactError, ConfigError, DataError
 
 if TYPE_CHECKING:
+    from hydra_mobile.api.training import DryRun, TrainingWork
     from hydra_mobile.config import TrainConfig
-    from hydra_mobile.training.dry_run import DryRun
 
 
 def train(
@@ -59,20 +59,19 @@ def train(
         f"{'Dry run of' if dry_run else 'Resuming' if resume else 'Training'} {settings.output}"
     )
     changed = f", {len(overrides)} on the command line: {' '.join(overrides)}" if overrides else ""
-    ui.facts(
-        {
-            "config": f"{source or 'the defaults'}{changed}",
-            "base": settings.base,
-            "ranks": settings.ranks.policy,
-        }
-    )
+    ui.facts({"config": f"{source or 'the defaults'}{changed}"})
     ui.prepare()
-    if dry_run:
-        from hydra_mobile.training.dry_run import dry_run as show
-
-        return _show(show(settings, ui.say, progress), " ".join(command))
+    from hydra_mobile.api.training import plan_training
     from hydra_mobile.api.training import train as run_training
+    from hydra_mobile.cli.work_view import training_facts
 
+    work = plan_training(settings)
+    ui.facts(training_facts(work), result=dry_run)
+    if dry_run:
+        from hydra_mobile.api.training import dry_run as take_a_step
+
+        result = take_a_step(settings, log=ui.say, progress=progress)
+        return _show(work, result, " ".join(command))
     ui.going_on("The last checkpoint stays.", f"hydra-mobile train --resume {settings.output}")
     began = time.monotonic()
     made = run_training(settings, resume=resume, log=ui.say, progress=progress)
@@ -124,7 +123,7 @@ def _source(paths: list[str], config: str, resume: bool) -> str:
 
 def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> None:
     """Tell before torch is imported what training would stop at."""
-    from hydra_mobile.training.begun import is_begun
+    from hydra_mobile.api.paths import is_begun
 
     run = Path(settings.output)
     if is_begun(run) and not resume and not dry_run:
@@ -154,16 +153,24 @@ def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> No
         )
 
 
-def _show(result: DryRun, command: str) -> ui.Result:
+def _show(work: TrainingWork, result: DryRun, command: str) -> ui.Result:
     """Print a dry run; what the loss learns stands in [brackets]."""
+    ui.blank()
     ui.line("First row as the model sees it (learned text in [brackets])")
     for text in result.marked_row().split("\n"):
         ui.line(f"  {text}")
     ui.line()
     for text in result.lines():
         ui.line(text)
+    steps = work.stages[-1].steps
+    if work.cost.seconds is None and steps:
+        seconds = about(steps * result.seconds)
+        ui.line(
+            f"At most {seconds} for the {steps:,} steps of stage II: the first step is slowest."
+        )
     return ui.Result(
         {
+            "plan": work.to_dict(),
             "row": [{"text": text, "learned": learned} for text, learned in result.row],
             "parameters": result.parameters,
             "stages": result.stages,

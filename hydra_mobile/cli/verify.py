@@ -20,8 +20,7 @@ from hydra_mobile.cli.options import (
 from hydra_mobile.core.errors import ConfigError, HydraError, ParityError
 
 if TYPE_CHECKING:
-    from hydra_mobile.parity.comparison import Comparison
-    from hydra_mobile.parity.suite import ParityResult
+    from hydra_mobile.api.verify import Comparison, ParityResult
 
 
 def verify(
@@ -63,11 +62,12 @@ def verify(
     chosen = benchmark_names(benchmarks)
     ui.title(f"Verifying {bundle}")
     ui.prepare()
-    from hydra_mobile.api.export import verify as run_verify
+    from hydra_mobile.api.verify import recorded_run
+    from hydra_mobile.api.verify import verify as run_verify
 
     forms = _forms(against or [])
     if not any(forms.values()):
-        forms |= _recorded(folder)
+        forms["run"] = recorded_run(folder)
     named = ", ".join(str(path) for path in forms.values() if path)
     ui.facts(
         {
@@ -82,13 +82,12 @@ def verify(
         data=data_folder(data, chosen[:1]) if data else None,
         limit=limit or None,
         device=device,
+        report=report,
         log=ui.say,
     )
     _show(found)
     if report:
-        from hydra_mobile.reporting.write import add_parity
-
-        ui.note(f"rows added to {add_parity(report, found.rows())}")
+        ui.note(f"rows added to {report / 'report.json'}")
     if not found.passed:
         return ui.Result(found.to_dict(), failed=_failure(found, bundle))
     ui.verdict(True, "The bundle computes what was trained, within what its preset allows.")
@@ -119,20 +118,6 @@ def _forms(paths: list[str]) -> dict[str, Path | None]:
             )
         found[kind] = path
     return found
-
-
-def _recorded(bundle: Path) -> dict[str, Path | None]:
-    """Return the run that the bundle lies in, if it is one and was merged."""
-    for folder in bundle.absolute().parents:
-        if (folder / "run.json").is_file() and (folder / "merged" / "merge.json").is_file():
-            from hydra_mobile.bundle.bundle import Bundle
-            from hydra_mobile.core.model_folder import has_weights, weights_sha256
-
-            made_of = Bundle.open(bundle, verify_hashes=False).manifest["sources"]
-            merged = folder / "merged"
-            if has_weights(merged) and weights_sha256(merged) == made_of.get("merged_sha256"):
-                return {"run": folder}
-    return {}
 
 
 def _show(found: ParityResult) -> None:

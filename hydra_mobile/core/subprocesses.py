@@ -2,47 +2,122 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.errors import CheckFailed, HydraError
+from hydra_mobile.core.progress import Log, silent
 
 _POLL_SECONDS = 0.2
+#: Lines that an error keeps of what a verb said.
+_LINES = 30
+#: A verb that was interrupted gets so long to end by itself.
+_PATIENCE_SECONDS = 10.0
 
 
-def run_verb(arguments: Sequence[str]) -> None:
-    """Run `hydra-mobile ARGUMENTS`, its output going where ours goes.
+@dataclass
+class _Verb:
+    words: Sequence[str]
+    process: subprocess.Popen[str]
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
+    reader: threading.Thread | None = None
 
-    Raises:
-        HydraError: the verb failed; it has already said why.
-    """
-    run_verbs([arguments])
 
-
-def run_verbs(verbs: Sequence[Sequence[str]], at_once: int = 2) -> None:
+def run_verbs(
+    verbs: Sequence[Sequence[str]],
+    at_once: int = 2,
+    *,
+    log: Log = silent,
+    poll: Callable[[int], None] = lambda done: None,
+) -> None:
     """Run several verbs, some of them at the same time, and wait for all.
 
+    Args:
+        verbs: words of each behind `hydra-mobile`.
+        at_once: so many at the same time.
+        log: receives every line that they print.
+        poll: called now and then with the number of those that are done.
+
     Raises:
-        HydraError: one of them failed; it has already said why. The others are stopped.
+        HydraError: one of them failed; it has what the verb said. The others are stopped.
     """
     command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile"]
-    waiting = list(verbs)
-    running: list[tuple[Sequence[str], subprocess.Popen[bytes]]] = []
+    waiting, running, done = list(verbs), list[_Verb](), 0
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
-                verb = waiting.pop(0)
-                running.append((verb, subprocess.Popen([*command, *verb])))
+                running.append(_started(command, waiting.pop(0), log))
             time.sleep(_POLL_SECONDS)
-            for verb, process in [pair for pair in running if pair[1].poll() is not None]:
-                running.remove((verb, process))
-                if process.returncode:
-                    raise HydraError(
-                        f"`hydra-mobile {' '.join(verb)}` failed; see its message above."
-                    )
+            for verb in [each for each in running if each.process.poll() is not None]:
+                running.remove(verb)
+                if verb.reader:
+                    verb.reader.join()
+                if verb.process.returncode:
+                    raise _failure(verb)
+                done += 1
+            poll(done)
     finally:
-        for _, process in running:
-            process.terminate()
-            process.wait()
+        _stop(running)
+
+
+def _started(command: Sequence[str], words: Sequence[str], log: Log) -> _Verb:
+    process = subprocess.Popen(
+        [*command, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
+    verb = _Verb(words, process)
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            verb.said.append(line.rstrip("\n"))
+            log(line.rstrip("\n"))
+
+    verb.reader = threading.Thread(target=read, daemon=True)
+    verb.reader.start()
+    return verb
+
+
+def _failure(verb: _Verb) -> HydraError:
+    """Return the error of a verb that failed, with its own words."""
+    lines = [line for line in verb.said if line.strip()]
+    starts = [at for at, line in enumerate(lines) if line.startswith(("error: ", "\u2717 "))]
+    said = lines[starts[-1] :] if starts else lines[-5:]
+    # What a check found stays the finding of a check.
+    found = verb.process.returncode == CheckFailed.exit_code
+    return (CheckFailed if found else HydraError)(
+        f"`hydra-mobile {verb.words[0]}` failed with exit code {verb.process.returncode}",
+        f"see what it says, then: hydra-mobile {' '.join(verb.words)}",
+        where=" ".join(["hydra-mobile", *verb.words]),
+        found="\n".join(said),
+    )
+
+
+def _stop(running: Sequence[_Verb]) -> None:
+    """End what still runs. On Ctrl-C the verbs got it too, and end at their next safe place."""
+    if not isinstance(sys.exception(), KeyboardInterrupt):
+        _terminate(running)
+    for verb in running:
+        try:
+            verb.process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            _terminate([verb])
+            verb.process.wait()
+
+
+def _terminate(verbs: Sequence[_Verb]) -> None:
+    for verb in verbs:
+        with contextlib.suppress(OSError):
+            verb.process.terminate()

@@ -133,7 +133,7 @@ def unusable(
             facts.update(f"{path.absolute()} -\n".encode(errors="surrogateescape"))
     memory = cache_home() / "pictures" / f"{facts.hexdigest()}.json"
     with contextlib.suppress(HydraError, KeyError, TypeError, ValueError, AttributeError):
-        kept = read_sealed(memory, "what is wrong with pictures", "")
+        kept = read_sealed(memory, "what is wrong with images", "")
         return {int(number): str(why) for number, why in kept["unusable"].items()}
     bad: dict[int, str] = {}
     with ThreadPoolExecutor(workers or os.cpu_count() or 1, "pictures") as pool:

@@ -47,9 +47,9 @@ def _read(result: CheckResult) -> Iterator[str]:
         f"{duration(result.seconds)} ({rate:,.0f} records/s), peak memory "
         f"{result.peak_memory_bytes / 2**20:,.0f} MiB"
     )
-    pictures = f"{result.different_pictures:,} different pictures, "
+    pictures = f"{result.different_pictures:,} different images, "
     yield _line(
-        "with a picture", result.with_picture, pictures + _LOOKED_AT[result.options.pictures]
+        "with an image", result.with_picture, pictures + _LOOKED_AT[result.options.pictures]
     )
     yield _line("text only", result.text_only)
     turns = result.turns
@@ -59,16 +59,21 @@ def _read(result: CheckResult) -> Iterator[str]:
         yield _line("turns", turns.total, spread)
 
 
+def _shown(kind: str) -> str:
+    """Return how people read the name of a kind; programs know it by the older one."""
+    return kind.replace("a picture", "an image").replace("picture", "image")
+
+
 def _kinds(result: CheckResult, kinds: tuple[str, ...]) -> Iterator[str]:
     """Yield the kinds that were found or not looked for; the JSON document counts them all."""
     none = True
     for kind in kinds:
         unknown = _not_checked(result, kind)
         if unknown:
-            yield f"  {kind:<26}{'-':>11}   {unknown}"
+            yield f"  {_shown(kind):<26}{'-':>11}   {unknown}"
         elif result.findings.counts[kind]:
             none = False
-            yield _line(kind, result.findings.counts[kind])
+            yield _line(_shown(kind), result.findings.counts[kind])
             for example in result.findings.examples.get(kind, []):
                 yield f"      {example}"
     if none:
@@ -92,7 +97,7 @@ def _tokens(result: CheckResult) -> Iterator[str]:
         yield "tokens: not counted, give --base"
         return
     yield (
-        f"tokens (template {processor.template.name}, {processor.num_image_tokens} for a picture, "
+        f"tokens (template {processor.template.name}, {processor.num_image_tokens} for an image, "
         f"limit {result.options.max_length:,})"
     )
     yield f"  {'':<18}" + "".join(f"{name:>9}" for name in (*_COLUMNS, "learned"))
@@ -100,7 +105,7 @@ def _tokens(result: CheckResult) -> Iterator[str]:
         values = counts.to_dict()
         if values:
             numbers = "".join(f"{values[name]:>9,.0f}" for name in _COLUMNS)
-            yield f"  {kind:<18}{numbers}{values['learned_share']:>9.1%}"
+            yield f"  {_shown(kind):<18}{numbers}{values['learned_share']:>9.1%}"
 
 
 def _line(what: str, count: int, more: str = "") -> str:

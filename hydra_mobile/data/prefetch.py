@@ -182,7 +182,7 @@ class PicturesAhead:
             DataError: it is missing or cannot be read.
         """
         if not self._next or self._next[0] != picture.key:
-            raise HydraError(f"The picture {picture.key} was taken out of its order.")
+            raise HydraError(f"The image {picture.key} was taken out of its order.")
         self._next.popleft()
         self._start_next()
         return self._prefetcher.take(picture.key, keep=picture.key in self._next)

@@ -103,7 +103,7 @@ def _mark_faults(turns: list[Any], *, has_image: bool) -> Iterator[Fault]:
         yield Fault(
             kind,
             f" has an `image` but no {IMAGE_MARK} in its first turn.",
-            f"Put {IMAGE_MARK} where the picture belongs, or remove `image`.",
+            f"Put {IMAGE_MARK} where the image belongs, or remove `image`.",
         )
     elif not has_image and any(marks):
         yield Fault(
@@ -116,7 +116,7 @@ def _mark_faults(turns: list[Any], *, has_image: bool) -> Iterator[Fault]:
             kind,
             f" has {sum(marks)} {IMAGE_MARK} marks, in turns "
             f"{[i for i, count in enumerate(marks) if count]}: expected one, in turn 0.",
-            "Records with several pictures are not supported.",
+            "Records with several images are not supported.",
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices.device import Device, Listed, Placed
-from hydra_mobile.devices.native_build import ARM64, native_runner
+from hydra_mobile.devices.native_build import ARM64, build_state, native_runner
 
 #: What a report says about numbers from here.
 EXECUTION = "emulated arm64: parity yes, timings no"
@@ -76,6 +76,7 @@ class EmulatorDevice(Device):
 
     def listed(self, bundle: Bundle | None) -> list[Listed]:
         """Return the emulator; its memory and processor are this machine's."""
-        missing = missing_packages()
-        state = f"needs {', '.join(missing)}" if missing else f"ready ({EXECUTION})"
-        return [Listed(self.option, state)]
+        if missing := missing_packages():
+            return [Listed(self.option, f"needs: {', '.join(missing)}")]
+        state = build_state(ARM64)
+        return [Listed(self.option, f"ready ({EXECUTION})" if state == "ready" else state)]

@@ -9,7 +9,7 @@ import psutil
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.devices.device import Device, Listed, Placed
 from hydra_mobile.devices.facts import DeviceFacts
-from hydra_mobile.devices.native_build import host, missing_packages, native_runner
+from hydra_mobile.devices.native_build import X86_64, build_state, host, native_runner
 
 
 class HostDevice(Device):
@@ -49,9 +49,7 @@ class NativeDevice(Device):
 
     def listed(self, bundle: Bundle | None) -> list[Listed]:
         """Return this machine."""
-        missing = missing_packages(host())
-        state = f"needs {', '.join(missing)}" if missing else "ready"
-        return [Listed(self.option, state, _this_machine()).judged(bundle)]
+        return [Listed(self.option, build_state(X86_64), _this_machine()).judged(bundle)]
 
 
 def _this_machine() -> DeviceFacts:

@@ -96,7 +96,7 @@ def host() -> Machine:
     raise HydraError(
         f"The native runner is built on x86-64 Linux only, not on {platform.machine()} "
         f"{platform.system()}.",
-        "The Python runner evaluates bundles here.",
+        "x86-64 Linux; elsewhere --device host runs bundles in Python",
     )
 
 
@@ -137,6 +137,24 @@ def native_runner(machine: Machine, log: Log = lambda _: None) -> Path:
         _build(machine, sources, installed, out)
 
     return made_once(name, make, _SHELF) / RUNNER
+
+
+def build_state(machine: Machine) -> str:
+    """Return "ready" where the runner is built, else what it takes: "not built yet", "needs: ...".
+
+    Builds nothing, and looks for what a build would look for.
+    """
+    try:
+        sources = _sources()
+        host()
+        installed = installed_executorch() if machine is X86_64 else None
+    except HydraError as error:
+        return f"needs: {error.fix}" if error.fix else error.what
+    folder = cache_home() / "native" / f"{machine.name}-{_digest(sources, installed)}"
+    if (folder / RUNNER).is_file():
+        return "ready"
+    missing = missing_packages(machine)
+    return f"needs: {', '.join(missing)}" if missing else "not built yet"
 
 
 def android_runner(log: Log = lambda _: None) -> Path:
@@ -196,7 +214,7 @@ def installed_executorch() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise HydraError(
             "The package `executorch` is not installed; the native runner links its libraries.",
-            'Install it with: pip install "hydra-mobile[executorch]"',
+            'pip install "hydra-mobile[executorch]"',
         )
     return Path(next(iter(spec.submodule_search_locations))).resolve()
 

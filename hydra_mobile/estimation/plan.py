@@ -201,7 +201,7 @@ def _rows(model: Any, train: TrainConfig, stage: str, given: int) -> Rows:
         tokens = min(tokens, image_tokens + _LONG_CAPTION)
     if tokens <= image_tokens:
         raise ConfigError(
-            f"{stage}: the longest row has {tokens} tokens, of which a picture takes "
+            f"{stage}: the longest row has {tokens} tokens, of which an image takes "
             f"{image_tokens}.",
             "Raise data.max_length.",
         )

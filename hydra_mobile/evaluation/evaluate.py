@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class EvalSettings:
     interpret_coreml: bool = False
     torch_device: str = "cpu"
 
+    @functools.cached_property
+    def specs(self) -> list[EvalSpec]:
+        """The questions of each benchmark, read once."""
+        return _specs(self)
+
 
 def evaluate(
     artifacts: Sequence[ModelRef],
@@ -94,7 +100,7 @@ def evaluate(
     root = out / "answers"
     cores = settings.threads or _cores()
     shard = settings.shard
-    specs = _specs(settings)
+    specs = list(settings.specs)
     with contextlib.ExitStack() as stack:
         ours = _prepared(artifacts, specs, settings, shard, root)
         held = [(each, stack.enter_context(each.locked())) for each in ours]
@@ -136,8 +142,9 @@ def _require_runnable(artifacts: Sequence[ModelRef], settings: EvalSettings) -> 
         if runtime.is_simulated() and not settings.interpret_coreml:
             raise HydraError(
                 f"{artifact.path} is for {runtime.title}, which does not run on this system.",
-                "Evaluate it where it does. --interpret-coreml interprets its programs here: that "
-                "says what they define, not what the runtime's kernels make of them, and takes "
+                f"Evaluate it where it does. `hydra-mobile verify {artifact.path}` interprets its "
+                "programs here: that says what they define, not what the runtime's kernels make "
+                "of them. So does evaluate(..., interpret_coreml=True) of the Python API; it takes "
                 "long.",
             )
     for artifact in artifacts:

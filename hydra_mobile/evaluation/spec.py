@@ -133,7 +133,7 @@ def _with_pictures(questions: Sequence[Question], spec: EvalSpec) -> list[Questi
     missing = [key for key, there in found.items() if not there]
     if missing and not spec.allow_partial:
         raise DataError(
-            f"{name}: {len(missing)} of {len(found)} pictures are missing: "
+            f"{name}: {len(missing)} of {len(found)} images are missing: "
             f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}.",
             "Complete the folder (`hydra-mobile benchmarks check` lists what is present), or "
             "leave their questions out with --allow-partial, which marks the result.",

@@ -79,15 +79,15 @@ def inspect_picture(path: Path, record_id: str = "", *, turn: bool = True) -> Op
     require_regular(path, name)
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            return _read(picture, f"The picture {name}", turn)
+            return _read(picture, f"The image {name}", turn)
     except Image.DecompressionBombError as error:
-        raise _too_large(f"The picture {name}", str(error)) from None
+        raise _too_large(f"The image {name}", str(error)) from None
     except FileNotFoundError:
         raise _missing(name) from None
     except UnidentifiedImageError:
-        raise _other_format(_beginning(path), f"The picture {name}") from None
+        raise _other_format(_beginning(path), f"The image {name}") from None
     except _DAMAGED as error:
-        raise _damaged(f"The picture {name}", error) from error
+        raise _damaged(f"The image {name}", error) from error
 
 
 def check_header(source: Path | bytes, name: str) -> None:
@@ -105,14 +105,14 @@ def check_header(source: Path | bytes, name: str) -> None:
     try:
         opened = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(opened, formats=FORMATS) as picture:
-            _require_size(picture, f"The picture {name}")
+            _require_size(picture, f"The image {name}")
     except Image.DecompressionBombError as error:
-        raise _too_large(f"The picture {name}", str(error)) from None
+        raise _too_large(f"The image {name}", str(error)) from None
     except UnidentifiedImageError:
         start = source[:512] if isinstance(source, bytes) else _beginning(source)
-        raise _other_format(start, f"The picture {name}") from None
+        raise _other_format(start, f"The image {name}") from None
     except _DAMAGED as error:
-        raise _damaged(f"The picture {name}", error) from error
+        raise _damaged(f"The image {name}", error) from error
 
 
 def as_rgb(picture: Image.Image, *, turn: bool = True) -> Image.Image:
@@ -129,9 +129,9 @@ def as_rgb(picture: Image.Image, *, turn: bool = True) -> Image.Image:
         DataError: its pixels cannot be read, or are floats.
     """
     try:
-        return _read(picture, "The picture", turn).picture
+        return _read(picture, "The image", turn).picture
     except _DAMAGED as error:
-        raise _damaged("The picture", error) from error
+        raise _damaged("The image", error) from error
 
 
 def require_regular(path: Path, name: str) -> None:
@@ -145,12 +145,12 @@ def require_regular(path: Path, name: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(name) from None
     except (OSError, ValueError) as error:
-        raise DataError(f"The picture {name} cannot be opened: {error}.") from None
+        raise DataError(f"The image {name} cannot be opened: {error}.") from None
     if stat.S_ISDIR(mode):
-        raise DataError(f"{name} is a folder: expected a picture.")
+        raise DataError(f"{name} is a folder: expected an image.")
     if not stat.S_ISREG(mode):
         raise DataError(
-            f"{name} is a FIFO, a socket or a device: expected a picture.",
+            f"{name} is a FIFO, a socket or a device: expected an image.",
             "Name a regular file.",
         )
 
@@ -240,19 +240,19 @@ def _other_format(start: bytes, what: str) -> DataError:
         return DataError(f"{what} cannot be read: it is {found}; {expected}.", _CONVERT)
     return DataError(
         f"{what} cannot be read: it is none of the formats that are known; {expected}.",
-        "The file is cut short or no picture; replace it.",
+        "The file is cut short or no image; replace it.",
     )
 
 
 def _damaged(what: str, error: Exception) -> DataError:
     return DataError(
-        f"{what} cannot be read: {error}.", "The file is cut short or no picture; replace it."
+        f"{what} cannot be read: {error}.", "The file is cut short or no image; replace it."
     )
 
 
 def _missing(name: str) -> DataError:
     return DataError(
-        f"The picture {name} does not exist.",
+        f"The image {name} does not exist.",
         "Check the path, and the image folder that it is relative to.",
     )
 

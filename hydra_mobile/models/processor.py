@@ -141,7 +141,7 @@ class MobileVLMProcessor:
         if len(turns) > 1 and not self.template.questions:
             raise DataError(
                 f"A conversation has {len(turns)} questions; template `{self.template.name}` "
-                "drops questions and expects one picture with one caption.",
+                "drops questions and expects one image with one caption.",
                 "Keep one question and one answer per record, or choose another template.",
             )
         turns = [

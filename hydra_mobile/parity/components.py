@@ -131,7 +131,7 @@ def _prompt(runtime: Runtime, cases: Sequence[ReferenceOutputs]) -> PartResult:
             if found != expected and not note:
                 at = leading([a == b for a, b in zip(found, expected, strict=False)])
                 note = (
-                    f"case {index}: {len(found)} ids {where} the picture, expected "
+                    f"case {index}: {len(found)} ids {where} the image, expected "
                     f"{len(expected)}; they part at position {at}"
                 )
     return PartResult("prompt", "fail" if note else "pass", note=note)

@@ -105,7 +105,7 @@ def golden_outputs(bundle: Bundle) -> list[ReferenceOutputs]:
         image = (path.parent / str(case["image"])).relative_to(bundle.folder).as_posix()
         if image not in bundle.manifest["files"]:
             raise ArtifactError(
-                f"{path}: case {index} names the picture `{image}`, which the manifest does not.",
+                f"{path}: case {index} names the image `{image}`, which the manifest does not.",
                 "Export the bundle again.",
             )
     return [_golden_case(path.parent, case, i, vectors) for i, case in enumerate(cases)]

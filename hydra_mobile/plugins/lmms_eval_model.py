@@ -186,13 +186,13 @@ def _picture(visuals: Any, where: str) -> Image.Image | None:
         return None
     if len(found) > 1:
         raise HydraError(
-            f"{where} shows {len(found)} pictures; MobileVLM sees one.",
-            "Choose tasks with one picture a question.",
+            f"{where} shows {len(found)} images; MobileVLM sees one.",
+            "Choose tasks with one image a question.",
         )
     if not isinstance(found[0], Image.Image):
         raise HydraError(
-            f"{where} shows a {type(found[0]).__name__}; expected a PIL picture.",
-            "MobileVLM sees pictures, no video and no sound.",
+            f"{where} shows a {type(found[0]).__name__}; expected a PIL image.",
+            "MobileVLM sees images, no video and no sound.",
         )
     return as_rgb(found[0], turn=TURNED)
 

@@ -40,7 +40,7 @@ class Svg:
         # Some pictures come wrapped for the page.
         found = [match for match in map(_OPENING.search, pictures) if match]
         if not found:
-            raise ValueError("no picture to show")
+            raise ValueError("no image to show")
         width = max(float(match["width"]) for match in found)
         height = 0.0
         groups = []

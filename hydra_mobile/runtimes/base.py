@@ -170,7 +170,7 @@ class Runtime(ABC):
         if pixels.shape != (1, 3, size, size):
             raise HydraError(
                 f"Pixels have shape {pixels.shape}, expected (1, 3, {size}, {size}).",
-                "Preprocess pictures with the artifact's own processor.",
+                "Preprocess images with the artifact's own processor.",
             )
         began = time.perf_counter()
         result = self._encode_image(pixels)

@@ -266,7 +266,7 @@ class TrainingRun:
         vision = self.data.features("stage1")
         device = setup.accelerator.device
         began = time.monotonic()
-        with self._progress.stage("align", steps, 0, "pictures") as bar:
+        with self._progress.stage("align", steps, 0, "images") as bar:
             for step in range(steps):
                 chosen = torch.randint(
                     len(pictures),

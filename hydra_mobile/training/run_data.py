@@ -117,7 +117,7 @@ class RunData:
                 for place, why in list(bad.items())[:3]
             ]
             raise DataError(
-                f"{self._files[name]}: {len(bad):,} of {len(images):,} pictures cannot be used: "
+                f"{self._files[name]}: {len(bad):,} of {len(images):,} images cannot be used: "
                 f"{'; '.join(shown)}{'; ...' if len(bad) > 3 else ''}.",
                 "Check data.images, the folder that the paths are relative to, or leave the "
                 "conversations about them out with data.bad_pictures=drop.",
@@ -134,8 +134,8 @@ class RunData:
                 nonlocal bar, last
                 if bar is None:
                     # Only now: what is remembered needs no bar.
-                    what = "checking pictures"
-                    bar = stack.enter_context(self._progress.stage(what, total, 0, "pictures"))
+                    what = "checking images"
+                    bar = stack.enter_context(self._progress.stage(what, total, 0, "images"))
                 bar.advance(done, done - last, "")
                 last = done
 
@@ -157,7 +157,7 @@ class RunData:
             return
         pictures = rows.images()
         device = self._setup.accelerator.device
-        with self._progress.stage("vision features", len(pictures), 0, "pictures") as bar:
+        with self._progress.stage("vision features", len(pictures), 0, "images") as bar:
             last = 0
 
             def advance(done: int, total: int) -> None:
@@ -214,7 +214,7 @@ def _say_what_is_missing(stage: str, rows: Rows, log: Log) -> None:
         "cut at data.max_length": rows.truncated,
         "longer than data.max_length and left out": rows.dropped,
         "malformed and left out (`hydra-mobile data check` names them)": rows.malformed,
-        "left out because their picture is missing or damaged": rows.pictureless,
+        "left out because their image is missing or damaged": rows.pictureless,
         "left out because LLaVA's mask leaves nothing of them to learn": rows.unmatched,
     }
     said = [f"{count:,} {what}" for what, count in counts.items() if count]

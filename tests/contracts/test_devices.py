@@ -224,11 +224,11 @@ def test_its_runtime_says_whether_its_timings_count(name: str) -> None:
 
 
 def test_this_machine_is_not_ready_where_the_runner_cannot_be_built(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(
-        "hydra_mobile.devices.host.missing_packages", lambda machine: ["libstb-dev"]
-    )
+    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path))
+    monkeypatch.setattr(native_build, "installed_executorch", lambda: tmp_path)
+    monkeypatch.setattr(native_build, "missing_packages", lambda machine: ["libstb-dev"])
     (place,) = device_named("native").listed(None)
-    assert place.state == "needs libstb-dev"
+    assert place.state == "needs: libstb-dev"
     assert native_build.host() is not None

@@ -270,6 +270,87 @@ def test_results_show_themselves_in_a_notebook(run, bundle, merged):
     assert "GiB" in hm.estimate(bundle)._repr_html_()
 
 
+def test_the_ranks_of_a_run_show_themselves(run):
+    from xml.etree import ElementTree
+
+    record = run.ranks
+    assert record.finished
+    assert ElementTree.fromstring(record.plot().markup).tag.endswith("svg")
+    html = record._repr_html_()
+    assert "<table>" in html
+    assert "data:image/svg+xml" in html
+    assert record.history.final_map() == run.rank_map
+
+
+def test_models_are_measured_in_processes_of_their_own(merged):
+    found = hm.bench(
+        merged, prompt_tokens=16, new_tokens=2, repeats=1, warmup=0, rounds=1,
+        log=lambda line: None,
+    )  # fmt: skip
+    assert not found.interrupted
+    assert found.models == [hm.load(merged).name]
+    assert found.models[0] in found._repr_html_()
+    assert found.against(found)
+
+
+def test_a_plan_knows_only_what_was_measured(run, merged, shapes_data, tmp_path, monkeypatch):
+    from hydra_mobile.api.evaluate import evaluation_of
+    from hydra_mobile.api.export import plan_export
+    from hydra_mobile.api.training import plan_training
+
+    other = plan_training(run.config, "stage2.steps=30", output=str(tmp_path / "x"))
+    assert [stage.steps for stage in other.stages] == [1, 30]
+    # The run of this module was measured, and is of the same kind.
+    assert other.cost.seconds is not None
+    assert other.cost.peak_bytes
+    assert not (tmp_path / "x").exists()
+    bundle = plan_export(merged, "android", runtime="onnx", preset="fp32")
+    assert bundle.cost.disk_bytes is not None
+    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path / "home"))
+    assert plan_training(run.config, "stage2.steps=30").cost.seconds is None
+    assert plan_export(merged, "android", runtime="onnx", preset="fp32").cost.seconds is None
+    images = [Image.open(shapes_data / f"{i}.png") for i in range(6)]
+    data = build_tree(tmp_path / "data", images)
+    planned = evaluation_of([merged], "pope", data=data, out=tmp_path / "r", limit=4)
+    assert planned.answers == sum(planned.questions.values()) > 0
+    assert planned.cost.seconds is None
+    assert not (tmp_path / "r").exists()
+
+
+def test_base_models_are_not_merged(tiny_base):
+    with pytest.raises(ArtifactError, match="base"):
+        hm.merge(tiny_base)
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_readme(tmp_path, shapes_data, run_settings, monkeypatch):
+    """The README's pipeline on base `tiny`; only names and sizes are other ones."""
+    import re
+
+    readme = Path(__file__).parents[2] / "README.md"
+    code = next(
+        block
+        for block in re.findall(r"```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
+        if "hm.train" in block
+    )
+    monkeypatch.chdir(tmp_path)
+    images = [Image.open(shapes_data / f"{i}.png") for i in range(6)]
+    build_tree(tmp_path / "data", images)
+    images[0].save(tmp_path / "photo.jpg")
+    settings = ", ".join(repr(setting) for setting in run_settings(tmp_path / "run"))
+    for old, new in (
+        ('"emojiqa-smol", "stage2.steps=400"', f"None, {settings}"),
+        ('preset="int4"', 'runtime="onnx", preset="fp32"'),
+        ('["emojiqa"], data="data/emojiqa"', '["pope"], data="data", limit=2'),
+    ):
+        assert old in code
+        code = code.replace(old, new)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert isinstance(names["report"], hm.Report)
+    assert len(names["report"].content.systems) == 2
+
+
 @pytest.mark.parametrize("what", ["loss", "ranks"])
 def test_a_plot_is_a_whole_svg_document(run, what, tmp_path):
     from xml.etree import ElementTree

@@ -14,9 +14,12 @@ from docs.build.python_page import PAGE, filled
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = {
-    *("train", "merge", "export", "verify", "load", "estimate", "evaluate"),
-    *("Run", "Bundle", "ParityResult", "Model", "Answer", "PhoneMemory", "Report"),
-    *("TrainConfig", "RankMap", "Hydra", "HydraCallback", "HydraError", "__version__"),
+    *("train", "dry_run", "replay", "merge", "export", "add_adapter", "verify", "load"),
+    *("evaluate", "side_by_side", "score", "bench", "estimate", "check_data"),
+    *("fetch", "import_model", "compose", "convert"),
+    *("Run", "RankRecord", "Bundle", "ParityResult", "Model", "Answer", "PhoneMemory", "Report"),
+    *("Measurements", "TrainConfig", "RankMap", "Hydra", "HydraCallback", "HydraError"),
+    "__version__",
 }
 HEAVY = {"torch", "transformers", "peft", "numpy", "PIL", "yaml", "onnx", "rich", "tokenizers"}
 
@@ -59,3 +62,10 @@ def test_type_checkers_see_signatures(tmp_path):
 def test_the_page_has_the_reference_of_this_version():
     text = PAGE.read_text(encoding="utf-8")
     assert filled(text) == text, "make it again: python -m docs.build.python_page"
+
+
+@pytest.mark.slow
+def test_importing_all_of_it_says_nothing():
+    code = "import hydra_mobile as hm\nfor name in hm.__all__: getattr(hm, name)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

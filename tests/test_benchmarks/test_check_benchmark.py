@@ -66,7 +66,7 @@ def test_missing_pictures_leave_it_ready_to_score(tree: Path) -> None:
     assert (check.can_score, check.can_ask) == (True, False)
     lines = list(check_lines(check))
     assert lines[-1] == (
-        "textvqa: ready to score existing answers, not to evaluate: 4 of 8 pictures missing"
+        "textvqa: ready to score existing answers, not to evaluate: 4 of 8 images missing"
     )
     assert any("and 1 more" in line and gone[2].name in line for line in lines)
     assert run("textvqa", "--data", tree)[0] == 3
@@ -79,7 +79,7 @@ def test_a_broken_picture_is_found_by_opening_it(tree: Path) -> None:
     assert len(check.bad_pictures) == 1
     assert "0003.jpg" in check.bad_pictures[0]
     assert not check.can_ask
-    assert "1 pictures broken" in verdict(check)
+    assert "1 images broken" in verdict(check)
     assert check_benchmark("mme", tree, pictures="none").can_ask
 
 

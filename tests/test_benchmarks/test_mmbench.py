@@ -242,7 +242,7 @@ def test_a_table_without_pictures_can_be_scored_and_not_asked(tmp_path: Path) ->
     picture = benchmark.samples()[0].image
     assert picture is not None
     assert not picture.exists()
-    with pytest.raises(DataError, match=r"index 1.*picture"):
+    with pytest.raises(DataError, match=r"index 1.*image"):
         picture.open()
 
 

@@ -210,7 +210,7 @@ def test_prompts_of_another_protocol_are_noted(folder: Path) -> None:
 def test_an_answer_that_could_be_to_either_question_is_refused(folder: Path) -> None:
     benchmark = TextVQA(folder)
     path = write(folder / "a.jsonl", [{"question_id": f"{0:016x}", "text": "stop0"}])
-    with pytest.raises(DataError, match=r"picture.* 2 questions"):
+    with pytest.raises(DataError, match=r"image.* 2 questions"):
         benchmark.join(path, benchmark.samples())
 
 

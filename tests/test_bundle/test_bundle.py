@@ -192,7 +192,7 @@ def test_export_refuses_before_it_starts(tiny_merged: Path, tmp_path: Path) -> N
         export(tiny_merged, tmp_path / "b", preset="int5")
     with pytest.raises(ArtifactError, match=r"model\.safetensors.*missing"):
         export(tmp_path, tmp_path / "b")
-    with pytest.raises(DataError, match="picture"):
+    with pytest.raises(DataError, match="image"):
         export(tiny_merged, tmp_path / "b")
     with pytest.raises(HydraError, match="max_prefill=64"):
         Limits(64, 64)

@@ -46,7 +46,7 @@ def test_a_clean_file_exits_with_0(run_verb, shapes_data):
     code, out, _ = run_verb("data", "check", shapes_data / "questions.json", "--base", "tiny")
     assert code == 0
     assert out.splitlines()[-1].endswith("questions.json: clean, 36 records")
-    assert "12 different pictures" in out
+    assert "12 different images" in out
 
 
 def test_wrong_options_are_named(run_verb, shapes_data, tmp_path):

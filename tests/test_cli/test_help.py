@@ -106,3 +106,25 @@ def test_lists_help_and_refusals_import_nothing_heavy(arguments, code, tmp_path)
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.stderr.splitlines()[-1] == f"[] {code}", done.stderr
+
+
+def test_no_command_imports_torch_to_refuse_an_option(tmp_path):
+    """All commands in one process; what one imports too much would show with the next ones too."""
+    verbs = [list(path) for path, command in SHOWN[1:] if not hasattr(command, "commands")]
+    program = (
+        "import sys\n"
+        "from hydra_mobile.cli.main import main\n"
+        f"for verb in {verbs!r}:\n"
+        "    for wrong in (['--no-such-option'], ['--help']):\n"
+        "        sys.argv = ['hydra-mobile', *verb, *wrong]\n"
+        "        try:\n            main()\n"
+        "        except SystemExit as end:\n"
+        "            expected = 0 if wrong == ['--help'] else 2\n"
+        "            assert end.code == expected, (verb, wrong, end.code)\n"
+        f"        heavy = {HEAVY} & set(sys.modules)\n"
+        "        assert not heavy, (verb, wrong, heavy)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

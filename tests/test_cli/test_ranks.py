@@ -13,7 +13,7 @@ import yaml
 from made_history import made_events, write_history
 
 from hydra_mobile.adapters.history import RankHistory
-from hydra_mobile.cli.rank_record import compared, replay_config
+from hydra_mobile.api.ranks import compared, replay_config
 from hydra_mobile.config import load_config
 from hydra_mobile.core.errors import ConfigError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.devices import adb
+from hydra_mobile.devices import adb, native_build
 from hydra_mobile.devices.device import misfits
 from hydra_mobile.devices.facts import DeviceFacts
 from hydra_mobile.devices.listing import places
@@ -47,3 +47,27 @@ def test_without_adb_the_rest_is_listed(opened: Bundle, monkeypatch: pytest.Monk
     assert [place.option for place in listed] == ["native", "emulator", "adb:S"]
     assert listed[0].misfits is not None
     assert listed[-1].state == "unauthorized"
+
+
+@pytest.mark.parametrize("machine", [native_build.X86_64, native_build.ARM64])
+def test_a_runner_that_is_not_built_says_what_it_takes(
+    machine: native_build.Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HYDRA_MOBILE_HOME", str(tmp_path))
+    monkeypatch.setattr(native_build, "installed_executorch", lambda: tmp_path)
+    monkeypatch.setattr(native_build, "host", lambda: native_build.X86_64)
+    lacking: list[str] = ["nlohmann-json3-dev"]
+    monkeypatch.setattr(native_build, "missing_packages", lambda _: lacking)
+    assert native_build.build_state(machine) == "needs: nlohmann-json3-dev"
+    lacking.clear()
+    assert native_build.build_state(machine) == "not built yet"
+    assert not list(tmp_path.rglob("*runner*"))
+
+
+def test_a_machine_without_a_runner_is_listed_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    monkeypatch.setattr(adb, "devices", dict)
+    native = places(None)[0]
+    assert (native.option, native.state.partition(":")[0]) == ("native", "needs")

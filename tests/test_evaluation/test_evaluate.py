@@ -177,7 +177,7 @@ def test_a_missing_picture_stops_it_before_the_first_question(in_process, questi
     shutil.copytree(questions, data)
     (data / "3.png").unlink()
     task = EvalSettings(("emojiqa",), data)
-    with pytest.raises(DataError, match=r"1 of 12 pictures.*3\.png"):
+    with pytest.raises(DataError, match=r"1 of 12 images.*3\.png"):
         evaluate([model_at("tiny")], task, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("answers*.jsonl"))
     partial = dataclasses.replace(task, allow_partial=True)
@@ -234,7 +234,7 @@ def test_a_coreml_bundle_off_macos_is_refused_unless_interpreting_is_asked_for(
 ):
     monkeypatch.setattr(sys, "platform", "linux")
     bundle = dataclasses.replace(model_at("tiny"), kind="bundle", runner="coreml", digest="c")
-    with pytest.raises(HydraError, match=r"(?s)CoreML.*--interpret-coreml"):
+    with pytest.raises(HydraError, match=r"(?s)CoreML.*hydra-mobile verify"):
         evaluate([bundle], EvalSettings(("emojiqa",), questions), tmp_path)
 
 

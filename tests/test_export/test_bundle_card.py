@@ -101,7 +101,7 @@ def test_card_says_what_the_manifest_says(onnx_bundle: Path, tiny_merged: Path) 
         sha256_of(tiny_merged / "model.safetensors"),
         "Adapter: none was merged",
         "Nothing fell back",
-        "The cache holds 80 tokens, a picture is 4 of them",
+        "The cache holds 80 tokens, an image is 4 of them",
         "at most 16 tokens",
         "before: '<|im_start|>user\\n'",
         "padded to a square with the mean color",

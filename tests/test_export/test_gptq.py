@@ -225,5 +225,5 @@ def test_data_without_pictures_is_refused(model, tiny_merged, tmp_path):
     path = tmp_path / "text.json"
     path.write_text(json.dumps([{"id": "a", "conversations": turns}]))
     processor = MobileVLMProcessor.from_pretrained(tiny_merged)
-    with pytest.raises(DataError, match=r"text\.json.*picture"):
+    with pytest.raises(DataError, match=r"text\.json.*image"):
         from_data(model, processor, path)

@@ -190,7 +190,7 @@ class TestMergedAndProgram:
         ladder = chain.run_suite()
         assert broken(ladder) == {TWO: ("prompt",)}
         prompt = ladder.comparisons[1].parts[1]
-        assert "ids behind the picture" in prompt.note
+        assert "ids behind the image" in prompt.note
 
 
 @pytest.mark.slow  # another export: 17 s

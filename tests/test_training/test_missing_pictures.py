@@ -35,7 +35,7 @@ def test_the_run_stops_before_its_first_step_and_can_be_corrected(
     run_settings, images, shapes_data, tmp_path
 ):
     settings = run_settings(tmp_path / "run")
-    with pytest.raises(DataError, match=r"2 of 12 pictures .*3\.png .*4\.png"):
+    with pytest.raises(DataError, match=r"2 of 12 images .*3\.png .*4\.png"):
         train(settings, images)
     assert not (tmp_path / "run" / "run.json").exists()
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
@@ -49,7 +49,7 @@ def test_the_run_stops_before_its_first_step_and_can_be_corrected(
 def test_dropped_they_are_counted_and_the_rest_is_trained(run_settings, images, tmp_path):
     more = ["data.bad_pictures=drop", "stage1.steps=1", "stage2.steps=0", "stage2.epochs=1"]
     run, lines = train(run_settings(tmp_path / "run"), images, *more, "ranks.policy=uniform")
-    assert any("6 left out because their picture is missing or damaged" in line for line in lines)
+    assert any("6 left out because their image is missing or damaged" in line for line in lines)
     rows = run.data.rows["stage2"]
     assert not {images / "3.png", images / "4.png"} & set(rows.images())
     assert len(rows.images()) == 10

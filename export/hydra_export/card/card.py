@@ -26,7 +26,7 @@ model = hm.load("path/to/this/folder")
 print(model.ask("picture.png", "What is in the image?").text)
 """
 _FITS = {
-    "pad": "padded to a square with the mean color (the picture in the middle)",
+    "pad": "padded to a square with the mean color (the image in the middle)",
     "crop": "resized by its shortest side and cut to the middle square",
     "stretch": "stretched to a square",
 }
@@ -52,7 +52,7 @@ def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None =
     base = manifest["sources"].get("base") or "an unnamed base"
     sections = [
         f"# `{base}` for {target.title}, preset {manifest['preset']['name']}",
-        f"A MobileVLM (picture and question in, text out), exported by hydra-mobile for target "
+        f"A MobileVLM (image and question in, text out), exported by hydra-mobile for target "
         f"`{manifest['target']}` on {manifest['created'][:10]}.",
         _origin(manifest, adapter),
         _precision(manifest),
@@ -60,7 +60,7 @@ def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None =
         _template(manifest),
         _picture(manifest),
         "## Check it\n\n```sh\nhydra-mobile verify path/to/this/folder\n```\n\nIt replays the "
-        "golden pictures of this folder and compares with what the merged model computed.",
+        "golden images of this folder and compares with what the merged model computed.",
         *_code({"Python": PYTHON, **target.snippets(manifest)}),
         *adapter_sections(manifest),
         _license(str(base)),
@@ -145,7 +145,7 @@ def _sizes(manifest: Mapping[str, Any]) -> str:
     ]
     lines = ["## Sizes and limits", "", "| file | role | MB |", "| --- | --- | ---: |", *rows, ""]
     lines.append(
-        f"The cache holds {limits['max_context']} tokens, a picture is "
+        f"The cache holds {limits['max_context']} tokens, an image is "
         f"{shapes['num_image_tokens']} of them; one decoder call takes at most "
         f"{limits['max_prefill']} tokens, longer prompts go in several calls."
     )
@@ -166,7 +166,7 @@ def _template(manifest: Mapping[str, Any]) -> str:
     before = t["start"] + t["user_prefix"]
     after = f"{t['image_suffix']}{{question}}{t['user_suffix']}{t['answer_prefix']}"
     way = (
-        "each side of the picture is tokenized as one string"
+        "each side of the image is tokenized as one string"
         if t.get("whole")
         else "each piece of the template is tokenized by itself"
     )
@@ -175,7 +175,7 @@ def _template(manifest: Mapping[str, Any]) -> str:
         [
             "## Prompt",
             "",
-            f"Template `{t['name']}`: `before`, then the embeddings of the picture, then `after`; "
+            f"Template `{t['name']}`: `before`, then the embeddings of the image, then `after`; "
             f"{way}{bos}. Generation ends at token id "
             f"{' or '.join(map(str, manifest['stop_ids']))}.",
             "",
@@ -192,7 +192,7 @@ def _picture(manifest: Mapping[str, Any]) -> str:
     mean = ", ".join(f"{value:.6g}" for value in image["mean"])
     std = ", ".join(f"{value:.6g}" for value in image["std"])
     return (
-        "## Picture\n\n"
+        "## Image\n\n"
         f"RGB, {_FITS[image['fit']]}, {image['size']} x {image['size']} pixels "
         f"({image['resample']}), scaled to [0, 1], minus the mean ({mean}), divided by ({std}); "
         f"float32 [1, 3, {image['size']}, {image['size']}], channels R, G, B."
@@ -203,7 +203,7 @@ def _code(snippets: Mapping[str, str]) -> list[str]:
     sections = []
     for language, code in snippets.items():
         name = language.partition(",")[0]
-        note = "" if name == "Python" else " Not compiled here; greedy, one picture."
+        note = "" if name == "Python" else " Not compiled here; greedy, one image."
         sections.append(f"## Run it from {language}\n\n```{name.lower()}\n{code}```")
         if note:
             sections.append(note.strip())

@@ -100,7 +100,7 @@ def from_data(
         pieces.append((ids[:_LONGEST], embeddings[:_LONGEST], learned[:_LONGEST]))
     if not any(any(learned) for _, _, learned in pieces):
         raise DataError(
-            f"{path} has no record with a picture and an answer to calibrate on.",
+            f"{path} has no record with an image and an answer to calibrate on.",
             "Give the LLaVA json that the model was trained on.",
         )
     source = {"kind": "training data", "file": path.name, "sha256": sha256_of(path)}
@@ -141,7 +141,7 @@ def self_sampled(model: Any, image_size: int, seed: int = 0) -> Calibration:
     answers[:, : pictures.shape[1]] = False
     answers[:, -1] = False
     source = {
-        "kind": "pictures of random blobs and text sampled from the model",
+        "kind": "images of random blobs and text sampled from the model",
         "sequences": _SEQUENCES,
         "tokens": used.numel(),
     }

@@ -75,7 +75,7 @@ def plan_decoder(
     if not any(value in ("w4", "w4a8") for value in precisions.values()):
         return QuantizationPlan(precisions, fallbacks=fallbacks)
     if calibration is None:
-        log("Calibrating on pictures of random blobs and text that the model writes itself")
+        log("Calibrating on images of random blobs and text that the model writes itself")
         calibration = self_sampled(model, image_size)
     details: dict[str, Any] = {
         "algorithm": "nearest"

@@ -202,7 +202,7 @@ def _look_at(
                 opened += 1
             except DataError as error:
                 bad.append(error.what)
-        progress(number, len(pictures), "looking at pictures")
+        progress(number, len(pictures), "looking at images")
     return missing, bad, opened
 
 

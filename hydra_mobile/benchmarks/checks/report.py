@@ -19,7 +19,7 @@ def check_lines(check: BenchmarkCheck) -> Iterator[str]:
     if total:
         yield f"  questions   {total:,} ({splits}), {check.answered:,} with a right answer"
         there = check.pictures - len(check.missing_pictures)
-        yield f"  pictures    {check.pictures:,} named, {there:,} there, {check.opened:,} opened"
+        yield f"  images      {check.pictures:,} named, {there:,} there, {check.opened:,} opened"
     for what, names in (("missing", check.missing_pictures), ("broken", check.bad_pictures)):
         if names:
             more = f", and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
@@ -50,10 +50,10 @@ def _lacking(check: BenchmarkCheck) -> str:
     reasons = [
         f"{', '.join(missing)} missing" if missing else "",
         f"{', '.join(broken)} cannot be read" if broken else "",
-        f"{len(check.missing_pictures):,} of {check.pictures:,} pictures missing"
+        f"{len(check.missing_pictures):,} of {check.pictures:,} images missing"
         if check.missing_pictures
         else "",
-        f"{len(check.bad_pictures):,} pictures broken" if check.bad_pictures else "",
+        f"{len(check.bad_pictures):,} images broken" if check.bad_pictures else "",
     ]
     told = "; ".join(reason for reason in reasons if reason)
     return told or ("see the problems above" if check.problems else "there are no questions")

@@ -89,7 +89,7 @@ class Gqa(Benchmark):
             count=lambda: len(self._asked),
             official=(_OFFICIAL,),
         )
-        return [*questions, prompts, DataFile(self._pictures(), "pictures", required=False)]
+        return [*questions, prompts, DataFile(self._pictures(), "images", required=False)]
 
     def protocol_facts(self) -> dict[str, Any]:
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""

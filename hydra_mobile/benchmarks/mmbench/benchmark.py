@@ -97,9 +97,9 @@ class MMBench(Benchmark):
         return [
             DataFile(
                 path,
-                "questions with answers and pictures"
+                "questions with answers and images"
                 if not path.exists() or has_answers(path)
-                else "questions and pictures without answers: a submission, no accuracy",
+                else "questions and images without answers: a submission, no accuracy",
                 required=split == own,
                 count=lambda path=path: count_rows(path),  # type: ignore[misc]
                 official=_OFFICIAL.get(split, ()),
@@ -131,7 +131,7 @@ class MMBench(Benchmark):
         if chosen is not None:
             return chosen
         if not there:
-            self.places.require(f"{own}.tsv", what="MMBench's questions and pictures")
+            self.places.require(f"{own}.tsv", what="MMBench's questions and images")
         raise DataError(
             f"{self.data} holds {len(there)} tables of MMBench ({', '.join(sorted(there))}), "
             f"and none is {own}, the one of the protocol {self.protocol}: their scores differ.",

@@ -164,7 +164,7 @@ def _picture(cell: str, where: str) -> Picture | int:
     if text.startswith("["):
         text = _only_of_list(text, where)
     if is_none(text):
-        return MissingPicture(where, "has no picture in the column `image`")
+        return MissingPicture(where, "has no image in the column `image`")
     number = text.removesuffix(".0")
     if len(text) <= _LONGEST_INDEX and number.isdecimal():
         return int(number)
@@ -183,15 +183,15 @@ def _only_of_list(text: str, where: str) -> str:
         items = None
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise DataError(
-            f"{where}: the cell `image` begins like a list of pictures and is none: expected "
+            f"{where}: the cell `image` begins like a list of images and is none: expected "
             '["base64 text"].',
-            "Write the picture's base64 text alone, or a JSON list of it.",
+            "Write the image's base64 text alone, or a JSON list of it.",
         )
     if len(items) > 1:
         raise DataError(
-            f"{where}: the cell `image` holds a list of pictures, {len(items)} of them: expected "
+            f"{where}: the cell `image` holds a list of images, {len(items)} of them: expected "
             "one.",
-            "Models here take one picture a question.",
+            "Models here take one image a question.",
         )
     return items[0] if items else ""
 
@@ -202,7 +202,7 @@ def _found(path: Path, index: int, pictures: Mapping[int, Picture | int]) -> Pic
     while isinstance(found, int):
         if found not in pictures or found in seen:
             raise DataError(
-                f"{path}, index {index}: the picture is said to be in row {found}, "
+                f"{path}, index {index}: the image is said to be in row {found}, "
                 f"{'which points back' if found in seen else 'which does not exist'}.",
                 _MEND,
             )

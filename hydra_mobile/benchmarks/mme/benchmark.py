@@ -121,7 +121,7 @@ class Mme(Benchmark):
                 count=lambda: len(self.tree.truth()),
                 official=(sum(QUESTIONS.values()),),
             ),
-            DataFile(pictures, "pictures", required=False),
+            DataFile(pictures, "images", required=False),
         ]
 
     def protocol_facts(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Mme(Benchmark):
         odd = [name for name, pair in pictures.items() if len(pair) != 2]
         if odd:
             raise DataError(
-                f"{len(odd)} pictures of MME in {self.data} have not 2 questions, for example "
+                f"{len(odd)} images of MME in {self.data} have not 2 questions, for example "
                 f"{odd[0]}: {len(pictures[odd[0]])}.",
                 f"{ASKED} or the release is cut short, or of different versions.",
             )

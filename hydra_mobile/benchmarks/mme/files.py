@@ -148,7 +148,7 @@ def read_release(folder: Path) -> dict[Place, str]:
             lines = [line.rstrip("\r") for line in read_text(path).split("\n") if line.strip()]
             if len(lines) != 2:
                 raise DataError(
-                    f"{path} has {len(lines)} questions; every picture of MME has 2.",
+                    f"{path} has {len(lines)} questions; every image of MME has 2.",
                     "The release is cut short; download it again.",
                 )
             for line in lines:

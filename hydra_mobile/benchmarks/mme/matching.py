@@ -37,7 +37,7 @@ def join_lines(path: Path, joiner: AnswerMatcher, samples: Sequence[Sample]) -> 
         image, prompt = record.id("question_id", "image"), record.prompt
         if image is None or prompt is None:
             raise DataError(
-                f"{path}, {record.where} has no `question_id` or no `prompt`: every picture "
+                f"{path}, {record.where} has no `question_id` or no `prompt`: every image "
                 "of MME has two questions with one id.",
                 "Write the prompt to every answer, as LLaVA's scripts do.",
             )

@@ -89,7 +89,7 @@ class Pope(Benchmark):
             count=lambda: len(self.tree.questions),
             official=(8910,),
         )
-        return [*annotations, questions, DataFile(self.tree.pictures(), "pictures", required=False)]
+        return [*annotations, questions, DataFile(self.tree.pictures(), "images", required=False)]
 
     def protocol_facts(self) -> dict[str, Any]:
         """Return the protocol and the files used; see `Benchmark.protocol_facts`."""

@@ -130,12 +130,12 @@ def _join_official(
         raise DataError(
             f"{joiner.source}: {len(records)} answers and {len(samples)} questions of {split} do "
             f"not match: answer {odd + 1} is to {found}, the annotations have {wanted} there. "
-            "The answers name no picture, so they can be joined only where all questions are "
+            "The answers name no image, so they can be joined only where all questions are "
             "there and in the annotations' order.",
             "Score them with the annotations that they were made with, or write `image` to each.",
         )
     joiner.note(
-        f"answers of {split} name no picture: joined in the annotations' order, every question "
+        f"answers of {split} name no image: joined in the annotations' order, every question "
         "compared"
     )
     for record, sample in zip(records, samples, strict=True):
@@ -180,7 +180,7 @@ class _Ids:
         if number is None:
             raise DataError(
                 f"{record.file}, {record.where} has neither `question_id` nor `image` and "
-                "`category`: which picture it is about could only be guessed from its position.",
+                "`category`: which image it is about could only be guessed from its position.",
                 "Write one of them to every answer.",
             )
         split, question = _split_of(record, alone), self._llava.get(number)
@@ -192,7 +192,7 @@ class _Ids:
                 return own or question, False
         if not self._llava:
             raise DataError(
-                f"{QUESTIONS} is missing: without it the ids in {record.file} name no picture.",
+                f"{QUESTIONS} is missing: without it the ids in {record.file} name no image.",
                 f"Put LLaVA's {QUESTIONS} beside the folder of annotations.",
             )
         return question, True

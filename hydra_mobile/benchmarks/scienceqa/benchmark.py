@@ -112,7 +112,7 @@ class ScienceQA(Benchmark):
                 count=lambda: len(self._asked),
                 official=(4241,),
             ),
-            DataFile(self._pictures("test"), "pictures", required=False),
+            DataFile(self._pictures("test"), "images", required=False),
         ]
 
     def protocol_facts(self) -> dict[str, Any]:

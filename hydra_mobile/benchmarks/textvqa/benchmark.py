@@ -116,7 +116,7 @@ class TextVQA(Benchmark):
             count=lambda: len(self._prompts),
             official=(5000,),
         )
-        pictures = DataFile(self._pictures(next(iter(found))), "pictures", required=False)
+        pictures = DataFile(self._pictures(next(iter(found))), "images", required=False)
         return [*questions_and_answers, questions, pictures]
 
     def protocol_facts(self) -> dict[str, Any]:

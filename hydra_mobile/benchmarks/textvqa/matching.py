@@ -66,7 +66,7 @@ def _join_by_image(
     if record.prompt is None:
         if len(there) > 1:
             raise DataError(
-                f"{record.file}, {record.where}: the picture has {len(there)} questions, and "
+                f"{record.file}, {record.where}: the image has {len(there)} questions, and "
                 "without `prompt` it could only be guessed which one is answered.",
                 "Give a file whose lines hold the prompt, or the question's own number.",
             )

@@ -32,3 +32,23 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def about(seconds: float) -> str:
+    """Return a time that is estimated, for example "40 s", "15 min" or "2 h 10 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours < 24 and rest else f"{hours} h"
+
+
+def millions(number: int) -> str:
+    """Return a count of weights, for example "4.88 M", "139 M" or "1.37 B"."""
+    for unit, factor in (("B", 1e9), ("M", 1e6)):
+        if number >= factor:
+            value = number / factor
+            return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
+    return f"{number:,}"

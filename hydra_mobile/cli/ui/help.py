@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 
-_WIDTH = 79
+from hydra_mobile.cli.ui.layout import command_lines, fitted
+
+_WIDEST, _NARROWEST = 79, 59
+
+
+def _width() -> int:
+    """Return the cells of a line: those of the window, from 59 to 79."""
+    if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
+        return _WIDEST
+    columns = shutil.get_terminal_size((_WIDEST + 1, 24)).columns
+    return max(_NARROWEST, min(_WIDEST, columns - 1))
+
+
+def _wrap(text: str, width: int, subsequent_indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=subsequent_indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def group_help(group: Any, context: typer.Context, common: str) -> str:
@@ -21,12 +44,14 @@ def group_help(group: Any, context: typer.Context, common: str) -> str:
     panels: dict[str, list[str]] = {}
     for name, command in shown.items():
         panel = getattr(command, "rich_help_panel", None) or "Commands"
-        panels.setdefault(panel, []).append(f"  {name:<{room}}{_summary(command.help or '')}")
+        text = _wrap(_summary(command.help or ""), _width() - room - 2)
+        entry = [f"  {name:<{room}}{text[0]}", *(" " * (room + 2) + each for each in text[1:])]
+        panels.setdefault(panel, []).extend(entry)
     for panel, entries in panels.items():
         lines += [panel, *entries, ""]
     if context.parent is None:
         lines += [common, *_rows(_common_rows()), ""]
-        lines.append("New here? Run:  hydra-mobile quickstart     (half an hour, no GPU)")
+        lines.append("New here?  hydra-mobile quickstart  (half an hour, no GPU)")
     else:
         lines.append(f"Help on one of them:  {context.command_path} COMMAND --help")
     return "\n".join(lines).rstrip()
@@ -37,7 +62,8 @@ def command_help(command: Any, context: typer.Context, common: str) -> str:
     parameters = [p for p in command.get_params(context) if not getattr(p, "hidden", False)]
     arguments = [p for p in parameters if p.param_type_name == "argument"]
     lines = _about(command.help or "")
-    lines += [f"Usage: {usage(command, context)}", ""]
+    called = f"Usage: {usage(command, context)}"
+    lines += [*fitted(called, _width()), ""]
     if arguments:
         lines += [*_rows([_record(p, context) for p in arguments]), ""]
     panels: dict[str, list[tuple[str, str, str]]] = {}
@@ -49,8 +75,10 @@ def command_help(command: Any, context: typer.Context, common: str) -> str:
     for panel, records in panels.items():
         lines += [panel, *_rows(records), ""]
     if command.examples:
-        lines += ["Examples", *(f"  {each}" for each in command.examples), ""]
-    lines.append("Also: --json, -q, -v, --color, --progress, --log (hydra-mobile --help)")
+        examples = (line for each in command.examples for line in command_lines(each, _width()))
+        lines += ["Examples", *examples, ""]
+    also = "Also: --json, -q, -v, --color, --progress, --log (hydra-mobile --help)"
+    lines += _wrap(also, _width(), subsequent_indent="  ")
     if command.more:
         lines.append(f"More: {command.more}")
     return "\n".join(lines).rstrip()
@@ -81,7 +109,7 @@ def _about(text: str) -> list[str]:
     lines: list[str] = []
     for paragraph in text.strip().split("\n\n"):
         if paragraph.strip():
-            lines += [*textwrap.wrap(" ".join(paragraph.split()), _WIDTH), ""]
+            lines += [*_wrap(" ".join(paragraph.split()), _width()), ""]
     return lines
 
 
@@ -145,10 +173,11 @@ def _bracket(parameter: Any, context: typer.Context) -> str:
 
 def _rows(records: Sequence[tuple[str, str, str]]) -> list[str]:
     """Lay out rows: name, text, and the default at the right edge where it fits."""
-    room = min(max(len(name) for name, _, _ in records) + 2, 26)
+    width = _width()
+    room = min(max(len(name) for name, _, _ in records) + 2, width // 3)
     lines: list[str] = []
     for name, text, bracket in records:
-        wrapped = textwrap.wrap(text, _WIDTH - room - 2, break_long_words=False) or [""]
+        wrapped = _wrap(text, width - room - 2) or [""]
         if len(name) + 2 > room:
             lines.append(f"  {name}")
             first = " " * (room + 2)
@@ -156,9 +185,9 @@ def _rows(records: Sequence[tuple[str, str, str]]) -> list[str]:
             first = f"  {name:<{room}}"
         rows = [first + wrapped[0], *(" " * (room + 2) + each for each in wrapped[1:])]
         if bracket:
-            if len(rows[-1]) + 2 + len(bracket) <= _WIDTH:
-                rows[-1] += " " * (_WIDTH - len(rows[-1]) - len(bracket)) + bracket
+            if len(rows[-1]) + 2 + len(bracket) <= width:
+                rows[-1] += " " * (width - len(rows[-1]) - len(bracket)) + bracket
             else:
-                rows.append(" " * (_WIDTH - len(bracket)) + bracket)
+                rows.append(" " * (width - len(bracket)) + bracket)
         lines += [row.rstrip() for row in rows]
     return lines

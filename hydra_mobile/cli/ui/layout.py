@@ -61,6 +61,41 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
+def fitted(text: str, width: int) -> list[str]:
+    """Break a line at blanks so that each part has at most `width` cells; the rest is indented."""
+    if width_of(text) <= width:
+        return [text]
+    indent = " " * (len(text) - len(text.lstrip()))
+    return [
+        line
+        for part in text.split("\n")
+        for line in textwrap.wrap(
+            part,
+            width,
+            initial_indent="",
+            subsequent_indent=f"{indent}  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        or [""]
+    ]
+
+
+def command_lines(command: str, width: int) -> list[str]:
+    """Return a command to copy, two cells in; a long one goes on behind a backslash."""
+    words, lines = command.split(" "), [""]
+    for word in words:
+        start = "  " if len(lines) == 1 else "      "
+        if not lines[-1]:
+            lines[-1] = f"{start}{word}"
+        elif width_of(f"{lines[-1]} {word}") + 2 <= width or word.startswith("#"):
+            lines[-1] += f" {word}"
+        else:
+            lines[-1] += " \\"
+            lines.append(f"      {word}")
+    return lines
+
+
 def named(name: str, value: str, width: int, name_width: int = NAME_WIDTH) -> list[str]:
     """Return `name` and `value` in two columns; a long value goes on below its beginning."""
     first, *rest = wrapped(value, width - name_width - 2)

@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hydra_mobile.cli.ui.formats import clock
+from hydra_mobile.cli.ui.layout import fitted, plain
 from hydra_mobile.cli.ui.screen import Screen, screen
 
 if TYPE_CHECKING:
     from rich.live import Live
 
-_BAR = 30
+_BAR, _LEAST_BAR = 30, 8
 # A pipe gets a line this often; time left goes by this much of the past, from some seconds on.
 _PLAIN_SECONDS = 30.0
 _WINDOW_SECONDS = 60.0
@@ -82,7 +83,8 @@ class LiveStage:
         if self._live:
             # rich must move its lines down before ours is written.
             self._at.log.write(text)
-            self._live.console.print(f"  {text}", markup=False, soft_wrap=True)
+            for line in fitted(plain(f"  {text}"), self._at.width):
+                self._live.console.print(line, markup=False, soft_wrap=True)
         else:
             self._at.err(f"  {text}")
 
@@ -108,16 +110,27 @@ class LiveStage:
             self._at.err(f"{at} {', '.join(part for part in parts if part)}")
 
     def _lines(self, facts: str, peak_memory: int) -> list[str]:
+        """Return the bar and what stands below it; what does not fit is left out whole."""
+        width = self._at.width
         share = min(1.0, self._step / max(1, self._total))
-        full = round(share * _BAR)
-        bar = "\u2501" * max(0, full - 1) + ("\u2578" if 0 < full < _BAR else "\u2501" * (full > 0))
-        bar += "\u2500" * (_BAR - full)
-        name = f"{self._name[:9]:<10}"
-        counted = f"{self._step:,}/{self._total:,}"
-        right = "   ".join(part for part in (self._left(), _memory(peak_memory)) if part)
-        head = f"  {name}{bar} {share:>4.0%} {counted:>9}   {right}"
-        below = "   ".join(part for part in (facts, self._rate()) if part)
-        return [head[: self._at.width], f"            {below}"[: self._at.width]]
+        counted = f"{share:>4.0%} {f'{self._step:,}/{self._total:,}':>9}"
+        shown = [part for part in (self._left(), _memory(peak_memory)) if part]
+        name = f"  {self._name[:9]:<10}"
+        while True:
+            right = "".join(f"   {part}" for part in shown)
+            room = width - len(name) - len(counted) - len(right) - 1
+            if room >= _LEAST_BAR or not shown:
+                break
+            shown.pop()
+        cells = min(_BAR, max(room, 1))
+        full = round(share * cells)
+        bar = "\u2501" * max(0, full - 1)
+        bar += "\u2578" if 0 < full < cells else "\u2501" * (full > 0)
+        bar += "\u2500" * (cells - full)
+        below = [part for part in (facts, self._rate()) if part]
+        while below and len(name) + len("   ".join(below)) > width:
+            below.pop()
+        return [f"{name}{bar} {counted}{right}", " " * len(name) + "   ".join(below)]
 
     def _rate(self) -> str:
         began, _, units = self._recent[0]

@@ -54,7 +54,7 @@ class Log:
         """Begin the file if the folder that it belongs to exists."""
         path = self._asked
         # RUN/logs/train.log: the run's folder is the verb's to make, not ours.
-        if path is None or not path.parent.parent.is_dir():
+        if path is None or not _is_in_use(path.parent.parent):
             return
         try:
             path.parent.mkdir(exist_ok=True)
@@ -100,6 +100,14 @@ class Log:
             self._asked = folder / f"{stamp}-{verb}-{os.getpid()}.log"
             self._open()
         return self.path
+
+
+def _is_in_use(folder: Path) -> bool:
+    """Whether a folder is there to stay: one with a lock alone goes if the work cannot begin."""
+    try:
+        return any(not each.name.startswith(".") for each in folder.iterdir())
+    except OSError:
+        return False
 
 
 class Handler(logging.Handler):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from hydra_mobile.cli.ui.formats import clock
-from hydra_mobile.cli.ui.layout import Column, named, plain, table_lines, width_of, wrapped
+from hydra_mobile.cli.ui.layout import Column, fitted, named, plain, table_lines, width_of, wrapped
 from hydra_mobile.cli.ui.log import Log, attach, detach
 
 if TYPE_CHECKING:
@@ -112,6 +112,11 @@ class Screen:
         columns = shutil.get_terminal_size((_WIDEST, 24)).columns
         return max(_NARROWEST, min(_WIDEST, columns))
 
+    def limit(self, stream: TextIO) -> int | None:
+        """Cells that a line of a stream may have; None where nobody looks at it in a window."""
+        named = os.environ.get("COLUMNS", "").isdigit()
+        return self.width if named or stream.isatty() else None
+
     def colors(self, stream: TextIO) -> bool:
         """Whether `stream` gets colors."""
         when = self.settings.color
@@ -174,10 +179,13 @@ class Screen:
             self.out("") if stream == "out" else self.err("")
 
     def _write(self, stream: TextIO, text: str, style: str) -> None:
-        text = plain(text)
+        limit = self.limit(stream)
+        lines = fitted(plain(text), limit) if limit else [plain(text)]
         if self.colors(stream):
-            text = painted(text, style)
-        self._put(stream, text + "\n")
+            # Of a mark only the first line has one.
+            whole = style in ("bold", "dim")
+            lines = [painted(t, style) if whole or n == 0 else t for n, t in enumerate(lines)]
+        self._put(stream, "\n".join(lines) + "\n")
 
     def _put(self, stream: TextIO, text: str) -> None:
         encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
@@ -245,13 +253,18 @@ def title(text: str) -> None:
     screen().err(text, "bold")
 
 
-def facts(values: Mapping[str, str]) -> None:
-    """Say inputs, place and cost, as name and value; those without a value are left out."""
+def facts(values: Mapping[str, str], result: bool = False) -> None:
+    """Say inputs, place and cost, as name and value; those without a value are left out.
+
+    Args:
+        values: name -> value; lines of a value stand below each other.
+        result: whether they are what the command was asked for.
+    """
     at = screen()
     for name, value in values.items():
         if value:
             for line_ in named(name, value, at.width):
-                at.err(line_)
+                at.out(line_) if result else at.err(line_)
 
 
 def step(name: str, found: str = "", seconds: float | None = None, good: bool = True) -> None:

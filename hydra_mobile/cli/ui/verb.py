@@ -22,6 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from hydra_mobile.cli.ui.faults import code_of, explained, print_error, print_interrupted
 from hydra_mobile.cli.ui.help import command_help, group_help, usage
+from hydra_mobile.cli.ui.layout import command_lines
 from hydra_mobile.cli.ui.screen import How, Screen, Settings, When, show_on
 from hydra_mobile.core.errors import HydraError
 
@@ -130,7 +131,9 @@ def _finish(
         at.gap("err")
         at.err("Next")
         for each in following:
-            at.err(f"  {each}")
+            limit = at.limit(sys.stderr)
+            for text in command_lines(each, limit) if limit else [f"  {each}"]:
+                at.err(text)
 
 
 def refuse(raised: BaseException, command: Sequence[str]) -> int:

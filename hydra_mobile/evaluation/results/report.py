@@ -69,7 +69,7 @@ def _protocols(systems: Sequence[SystemResult]) -> str:
 
 def _notes(settings: EvalSettings, systems: Sequence[SystemResult]) -> tuple[str, ...]:
     notes = [
-        "Decode and prefill rates: one picture, a short question, 32 new tokens with "
+        "Decode and prefill rates: one image, a short question, 32 new tokens with "
         "end-of-answer ignored, five repeats after a warm-up, one system at a time. Peak memory is "
         "that process's resident set, the runtime included.",
     ]

@@ -47,7 +47,7 @@ def merge_group(
             merged = merge(shards, all_of.folder, allow_partial=allow_partial)
             if merged.folder != target.folder:
                 raise HydraError(
-                    f"{target.title}: pictures changed during the evaluation.",
+                    f"{target.title}: images changed during the evaluation.",
                     "Run the same command again.",
                 )
             write_json(target.folder / REQUEST, request_of(target))

@@ -387,7 +387,7 @@ def _draw(pictures: Sequence[_Picture], folder: Path, side: int, progress: Progr
         for drawn in workers.map(run, jobs.values()):
             done += drawn
             if progress is not None:
-                progress(done, len(pictures), "pictures")
+                progress(done, len(pictures), "images")
 
 
 def _write_records(plan: _Plan, folder: Path) -> None:

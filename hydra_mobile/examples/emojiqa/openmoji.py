@@ -71,7 +71,7 @@ class Art(ABC):
         picture = _decoded(name, self._drawn(name, content, size))
         box = picture.getchannel("A").point([0] * 8 + [255] * 248).getbbox()
         if box is None:
-            raise DataError(f"{name} by {self.name} is an empty picture.", "Remove the file.")
+            raise DataError(f"{name} by {self.name} is an empty image.", "Remove the file.")
         picture = picture.crop(box)
         scale = size / max(picture.size)
         width, height = (max(1, round(side * scale)) for side in picture.size)

@@ -70,7 +70,7 @@ def read_original(config: Mapping[str, Any], where: str) -> OriginalConfig:
     if config.get("mm_use_im_start_end"):
         raise ArtifactError(
             f"{where}: mm_use_im_start_end is set, but the templates here put no tokens around a "
-            "picture.",
+            "image.",
             "Only checkpoints without start and end tokens can be imported.",
         )
     name = str(config.get("mm_projector_type", "linear"))

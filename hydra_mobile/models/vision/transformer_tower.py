@@ -73,7 +73,7 @@ def build_vision_model(
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ConfigError(
                 f"vision tower `{name}`: {key} is {value!r}, expected a number of pixels.",
-                "Pictures and patches are squares here.",
+                "Images and patches are squares here.",
             )
     try:
         # The fused kernel, on every machine: it exports, and no mask is ever needed.

@@ -98,7 +98,7 @@ def advice(facts: StepFacts) -> str:
         )
     if facts.questions_per_row > 1:
         settings.append(
-            f"data.questions_per_row={facts.questions_per_row // 2} (shorter rows; pictures are "
+            f"data.questions_per_row={facts.questions_per_row // 2} (shorter rows; images are "
             "computed more often)"
         )
     if facts.tokens < facts.max_length:

@@ -98,7 +98,7 @@ def write_npu_encoder(
     return {
         "file": FILE,
         "precision": "weights int8 by channel, activations uint16",
-        "calibrated": f"on {len(pictures)} pictures: the golden ones and random blobs",
+        "calibrated": f"on {len(pictures)} images: the golden ones and random blobs",
         "executed": False,
         "compared": "this file on ONNX Runtime's CPU provider, with the model's own embeddings",
         **parity,

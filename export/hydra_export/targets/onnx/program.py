@@ -187,7 +187,7 @@ def _image_size(model: MobileVLMForConditionalGeneration) -> int:
     if not isinstance(size, int):
         raise HydraError(
             f"config.json: vision_config.image_size is {size!r}, expected a number of pixels.",
-            "Add the side of the square picture that the vision tower reads.",
+            "Add the side of the square image that the vision tower reads.",
         )
     return size
 
@@ -236,7 +236,7 @@ def _adapter_fallbacks(preset: Preset) -> list[str]:
         return []
     return [
         f"projector: {preset.projector} is not available for weights that are inputs of a program; "
-        "they are fp16, widened at every picture."
+        "they are fp16, widened at every image."
     ]
 
 

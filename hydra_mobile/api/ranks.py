@@ -1,4 +1,4 @@
-"""What the verbs of `hydra-mobile ranks` read from a run folder, and the settings of a replay.
+"""`RankRecord` and `replay`: the ranks that a run had, shown, drawn and trained again.
 
 Reads files only, so that a run may train meanwhile.
 """
@@ -9,14 +9,21 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from hydra_mobile.adapters.history import FILE, RankHistory
 from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.errors import ArtifactError, ConfigError
+from hydra_mobile.core.progress import Log, LogProgress, Progress
+from hydra_mobile.core.quiet import quietly
 from hydra_mobile.evaluation.results.rank_history import rank_history
 from hydra_mobile.reporting.formats import number
+from hydra_mobile.reporting.notebook import Svg, html_table
+from hydra_mobile.reporting.rank_history import totals
+from hydra_mobile.reporting.rank_history_svg import rank_history_file
 from hydra_mobile.reporting.schema import RankHistorySection
+from hydra_mobile.reporting.tables import rank_events_table
 from hydra_mobile.training.metrics import MetricsFile
 
 # What a replay decides itself, and the option that says so.
@@ -25,7 +32,7 @@ _TAKEN = {"output": "--out", "ranks.policy": "--final", "ranks.map_file": "the r
 
 @dataclass(frozen=True)
 class RankRecord:
-    """A run's ranks.
+    """A run's ranks: every event, the maps in force, and what finding them cost.
 
     Attributes:
         run: its folder.
@@ -38,6 +45,21 @@ class RankRecord:
     config: TrainConfig
     history: RankHistory
     facts: RankHistorySection
+
+    @property
+    def finished(self) -> bool:
+        """Whether training reached its end."""
+        return (self.run / "summary.json").is_file()
+
+    def plot(self) -> Svg:
+        """Return a plot: the maps in force, and mean ranks over the steps."""
+        return Svg(rank_history_file(self.facts, self.config.ranks.r_ref))
+
+    def _repr_html_(self) -> str:
+        events = rank_events_table(self.facts)
+        titles = [column.title for column in events.columns]
+        table = html_table(titles, ([cell.text for cell in row] for row in events.rows))
+        return table + f"<p>{escape(totals(self.facts).words())}</p>" + self.plot()._repr_html_()
 
 
 def read_record(run: Path) -> RankRecord:
@@ -67,6 +89,47 @@ def read_record(run: Path) -> RankRecord:
             "The first ranks are written when stage II begins.",
         )
     return RankRecord(run, config, RankHistory.of_run(run), facts)
+
+
+def replay(
+    run: str | Path,
+    out: str | Path | None = None,
+    *overrides: str,
+    final: bool = False,
+    log: Log = print,
+    progress: Progress | None = None,
+) -> Compared:
+    """Train a run again with its recorded ranks; nothing is measured for them.
+
+    Args:
+        run: a run folder. It must stay until the new run is finished.
+        out: the new run folder; None: `RUN-replay`.
+        overrides: `section.key=value` over the run's settings.
+        final: train at the last map from the first step on.
+        log: receives a line for each event.
+        progress: shows the stages; None: lines of `log`.
+
+    Returns:
+        How the new run compares with the recorded one.
+
+    Raises:
+        ConfigError: `out` exists, or an override sets what the replay decides.
+        ArtifactError: there is no run with ranks.
+    """
+    folder, made = Path(run), replay_folder(Path(run), out)
+    read_record(folder)
+    refuse_existing(made)
+    settings = replay_config(folder, made, final, overrides)
+    with quietly():
+        from hydra_mobile.training.run import TrainingRun
+
+        TrainingRun(settings, log, progress or LogProgress(log)).train(False)
+    return compared(folder, made)
+
+
+def replay_folder(run: Path, out: str | Path | None) -> Path:
+    """Return where a replay goes: `out`, or beside the run."""
+    return Path(out) if out is not None else Path(f"{str(run).rstrip('/')}-replay")
 
 
 def refuse_existing(out: Path) -> None:

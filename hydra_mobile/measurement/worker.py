@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices import device_named
 from hydra_mobile.evaluation.workers.placement import loadable, runtime_on
+from hydra_mobile.measurement.plan import Plan, question_of
 from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.speed import Speed, repeated
 

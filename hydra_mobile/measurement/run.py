@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.bench.plan import Plan, question_of
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
@@ -22,6 +21,7 @@ from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.devices import device_class, device_named
 from hydra_mobile.devices.device import BatchDevice
 from hydra_mobile.evaluation.workers.placement import loadable
+from hydra_mobile.measurement.plan import Plan, question_of
 from hydra_mobile.reporting import environment
 from hydra_mobile.runtimes.model_ref import ModelRef
 from hydra_mobile.runtimes.speed import Speed
@@ -120,7 +120,7 @@ def _in_process(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
                 "cold": cold,
             },
         )
-        command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.bench.worker"]
+        command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile.measurement.worker"]
         # OpenMP reads its variable once, before any code of ours could set it.
         threads = {"OMP_NUM_THREADS": str(plan.threads)} if plan.threads else {}
         done = subprocess.run(

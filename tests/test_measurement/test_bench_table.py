@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from hydra_mobile.bench.plan import Plan
-from hydra_mobile.bench.run import bench, read_result
-from hydra_mobile.bench.table import comparison, rows_of
 from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.measurement.plan import Plan
+from hydra_mobile.measurement.run import bench, read_result
+from hydra_mobile.measurement.table import comparison, rows_of
 from hydra_mobile.runtimes.model_ref import model_at
 
 
