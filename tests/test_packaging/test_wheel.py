@@ -130,5 +130,6 @@ def test_it_is_used_outside_of_the_checkout(installed, shapes_data, tiny_base, t
         f"model = hm.load({str(bundle)!r})\n"
         f"print(model.ask({str(shapes_data / '0.png')!r}, 'What?', max_new_tokens=3).ended)\n"
     )
-    ended = completed([installed / "python", "-c", code], tmp_path)
-    assert ended.split()[-1] in ("length", "stop")
+    # Libraries may warn behind it.
+    said = completed([installed / "python", "-c", code], tmp_path).split()
+    assert {"length", "stop"} & set(said)
