@@ -23,6 +23,7 @@ def fetch(
     ] = "",
 ) -> ui.Result:
     """Download a base model once, or list the known ones."""
+    from hydra_mobile.core.folders import recover
     from hydra_mobile.models.registry import BASES, cached_base
 
     if name and name not in BASES:
@@ -30,7 +31,8 @@ def fetch(
     if not name:
         return _list()
     folder = cached_base(name)
-    present = (folder / "config.json").is_file()
+    # What a killed fetch left beside it goes.
+    present = recover(folder) and (folder / "config.json").is_file()
     if not present:
         ui.prepare()
         from hydra_mobile.api.bases import fetch as fetch_base

@@ -76,7 +76,7 @@ VERBS = {
         ("evaluate", "tiny", "--benchmarks", "emojiqa", "--data", "emojiqa", "--limit", "4",
          "--workers", "1", "--threads", "1", "--out", "out"), "out",
     ),
-    "report": Verb(("report", "results", "results", "--out", "out"), "out"),
+    "report": Verb(("report", "results", "--out", "out"), "out"),
 }  # fmt: skip
 #: Over an older result of the same kind.
 OVER = ("merge", "export", "import", "compose", "report")
