@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.config import TrainConfig
+from hydra_mobile.core.boundaries import reading
+from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.integrity import SEAL, read_sealed, remembered_sha256, sealed
 from hydra_mobile.core.typed import current_names
@@ -41,13 +43,20 @@ def run_record(config: TrainConfig, processes: int, base_sha256: str = "") -> di
         config: of the run.
         processes: that train together.
         base_sha256: hash of the base's weights; "" where it is not known.
+
+    Raises:
+        DataError: a file of the run cannot be read.
     """
     files = {
         "stage1": config.data.stage1,
         "stage2": config.data.stage2,
         "map_file": config.ranks.map_file,
     }
-    hashes = {name: remembered_sha256(Path(file)) for name, file in files.items() if file}
+    hashes = {}
+    for name, file in files.items():
+        if file:
+            with reading(file, "data of the run", "Check its path.", error_class=DataError):
+                hashes[name] = remembered_sha256(Path(file))
     record = {"config": config.to_dict(), "data": hashes, "processes": processes}
     return {**record, "base_sha256": base_sha256} if base_sha256 else record
 
