@@ -16,6 +16,7 @@ from hydra_export.card.card import CARD, adapter_summary, bundle_card
 from hydra_export.quantization.calibration import from_data
 from hydra_export.quantization.ranges import require_fits
 from hydra_export.targets import TARGETS, Limits, WriteOptions, target_for
+from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.bundle.bundle import MANIFEST, Bundle, write_manifest
 from hydra_mobile.bundle.golden import GoldenInput, write_golden
 from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
@@ -24,14 +25,19 @@ from hydra_mobile.bundle.presets import Preset, preset_named
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, require_free_space
 from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
-from hydra_mobile.core.model_folder import require_as_merged, weight_files, weights_sha256
+from hydra_mobile.core.model_folder import (
+    MERGE_FILE,
+    require_as_merged,
+    weight_files,
+    weights_sha256,
+)
 from hydra_mobile.core.safetensors_io import places
 from hydra_mobile.models.finite import require_finite_weights
 from hydra_mobile.models.hub_files import TOKENIZER_CONFIG, write_tokenizer_config
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 #: Tokenizer, golden pictures and vectors, and what a file format adds.
 _BESIDE_PROGRAM = 16_000_000
@@ -57,7 +63,7 @@ def export_bundle(
     """Export the merged model at `merged_folder` to a bundle at `out`.
 
     Args:
-        merged_folder: a Hugging Face folder of a MobileVLM.
+        merged_folder: a Hugging Face folder of a known family.
         target: key of `TARGETS`.
         out: the bundle; an older bundle there is replaced when the new one is complete.
         golden_inputs: a few pictures with questions, answered by the merged model.
@@ -103,7 +109,7 @@ def export_bundle(
     require_free_space(out, most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
     model, processor = separate.load() if separate else _load(merged_folder)
-    require_finite_weights(model, merged_folder)
+    require_finite_weights(model.whole, merged_folder)
     require_fits(model, chosen, merged_folder)
     calibration = None
     if calibrate and not chosen.has_4bit_weights:
@@ -111,8 +117,7 @@ def export_bundle(
     elif calibrate:
         calibration = from_data(model, processor, Path(calibrate), images)
     sources = {
-        "base": model.config.base,
-        "base_sha256": model.config.base_sha256,
+        **_base_of(merged_folder, model.config),
         "merged_sha256": weights_sha256(merged_folder, again=True),
     }
     if separate:
@@ -175,6 +180,17 @@ def export_bundle(
     return bundle
 
 
+def _base_of(folder: Path, config: Any) -> dict[str, str]:
+    """Return name and hash of the base that a merged model began as; it may be one itself."""
+    if hasattr(config, "base_sha256"):
+        return {"base": config.base, "base_sha256": config.base_sha256}
+    if (folder / MERGE_FILE).is_file():
+        base = read_json(folder / MERGE_FILE, "the record of a merge")["sources"]["base"]
+        return {"base": str(base["name"]), "base_sha256": str(base["sha256"])}
+    identity = base_identity(folder)
+    return {"base": identity.name, "base_sha256": identity.sha256}
+
+
 def most_bytes(weights: Sequence[Path]) -> int:
     """Return the most bytes that a bundle of these weights can take, whatever their dtype.
 
@@ -199,9 +215,8 @@ def _bundle_of(runtime: str) -> Mark:
     return Mark(MANIFEST, f"a bundle for {runtime}", matches)
 
 
-def _load(folder: Path) -> tuple[MobileVLMForConditionalGeneration, Any]:
-    from hydra_mobile.models.loading import load_model
-    from hydra_mobile.models.processor import MobileVLMProcessor
+def _load(folder: Path) -> tuple[VisionLanguageModel, Any]:
+    from hydra_mobile.models.loading import load_model, load_processor
 
-    processor = MobileVLMProcessor.from_pretrained(folder)
+    processor = load_processor(folder)
     return load_model(folder).requires_grad_(False), processor

@@ -24,18 +24,18 @@ from hydra_mobile.bundle.lora_file import (
     write_adapter_file,
 )
 from hydra_mobile.bundle.lora_manifest import require_name
-from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, require_free_space, sha256_of, write_json
 from hydra_mobile.core.folders import Mark, folder_atomically
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.model_folder import weight_files
 from hydra_mobile.core.safetensors_io import places
-from hydra_mobile.models.checkpoints.keys import published_names
+from hydra_mobile.models.families import family_of
 from hydra_mobile.models.pictures import open_picture
-from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
+from hydra_mobile.models.processor import MobileVLMProcessor
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 FOLDER = "adapters"
 _MARK = Mark(GOLDEN, "golden vectors")
@@ -64,34 +64,37 @@ class SeparateAdapter:
         if adapter:
             names = {name for file in weight_files(base) for name in places(file)}
             found = read_adapter(adapter, base=self.identity)
-            self.adapter = located(found, names, published_names(base))
+            self.adapter = located(found, names, family_of(base).rename(base))
         self._projector: dict[str, Any] = {}
 
-    def load(self) -> tuple[MobileVLMForConditionalGeneration, MobileVLMProcessor]:
+    def load(self) -> tuple[VisionLanguageModel, MobileVLMProcessor]:
         """Return the base with its adapter, unmerged: the reference of what the bundle must answer.
 
         The processor is the one that the adapter was trained with.
         """
         from hydra_mobile.adapters.save_load import load_adapter
-        from hydra_mobile.models.loading import load_model
+        from hydra_mobile.models.loading import load_model, load_processor
 
-        model, recipe = load_model(self.base).requires_grad_(False), self.base
+        model = load_model(self.base).requires_grad_(False)
+        if model.whole is not model:
+            raise HydraError(
+                f"{self.base}: adapters beside a program are for MobileVLM's class alone.",
+                "Leave --adapter at merged.",
+            )
         if self.folder is not None:
             state = model.projector.state_dict()
             self._projector = {name: tensor.clone() for name, tensor in state.items()}
-            names = published_names(self.base)
-            load_adapter(model, self.folder, base=self.identity, rename=names)
+            names = family_of(self.base).rename(self.base)
+            load_adapter(model.whole, self.folder, base=self.identity, rename=names)
             model.requires_grad_(False)
-            if (self.folder / PROCESSOR_FILE).is_file():
-                recipe = self.folder
-        return model, MobileVLMProcessor.from_pretrained(self.base, recipe=recipe)
+        return model, load_processor(self.base, self.folder)
 
-    def detach(self, model: MobileVLMForConditionalGeneration) -> None:
+    def detach(self, model: VisionLanguageModel) -> None:
         """Make a model from `load` the base again, in place."""
         from hydra_mobile.adapters.lora import remove
 
         if self.folder is not None:
-            remove(model)
+            remove(model.whole)
             model.projector.load_state_dict(self._projector)
             self._projector = {}
 

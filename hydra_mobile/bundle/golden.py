@@ -2,7 +2,9 @@
 
 Every consumer of a bundle (verify, a native runner, an app) checks itself against them. They are
 computed in fp32 by the Hugging Face model with the whole sequence run again for each token: no
-cache and none of the export's graphs, so that they are an independent reference.
+cache and none of the export's graphs, so that they are an independent reference. Where a class of
+transformers is seen in parts, its own forward answers first, and the parts have to agree with it: a
+family that reads a class wrongly fails here.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from PIL import Image
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.models.pictures import as_rgb, open_picture
-from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.processor import MobileVLMProcessor, Prompt
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 GOLDEN = "golden.json"
 VECTORS = "golden.safetensors"
 MAX_NEW_TOKENS = 16
+#: Of the largest value: what the order of sums may change between a model and its parts.
+_ROUNDING = 1e-4
 
 #: A picture and a question about it.
 GoldenInput = tuple[Image.Image, str]
@@ -42,7 +46,7 @@ def pixel_statistics(pixels: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def write_golden(
-    model: MobileVLMForConditionalGeneration,
+    model: VisionLanguageModel,
     processor: MobileVLMProcessor,
     inputs: Sequence[GoldenInput],
     folder: Path,
@@ -95,6 +99,7 @@ def write_golden(
                 dim=1,
             )
             ids, logits, margins = _greedy(model, sequence, processor.stop_ids)
+            logits = _checked(model, processor, prompt, pixels, embeddings, logits)
         tensors[f"{index}.pixels"] = torch.from_numpy(pixels)
         tensors[f"{index}.features"] = features[0].contiguous()
         tensors[f"{index}.image"] = embeddings[0].contiguous()
@@ -128,7 +133,7 @@ def write_golden(
 
 
 def _greedy(
-    model: MobileVLMForConditionalGeneration, sequence: Any, stop_ids: Sequence[int]
+    model: VisionLanguageModel, sequence: Any, stop_ids: Sequence[int]
 ) -> tuple[list[int], Any, Any]:
     """Return greedy ids (the stop id included), first logits [V] and margins [tokens]."""
     import torch
@@ -146,3 +151,41 @@ def _greedy(
             break
         sequence = torch.cat([sequence, model.embed_tokens(torch.tensor([[ids[-1]]]))], dim=1)
     return ids, first, torch.tensor(margins)
+
+
+def _checked(
+    model: VisionLanguageModel,
+    processor: MobileVLMProcessor,
+    prompt: Prompt,
+    pixels: NDArray[np.float32],
+    embeddings: Any,
+    logits: Any,
+) -> Any:
+    """Return the first logits by the model's own forward, where it has one beside our parts.
+
+    Raises:
+        ArtifactError: the parts give other image embeddings or logits.
+    """
+    import torch
+
+    picture = torch.from_numpy(pixels).unsqueeze(0)
+    image = model.reference_image(picture)
+    if image is None:
+        return logits
+    ids = [*prompt.before, *[processor.image_token_id] * len(image), *prompt.after]
+    own = model.reference_logits(torch.tensor([ids]), picture)
+    assert own is not None
+    for what, ours, theirs in (
+        ("image embeddings (vision tower or connector)", embeddings[0], image),
+        ("logits (text model, positions or mask)", logits, own[0]),
+    ):
+        gap = float((ours - theirs).abs().max()) if ours.shape == theirs.shape else float("inf")
+        if not gap <= _ROUNDING * max(1.0, float(theirs.abs().max())):
+            raise ArtifactError(
+                f"The parts of {type(model.whole).__name__} give other {what} than its own "
+                f"forward: shapes {tuple(ours.shape)} and {tuple(theirs.shape)}, difference "
+                f"{gap:.1e}.",
+                "The family that reads this class does not fit the version of transformers; "
+                "`hydra-mobile families check FOLDER` shows more.",
+            )
+    return own[0].contiguous()

@@ -11,11 +11,12 @@ from hydra_mobile.core.registry import nearest
 from hydra_mobile.models.checkpoints.llava import is_llava, read_llava
 from hydra_mobile.models.checkpoints.mobilevlm import CLIP_L_336_ID, is_original, read_original
 from hydra_mobile.models.configuration import MobileVLMConfig
+from hydra_mobile.models.families import find_family, unknown_class
 from hydra_mobile.models.published import CLIP_L_336, PUBLISHED, published_config
 from hydra_mobile.models.registry import BASES, cached_base
 
 
-def base_config(base: str) -> MobileVLMConfig:
+def base_config(base: str) -> Any:
     """Return the configuration that `base` will have; nothing is downloaded.
 
     Raises:
@@ -40,11 +41,11 @@ def base_config(base: str) -> MobileVLMConfig:
     )
 
 
-def _of_file(file: Path) -> MobileVLMConfig:
+def _of_file(file: Path) -> Any:
     stored: dict[str, Any] = read_json(file, "the configuration of a base")
-    if stored.get("model_type") == "mobile_vlm":
-        config: MobileVLMConfig = MobileVLMConfig.from_dict(stored)
-        return config
+    family = find_family(stored)
+    if family is not None:
+        return family.config_of(stored)
     if is_original(stored):
         return _of_original(stored, str(file))
     if is_llava(stored):
@@ -55,10 +56,7 @@ def _of_file(file: Path) -> MobileVLMConfig:
             text_config=facts.text,
             image_token_id=facts.image_token_id,
         )
-    raise ArtifactError(
-        f"{file}: model_type is {stored.get('model_type')!r}: no MobileVLM, nor a LLaVA.",
-        "Name a base, an original checkpoint, or a folder of LlavaForConditionalGeneration.",
-    )
+    raise unknown_class(file, stored)
 
 
 def _of_original(stored: dict[str, Any], where: str) -> MobileVLMConfig:

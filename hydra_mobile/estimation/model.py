@@ -18,9 +18,9 @@ from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.models.configuration import MobileVLMConfig
+from hydra_mobile.models.families import find_family
 from hydra_mobile.models.four_bit import SKIP
-from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.models.vision_language import VisionLanguageModel
 from hydra_mobile.training.adapted_modules import adapted_modules
 
 PARTS = ("vision tower", "projector", "language model", "adapters")
@@ -41,7 +41,7 @@ class PartCount:
     stage2: int
 
 
-def part_counts(config: MobileVLMConfig, train: TrainConfig) -> dict[str, PartCount]:
+def part_counts(config: Any, train: TrainConfig) -> dict[str, PartCount]:
     """Count parameters by part: LoRA and projector are two numbers, never one.
 
     Adapters count as the budget, what uniform LoRA of rank `ranks.r_ref` has: no policy exceeds it
@@ -49,7 +49,9 @@ def part_counts(config: MobileVLMConfig, train: TrainConfig) -> dict[str, PartCo
     """
     model = on_meta(config)
     full = train.ranks.policy == "full"
-    adapters = 0 if full else Budget.of(model, adapted_modules(model), train.ranks.r_ref).reference
+    adapters = (
+        0 if full else Budget.of(model.whole, adapted_modules(model), train.ranks.r_ref).reference
+    )
     tower, projector, language = (
         sum(p.numel() for p in part.parameters())
         for part in (model.vision_tower, model.projector, model.language_model)
@@ -63,7 +65,7 @@ def part_counts(config: MobileVLMConfig, train: TrainConfig) -> dict[str, PartCo
     return dict(zip(PARTS, values, strict=True))
 
 
-def planned_model(config: MobileVLMConfig, train: TrainConfig, stage: str) -> Any:
+def planned_model(config: Any, train: TrainConfig, stage: str) -> Any:
     """Return the model of a stage, adapters in.
 
     Args:
@@ -88,13 +90,13 @@ def planned_model(config: MobileVLMConfig, train: TrainConfig, stage: str) -> An
         ranks = train.ranks
         rank_map = RankMap(dict.fromkeys(adapted_modules(model), ranks.r_ref))
         inject(
-            model,
+            model.whole,
             rank_map,
             r_ref=ranks.r_ref,
             alpha_ref=ranks.alpha_ref,
             dropout=ranks.dropout,
         )
-        for parameter in lora_parameters(model).values():
+        for parameter in lora_parameters(model.whole).values():
             # On the meta device peft leaves them in the base's dtype; they train in fp32.
             parameter.data = parameter.data.float()
     try:
@@ -169,7 +171,9 @@ def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def on_meta(config: MobileVLMConfig) -> Any:
+def on_meta(config: Any) -> VisionLanguageModel:
     """Return the model without memory behind its weights."""
     with torch.device("meta"):
-        return MobileVLMForConditionalGeneration(config)
+        found = find_family({"model_type": config.model_type})
+        assert found is not None, config.model_type
+        return found.empty_model(config)

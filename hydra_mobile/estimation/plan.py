@@ -29,7 +29,6 @@ from hydra_mobile.estimation.settings import (
     configured_setting,
     needed_bytes,
 )
-from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.training.processes import require_shardable
 
 STAGES = ("stage1", "stage2")
@@ -153,7 +152,7 @@ def make_plan(
 
 
 def _stage(
-    config: MobileVLMConfig,
+    config: Any,
     train: TrainConfig,
     asked: Asked,
     name: str,
@@ -193,7 +192,7 @@ def _stage(
 def _rows(model: Any, train: TrainConfig, stage: str, given: int) -> Rows:
     """Return the largest row to expect: a caption, or as long as the configuration allows."""
     of_stage: StageConfig = getattr(train, stage)
-    image_tokens = int(model.projector.num_tokens)
+    image_tokens = model.num_image_tokens
     tokens = given or train.data.max_length
     if not given and stage == "stage1":
         tokens = min(tokens, image_tokens + _SHORT_CAPTION)
@@ -206,7 +205,7 @@ def _rows(model: Any, train: TrainConfig, stage: str, given: int) -> Rows:
             "Raise data.max_length.",
         )
     tokens = -(-tokens // _LENGTH_STEP) * _LENGTH_STEP
-    size = int(model.config.vision_config.get("image_size", 224))
+    size = model.image_size
     return Rows(tokens, image_tokens, size, masked=train.data.share_prefix)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.models.templates import Template
 
 #: Stands for the image embeddings in a rendered conversation.
@@ -57,7 +58,16 @@ def chat_template(template: Template) -> str:
     It takes `messages` with the roles "user" and "assistant", whose content is a text or a list of
     text and image items, `add_generation_prompt` and, where the template opens with BOS,
     `bos_token`.
+
+    Raises:
+        HydraError: the template was derived from another one in Jinja.
     """
+    if template.image_prefix or template.question_lead:
+        raise HydraError(
+            f"Template `{template.name}` has an `image_prefix` or a `question_lead`, which our "
+            "chat template does not write.",
+            "Keep the chat template of the checkpoint that it was derived from.",
+        )
     pieces = {
         name: _literal(getattr(template, name))
         for name in (

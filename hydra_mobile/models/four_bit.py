@@ -28,6 +28,7 @@ def quantize_linears(
     model: nn.Module,
     skip: Sequence[str] = SKIP,
     *,
+    inside: str = "",
     compute_dtype: torch.dtype,
     device: torch.device | None = None,
 ) -> list[str]:
@@ -42,6 +43,7 @@ def quantize_linears(
     Args:
         model: the base, without adapters.
         skip: linears with one of these parts in their name stay.
+        inside: linears whose names begin otherwise stay too.
         compute_dtype: weights are expanded to it for each product; inputs are cast to it and
             outputs back.
         device: where the four-bit weights go; None: where each weight is. Name the GPU here to
@@ -55,7 +57,7 @@ def quantize_linears(
         ConfigError: a linear to replace is trained, the model carries adapters, or there is none.
     """
     bitsandbytes = _bitsandbytes()
-    names = [n for n in _replaceable(model, skip) if _holds(model.get_submodule(n), device)]
+    names = [n for n in _replaceable(model, skip, inside) if _holds(model.get_submodule(n), device)]
     if not names:
         raise ConfigError("The model has no linear to keep in four bits.")
     for name in names:
@@ -78,8 +80,8 @@ def _bitsandbytes() -> Any:
     return bitsandbytes
 
 
-def _replaceable(model: nn.Module, skip: Sequence[str]) -> list[str]:
-    """Return the names of the linears outside `skip`."""
+def _replaceable(model: nn.Module, skip: Sequence[str], inside: str) -> list[str]:
+    """Return the names of the linears inside `inside` and outside `skip`."""
     if any(".lora_A." in f".{name}." for name, _ in model.named_modules()):
         raise ConfigError(
             "The model carries adapters already.", "Quantize the base before injecting them."
@@ -87,7 +89,9 @@ def _replaceable(model: nn.Module, skip: Sequence[str]) -> list[str]:
     names = [
         name
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and not set(name.split(".")) & set(skip)
+        if type(module) is nn.Linear
+        and name.startswith(inside)
+        and not set(name.split(".")) & set(skip)
     ]
     for name in names:
         if any(p.requires_grad for p in model.get_submodule(name).parameters()):

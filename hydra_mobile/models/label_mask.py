@@ -11,7 +11,10 @@ from hydra_mobile.models.templates import IGNORE_INDEX, Template, Turn
 
 
 def in_pieces(
-    turns: Sequence[Turn], template: Template, text_ids: Callable[[str], list[int]]
+    turns: Sequence[Turn],
+    template: Template,
+    text_ids: Callable[[str], list[int]],
+    with_image: bool,
 ) -> tuple[list[int], list[int]]:
     """Return ids and labels of turns, every piece of the template tokenized by itself.
 
@@ -23,7 +26,7 @@ def in_pieces(
     labels: list[int] = []
     for index, turn in enumerate(turns):
         question = [] if index == 0 else text_ids(t.turn_suffix) + text_ids(t.user_prefix)
-        question += text_ids(turn.question if t.questions else "")
+        question += text_ids(_asked(turn, t, with_image and index == 0))
         question += text_ids(t.user_suffix) + text_ids(t.answer_prefix)
         answer = text_ids(t.answer_lead + turn.answer)
         suffix = text_ids(t.answer_suffix)
@@ -78,6 +81,12 @@ def _text(turns: Sequence[Turn], template: Template, with_image: bool) -> str:
             text += t.start + t.user_prefix
         elif turn.question:  # LLaVA strips picture and question: alone, a picture has no suffix
             text += t.image_suffix
-        text += turn.question if t.questions else ""
+        text += _asked(turn, t, with_image and index == 0)
         text += t.user_suffix + t.answer_prefix + t.answer_lead + turn.answer + t.answer_suffix
     return text
+
+
+def _asked(turn: Turn, template: Template, behind_picture: bool) -> str:
+    """Return a question with what stands before one that follows no picture."""
+    question = turn.question if template.questions else ""
+    return question if behind_picture else template.question_lead + question

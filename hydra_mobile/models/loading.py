@@ -1,4 +1,4 @@
-"""Reading a MobileVLM folder with errors that a person can act on."""
+"""Reading a model folder of any family with errors that a person can act on."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from transformers.utils import logging as transformers_logging
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.model_folder import require_as_merged
-from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.models.families import family_of
+from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
+from hydra_mobile.models.vision_language import VisionLanguageModel
 
 
 def load_model(
     folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32
-) -> MobileVLMForConditionalGeneration:
+) -> VisionLanguageModel:
     """Load a base or merged folder in eval mode; "auto" is the dtype of its files.
 
     Raises:
-        ArtifactError: weights are missing, cut short or of another architecture; or the folder is
-            a merged one, and a file is not what its merge wrote.
+        ArtifactError: weights are missing, cut short or of another architecture; no family knows
+            the architecture; or the folder is a merged one, and a file is not what its merge wrote.
     """
     if not (folder / "config.json").is_file():
-        raise ArtifactError(f"{folder} has no config.json: expected the folder of a MobileVLM.")
+        raise ArtifactError(
+            f"{folder} has no config.json: expected the folder of a vision-language model."
+        )
+    family = family_of(folder)
     require_as_merged(folder)
     try:
         with without_progress_bars():
-            model, loading = MobileVLMForConditionalGeneration.from_pretrained(
+            model, loading = family.model_class().from_pretrained(
                 folder, dtype=dtype, local_files_only=True, output_loading_info=True
             )
     except (SafetensorError, OSError) as error:
@@ -44,8 +49,23 @@ def load_model(
             f"The weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing "
             f"or unknown, for example {wrong[:3] or list(loading['mismatched_keys'])[:3]}."
         )
-    loaded: MobileVLMForConditionalGeneration = model.eval()
-    return loaded
+    return family.split(model).eval()
+
+
+def load_processor(folder: Path, recipe: Path | None = None) -> MobileVLMProcessor:
+    """Return tokenizer, template and image preprocessing of a model folder.
+
+    Args:
+        folder: the model's.
+        recipe: an adapter's folder, whose template and preprocessing count where it has them: it
+            was perhaps trained with others than its base has.
+
+    Raises:
+        ArtifactError: a file is missing, or says what cannot be expressed.
+    """
+    if recipe is not None and (recipe / PROCESSOR_FILE).is_file():
+        return MobileVLMProcessor.from_pretrained(folder, recipe=recipe)
+    return family_of(folder).processor(folder)
 
 
 @contextlib.contextmanager

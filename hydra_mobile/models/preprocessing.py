@@ -25,7 +25,11 @@ _Positive = Annotated[float, Range(above=0)]
 _LONGEST_STRIP = 200
 #: Most pixels of a padded picture that are held at once.
 _BAND = 4_000_000
-_RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_RESAMPLE = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class ImagePreprocessing:
     mean: tuple[_Finite, _Finite, _Finite]
     std: tuple[_Positive, _Positive, _Positive]
     fit: Fit = "pad"
-    resample: Literal["bicubic", "bilinear"] = "bicubic"
+    resample: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """Return pixels float32 [3, size, size] of an RGB picture of any size."""

@@ -125,8 +125,10 @@ class MobileVLMProcessor:
         opening = [t.start, t.user_prefix]
         asked = [question if t.questions else "", t.user_suffix, t.answer_prefix]
         if not with_image:
+            asked[0] = t.question_lead + asked[0]
             return Prompt(self.bos_ids + self._ids_of(opening + asked), [])
-        return Prompt(self.bos_ids + self._ids_of(opening), self._ids_of([t.image_suffix, *asked]))
+        before = self.bos_ids + self._ids_of([*opening, t.image_prefix])
+        return Prompt(before, self._ids_of([t.image_suffix, *asked]))
 
     def encode_record(self, turns: Sequence[Turn], with_image: bool) -> Encoded:
         """Return the ids and labels of a conversation.
@@ -150,7 +152,7 @@ class MobileVLMProcessor:
         ]
         prefix = self._prefix(with_image)
         if not self.template.whole:
-            ids, labels = supervision.in_pieces(turns, self.template, self.text_ids)
+            ids, labels = supervision.in_pieces(turns, self.template, self.text_ids, with_image)
             return Encoded(prefix, ids, labels, matched=True)
         ids, labels, matched = supervision.as_whole(turns, self.template, self.text_ids, with_image)
         return Encoded(prefix, ids, labels, matched)
@@ -165,7 +167,10 @@ class MobileVLMProcessor:
         t = self.template
         if t.whole and not with_image:
             return self.bos_ids  # the rest is one string with the first question
-        prefix = self.bos_ids + self._ids_of([t.start, t.user_prefix])
+        opening = [t.start, t.user_prefix]
+        if with_image:
+            opening.append(t.image_prefix)
+        prefix = self.bos_ids + self._ids_of(opening)
         if with_image:
             prefix += [self.image_token_id] * self.num_image_tokens
         if with_image and not t.whole:

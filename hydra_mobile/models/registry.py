@@ -1,8 +1,7 @@
 """Named bases: what `--base NAME` means and where its folder is.
 
-A base is one Hugging Face folder that `MobileVLMForConditionalGeneration.from_pretrained` loads. A
-new base is one builder and one line in `BASES`. Checkpoints of other projects are imported once,
-into the cache.
+A base is one Hugging Face folder of a known family. A new base is one builder and one line in
+`BASES`. Checkpoints that MobileVLM's class can be made from are imported once, into the cache.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.made_once import alone
 from hydra_mobile.core.registry import nearest, resolve
+from hydra_mobile.models.families import find_family
 
 _NAMED = "hydra_mobile.models.checkpoints.published:"
 #: name -> "module:function"; the function fills an empty folder.
@@ -73,8 +73,9 @@ def fetch(name: str, log: Log = print) -> Path:
 def base_folder(name_or_folder: str, log: Log = print) -> Path:
     """Return the folder of a base given by name or path.
 
-    A named base is fetched when absent. The folder of a MobileVLM or LLaVA checkpoint is imported
-    into the cache when it was not yet, or has changed since.
+    A named base is fetched when absent. The folder of a family's own class is taken as it is. A
+    checkpoint of MobileVLM's or LLaVA's own code is imported into the cache when it was not yet,
+    or has changed since.
 
     Raises:
         ArtifactError: neither a known name nor a folder with a `config.json`; or a checkpoint
@@ -84,8 +85,8 @@ def base_folder(name_or_folder: str, log: Log = print) -> Path:
         return fetch(name_or_folder, log)
     folder = tilde(Path(name_or_folder))
     if (folder / "config.json").is_file():
-        config = read_json(folder / "config.json", "the configuration of a MobileVLM")
-        if config.get("model_type") == "mobile_vlm":
+        config = read_json(folder / "config.json", "the configuration of a base")
+        if find_family(config) is not None:
             return folder
         return _imported(folder, log)
     raise ArtifactError(

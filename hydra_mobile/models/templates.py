@@ -29,9 +29,9 @@ class Turn:
 class Template:
     """The pieces of a conversation, in the order in which they are written.
 
-    A turn is `user_prefix` + [`image_suffix` after the image embeddings, first turn only] +
-    question + `user_suffix` + `answer_prefix` + `answer_lead` + answer + `answer_suffix`. Image
-    embeddings stand right after the first `user_prefix`.
+    A turn is `user_prefix` + [`image_prefix`, the image embeddings and `image_suffix`, first turn
+    only; else `question_lead`] + question + `user_suffix` + `answer_prefix` + `answer_lead` +
+    answer + `answer_suffix`.
 
     Two ways lead from text to ids. In pieces (the default): every string above is tokenized by
     itself, so that a prefix never depends on its question. As a whole: what stands between a
@@ -52,6 +52,8 @@ class Template:
         answer_lead: text between `answer_prefix` and an answer in training; generation begins
             without it, because the first token of an answer carries it.
         questions: False drops the questions: a picture, then its caption.
+        image_prefix: text between `user_prefix` and the image embeddings.
+        question_lead: text before a question that has no picture before it; one string with it.
     """
 
     name: str
@@ -67,10 +69,14 @@ class Template:
     bos: bool = False
     answer_lead: str = ""
     questions: bool = True
+    image_prefix: str = ""
+    question_lead: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the template as manifests store it."""
-        return asdict(self)
+        value = asdict(self)
+        # Hashes of what has neither stay what they were.
+        return {k: v for k, v in value.items() if v or k not in ("image_prefix", "question_lead")}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any], where: str) -> Template:

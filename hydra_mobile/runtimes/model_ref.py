@@ -20,6 +20,7 @@ from hydra_mobile.core.files import read_json, sha256_of, tilde
 from hydra_mobile.core.folders import recover
 from hydra_mobile.core.integrity import read_sealed
 from hydra_mobile.core.model_folder import has_weights, weight_files, weights_sha256
+from hydra_mobile.models.families import family_of
 from hydra_mobile.models.registry import BASES, base_folder
 from hydra_mobile.runtimes import runtime_class
 
@@ -150,7 +151,9 @@ def distinct(artifacts: Sequence[ModelRef]) -> list[ModelRef]:
 
 def _recipe_in(folder: Path) -> str:
     """Return a digest of the files beside the weights that change answers."""
-    names = ("config.json", "processor_config.json", "tokenizer.json")
+    names = ["config.json", "processor_config.json", "tokenizer.json"]
+    if (folder / "config.json").is_file() and family_of(folder).derives_prompts:
+        names += ["preprocessor_config.json", "chat_template.jinja", "chat_template.json"]
     found = {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}
     return hashlib.sha256(repr(found).encode()).hexdigest()
 

@@ -18,18 +18,18 @@ from hydra_mobile.adapters.save_load import load_adapter
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
-from hydra_mobile.models.checkpoints.keys import published_names
-from hydra_mobile.models.loading import load_model
-from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
-from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
+from hydra_mobile.models.families import family_of
+from hydra_mobile.models.loading import load_model, load_processor
+from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.registry import base_folder
+from hydra_mobile.models.vision_language import VisionLanguageModel
 from hydra_mobile.runtimes.base import Array, CacheState, Runtime
 from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
 
 def load_artifact(
     path: Path,
-) -> tuple[MobileVLMForConditionalGeneration, MobileVLMProcessor]:
+) -> tuple[VisionLanguageModel, MobileVLMProcessor]:
     """Load the model and processor of a run, an adapter, a merged folder or a base.
 
     Raises:
@@ -39,16 +39,16 @@ def load_artifact(
     if (adapter / "adapter_config.json").is_file():
         base = base_of(adapter)
         model = load_model(base)
-        load_adapter(model, adapter, base=base_identity(base), rename=published_names(base))
-        trained_with = adapter if (adapter / PROCESSOR_FILE).is_file() else base
-        return model.eval(), MobileVLMProcessor.from_pretrained(base, recipe=trained_with)
+        rename = family_of(base).rename(base)
+        load_adapter(model.whole, adapter, base=base_identity(base), rename=rename)
+        return model.eval(), load_processor(base, adapter)
     if (path / "run.json").is_file():
         raise ArtifactError(
             f"{path} holds a run without an adapter: it is not finished.",
             "Go on with `hydra-mobile train --resume`.",
         )
     folder = base_folder(str(path))
-    return load_model(folder), MobileVLMProcessor.from_pretrained(folder)
+    return load_model(folder), load_processor(folder)
 
 
 class TorchRuntime(Runtime):
@@ -60,7 +60,7 @@ class TorchRuntime(Runtime):
 
     def __init__(
         self,
-        model: MobileVLMForConditionalGeneration,
+        model: VisionLanguageModel,
         processor: MobileVLMProcessor,
         device: str = "cpu",
     ) -> None:

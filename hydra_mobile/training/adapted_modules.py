@@ -1,22 +1,18 @@
-"""Which linears of a MobileVLM get an adapter.
+"""Which linears of a base get an adapter.
 
-The bridge between the trainer and `hydra_mobile.adapters`, which knows no MobileVLM.
+The bridge between the trainer and `hydra_mobile.adapters`, which knows no vision-language model.
 """
 
 from __future__ import annotations
 
-from torch import nn
-
 from hydra_mobile.adapters.lora_layers import adapted_linears
-
-#: The seven linears of a Llama layer that MobileVLM's LoRA adapts.
-LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+from hydra_mobile.models.vision_language import VisionLanguageModel
 
 
-def adapted_modules(model: nn.Module) -> list[str]:
-    """Return the full names of the language model's linears that get an adapter."""
-    return [
-        name
-        for name in adapted_linears(model)
-        if name.startswith("language_model.model.layers.") and name.rsplit(".", 1)[-1] in LINEARS
-    ]
+def adapted_modules(model: VisionLanguageModel) -> list[str]:
+    """Return the full names of the linears in the language model's layers: all get an adapter.
+
+    In a Llama these are the seven that MobileVLM's LoRA adapts.
+    """
+    layers = f"{model.layers_name}."
+    return [name for name in adapted_linears(model.whole) if name.startswith(layers)]

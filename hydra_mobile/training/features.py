@@ -22,9 +22,9 @@ from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import cache_home, require_free_space, sha256_of, write_atomically
 from hydra_mobile.core.integrity import remembered_sha256
 from hydra_mobile.data.prefetch import PictureReader
-from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.vision_language import VisionLanguageModel
 
 _CHUNK = 32
 
@@ -44,7 +44,7 @@ class VisionFeatures:
 
     def __init__(
         self,
-        model: MobileVLMForConditionalGeneration,
+        model: VisionLanguageModel,
         image: ImagePreprocessing,
         use_cache: bool = True,
         workers: int = 0,
@@ -66,8 +66,7 @@ class VisionFeatures:
         """
         if not self._use_cache:
             return
-        tower = self._model.vision_tower
-        per_image = int(tower.num_patches) * int(tower.feature_size) * 2  # type: ignore[arg-type]
+        per_image = self._model.num_patches * self._model.feature_size * 2
         folder = cache_home() / "features"
         chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
         files = [folder / f"{self._key(chunk)}.npy" for chunk in chunks]
@@ -129,8 +128,7 @@ class VisionFeatures:
         return features[torch.tensor(wanted, device=features.device)]
 
     def _stored(self, images: Sequence[Path | None]) -> Tensor:
-        tower = self._model.vision_tower
-        shape = (len(images), int(tower.num_patches), int(tower.feature_size))  # type: ignore[arg-type]
+        shape = (len(images), self._model.num_patches, self._model.feature_size)
         result = torch.zeros(shape)
         for row, image in enumerate(images):
             if image is not None:
@@ -186,7 +184,7 @@ def _require_finite(features: np.ndarray[Any, Any], pictures: Sequence[Path]) ->
         )
 
 
-def _tower_digest(model: MobileVLMForConditionalGeneration, image: ImagePreprocessing) -> str:
+def _tower_digest(model: VisionLanguageModel, image: ImagePreprocessing) -> str:
     digest = hashlib.sha256(repr(image).encode())
     digest.update(f"{_CHUNK} float16".encode())
     for name, tensor in model.vision_tower.state_dict().items():

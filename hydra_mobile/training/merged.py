@@ -15,6 +15,7 @@ from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.integrity import hashes_of, plain_files
 from hydra_mobile.core.model_folder import MERGE_FILE, MERGED
 from hydra_mobile.models.checkpoints.base_plan import ORIGINAL_CONFIG, TOKENIZER_MODEL
+from hydra_mobile.models.families import family_of
 from hydra_mobile.models.hub_files import write_generation_config
 from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.model_card import CARD, merged_card
@@ -31,9 +32,12 @@ def write_merged(setup: TrainingModel, out: Path, policy: str) -> None:
     """
     with folder_atomically(out, mark=MERGED) as temporary:
         with without_progress_bars():
-            setup.model.to(torch.float32).save_pretrained(temporary)
-        setup.processor.save_pretrained(temporary)
-        write_generation_config(temporary, setup.processor)
+            setup.model.to(torch.float32).whole.save_pretrained(temporary)
+        if family_of(setup.base_folder).derives_prompts:
+            _copy_beside_weights(setup.base_folder, temporary)
+        else:
+            setup.processor.save_pretrained(temporary)
+            write_generation_config(temporary, setup.processor)
         # What the way back to another project's layout needs of the checkpoint before the import.
         for name in (ORIGINAL_CONFIG, TOKENIZER_MODEL):
             if (setup.base_folder / name).is_file():
@@ -54,3 +58,10 @@ def write_merged(setup: TrainingModel, out: Path, policy: str) -> None:
                 "files": hashes_of(temporary, plain_files(temporary)),
             },
         )
+
+
+def _copy_beside_weights(base: Path, folder: Path) -> None:
+    """Copy tokenizer, template and settings of a base, which transformers has not written."""
+    for name in plain_files(base):
+        if not (folder / name).exists() and not name.startswith("model"):
+            shutil.copyfile(base / name, folder / name)

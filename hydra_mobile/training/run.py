@@ -257,7 +257,7 @@ class TrainingRun:
         pictures, answers = zip(*self.data.captions(), strict=True)
         # With a space, as words are inside a question: byte-level BPE has other tokens for those.
         captions = [setup.processor.text_ids(f" {answer}") for answer in answers]
-        table = setup.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
+        table = setup.model.language_model.get_input_embeddings().weight.detach()
         targets = caption_vectors(table, captions)
         token_rms = float(table.float().pow(2).mean().sqrt())
         numbers = {answer: i for i, answer in enumerate(dict.fromkeys(answers))}
@@ -436,11 +436,11 @@ class TrainingRun:
             return
         projector = {
             name: value
-            for name, value in setup.model.state_dict().items()
-            if name.startswith("projector.")
+            for name, value in setup.model.whole.state_dict().items()
+            if name.startswith(f"{setup.model.projector_name}.")
         }
         save_adapter(
-            setup.model,
+            setup.model.whole,
             out,
             rank_map=result.rank_map,
             budget=result.budget,

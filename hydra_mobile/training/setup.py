@@ -13,13 +13,15 @@ from torch import nn
 
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.config import StageConfig, TrainConfig
+from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.memory import keep_freed_memory
+from hydra_mobile.models.families import family_of
 from hydra_mobile.models.finite import require_finite_weights
-from hydra_mobile.models.loading import load_model
-from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+from hydra_mobile.models.loading import load_model, load_processor
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.registry import Log, base_folder
 from hydra_mobile.models.templates import template_named
+from hydra_mobile.models.vision_language import VisionLanguageModel
 from hydra_mobile.training.machine import choose_precision, set_threads
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.processes import Processes
@@ -59,7 +61,8 @@ class TrainingModel:
 
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
             device = self.accelerator.device
-            quantize_linears(self.model, compute_dtype=dtype, device=device)
+            layers = f"{self.model.layers_name}."
+            quantize_linears(self.model.whole, inside=layers, compute_dtype=dtype, device=device)
         self.model.projector.requires_grad_(True)
         self.processes.shard(self.model)
         self.model.to(self.accelerator.device)
@@ -73,11 +76,11 @@ class TrainingModel:
             f"base {self.base.name}"
         )
 
-    def _load(self, device: torch.device) -> MobileVLMForConditionalGeneration:
+    def _load(self, device: torch.device) -> VisionLanguageModel:
         """Return the base, frozen, its parts in the dtypes that they train in."""
         # In the file's dtype: a large base would take twice its size in fp32 on the way.
         model = load_model(self.base_folder, dtype="auto")
-        require_finite_weights(model, self.base_folder)
+        require_finite_weights(model.whole, self.base_folder)
         model.requires_grad_(False)
         bf16 = self.precision == "bf16"
         # Full fine-tuning needs master weights in fp32; autocast computes in bf16 either way.
@@ -94,8 +97,11 @@ class TrainingModel:
         return self.processors["stage2"]
 
     def _processor(self, stage: StageConfig) -> MobileVLMProcessor:
-        processor = MobileVLMProcessor.from_pretrained(self.base_folder)
+        processor = load_processor(self.base_folder)
         template = stage.template or self.config.data.template
+        family = family_of(self.base_folder)
+        if family.derives_prompts and (template or stage.image_fit):
+            raise _not_to_choose(self.base_folder, template, stage.image_fit)
         if template:
             processor.template = template_named(template)
         if stage.image_fit:
@@ -104,7 +110,8 @@ class TrainingModel:
 
     def projector_parameters(self) -> dict[str, nn.Parameter]:
         """Return the projector's parameters by full name."""
-        return {f"projector.{n}": p for n, p in self.model.projector.named_parameters()}
+        name = self.model.projector_name
+        return {f"{name}.{n}": p for n, p in self.model.projector.named_parameters()}
 
     def optimizer(self, stage: str, adapters: Mapping[str, nn.Parameter]) -> NamedAdamW:
         """Return a fresh optimizer over what `stage` trains.
@@ -121,3 +128,13 @@ class TrainingModel:
         rate = config.projector_learning_rate or config.learning_rate
         groups = {"adapters": (config.learning_rate, adapters), "projector": (rate, projector)}
         return NamedAdamW(groups, config)
+
+
+def _not_to_choose(base: Path, template: str, fit: str | None) -> ConfigError:
+    """Return the error for a setting that a base's own files decide."""
+    asked = f"template={template}" if template else f"image_fit={fit}"
+    return ConfigError(
+        f"`{asked}` was asked for, and {base} says in its own files how questions and pictures "
+        "are written.",
+        "Leave it out: template and preprocessing are derived from the checkpoint.",
+    )

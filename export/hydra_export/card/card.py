@@ -163,7 +163,7 @@ def _sizes(manifest: Mapping[str, Any]) -> str:
 
 def _template(manifest: Mapping[str, Any]) -> str:
     t = manifest["template"]
-    before = t["start"] + t["user_prefix"]
+    before = t["start"] + t["user_prefix"] + t.get("image_prefix", "")
     after = f"{t['image_suffix']}{{question}}{t['user_suffix']}{t['answer_prefix']}"
     way = (
         "each side of the image is tokenized as one string"

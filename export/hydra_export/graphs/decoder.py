@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hydra_export.graphs.llama_layers import require_llama_layers
 from hydra_mobile.core.errors import ArtifactError
 
 #: "custom": the operators llama::update_cache and llama::custom_sdpa; "manual": plain matmuls.
@@ -188,10 +189,14 @@ class TextDecoder(nn.Module):
             weights become views of the fused ones.
         max_context: tokens that the cache holds.
         build: see `Attention`.
+
+    Raises:
+        HydraError: the layers have something that this graph would leave out.
     """
 
     def __init__(self, language_model: Any, max_context: int, build: Attention) -> None:
         super().__init__()
+        require_llama_layers(language_model)
         config = language_model.config
         self.max_context = max_context
         self.build = build

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_export.graphs.decoder import fuse_linears, rotary_tables, rotate
+from hydra_export.graphs.llama_layers import require_llama_layers
 
 #: Added to the score of what is not visible: far below any score, and exact in 16 bits.
 HIDDEN = -1e4
@@ -108,10 +109,14 @@ class StatelessDecoder(nn.Module):
             weights become views of the fused ones.
         max_context: T, tokens that the cache has room for.
         max_length: the largest S.
+
+    Raises:
+        HydraError: the layers have something that this graph would leave out.
     """
 
     def __init__(self, language_model: Any, max_context: int, max_length: int) -> None:
         super().__init__()
+        require_llama_layers(language_model)
         config = language_model.config
         self.layers = nn.ModuleList(
             StatelessLayer(layer, config) for layer in language_model.model.layers

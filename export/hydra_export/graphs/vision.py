@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class VisionEncoder(nn.Module):
-    """Tower and projector of a MobileVLM, sharing its weights."""
+    """Tower and projector of a model, sharing its weights."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

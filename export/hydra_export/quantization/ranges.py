@@ -27,7 +27,7 @@ def require_fits(model: nn.Module, preset: Preset, folder: Path) -> None:
     """Raise unless the preset can hold every weight of the model that it casts.
 
     Args:
-        model: a `MobileVLMForConditionalGeneration`, its weights finite.
+        model: a `VisionLanguageModel`, its weights finite.
         preset: precision of every part.
         folder: the model's, for the message.
 

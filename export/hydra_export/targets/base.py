@@ -25,7 +25,7 @@ from hydra_mobile.runtimes import runtime_class
 
 if TYPE_CHECKING:
     from hydra_export.quantization.calibration import Calibration
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 AUTO = "auto"
 
@@ -158,7 +158,7 @@ class Target(ABC):
 
     def write(
         self,
-        model: MobileVLMForConditionalGeneration,
+        model: VisionLanguageModel,
         preset: Preset,
         folder: Path,
         limits: Limits,
@@ -190,7 +190,7 @@ class Target(ABC):
     @abstractmethod
     def _write(
         self,
-        model: MobileVLMForConditionalGeneration,
+        model: VisionLanguageModel,
         preset: Preset,
         folder: Path,
         limits: Limits,

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 
 class _LargestStep(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -33,7 +33,7 @@ class _LargestStep(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def vision_step(model: MobileVLMForConditionalGeneration, image_size: int) -> int:
+def vision_step(model: VisionLanguageModel, image_size: int) -> int:
     """Return the most bytes that one operator of the vision encoder reads and writes in fp32.
 
     Args:
@@ -51,7 +51,7 @@ def vision_step(model: MobileVLMForConditionalGeneration, image_size: int) -> in
     return step.bytes
 
 
-def sizes_of(model: MobileVLMForConditionalGeneration, image_size: int) -> dict[str, int]:
+def sizes_of(model: VisionLanguageModel, image_size: int) -> dict[str, int]:
     """Return the manifest's `sizes`: counts, and bytes for `vision_step`."""
     text: Any = model.config.text_config
     return {

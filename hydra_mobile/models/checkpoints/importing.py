@@ -36,6 +36,7 @@ from hydra_mobile.models.checkpoints.tensor_map import Matched, Source, expected
 from hydra_mobile.models.checkpoints.tower import read_tower, tower_folder, tower_source
 from hydra_mobile.models.checkpoints.weights import open_weights
 from hydra_mobile.models.configuration import MobileVLMConfig
+from hydra_mobile.models.families import find_family, unknown_class
 from hydra_mobile.models.published import CLIP_L_336
 
 _VISION = "vision_tower."
@@ -88,10 +89,16 @@ def _foreign(file: Path, config: Mapping[str, Any]) -> ArtifactError:
             "Add a vision tower and a projector: hydra-mobile compose --language "
             f"{file.parent} --vision {CLIP_L_336_ID} --projector ldpnet --out FOLDER",
         )
+    if find_family(config) is not None:
+        return ArtifactError(
+            f"{file.parent} is of a class of transformers that is a base as it is.",
+            f"It needs no import: base={file.parent}",
+        )
+    unknown = unknown_class(file, config)
     return ArtifactError(
-        f"{file}: model_type is {kind!r}, without MobileVLM's mm_vision_tower.",
+        unknown.what,
         "Imported are MobileVLM's and LLaVA's own checkpoints and transformers' "
-        "LlavaForConditionalGeneration.",
+        f"LlavaForConditionalGeneration. Families that are taken as they are: {unknown.fixes[0]}",
     )
 
 

@@ -33,7 +33,13 @@ class AdaLoraStrategy(Strategy):
             )
         super().__init__(stage)
         model = stage.setup.model
-        self.budget = Budget.of(model, adapted_modules(model), stage.config.ranks.r_ref)
+        if model.whole is not model:
+            raise ConfigError(
+                "ranks.policy=adalora runs on MobileVLM's class alone: peft's AdaLoRA calls the "
+                "forward of the model that it wraps.",
+                "Choose another policy, for example ranks.policy=hydra.",
+            )
+        self.budget = Budget.of(model.whole, adapted_modules(model), stage.config.ranks.r_ref)
         self._history = RankHistory.of_run(stage.folder)
         self._adalora: AdaLora
 
@@ -88,7 +94,7 @@ class AdaLoraStrategy(Strategy):
     def _build(self) -> None:
         config = self.stage.config
         self._adalora = AdaLora.build(
-            self.stage.setup.model,
+            self.stage.setup.model.whole,
             list(self.budget.cost),
             self.budget,
             alpha_ref=config.ranks.alpha_ref,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hydra_mobile.adapters import broadcast
 from hydra_mobile.adapters.gradient_start import align
@@ -41,7 +41,12 @@ def calibrate(
                     return
             step += 1
 
-    found = measure(stage.setup.model, names, batches(), stage.objective, gradients=gradients)
+    model = stage.setup.model
+
+    def loss(_: nn.Module, rows: list[Row]) -> Tensor:
+        return stage.objective(model, rows)
+
+    found = measure(model.whole, names, batches(), loss, gradients=gradients)
     return found.averaged(broadcast.mean)
 
 
@@ -52,7 +57,7 @@ def start_along(stage: StageTwo, gradients: Mapping[str, Tensor]) -> None:
         stage: its model carries fresh adapters.
         gradients: of this process, from `calibrate`.
     """
-    model = stage.setup.model
+    model = stage.setup.model.whole
     mean = {name: broadcast.mean(gradient) for name, gradient in gradients.items()}
     caught = align(model, mean, stage.config.seed)
     # Decompositions may differ in the last bit between processes.

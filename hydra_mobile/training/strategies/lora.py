@@ -121,7 +121,7 @@ class LoraStrategy(Strategy):
         """Wrap the model and give the engine a loop for its probes."""
         super().begin(optimizer)
         loop = ProbeLoop(
-            self.stage.setup.model,
+            self.stage.setup.model.whole,
             self.hydra.budget,
             optimizer.inner,
             _Stepper(self, optimizer),
@@ -134,7 +134,7 @@ class LoraStrategy(Strategy):
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the LoRA tensors."""
-        return lora_parameters(self.stage.setup.model)
+        return lora_parameters(self.stage.setup.model.whole)
 
     def before_step(self, step: int) -> None:
         """Begin to watch backward passes when the end of the warm-up is near."""
@@ -230,7 +230,7 @@ class LoraStrategy(Strategy):
             "update" if config.importance == "update" else "gradient"
         )
         self.hydra = Hydra(
-            self.stage.setup.model,
+            self.stage.setup.model.whole,
             r_ref=config.r_ref,
             alpha_ref=config.alpha_ref,
             targets=self.names,

@@ -36,7 +36,7 @@ from hydra_mobile.runtimes.coreml.availability import INTERPRETED
 from hydra_mobile.runtimes.coreml.program import SPEC, WEIGHTS, read_program
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 PREFILL, DECODE = "prefill", "decode"
 
@@ -51,7 +51,7 @@ _PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def write_program(
-    model: MobileVLMForConditionalGeneration,
+    model: VisionLanguageModel,
     preset: Preset,
     folder: Path,
     limits: Limits,
@@ -99,11 +99,11 @@ def write_program(
 
 
 def _graphs(
-    model: MobileVLMForConditionalGeneration, limits: Limits
+    model: VisionLanguageModel, limits: Limits
 ) -> tuple[dict[str, nn.Module], dict[str, list[Call]], dict[str, Sequence[str]]]:
     """Return module, calls and names of outputs of each package."""
     text = model.config.text_config
-    size = int(model.config.vision_config["image_size"])
+    size = model.image_size
     lengths = {PREFILL: limits.max_prefill, DECODE: 1}
     cache = (text.num_hidden_layers, text.num_key_value_heads, limits.max_context, text.head_dim)
     modules: dict[str, nn.Module] = {
@@ -142,9 +142,7 @@ def _graphs(
     return modules, calls, outputs
 
 
-def _cache(
-    model: MobileVLMForConditionalGeneration, limits: Limits, compute: Compute
-) -> dict[str, Any]:
+def _cache(model: VisionLanguageModel, limits: Limits, compute: Compute) -> dict[str, Any]:
     text = model.config.text_config
     return {
         "shape": [

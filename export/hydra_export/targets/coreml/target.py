@@ -12,7 +12,7 @@ from hydra_mobile.bundle.memory.footprint import RuntimeMemory
 from hydra_mobile.bundle.presets import Preset
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 
 class CoreMLTarget(Target):
@@ -33,7 +33,7 @@ class CoreMLTarget(Target):
 
     def _write(
         self,
-        model: MobileVLMForConditionalGeneration,
+        model: VisionLanguageModel,
         preset: Preset,
         folder: Path,
         limits: Limits,

@@ -41,6 +41,7 @@ from torchao.quantization.quant_api import (
     IntxWeightOnlyConfig,
 )
 
+from hydra_export.graphs.activations import spell_out_tanh_gelu
 from hydra_export.graphs.decoder import Attention, TextDecoder
 from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.half import halve_linears
@@ -64,7 +65,7 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.memory import peak_resident_bytes
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 PROGRAM = "model.pte"
 
@@ -242,14 +243,14 @@ def _quantize_embedding(embedding: TokenEmbedding, plan: QuantizationPlan, group
 
 
 def _export_graphs(
-    model: MobileVLMForConditionalGeneration,
+    model: VisionLanguageModel,
     vision: VisionEncoder,
     embedding: TokenEmbedding,
     decoder: TextDecoder,
     limits: Limits,
 ) -> dict[str, Any]:
     """Trace the three graphs."""
-    size = int(model.config.vision_config["image_size"])
+    size = model.image_size
     hidden = model.config.text_config.hidden_size
     length = torch.export.Dim("length", min=1, max=limits.max_prefill)
     # The sample length must not be 1, which the exporter would take for a constant.
@@ -295,7 +296,7 @@ def _vision_partitioners(vision: nn.Module) -> list[XnnpackPartitioner]:
     return [XnnpackPartitioner(config_precisions=dynamic, per_op_mode=True), everything]
 
 
-def _stop_ids(model: MobileVLMForConditionalGeneration) -> list[int]:
+def _stop_ids(model: VisionLanguageModel) -> list[int]:
     value = model.config.text_config.eos_token_id
     return [] if value is None else [value] if isinstance(value, int) else list(value)
 
@@ -340,7 +341,7 @@ def _required_operators(program: Any) -> dict[str, list[str]]:
 
 
 def write_program(
-    model: MobileVLMForConditionalGeneration,
+    model: VisionLanguageModel,
     preset: Preset,
     folder: Path,
     limits: Limits,
@@ -368,10 +369,11 @@ def write_program(
     model = model.eval().requires_grad_(False)
     layers = model.config.text_config.num_hidden_layers
     with torch.no_grad(), _lowering_conditions():
-        size = int(model.config.vision_config["image_size"])
+        size = model.image_size
         plan = plan_decoder(model, preset, calibration, size, log)
         watch.lap("round")
         vision = VisionEncoder(model).eval()
+        spell_out_tanh_gelu(vision)
         embedding = TokenEmbedding(model.language_model).eval()
         decoder = TextDecoder(model.language_model, limits.max_context, build).eval()
         second = vulkan.traced(vision, size) if vision_backend == "vulkan" else None

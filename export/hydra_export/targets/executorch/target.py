@@ -15,7 +15,7 @@ from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.core.json_text import dumps
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 
 class ExecuTorchTarget(Target):
@@ -45,7 +45,7 @@ class ExecuTorchTarget(Target):
 
     def _write(
         self,
-        model: MobileVLMForConditionalGeneration,
+        model: VisionLanguageModel,
         preset: Preset,
         folder: Path,
         limits: Limits,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hydra_export.graphs.llama_layers import require_llama_layers
 from hydra_export.quantization.mixed_precision import QuantizationPlan
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
 from hydra_export.targets.onnx.linear import AdapterSlot, Linear, emit_linear, emit_updates
@@ -46,6 +47,7 @@ def decoder_graph(
     Raises:
         HydraError: the model is a Llama variant that the graph does not cover.
     """
+    require_llama_layers(model)
     _check_supported(model.config)
     slots = adapter_slots(model) if adapters else {}
     return _DecoderWriter(model, plan, max_context, group, slots).write()

@@ -35,7 +35,7 @@ from hydra_mobile.bundle.presets import Precision, Preset
 from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 #: Role in the bundle -> file.
 FILES = {
@@ -50,7 +50,7 @@ _TABLE: dict[Precision, Precision] = {"w8a8": "w8", "w4a8": "w4"}
 
 
 def write_program(
-    model: MobileVLMForConditionalGeneration,
+    model: VisionLanguageModel,
     preset: Preset,
     folder: Path,
     limits: Limits,
@@ -100,7 +100,7 @@ def write_program(
         written, found = write_vision_encoder(
             model.vision_tower,
             model.projector,
-            _image_size(model),
+            model.image_size,
             preset,
             path,
             projector_inputs=adapters,
@@ -109,11 +109,11 @@ def write_program(
         return written
 
     language_model = model.language_model
-    embedding: Any = model.get_input_embeddings()
+    embedding: Any = model.language_model.get_input_embeddings()
     table = embedding.weight.detach()
     with torch.no_grad():
         started = time.perf_counter()
-        plan = plan_decoder(model, preset, calibration, _image_size(model), log)
+        plan = plan_decoder(model, preset, calibration, model.image_size, log)
         fallbacks += plan.fallbacks
         seconds["rounding"] = round(time.perf_counter() - started, 2)
         write(VISION_ENCODER, make_vision)
@@ -182,18 +182,8 @@ def _what_onnx_can(preset: Preset) -> tuple[Preset, list[str]]:
     return Preset(**values), fallbacks
 
 
-def _image_size(model: MobileVLMForConditionalGeneration) -> int:
-    size = model.config.vision_config.get("image_size")
-    if not isinstance(size, int):
-        raise HydraError(
-            f"config.json: vision_config.image_size is {size!r}, expected a number of pixels.",
-            "Add the side of the square image that the vision tower reads.",
-        )
-    return size
-
-
 def _details(
-    model: MobileVLMForConditionalGeneration,
+    model: VisionLanguageModel,
     plan: QuantizationPlan,
     counts: dict[str, int],
     seconds: dict[str, float],
@@ -219,7 +209,7 @@ def _details(
     }
 
 
-def _adapter_inputs(model: MobileVLMForConditionalGeneration) -> dict[str, Any]:
+def _adapter_inputs(model: VisionLanguageModel) -> dict[str, Any]:
     """Return shapes of what an adapter may fill: linears [out, in] and whole tensors, by name."""
     return {
         "linears": {

@@ -23,6 +23,10 @@ class TemplateText(
     val bos: Boolean,
     /** False drops the question: a picture, then its caption. */
     val questions: Boolean,
+    /** Between [userPrefix] and the picture. */
+    val imagePrefix: String,
+    /** Before a question that follows no picture. */
+    val questionLead: String,
 ) {
     companion object {
         /** The manifest's `template`. JsonException: a piece is missing or of another type. */
@@ -36,7 +40,11 @@ class TemplateText(
             whole = json.has("whole", false),
             bos = json.has("bos", false),
             questions = json.has("questions", true),
+            imagePrefix = json.piece("image_prefix"),
+            questionLead = json.piece("question_lead"),
         )
+
+        private fun JsonObject.piece(key: String) = if (key in this) string(key) else ""
 
         private fun JsonObject.has(key: String, otherwise: Boolean) = if (key in this) boolean(key) else otherwise
     }
@@ -50,9 +58,11 @@ class PromptTemplate(val text: TemplateText, private val tokenizer: Tokenizer, i
     /** Ids of one [question]; generation starts after them. A control token that it names is text. */
     fun prompt(question: String, withImage: Boolean): Prompt {
         val opening = listOf(text.start, text.userPrefix)
-        val asked = listOf(if (text.questions) control.asText(question) else "", text.userSuffix, text.answerPrefix)
+        val lead = if (withImage) "" else text.questionLead
+        val shown = if (text.questions) control.asText(question) else ""
+        val asked = listOf(lead + shown, text.userSuffix, text.answerPrefix)
         if (!withImage) return Prompt(bos + idsOf(opening + asked), IntArray(0))
-        return Prompt(bos + idsOf(opening), idsOf(listOf(text.imageSuffix) + asked))
+        return Prompt(bos + idsOf(opening + text.imagePrefix), idsOf(listOf(text.imageSuffix) + asked))
     }
 
     private fun idsOf(pieces: List<String>): IntArray {

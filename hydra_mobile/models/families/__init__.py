@@ -1,0 +1,66 @@
+"""Families of vision-language models that a base may be of, by name.
+
+A new family is one file with a `Family` and one line in `FAMILIES`. Nothing else switches on the
+class of a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.files import read_json
+from hydra_mobile.core.registry import nearest, resolve
+from hydra_mobile.models.families.base import Family
+
+#: name -> "module:class".
+FAMILIES = {
+    "mobilevlm": "hydra_mobile.models.families.mobilevlm:MobileVLM",
+    "smolvlm": "hydra_mobile.models.families.smolvlm:SmolVLM",
+}
+
+
+def family_named(name: str) -> Family:
+    """Return a family.
+
+    Raises:
+        HydraError: there is none of that name; the message lists those that exist.
+    """
+    return cast("type[Family]", resolve("family", name, FAMILIES))()
+
+
+def families() -> list[Family]:
+    """Return all families."""
+    return [family_named(name) for name in FAMILIES]
+
+
+def find_family(config: Mapping[str, Any]) -> Family | None:
+    """Return the family that a config.json is of; None: it is of none."""
+    kind = config.get("model_type")
+    return next((found for found in families() if kind in found.model_types), None)
+
+
+def family_of(folder: Path) -> Family:
+    """Return the family of a model folder.
+
+    Raises:
+        ArtifactError: no config.json, or one of a class that no family knows.
+    """
+    file = folder / "config.json"
+    config = read_json(file, "the configuration of a vision-language model")
+    found = find_family(config)
+    if found is None:
+        raise unknown_class(file, config)
+    return found
+
+
+def unknown_class(file: Path, config: Mapping[str, Any]) -> ArtifactError:
+    """Return the error for a config.json of no known family."""
+    kind = str(config.get("model_type"))
+    known = [kind for found in families() for kind in found.model_types]
+    return ArtifactError(
+        f"{file}: model_type is `{kind}`, which no family knows.",
+        f"{nearest(kind, known)} A new family is one file: docs/families.md.",
+    )

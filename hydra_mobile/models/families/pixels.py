@@ -1,0 +1,108 @@
+"""Our image preprocessing from a checkpoint's own image processor, compared pixel by pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.files import read_json
+from hydra_mobile.models.preprocessing import ImagePreprocessing
+
+#: Files that hold an image processor's settings, and the key inside; the first that exists counts.
+_FILES = (("processor_config.json", "image_processor"), ("preprocessor_config.json", ""))
+#: What PIL's filters are called here, by their number.
+_FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+#: Rounding of one float32 step on values of this size; a wrong filter or mean is far above.
+_TOLERANCE = 2e-6
+_SIZES = ((97, 61), (40, 130), (64, 64))
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return a JSON object of a checkpoint.
+
+    Raises:
+        ArtifactError: it is missing, or no object.
+    """
+    value = read_json(file, "a file of a vision-language checkpoint")
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{file}: expected an object, found {type(value).__name__}.")
+    return value
+
+
+def stretched(folder: Path, side: int, processor: str, fixed: dict[str, Any]) -> ImagePreprocessing:
+    """Return the preprocessing that stretches a picture to a square.
+
+    Args:
+        folder: of the checkpoint.
+        side: of the square.
+        processor: name of transformers' image processor, in its PIL form.
+        fixed: its settings that make one square of a picture.
+
+    Raises:
+        ArtifactError: there are no settings, or its pixels are others than ours.
+    """
+    import transformers
+
+    file, settings = _settings(folder)
+    theirs = getattr(transformers, processor)(**{**_without_class(settings), **fixed})
+    resample = _FILTERS.get(int(theirs.resample))
+    if resample is None or not (theirs.do_rescale and theirs.do_normalize):
+        raise ArtifactError(
+            f"{file}: resample {theirs.resample}, do_rescale {theirs.do_rescale} and do_normalize "
+            f"{theirs.do_normalize} cannot be expressed.",
+            f"Expected both true, and resample one of {_FILTERS}.",
+        )
+    image = ImagePreprocessing.from_dict(
+        {
+            "size": side,
+            "mean": list(theirs.image_mean),
+            "std": list(theirs.image_std),
+            "fit": "stretch",
+            "resample": resample,
+        },
+        str(file),
+    )
+    _require_same_pixels(image, theirs, file)
+    return image
+
+
+def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
+    for name, key in _FILES:
+        if (folder / name).is_file():
+            stored = read_settings(folder / name)
+            values = stored.get(key) if key else stored
+            if isinstance(values, dict):
+                return folder / name, values
+    raise ArtifactError(
+        f"{folder} has no settings of an image processor: expected "
+        f"{' or '.join(name for name, _ in _FILES)}.",
+        "Fetch the checkpoint again, with all of its JSON files.",
+    )
+
+
+def _without_class(settings: dict[str, Any]) -> dict[str, Any]:
+    names = ("image_processor_type", "processor_class", "feature_extractor_type")
+    return {name: value for name, value in settings.items() if name not in names}
+
+
+def _require_same_pixels(image: ImagePreprocessing, theirs: Any, file: Path) -> None:
+    """Raise unless both give the same pixels for noise of a few shapes."""
+    generator = np.random.default_rng(0)
+    for width, height in _SIZES:
+        picture = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        found = theirs(picture, return_tensors="np")["pixel_values"]
+        found = np.asarray(found, np.float32).reshape(-1, *np.shape(found)[-3:])
+        ours = image(picture)
+        same = found.shape == (1, *ours.shape)
+        gap = float(np.abs(found[0] - ours).max()) if same else float("inf")
+        if gap > _TOLERANCE * max(1.0, float(np.abs(ours).max())):
+            raise ArtifactError(
+                f"{file}: {type(theirs).__name__} gives other pixels of a picture of "
+                f"{width} x {height} than our preprocessing: shapes {found.shape} and "
+                f"{(1, *ours.shape)}, difference {gap:.1e}.",
+                "Its settings ask for something that our preprocessing cannot express.",
+            )

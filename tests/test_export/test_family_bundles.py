@@ -1,0 +1,170 @@
+"""Bundles of families beside MobileVLM: equal to transformers' own forward, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from PIL import Image
+from target_bundles import export
+from tiny_families import SIGLIP, TEXT, smolvlm
+from torch import nn
+
+import hydra_mobile as hm
+from hydra_export.graphs.activations import spell_out_tanh_gelu
+from hydra_export.graphs.decoder import TextDecoder
+from hydra_export.graphs.stateless_decoder import StatelessDecoder
+from hydra_export.quantization.mixed_precision import QuantizationPlan
+from hydra_export.targets.onnx.decoder import decoder_graph
+from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.models.families import FAMILIES
+from hydra_mobile.models.loading import load_model, load_processor
+
+Inputs = list[tuple[Image.Image, str]]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smolvlm") / "base"
+    folder.mkdir()
+    smolvlm(folder)
+    return folder
+
+
+def check_bundle(
+    base: Path, out: Path, runtime: str, preset: str, inputs: Inputs, bound: float
+) -> None:
+    """Export, verify, and ask both the bundle and the model that it was made from."""
+    bundle = export(runtime, preset, base, out, inputs[:2])
+    result = hm.verify(bundle.folder)
+    result.require()
+    whole = next(p for c in result.comparisons for p in c.parts if p.part == "whole")
+    assert whole.max_abs is not None
+    assert whole.max_abs < bound
+    assert bundle.manifest["template"]["image_prefix"]
+    assert bundle.manifest["image"]["resample"] == "lanczos"
+    if preset == "fp32":
+        picture = out.parent / "picture.png"
+        inputs[0][0].save(picture)
+        asked = hm.load(bundle.folder).ask(picture, inputs[0][1], max_new_tokens=8)
+        assert asked.ids == hm.load(base).ask(picture, inputs[0][1], max_new_tokens=8).ids
+
+
+def test_onnx_answers_as_transformers_does(
+    base: Path, golden_inputs: Inputs, tmp_path: Path
+) -> None:
+    check_bundle(base, tmp_path / "bundle", "onnx", "fp32", golden_inputs, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("runtime", "preset", "bound"),
+    [("executorch", "fp32", 1e-4), ("executorch", "int4", 1.0), ("onnx", "int4", 1.0)],
+)
+def test_other_programs_answer_as_transformers_does(
+    base: Path, golden_inputs: Inputs, tmp_path: Path, runtime: str, preset: str, bound: float
+) -> None:
+    check_bundle(base, tmp_path / "bundle", runtime, preset, golden_inputs, bound)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "part"),
+    [
+        ("WithoutPositions", "vision tower or connector"),
+        ("WithUntrainedConnector", "vision tower or connector"),
+        ("WithOtherRotary", "text model"),
+    ],
+)
+def test_a_family_that_reads_its_class_wrongly_is_caught_at_export(
+    base: Path,
+    golden_inputs: Inputs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: str,
+    part: str,
+) -> None:
+    monkeypatch.setitem(FAMILIES, "smolvlm", f"wrong_families:{wrong}")
+    with pytest.raises(ArtifactError, match=part):
+        export("onnx", "fp32", base, tmp_path / "bundle", golden_inputs[:1])
+    assert not (tmp_path / "bundle").exists()
+
+
+def _text(kind: str, **changes: Any) -> Any:
+    config = getattr(transformers, f"{kind}Config")(**{**TEXT, "vocab_size": 64, **changes})
+    return getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "lost"),
+    [
+        (lambda: _text("Qwen3", head_dim=16), "q_norm"),
+        (lambda: _text("Gemma2", head_dim=16), "feedforward_layernorm"),
+        (
+            lambda: _text("Qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1),
+            "sliding_attention",
+        ),
+        (
+            lambda: _text(
+                "Llama",
+                rope_parameters={
+                    "rope_type": "default",
+                    "rope_theta": 1e4,
+                    "mrope_section": [2, 3, 3],
+                },
+            ),
+            "mrope_section",
+        ),
+    ],
+)
+def test_decoders_written_by_hand_refuse_what_they_would_leave_out(model: Any, lost: str) -> None:
+    text = model()
+    for build in (
+        lambda: TextDecoder(text, 16, "manual"),
+        lambda: StatelessDecoder(text, 16, 4),
+        lambda: decoder_graph(text, QuantizationPlan({}), 16),
+    ):
+        with pytest.raises(HydraError, match=lost):
+            build()
+
+
+def test_the_spelled_out_gelu_is_the_same_function() -> None:
+    tower = transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**SIGLIP)).eval()
+    pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = tower(pixels).last_hidden_state
+        # One in each layer, and one in the pooling head.
+        assert spell_out_tanh_gelu(tower) == 3
+        after = tower(pixels).last_hidden_state
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    assert spell_out_tanh_gelu(nn.Sequential(nn.GELU())) == 0
+
+
+def test_a_chat_template_that_changes_the_question_is_refused(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for file in base.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    text = (folder / "chat_template.jinja").read_text()
+    inside = "{{line['text']}}"
+    assert inside in text
+    (folder / "chat_template.jinja").write_text(text.replace(inside, "{{line['text'] | upper}}"))
+    with pytest.raises(ArtifactError, match="chat_template"):
+        load_processor(folder)
+
+
+def test_pixels_that_cannot_be_expressed_are_refused(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for file in base.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    settings = folder / "preprocessor_config.json"
+    settings.write_text(settings.read_text().replace('"resample": 1', '"resample": 4'))
+    with pytest.raises(ArtifactError, match="resample 4"):
+        load_processor(folder)
+
+
+def test_the_parts_of_a_merged_folder_are_those_of_its_class(base: Path) -> None:
+    assert type(load_model(base).whole) is transformers.SmolVLMForConditionalGeneration
