@@ -26,6 +26,7 @@ from hydra_mobile.cli import (
     estimate,
     evaluate,
     export,
+    families,
     fetch,
     import_,
     merge,
@@ -54,7 +55,7 @@ class Main(Group):
     """All of it, in the order of the help."""
 
     order = (
-        *("quickstart", "fetch", "config", "cache"),
+        *("quickstart", "fetch", "families", "config", "cache"),
         *("data", "estimate", "train", "runs", "ranks"),
         *("merge", "export", "bundle"),
         *("verify", "evaluate", "benchmarks", "score", "report", "bench", "chat"),
@@ -76,6 +77,7 @@ app = typer.Typer(
 )
 quickstart.register(app, START)
 fetch.register(app, START)
+app.add_typer(families.app, name="families", rich_help_panel=START)
 app.add_typer(config.app, name="config", rich_help_panel=START)
 app.add_typer(cache.app, name="cache", rich_help_panel=START)
 app.add_typer(data.app, name="data", rich_help_panel=TRAIN)

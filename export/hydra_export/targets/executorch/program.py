@@ -301,7 +301,7 @@ def _stop_ids(model: VisionLanguageModel) -> list[int]:
     return [] if value is None else [value] if isinstance(value, int) else list(value)
 
 
-def _first_id(model: MobileVLMForConditionalGeneration) -> dict[str, int]:
+def _first_id(model: VisionLanguageModel) -> dict[str, int]:
     """Return the constant `get_bos_id` of ExecuTorch's own runners, where the base has one."""
     value = model.config.text_config.bos_token_id
     return {} if value is None else {"get_bos_id": int(value)}
