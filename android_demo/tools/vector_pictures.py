@@ -51,7 +51,7 @@ _RECIPES = tuple(
     ImagePreprocessing(size=size, fit=fit, resample=resample, **statistics)
     for size, statistics in ((32, _HALF), (56, _CLIP))
     for fit in ("pad", "crop", "stretch")
-    for resample in ("bicubic", "bilinear")
+    for resample in ("bicubic", "bilinear", "lanczos")
 )
 
 

@@ -8,6 +8,7 @@ from docs.build import downloads
 from hydra_mobile.adapters.policies import POLICIES, policy_named
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark
+from hydra_mobile.models.families import FAMILIES, family_named
 
 
 def policies() -> str:
@@ -29,8 +30,20 @@ def benchmarks() -> str:
     return "\n".join([*rows, ""])
 
 
+def families_of_models() -> str:
+    """Return the table of model families (Markdown)."""
+    rows = []
+    for name in FAMILIES:
+        family = family_named(name)
+        kinds = ", ".join(f"`{kind}`" for kind in family.model_types)
+        rows.append(f"| `{name}` | {family.title} | {kinds} | {family.tested} |")
+    head = ["| family | models | `model_type` | tested on |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
 REGISTRIES: dict[str, Callable[[], str]] = {
     "policies": policies,
     "benchmarks": benchmarks,
     "downloads": downloads.table,
+    "families": families_of_models,
 }

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hydra_mobile.training.adapted_modules import LINEARS
-
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
+#: The linears of a Llama layer, in the order of its forward.
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 THIRDS = ("first third", "middle third", "last third")
 
 

@@ -89,6 +89,8 @@ def export_bundle(
         ArtifactError: the merged folder is incomplete or altered; a weight is not finite, or too
             large for the preset; the model answers a golden question with numbers that are not.
     """
+    from hydra_mobile.models.vision_language import head_dim
+
     start = time.perf_counter()
     writer = target_for(target, runtime)
     preset = writer.default_preset if preset is None else preset
@@ -128,7 +130,7 @@ def export_bundle(
         "hidden_size": int(text.hidden_size),
         "layers": int(text.num_hidden_layers),
         "kv_heads": int(text.num_key_value_heads),
-        "head_dim": int(text.head_dim),
+        "head_dim": head_dim(text),
         "image_size": int(processor.image.size),
     }
     with folder_atomically(out, mark=mark) as folder:

@@ -44,7 +44,7 @@ def base_identity(folder: Path, *, again: bool = False) -> BaseIdentity:
         ArtifactError: no config.json, or no safetensors weights.
     """
     config = read_json(folder / "config.json", "the configuration of a base model")
-    name = str(config.get("base") or config.get("_name_or_path") or folder.name)
+    name = str(config.get("base") or config.get("_name_or_path") or _name_of(folder))
     if (folder / MERGE_FILE).is_file():
         name += "-merged"
     revision = ""
@@ -52,3 +52,10 @@ def base_identity(folder: Path, *, again: bool = False) -> BaseIdentity:
         record = read_json(folder / IMPORT_FILE, "the record of an import")
         revision = str(record.get("revision", "")) if isinstance(record, dict) else ""
     return BaseIdentity(name, weights_sha256(folder, again=again), revision)
+
+
+def _name_of(folder: Path) -> str:
+    """Return the hub id of a folder in the hub's cache; of any other folder its name."""
+    kind, *parts = folder.parent.parent.name.split("--")
+    in_cache = folder.parent.name == "snapshots" and kind == "models" and len(parts) > 1
+    return "/".join(parts) if in_cache else folder.name

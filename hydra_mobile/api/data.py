@@ -88,10 +88,11 @@ def _processor(base: str, template: str, log: Log) -> MobileVLMProcessor | None:
     """Return the processor that counts tokens, if any is asked for."""
     if not base:
         return None
+    from hydra_mobile.models.loading import load_processor
     from hydra_mobile.models.registry import base_folder
     from hydra_mobile.models.templates import template_named
 
-    processor = MobileVLMProcessor.from_pretrained(base_folder(base, log))
+    processor = load_processor(base_folder(base, log))
     if template:
         processor.template = template_named(template)
     return processor

@@ -18,6 +18,7 @@ from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.made_once import alone
 from hydra_mobile.core.registry import nearest, resolve
+from hydra_mobile.models.checkpoints.hub import checkpoint_folder, is_hub_id
 from hydra_mobile.models.families import find_family
 
 _NAMED = "hydra_mobile.models.checkpoints.published:"
@@ -71,19 +72,22 @@ def fetch(name: str, log: Log = print) -> Path:
 
 
 def base_folder(name_or_folder: str, log: Log = print) -> Path:
-    """Return the folder of a base given by name or path.
+    """Return the folder of a base given by name, path or hub id.
 
     A named base is fetched when absent. The folder of a family's own class is taken as it is. A
     checkpoint of MobileVLM's or LLaVA's own code is imported into the cache when it was not yet,
     or has changed since.
 
     Raises:
-        ArtifactError: neither a known name nor a folder with a `config.json`; or a checkpoint
-            that cannot be imported.
+        ArtifactError: neither a known name nor a folder with a `config.json` nor a hub id; or a
+            checkpoint that cannot be imported.
+        HydraError: the hub cannot be reached, or has no such repository.
     """
     if name_or_folder in BASES:
         return fetch(name_or_folder, log)
     folder = tilde(Path(name_or_folder))
+    if is_hub_id(name_or_folder):
+        folder = checkpoint_folder(name_or_folder, "a base", log)
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json", "the configuration of a base")
         if find_family(config) is not None:

@@ -21,6 +21,11 @@ from hydra_mobile.models.templates import IGNORE_INDEX
 PictureInputs = Callable[[Tensor], dict[str, Tensor]]
 
 
+def head_dim(text: Any) -> int:
+    """Return the size of an attention head of a text configuration; some do not store it."""
+    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+
+
 class VisionLanguageModel(nn.Module):
     """A model that continues text after a picture, in its three parts.
 

@@ -91,8 +91,10 @@ ImageRecipe image_recipe(const Json& value) {
     recipe.filter = Filter::kBicubic;
   else if (filter == "bilinear")
     recipe.filter = Filter::kBilinear;
+  else if (filter == "lanczos")
+    recipe.filter = Filter::kLanczos;
   else
-    refuse("image resample `" + filter + "` is unknown; expected bicubic or bilinear.");
+    refuse("image resample `" + filter + "` is unknown; expected bicubic, bilinear or lanczos.");
   return recipe;
 }
 

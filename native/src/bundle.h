@@ -13,7 +13,7 @@
 namespace hydra {
 
 enum class Fit { kPad, kCrop, kStretch };
-enum class Filter { kBicubic, kBilinear };
+enum class Filter { kBicubic, kBilinear, kLanczos };
 
 struct ImageRecipe {
   int size = 0;                  // side of the square, in pixels

@@ -9,9 +9,21 @@ namespace {
 // Bits behind the point in a weight: 8 are the result's, 2 are room for overshoot.
 constexpr int kFractionBits = 32 - 8 - 2;
 
+// How many source pixels a filter sees to either side where nothing shrinks.
+double reach_of(Filter filter) {
+  if (filter == Filter::kBilinear) return 1.0;
+  return filter == Filter::kBicubic ? 2.0 : 3.0;
+}
+
+double sinc(double x) {
+  const double angle = x * 3.14159265358979323846;
+  return x == 0.0 ? 1.0 : std::sin(angle) / angle;
+}
+
 double weight_at(double x, Filter filter) {
   x = std::abs(x);
   if (filter == Filter::kBilinear) return x < 1.0 ? 1.0 - x : 0.0;
+  if (filter == Filter::kLanczos) return x < 3.0 ? sinc(x) * sinc(x / 3.0) : 0.0;
   constexpr double a = -0.5;
   if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
   if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
@@ -27,7 +39,7 @@ struct Taps {
 std::vector<Taps> taps_of(int from, int to, Filter filter) {
   const double scale = static_cast<double>(from) / to;
   const double stretch = std::max(scale, 1.0);  // shrinking widens the filter
-  const double reach = (filter == Filter::kBilinear ? 1.0 : 2.0) * stretch;
+  const double reach = reach_of(filter) * stretch;
   std::vector<Taps> all(static_cast<std::size_t>(to));
   std::vector<double> exact;
   for (int at = 0; at < to; ++at) {

@@ -120,6 +120,43 @@ def smolvlm(folder: Path, kind: str = "SmolVLM") -> None:
     write_checkpoint(folder, model, tokenizer, SMOLVLM_CHAT, image)
 
 
+#: ChatML with the image token of InternVL's checkpoints.
+INTERNVL_CHAT = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for item in message['content'] %}{% if item['type'] == 'image' %}"
+    "{{ '<IMG_CONTEXT>\n' }}{% else %}{{ item['text'] }}{% endif %}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def internvl(folder: Path) -> None:
+    """Write an InternVL: InternViT of 56 pixels, 4 image tokens, a Qwen2 with biases."""
+    special = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>"]
+    tokenizer = tokenizer_with(special)
+    size = tokenizer.get_vocab_size()
+    stop = tokenizer.token_to_id("<|im_end|>")
+    text = {**TEXT, "vocab_size": -(-size // 32) * 32, "eos_token_id": stop}
+    torch.manual_seed(3)
+    config = transformers.InternVLConfig(
+        vision_config={**SIGLIP, "image_size": [56, 56], "patch_size": [14, 14]},
+        text_config={"model_type": "qwen2", "bos_token_id": 1, **text},
+        image_token_id=tokenizer.token_to_id("<IMG_CONTEXT>"),
+        downsample_ratio=0.5,
+        tie_word_embeddings=True,
+    )
+    model = liven(transformers.InternVLForConditionalGeneration(config))
+    image = {
+        "image_processor_type": "GotOcr2ImageProcessor",
+        "crop_to_patches": True,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "resample": 3,
+        "size": {"height": 56, "width": 56},
+    }
+    write_checkpoint(folder, model, tokenizer, INTERNVL_CHAT, image)
+
+
 def mobilevlm(folder: Path) -> None:
     """Write base `tiny`."""
     from hydra_mobile.models.tiny import build
@@ -128,4 +165,8 @@ def mobilevlm(folder: Path) -> None:
 
 
 #: Family -> what writes a tiny checkpoint of it.
-TINY: dict[str, Callable[[Path], None]] = {"mobilevlm": mobilevlm, "smolvlm": smolvlm}
+TINY: dict[str, Callable[[Path], None]] = {
+    "mobilevlm": mobilevlm,
+    "internvl": internvl,
+    "smolvlm": smolvlm,
+}

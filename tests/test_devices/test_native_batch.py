@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_without_loss_or_double(
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
-@pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear", "lanczos"])
 def test_pixels_equal_pythons_bit_for_bit(
     binary: Path, copied: Callable[..., Path], fit: Any, resample: Any, tmp_path: Path
 ) -> None:

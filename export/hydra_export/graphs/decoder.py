@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from hydra_export.graphs.llama_layers import require_llama_layers
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.models.vision_language import head_dim
 
 #: "custom": the operators llama::update_cache and llama::custom_sdpa; "manual": plain matmuls.
 Attention = Literal["custom", "manual"]
@@ -97,7 +98,7 @@ class Attend(nn.Module):
         self.build = build
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads
-        self.dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.dim = head_dim(config)
         shape = (
             (1, max_context, self.kv_heads, self.dim)
             if build == "custom"

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from hydra_export.graphs.decoder import fuse_linears, rotary_tables, rotate
 from hydra_export.graphs.llama_layers import require_llama_layers
+from hydra_mobile.models.vision_language import head_dim
 
 #: Added to the score of what is not visible: far below any score, and exact in 16 bits.
 HIDDEN = -1e4
@@ -56,7 +57,7 @@ class StatelessLayer(nn.Module):
         attention, mlp = layer.self_attn, layer.mlp
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads
-        self.dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.dim = head_dim(config)
         self.attention_norm = ScaledRMSNorm(layer.input_layernorm)
         self.qkv = fuse_linears(attention.q_proj, attention.k_proj, attention.v_proj)
         self.out = attention.o_proj

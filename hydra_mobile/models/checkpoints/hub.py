@@ -13,9 +13,16 @@ from hydra_mobile.core.progress import Log
 #: "owner/name", or "owner/name@revision".
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SMALL = ("*.json", "tokenizer.model")
+_SMALL = ("*.json", "*.jinja", "tokenizer.model")
 _TENSORS = "*.safetensors"
 _PICKLED = "pytorch_model*.bin"
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a name can be that of a repository on the hub, and is none of a folder here."""
+    path = Path(source)
+    # A mistyped path in a folder that exists is no repository.
+    return bool(_HUB_ID.fullmatch(source)) and not path.exists() and not path.parent.exists()
 
 
 def checkpoint_folder(source: str, what: str, log: Log) -> Path:

@@ -18,6 +18,7 @@ from hydra_mobile.models.families.base import Family
 #: name -> "module:class".
 FAMILIES = {
     "mobilevlm": "hydra_mobile.models.families.mobilevlm:MobileVLM",
+    "internvl": "hydra_mobile.models.families.internvl:InternVL",
     "smolvlm": "hydra_mobile.models.families.smolvlm:SmolVLM",
 }
 

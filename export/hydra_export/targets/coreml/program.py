@@ -32,6 +32,7 @@ from hydra_mobile.bundle.interface import (
     TargetResult,
 )
 from hydra_mobile.bundle.presets import Preset
+from hydra_mobile.models.vision_language import head_dim
 from hydra_mobile.runtimes.coreml.availability import INTERPRETED
 from hydra_mobile.runtimes.coreml.program import SPEC, WEIGHTS, read_program
 
@@ -105,7 +106,7 @@ def _graphs(
     text = model.config.text_config
     size = model.image_size
     lengths = {PREFILL: limits.max_prefill, DECODE: 1}
-    cache = (text.num_hidden_layers, text.num_key_value_heads, limits.max_context, text.head_dim)
+    cache = (text.num_hidden_layers, text.num_key_value_heads, limits.max_context, head_dim(text))
     modules: dict[str, nn.Module] = {
         VISION_ENCODER: VisionEncoder(model).eval(),
         TOKEN_EMBEDDING: TokenEmbedding(model.language_model).eval(),
@@ -149,7 +150,7 @@ def _cache(model: VisionLanguageModel, limits: Limits, compute: Compute) -> dict
             text.num_hidden_layers,
             text.num_key_value_heads,
             limits.max_context,
-            text.head_dim,
+            head_dim(text),
         ],
         "dtype": compute,
         "protocol": "pass zeros at first; after each call write the first `count` rows of new_keys "

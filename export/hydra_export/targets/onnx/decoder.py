@@ -20,6 +20,7 @@ from hydra_export.quantization.mixed_precision import QuantizationPlan
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
 from hydra_export.targets.onnx.linear import AdapterSlot, Linear, emit_linear, emit_updates
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.models.vision_language import head_dim
 
 # Rotary embeddings whose angles do not depend on the length of the input.
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")
@@ -92,7 +93,7 @@ class _DecoderWriter:
         self.model, self.plan, self.max_context, self.group = model, plan, max_context, group
         self.slots = slots
         self.config = model.config
-        self.head_dim = self.config.head_dim
+        self.head_dim = head_dim(self.config)
         self.graph = Graph("decoder_model_merged")
 
     def write(self) -> Graph:

@@ -33,6 +33,7 @@ from hydra_mobile.bundle.interface import (
 )
 from hydra_mobile.bundle.presets import Precision, Preset
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.models.vision_language import head_dim
 
 if TYPE_CHECKING:
     from hydra_mobile.models.vision_language import VisionLanguageModel
@@ -203,7 +204,7 @@ def _details(
         "cache": {
             "layers": text.num_hidden_layers,
             "kv_heads": text.num_key_value_heads,
-            "head_size": text.head_dim,
+            "head_size": head_dim(text),
             "dtype": "float32",
         },
     }

@@ -59,8 +59,10 @@ class ImageRecipe internal constructor(
 
                 "bilinear" -> Filter.BILINEAR
 
+                "lanczos" -> Filter.LANCZOS
+
                 else -> throw JsonException(
-                    "${json.where}: `resample` is \"${name.take(40)}\", expected bicubic or bilinear.",
+                    "${json.where}: `resample` is \"${name.take(40)}\", expected bicubic, bilinear or lanczos.",
                 )
             }
             return ImageRecipe(size, mean, std, Fit.named(json.string("fit"), json.where), filter)

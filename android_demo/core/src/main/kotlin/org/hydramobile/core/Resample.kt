@@ -34,6 +34,9 @@ internal enum class Filter(val reach: Double) {
             x < 2.0 -> (((x - 5) * x + 8) * x - 4) * A
             else -> 0.0
         }
+    },
+    LANCZOS(3.0) {
+        override fun weight(x: Double) = if (x < 3.0) sinc(x) * sinc(x / 3.0) else 0.0
     }, ;
 
     /** Weight at a distance [x] from 0 on. */
@@ -41,6 +44,8 @@ internal enum class Filter(val reach: Double) {
 }
 
 private const val A = -0.5
+
+private fun sinc(x: Double) = if (x == 0.0) 1.0 else Math.sin(x * Math.PI) / (x * Math.PI)
 
 internal object Resample {
     // Bits behind the point in a weight: 8 are the result's, 2 are room for overshoot.

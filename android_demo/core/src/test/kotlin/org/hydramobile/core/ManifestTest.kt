@@ -39,7 +39,7 @@ class ManifestTest {
             "expected three numbers above 0" to { it.part("image")["std"] = listOf(0.5, 0, 0.5) },
             "expected three numbers from 0 to 1" to { it.part("image")["mean"] = listOf(0.5) },
             "expected pad, crop or stretch" to { it.part("image")["fit"] = "tile" },
-            "expected bicubic or bilinear" to { it.part("image")["resample"] = "nearest" },
+            "expected bicubic, bilinear" to { it.part("image")["resample"] = "nearest" },
             "expected 64 hexadecimal digits" to { it.entry("embed_tokens.onnx")["sha256"] = "12" },
             "key `bytes` is -1" to { it.entry("embed_tokens.onnx")["bytes"] = -1 },
             "`files` has 0 files with role `token_embedding`" to { it.entry("embed_tokens.onnx")["role"] = "other" },
