@@ -20,7 +20,8 @@ from hydra_export.graphs.llama_layers import require_llama_layers
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.model_folder import has_weights
-from hydra_mobile.models.families import Family, family_of
+from hydra_mobile.models.families import family_of
+from hydra_mobile.models.families.base import Family
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.vision_language import VisionLanguageModel

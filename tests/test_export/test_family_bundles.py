@@ -10,7 +10,7 @@ import torch
 import transformers
 from PIL import Image
 from target_bundles import export
-from tiny_families import SIGLIP, TEXT, smolvlm
+from tiny_families import SIGLIP, TEXT, TINY, smolvlm
 from torch import nn
 
 import hydra_mobile as hm
@@ -22,6 +22,7 @@ from hydra_export.targets.onnx.decoder import decoder_graph
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.families import FAMILIES
 from hydra_mobile.models.loading import load_model, load_processor
+from hydra_mobile.models.preprocessing import ImagePreprocessing
 
 Inputs = list[tuple[Image.Image, str]]
 
@@ -45,7 +46,8 @@ def check_bundle(
     assert whole.max_abs is not None
     assert whole.max_abs < bound
     assert bundle.manifest["template"]["image_prefix"]
-    assert bundle.manifest["image"]["resample"] == "lanczos"
+    image = ImagePreprocessing.from_dict(bundle.manifest["image"], "")
+    assert image == load_processor(base).image
     if preset == "fp32":
         picture = out.parent / "picture.png"
         inputs[0][0].save(picture)
@@ -62,12 +64,20 @@ def test_onnx_answers_as_transformers_does(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "preset", "bound"),
-    [("executorch", "fp32", 1e-4), ("executorch", "int4", 1.0), ("onnx", "int4", 1.0)],
+    [
+        ("executorch", "fp32", 1e-4),
+        ("executorch", "int4", 1.0),
+        ("onnx", "fp32", 1e-4),
+        ("onnx", "int4", 1.0),
+    ],
 )
-def test_other_programs_answer_as_transformers_does(
-    base: Path, golden_inputs: Inputs, tmp_path: Path, runtime: str, preset: str, bound: float
+@pytest.mark.parametrize("family", [name for name in TINY if name != "mobilevlm"])
+def test_programs_of_every_family_answer_as_transformers_does(
+    golden_inputs: Inputs, tmp_path: Path, family: str, runtime: str, preset: str, bound: float
 ) -> None:
-    check_bundle(base, tmp_path / "bundle", runtime, preset, golden_inputs, bound)
+    (tmp_path / "base").mkdir()
+    TINY[family](tmp_path / "base")
+    check_bundle(tmp_path / "base", tmp_path / "bundle", runtime, preset, golden_inputs, bound)
 
 
 @pytest.mark.parametrize(

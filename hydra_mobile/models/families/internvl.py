@@ -83,7 +83,8 @@ class ShuffledTower(nn.Module):
         x = self.norm(self.encoder(self.embeddings(pixels))[0])[:, 1:]
         side, factor = self.side, self.factor
         x = x.reshape(-1, side, factor, side, factor, x.shape[-1]).permute(0, 1, 3, 2, 4, 5)
-        return x.reshape(-1, self.num_patches, self.feature_size)
+        features: Tensor = x.reshape(-1, self.num_patches, self.feature_size)
+        return features
 
 
 def _side(size: Any) -> int:

@@ -1,0 +1,83 @@
+"""`families` and `families check`: what is told about a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_families import smolvlm
+
+from hydra_export.family_check import check_family
+from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.models.families import FAMILIES
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smolvlm") / "base"
+    folder.mkdir()
+    smolvlm(folder)
+    return folder
+
+
+def test_a_checkpoint_is_held_against_transformers(base: Path) -> None:
+    found = check_family(base)
+    assert found.passed, found.checks
+    assert found.model_class == "SmolVLMForConditionalGeneration"
+    assert not found.random_weights
+    assert {check.status for check in found.checks} == {"same"}
+    assert len(found.checks) == 9
+
+
+def test_the_older_name_of_the_same_class_is_read_as_well(tmp_path: Path) -> None:
+    smolvlm(tmp_path, "Idefics3")
+    found = check_family(tmp_path)
+    assert found.model_class == "Idefics3ForConditionalGeneration"
+    assert found.passed, found.checks
+
+
+def test_no_weights_are_needed(base: Path, tmp_path: Path) -> None:
+    for file in base.iterdir():
+        if not file.name.endswith(".safetensors"):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    found = check_family(tmp_path)
+    assert found.random_weights
+    assert found.passed, found.checks
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ("WithoutPositions", ["image embeddings"]),
+        ("WithOtherRotary", ["logits in one call", "logits, row by row"]),
+    ],
+)
+def test_what_a_family_reads_wrongly_is_named(
+    base: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, names: list[str]
+) -> None:
+    monkeypatch.setitem(FAMILIES, "smolvlm", f"wrong_families:{wrong}")
+    found = check_family(base)
+    differing = {check.name for check in found.checks if check.status == "differs"}
+    assert set(names) <= differing
+    assert not found.passed
+
+
+def test_a_text_model_that_no_decoder_reads_is_named(base: Path, tmp_path: Path) -> None:
+    for file in base.iterdir():
+        if not file.name.endswith(".safetensors"):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["text_config"]["model_type"] = "qwen3"
+    config["text_config"]["head_dim"] = 16
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = check_family(tmp_path)
+    differing = [check for check in found.checks if check.status == "differs"]
+    assert [check.name for check in differing] == ["text model fits the decoders of programs"]
+    assert "q_norm" in differing[0].found
+
+
+def test_a_class_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "moondream"}')
+    with pytest.raises(ArtifactError, match="moondream"):
+        check_family(tmp_path)
