@@ -37,7 +37,7 @@ from hydra_mobile.core.safetensors_io import (
     read_tensor,
     tensor_hash,
 )
-from hydra_mobile.models.families import family_of
+from hydra_mobile.models.families import derives_prompts, stored_names
 from hydra_mobile.models.hub_files import write_generation_config, write_processor_files
 from hydra_mobile.models.model_card import CARD, merged_card
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
@@ -109,8 +109,7 @@ def merge(
             "Merge into the base that the adapter was trained on.",
         )
     require_same_base(adapter_folder, adapter.base, base)
-    family = family_of(base_folder)
-    adapter = located(adapter, index, family.rename(base_folder))
+    adapter = located(adapter, index, stored_names(base_folder))
     replacements = _replacements(adapter)
     _require_counterparts(adapter, replacements, index, base_folder)
     require_free_space(out, sum(path.stat().st_size for path in files), "the merged model")
@@ -119,10 +118,11 @@ def merge(
         for path in sorted(base_folder.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 shutil.copyfile(path, temporary / path.name)
-        if (adapter_folder / PROCESSOR_FILE).is_file() and not family.derives_prompts:
+        ours = not derives_prompts(base_folder)
+        if (adapter_folder / PROCESSOR_FILE).is_file() and ours:
             # The template and preprocessing that it was trained with.
             shutil.copyfile(adapter_folder / PROCESSOR_FILE, temporary / PROCESSOR_FILE)
-        template = "of the base" if family.derives_prompts else _refresh_hub_files(temporary)
+        template = _refresh_hub_files(temporary) if ours else "of the base"
         merged = _write_updates(adapter, index, temporary)
         log(f"Merged {len(merged)} linears with {adapter.record['parameters']['lora']:,} values")
         for name, value in replacements.items():

@@ -6,7 +6,7 @@ class of a model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,6 +62,37 @@ def unknown_class(file: Path, config: Mapping[str, Any]) -> ArtifactError:
     kind = str(config.get("model_type"))
     known = [kind for found in families() for kind in found.model_types]
     return ArtifactError(
-        f"{file}: model_type is `{kind}`, which no family knows.",
+        f"{file}: model_type is {kind!r}, which no family knows.",
         f"{nearest(kind, known)} A new family is one file: docs/families.md.",
     )
+
+
+def derives_prompts(folder: Path) -> bool:
+    """Whether template and pictures of a model folder are in transformers' files, not in ours."""
+    config = read_json(folder / "config.json", "the configuration of a base model")
+    family = find_family(config)
+    return family.derives_prompts if family else bool(config.get("architectures"))
+
+
+def stored_names(folder: Path) -> Callable[[str], str | None]:
+    """Return what gives a tensor's name in a model folder for the one that it has in memory.
+
+    Of any class of transformers, whether a family knows it or not: adapters are trained on others
+    as well. None for a name that is none of the folder's.
+    """
+    config = read_json(folder / "config.json", "the configuration of a base model")
+    family = find_family(config)
+    return family.rename(folder) if family else _names_of_class(folder, config)
+
+
+def _names_of_class(folder: Path, config: Mapping[str, Any]) -> Callable[[str], str | None]:
+    import transformers
+
+    name = next(iter(config.get("architectures") or ()), "")
+    found = getattr(transformers, name, None)
+    if found is None:
+        return lambda name: None
+    from hydra_mobile.models.families.stored_names import stored_name
+
+    kind = found.config_class
+    return stored_name(folder, lambda: found(kind.from_dict(dict(config))))
