@@ -47,7 +47,10 @@ def check(
         typer.Argument(metavar="FOLDER", help="Checkpoint of transformers; weights are not needed"),
     ],
 ) -> ui.Result:
-    """Hold a checkpoint against transformers' own processor and forward."""
+    """Compare a checkpoint with transformers' own answers.
+
+    Template, pictures, image embeddings and logits; random weights do as well.
+    """
     existing(folder, "FOLDER")
     ui.title(f"Checking {folder}")
     ui.prepare()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.registry import nearest, resolve
-from hydra_mobile.models.families.base import Family
+
+if TYPE_CHECKING:
+    from hydra_mobile.models.families.base import Family
 
 #: name -> "module:class".
 FAMILIES = {

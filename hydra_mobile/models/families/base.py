@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra_mobile.core.files import read_json
-from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.models.vision_language import VisionLanguageModel
+
+if TYPE_CHECKING:
+    from hydra_mobile.models.processor import MobileVLMProcessor
+    from hydra_mobile.models.vision_language import VisionLanguageModel
 
 
 class Family(ABC):

@@ -144,7 +144,7 @@ def write_program(
         from hydra_export.targets.onnx import npu_encoder
 
         started = time.perf_counter()
-        size = _image_size(model)
+        size = model.image_size
         facts = npu_encoder.write_npu_encoder(model.vision_tower, model.projector, size, folder)
         details["vision_backends"] = {vision_backend: facts}
         files[npu_encoder.ROLE] = npu_encoder.FILE
