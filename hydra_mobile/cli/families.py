@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,21 +17,11 @@ app = ui.new_app("List families of models; check a checkpoint.", default="list")
 
 def list_() -> ui.Result:
     """List the families that a base may be of."""
-    from hydra_mobile.models.families import FAMILIES, family_named
+    ui.prepare()
+    from hydra_mobile.api.families import list_families
 
-    rows, data = [], []
-    for name in FAMILIES:
-        family = family_named(name)
-        kinds = ", ".join(family.model_types)
-        rows.append((name, family.title, kinds, family.tested))
-        data.append(
-            {
-                "name": name,
-                "title": family.title,
-                "model_types": list(family.model_types),
-                "tested": family.tested,
-            }
-        )
+    found = list_families()
+    rows = [(one.name, one.title, ", ".join(one.model_types), one.tested) for one in found]
     columns = [
         ui.Column("family"),
         ui.Column("models", prose=True),
@@ -38,6 +29,7 @@ def list_() -> ui.Result:
         ui.Column("tested on", drop=1),
     ]
     ui.table(columns, rows)
+    data = [{**asdict(one), "model_types": list(one.model_types)} for one in found]
     return ui.Result({"families": data}, next=["hydra-mobile families check FOLDER"])
 
 
@@ -54,7 +46,7 @@ def check(
     existing(folder, "FOLDER")
     ui.title(f"Checking {folder}")
     ui.prepare()
-    from hydra_export.family_check import check_family
+    from hydra_mobile.api.families import check_family
 
     found = check_family(folder, ui.say)
     weights = "random weights: the folder has none" if found.random_weights else "its own weights"
