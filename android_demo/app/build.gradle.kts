@@ -23,6 +23,20 @@ android {
         create("executorch") { dimension = "runtimes" }
         create("onnx") { dimension = "runtimes" }
     }
+    // Android's own framework code runs the screens; what the tests share with those of the core comes from there.
+    testOptions {
+        unitTests {
+            isIncludeAndroidResources = true
+            all { test ->
+                listOf("hydra.pictures", "hydra.scenes", "hydra.real", "hydra.shared").forEach { name ->
+                    System.getProperty(name)?.let { test.systemProperty(name, it) }
+                }
+            }
+        }
+    }
+    sourceSets {
+        getByName("test").kotlin.srcDir("../core/src/test/kotlin")
+    }
     compileOptions {
         sourceCompatibility = JavaVersion.VERSION_1_8
         targetCompatibility = JavaVersion.VERSION_1_8
@@ -40,4 +54,6 @@ dependencies {
     "executorchImplementation"(project(":runtime-et"))
     "onnxImplementation"(project(":runtime-ort"))
     "onnxImplementation"(libs.onnxruntime.android)
+    testImplementation(libs.junit)
+    testImplementation(libs.robolectric)
 }

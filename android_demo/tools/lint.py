@@ -125,7 +125,7 @@ def every_screen_is_declared(demo: Path) -> Findings:
     """The manifest declares the activities that there are."""
     manifest = ElementTree.parse(_main(demo) / "AndroidManifest.xml").getroot()
     declared = {str(item.get(f"{_ANDROID}name")) for item in manifest.iter("activity")}
-    written = re.findall(r"^class (\w+) : Activity\(\)", _sources(demo), re.MULTILINE)
+    written = re.findall(r"^class (\w+) :\s+Activity\(\)", _sources(demo), re.MULTILINE)
     for name in sorted(declared ^ {f".{name}" for name in written}):
         yield f"AndroidManifest.xml: activity {name!r} is declared or written, but not both"
 

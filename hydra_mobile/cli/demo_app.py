@@ -275,8 +275,26 @@ def _test_screens(slow: bool) -> ui.Result:
     return ui.Result({"passed": sorted(outcome.tests), "left_out": {}})
 
 
+def pictures(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that they are written into")],
+) -> ui.Result:
+    """Draw every screen in every state.
+
+    In light, dark, with large letters and from right to left, by Android's own framework code.
+    """
+    _require_sources()
+    ui.title("Drawing the app's screens")
+    ui.prepare()
+    from android_demo.tools.framework import album
+
+    made = album.draw(out, ui.say)
+    ui.line(f"{len(made)} pictures: {out}")
+    return ui.Result({"files": made}, brief=str(out))
+
+
 ui.add(app, setup, schema="app-setup")
 ui.add(app, build, schema="app-build", brief=True, more="docs/android.md")
 ui.add(app, libraries, schema="app-libraries", brief=True)
 ui.add(app, check, schema="app-check")
 ui.add(app, run_tests, "test", schema="app-test")
+ui.add(app, pictures, schema="app-pictures", brief=True)

@@ -11,6 +11,11 @@ import pytest
 
 from android_demo.tools.framework import jars, packs, suite
 from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.measurement.run import read_result
+from hydra_mobile.measurement.table import comparison
+
+#: Fewer would mean that a filter has left tests out.
+MOST_OF_THEM = 100
 
 
 @pytest.fixture
@@ -24,10 +29,16 @@ def framework(compiler_cache: Path) -> None:
         pytest.skip(str(error))
 
 
-def test_the_screens(framework: None) -> None:
-    outcome = suite.run()
+def test_the_screens(framework: None, tmp_path: Path) -> None:
+    shared = tmp_path / "shared.json"
+    outcome = suite.run(properties={"hydra.shared": str(shared)})
     assert set(outcome.tests) == set(suite.test_classes())
-    assert sum(outcome.tests.values()) > 0
+    assert sum(outcome.tests.values()) > MOST_OF_THEM
+    # What the speed test shares is what `bench --against` reads.
+    result = read_result(shared)
+    (line,) = comparison(result, result)
+    assert "decode" in line
+    assert "1.00x" in line
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def run(
     """Run test classes.
 
     Args:
-        classes: their names without package; none: all.
+        classes: their names without package, or `Class#method`; none: all.
         slow: the slow tests and no others, instead of the everyday ones.
         properties: Java system properties beside those of the harness.
         environment: variables beside this process's.

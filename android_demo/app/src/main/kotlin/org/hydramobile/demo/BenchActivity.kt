@@ -4,7 +4,7 @@
  *     am start -W -n org.hydramobile.demo/.BenchActivity --es requests FILE --es answers FILE --es bundle FOLDER
  *         [--ei threads N]
  *
- * `hydra-mobile evaluate --device app` does. The last line of the answers tells that and how it ended; the same
+ * `hydra-mobile evaluate run --device app` does. The last line of the answers tells that and how it ended; the same
  * call goes on where it did. Formats: `native/README.md`.
  */
 package org.hydramobile.demo
@@ -12,32 +12,38 @@ package org.hydramobile.demo
 import android.app.Activity
 import android.content.Intent
 import android.os.Bundle
+import android.widget.ProgressBar
 import android.widget.TextView
-import org.hydramobile.core.Benchmark
-import org.hydramobile.core.BundleException
-import org.hydramobile.core.BundleProblem
-import org.hydramobile.core.StopSignal
+import org.hydramobile.screens.Listener
 import java.io.File
 
 class BenchActivity : Activity() {
-    private val status by lazy { findViewById<TextView>(R.id.batch_status) }
-
-    /** Of the batch that is running; null: none is. For the thread of the screens. */
-    private var running: StopSignal? = null
+    private val listener = Listener<BatchState> { show(it) }
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
-        setContentView(R.layout.batch)
-        start(intent)
+        setContentView(R.layout.batch_screen)
+        // A screen that is made anew finds its batch running; after the end of the process it goes on.
+        if (savedInstanceState == null || demo.batches.isNew) start(intent)
     }
 
     override fun onNewIntent(intent: Intent) {
         super.onNewIntent(intent)
-        if (running == null) start(intent)
+        start(intent)
+    }
+
+    override fun onStart() {
+        super.onStart()
+        demo.batches.told.listen(listener)
+    }
+
+    override fun onStop() {
+        demo.batches.told.leave(listener)
+        super.onStop()
     }
 
     override fun onDestroy() {
-        running?.stop()
+        if (isFinishing) demo.batches.stop()
         super.onDestroy()
     }
 
@@ -45,37 +51,24 @@ class BenchActivity : Activity() {
         val requests = intent.getStringExtra("requests")
         val answers = intent.getStringExtra("answers")
         val bundle = intent.getStringExtra("bundle")
-        if (requests == null || answers == null || bundle == null) {
-            status.setText(R.string.batch_usage)
-            return
-        }
+        if (requests == null || answers == null || bundle == null) return
         val threads = intent.getIntExtra("threads", 0)
-        val signal = StopSignal().also { running = it }
-        status.setText(R.string.work_loading)
-        status.keepScreenOn = true
-        Thread({ run(File(requests), File(answers), File(bundle), threads, signal) }, "batch").start()
+        demo.batches.start(Batch(File(requests), File(answers), File(bundle), threads))
     }
 
-    private fun run(requests: File, answers: File, folder: File, threads: Int, signal: StopSignal) {
-        val failure = Benchmark.ending(answers) {
-            // Two models at once would be more than was estimated.
-            demo.asker.unloadNow()
-            val bundle = demo.store.open(folder, demo.device()) { _, _ -> !signal.isSet }
-            val factory = RUNTIMES[bundle.runtime]
-                ?: throw BundleException(BundleProblem.OTHER_RUNTIME, "This app has no ${bundle.runtime}.")
-            factory.load(bundle, threads).use { runtime ->
-                val benchmark = Benchmark(bundle, runtime, StoredPictures, facts = deviceFacts())
-                benchmark.run(requests, answers, signal) { done, all ->
-                    show(getString(R.string.batch_progress, done, all))
-                }
-            }
+    private fun show(state: BatchState) {
+        val end = state.end
+        findViewById<TextView>(R.id.batch_status).text = when {
+            demo.batches.isNew -> getString(R.string.batch_usage)
+            end == null && state.all == 0 -> getString(R.string.phase_loading)
+            end == null -> getString(R.string.batch_progress, state.done, state.all)
+            end.isEmpty() -> getString(R.string.batch_done, state.batch.answers.path)
+            else -> getString(R.string.batch_failed, end)
         }
-        demo.screens.execute {
-            running = null
-            status.keepScreenOn = false
-        }
-        show(failure?.message ?: getString(R.string.batch_done, answers.path))
+        val bar = findViewById<ProgressBar>(R.id.batch_bar)
+        bar.isShownHere = end == null
+        bar.max = maxOf(1, state.all)
+        bar.progress = state.done
+        bar.keepScreenOn = end == null
     }
-
-    private fun show(text: String) = demo.screens.execute { status.text = text }
 }

@@ -13,28 +13,42 @@ import java.io.InputStream
 /** The folder [tree]; its listings are read once. */
 internal class DocumentFolder(private val resolver: ContentResolver, private val tree: Uri) : BundleSource {
     private val root = DocumentsContract.getTreeDocumentId(tree)
-    private val listings = HashMap<String, Map<String, String>>()
+    private val listings = HashMap<String, Map<String, List<String>>>()
 
     // For example "primary:Download/android-int4".
     override val title = root.substringAfterLast('/').substringAfterLast(':')
 
     override fun open(path: String): InputStream? {
-        var document = root
-        for (name in path.split('/')) document = children(document)[name] ?: return null
-        return resolver.openInputStream(DocumentsContract.buildDocumentUriUsingTree(tree, document))
+        var found = listOf(root)
+        for (name in path.split('/')) found = children(found.first())[name] ?: return null
+        // Some apps allow two files of one name, and the first may be one that is gone.
+        var failure: IOException? = null
+        for (document in found) {
+            try {
+                val opened = resolver.openInputStream(DocumentsContract.buildDocumentUriUsingTree(tree, document))
+                if (opened != null) return opened
+            } catch (error: IOException) {
+                failure = failure ?: error
+            }
+        }
+        throw failure ?: IOException(path)
     }
 
     /** Documents in a folder, by name. */
-    private fun children(folder: String): Map<String, String> = listings.getOrPut(folder) {
+    private fun children(folder: String): Map<String, List<String>> = listings.getOrPut(folder) {
         val uri = DocumentsContract.buildChildDocumentsUriUsingTree(tree, folder)
         val columns = arrayOf(
             DocumentsContract.Document.COLUMN_DISPLAY_NAME,
             DocumentsContract.Document.COLUMN_DOCUMENT_ID,
         )
-        val cursor = resolver.query(uri, columns, null, null, null) ?: throw IOException("$uri gives no answer")
+        val cursor = resolver.query(uri, columns, null, null, null) ?: throw IOException("it gives no answer")
         cursor.use {
-            val found = HashMap<String, String>()
-            while (it.moveToNext()) found[it.getString(0)] = it.getString(1)
+            val found = HashMap<String, List<String>>()
+            while (it.moveToNext()) {
+                val name = it.getString(0)
+                val document = it.getString(1)
+                if (name != null && document != null) found[name] = found[name].orEmpty() + document
+            }
             found
         }
     }

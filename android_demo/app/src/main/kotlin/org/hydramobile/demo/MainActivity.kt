@@ -1,225 +1,425 @@
 /*
- * The answer screen: a picture, a question, the answer as it comes.
+ * The chat: pictures, questions, answers as they come.
  *
  * Holds nothing that a turn of the phone or the end of the process may not take: see `DemoApplication`.
  */
 package org.hydramobile.demo
 
 import android.app.Activity
-import android.content.ActivityNotFoundException
+import android.app.AlertDialog
 import android.content.ClipData
+import android.content.ClipboardManager
+import android.content.Context
 import android.content.Intent
+import android.net.Uri
 import android.os.Bundle
-import android.provider.MediaStore
-import android.view.Menu
-import android.view.MenuItem
+import android.os.SystemClock
+import android.view.KeyEvent
 import android.view.View
 import android.view.inputmethod.EditorInfo
-import android.widget.Button
 import android.widget.EditText
-import android.widget.ImageView
-import android.widget.LinearLayout
-import android.widget.ScrollView
+import android.widget.ImageButton
+import android.widget.ListView
+import android.widget.ProgressBar
 import android.widget.TextView
-import android.widget.Toast
-import org.hydramobile.screens.AskListener
-import org.hydramobile.screens.AskState
-import org.hydramobile.screens.ImportListener
-import org.hydramobile.screens.Work
-import java.io.IOException
+import android.widget.Toolbar
+import org.hydramobile.screens.ChatState
+import org.hydramobile.screens.DraftState
+import org.hydramobile.screens.ImportState
+import org.hydramobile.screens.Listener
+import org.hydramobile.screens.ModelsState
+import org.hydramobile.screens.Problem
+import org.hydramobile.screens.Turn
 
-class MainActivity : Activity() {
+class MainActivity :
+    Activity(),
+    TurnActions {
     private val question by lazy { findViewById<EditText>(R.id.question) }
-    private val ask by lazy { findViewById<Button>(R.id.ask) }
-    private val turns by lazy { findViewById<LinearLayout>(R.id.turns) }
-    private val listener = AskListener { show(it) }
+    private val send by lazy { findViewById<ImageButton>(R.id.send) }
+    private val list by lazy { findViewById<ListView>(R.id.turns) }
+    private val others by lazy { ForeignApps(this) }
+    private val rows by lazy { TurnRows(this, demo.thumbnails, this, unfolded) }
+    private val unfolded = HashSet<String>()
+
+    private val chatListener = Listener<ChatState> { showChat(it) }
+    private val draftListener = Listener<DraftState> { showDraft(it) }
+    private val modelsListener = Listener<ModelsState> { showModels(it) }
 
     // Of the model that came with the app, at its first start.
-    private val unpacking = ImportListener { show(demo.asker.state) }
+    private val unpackListener = Listener<ImportState> { showModels(demo.models.told.now) }
+
+    private val forgetting by lazy {
+        Asking(this, "forgetting", R.string.forget, { _ ->
+            AlertDialog.Builder(this).setTitle(R.string.clear_title).setMessage(R.string.clear_about)
+        }) { demo.chat.clear() }
+    }
+
+    /** Where the reader was, until the list is there again: turn, whether its answer, distance from the top. */
+    private var place: Triple<String, Boolean, Int>? = null
+    private var isDraftShown = false
+    private var toldProblem: Problem? = null
+    private var sentAt = 0L
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
-        setContentView(R.layout.main)
-        findViewById<Button>(R.id.choose).setOnClickListener { choose() }
-        findViewById<Button>(R.id.take).setOnClickListener { take() }
-        ask.setOnClickListener { if (demo.asker.state.isBusy) demo.asker.stop() else ask() }
+        setContentView(R.layout.chat)
+        savedInstanceState?.getStringArrayList(OPEN)?.let { unfolded.addAll(it) }
+        savedInstanceState?.getString(PLACE)?.let {
+            place = Triple(it, savedInstanceState.getBoolean(PLACE_ANSWER), savedInstanceState.getInt(PLACE_TOP))
+        }
+        findViewById<Toolbar>(R.id.bar).run {
+            inflateMenu(R.menu.chat)
+            setOnMenuItemClickListener { item -> true.also { if (item.itemId == R.id.new_chat) newChat() else more() } }
+        }
+        list.adapter = rows
+        findViewById<View>(R.id.model_switch).setOnClickListener { switchModel() }
+        findViewById<View>(R.id.add_first_model).setOnClickListener { start(ModelsActivity::class.java) }
+        findViewById<View>(R.id.add_picture).setOnClickListener { addPicture() }
+        findViewById<View>(R.id.remove_picture).setOnClickListener { demo.draft.remove() }
+        findViewById<View>(R.id.give_up_picture).setOnClickListener { demo.draft.giveUp() }
+        for (id in intArrayOf(R.id.suggest_describe, R.id.suggest_read, R.id.suggest_count)) {
+            findViewById<TextView>(id).setOnClickListener { suggest((it as TextView).text.toString()) }
+        }
+        send.setOnClickListener { if (demo.chat.told.now.isBusy) stop() else ask() }
+        // Its text may be larger than what the system keeps: the draft has it.
+        question.isSaveEnabled = false
+        question.addTextChangedListener(After { typed(it) })
         question.setOnEditorActionListener { _, action, _ ->
             (action == EditorInfo.IME_ACTION_SEND).also { if (it) ask() }
         }
-        showPicture()
+        question.setOnKeyListener { _, key, event ->
+            val isEnter = key == KeyEvent.KEYCODE_ENTER && !event.isShiftPressed
+            if (isEnter && event.action == KeyEvent.ACTION_DOWN) ask()
+            isEnter
+        }
+        forgetting.restore(savedInstanceState)
+        // As long as it lives: another app's answer comes before the screen is seen again.
+        demo.draft.told.listen(draftListener)
+        if (savedInstanceState == null) take(intent)
+    }
+
+    override fun onNewIntent(intent: Intent) {
+        super.onNewIntent(intent)
+        setIntent(intent)
+        take(intent)
     }
 
     override fun onStart() {
         super.onStart()
-        demo.asker.listener = listener
-        demo.importer.listener = unpacking
+        demo.models.refresh()
+        demo.models.told.listen(modelsListener)
+        demo.imports.told.listen(unpackListener)
+        demo.chat.told.listen(chatListener)
+    }
+
+    override fun onResume() {
+        super.onResume()
+        others.isWaited = false
     }
 
     override fun onStop() {
-        demo.asker.listener = null
-        // The next screen may listen already.
-        if (demo.importer.listener === unpacking) demo.importer.listener = null
+        demo.models.told.leave(modelsListener)
+        demo.imports.told.leave(unpackListener)
+        demo.chat.told.leave(chatListener)
+        demo.draft.keep()
         super.onStop()
     }
 
-    override fun onCreateOptionsMenu(menu: Menu): Boolean {
-        menuInflater.inflate(R.menu.main, menu)
-        return true
+    override fun onDestroy() {
+        demo.draft.told.leave(draftListener)
+        forgetting.close()
+        super.onDestroy()
     }
 
-    override fun onOptionsItemSelected(item: MenuItem): Boolean {
-        when (item.itemId) {
-            R.id.open_models -> startActivity(Intent(this, ModelsActivity::class.java))
+    override fun onSaveInstanceState(state: Bundle) {
+        super.onSaveInstanceState(state)
+        state.putStringArrayList(OPEN, ArrayList(unfolded))
+        forgetting.save(state)
+        val first = list.firstVisiblePosition
+        val turn = rows.turnAt(first)
+        if (turn == null || isAtEnd()) return
+        state.putString(PLACE, turn.id)
+        state.putBoolean(PLACE_ANSWER, first % 2 == 1)
+        state.putInt(PLACE_TOP, (list.getChildAt(0)?.top ?: 0) - list.paddingTop)
+    }
 
-            R.id.open_settings -> startActivity(Intent(this, SettingsActivity::class.java))
+    /** What another app hands over: a picture to ask about, or a bundle's zip. */
+    private fun take(intent: Intent) {
+        when (intent.action) {
+            Intent.ACTION_SEND -> others.shared(intent)?.let { picture(it) }
 
-            R.id.open_speed -> startActivity(Intent(this, SpeedActivity::class.java))
-
-            R.id.remove_picture -> {
-                demo.picture.remove()
-                showPicture()
+            Intent.ACTION_VIEW -> intent.data?.let { uri ->
+                others.import(uri)
+                start(ModelsActivity::class.java)
             }
-
-            R.id.clear -> {
-                demo.conversation.clear()
-                show(demo.asker.state)
-            }
-
-            else -> return super.onOptionsItemSelected(item)
         }
-        return true
     }
+
+    // What is asked.
 
     private fun ask() {
         val text = question.text.toString().trim()
-        val folder = demo.model
-        if (folder == null) {
-            tell(getString(R.string.no_model))
-        } else if (text.isNotEmpty() && !demo.asker.state.isBusy) {
-            demo.asker.ask(folder, demo.settings, text, demo.picture.chosen())
+        val model = demo.models.told.now.used ?: return
+        val draft = demo.draft.told.now
+        if (text.isEmpty() || draft.isComing || demo.chat.told.now.isBusy) return
+        sentAt = SystemClock.uptimeMillis()
+        place = null
+        if (demo.chat.ask(model, demo.settings, text, draft.picture)) {
             question.text.clear()
+            demo.draft.keep()
+            toEnd()
         }
     }
 
-    private fun choose() {
-        val intent = Intent(Intent.ACTION_GET_CONTENT).setType("image/*").addCategory(Intent.CATEGORY_OPENABLE)
-        start(intent, CHOOSE, R.string.no_picker)
+    private fun stop() {
+        // The second tap of a double tap on the button that was "Send" is no wish to stop.
+        if (SystemClock.uptimeMillis() - sentAt > DOUBLE_TAP_MILLISECONDS) demo.chat.stop()
     }
 
-    private fun take() {
-        val uri = PhotoProvider.uriOf(this)
-        PhotoProvider.fileOf(this).run {
-            delete()
-            createNewFile()
-        }
-        val intent = Intent(MediaStore.ACTION_IMAGE_CAPTURE).putExtra(MediaStore.EXTRA_OUTPUT, uri)
-        intent.clipData = ClipData.newRawUri("", uri)
-        intent.addFlags(Intent.FLAG_GRANT_WRITE_URI_PERMISSION or Intent.FLAG_GRANT_READ_URI_PERMISSION)
-        start(intent, TAKE, R.string.no_camera)
+    private fun suggest(text: String) {
+        question.setText(text)
+        question.setSelection(text.length)
+        if (demo.draft.told.now.picture != null) ask() else question.requestFocus()
     }
 
-    private fun start(intent: Intent, request: Int, otherwise: Int) = try {
-        startActivityForResult(intent, request)
-    } catch (_: ActivityNotFoundException) {
-        tell(getString(otherwise))
+    private fun typed(text: String) {
+        demo.draft.type(text)
+        showSend()
+    }
+
+    // Pictures.
+
+    private fun addPicture() {
+        popUp(
+            findViewById(R.id.composer),
+            listOf(
+                MenuRow(R.drawable.ic_picture, getString(R.string.from_gallery)) { others.choose(CHOOSE) },
+                MenuRow(R.drawable.ic_camera, getString(R.string.from_camera)) { others.photograph(TAKE) },
+            ),
+            PICTURE_MENU,
+        )
     }
 
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
+        others.isWaited = false
         if (resultCode != RESULT_OK) return
-        val uri = data?.data
-        demo.files.execute {
-            val problem = try {
-                if (requestCode == TAKE) {
-                    PhotoProvider.fileOf(this).inputStream().use { demo.picture.take(it) }
-                } else if (uri != null) {
-                    demo.picture.take(contentResolver.openInputStream(uri) ?: throw IOException("it is gone."))
-                }
-                null
-            } catch (error: IOException) {
-                error.message
-            } catch (error: SecurityException) {
-                error.message
+        if (requestCode == TAKE) {
+            val app = demo
+            app.draft.take { PhotoProvider.taken(app) }
+        } else {
+            val uri = others.chosen(data)
+            if (uri == null) tell(worded(Problem(Problem.PICTURE_UNREADABLE, ""))) else picture(uri)
+        }
+    }
+
+    private fun picture(uri: Uri) {
+        val resolver = applicationContext.contentResolver
+        demo.draft.take { resolver.openInputStream(uri) ?: throw java.io.IOException() }
+    }
+
+    // What is shown.
+
+    private fun showChat(state: ChatState) {
+        val wasAtEnd = isAtEnd()
+        if (rows.show(state)) {
+            if (place != null && state.isRead) {
+                restorePlace()
+            } else if (wasAtEnd) {
+                toEnd()
             }
-            demo.screens.execute {
-                if (problem != null) tell(getString(R.string.picture_unreadable, problem))
-                showPicture()
+        } else if (state.isBusy) {
+            for (index in 0 until list.childCount) rows.working(list.getChildAt(index))
+            if (wasAtEnd) toEnd()
+        }
+        window.decorView.keepScreenOn = state.isBusy
+        showSend()
+        showModels(demo.models.told.now)
+        if (state.problem != null && state.problem !== toldProblem) state.problem?.let { tell(worded(it)) }
+        toldProblem = state.problem
+    }
+
+    private fun showDraft(state: DraftState) {
+        if (state.isRead && !isDraftShown) {
+            isDraftShown = true
+            if (question.text.isEmpty() && state.text.isNotEmpty()) {
+                question.setText(state.text)
+                question.setSelection(question.text.length)
             }
         }
-    }
-
-    private fun showPicture() {
-        demo.files.execute {
-            val bitmap = try {
-                demo.picture.shown()
-            } catch (_: IOException) {
-                null
-            }
-            demo.screens.execute {
-                val view = findViewById<ImageView>(R.id.picture)
-                view.setImageBitmap(bitmap)
-                view.visibility = if (bitmap == null) View.GONE else View.VISIBLE
-                findViewById<View>(R.id.no_picture).visibility = if (bitmap == null) View.VISIBLE else View.GONE
-            }
+        findViewById<View>(R.id.picked).isShownHere = state.picture != null
+        demo.thumbnails.show(findViewById(R.id.picked_thumbnail), state.picture)
+        findViewById<View>(R.id.coming_picture).isShownHere = state.isComing
+        showSend()
+        state.problem?.let {
+            tell(worded(it))
+            demo.draft.toldProblem()
         }
     }
 
-    private fun show(state: AskState) {
-        showTurns()
-        ask.setText(if (state.isBusy) R.string.stop else R.string.ask)
-        shown(R.id.asked, state.question)
-        shown(R.id.answer, state.answer)
-        val status = when (state.work) {
-            Work.NOTHING -> state.message ?: if (demo.model == null) withoutModel() else ""
-            else -> state.facts.ifEmpty { progressText(state) }
-        }
-        val view = findViewById<TextView>(R.id.status)
-        // A screen reader would read out every token's facts.
-        val isSilent = state.work == Work.ANSWERING
-        view.accessibilityLiveRegion =
-            if (isSilent) View.ACCESSIBILITY_LIVE_REGION_NONE else View.ACCESSIBILITY_LIVE_REGION_POLITE
-        view.text = status
-        if (state.isBusy) scrollDown()
-    }
-
-    private fun withoutModel(): String {
-        val unpacked = demo.importer.state
-        return when {
-            unpacked.isBusy -> getString(R.string.unpacking, (100 * unpacked.share).toInt())
-            else -> unpacked.problem ?: getString(R.string.no_model)
+    private fun showSend() {
+        val live = demo.chat.told.now.live
+        send.setImageResource(if (live != null) R.drawable.ic_stop else R.drawable.ic_send)
+        send.contentDescription = getString(if (live != null) R.string.stop else R.string.send)
+        send.isEnabled = if (live != null) {
+            !live.isStopping
+        } else {
+            question.text.isNotBlank() && !demo.draft.told.now.isComing && demo.models.told.now.used != null
         }
     }
 
-    private fun showTurns() {
-        val all = demo.conversation.turns
-        if (turns.childCount > all.size) turns.removeAllViews()
-        if (turns.childCount == all.size) return
-        for (turn in all.drop(turns.childCount)) {
-            val view = layoutInflater.inflate(R.layout.turn, turns, false)
-            view.findViewById<TextView>(R.id.turn_question).text = turn.question
-            view.findViewById<TextView>(R.id.turn_answer).text = turn.answer
-            view.findViewById<TextView>(R.id.turn_facts).text = turn.facts
-            turns.addView(view)
+    private fun showModels(state: ModelsState) {
+        val used = state.used
+        val isEmpty = demo.chat.told.now.turns.isEmpty()
+        val isWithout = state.isRead && used == null
+        findViewById<TextView>(R.id.model_name).text = used?.asked?.name
+            ?: if (isWithout) getString(R.string.no_model_title) else ""
+        val kind = used?.let { kindOf(it.asked) }
+        findViewById<TextView>(R.id.model_preset).text = kind
+            ?: if (isWithout) getString(R.string.no_model_about) else ""
+        findViewById<View>(R.id.model_switch).contentDescription =
+            if (used == null || kind == null) null else getString(R.string.switch_from, used.asked.name, kind)
+        findViewById<View>(R.id.model_chevron).isShownHere = used != null
+        findViewById<View>(R.id.no_model).isShownHere = isWithout && isEmpty
+        findViewById<View>(R.id.empty).isShownHere = used != null && isEmpty && demo.chat.told.now.isRead
+        showSend()
+        findViewById<Toolbar>(R.id.bar).menu.findItem(R.id.new_chat).isVisible = !isEmpty
+        showUnpacking(demo.imports.told.now)
+    }
+
+    private fun showUnpacking(state: ImportState) {
+        val isUnpacking = state.isBusy && state.isUnpacking
+        val problem = state.problem
+        findViewById<View>(R.id.unpacking).isShownHere = isUnpacking || problem != null
+        findViewById<View>(R.id.add_first_model).isShownHere = !isUnpacking
+        findViewById<TextView>(R.id.unpacking_text).run {
+            val now = if (problem != null) worded(problem) else getString(R.string.unpacking)
+            if (text.toString() != now) text = now
         }
-        scrollDown()
+        findViewById<ProgressBar>(R.id.unpacking_bar).run {
+            isShownHere = isUnpacking
+            progress = (100 * state.share).toInt()
+        }
     }
 
-    private fun shown(id: Int, text: String) {
-        val view = findViewById<TextView>(id)
-        view.text = text
-        view.visibility = if (text.isEmpty()) View.GONE else View.VISIBLE
+    // Where the reader is.
+
+    private fun isAtEnd(): Boolean {
+        val last = list.getChildAt(list.childCount - 1) ?: return true
+        val isLast = list.lastVisiblePosition >= list.count - 1
+        return isLast && last.bottom <= list.height - list.paddingBottom + dp(NEAR)
     }
 
-    private fun scrollDown() {
-        val scroll = findViewById<ScrollView>(R.id.scroll)
-        scroll.post { scroll.fullScroll(View.FOCUS_DOWN) }
-        // Scrolling must not take the keyboard away.
-        if (question.isFocused) scroll.post { question.requestFocus() }
+    private fun toEnd() {
+        if (rows.count == 0) return
+        // As far down as it goes, however high the last row is.
+        list.setSelectionFromTop(rows.count - 1, -FAR)
     }
 
-    private fun tell(text: String) = Toast.makeText(this, text, Toast.LENGTH_LONG).show()
+    private fun restorePlace() {
+        val (id, isAnswer, top) = place ?: return
+        val at = (0 until rows.count).firstOrNull { rows.turnAt(it)?.id == id } ?: return
+        // Before its first layout the list does not know its own padding.
+        val padding = if (list.isLaidOut) 0 else list.paddingTop
+        list.setSelectionFromTop(at + if (isAnswer) 1 else 0, top + padding)
+        place = null
+    }
+
+    // Menus and other screens.
+
+    private fun switchModel() {
+        val state = demo.models.told.now
+        if (state.used == null) {
+            start(ModelsActivity::class.java)
+            return
+        }
+        val models = state.models.filter { it.problem == null }.map { model ->
+            val asked = org.hydramobile.screens.ModelList.choiceOf(model).asked
+            val isUsed = model.name == state.used?.asked?.name
+            MenuRow(R.drawable.ic_chip, model.name, kindOf(asked), isUsed) { demo.models.use(model.name) }
+        }
+        val add = MenuRow(R.drawable.ic_plus, getString(R.string.add_model)) { start(ModelsActivity::class.java) }
+        popUp(findViewById(R.id.model_switch), models + add, MODEL_MENU)
+    }
+
+    private fun more() {
+        popUp(
+            findViewById(R.id.more) ?: findViewById(R.id.bar),
+            listOf(
+                MenuRow(R.drawable.ic_chip, getString(R.string.models)) { start(ModelsActivity::class.java) },
+                MenuRow(R.drawable.ic_gear, getString(R.string.settings)) { start(SettingsActivity::class.java) },
+                MenuRow(R.drawable.ic_gauge, getString(R.string.speed)) { start(SpeedActivity::class.java) },
+                MenuRow(R.drawable.ic_info, getString(R.string.about)) { start(AboutActivity::class.java) },
+            ),
+            MORE_MENU,
+            atEnd = true,
+        )
+    }
+
+    private fun newChat() = forgetting.ask("")
+
+    private fun start(screen: Class<out Activity>) =
+        startActivity(Intent(this, screen).addFlags(Intent.FLAG_ACTIVITY_SINGLE_TOP))
+
+    override fun copy(turn: Turn) {
+        val board = getSystemService(Context.CLIPBOARD_SERVICE) as ClipboardManager
+        board.setPrimaryClip(ClipData.newPlainText(turn.question, turn.answer))
+        tell(getString(R.string.copied))
+    }
+
+    override fun share(turn: Turn) = others.share("text/plain", turn.answer)
+
+    override fun again(turn: Turn) {
+        val model = demo.models.told.now.used ?: return
+        sentAt = SystemClock.uptimeMillis()
+        if (demo.chat.again(turn, model, demo.settings)) toEnd()
+    }
+
+    override fun delete(turn: Turn) = demo.chat.delete(turn)
+
+    override fun unfold(change: () -> Unit) {
+        val wasAtEnd = isAtEnd()
+        change()
+        if (wasAtEnd) toEnd()
+    }
+
+    override fun more(turn: Turn, anchor: View) {
+        popUp(
+            anchor,
+            listOf(
+                MenuRow(R.drawable.ic_copy, getString(R.string.copy)) { copy(turn) },
+                MenuRow(R.drawable.ic_text, getString(R.string.select_text)) { selectText(turn) },
+                MenuRow(R.drawable.ic_share, getString(R.string.share)) { share(turn) },
+                MenuRow(R.drawable.ic_retry, getString(R.string.ask_again)) { again(turn) },
+                MenuRow(R.drawable.ic_trash, getString(R.string.delete)) { delete(turn) },
+            ),
+            MORE_MENU,
+        )
+    }
+
+    /** In a window of its own: a list takes the long press that begins a selection. */
+    private fun selectText(turn: Turn) {
+        val dialog = AlertDialog.Builder(this).setMessage(turn.answer).setPositiveButton(R.string.done, null).show()
+        dialog.findViewById<TextView>(android.R.id.message)?.setTextIsSelectable(true)
+    }
 
     private companion object {
         const val CHOOSE = 1
         const val TAKE = 2
+        const val OPEN = "open"
+        const val PLACE = "place"
+        const val PLACE_ANSWER = "place_answer"
+        const val PLACE_TOP = "place_top"
+        const val DOUBLE_TAP_MILLISECONDS = 600
+
+        /** dp from the end that count as the end. */
+        const val NEAR = 48
+
+        /** Pixels; more than any row has. */
+        const val FAR = 1_000_000
+
+        // Widths, in dp.
+        const val PICTURE_MENU = 240
+        const val MODEL_MENU = 280
+        const val MORE_MENU = 220
     }
 }

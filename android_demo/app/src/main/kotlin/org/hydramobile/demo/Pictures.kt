@@ -6,62 +6,73 @@ package org.hydramobile.demo
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
 import android.media.ExifInterface
+import android.util.LruCache
+import android.view.View
+import android.widget.ImageView
 import org.hydramobile.core.DecodedPicture
 import org.hydramobile.core.GrayPng
 import org.hydramobile.core.Orientation
 import org.hydramobile.core.PictureDecoder
-import org.hydramobile.screens.ChosenPicture
+import org.hydramobile.screens.PictureStore
 import java.io.File
 import java.io.IOException
-import java.io.InputStream
+import java.util.concurrent.Executor
+
+/** More than any recipe reads, and 16 MiB of bitmap rather than the 200 of a large camera. */
+private const val MOST_PIXELS = 4 shl 20
+private const val SHOWN_PIXELS = 1 shl 18
 
 /** Pictures as they are stored, for batches, whose pixels a host compares. */
 internal object StoredPictures : PictureDecoder {
     override fun decode(file: File): DecodedPicture = pixelsOf(file, 1)
 }
 
-/** The picture that is asked about, in a file of the app: the app that gave it may take it back. */
-internal class PictureFile(private val file: File) {
-    /** Null: there is none. */
-    fun chosen(): ChosenPicture? {
-        if (!file.isFile) return null
-        return ChosenPicture("${file.lastModified()} ${file.length()}") { upright(MOST_PIXELS) }
-    }
+/** A picture that is asked about, upright. IOException: it cannot be read. */
+internal fun readPicture(file: File): DecodedPicture = upright(file, MOST_PIXELS)
 
-    /** For the screen; null: there is none. IOException: it cannot be read. */
-    fun shown(): Bitmap? {
-        if (!file.isFile) return null
-        val picture = upright(SHOWN_PIXELS)
-        return Bitmap.createBitmap(picture.argb, picture.width, picture.height, Bitmap.Config.ARGB_8888)
-    }
+/** IOException: [file] is no picture that can be decoded. */
+internal fun requirePicture(file: File) {
+    upright(file, SHOWN_PIXELS)
+}
 
-    /** Take a picture's bytes; IOException: they cannot be read, or are no picture. The one before stays then. */
-    fun take(stream: InputStream) {
-        val temporary = File("${file.path}.tmp")
-        try {
-            stream.use { input -> temporary.outputStream().use { input.copyTo(it) } }
-            take(temporary)
-        } finally {
-            temporary.delete()
+/** Small pictures for the screens: decoded on [hands], kept while there is room. For the thread of the screens. */
+internal class Thumbnails(private val store: PictureStore, private val hands: Executor, private val screens: Executor) {
+    private val kept = LruCache<String, Bitmap>(MOST)
+
+    /** Show the picture with [id] in [view]; null, or one that is gone: no view. */
+    fun show(view: ImageView, id: String?) {
+        view.clipToOutline = true
+        if (id != null && view.tag == id && view.drawable != null) return
+        view.tag = id
+        val bitmap = id?.let { kept.get(it) }
+        if (bitmap == null) view.setImageDrawable(null) else view.setImageBitmap(bitmap)
+        view.visibility = if (id == null) View.GONE else View.VISIBLE
+        if (id == null || bitmap != null) return
+        hands.execute {
+            val decoded = try {
+                upright(store.file(id), SHOWN_PIXELS)
+                    .run { Bitmap.createBitmap(argb, width, height, Bitmap.Config.ARGB_8888) }
+            } catch (_: IOException) {
+                null
+            }
+            screens.execute { decoded(view, id, decoded) }
         }
     }
 
-    /** As [take], from a file that may be moved. */
-    fun take(from: File) {
-        boundsOf(from)
-        if (!from.renameTo(file)) throw IOException("$from cannot be moved to $file")
+    private fun decoded(view: ImageView, id: String, bitmap: Bitmap?) {
+        if (bitmap != null) kept.put(id, bitmap)
+        // The row may show another turn by now.
+        if (view.tag != id) return
+        if (bitmap == null) view.visibility = View.GONE else view.setImageBitmap(bitmap)
     }
-
-    fun remove() = file.delete()
-
-    private fun upright(pixels: Int) = Orientation.upright(pixelsOf(file, reduction(file, pixels)), orientationOf(file))
 
     private companion object {
-        /** More than any recipe reads, and 16 MiB of bitmap rather than the 200 of a large camera. */
-        const val MOST_PIXELS = 4 shl 20
-        const val SHOWN_PIXELS = 1 shl 20
+        const val MOST = 24
     }
 }
+
+private fun upright(file: File, pixels: Int) =
+    Orientation.upright(pixelsOf(file, reduction(file, pixels)), orientationOf(file))
 
 private fun pixelsOf(file: File, reduction: Int): DecodedPicture {
     GrayPng.read(file, reduction)?.let { return it }
@@ -78,18 +89,13 @@ private fun pixelsOf(file: File, reduction: Int): DecodedPicture {
 
 /** The power of two by which both sides are reduced so that at most [pixels] are left. */
 private fun reduction(file: File, pixels: Int): Int {
-    val bounds = boundsOf(file)
+    val bounds = BitmapFactory.Options()
+    bounds.inJustDecodeBounds = true
+    BitmapFactory.decodeFile(file.path, bounds)
+    if (bounds.outWidth <= 0 || bounds.outHeight <= 0) throw IOException("no format that Android knows")
     var reduction = 1
     while (bounds.outWidth.toLong() * bounds.outHeight / (reduction.toLong() * reduction) > pixels) reduction *= 2
     return reduction
-}
-
-private fun boundsOf(file: File): BitmapFactory.Options {
-    val options = BitmapFactory.Options()
-    options.inJustDecodeBounds = true
-    BitmapFactory.decodeFile(file.path, options)
-    if (options.outWidth <= 0 || options.outHeight <= 0) throw IOException("no picture in a format that Android knows.")
-    return options
 }
 
 private fun orientationOf(file: File): Int = try {

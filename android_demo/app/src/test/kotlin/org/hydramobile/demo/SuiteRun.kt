@@ -1,7 +1,7 @@
 /*
  * The program of the tests: runs classes, prints a line for each and every failure, and its exit code says how it went.
  *
- *     SuiteRun everyday|slow CLASS...
+ *     SuiteRun everyday|slow CLASS[#METHOD]...
  */
 package org.hydramobile.demo
 
@@ -31,7 +31,8 @@ object SuiteRun {
 
         override fun testFailure(failure: Failure) {
             failed.add(failure.description.displayName)
-            println("FAILED ${failure.description.displayName}\n    ${failure.trace.lines().take(25).joinToString("\n    ")}")
+            println("FAILED ${failure.description.displayName}")
+            failure.trace.lines().take(25).forEach { println("    $it") }
         }
 
         override fun testFinished(description: Description) {
@@ -53,13 +54,18 @@ object SuiteRun {
                 true, if (isSlow) setOf(Slow::class.java) else emptySet(),
                 true, if (isSlow) emptySet() else setOf(Slow::class.java),
             )
-            val request = Request.aClass(Class.forName(name))
+            val kind = Class.forName(name.substringBefore('#'))
+            val request = if ('#' in name) Request.method(kind, name.substringAfter('#')) else Request.aClass(kind)
             val filtered = request.filterWith(filter)
             val core = JUnitCore()
             core.addListener(report)
             val begun = System.nanoTime()
             // A class without a test of this kind is an error to JUnit.
-            if (has(request, isSlow)) core.run(filtered)
+            if ('#' in name) {
+                core.run(request)
+            } else if (has(request, isSlow)) {
+                core.run(filtered)
+            }
             val simple = name.substringAfterLast('.')
             val noun = if (report.tests == 1) "test" else "tests"
             println("%s: %d %s in %.1f s".format(simple, report.tests, noun, (System.nanoTime() - begun) / 1e9))
@@ -75,7 +81,8 @@ object SuiteRun {
 
     private fun has(request: Request, isSlow: Boolean): Boolean =
         request.runner.description.let { tests(it) }.any { test ->
-            val marks = listOf(test.getAnnotation(Category::class.java), test.testClass?.getAnnotation(Category::class.java))
+            val marks =
+                listOf(test.getAnnotation(Category::class.java), test.testClass?.getAnnotation(Category::class.java))
             marks.any { it?.value.orEmpty().contains(Slow::class) } == isSlow
         }
 

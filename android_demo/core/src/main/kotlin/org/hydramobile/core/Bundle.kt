@@ -79,6 +79,7 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
                     BundleProblem.MISSING_FILE,
                     "$folder is no folder: expected a bundle.",
                     "Choose the folder that holds ${Manifest.NAME}.",
+                    folder.name,
                 )
             }
             if (!file.isFile) {
@@ -86,6 +87,7 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
                     BundleProblem.MISSING_FILE,
                     "$file is missing: expected the manifest of a bundle.",
                     "Choose a folder that `hydra-mobile export` wrote, and copy all of it.",
+                    Manifest.NAME,
                 )
             }
             if (file.length() > Manifest.MOST_BYTES) {
@@ -108,12 +110,16 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
                     "Do not use this bundle unless you know who made it.",
                 )
             }
-            if (!file.isFile) refuse(BundleProblem.MISSING_FILE, "$file is missing; the manifest names it.", COPY_AGAIN)
+            if (!file.isFile) {
+                val what = "$file is missing; the manifest names it."
+                refuse(BundleProblem.MISSING_FILE, what, COPY_AGAIN, entry.name)
+            }
             if (file.length() != entry.bytes) {
                 refuse(
                     BundleProblem.WRONG_SIZE,
                     "$file has ${file.length()} bytes, the manifest says ${entry.bytes}.",
                     COPY_AGAIN,
+                    entry.name,
                 )
             }
         }
@@ -132,7 +138,7 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
                 }
                 if (found != entry.sha256) {
                     val what = "$file has sha256 $found, the manifest says ${entry.sha256}."
-                    refuse(BundleProblem.WRONG_HASH, what, COPY_AGAIN)
+                    refuse(BundleProblem.WRONG_HASH, what, COPY_AGAIN, entry.name)
                 }
             }
         }

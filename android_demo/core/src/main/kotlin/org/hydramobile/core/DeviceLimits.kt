@@ -28,11 +28,32 @@ class DeviceLimits(
     fun free(bytes: Long) = DeviceLimits(availableBytes, totalBytes, abis, apiLevel, freeDiskBytes?.let { it + bytes })
 
     /**
-     * Check that a bundle can run here.
+     * Check that a bundle can run here now.
      *
-     * @throws BundleException WRONG_ABI, OLD_ANDROID, TOO_LARGE, MEMORY_TAKEN or DISK_FULL.
+     * @throws BundleException as [requireEver], or MEMORY_TAKEN.
      */
     fun require(manifest: Manifest) {
+        requireEver(manifest)
+        val needed = manifest.footprint?.peak ?: return
+        // The app itself is in memory already.
+        if (needed > availableBytes) {
+            refuse(
+                BundleProblem.MEMORY_TAKEN,
+                "The bundle needs about ${mebibytes(needed)} of memory, and ${mebibytes(availableBytes)} are " +
+                    "free at the moment.",
+                "Close other apps and try again.",
+                mebibytes(needed),
+                mebibytes(availableBytes),
+            )
+        }
+    }
+
+    /**
+     * Check that a bundle can run here at some time, whatever other apps hold now.
+     *
+     * @throws BundleException WRONG_ABI, OLD_ANDROID, TOO_LARGE or DISK_FULL.
+     */
+    fun requireEver(manifest: Manifest) {
         requireSystem(manifest)
         manifest.footprint?.let { requireMemory(it) }
         if (freeDiskBytes != null && manifest.totalBytes > freeDiskBytes) {
@@ -41,6 +62,8 @@ class DeviceLimits(
                 "The bundle has ${mebibytes(manifest.totalBytes)}, and ${mebibytes(freeDiskBytes)} are free on " +
                     "the disk.",
                 "Delete other models or files first.",
+                mebibytes(manifest.totalBytes),
+                mebibytes(freeDiskBytes),
             )
         }
     }
@@ -53,6 +76,8 @@ class DeviceLimits(
                 "The bundle is for processors of kind ${wanted.joinToString()}; this device has " +
                     "${abis.joinToString()}.",
                 "Export it again for this device, or use another device.",
+                wanted.joinToString(),
+                abis.joinToString(),
             )
         }
         val least = manifest.androidApi
@@ -61,6 +86,8 @@ class DeviceLimits(
                 BundleProblem.OLD_ANDROID,
                 "The bundle needs Android API $least; this device has $apiLevel.",
                 "Update the device's system, or use another device.",
+                "$least",
+                "$apiLevel",
             )
         }
     }
@@ -73,15 +100,8 @@ class DeviceLimits(
                 "The bundle needs about ${mebibytes(needed)} of memory with the app, and an app can count on " +
                     "${mebibytes(usableBytes)} of this device's ${mebibytes(totalBytes)}.",
                 "Use a smaller preset (int4), a smaller base, or a shorter context (`--max-context`).",
-            )
-        }
-        // The app itself is in memory already.
-        if (footprint.peak > availableBytes) {
-            refuse(
-                BundleProblem.MEMORY_TAKEN,
-                "The bundle needs about ${mebibytes(footprint.peak)} of memory, and ${mebibytes(availableBytes)} are " +
-                    "free at the moment.",
-                "Close other apps and try again.",
+                mebibytes(needed),
+                mebibytes(usableBytes),
             )
         }
     }

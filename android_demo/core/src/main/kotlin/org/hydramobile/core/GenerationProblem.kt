@@ -27,6 +27,13 @@ enum class GenerationProblem {
     OUT_OF_MEMORY,
 }
 
-/** An answer that could not be given: [problem] for programs, the message (what, and how to mend it) for people. */
-class GenerationException(val problem: GenerationProblem, message: String, cause: Throwable? = null) :
-    Exception(message, cause)
+/**
+ * An answer that could not be given: [problem] with its [arguments] for programs, which may word it in another language,
+ * the message (what, and how to mend it) for people.
+ */
+class GenerationException(
+    val problem: GenerationProblem,
+    message: String,
+    cause: Throwable? = null,
+    val arguments: List<String> = listOf(message),
+) : Exception(message, cause)

@@ -60,6 +60,7 @@ class Generator(private val bundle: Bundle, private val runtime: VlmRuntime) {
                 GenerationProblem.PROMPT_TOO_LONG,
                 "The prompt has $count tokens, and the bundle was made for ${limits.maxContext}, answer included. " +
                     "Ask a shorter question, or export with a larger max_context.",
+                arguments = listOf("$count", "${limits.maxContext}"),
             )
         }
         val wrong = (prompt.before + prompt.after).firstOrNull { it !in 0 until limits.vocabSize } ?: return

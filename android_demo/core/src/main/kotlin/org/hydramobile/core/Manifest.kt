@@ -154,6 +154,8 @@ class Manifest private constructor(private val json: JsonObject) {
                     "${json.where}: the program is for the runtime `${runtime.take(40)}`, this app has " +
                         "${runtimes.joinToString()}.",
                     "Export it with `--target android --runtime ${runtimes.first()}`.",
+                    runtime.take(40),
+                    runtimes.joinToString(),
                 )
             }
             if (!json.lacks("adapters")) {

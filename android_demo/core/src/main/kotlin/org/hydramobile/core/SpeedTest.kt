@@ -7,6 +7,8 @@ package org.hydramobile.core
 
 /** Repeats by measurement, the warm-up left out; rates are in tokens per second. */
 class Speed(
+    /** Tokens of the prompt, the picture's included. */
+    val prefillTokens: Int,
     val encodeSeconds: List<Double>,
     val prefillRate: List<Double>,
     val firstTokenSeconds: List<Double>,
@@ -36,6 +38,7 @@ class SpeedTest(private val bundle: Bundle, runtime: VlmRuntime) {
             onRepeat(repeat)
         }
         return Speed(
+            prefillTokens = measured.lastOrNull()?.prefillTokens ?: 0,
             encodeSeconds = measured.mapNotNull { it.encodeSeconds },
             prefillRate = measured.map { it.prefillTokens / it.prefillSeconds },
             firstTokenSeconds = measured.mapNotNull { it.firstTokenSeconds },
@@ -43,10 +46,10 @@ class SpeedTest(private val bundle: Bundle, runtime: VlmRuntime) {
         )
     }
 
-    private companion object {
+    companion object {
         const val REPEATS = 5
         const val NEW_TOKENS = 32
-        const val QUESTION = "Describe the image briefly."
-        const val COLOUR = 0xFF5A8C3C.toInt()
+        private const val QUESTION = "Describe the image briefly."
+        private const val COLOUR = 0xFF5A8C3C.toInt()
     }
 }

@@ -1,7 +1,7 @@
 /*
  * Bringing a bundle into the store: judged by its manifest before a byte is copied, checked after.
  *
- * Knows no Android: where the files come from is behind `BundleSource`. Called by the screen of models.
+ * Knows no Android: where the files come from is behind `BundleSource`.
  */
 package org.hydramobile.screens
 
@@ -41,7 +41,7 @@ class ModelImport(
     fun run(source: BundleSource, progress: CheckProgress): File = explained {
         val bytes = manifestOf(source)
         val manifest = Manifest.parse(bytes, "${source.title}/${Manifest.NAME}", runtimes)
-        device().require(manifest)
+        device().requireEver(manifest)
         val folder = store.temporary()
         try {
             take(source, bytes, manifest, folder, progress)
@@ -63,7 +63,7 @@ class ModelImport(
         val manifest = Manifest.parse(bytes, "${source.title}/${Manifest.NAME}", runtimes)
         val folder = store.partial(key)
         val limits = device()
-        limits.free(folder.walk().filter { it.isFile }.sumOf { it.length() }).require(manifest)
+        limits.free(folder.walk().filter { it.isFile }.sumOf { it.length() }).requireEver(manifest)
         try {
             take(source, bytes, manifest, folder, progress).also { store.unpacked = key }
         } catch (error: BundleException) {
@@ -89,14 +89,14 @@ class ModelImport(
     private fun <T> explained(action: () -> T): T = try {
         action()
     } catch (error: IOException) {
-        val what = "The bundle cannot be copied: ${error.message}."
-        throw BundleException(BundleProblem.UNREADABLE_FILE, "$what Check the storage, and try again.")
+        throw BundleException(BundleProblem.UNREADABLE_FILE, error.message ?: error.toString())
     }
 
     private fun manifestOf(source: BundleSource): ByteArray {
         val stream = source.open(Manifest.NAME) ?: throw BundleException(
             BundleProblem.MISSING_FILE,
             "The folder ${source.title} has no ${Manifest.NAME}. Choose a folder that `hydra-mobile export` wrote.",
+            listOf(Manifest.NAME),
         )
         val bytes = stream.use { it.readAtMost(Manifest.MOST_BYTES.toInt() + 1) }
         if (bytes.size > Manifest.MOST_BYTES) {
@@ -127,9 +127,10 @@ class ModelImport(
                         "Do not use this bundle unless you know who made it.",
                 )
             }
-            val stream = source.open(entry.name) ?: throw BundleException(
+            val stream = named(entry.name) { source.open(entry.name) } ?: throw BundleException(
                 BundleProblem.MISSING_FILE,
                 "${entry.name} is missing in ${source.title}; the manifest names it. Copy all of the bundle.",
+                listOf(entry.name),
             )
             target.parentFile?.mkdirs()
             if (target.length() > entry.bytes) target.delete()
@@ -139,7 +140,7 @@ class ModelImport(
                 input.skipAll(target.length())
                 FileOutputStream(target, true).use { output ->
                     while (true) {
-                        val count = input.read(piece)
+                        val count = named(entry.name) { input.read(piece) }
                         if (count < 0) break
                         left -= count
                         // More than was said could fill the disk; less is found by the check.
@@ -154,10 +155,18 @@ class ModelImport(
             }
         }
 
+        /** An app's own words may tell an address only: the reader knows the file's name. */
+        private fun <T> named(name: String, action: () -> T): T = try {
+            action()
+        } catch (error: IOException) {
+            throw IOException("$name: ${error.message}", error)
+        }
+
         private fun longer(entry: BundleFile) = BundleException(
             BundleProblem.WRONG_SIZE,
             "${entry.name} in ${source.title} has more bytes than the ${entry.bytes} that the manifest says. " +
                 "The file was altered; export the bundle again.",
+            listOf(entry.name),
         )
     }
 

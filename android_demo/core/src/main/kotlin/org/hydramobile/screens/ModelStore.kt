@@ -3,7 +3,7 @@
  *
  * A folder may come from an import or from `adb push`; nothing tells the app about the second, so the list is
  * read anew each time. Hashing takes seconds for each gigabyte and is remembered until a file changes. Knows no
- * Android. Called by the screen of models, by `Asker` and by the benchmark mode.
+ * Android. Not for the thread of the screens.
  */
 package org.hydramobile.screens
 
@@ -20,21 +20,22 @@ import java.io.IOException
 class StoredModel(
     val folder: File,
     val manifest: Manifest?,
-    /** Why it cannot be used here, for people; null: it can, as far as is known. */
-    val problem: String?,
+    /** Why it cannot be used here; null: it can, as far as is known. */
+    val problem: Problem?,
     /** Its hashes were compared, and no file has changed since. */
     val isChecked: Boolean,
 ) {
     val name: String get() = folder.name
 }
 
-/** The folders below [root]; [runtimes]: those that the app has. */
-class ModelStore(val root: File, private val runtimes: Set<String>) {
+/** The folders below [root]; [runtimes]: those that the app has. [place] is asked for the root when it is needed. */
+class ModelStore(private val runtimes: Set<String>, place: () -> File) {
+    constructor(root: File, runtimes: Set<String>) : this(runtimes, { root })
+
+    val root: File by lazy(place)
+
     /** All models by name; no file but the manifests is read. */
     fun models(device: DeviceLimits?): List<StoredModel> = folders().sortedBy { it.name }.map { describe(it, device) }
-
-    /** Folder of the model with this name; null: there is none. */
-    fun find(name: String): File? = folders().firstOrNull { it.name == name }
 
     /**
      * A model, ready to be loaded; hashes are compared unless they were before.
@@ -50,7 +51,11 @@ class ModelStore(val root: File, private val runtimes: Set<String>) {
 
     /** Delete a model; IOException: some of it is still there, and it is no model any more. */
     fun delete(folder: File) {
-        mark(folder).delete()
+        mark(folder).run {
+            delete()
+            // Only where it is empty.
+            parentFile?.delete()
+        }
         // Out of the list first: a folder that is half deleted would be shown as damaged.
         val gone = File(root, "$HIDDEN${folder.name}")
         val doomed = if (folder.renameTo(gone)) gone else folder
@@ -62,6 +67,14 @@ class ModelStore(val root: File, private val runtimes: Set<String>) {
         root.listFiles { file -> file.isDirectory && file.name.startsWith(HIDDEN) }.orEmpty()
             .forEach { it.deleteRecursively() }
     }
+
+    /** Name of the bundle whose import has begun and not ended, in a file: it outlives the process. */
+    internal var importing: String?
+        get() = File(root, IMPORTING).let { if (it.isFile) it.readText() else null }
+        set(value) {
+            val file = File(root, IMPORTING)
+            if (value == null) file.delete() else file.writeText(value)
+        }
 
     /** A folder for an import, which [keep] turns into a model. */
     internal fun temporary(): File {
@@ -103,23 +116,23 @@ class ModelStore(val root: File, private val runtimes: Set<String>) {
         val file = File(folder, Manifest.NAME)
         val manifest = try {
             if (!file.isFile) {
-                return StoredModel(folder, null, "${Manifest.NAME} is missing. Copy all of the bundle.", false)
+                return StoredModel(folder, null, Problem(BundleProblem.MISSING_FILE.name, Manifest.NAME), false)
             }
             if (file.length() > Manifest.MOST_BYTES) {
-                return StoredModel(folder, null, "$file is too long for a manifest. Export the bundle again.", false)
+                return StoredModel(folder, null, Problem(BundleProblem.DAMAGED_MANIFEST.name, Manifest.NAME), false)
             }
             Manifest.parse(file.readBytes(), file.path, runtimes)
         } catch (error: BundleException) {
-            return StoredModel(folder, null, error.message, false)
+            return StoredModel(folder, null, Problem.of(error), false)
         } catch (error: IOException) {
-            return StoredModel(folder, null, "$file cannot be read: ${error.message}.", false)
+            return StoredModel(folder, null, Problem(BundleProblem.UNREADABLE_FILE.name, "${error.message}"), false)
         }
         val misfit = try {
-            device?.require(manifest)
+            // What other apps hold now may be free in a minute: it is told when the model is loaded.
+            device?.requireEver(manifest)
             null
         } catch (error: BundleException) {
-            // What other apps hold now may be free in a minute: it is told when the model is loaded.
-            if (error.problem == BundleProblem.MEMORY_TAKEN) null else error.message
+            Problem.of(error)
         }
         return StoredModel(folder, manifest, misfit, isChecked(folder))
     }
@@ -145,13 +158,14 @@ class ModelStore(val root: File, private val runtimes: Set<String>) {
     private fun mark(folder: File) = File(File(root, MARKS), "${folder.name}.txt")
 
     /** Sizes and times of all files: what changes when one is replaced. */
-    private fun stateOf(folder: File): String = folder.walkTopDown().filter { it.isFile }
+    internal fun stateOf(folder: File): String = folder.walkTopDown().filter { it.isFile }
         .sortedBy { it.path }
         .joinToString("\n") { "${it.relativeTo(folder).path} ${it.length()} ${it.lastModified()}" }
 
     private companion object {
         const val PARTIAL = ".partial-"
         const val UNPACKED = ".unpacked"
+        const val IMPORTING = ".importing"
         const val KEY = 16
         const val HIDDEN = ".hidden-"
         const val MARKS = ".checked"
