@@ -8,7 +8,6 @@ rows everywhere. Beside each comparison stands a control on one processor: the s
 rounding is all of it.
 
     x86-64           ExecuTorch's wheel, the runner for this machine
-    arm64            ExecuTorch's wheel for arm64 under qemu
     android arm64    ExecuTorch's Android library in the runner that a phone gets, under qemu
 
 Distances are root mean squares of the difference over those of the values. Nothing is timed.
@@ -39,7 +38,7 @@ from hydra_mobile.core.files import write_json
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.devices import native_build
 from hydra_mobile.devices.native_process import NativeProcess
-from hydra_mobile.runtimes.native import EmulatorRuntime, NativeRuntime
+from hydra_mobile.runtimes.native import NativeRuntime
 
 Array = NDArray[np.float32]
 NUDGE = np.float32(1 + 1.2e-7)
@@ -68,7 +67,6 @@ def processors() -> dict[str, list[str]]:
     """Return commands that start a runner, by the name of what computes."""
     return {
         "x86-64": NativeRuntime.command(),
-        "arm64": EmulatorRuntime.command(),
         "android arm64": arm64.command(native_build.android_runner()),
     }
 
@@ -148,7 +146,7 @@ def measure(model: Path, preset: str, work: Path, picture: Image.Image) -> dict[
     row: dict[str, Any] = {"preset": preset, "processors": {}}
     nudged = computed(commands["x86-64"], folder, pixels, given, float(NUDGE))
     row["nudge on x86-64"] = compared(nudged, reference, bundle)
-    for name in ("arm64", "android arm64"):
+    for name in commands.keys() - {"x86-64"}:
         found = computed(commands[name], folder, pixels, given, 1)
         again = computed(commands[name], folder, pixels, given, float(NUDGE))
         row["processors"][name] = compared(found, reference, bundle)

@@ -19,7 +19,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,10 @@ runner.generate([make_text_input(before), make_image_input(pixels), make_text_in
     GenerationConfig(max_new_tokens=count, temperature=0.0, echo=False), pieces.append)
 print("ANSWER" + json.dumps("".join(pieces)))
 """
+
+
+OWN = "executorch_own_runner"
+ROUTES = ("app_jvm", "runner_x86_64", "runner_android_arm64", OWN, "python", "python_nudged")
 
 
 def lines(file: Path) -> dict[str, Any]:
@@ -129,8 +133,8 @@ def in_python(folder: Path, cases: Sequence[dict[str, Any]], factor: float) -> l
     return found
 
 
-def compare(folder: Path, work: Path) -> dict[str, Any]:
-    """Ask one bundle in every way."""
+def compare(folder: Path, work: Path, chosen: Sequence[str]) -> dict[str, Any]:
+    """Ask one bundle in the ways that are chosen."""
     bundle = Bundle.open(folder)
     stops = set(bundle.manifest["stop_ids"])
     tokenizer = bundle.processor().tokenizer
@@ -141,16 +145,26 @@ def compare(folder: Path, work: Path) -> dict[str, Any]:
         end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
         return str(tokenizer.decode(list(ids[:end]))).strip()
 
-    runner = str(native_build.native_runner(native_build.host()))
-    phone = arm64.command(native_build.android_runner())
-    told = {
-        "app_jvm": list(map(text, in_the_app(folder, cases, work))),
-        "runner_x86_64": list(map(text, in_the_runner(folder, cases, work, [runner]))),
-        "runner_android_arm64": list(map(text, in_the_runner(folder, cases, work, phone))),
-        "executorch_own_runner": [t.strip() for t in in_executorchs_own(folder, cases)],
-        "python": list(map(text, in_python(folder, cases, 1))),
-        "python_nudged": list(map(text, in_python(folder, cases, 1 + 1.2e-7))),
+    def runner() -> list[Any]:
+        return in_the_runner(
+            folder, cases, work, [str(native_build.native_runner(native_build.host()))]
+        )
+
+    def phone() -> list[Any]:
+        return in_the_runner(folder, cases, work, arm64.command(native_build.android_runner()))
+
+    ways: dict[str, Callable[[], list[Any]]] = {
+        "app_jvm": lambda: in_the_app(folder, cases, work),
+        "runner_x86_64": runner,
+        "runner_android_arm64": phone,
+        "python": lambda: in_python(folder, cases, 1),
+        "python_nudged": lambda: in_python(folder, cases, 1 + 1.2e-7),
     }
+    told = {
+        route: list(map(text, ways[route]())) for route in ROUTES if route in ways.keys() & chosen
+    }
+    if OWN in chosen:
+        told[OWN] = [t.strip() for t in in_executorchs_own(folder, cases)]
     golden = [text(case["ids"]) for case in cases]
     return {
         "preset": bundle.preset.name,
@@ -165,16 +179,27 @@ def compare(folder: Path, work: Path) -> dict[str, Any]:
     }
 
 
+def merged(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return a row with the routes that an earlier run asked the same bundle by."""
+    same = ("preset", "golden")
+    older = next((o for o in rows if all(o[key] == row[key] for key in same)), None)
+    if older is None:
+        return row
+    return row | {key: older[key] | row[key] for key in ("equal", "answers")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("--routes", nargs="+", choices=ROUTES, default=ROUTES)
     parser.add_argument("--work", type=Path, default=Path("runs/routes"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("routes.json"))
     arguments = parser.parse_args()
     quiet()
-    rows = []
+    rows = json.loads(arguments.out.read_text())["bundles"] if arguments.out.is_file() else []
     for folder in arguments.bundles:
-        rows.append(row := compare(folder, arguments.work / folder.name))
+        row = compare(folder, arguments.work / folder.name, arguments.routes)
+        rows = [merged(row, rows), *(other for other in rows if other["preset"] != row["preset"])]
         print(row["preset"], row["equal"], "of", row["of"], flush=True)
         write_json(arguments.out, {"machine": platform.machine(), "bundles": rows})
 

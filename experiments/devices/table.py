@@ -36,7 +36,13 @@ def render_routes(value: Result) -> str:
     """Return how many golden answers each route gives as the trained model does."""
     rows = value["bundles"]
     lines = [
-        [title, *(f"{row['equal'][route]} of {row['of']}" for row in rows)]
+        [
+            title,
+            *(
+                f"{row['equal'][route]} of {row['of']}" if route in row["equal"] else "-"
+                for row in rows
+            ),
+        ]
         for route, title in _ROUTES.items()
     ]
     return table(["golden answers", *(row["preset"] for row in rows)], lines)
