@@ -12,7 +12,6 @@ from hydra_mobile.api.run import Run
 from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.progress import Log, LogProgress, Progress
 from hydra_mobile.core.quiet import quietly
-from hydra_mobile.training.begun import alone_in
 
 if TYPE_CHECKING:
     from hydra_mobile.estimation.training_work import TrainingWork
@@ -54,9 +53,6 @@ def train(
     """
     with quietly():
         settings = load_config(config, overrides, sections)
-        with alone_in(Path(settings.output), resume=resume):
-            # A run that is in use is refused before torch is imported.
-            pass
         from hydra_mobile.estimation.training_work import remember_training
         from hydra_mobile.training.run import TrainingRun
 
