@@ -211,6 +211,8 @@ class Phone {
 
     /** Put records into a file of the app; its next process reads them. */
     fun record(name: String, lines: List<String>) {
+        // What the process before has left to do, it does before its files are others.
+        drain()
         File(app.filesDir, name).writeText(lines.joinToString("") { "$it\n" })
         startProcess()
     }

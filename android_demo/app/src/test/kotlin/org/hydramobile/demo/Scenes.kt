@@ -142,7 +142,10 @@ object Scenes {
         // After the record that names it: what nothing names is deleted.
         File(app.filesDir, "pictures/harbor").also { it.parentFile!!.mkdirs() }.writeBytes(harbor())
         open()
-        return waitFor("the picture is to be shown") { sees("Late summer") }
+        waitFor("the last answer is to be shown") { sees("Late summer") }
+        // With large letters the picture is further up.
+        comes(2) { seesPicture() }
+        return this
     }
 
     private fun Phone.unfold() {
