@@ -52,3 +52,15 @@ def default_bundle_folder(model: Path, target: str, runtime: str, preset: str) -
         if (folder / "run.json").is_file():
             return folder / "bundles" / name
     return Path("bundles") / f"{model.absolute().name}-{name}"
+
+
+def require_free(run: Path, resume: bool) -> None:
+    """Raise where somebody trains in a run folder; training then holds it itself.
+
+    Raises:
+        HydraError: another process trains there; names its id, host and start.
+    """
+    from hydra_mobile.training.begun import alone_in
+
+    with alone_in(run, resume=resume):
+        pass

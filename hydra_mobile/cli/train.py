@@ -123,9 +123,11 @@ def _source(paths: list[str], config: str, resume: bool) -> str:
 
 def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> None:
     """Tell before torch is imported what training would stop at."""
-    from hydra_mobile.api.paths import is_begun
+    from hydra_mobile.api.paths import is_begun, require_free
 
     run = Path(settings.output)
+    if not dry_run:
+        require_free(run, resume)
     if is_begun(run) and not resume and not dry_run:
         raise ArtifactError(
             f"{run} already holds a run",
