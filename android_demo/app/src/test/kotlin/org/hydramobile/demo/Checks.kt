@@ -40,7 +40,8 @@ class Checks(private val root: View, private val picture: Bitmap) {
             if (view is ImageView && view.isImportantForAccessibility && view.contentDescription.isNullOrBlank()) {
                 found.faults.add("no description: ${name(view)}")
             }
-            if ((view is AbsListView || view is ScrollView) && view.height / density < LEAST_READ && view.height > 0) {
+            val isScrolled = (view is AbsListView || view is ScrollView) && canScroll(view)
+            if (isScrolled && view.height / density < LEAST_READ) {
                 found.faults.add("only ${view.height / density} dp are left for reading: ${name(view)}")
             }
             if (view is EditText && view.width / density < LEAST_FIELD) {
@@ -49,6 +50,8 @@ class Checks(private val root: View, private val picture: Bitmap) {
         }
         return found
     }
+
+    private fun canScroll(view: View) = view.canScrollVertically(1) || view.canScrollVertically(-1)
 
     private fun isTarget(view: View): Boolean {
         val isAction = view.hasOnClickListeners() || view.isClickable || view is SeekBar
@@ -127,7 +130,8 @@ class Checks(private val root: View, private val picture: Bitmap) {
     private fun contrast(view: TextView) {
         if (!view.isEnabled) return
         val seen = Rect()
-        if (!view.getGlobalVisibleRect(seen)) return
+        // What is half gone below an edge that fades out has colors of its own.
+        if (!view.getGlobalVisibleRect(seen) || 2 * seen.height() < view.height) return
         val counts = HashMap<Int, Int>()
         for (y in max(0, seen.top) until min(picture.height, seen.bottom) step 2) {
             for (x in max(0, seen.left) until min(picture.width, seen.right) step 2) {
