@@ -128,7 +128,19 @@ internal class TurnRows(
             Kind.WORKING -> R.layout.turn_working
             Kind.FAILED -> R.layout.turn_failed
         },
-    ).also { if (kind == Kind.ANSWER && context.isLarge) stack(it.findViewById(R.id.turn_foot)) }
+    ).also { view ->
+        if (kind == Kind.ANSWER && context.isLarge) stack(view.findViewById(R.id.turn_foot))
+        if (kind == Kind.WORKING && context.isLarge) stackPhase(view.findViewById(R.id.phase))
+    }
+
+    /** With large letters the speed goes below the phase, whose word must not be broken. */
+    private fun stackPhase(phase: View) {
+        (phase.parent as LinearLayout).orientation = LinearLayout.VERTICAL
+        phase.layoutParams = LinearLayout.LayoutParams(
+            ViewGroup.LayoutParams.MATCH_PARENT,
+            ViewGroup.LayoutParams.WRAP_CONTENT,
+        )
+    }
 
     /** With large letters the buttons go below the facts. */
     private fun stack(foot: LinearLayout) {
