@@ -61,11 +61,8 @@ enum class BundleProblem {
  * A bundle that is not usable: [problem] with its [arguments] for programs, which may word it in another language, the
  * message (what, and how to mend it) for people.
  */
-class BundleException(
-    val problem: BundleProblem,
-    message: String,
-    val arguments: List<String> = listOf(message),
-) : Exception(message)
+class BundleException(val problem: BundleProblem, message: String, val arguments: List<String> = listOf(message)) :
+    Exception(message)
 
 internal fun refuse(problem: BundleProblem, what: String, mend: String, vararg arguments: String): Nothing =
     throw BundleException(problem, "$what $mend", arguments.toList().ifEmpty { listOf(what) })
