@@ -18,6 +18,8 @@ _HOME = tempfile.TemporaryDirectory(prefix="hydra-mobile-tests-")
 REAL_HOME = os.environ.get("HYDRA_MOBILE_HOME")
 os.environ["HYDRA_MOBILE_HOME"] = _HOME.name
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Some runners of tests set it; what commands print to a pipe must not depend on it.
+os.environ.pop("COLUMNS", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers of one machine share its cores: torch's threads would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -65,7 +65,17 @@ def test_format_is_pinned(bundle: Path) -> None:
     assert manifest["schema"] == SCHEMA == 1
     assert set(manifest) == {
         *("schema", "created", "target", "runtime", "preset", "tolerance", "limits", "shapes"),
-        *("template", "image", "stop_ids", "files", "versions", "sources", "details", "fallbacks"),
+        *(
+            "template",
+            "image",
+            "pictures",
+            "stop_ids",
+            "files",
+            "versions",
+            "sources",
+            "details",
+            "fallbacks",
+        ),
         "requires",
     }
     assert manifest["requires"] == {"abis": ["arm64-v8a", "x86_64"], "android_api": 26}

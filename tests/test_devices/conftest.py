@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_mobile.core.downloads import wheels
+from hydra_mobile.core.files import cache_home
 from hydra_mobile.devices import native_build
 
 QUESTIONS = ("Is there a red car in the image?", "What is in the image?")
@@ -62,24 +62,21 @@ def bundle(exported: Callable[..., Path]) -> Path:
     return exported("fp32")
 
 
-@pytest.fixture(scope="package")
-def build_cache(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    """Keep what was built in pytest's own cache: compiling takes longer than all tests here.
-
-    Of this package only: other packages' tests have caches of their own.
-    """
+@pytest.fixture(scope="session")
+def build_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what is built in pytest's own cache: compiling takes longer than all tests here."""
     # There is none with `-p no:cacheprovider`.
     cache = getattr(request.config, "cache", None)
-    home = cache.mkdir("hydra-native") if cache else tmp_path_factory.mktemp("hydra-native")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_build, "cache_home", lambda: home)
-        patch.setattr(wheels, "cache_home", lambda: home)
-        yield
+    kept = cache.mkdir("hydra-native") if cache else tmp_path_factory.mktemp("hydra-native")
+    for shelf in ("native", "wheels"):
+        (kept / shelf).mkdir(exist_ok=True)
+        place = cache_home() / shelf
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(kept / shelf, target_is_directory=True)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def binary(build_cache: None) -> Path:
     pytest.importorskip("executorch", reason="needs the extra [executorch]")
     if missing := native_build.missing_packages(native_build.X86_64):

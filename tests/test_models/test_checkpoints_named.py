@@ -74,7 +74,7 @@ def test_a_named_base_is_fetched_once(name, hub):
     assert ids == [facts.hub_id, *([facts.vision_hub_id] if facts.fresh_projector else [])]
     # Configurations, tokenizer and one kind of weights: neither code nor other frameworks' files.
     weights = "*.safetensors" if "V2" in facts.hub_id else "pytorch_model*.bin"
-    assert hub[0][1] == ["*.json", "tokenizer.model", weights]
+    assert hub[0][1] == ["*.json", "*.jinja", "tokenizer.model", weights]
     assert bases.base_folder(name, lambda line: None) == folder
     assert len(hub) == len(ids)
 

@@ -151,8 +151,8 @@ def test_generation_arguments(model, tiny_base):
     [
         (GREEDY | {"temperature": 0.7, "do_sample": True}, visual, r"'temperature': 0\.7.*greedil"),
         (GREEDY | {"num_beams": 5}, visual, "'num_beams': 5"),
-        (GREEDY, lambda doc: [doc, doc], "drawn/test/0 shows 2 pictures"),
-        (GREEDY, lambda doc: ["clip.mp4"], "shows a str; expected a PIL picture"),
+        (GREEDY, lambda doc: [doc, doc], "drawn/test/0 shows 2 images"),
+        (GREEDY, lambda doc: ["clip.mp4"], "shows a str; expected a PIL image"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused(model, arguments, to_visual, message):

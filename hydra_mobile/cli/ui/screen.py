@@ -47,6 +47,8 @@ _ASCII = str.maketrans(
     }
 )
 _WIDEST, _NARROWEST = 100, 60
+# A path that was broken in two can be neither searched for nor copied.
+_UNLIMITED = 100_000
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,9 @@ class Screen:
 
     @property
     def width(self) -> int:
-        """Cells of a line, from 60 to 100; COLUMNS wins."""
+        """Cells of a line, from 60 to 100; COLUMNS wins. In a file or a pipe, lines stay whole."""
         if not os.environ.get("COLUMNS", "").isdigit() and not sys.stderr.isatty():
-            return _WIDEST
+            return _UNLIMITED
         columns = shutil.get_terminal_size((_WIDEST, 24)).columns
         return max(_NARROWEST, min(_WIDEST, columns))
 
