@@ -51,9 +51,12 @@ def test_an_altered_program_is_refused_however_often_it_was_opened(
 def test_a_program_is_hashed_once(binary: Path, copied: Copied) -> None:
     folder = copied()
     picture = folder / "golden" / "0.png"
-    # What was written just now may still be written: nothing is remembered of it.
+    # What was written in the last two seconds may still be written: nothing is remembered of it.
+    (folder / "model.pte").touch()
+    written = time.monotonic()
     assert prepared(binary, folder, picture).returncode == 0
-    assert not (folder / NOTE).exists()
+    if time.monotonic() - written < 1.9:  # a busy machine may be too slow to show it
+        assert not (folder / NOTE).exists()
     time.sleep(2.2)
     assert prepared(binary, folder, picture).returncode == 0
     note = json.loads((folder / NOTE).read_text())

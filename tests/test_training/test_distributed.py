@@ -53,7 +53,8 @@ def one_process(tmp_path_factory, run_settings):
     return TrainingRun(config).train()
 
 
-@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_do_what_one_does_with_accumulation(
     one_process, run_settings, tmp_path, kind
 ):
