@@ -32,6 +32,8 @@ from hydra_mobile.core.model_folder import (
     weights_sha256,
 )
 from hydra_mobile.core.safetensors_io import places
+from hydra_mobile.models.chat_template import is_derived
+from hydra_mobile.models.families.prompts import read_chat_template
 from hydra_mobile.models.finite import require_finite_weights
 from hydra_mobile.models.hub_files import TOKENIZER_CONFIG, write_tokenizer_config
 
@@ -151,7 +153,9 @@ def export_bundle(
         for fallback in result.fallbacks:
             log(f"fallback: {fallback}")
         if writer.wants_tokenizer_config:
-            write_tokenizer_config(folder, processor)
+            derived = is_derived(processor.template)
+            own = read_chat_template(merged_folder)[1] if derived else ""
+            write_tokenizer_config(folder, processor, own)
             other_files[TOKENIZER_CONFIG] = "tokenizer_config"
         manifest = write_manifest(
             folder,

@@ -52,6 +52,11 @@ _JINJA = """\
 """
 
 
+def is_derived(template: Template) -> bool:
+    """Return whether the template was derived from a checkpoint's own, which says more."""
+    return bool(template.image_prefix or template.question_lead)
+
+
 def chat_template(template: Template) -> str:
     """Return the template in Jinja, for `chat_template.jinja` of a model folder.
 
@@ -62,7 +67,7 @@ def chat_template(template: Template) -> str:
     Raises:
         HydraError: the template was derived from another one in Jinja.
     """
-    if template.image_prefix or template.question_lead:
+    if is_derived(template):
         raise HydraError(
             f"Template `{template.name}` has an `image_prefix` or a `question_lead`, which our "
             "chat template does not write.",

@@ -45,10 +45,18 @@ def write_processor_files(folder: Path, processor: PromptMaker) -> None:
         temporary.write_text(chat_template(processor.template), encoding="utf-8")
 
 
-def write_tokenizer_config(folder: Path, processor: PromptMaker) -> None:
-    """Write one file with both, as apps with ExecuTorch read it beside a program."""
-    settings = {**tokenizer_settings(processor), "chat_template": chat_template(processor.template)}
-    write_json(folder / TOKENIZER_CONFIG, settings)
+def write_tokenizer_config(folder: Path, processor: PromptMaker, own: str = "") -> None:
+    """Write one file with both, as apps with ExecuTorch read it beside a program.
+
+    Args:
+        folder: the bundle.
+        processor: of the model.
+        own: the checkpoint's own chat template in Jinja; empty for ours.
+    """
+    template = own or chat_template(processor.template)
+    write_json(
+        folder / TOKENIZER_CONFIG, {**tokenizer_settings(processor), "chat_template": template}
+    )
 
 
 def write_generation_config(folder: Path, processor: PromptMaker) -> None:

@@ -83,7 +83,7 @@ class _ChatTemplate:
     """A checkpoint's chat template, and what it names."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
-        self.file, self._text = _read_chat_template(folder)
+        self.file, self._text = read_chat_template(folder)
         self.tokenizer = tokenizer
         settings = folder / TOKENIZER_CONFIG
         stored = read_settings(settings) if settings.is_file() else {}
@@ -116,7 +116,7 @@ class _ChatTemplate:
         return found
 
 
-def _read_chat_template(folder: Path) -> tuple[Path, str]:
+def read_chat_template(folder: Path) -> tuple[Path, str]:
     """Return a checkpoint's chat template and the file that holds it."""
     file = folder / CHAT_TEMPLATE
     if file.is_file():
