@@ -96,7 +96,7 @@ class ChatTest {
         val turn = ask(picture = null)
         assertEquals(TurnEnd.FAILED, turn.end)
         assertEquals("RUNTIME_FAILED", turn.problem!!.code)
-        assertEquals(listOf("It broke."), turn.problem!!.arguments)
+        assertEquals(listOf("It broke."), turn.problem.arguments)
         assertTrue(turn.answer, turn.answer.isNotEmpty())
         assertEquals("what broke is not used again", "close", runtimes.single().calls.last())
         onDecode = {}

@@ -138,7 +138,7 @@ class ImportsTest {
         val short = zip("", names().filter { it != "tokenizer.json" })
         val state = run { ZipSource("short") { short.inputStream() } }
         assertEquals("MISSING_FILE", state.problem!!.code)
-        assertEquals(listOf("tokenizer.json"), state.problem!!.arguments)
+        assertEquals(listOf("tokenizer.json"), state.problem.arguments)
         val whole = zip("", names())
         val cut = whole.readBytes().copyOf((whole.length() / 2).toInt())
         assertTrue(run { ZipSource("cut") { cut.inputStream() } }.problem != null)
