@@ -23,7 +23,7 @@ _C_FUNCTIONS = (
     *("__assert2", "__errno", "__libc_init", "abort", "close", "dl_iterate_phdr", "dladdr"),
     *("fclose", "fflush", "fopen", "fprintf", "free", "fsync", "fwrite", "localeconv", "malloc"),
     *("getpid", "memchr", "memcmp", "memcpy", "memmove", "memset", "open", "posix_fadvise"),
-    *("powf", "expf", "stat"),
+    *("expf", "powf", "sin", "stat"),
     *("pthread_rwlock_rdlock", "pthread_rwlock_unlock", "pthread_rwlock_wrlock", "realloc"),
     *("snprintf", "strerror", "strlen", "strtod", "strtoll", "strtoull", "syscall", "uname"),
 )
