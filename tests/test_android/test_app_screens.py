@@ -29,6 +29,8 @@ def framework(compiler_cache: Path) -> None:
         pytest.skip(str(error))
 
 
+# It takes three minutes on two busy cores: too long for every day.
+@pytest.mark.slow
 def test_the_screens(framework: None, tmp_path: Path) -> None:
     shared = tmp_path / "shared.json"
     outcome = suite.run(properties={"hydra.shared": str(shared)})
