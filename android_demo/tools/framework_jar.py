@@ -33,7 +33,7 @@ def write_framework_jar(out: Path, classes: Mapping[str, ClassDeclaration]) -> N
     fields = read_fields()
     if strange := sorted(fields.keys() - classes.keys()):
         raise ArtifactError(f"{FIELDS} has fields of {', '.join(strange)}: Android has none such.")
-    flags = {name: _flags(name, declared) for name, declared in classes.items()}
+    flags = {name: _flags(declared) for name, declared in classes.items()}
     members: dict[str, list[str]] = {}
     for name in classes:
         outer, mark, simple = name.rpartition("$")
@@ -70,18 +70,19 @@ def read_fields(path: Path = FIELDS) -> dict[str, list[Field]]:
     return fields
 
 
-#: Abstract classes without a constructor that others may call: by their declarations they could be
-#: interfaces. Code compiled against an interface of that name would end the app on a phone.
-_CLASSES = frozenset({"android/net/Uri", "android/graphics/ImageDecoder$Source"})
+#: Methods of `Object` that no interface can have code for.
+_OF_OBJECTS = ("equals", "hashCode", "toString")
 
 
-def _flags(name: str, declared: ClassDeclaration) -> int:
+def _flags(declared: ClassDeclaration) -> int:
     """Guess a class's flags, which the set does not have, from what it declares."""
     abstract = any(method.flags & form.ABSTRACT for method in declared.methods)
     above = declared.parents[0].descriptor[1:-1] if declared.parents else ""
     constructed = any(method.name == "<init>" for method in declared.methods)
-    # Classes that nobody may construct have no constructor either, but they have code.
-    bare = above == "java/lang/Object" and not constructed and name not in _CLASSES
+    coded = any(m.name in _OF_OBJECTS and not m.flags & form.ABSTRACT for m in declared.methods)
+    # Classes that nobody may construct have no constructor either, but they have code. Taken for an
+    # interface, one would end the app on a phone.
+    bare = above == "java/lang/Object" and not constructed and not coded
     if bare and (abstract or not declared.methods):
         annotation = any(parent.descriptor == f"L{_ANNOTATION};" for parent in declared.parents)
         return form.PUBLIC | form.INTERFACE | form.ABSTRACT | (annotation and form.ANNOTATION)
