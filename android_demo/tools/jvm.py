@@ -63,18 +63,7 @@ def run_jvm_tests(
     jars = [*libraries, tests, kotlin.standard_library()]
     command = [kotlin.java(), *(f"-D{key}={value}" for key, value in (properties or {}).items())]
     command += ["-cp", ":".join(map(str, jars)), "org.junit.runner.JUnitCore", *names]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-            env={**os.environ, **(environment or {})},
-        )
-    except subprocess.TimeoutExpired as error:
-        said = (error.stdout or b"").decode(errors="replace")[-_TAIL:]
-        raise HydraError(f"The tests of {module} hung for {_SECONDS} s:\n{said}") from None
+    done = run_tests(command, module, _SECONDS, environment)
     # Not the exit code alone: a class that JUnit did not look at would be green too.
     ran = re.search(r"^OK \((\d+) tests?\)", done.stdout, re.MULTILINE)
     if done.returncode or ran is None or int(ran[1]) != written:
@@ -82,3 +71,36 @@ def run_jvm_tests(
             f"The {written} tests of {module} failed (exit code {done.returncode}):\n"
             f"{done.stdout[-_TAIL:]}{done.stderr[-_TAIL:]}"
         )
+
+
+def run_tests(
+    command: Sequence[str | Path],
+    what: str,
+    seconds: int,
+    environment: Mapping[str, str] | None = None,
+    tail: int = _TAIL,
+) -> subprocess.CompletedProcess[str]:
+    """Run a JVM with tests to its end, whatever its exit code.
+
+    Args:
+        command: the program and its arguments.
+        what: is tested, for the message.
+        seconds: that it may take.
+        environment: variables beside this process's.
+        tail: characters of the output that the message keeps.
+
+    Raises:
+        HydraError: it hung; the message ends with what was printed.
+    """
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+            env={**os.environ, **(environment or {})},
+        )
+    except subprocess.TimeoutExpired as error:
+        said = (error.stdout or b"").decode(errors="replace")[-tail:]
+        raise HydraError(f"The tests of {what} hung for {seconds} s:\n{said}") from None

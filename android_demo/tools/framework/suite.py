@@ -6,15 +6,14 @@ Resources and classes are those that the APK's build makes. The tests are in
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from android_demo.tools import apk_build, kotlin, tools
 from android_demo.tools.framework import jars
+from android_demo.tools.jvm import run_tests
 from android_demo.tools.kotlin import APP
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.made_once import made_once
@@ -84,18 +83,8 @@ def run(
     names = list(classes) or test_classes()
     command = _command(properties or {}, classpath)
     command += [_PROGRAM, "slow" if slow else "everyday"]
-    try:
-        done = subprocess.run(
-            [*command, *(f"{apk_build.PACKAGE}.{name}" for name in names)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-            env={**os.environ, **(environment or {})},
-        )
-    except subprocess.TimeoutExpired as error:
-        said = (error.stdout or b"").decode(errors="replace")[-_TAIL:]
-        raise HydraError(f"The tests of the screens hung for {_SECONDS} s:\n{said}") from None
+    command += [f"{apk_build.PACKAGE}.{name}" for name in names]
+    done = run_tests(command, "the screens", _SECONDS, environment, _TAIL)
     text = done.stdout
     if done.returncode != 0 or "\nALL PASSED" not in text:
         raise HydraError(

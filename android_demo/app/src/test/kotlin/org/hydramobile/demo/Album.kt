@@ -13,20 +13,13 @@ class Album : PhoneTest() {
     private fun fill(condition: String) {
         val out = File(System.getProperty("hydra.pictures") ?: return, condition).also { it.mkdirs() }
         val wanted = System.getProperty("hydra.scenes")?.split(',')
-        for (scene in Scenes.ALL.filter { wanted == null || it.name in wanted }) {
-            phone.wipe()
-            scene.show(phone)
-            phone.draw()
-            val bitmap = taken()
-            val width = minOf(bitmap.width, WIDTH)
-            val small = Bitmap.createScaledBitmap(bitmap, width, bitmap.height * width / bitmap.width, true)
-            File(out, "${scene.name}.png").outputStream().use { small.compress(Bitmap.CompressFormat.PNG, 100, it) }
-            Model.reset()
-            OtherApps.release()
-            phone.app.chat.stop()
-            phone.app.imports.stop()
-            phone.app.measurements.stop()
-            phone.app.batches.stop()
+        for (each in Scenes.ALL.filter { wanted == null || it.name in wanted }) {
+            scene(each) {
+                val bitmap = taken()
+                val width = minOf(bitmap.width, WIDTH)
+                val small = Bitmap.createScaledBitmap(bitmap, width, bitmap.height * width / bitmap.width, true)
+                File(out, "${each.name}.png").outputStream().use { small.compress(Bitmap.CompressFormat.PNG, 100, it) }
+            }
         }
     }
 

@@ -72,6 +72,23 @@ abstract class PhoneTest {
         OtherApps.release()
     }
 
+    /** Show [scene], [look] at it, and leave the phone as it was. */
+    fun <T> scene(scene: Scene, look: () -> T): T {
+        phone.wipe()
+        scene.show(phone)
+        phone.draw()
+        try {
+            return look()
+        } finally {
+            Model.reset()
+            OtherApps.release()
+            phone.app.chat.stop()
+            phone.app.imports.stop()
+            phone.app.measurements.stop()
+            phone.app.batches.stop()
+        }
+    }
+
     companion object {
         // Numbers: JUnit reads this class before there is an Android.
         const val BLUE = 0xFF143CDC.toInt()

@@ -17,22 +17,6 @@ import kotlin.math.abs
 
 /** Every screen in every state, for every reader: contrast, targets, names, nothing cut or out of reach. */
 class ViewsTest : PhoneTest() {
-    private fun <T> scene(scene: Scene, look: () -> T): T {
-        phone.wipe()
-        scene.show(phone)
-        phone.draw()
-        try {
-            return look()
-        } finally {
-            Model.reset()
-            OtherApps.release()
-            phone.app.chat.stop()
-            phone.app.imports.stop()
-            phone.app.measurements.stop()
-            phone.app.batches.stop()
-        }
-    }
-
     private fun check(scenes: List<Scene> = Scenes.ALL) {
         val faults = ArrayList<String>()
         var texts = 0
