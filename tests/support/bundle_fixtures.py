@@ -33,6 +33,17 @@ def tiny_merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def smolvlm_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random checkpoint of SmolVLM's class, to be read only."""
+    from tiny_families import smolvlm
+
+    folder = tmp_path_factory.mktemp("smolvlm") / "base"
+    folder.mkdir()
+    smolvlm(folder)
+    return folder
+
+
 def _exported(preset: str, merged: Path, inputs: list[tuple[Image.Image, str]], out: Path) -> Path:
     pytest.importorskip("executorch", reason="needs the extra [executorch]")
     from hydra_export.export import export_bundle

@@ -10,7 +10,7 @@ import torch
 import transformers
 from PIL import Image
 from target_bundles import export
-from tiny_families import SIGLIP, TEXT, TINY, smolvlm
+from tiny_families import SIGLIP, TEXT, TINY
 from torch import nn
 
 import hydra_mobile as hm
@@ -27,12 +27,9 @@ from hydra_mobile.models.preprocessing import ImagePreprocessing
 Inputs = list[tuple[Image.Image, str]]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("smolvlm") / "base"
-    folder.mkdir()
-    smolvlm(folder)
-    return folder
+@pytest.fixture
+def base(smolvlm_base: Path) -> Path:
+    return smolvlm_base
 
 
 def check_bundle(

@@ -13,12 +13,9 @@ from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.families import FAMILIES
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("smolvlm") / "base"
-    folder.mkdir()
-    smolvlm(folder)
-    return folder
+@pytest.fixture
+def base(smolvlm_base: Path) -> Path:
+    return smolvlm_base
 
 
 def test_a_checkpoint_is_held_against_transformers(base: Path) -> None:

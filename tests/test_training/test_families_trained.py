@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_families import TINY, smolvlm
+from tiny_families import TINY
 from transformers import AutoModelForImageTextToText
 
 from hydra_export.merge import merge
@@ -23,12 +23,9 @@ from hydra_mobile.training.run import TrainingRun
 Settings = Callable[[Path], list[str]]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("smolvlm") / "base"
-    folder.mkdir()
-    smolvlm(folder)
-    return folder
+@pytest.fixture
+def base(smolvlm_base: Path) -> Path:
+    return smolvlm_base
 
 
 def trained(base: Path, run_settings: Settings, out: Path, *changes: str) -> Path:
