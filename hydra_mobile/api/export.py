@@ -77,50 +77,28 @@ def export(
         DataError: `golden`, `calibrate` or an image that they name cannot be read.
         ArtifactError: the model is incomplete, altered, or a bundle already.
     """
-    with quietly():
-        from hydra_export.export import export_bundle
-        from hydra_export.golden_samples import golden_inputs
-        from hydra_export.merge import merged_folder
-        from hydra_mobile.estimation.measured import measuring
-
-        if threads:
-            import torch
-
-            torch.set_num_threads(threads)
-        # Typing mistakes are reported before minutes are spent on merging.
-        work = plan_export(
-            model,
-            target,
-            runtime=runtime,
-            preset=preset,
-            out=out,
-            calibrate=calibrate,
-            adapter=adapter,
-            attention=attention,
-            vision_backend=vision_backend,
-            max_context=max_context,
-            max_prefill=max_prefill,
-        )
-        artifact = work.model
-        inputs = golden_inputs(artifact.path, Path(golden) if golden else None)
-        separate = _separate(artifact, name) if adapter == "separate" else None
-        with measuring(work.key):
-            return export_bundle(
-                separate.base if separate else merged_folder(artifact, log),
-                target=target,
-                runtime=work.runtime,
-                preset=work.preset,
-                out=work.out,
-                golden_inputs=inputs,
-                limits=work.limits,
-                calibrate=Path(calibrate) if calibrate else None,
-                images=Path(images) if images else None,
-                separate=separate,
-                attention=attention,
-                vision_backend=vision_backend,
-                min_fast_path=min_fast_path,
-                log=log,
-            )
+    # Typing mistakes are reported before minutes are spent on merging.
+    work = plan_export(
+        model,
+        target,
+        runtime=runtime,
+        preset=preset,
+        out=out,
+        calibrate=calibrate,
+        adapter=adapter,
+        attention=attention,
+        vision_backend=vision_backend,
+        max_context=max_context,
+        max_prefill=max_prefill,
+    )
+    return work.run(
+        golden=golden,
+        images=images,
+        name=name,
+        threads=threads,
+        min_fast_path=min_fast_path,
+        log=log,
+    )
 
 
 @dataclass(frozen=True)
@@ -134,6 +112,10 @@ class ExportWork:
         preset: of the bundle.
         limits: of the bundle.
         out: its folder.
+        calibrate: see `export`.
+        adapter: see `export`.
+        attention: see `export`.
+        vision_backend: see `export`.
         key: of work of this kind, see `estimation.kinds`.
         cost: time and memory of the last export of the same kind on this machine; the disk that it
             takes at most.
@@ -145,8 +127,53 @@ class ExportWork:
     preset: Preset
     limits: Limits
     out: Path
+    calibrate: Path | None
+    adapter: AdapterForm
+    attention: str
+    vision_backend: str
     key: str
     cost: Cost
+
+    def run(
+        self,
+        *,
+        golden: str | Path | None = None,
+        images: str | Path | None = None,
+        name: str = "default",
+        threads: int = 0,
+        min_fast_path: float = MINIMUM,
+        log: Log = print,
+    ) -> Bundle:
+        """Export; arguments and errors are those of `export`."""
+        with quietly():
+            from hydra_export.export import export_bundle
+            from hydra_export.golden_samples import golden_inputs
+            from hydra_export.merge import merged_folder
+            from hydra_mobile.estimation.measured import measuring
+
+            if threads:
+                import torch
+
+                torch.set_num_threads(threads)
+            inputs = golden_inputs(self.model.path, Path(golden) if golden else None)
+            separate = _separate(self.model, name) if self.adapter == "separate" else None
+            with measuring(self.key):
+                return export_bundle(
+                    separate.base if separate else merged_folder(self.model, log),
+                    target=self.target,
+                    runtime=self.runtime,
+                    preset=self.preset,
+                    out=self.out,
+                    golden_inputs=inputs,
+                    limits=self.limits,
+                    calibrate=self.calibrate,
+                    images=Path(images) if images else None,
+                    separate=separate,
+                    attention=self.attention,
+                    vision_backend=self.vision_backend,
+                    min_fast_path=min_fast_path,
+                    log=log,
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -217,7 +244,20 @@ def plan_export(
         whole = base_of(artifact.path) if artifact.kind == "run" else artifact.path
         weights = weight_files(whole) if artifact.kind != "bundle" else []
         cost = cost_of(key, 1, Path(out), most_bytes(weights) if weights else None)
-        return ExportWork(artifact, target, writer.runtime, chosen, limits, Path(out), key, cost)
+        return ExportWork(
+            artifact,
+            target,
+            writer.runtime,
+            chosen,
+            limits,
+            Path(out),
+            Path(calibrate) if calibrate else None,
+            adapter,
+            attention,
+            vision_backend,
+            key,
+            cost,
+        )
 
 
 def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:

@@ -162,7 +162,6 @@ def export(
         ui.log_beside(run or made.with_name(f"{made.name}.logs"), f"export-{made.name}")
     ui.title(f"{'Would export' if dry_run else 'Exporting'} {model} for {target}")
     ui.prepare()
-    from hydra_mobile.api.export import export as run_export
     from hydra_mobile.api.export import plan_export
     from hydra_mobile.cli.work_view import export_facts
 
@@ -185,23 +184,12 @@ def export(
         return ui.Result(work.to_dict(), next=[shlex.join(["hydra-mobile", *command])])
     ui.going_on("An older bundle stays as it was; nothing half-written is kept.")
     began = time.monotonic()
-    bundle = run_export(
-        model,
-        target,
-        runtime=chosen,
-        preset=precision,
-        out=made,
+    bundle = work.run(
         golden=golden,
-        calibrate=calibrate,
         images=images,
-        adapter=adapter,
         name=name,
         threads=threads,
-        attention=attention,
-        vision_backend=vision_backend,
         min_fast_path=min_fast_path,
-        max_context=max_context,
-        max_prefill=max_prefill,
         log=ui.say,
     )
     return _result(bundle, made, model, target, time.monotonic() - began)

@@ -119,12 +119,9 @@ def native_runner(machine: Machine, log: Log = lambda _: None) -> Path:
             the build failed; what the compiler said is in the message.
         ArtifactError: the wheel is not the pinned one.
     """
-    sources = _sources()
-    host()
-    installed = installed_executorch() if machine is X86_64 else None
-    name = f"{machine.name}-{_digest(sources, installed)}"
-    if (cache_home() / _SHELF / name / RUNNER).is_file():
-        return cache_home() / _SHELF / name / RUNNER
+    sources, installed, folder = _place(machine)
+    if (folder / RUNNER).is_file():
+        return folder / RUNNER
     if missing := missing_packages(machine):
         raise HydraError(
             f"The native runner for {machine.name} cannot be built: {', '.join(missing)} "
@@ -136,7 +133,20 @@ def native_runner(machine: Machine, log: Log = lambda _: None) -> Path:
         log(f"building the native runner for {machine.name} (once, about a minute)")
         _build(machine, sources, installed, out)
 
-    return made_once(name, make, _SHELF) / RUNNER
+    return made_once(folder.name, make, _SHELF) / RUNNER
+
+
+def _place(machine: Machine) -> tuple[Path, Path | None, Path]:
+    """Return the runner's sources, the installed ExecuTorch if it serves, and its folder.
+
+    Raises:
+        HydraError: no checkout, an unknown machine, or ExecuTorch is missing.
+    """
+    sources = _sources()
+    host()
+    installed = installed_executorch() if machine is X86_64 else None
+    name = f"{machine.name}-{_digest(sources, installed)}"
+    return sources, installed, cache_home() / _SHELF / name
 
 
 def build_state(machine: Machine) -> str:
@@ -145,12 +155,9 @@ def build_state(machine: Machine) -> str:
     Builds nothing, and looks for what a build would look for.
     """
     try:
-        sources = _sources()
-        host()
-        installed = installed_executorch() if machine is X86_64 else None
+        _, _, folder = _place(machine)
     except HydraError as error:
         return f"needs: {error.fix}" if error.fix else error.what
-    folder = cache_home() / "native" / f"{machine.name}-{_digest(sources, installed)}"
     if (folder / RUNNER).is_file():
         return "ready"
     missing = missing_packages(machine)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from hydra_mobile.cli.ui.formats import clock
 from hydra_mobile.cli.ui.layout import width_of, wrapped
 from hydra_mobile.cli.ui.screen import MARKS, Screen, painted, screen
+from hydra_mobile.core.progress import SilentStage
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -117,8 +118,7 @@ class Board:
 
     def _announce(self, step: Step, what: str) -> None:
         number = f"{self.steps.index(step) + 1}/{len(self.steps)}"
-        ended = step.seconds is not None
-        text = [step.text, clock(step.seconds)] if step.seconds is not None and ended else []
+        text = [] if step.seconds is None else [step.text, clock(step.seconds)]
         line = ", ".join([f"{number} {step.name} {what}", *(part for part in text if part)])
         at = datetime.datetime.now().strftime("%H:%M:%S")
         if self._live is None and self._at.progress != "none":
@@ -156,23 +156,12 @@ class Board:
         return Text.from_ansi("\n".join(lines))
 
 
-class StepStage:
+class StepStage(SilentStage):
     """A stage of work inside a step: its numbers are the step's text."""
 
     def __init__(self, board: Board, step: Step, name: str, total: int, start: int) -> None:
         self._board, self._step, self._name, self._total = board, step, name, total
         self._start, self._began = start, time.monotonic()
-
-    def __enter__(self) -> StepStage:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def advance(self, step: int, units: int, facts: str = "", peak_memory: int = 0) -> None:
         """Show how far it is."""
