@@ -39,11 +39,15 @@ class DataConfig:
     """Where the training data is. Paths are relative to the working directory."""
 
     stage1: str = ""
-    """LLaVA json of image captions for stage I; empty skips the stage."""
+    """Image captions for stage I, in any form of docs/data.md; empty skips the stage."""
     stage2: str = ""
-    """LLaVA json of conversations for stage II."""
+    """Conversations for stage II: a json, jsonl, parquet or webdataset file, a folder of such
+    shards, or a data set of the hub (docs/data.md)."""
     images: str = ""
-    """Folder that `image` in the records is relative to; empty: the json's own folder."""
+    """Folder that image paths in the records are relative to; empty: the data's own folder."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Fields of data in another layout, for example {question: q, answer: a, image: picture}; also
+    other names of `messages`, `conversations`, `images`, `system` and `id`."""
     template: str = ""
     """Prompt template; empty: the base's own."""
     max_length: Positive = 2048

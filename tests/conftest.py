@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,24 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def real_home() -> str | None:
     """The user's own HYDRA_MOBILE_HOME, for slow tests on real weights."""
     return REAL_HOME
+
+
+@pytest.fixture
+def run_verb(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process; return exit code, output and errors."""
+    from hydra_mobile.cli.main import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hydra-mobile", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(bool(error.code))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -25,17 +26,21 @@ def golden_inputs(artifact: Path, file: Path | None = None) -> list[GoldenInput]
 
     Args:
         artifact: a run, or a folder inside one, whose training data is used if it still exists.
-        file: a LLaVA json to use instead.
+        file: training data to use instead.
 
     Raises:
         DataError: `file` or a picture that it names cannot be read.
     """
-    images: Path | None = None
+    images, columns = None, dict[str, str]()
     if file is None:
-        file, images = _training_data(artifact)
+        data = _training_data(artifact)
+        if data:
+            file = Path(data["stage2"])
+            images = Path(data["images"]) if data["images"] else None
+            columns = data.get("columns") or {}
     if file is None:
         return [(_draw(shape, color), question) for shape, color, question in _DRAWN]
-    pictured = [(r.image, r) for r in read_llava(file, images) if r.image]
+    pictured = [(r.image, r) for r in read_llava(file, images, columns) if r.image]
     step = max(1, len(pictured) // _COUNT)
     return [
         (open_picture(image, record.id), record.turns[0].question)
@@ -43,14 +48,15 @@ def golden_inputs(artifact: Path, file: Path | None = None) -> list[GoldenInput]
     ]
 
 
-def _training_data(artifact: Path) -> tuple[Path | None, Path | None]:
+def _training_data(artifact: Path) -> dict[str, Any]:
+    """Return the data settings of the run, if its file is still here."""
     for folder in (artifact, artifact.parent):
         record = folder / "run.json"
         if record.is_file():
-            data = read_json(record, "the record of a run")["config"]["data"]
-            if Path(data["stage2"]).is_file():
-                return Path(data["stage2"]), Path(data["images"]) if data["images"] else None
-    return None, None
+            data: dict[str, Any] = read_json(record, "the record of a run")["config"]["data"]
+            if data["stage2"] and Path(data["stage2"]).exists():
+                return data
+    return {}
 
 
 def _draw(shape: str, color: str) -> Image.Image:

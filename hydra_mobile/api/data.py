@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.memory import peak_resident_bytes
-from hydra_mobile.core.progress import SILENT, Log, Progress, counted, silent
+from hydra_mobile.core.progress import SILENT, Log, Progress, Stage, counted, silent
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.data.check import CheckOptions, CheckResult
 from hydra_mobile.data.check import check_data as check
 from hydra_mobile.data.check_report import report_lines
-from hydra_mobile.data.json_stream import JsonRecords
+from hydra_mobile.data.convert import Converted
+from hydra_mobile.data.convert import convert_data as convert
+from hydra_mobile.data.head import Head, SeenRecord, data_head
+from hydra_mobile.data.source import Source
 from hydra_mobile.models.processor import MobileVLMProcessor
 
-__all__ = ["CheckResult", "Pictures", "build_emojiqa", "check_data", "report_lines"]
+__all__ = [
+    "CheckResult",
+    "Converted",
+    "Head",
+    "Pictures",
+    "SeenRecord",
+    "build_emojiqa",
+    "check_data",
+    "convert_data",
+    "head",
+    "report_lines",
+]
 
 Pictures = Literal["decode", "header", "exists", "none"]
 
@@ -31,13 +45,14 @@ def check_data(
     pictures: Pictures = "decode",
     workers: int = 0,
     examples: int = 3,
+    columns: Mapping[str, str] | None = None,
     log: Log = silent,
     progress: Progress = SILENT,
 ) -> CheckResult:
-    """Check a LLaVA data file for all that training would stop at.
+    """Check training data for all that training would stop at.
 
     Args:
-        file: json, or jsonl with one record a line.
+        file: data in any form of docs/data.md: a file, a folder of shards or a hub id.
         images: folder of the images; None: the file's own.
         base: name or folder of a base whose tokenizer counts tokens; "": they are not counted.
         template: prompt template in place of the base's own.
@@ -45,6 +60,7 @@ def check_data(
         pictures: how closely images are looked at.
         workers: parallel readers; 0 chooses.
         examples: how many examples of each kind of problem are kept.
+        columns: other names of the data's fields, as in `data.columns`.
         log: receives a line for each step of fetching the base.
         progress: shows how far it is.
 
@@ -66,18 +82,87 @@ def check_data(
             _processor(base, template, log),
             max_length,
             examples,
+            columns or {},
         )
-        total = _megabytes(JsonRecords(Path(file)).bytes_total)
+        total = _megabytes(Source(Path(file), columns).bytes_total)
         with progress.stage("records", total, 0, "records") as stage:
-            seen = 0
+            return check(Path(file), options, _report_to(stage, total))
 
-            def report(records: int, done: int, of: int) -> None:
-                nonlocal seen
-                step = min(total, _megabytes(done))
-                stage.advance(step, records - seen, f"{records:,} records", peak_resident_bytes())
-                seen = records
 
-            return check(Path(file), options, report)
+def convert_data(
+    file: str | Path,
+    out: str | Path,
+    *,
+    images: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    drop_bad: bool = False,
+    progress: Progress = SILENT,
+) -> Converted:
+    """Write training data of any form as LLaVA's json or jsonl, images beside it.
+
+    Args:
+        file: a file, a folder of shards or a hub id.
+        out: the result; its name ends in .json or .jsonl.
+        images: folder that image paths are relative to; None: the data's own.
+        columns: other names of the data's fields, as in `data.columns`.
+        drop_bad: leave out records that are not as expected, in place of an error.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: the data or a record of it cannot be used.
+    """
+    folder = Path(images) if images is not None else None
+    total = _megabytes(Source(Path(file), columns).bytes_total)
+    with progress.stage("records", total, 0, "records") as stage:
+        report = _report_to(stage, total)
+        return convert(
+            Path(file), Path(out), images=folder, columns=columns, drop_bad=drop_bad,
+            progress=report,
+        )  # fmt: skip
+
+
+def head(
+    file: str | Path,
+    count: int = 3,
+    *,
+    base: str = "",
+    template: str = "",
+    images: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    log: Log = silent,
+) -> Head:
+    """Return the first records of training data as the model sees them.
+
+    Args:
+        file: a file, a folder of shards or a hub id.
+        count: how many records.
+        base: name or folder of a base whose template and tokenizer are used; "": plain text.
+        template: prompt template in place of the base's own.
+        images: folder that image paths are relative to; None: the data's own.
+        columns: other names of the data's fields, as in `data.columns`.
+        log: receives a line for each step of fetching the base.
+
+    Raises:
+        ConfigError: a template without a base.
+        DataError: the data cannot be read, or holds no record.
+    """
+    if template and not base:
+        raise ConfigError("A template needs a tokenizer.", "Give base too, for example `smol`.")
+    folder = Path(images) if images is not None else None
+    with quietly():
+        return data_head(Path(file), count, _processor(base, template, log), folder, columns)
+
+
+def _report_to(stage: Stage, total: int) -> Callable[[int, int, int], None]:
+    seen = 0
+
+    def report(records: int, done: int, of: int) -> None:
+        nonlocal seen
+        step = min(total, _megabytes(done))
+        stage.advance(step, records - seen, f"{records:,} records", peak_resident_bytes())
+        seen = records
+
+    return report
 
 
 def _megabytes(size: int) -> int:

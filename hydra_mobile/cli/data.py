@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra_mobile.cli import benchmarks, data_check, emojiqa, ui
+from hydra_mobile.cli import benchmarks, data_check, data_convert, data_head, emojiqa, ui
 
 app = ui.new_app("Check, show or convert training data.")
 
@@ -13,6 +13,18 @@ ui.add(
     examples=["hydra-mobile data check my_chats.jsonl --base smol"],
     renamed={"--show": "--examples"},
     renamed_values={"--pictures": {"full": "decode"}},
+)
+ui.add(
+    app,
+    data_head.head,
+    schema="data-head",
+    examples=["hydra-mobile data head my_chats.jsonl --base smol"],
+)
+ui.add(
+    app,
+    data_convert.convert,
+    schema="data-convert",
+    examples=["hydra-mobile data convert chats.parquet --out chats.json"],
 )
 ui.add(app, emojiqa.emojiqa, schema="data-emojiqa", brief=True)
 ui.aliases(

@@ -1,4 +1,4 @@
-"""`hydra-mobile data check`: everything in a LLaVA data file that training would stumble over."""
+"""`hydra-mobile data check`: everything in training data that training would stumble over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Base, Images, Workers, existing
+from hydra_mobile.cli.data_options import Columns, columns_of, existing_data
+from hydra_mobile.cli.options import Base, Images, Workers
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import CheckFailed, ConfigError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def check(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="LLaVA json, or jsonl with one record a line"),
+        typer.Argument(metavar="FILE", help="Data in any form: see docs/data.md"),
     ],
     images: Images = None,
     base: Base = "",
@@ -40,6 +41,7 @@ def check(
         typer.Option(help="How closely to look at images"),
     ] = "decode",
     workers: Workers = 0,
+    columns: Columns = None,
     examples: Annotated[
         int,
         typer.Option(metavar="N", min=0, max=1_000_000, help="Examples of each kind of problem"),
@@ -49,7 +51,7 @@ def check(
 
     With --base, tokens are counted with its tokenizer and template.
     """
-    existing(file, "FILE")
+    existing_data(file)
     if template and not base:
         raise ConfigError(
             "--template needs a tokenizer",
@@ -70,6 +72,7 @@ def check(
         pictures=pictures,
         workers=workers,
         examples=examples,
+        columns=columns_of(columns),
         log=ui.say,
         progress=progress,
     )

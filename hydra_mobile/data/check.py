@@ -1,4 +1,4 @@
-"""Reads a whole LLaVA data file and counts what is wrong with it, in bounded memory.
+"""Reads a whole data file, in any form, and counts what is wrong with it, in bounded memory.
 
 Where training stops at the first fault, a check goes on: it names the first few of each kind. Of
 665,000 records it keeps counts, histograms and eight bytes for each id and picture. Prints nothing
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.data.check_counts import Findings, Histogram, TokenCounts
 from hydra_mobile.data.check_pictures import BadPicture, Depth, PictureCheck, digest
-from hydra_mobile.data.json_stream import JsonRecords, Place
+from hydra_mobile.data.json_stream import Place
 from hydra_mobile.data.llava import Record, parse_record, record_place
+from hydra_mobile.data.source import Source
 from hydra_mobile.data.tokenize import encoded_records
 from hydra_mobile.data.validate import faults_in
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
@@ -37,6 +38,7 @@ PROBLEMS = (
     "wrong roles",
     "empty turns",
     "mismatched <image> marks",
+    "several images",
     "missing pictures",
     "corrupt pictures",
     "refused by the template",
@@ -63,6 +65,7 @@ class CheckOptions:
         processor: tokenizer and template; None: nothing is said about tokens.
         max_length: most tokens of a conversation, image tokens included.
         show: examples of each kind.
+        columns: other names of the data's fields, see `dialects.Columns`.
     """
 
     images: Path | None = None
@@ -71,6 +74,7 @@ class CheckOptions:
     processor: MobileVLMProcessor | None = None
     max_length: int = 2048
     show: int = 5
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -79,6 +83,7 @@ class CheckResult:
 
     Attributes:
         file: the data file.
+        form: dialect and container, as recognized.
         options: what was looked at.
         findings: problems and remarks.
         records, with_picture, text_only: how many.
@@ -94,6 +99,7 @@ class CheckResult:
     file: Path
     options: CheckOptions
     findings: Findings
+    form: str = ""
     records: int = 0
     with_picture: int = 0
     text_only: int = 0
@@ -118,6 +124,7 @@ class CheckResult:
         none = {"count": 0, "examples": []}
         return {
             "file": str(self.file),
+            "form": self.form,
             "records": self.records,
             "with_picture": self.with_picture,
             "text_only": self.text_only,
@@ -149,11 +156,13 @@ def check_data(
 
 class _Check:
     def __init__(self, file: Path, options: CheckOptions, progress: Progress) -> None:
-        self._source = JsonRecords(file)
+        # Without a look at pictures none has to be on disk.
+        keep = options.pictures != "none"
+        self._source = Source(file, options.columns, keep_pictures=keep)
         self._options = options
         self._progress = progress
         self._result = CheckResult(file, options, Findings(options.show))
-        self._folder = file.parent if options.images is None else options.images
+        self._folder = self._source.folder if options.images is None else options.images
         self._pictures = PictureCheck(options.pictures, options.workers, self._bad_picture)
         self._ids: set[int] = set()
         self._shown_bytes = 0
@@ -168,6 +177,7 @@ class _Check:
         except KeyboardInterrupt:
             result.stopped = "interrupted"
             self._pictures.stop()
+        result.form = self._source.title
         result.bytes_read = self._source.bytes_read
         result.different_pictures = self._pictures.different
         result.seconds = time.monotonic() - began

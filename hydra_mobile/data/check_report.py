@@ -43,7 +43,8 @@ def verdict(result: CheckResult) -> str:
 def _read(result: CheckResult) -> Iterator[str]:
     rate = result.records / max(result.seconds, 1e-9)
     yield (
-        f"{result.file}: {result.records:,} records, {result.bytes_read / 1e6:,.0f} MB, in "
+        f"{result.file}: {result.form}, {result.records:,} records, "
+        f"{result.bytes_read / 1e6:,.0f} MB, in "
         f"{duration(result.seconds)} ({rate:,.0f} records/s), peak memory "
         f"{result.peak_memory_bytes / 2**20:,.0f} MiB"
     )

@@ -1,19 +1,17 @@
-"""LLaVA training records: a list of conversations, each with at most one picture.
+"""Training records: conversations, each with at most one picture, read one at a time.
 
-Reads the json that LLaVA and MobileVLM train on (a list of records) and the same as jsonl (one
-record a line), one record at a time. Strict: a record that a trainer would have to guess about is
-refused, by file, place and id.
+Strict: a record that a trainer would have to guess about is refused, by file, place and id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.data.json_stream import JsonRecords
+from hydra_mobile.data.source import Source
 from hydra_mobile.data.validate import IMAGE_MARK, faults_in
 from hydra_mobile.models.templates import Turn
 
@@ -34,34 +32,41 @@ class Record:
     turns: tuple[Turn, ...]
 
 
-def read_llava(path: Path, images: Path | None = None) -> list[Record]:
-    """Read a LLaVA json or jsonl file at once.
+def read_llava(
+    path: Path, images: Path | None = None, columns: Mapping[str, str] | None = None
+) -> list[Record]:
+    """Read training data at once; see `iter_llava`.
 
     Args:
-        path: the file; its name ends in .jsonl when it has one record a line.
+        path: of the data, in any form.
         images: the folder that record paths are relative to; None for the file's own folder.
+        columns: other names of the data's fields.
 
     Raises:
         DataError: as `iter_llava`, or the file holds no records.
     """
-    records = list(iter_llava(path, images))
+    records = list(iter_llava(path, images, columns))
     if not records:
         raise DataError(f"{path} holds no records.", "A training file needs at least one.")
     return records
 
 
-def iter_llava(path: Path, images: Path | None = None) -> Iterator[Record]:
-    """Read a LLaVA json or jsonl file record by record, in the memory of one.
+def iter_llava(
+    path: Path, images: Path | None = None, columns: Mapping[str, str] | None = None
+) -> Iterator[Record]:
+    """Read training data of any form record by record, in bounded memory; see `Source`.
 
     Args:
-        path: the file; its name ends in .jsonl when it has one record a line.
+        path: a file, a folder of shards, a pattern or a hub id.
         images: the folder that record paths are relative to; None for the file's own folder.
+        columns: other names of the data's fields.
 
     Raises:
         DataError: the file is missing, no JSON or cut short, or a record is not as expected.
     """
-    folder = path.parent if images is None else images
-    for _, where, value in JsonRecords(path):
+    source = Source(path, columns)
+    folder = source.folder if images is None else images
+    for _, where, value in source:
         yield parse_record(value, where, folder)
 
 

@@ -1,4 +1,4 @@
-"""What may be wrong with one decoded LLaVA record: the rules, once, for reader and check.
+"""What may be wrong with a record in LLaVA's shape: the rules, once, for reader and check.
 
 A reader stops at the first fault, a check counts them all.
 """
@@ -15,7 +15,13 @@ from hydra_mobile.core.json_text import dumps
 
 IMAGE_MARK = "<image>"
 
-Kind = Literal["malformed records", "empty turns", "wrong roles", "mismatched <image> marks"]
+Kind = Literal[
+    "malformed records",
+    "empty turns",
+    "wrong roles",
+    "mismatched <image> marks",
+    "several images",
+]
 
 
 class Fault(NamedTuple):
@@ -32,6 +38,24 @@ class Fault(NamedTuple):
     fix: str = ""
 
 
+class Mapped(dict[str, Any]):
+    """A record of another dialect in LLaVA's shape; a turn's own role is its `said`.
+
+    Attributes:
+        faults: what was wrong with it before.
+        key: the field that had its turns.
+    """
+
+    def __init__(self, value: dict[str, Any], faults: tuple[Fault, ...], key: str) -> None:
+        super().__init__(value)
+        self.faults = faults
+        self.key = key
+
+
+#: LLaVA's roles as the other dialects write them.
+_OTHER_ROLES = {"human": "user", "gpt": "assistant"}
+
+
 def faults_in(value: Any) -> Iterator[Fault]:
     """Yield what is wrong with a record, in reading order; nothing if it can be trained on."""
     if not isinstance(value, dict):
@@ -42,9 +66,14 @@ def faults_in(value: Any) -> Iterator[Fault]:
         yield Fault(
             "malformed records",
             f" has no `conversations`; its keys are: {found}.",
-            "Each record needs `conversations`, a list of turns with `from` and `value`.",
+            "Each record needs `conversations` (LLaVA, ShareGPT) or `messages`, a list of turns; "
+            'for other fields name them: data.columns="{question: Q, answer: A, image: I}"',
         )
         return
+    key = "conversations"
+    if isinstance(value, Mapped):
+        key = value.key
+        yield from value.faults
     image = value.get("image")
     if image is not None and (not isinstance(image, str) or not image):
         yield Fault(
@@ -54,7 +83,7 @@ def faults_in(value: Any) -> Iterator[Fault]:
     if not isinstance(turns, list) or not turns:
         yield Fault(
             "malformed records",
-            f": `conversations` is {describe(turns)}: expected a list of turns.",
+            f": `{key}` is {describe(turns)}: expected a list of turns.",
             'A turn is {"from": "human", "value": "..."} or {"from": "gpt", "value": "..."}.',
         )
         return
@@ -62,6 +91,8 @@ def faults_in(value: Any) -> Iterator[Fault]:
         yield from _turn_faults(turn, index)
     if len(turns) % 2:
         yield Fault("wrong roles", ": the last turn is a question: expected an answer after it.")
+    if any(fault.kind == "several images" for fault in getattr(value, "faults", ())):
+        return  # its marks were counted for them
     yield from _mark_faults(turns, has_image=image is not None)
 
 
@@ -74,10 +105,12 @@ def _turn_faults(turn: Any, index: int) -> Iterator[Fault]:
         return
     role = ("human", "gpt")[index % 2]
     if turn["from"] != role:
+        first = _OTHER_ROLES["human"] if "said" in turn else "human"
+        expected = _OTHER_ROLES[role] if "said" in turn else role
         yield Fault(
             "wrong roles",
-            f", turn {index} is from {turn['from']!r}: expected {role!r}.",
-            "Turns alternate, human first.",
+            f", turn {index} is from {turn.get('said', turn['from'])!r}: expected {expected!r}.",
+            f"Turns alternate, {first} first.",
         )
     text = turn["value"]
     if isinstance(text, bool | int | float | Decimal):
@@ -116,7 +149,7 @@ def _mark_faults(turns: list[Any], *, has_image: bool) -> Iterator[Fault]:
             kind,
             f" has {sum(marks)} {IMAGE_MARK} marks, in turns "
             f"{[i for i, count in enumerate(marks) if count]}: expected one, in turn 0.",
-            "Records with several images are not supported.",
+            "A conversation has one image, before its first question.",
         )
 
 

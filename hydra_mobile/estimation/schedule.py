@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra_mobile.config import StageConfig
 from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.core.files import read_json
-from hydra_mobile.data.json_stream import JsonRecords
+from hydra_mobile.data.source import Source
 from hydra_mobile.training.metrics import MetricsFile
 
 #: name of a published file -> its records.
@@ -43,8 +43,8 @@ def samples_of(file: str, given: int = 0) -> Samples:
     path = Path(file)
     if given:
         return Samples(given, "as given")
-    if path.is_file():
-        return Samples(sum(1 for _ in JsonRecords(path)), f"counted in {file}")
+    if file and path.exists():
+        return Samples(Source(path).count(), f"counted in {file}")
     if path.stem in PUBLISHED_COUNTS:
         return Samples(PUBLISHED_COUNTS[path.stem], "published; the file is not here")
     if found := _COUNT_IN_NAME.search(path.stem):

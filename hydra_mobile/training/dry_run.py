@@ -6,7 +6,6 @@ optimizer step of stage II.
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
+from hydra_mobile.data.head import segments
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.training.data.packing import Row
@@ -140,15 +140,4 @@ def _segments(row: Row, processor: MobileVLMProcessor) -> tuple[tuple[str, bool]
     for segment in row.segments:
         learned = (label != IGNORE_INDEX for label in segment.labels)
         tokens += zip(segment.ids, learned, strict=True)
-    image = processor.image_token_id
-    segments = []
-    # By id, not by text: an image token may decode to nothing.
-    for (pictured, learns), group in itertools.groupby(tokens, key=lambda t: (t[0] == image, t[1])):
-        ids = [token for token, _ in group]
-        text = (
-            f"<image: {len(ids)} tokens>"
-            if pictured
-            else processor.tokenizer.decode(ids, skip_special_tokens=False)
-        )
-        segments.append((text, learns))
-    return tuple(segments)
+    return segments(tokens, processor)

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.save_load import save_adapter
 from hydra_mobile.config import StageConfig, TrainConfig
-from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import SILENT, Log, Progress, Stage, silent
+from hydra_mobile.data.source import require_source
 from hydra_mobile.models.model_card import loading_code
 from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.training.batches import cells, collate
@@ -97,8 +97,7 @@ class TrainingRun:
         # Before the model is loaded, which takes long.
         strategy_class(self.config.ranks.policy).check(self.config)
         for file in stage_files(self.config).values():
-            if not file.is_file():
-                raise DataError(f"{file} does not exist.", "Check the path of the data file.")
+            require_source(file)
         with alone_in(self.folder, resume=resume), separate_state():
             setup = TrainingModel(self.config, self._say)
             folder = RunFolder(self.config, setup.processes.count, setup.base.sha256)

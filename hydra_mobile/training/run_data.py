@@ -33,7 +33,7 @@ def stage_files(config: TrainConfig) -> dict[str, Path]:
     """
     if not config.data.stage2:
         raise ConfigError(
-            "`data.stage2` is empty.", "Name a LLaVA json, for example data.stage2=train.json"
+            "`data.stage2` is empty.", "Name training data, for example data.stage2=train.json"
         )
     files = {"stage1": config.data.stage1, "stage2": config.data.stage2}
     return {name: Path(file) for name, file in files.items() if file}
@@ -94,6 +94,7 @@ class RunData:
                 max_length=data.max_length,
                 over_length=data.over_length,
                 bad_records=data.bad_records,
+                columns=data.columns,
                 progress=show,
             )
 
@@ -203,7 +204,7 @@ class RunData:
         images = Path(self._config.data.images) if self._config.data.images else None
         return [
             (record.image, record.turns[0].answer)
-            for record in iter_llava(self._files["stage1"], images)
+            for record in iter_llava(self._files["stage1"], images, self._config.data.columns)
             if record.image is not None and record.image not in self._left_out
         ]
 

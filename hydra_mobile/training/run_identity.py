@@ -17,6 +17,7 @@ from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.integrity import SEAL, read_sealed, remembered_sha256, sealed
 from hydra_mobile.core.typed import current_names
+from hydra_mobile.data.source import Source
 
 RECORD = "run.json"
 #: Keys that change no result, or whose contents are compared in place of their names.
@@ -47,16 +48,13 @@ def run_record(config: TrainConfig, processes: int, base_sha256: str = "") -> di
     Raises:
         DataError: a file of the run cannot be read.
     """
-    files = {
-        "stage1": config.data.stage1,
-        "stage2": config.data.stage2,
-        "map_file": config.ranks.map_file,
-    }
+    data = {"stage1": config.data.stage1, "stage2": config.data.stage2}
     hashes = {}
-    for name, file in files.items():
+    for name, file in {**data, "map_file": config.ranks.map_file}.items():
         if file:
             with reading(file, "data of the run", "Check its path.", error_class=DataError):
-                hashes[name] = remembered_sha256(Path(file))
+                path = Path(file)
+                hashes[name] = Source(path).sha256() if name in data else remembered_sha256(path)
     record = {"config": config.to_dict(), "data": hashes, "processes": processes}
     return {**record, "base_sha256": base_sha256} if base_sha256 else record
 
@@ -94,6 +92,7 @@ def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for stage in ("stage1", "stage2"):
         config.setdefault(stage, {}).setdefault("loss_reduction", "micro_batches")
     config.setdefault("data", {}).setdefault("bad_pictures", "stop")
+    config["data"].setdefault("columns", {})
     # Older records have fewer hashes: the name is all that can be compared then.
     named: set[tuple[str, ...]] = set()
     if "map_file" not in old.get("data", {}):

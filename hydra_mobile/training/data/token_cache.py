@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,12 @@ from hydra_mobile.core.integrity import (
     hashes_of,
     plain_files,
     read_sealed,
-    remembered_sha256,
     require_recorded,
     sealed,
 )
 from hydra_mobile.core.json_text import dumps
-from hydra_mobile.data.json_stream import JsonRecords
 from hydra_mobile.data.llava import Record, parse_record
+from hydra_mobile.data.source import Source
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.data.dataset import (
     Array,
@@ -66,12 +65,13 @@ def open_rows(
     max_length: int,
     over_length: OverLength = "refuse",
     bad_records: BadRecords = "refuse",
+    columns: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Rows:
-    """Return the rows of a LLaVA json or jsonl file, tokenizing it when that has not been done.
+    """Return the rows of training data, tokenizing it when that has not been done.
 
     Args:
-        path: the data file.
+        path: of the data, in any form that `Source` reads.
         images: the folder that record paths are relative to; None for the file's own folder.
         processor: tokenizer, template and number of image tokens.
         share_prefix: pack conversations about one picture into one row.
@@ -79,6 +79,7 @@ def open_rows(
         max_length: most tokens in a row, image tokens included.
         over_length: what becomes of a conversation that is longer.
         bad_records: what becomes of a record that is not as expected.
+        columns: other names of the data's fields.
         progress: called with (done, total, what) while tokenizing, in megabytes of the file.
 
     Raises:
@@ -91,17 +92,19 @@ def open_rows(
         "questions_per_row": questions_per_row,
         "max_length": max_length,
     }
-    size = JsonRecords(path).bytes_total
+    source = Source(path, columns)
     folder = (
         cache_home()
         / "rows"
-        / f"{path.stem}-{_key(path, processor, packing, over_length, bad_records)}"
+        / f"{path.stem}-{_key(source, columns, processor, packing, over_length, bad_records)}"
     )
     if not _sound(folder):
-        require_free_space(folder, int(size * _BYTES_PER_BYTE), f"the tokens of {path}")
+        require_free_space(
+            folder, int(source.bytes_total * _BYTES_PER_BYTE), f"the tokens of {path}"
+        )
         with folder_atomically(folder, mark=_STORE) as temporary:
-            _build(temporary, path, processor, packing, over_length, bad_records, progress)
-    return _load(folder, path.parent if images is None else images)
+            _build(temporary, source, processor, packing, over_length, bad_records, progress)
+    return _load(folder, source.folder if images is None else images)
 
 
 def _sound(folder: Path) -> bool:
@@ -109,13 +112,19 @@ def _sound(folder: Path) -> bool:
     try:
         facts = read_sealed(folder / _FACTS, "the facts of tokenized rows", "")
         require_recorded(folder, facts["files"], _FACTS, "")
+        # Unpacked images are in a part of the cache that may have been cleared by itself.
+        if facts.get("unpacked") and not all(
+            path.is_file() for path in _load(folder, Path()).images()
+        ):
+            return False
     except ArtifactError:
         return False
     return True
 
 
 def _key(
-    path: Path,
+    source: Source,
+    columns: Mapping[str, str] | None,
     processor: MobileVLMProcessor,
     packing: dict[str, Any],
     over_length: OverLength,
@@ -123,7 +132,7 @@ def _key(
 ) -> str:
     made_from = {
         "format": _FORMAT,
-        "data": remembered_sha256(path),
+        "data": source.sha256(),
         "tokenizer": hashlib.sha256(processor.tokenizer.to_str().encode()).hexdigest(),
         "template": processor.template.to_dict(),
         "image": [processor.image_token_id, processor.num_image_tokens],
@@ -131,19 +140,20 @@ def _key(
         "over_length": over_length,
         "bad_records": bad_records,
     }
+    if columns:
+        made_from["columns"] = dict(columns)
     return hashlib.sha256(dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _build(
     folder: Path,
-    path: Path,
+    source: Source,
     processor: MobileVLMProcessor,
     packing: dict[str, Any],
     over_length: OverLength,
     bad_records: BadRecords,
     progress: Progress,
 ) -> None:
-    source = JsonRecords(path)
     shown = -1
 
     def show() -> None:
@@ -151,7 +161,7 @@ def _build(
         done = source.bytes_read // 10**6
         if done != shown:
             shown = done
-            progress(done, max(1, source.bytes_total // 10**6), f"tokenising {path.name}")
+            progress(done, max(1, source.bytes_total // 10**6), f"tokenizing {source.path.name}")
 
     ids = _InFile(folder / "ids.npy", "i", np.int32)
     learned = _InFile(folder / "learned.npy", "b", np.bool_)
@@ -172,7 +182,8 @@ def _build(
         np.save(folder / f"{name}.npy", values)
     facts = {
         "format": _FORMAT,
-        "made_from": str(path),
+        "made_from": str(source.path),
+        "unpacked": source.pictures_inside,
         "tokens": len(held.ids),
         "prefix_with": held.prefix_with,
         "prefix_without": held.prefix_without,
@@ -182,7 +193,7 @@ def _build(
     write_json(folder / _FACTS, sealed(facts))
 
 
-def _records(source: JsonRecords, writer: ConversationWriter) -> Iterator[Record]:
+def _records(source: Source, writer: ConversationWriter) -> Iterator[Record]:
     """Yield records with their pictures' paths as the file has them."""
     for _, where, value in source:
         try:

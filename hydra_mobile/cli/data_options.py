@@ -1,0 +1,55 @@
+"""What the verbs about training data share: which data, and which columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hydra_mobile.cli.options import existing
+from hydra_mobile.core.errors import ConfigError
+
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="FIELD=NAME,...",
+        help="Other names of fields: question=q,answer=a,image=i",
+    ),
+]
+DataFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="Data file, folder of shards, or hub data set id"),
+]
+
+
+def existing_data(path: Path) -> Path:
+    """Return a path that exists, or one that can be a hub id or a pattern.
+
+    Raises:
+        HydraError: it does not exist; its nearest sibling is named.
+    """
+    hub_id = str(path).count("/") == 1 and not path.suffix and not path.parent.is_dir()
+    return path if hub_id or "*" in path.name else existing(path, "FILE")
+
+
+def columns_of(text: str | None) -> dict[str, str]:
+    """Return `question=q,answer=a` as a mapping.
+
+    Raises:
+        ConfigError: a part has no `=`.
+    """
+    found = {}
+    for part in text.split(",") if text else []:
+        field, equals, name = part.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"--columns has the part {part!r}",
+                "--columns question=q,answer=a,image=picture",
+                where="--columns",
+                found=part,
+                expected="FIELD=NAME",
+            )
+        found[field.strip()] = name.strip()
+    return found

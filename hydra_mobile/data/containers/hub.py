@@ -1,0 +1,98 @@
+"""A data set of the Hugging Face hub, through `datasets`: downloaded once, mapped from disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra_mobile.core.boundaries import reason_of
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.registry import require_packages
+from hydra_mobile.data.containers.base import without_nulls
+from hydra_mobile.data.containers.parquet import holds_bytes
+from hydra_mobile.data.json_stream import Place
+
+_ROWS, _PICTURED_ROWS = 256, 16
+_ID = re.compile(
+    r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?"
+    r"(#(?P<config>[\w.-]+))?(:(?P<split>[\w.-]+))?"
+)
+_FILES = (".json", ".jsonl", ".parquet", ".tar", ".gz", ".tgz")
+
+
+class HubId(NamedTuple):
+    """`OWNER/NAME[@REVISION][#CONFIG][:SPLIT]`; the split is "train" where none is given."""
+
+    name: str
+    revision: str | None
+    config: str | None
+    split: str
+
+    @classmethod
+    def of(cls, path: Path) -> HubId | None:
+        """Return the id that `path` spells; None: it is a path, or something else."""
+        found = _ID.fullmatch(str(path))
+        if not found or path.exists() or str(path).lower().endswith(_FILES):
+            return None
+        return cls(found["name"], found["revision"], found["config"], found["split"] or "train")
+
+
+class HubDataset:
+    """One split of a data set on the hub.
+
+    Raises:
+        DataError: it cannot be had; while iterating too.
+    """
+
+    title = "hub data set"
+
+    def __init__(self, identity: HubId) -> None:
+        require_packages(("datasets", "pyarrow"), "data")
+        self._id = identity
+        self.bytes_read = 0
+        self.bytes_total = max(1, int(self._split.data.nbytes))
+        self.pictures_inside = holds_bytes(self._split.data.schema)
+
+    @cached_property
+    def _split(self) -> Any:
+        import datasets
+
+        name, revision, config, split = self._id
+        quiet = datasets.utils.logging.is_progress_bar_enabled()
+        datasets.disable_progress_bars()
+        try:
+            return datasets.load_dataset(name, config, split=split, revision=revision)
+        # Its errors share no class: of the hub, of the network, of a file, of a wrong split.
+        except Exception as error:
+            raise DataError(
+                f"{name} is not a file or folder here, and cannot be read as a data set of the "
+                f"hub (split {split!r}): {reason_of(error)}.",
+                "Check the path; an id is OWNER/NAME[@REVISION][#CONFIG][:SPLIT].",
+            ) from error
+        finally:
+            if quiet:
+                datasets.enable_progress_bars()
+
+    def __iter__(self) -> Iterator[Place]:
+        number = 0
+        # As Arrow: pictures stay the bytes that they are.
+        table = self._split.with_format("arrow")
+        rows = _PICTURED_ROWS if self.pictures_inside else _ROWS
+        for batch in table.iter(batch_size=rows):
+            for row in batch.to_pylist():
+                where = f"{self._id.name}:{self._id.split}, record {number}"
+                yield Place(number, where, without_nulls(row))
+                number += 1
+            self.bytes_read = self.bytes_total * number // max(1, len(table))
+        self.bytes_read = self.bytes_total
+
+    def sha256(self) -> str:
+        """Return the fingerprint that `datasets` derives from the data files' hashes."""
+        return str(self._split._fingerprint)
+
+    def count(self) -> int | None:
+        """Return the number of records."""
+        return len(self._split)

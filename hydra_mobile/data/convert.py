@@ -1,0 +1,120 @@
+"""Any form of training data to LLaVA's: one record a line or a list, images beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_mobile.core.errors import DataError, HydraError
+from hydra_mobile.core.files import cache_home, write_atomically
+from hydra_mobile.core.json_text import dumps
+from hydra_mobile.data.json_stream import Place
+from hydra_mobile.data.llava import Record, parse_record
+from hydra_mobile.data.source import Source
+from hydra_mobile.data.validate import IMAGE_MARK
+
+#: (records, bytes read, bytes in all)
+Progress = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written.
+
+    Attributes:
+        out: the file.
+        form: dialect and container that it was made from.
+        records: written.
+        left_out: records that are not as expected.
+        pictures: folder of the images that were inside the data; None: none were.
+    """
+
+    out: Path
+    form: str
+    records: int
+    left_out: int
+    pictures: Path | None
+
+
+def convert_data(
+    path: Path,
+    out: Path,
+    *,
+    images: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    drop_bad: bool = False,
+    progress: Progress = lambda records, done, total: None,
+) -> Converted:
+    """Write training data of any form as LLaVA's json, or jsonl where `out` is named so.
+
+    Images inside the data go to a folder beside `out`; others stay where they are, and the
+    records name them relative to `out`, so that no image folder has to be given with it.
+
+    Raises:
+        DataError: the data cannot be read; or a record is not as expected and `drop_bad` is False;
+            or no record is left.
+    """
+    source = Source(path, columns)
+    folder = source.folder if images is None else images
+    if out.exists() and path.exists() and out.samefile(path):
+        raise HydraError(f"{out} is the data itself.", "Choose another file with --out.")
+    beside = out.with_name(f"{out.stem}-images")
+    kept, left_out, unpacked = 0, 0, False
+    lines = out.suffix == ".jsonl"
+    # JSON in any case: whoever reads it must not depend on the platform.
+    with write_atomically(out) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        handle.write("" if lines else "[")
+        for number, place in enumerate(source, 1):
+            try:
+                record = parse_record(place.value, place.where, folder)
+            except DataError:
+                if not drop_bad:
+                    raise
+                left_out += 1
+                continue
+            name, inside = _image_name(record, out, beside)
+            unpacked |= inside
+            text = dumps(_llava(record, place, name), ensure_ascii=False)
+            handle.write(f"{text}\n" if lines else f"{',' if kept else ''}\n{text}")
+            kept += 1
+            if number % 1000 == 0:
+                progress(number, source.bytes_read, source.bytes_total)
+        handle.write("" if lines else "\n]\n")
+        if not kept:
+            raise DataError(
+                f"{path} holds no record that can be used ({left_out:,} were left out).",
+                "`hydra-mobile data check` names what is wrong.",
+            )
+    progress(kept + left_out, source.bytes_total, source.bytes_total)
+    return Converted(out, source.title, kept, left_out, beside if unpacked else None)
+
+
+def _image_name(record: Record, out: Path, beside: Path) -> tuple[str, bool]:
+    """Return the name of a record's image relative to `out`, and whether it was in the data."""
+    if record.image is None:
+        return "", False
+    cache = cache_home().absolute() / "images"
+    if not record.image.is_relative_to(cache):
+        return os.path.relpath(record.image.absolute(), out.absolute().parent), False
+    target = beside / record.image.name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(record.image, target)
+        except OSError:  # another disk
+            shutil.copyfile(record.image, target)
+    return f"{beside.name}/{target.name}", True
+
+
+def _llava(record: Record, place: Place, image: str) -> dict[str, object]:
+    turns = []
+    for number, turn in enumerate(record.turns):
+        mark = f"{IMAGE_MARK}\n" if image and number == 0 else ""
+        turns.append({"from": "human", "value": mark + turn.question})
+        turns.append({"from": "gpt", "value": turn.answer})
+    known = isinstance(place.value, dict) and place.value.get("id") is not None
+    value: dict[str, object] = {"id": record.id} if known else {}
+    return value | ({"image": image} if image else {}) | {"conversations": turns}
