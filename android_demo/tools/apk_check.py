@@ -6,7 +6,6 @@ Each check says what it looked at and what is wrong. That an APK passes does not
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from android_demo.tools import (
 )
 from android_demo.tools.apk_libraries import Library
 from android_demo.tools.dex import Dex, read_dex
-from hydra_mobile.bundle.bundle import MANIFEST
+from hydra_mobile.bundle.manifest import MANIFEST, parse_manifest
 from hydra_mobile.core.errors import ArtifactError, HydraError
 
 #: What adb may do and other apps may not: the benchmark mode is open to it alone.
@@ -245,7 +244,10 @@ def _model(apk: _Contents) -> Check:
         folder = f"{apk_model.ASSETS}/{folders.pop()}"
         if f"{folder}/{MANIFEST}" not in names:
             return Check("model", "no manifest", (f"{folder}/{MANIFEST} is missing",))
-        manifest = json.loads(members.read(f"{folder}/{MANIFEST}"))
+        try:
+            manifest = parse_manifest(members.read(f"{folder}/{MANIFEST}"), Path(folder) / MANIFEST)
+        except ArtifactError as error:
+            return Check("model", "a damaged manifest", (error.what,))
         faults = []
         for name, entry in manifest["files"].items():
             if f"{folder}/{name}" not in names:

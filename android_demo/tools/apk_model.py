@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.core.errors import HydraError
 
 #: Folder of the APK's assets with one folder, the model, in it.

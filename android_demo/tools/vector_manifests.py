@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra_export.targets import target_of
 from hydra_mobile.bundle.bundle import SCHEMA
+from hydra_mobile.bundle.manifest import sealed_bytes
 from hydra_mobile.bundle.memory.phones import PROCESS_BYTES, fit_on
 from hydra_mobile.core.files import write_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -28,7 +29,7 @@ def write_manifests(folder: Path, count: int = 200) -> int:
     for index in range(count):
         manifest = _manifest(chance)
         file = folder / f"{index}.json"
-        write_json(file, manifest)
+        file.write_bytes(sealed_bytes(manifest))
         footprint = target_of(manifest).memory(manifest)
         memory = chance.choice((2, 3, 4, 5.5, 6, 8, 12))
         fit = fit_on(footprint, memory)

@@ -23,7 +23,8 @@ import torch
 from hydra_export.export import export_bundle
 from hydra_export.golden_samples import golden_inputs
 from hydra_export.targets import Limits, target_of
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.quiet import quiet

@@ -21,7 +21,8 @@ from hydra_export.golden_samples import golden_inputs
 from hydra_export.merge import merged_folder
 from hydra_export.separate_adapter import SeparateAdapter
 from hydra_export.targets import Limits
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.memory import peak_resident_bytes

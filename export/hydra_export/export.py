@@ -17,9 +17,10 @@ from hydra_export.quantization.calibration import from_data
 from hydra_export.quantization.ranges import require_fits
 from hydra_export.targets import TARGETS, Limits, WriteOptions, target_for
 from hydra_mobile.adapters.identity import base_identity
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle, write_manifest
+from hydra_mobile.bundle.bundle import Bundle, write_manifest
 from hydra_mobile.bundle.golden import GoldenInput, write_golden
 from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.memory.sizes import sizes_of
 from hydra_mobile.bundle.presets import Preset, preset_named
 from hydra_mobile.core.errors import ArtifactError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hydra_export.targets import target_of
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.adapters.save_load import Adapter, located, read_adapter
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.golden import GOLDEN, write_golden
 from hydra_mobile.bundle.lora_file import (
     DECODER_SUFFIX,
@@ -24,8 +24,9 @@ from hydra_mobile.bundle.lora_file import (
     write_adapter_file,
 )
 from hydra_mobile.bundle.lora_manifest import require_name
+from hydra_mobile.bundle.manifest import read_manifest, save_manifest
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import read_json, require_free_space, sha256_of, write_json
+from hydra_mobile.core.files import read_json, require_free_space, sha256_of
 from hydra_mobile.core.folders import Mark, folder_atomically
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.model_folder import weight_files
@@ -106,7 +107,7 @@ class SeparateAdapter:
             manifest["default_adapter"] = self.name
         if "footprint" in manifest:
             manifest["footprint"] = target_of(manifest).footprint(manifest)
-        write_json(folder / MANIFEST, manifest)
+        save_manifest(folder, manifest)
         return manifest
 
 
@@ -136,7 +137,7 @@ def add_adapter(
         HydraError: the name is taken or cannot be used, or the disk has no space.
     """
     bundle = Bundle.open(bundle_folder)
-    manifest: dict[str, Any] = read_json(bundle.folder / MANIFEST, "the manifest of a bundle")
+    manifest: dict[str, Any] = read_manifest(bundle.folder)
     if "adapters" not in manifest:
         raise ArtifactError(
             f"{bundle.folder} holds a merged program, which takes no adapters.",
@@ -161,7 +162,7 @@ def add_adapter(
         files = write_golden(model, processor, inputs, folder)
     owned = {f"{FOLDER}/{name}/{file}": f"{role}:{name}" for file, role in files.items()}
     manifest = _with_adapter(bundle.folder, manifest, separate.adapter, name, owned)
-    write_json(bundle.folder / MANIFEST, manifest)
+    save_manifest(bundle.folder, manifest)
     entry: dict[str, Any] = manifest["adapters"][name]
     log(f"{bundle.folder}#{name}: {summary(entry)}")
     return entry

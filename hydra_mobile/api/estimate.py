@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from hydra_mobile.api.training import ConfigLike
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.memory.footprint import Footprint
 from hydra_mobile.bundle.memory.phones import CLASSES, Fit, fit_on
 from hydra_mobile.config import load_config

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.lora_manifest import NO_ADAPTER, selected, split_selection
+from hydra_mobile.bundle.manifest import MANIFEST, read_manifest, save_manifest
 from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.bundle.tolerance import tolerance_of
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json, sha256_of, write_json
+from hydra_mobile.core.files import sha256_of
 from hydra_mobile.core.integrity import require_inside, require_recorded
 from hydra_mobile.core.typed import Range, decode
 from hydra_mobile.models.preprocessing import ImagePreprocessing
@@ -26,7 +27,6 @@ from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import Template
 from hydra_mobile.reporting.notebook import html_facts, html_table
 
-MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SCHEMA = 1
 
@@ -92,9 +92,9 @@ class Bundle:
             again: hash files afresh that were hashed before.
 
         Raises:
-            ArtifactError: no manifest, an unknown schema, a missing key, a preset or limits that
-                this version does not know, a file that is missing or whose size or hash is not
-                what the manifest says; no such adapter.
+            ArtifactError: no manifest, one that was altered, an unknown schema, a missing key, a
+                preset or limits that this version does not know, a file that is missing or whose
+                size or hash is not what the manifest says; no such adapter.
         """
         if isinstance(folder, Bundle):
             fresh = again or not (folder.verified or not verify_hashes)
@@ -103,14 +103,14 @@ class Bundle:
         if not folder.is_dir():
             raise ArtifactError(f"{folder} is no folder: expected a bundle.")
         path = folder / MANIFEST
-        manifest = read_json(path, "the manifest of a bundle, which `hydra-mobile export` writes")
+        manifest = read_manifest(folder)
         _check_manifest(path, manifest)
         _check_files(folder, manifest["files"], verify_hashes, again)
         return cls(folder, selected(manifest, adapter, path), verify_hashes)
 
     def _verify(self, again: bool = False) -> Bundle:
         """Compare the hashes of all files, those of other adapters as well."""
-        stored = read_json(self.folder / MANIFEST, "the manifest of a bundle")
+        stored = read_manifest(self.folder)
         _check_files(self.folder, stored["files"], verify_hashes=True, again=again)
         return replace(self, verified=True)
 
@@ -346,5 +346,5 @@ def write_manifest(
         manifest["sizes"] = dict(sizes)
     if footprint is not None:
         manifest["footprint"] = dict(footprint(manifest))
-    write_json(folder / MANIFEST, manifest)
+    save_manifest(folder, manifest)
     return manifest

@@ -131,8 +131,17 @@ def read_json(path: Path, what: str) -> Any:
         ArtifactError: the file is missing, cannot be read, or is no JSON; `what` says what it
             should have been.
     """
+    return parse_json(read_bytes(path, what), path, what)
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """Return the bytes of a file of ours.
+
+    Raises:
+        ArtifactError: the file is missing or cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(
             f"{path} is missing: expected {what}.", where=str(path), expected=what
@@ -144,6 +153,14 @@ def read_json(path: Path, what: str) -> Any:
             found=reason_of(error),
             expected=what,
         ) from error
+
+
+def parse_json(data: bytes, path: Path, what: str) -> Any:
+    """Return what the bytes of a JSON file say; `path` names it in messages.
+
+    Raises:
+        ArtifactError: they are no JSON.
+    """
     try:
         return json.loads(data.decode("utf-8"))
     # Not only JSONDecodeError: bad UTF-8, numbers of more than 4300 digits, deep nesting.

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.devices import native_build

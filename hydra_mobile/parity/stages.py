@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.adapters.save_load import adapter_files
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json

@@ -12,8 +12,9 @@ from typing import Literal
 
 from hydra_mobile.adapters.peft_folder import CONFIG_FILE
 from hydra_mobile.adapters.save_load import HYDRA_FILE, adapter_files, is_plain_peft
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.lora_manifest import split_selection
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of, tilde

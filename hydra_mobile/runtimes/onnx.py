@@ -15,9 +15,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import METHODS, TEXT_DECODER, TOKEN_EMBEDDING, VISION_ENCODER
 from hydra_mobile.bundle.lora_file import AdapterFiles, filled
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.onnx_files import external_files
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.integrity import require_inside

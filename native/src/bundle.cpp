@@ -1,6 +1,7 @@
 #include "bundle.h"
 
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "failure.h"
@@ -13,11 +14,38 @@ using Json = nlohmann::json;
 
 [[noreturn]] void refuse(const std::string& what) { throw Failure(Exit::kInput, what); }
 
+constexpr char kSeal[] = "manifest_sha256";
+constexpr std::size_t kDigits = 64;
+
+// The sha256 that the text of a manifest should have in its key `manifest_sha256`: of its own
+// bytes, with zeros in that place. `hydra_mobile/bundle/manifest.py` writes it.
+std::string seal_of(std::string text) {
+  // Within a string of JSON its quotes would have backslashes: the key is found nowhere else.
+  const std::string key = std::string("\"") + kSeal + "\": \"";
+  const auto place = text.find(key);
+  if (place != std::string::npos) {
+    const auto start = place + key.size();
+    const auto end = text.find_first_not_of("0123456789abcdef", start);
+    if (end == start + kDigits) text.replace(start, kDigits, kDigits, '0');
+  }
+  Sha256 hash;
+  hash.add(reinterpret_cast<const unsigned char*>(text.data()), text.size());
+  return hash.digest();
+}
+
 Json read(const std::filesystem::path& path) {
-  std::ifstream file(path);
+  std::ifstream file(path, std::ios::binary);
   if (!file) refuse(path.string() + " is missing: expected the manifest of a bundle.");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   try {
-    return Json::parse(file);
+    const Json manifest = Json::parse(text);
+    // Earlier bundles have no seal.
+    const auto seal = manifest.is_object() ? manifest.find(kSeal) : manifest.end();
+    if (seal != manifest.end() && *seal != seal_of(text)) {
+      refuse(path.string() + " was altered: its bytes have another sha256 than its key `" + kSeal +
+             "` says; copy it again.");
+    }
+    return manifest;
   } catch (const Json::exception& error) {
     refuse(path.string() + " is not readable JSON: " + error.what());
   }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -11,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from manifests import edited_manifest
 from PIL import Image
 from target_bundles import export, platform_of
 
 from hydra_export.targets import target_for
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError, MissingPackageError
 from hydra_mobile.runtimes import RUNTIMES, runtime_class
 from hydra_mobile.runtimes.base import BundleRuntime, CacheState, Runtime
@@ -119,9 +119,8 @@ def test_a_bundle_for_another_runtime_is_refused(name: str, made: Made, tmp_path
         folder = Path(shutil.copytree(made(name), tmp_path / "bundle"))
     else:
         folder = Path(shutil.copytree(made("onnx"), tmp_path / "bundle"))
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["runtime"] = "abacus"
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with edited_manifest(folder) as manifest:
+        manifest["runtime"] = "abacus"
     with pytest.raises(ArtifactError, match="abacus"):
         kind.load(Bundle.open(folder))
 

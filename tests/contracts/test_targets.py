@@ -13,9 +13,10 @@ from target_bundles import LIMITS, PAIRS, export, platform_of, require
 
 from hydra_export.export import export_bundle
 from hydra_export.targets import TARGETS, target_for, target_of
-from hydra_mobile.bundle.bundle import MANIFEST, TOKENIZER, Bundle
+from hydra_mobile.bundle.bundle import TOKENIZER, Bundle
 from hydra_mobile.bundle.interface import METHODS
 from hydra_mobile.bundle.kernel_coverage import MINIMUM
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.core.errors import HydraError, MissingPackageError
 from hydra_mobile.parity.suite import run_suite
 from hydra_mobile.runtimes import RUNTIMES, runtime_class

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from manifests import edited_manifest
 
 from hydra_export.export import export_bundle
 from hydra_export.targets import TARGETS, Limits, TargetResult, target_for
-from hydra_mobile.bundle.bundle import MANIFEST, SCHEMA, Bundle, write_manifest
+from hydra_mobile.bundle.bundle import SCHEMA, Bundle, write_manifest
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.bundle.tolerance import tolerance_of
 from hydra_mobile.core.errors import ArtifactError, DataError, HydraError
@@ -43,9 +45,8 @@ def bundle(tiny_merged: Path, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text())
-    change(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with edited_manifest(folder) as manifest:
+        change(manifest)
 
 
 def test_reads_back_what_was_written(bundle: Path, tiny_merged: Path) -> None:
@@ -76,7 +77,7 @@ def test_format_is_pinned(bundle: Path) -> None:
             "details",
             "fallbacks",
         ),
-        "requires",
+        *("requires", "manifest_sha256"),
     }
     assert manifest["requires"] == {"abis": ["arm64-v8a", "x86_64"], "android_api": 26}
     assert manifest["tolerance"] == tolerance_of(manifest["preset"]).to_dict()

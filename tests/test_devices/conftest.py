@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manifests import edited_manifest
 from PIL import Image
 
 from hydra_mobile.core.files import cache_home
@@ -90,9 +91,8 @@ def copied(bundle: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def copy(change: Callable[[dict[str, Any]], object] = lambda _: None) -> Path:
         folder = Path(shutil.copytree(bundle, tmp_path / "copy"))
-        manifest = json.loads((folder / "manifest.json").read_text())
-        change(manifest)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        with edited_manifest(folder) as manifest:
+            change(manifest)
         return folder
 
     return copy

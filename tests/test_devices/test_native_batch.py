@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manifests import edited_manifest
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -194,9 +195,8 @@ def test_bundles_that_it_cannot_run(
         file.seek(4)
         file.write(b"junk")
     # A program that was made wrong, and not altered.
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["model.pte"]["sha256"] = sha256_of(folder / "model.pte")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with edited_manifest(folder) as manifest:
+        manifest["files"]["model.pte"]["sha256"] = sha256_of(folder / "model.pte")
     done = answer(binary, folder, requests, out)
     assert done.returncode == 3
     assert b"InvalidProgram" in done.stderr

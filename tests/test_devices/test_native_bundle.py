@@ -81,6 +81,27 @@ def test_names_that_leave_the_folder_are_refused(binary: Path, copied: Copied, n
     refused(binary, copied(rename), "outside of the bundle")
 
 
+def test_a_flipped_bit_of_the_manifest_is_told(
+    binary: Path, bundle: Path, copied: Copied, tmp_path: Path
+) -> None:
+    whole = (bundle / "manifest.json").read_bytes()
+    folder = copied()
+    for old, new in (
+        (b'"max_context": 8', b'"max_context": 9'),
+        (b'"size": 32', b'"size": 33'),
+        (b'"manifest_sha256": "', b'"manifest_sha256": "f'),
+    ):
+        assert old in whole
+        (folder / "manifest.json").write_bytes(whole.replace(old, new, 1))
+        refused(binary, folder, "manifest.json was altered")
+    # Bundles of earlier versions have no seal.
+    manifest = json.loads(whole)
+    del manifest["manifest_sha256"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    Image.new("RGB", (40, 24)).save(tmp_path / "a.png")
+    assert prepared(binary, folder, tmp_path / "a.png").returncode == 0
+
+
 def test_the_bundle_and_then_the_request_say_how_pictures_are_read(
     binary: Path, bundle: Path, copied: Copied, tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from hydra_export.card.card import CARD, adapter_summary, bundle_card
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits, target_of
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.core.files import sha256_of, write_json
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator

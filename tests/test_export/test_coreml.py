@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from manifests import edited_manifest
 from PIL import Image
 
 from hydra_export.export import export_bundle
@@ -261,9 +261,8 @@ def test_verify_catches_a_flipped_weight(bundles: dict[str, Path], tmp_path: Pat
     (folder / name).write_bytes(bytes(data))
     with pytest.raises(ArtifactError, match=r"weight\.bin .*sha256"):
         run_suite(folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][name]["sha256"] = sha256_of(folder / name)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with edited_manifest(folder) as manifest:
+        manifest["files"][name]["sha256"] = sha256_of(folder / name)
     result = run_suite(folder)
     assert not result.passed
     assert "logits differ" in " ".join(result.comparisons[0].failures)
@@ -303,9 +302,8 @@ def test_on_a_mac_the_runner_asks_coreml(
 
 def test_refuses_a_bundle_of_another_runtime(bundles: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundles["fp32"], tmp_path / "other"))
-    text = (folder / "manifest.json").read_text()
-    text = text.replace('"runtime": "coreml"', '"runtime": "onnx"')
-    (folder / "manifest.json").write_text(text)
+    with edited_manifest(folder) as manifest:
+        manifest["runtime"] = "onnx"
     with pytest.raises(ArtifactError, match=r"`onnx`.*`coreml`"):
         CoreMLRuntime.load(folder)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from manifests import edited_manifest
 
 from hydra_export.graphs.decoder import TextDecoder
 from hydra_mobile.bundle.bundle import Bundle
@@ -140,10 +141,8 @@ def test_threads_are_set_and_recorded(fp32_bundle: Path, model: Any) -> None:
 
 def test_refuses_a_bundle_of_another_runtime(copied: Callable[[], Path]) -> None:
     folder = copied()
-    text = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(
-        text.replace('"runtime": "executorch"', '"runtime": "onnx"')
-    )
+    with edited_manifest(folder) as manifest:
+        manifest["runtime"] = "onnx"
     with pytest.raises(ArtifactError, match=r"`onnx`.*`executorch`"):
         ExecuTorchRuntime.load(folder)
 

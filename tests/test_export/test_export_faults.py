@@ -10,7 +10,8 @@ import pytest
 
 from hydra_export.export import export_bundle
 from hydra_export.targets import Limits, TargetResult
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle, write_manifest
+from hydra_mobile.bundle.bundle import Bundle, write_manifest
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.presets import Preset, preset_named
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.processor import MobileVLMProcessor

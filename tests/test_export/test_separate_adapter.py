@@ -16,6 +16,7 @@ import pytest
 import torch
 from clip_bases import clip_model
 from damage import negate_a_weight
+from manifests import edited_manifest
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
@@ -30,7 +31,7 @@ from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.save_load import read_adapter, save_adapter
-from hydra_mobile.bundle.bundle import MANIFEST, Bundle
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.lora_file import (
     AdapterFiles,
     adapter_tensors,
@@ -38,6 +39,7 @@ from hydra_mobile.bundle.lora_file import (
     write_adapter_file,
 )
 from hydra_mobile.bundle.lora_manifest import split_selection
+from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.presets import preset_named
 from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ArtifactError, HydraError
@@ -330,10 +332,9 @@ def rewrite(bundle: Path, name: str, source: Path) -> None:
     from hydra_mobile.core.files import sha256_of
 
     shutil.copyfile(source, bundle / name)
-    manifest = json.loads((bundle / MANIFEST).read_text())
-    size = (bundle / name).stat().st_size
-    manifest["files"][name].update(sha256=sha256_of(bundle / name), bytes=size)
-    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    with edited_manifest(bundle) as manifest:
+        size = (bundle / name).stat().st_size
+        manifest["files"][name].update(sha256=sha256_of(bundle / name), bytes=size)
 
 
 def test_a_bundle_is_whole_until_the_manifest_names_the_adapter(
@@ -341,10 +342,10 @@ def test_a_bundle_is_whole_until_the_manifest_names_the_adapter(
 ) -> None:
     with monkeypatch.context() as patched:
 
-        def full(path: Path, value: Any) -> None:
-            raise OSError(28, "No space left on device", str(path))
+        def full(folder: Path, value: Any) -> None:
+            raise OSError(28, "No space left on device", str(folder))
 
-        patched.setattr(adapter_file_bundle, "write_json", full)
+        patched.setattr(adapter_file_bundle, "save_manifest", full)
         with pytest.raises(OSError, match="No space"):
             add_adapter(bundle, tiny_base, adapters["two"], "third")
     assert set(Bundle.open(bundle).manifest["adapters"]) == {"one", "two"}
@@ -369,9 +370,8 @@ class TestRefused:
         assert not (bundle / "adapters/stranger.onnx_adapter").exists()
 
     def test_an_entry_of_another_base(self, bundle: Path):
-        manifest = json.loads((bundle / MANIFEST).read_text())
-        manifest["adapters"]["two"]["base_sha256"] = "1" * 64
-        (bundle / MANIFEST).write_text(json.dumps(manifest))
+        with edited_manifest(bundle) as manifest:
+            manifest["adapters"]["two"]["base_sha256"] = "1" * 64
         assert Bundle.open(bundle).adapter == "one"
         with pytest.raises(ArtifactError, match=r"`two`.*base 111111111111"):
             Bundle.open(Path(f"{bundle}#two"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from manifests import edited_manifest
 from safetensors.numpy import load_file, save_file
 
 from hydra_mobile.bundle.bundle import Bundle
@@ -20,10 +21,9 @@ pytest.importorskip("executorch", reason="needs the extra [executorch]")
 def respoil(folder: Path, name: str, change: Callable[[Path], object]) -> None:
     """Change a file of a bundle and put its new hash into the manifest."""
     change(folder / name)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    entry = manifest["files"][name]
-    entry.update(sha256=sha256_of(folder / name), bytes=(folder / name).stat().st_size)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with edited_manifest(folder) as manifest:
+        entry = manifest["files"][name]
+        entry.update(sha256=sha256_of(folder / name), bytes=(folder / name).stat().st_size)
 
 
 def edit_golden(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manifests import edited_manifest
 from parity_chain import ONE, TWO, Chain, export
 from safetensors.numpy import load_file, save_file
 from test_golden_replay import respoil
@@ -174,9 +175,8 @@ class TestWhatDoesNotBelongTogether:
 
 class TestGolden:
     def test_without_golden_vectors(self, chain: Chain) -> None:
-        manifest = json.loads((chain.bundle / "manifest.json").read_text())
-        del manifest["files"]["golden.json"]
-        (chain.bundle / "manifest.json").write_text(json.dumps(manifest))
+        with edited_manifest(chain.bundle) as manifest:
+            del manifest["files"]["golden.json"]
         with pytest.raises(ArtifactError, match="`golden`"):
             run_suite(chain.bundle)
 

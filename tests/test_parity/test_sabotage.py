@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manifests import edited_manifest
 from parity_chain import ONE, PARTS, TWO, Chain, export
 from safetensors.numpy import load_file, save_file
 from test_golden_replay import respoil
@@ -183,10 +184,8 @@ class TestMergedAndProgram:
         assert broken(chain.run_suite()) == {TWO: ("greedy",)}
 
     def test_a_shifted_template(self, chain: Chain) -> None:
-        edit(
-            chain.bundle / "manifest.json",
-            lambda m: m["template"].update(answer_prefix=m["template"]["answer_prefix"] + " "),
-        )
+        with edited_manifest(chain.bundle) as manifest:
+            manifest["template"]["answer_prefix"] += " "
         ladder = chain.run_suite()
         assert broken(ladder) == {TWO: ("prompt",)}
         prompt = ladder.comparisons[1].parts[1]

@@ -100,6 +100,12 @@ class Manifest private constructor(private val json: JsonObject) {
         const val NAME = "manifest.json"
         const val SCHEMA = 1L
 
+        /** Key of the sha256 of the manifest itself. */
+        private const val SEAL = "manifest_sha256"
+
+        /** Within a string of JSON its quotes would have backslashes: the key is found nowhere else. */
+        private val SEALED = Regex("\"$SEAL\": \"([0-9a-f]{64})\"")
+
         /** More than any manifest has; what is larger is none. */
         const val MOST_BYTES = 8L shl 20
         private const val LARGEST = 1 shl 24
@@ -120,12 +126,33 @@ class Manifest private constructor(private val json: JsonObject) {
         fun parse(bytes: ByteArray, where: String, runtimes: Set<String>? = null): Manifest {
             try {
                 val json = Json.parseObject(bytes, where)
+                requireSeal(json, bytes)
                 requireSchema(json)
                 requireProgram(json, runtimes)
                 return Manifest(json).also { it.requireRoles() }
             } catch (error: JsonException) {
                 refuse(BundleProblem.DAMAGED_MANIFEST, error.message.orEmpty(), AGAIN)
             }
+        }
+
+        /**
+         * Compare the sha256 of [bytes], with zeros in its place, with the key that holds it; manifests of earlier
+         * versions have none.
+         */
+        private fun requireSeal(json: JsonObject, bytes: ByteArray) {
+            if (json.lacks(SEAL) || json.string(SEAL) == sealOf(bytes)) return
+            refuse(
+                BundleProblem.DAMAGED_MANIFEST,
+                "${json.where} was altered: its bytes have another sha256 than its key `$SEAL` says.",
+                AGAIN,
+            )
+        }
+
+        private fun sealOf(bytes: ByteArray): String {
+            // One character for each byte: places in the text are places in the file.
+            val text = String(bytes, Charsets.ISO_8859_1)
+            val digits = SEALED.find(text)?.groups?.get(1)?.range ?: return FileHash.sha256(bytes)
+            return FileHash.sha256(bytes.copyOf().also { it.fill('0'.code.toByte(), digits.first, digits.last + 1) })
         }
 
         private fun requireSchema(json: JsonObject) {

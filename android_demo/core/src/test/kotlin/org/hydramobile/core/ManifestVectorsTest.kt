@@ -5,7 +5,7 @@ import org.junit.Assert.fail
 import org.junit.Test
 import java.io.File
 
-/** Memory estimates equal Python's to the byte, and so does what fits a device. */
+/** Seals are compared as Python writes them; memory estimates equal Python's to the byte, and so does what fits. */
 class ManifestVectorsTest {
     @Test
     fun footprints() {
@@ -24,6 +24,33 @@ class ManifestVectorsTest {
             assertEquals(file.name, expected.long("resting"), found.resting)
             assertEquals(file.name, expected.long("peak"), found.peak)
         }
+    }
+
+    @Test
+    fun seals() {
+        val file = File(Vectors.file("manifests"), "0.json")
+        val whole = file.readBytes()
+        val text = String(whole, Charsets.UTF_8)
+        for ((old, new) in listOf("\"schema\": 1" to "\"schema\":  1", "\"fit\": \"pad\"" to "\"fit\": \"crop\"")) {
+            assertEquals(true, old in text)
+            altered(text.replaceFirst(old, new))
+        }
+        // Digits of the seal itself, and one that is none.
+        val seal = text.indexOf("manifest_sha256") + "manifest_sha256\": \"".length
+        for (digit in "0z") altered(text.replaceRange(seal, seal + 1, if (text[seal] == digit) "1" else "$digit"))
+        // Earlier versions wrote none.
+        Manifest.parse(text.replace(Regex(",\\s*\"manifest_sha256\": \"\\w*\""), "").toByteArray(), file.name)
+    }
+
+    private fun altered(text: String) {
+        try {
+            Manifest.parse(text.toByteArray(), "manifest.json")
+        } catch (error: BundleException) {
+            assertEquals(BundleProblem.DAMAGED_MANIFEST, error.problem)
+            assertEquals(error.message, true, "manifest.json was altered" in error.message!!)
+            return
+        }
+        fail("the manifest was read: $text")
     }
 
     @Test

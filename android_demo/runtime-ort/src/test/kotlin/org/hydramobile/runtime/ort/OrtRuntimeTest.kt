@@ -131,6 +131,8 @@ class OrtRuntimeTest {
         val text = manifest.readText()
             .replace("\"vision_encoder\"", "\"x\"")
             .replace("\"token_embedding\"", "\"vision_encoder\"")
+            // As of an earlier version, which wrote no seal.
+            .replace(Regex(",\\s*\"manifest_sha256\": \"\\w*\""), "")
         manifest.writeText(text.replace("\"x\"", "\"token_embedding\""))
         refused(GenerationProblem.CANNOT_LOAD, "lacks pixel_values, image_features, which `vision_encoder` must have") {
             OrtRuntime.load(Bundle.open(folder))
