@@ -80,6 +80,7 @@ def test_imports_only_floors_below(module: str) -> None:
 #: API, and the lists of names that help and refusals show before anything heavy is loaded.
 FOR_COMMANDS = {
     *("hydra_mobile", "hydra_mobile.benchmarks", "hydra_mobile.devices"),
+    *("hydra_mobile.benchmarks.own.names", "hydra_mobile.benchmarks.score_names"),
     *("hydra_mobile.models.registry", "hydra_export.targets", "hydra_mobile.bundle.presets"),
 }
 #: Files that show a result on the terminal also know the result's own parts.

@@ -176,7 +176,7 @@ def evaluation_of(
     models: ModelLike | Sequence[ModelLike],
     benchmarks: str | Sequence[str] = ("emojiqa",),
     *,
-    data: str | Path,
+    data: str | Path = ".",
     out: str | Path = "report",
     splits: Sequence[str] = (),
     limit: int | None = None,
@@ -194,7 +194,7 @@ def evaluation_of(
 
     Args:
         models: what answers.
-        benchmarks: their names.
+        benchmarks: see `evaluate`.
         data: the folder of their files.
         out: the report's folder.
         splits: empty: all.
@@ -265,7 +265,7 @@ def evaluate(
     models: ModelLike | Sequence[ModelLike],
     benchmarks: str | Sequence[str] = ("emojiqa",),
     *,
-    data: str | Path,
+    data: str | Path = ".",
     out: str | Path = "report",
     splits: Sequence[str] = (),
     limit: int | None = None,
@@ -287,8 +287,9 @@ def evaluate(
     Args:
         models: runs, merged folders, bundles or bases (objects, folders or names); the first
             trained one in torch is the reference of the others.
-        benchmarks: their names.
-        data: the folder of their files.
+        benchmarks: their names; or files of questions ("my_test.jsonl", "my_test.jsonl:anls"), or
+            classes of your own ("signs.py:Signs").
+        data: the folder of the benchmarks' files; a file of questions needs none.
         out: the report's folder.
         splits: names of splits; empty: all.
         limit: about how many questions of each split; None: all.

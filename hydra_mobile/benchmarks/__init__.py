@@ -11,3 +11,6 @@ BENCHMARKS = {
     "scienceqa": "hydra_mobile.benchmarks.scienceqa.benchmark:ScienceQA",
     "textvqa": "hydra_mobile.benchmarks.textvqa.benchmark:TextVQA",
 }
+
+#: Finds the benchmark of a name that is not listed: a file, a class, or a package's.
+FINDERS = {"own": "hydra_mobile.benchmarks.own.find:found"}

@@ -1,23 +1,27 @@
-"""What the registered benchmarks say about themselves, for reports."""
+"""What benchmarks say about themselves, for reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.base import Benchmark
+from hydra_mobile.benchmarks.own.names import is_known
 
 
-def titles(names: Iterable[str]) -> dict[str, str]:
-    """Return name -> title of the benchmarks that are registered; others are left out."""
-    return {name: Benchmark.named(name).title for name in names if name in BENCHMARKS}
+def names(given: Iterable[str]) -> list[str]:
+    """Return the names that reports have: of a file or class of one's own, the benchmark's."""
+    return [kind.name for kind in _kinds(given)]
 
 
-def licenses(names: Iterable[str]) -> dict[str, str]:
-    """Return what -> license of the data of the benchmarks that are registered."""
-    return {
-        what: terms
-        for name in names
-        if name in BENCHMARKS
-        for what, terms in Benchmark.named(name).licenses.items()
-    }
+def titles(given: Iterable[str]) -> dict[str, str]:
+    """Return name -> title of benchmarks; what is none is left out."""
+    return {kind.name: kind.title for kind in _kinds(given)}
+
+
+def licenses(given: Iterable[str]) -> dict[str, str]:
+    """Return what -> license of the data of benchmarks; what is none is left out."""
+    return {what: terms for kind in _kinds(given) for what, terms in kind.licenses.items()}
+
+
+def _kinds(given: Iterable[str]) -> list[type[Benchmark]]:
+    return [Benchmark.named(name) for name in given if is_known(name)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks import BENCHMARKS, FINDERS
 from hydra_mobile.benchmarks.matching import AnswerMatcher, Joined, check_complete
 from hydra_mobile.benchmarks.metric import Metric, scores_of, share
 from hydra_mobile.benchmarks.pictures import TURNED, FilePicture
@@ -96,17 +96,27 @@ class Benchmark(ABC):
 
     @staticmethod
     def named(name: str) -> type[Benchmark]:
-        """Return the class that is registered under `name`.
+        """Return the class that is registered under `name`, or that it names itself.
+
+        Besides names, `hydra_mobile.benchmarks.own.names` lists files and classes of one's own.
 
         Raises:
             HydraError: there is none; lists the names.
         """
-        found: type[Benchmark] = resolve("benchmark", name, BENCHMARKS)
+        own: type[Benchmark] | None = None
+        if name not in BENCHMARKS:
+            own = resolve("finder of benchmarks", "own", FINDERS)(name)
+        found: type[Benchmark] = own or resolve("benchmark", name, BENCHMARKS)
         return found
 
     @staticmethod
     def open(name: str, data: Path, protocol: str = "") -> Benchmark:
-        """Return the benchmark `name` over `data`; arguments and errors as of the class."""
+        """Return the benchmark `name` over `data`; arguments and errors as of the class.
+
+        A report names a test set of one's own by its stem: NAME.jsonl in `data` is found too.
+        """
+        if name not in BENCHMARKS and (data / f"{name}.jsonl").is_file():
+            name = str(data / f"{name}.jsonl")
         return Benchmark.named(name)(data, protocol)
 
     # -- questions --------------------------------------------------------------------------

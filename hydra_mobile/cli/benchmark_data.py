@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hydra_mobile.benchmarks.own.names import FileName, own_name
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ConfigError
@@ -14,12 +15,14 @@ def data_folder(given: Path | None, benchmarks: tuple[str, ...], build: bool = T
     """Return the folder of benchmark data.
 
     It is `--data`, else HYDRA_MOBILE_DATA, else ./benchmark_data; EmojiQA alone is built into
-    ./data/emojiqa where none of them exists, unless `build` is off.
+    ./data/emojiqa where none of them exists, unless `build` is off. Files of one's own need none.
 
     Raises:
         ConfigError: there is no such folder.
     """
     named = os.environ.get("HYDRA_MOBILE_DATA", "")
+    if given is None and all(isinstance(own_name(name), FileName) for name in benchmarks):
+        return Path()  # files of one's own name their data themselves
     found = given or (Path(named) if named else Path("benchmark_data"))
     if found.exists():  # a folder, or one file of annotations
         return found

@@ -20,6 +20,7 @@ from hydra_mobile.cli.options import (
     Models,
     Protocol,
     Real,
+    Score,
     Splits,
     Threads,
     TorchDevice,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 def evaluate(
     models: Models,
     benchmarks: Benchmarks = ["emojiqa"],  # noqa: B006  typer copies it
+    score: Score = "",
     data: Data = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the report and of the answers")
@@ -90,7 +92,7 @@ def evaluate(
     """
     if from_shards:
         return merge_answers([Path(model) for model in models], out, allow_partial)
-    chosen = benchmark_names(benchmarks)
+    chosen = benchmark_names(benchmarks, score)
     for model in models:
         if "/" in model and not Path(model.partition("#")[0]).exists():
             existing(Path(model.partition("#")[0]), "MODEL")
@@ -207,6 +209,7 @@ def register(app: typer.Typer, panel: str) -> None:
         examples=[
             "hydra-mobile evaluate smol runs/emojiqa",
             "hydra-mobile evaluate runs/emojiqa BUNDLE --benchmarks pope,mme --limit 200",
+            "hydra-mobile evaluate runs/emojiqa BUNDLE --benchmarks my_test.jsonl --score anls",
             "hydra-mobile evaluate runs/emojiqa BUNDLE -q --max-drop 1",
         ],
         more="docs/benchmarks.md",

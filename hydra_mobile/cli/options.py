@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.own.names import FileName, is_known, own_name, with_score
+from hydra_mobile.benchmarks.score_names import SCORE_NAMES
 from hydra_mobile.cli.ui.faults import unknown
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
@@ -88,21 +90,36 @@ def split_items(items: list[str] | None) -> tuple[list[str], list[str]]:
     return paths, overrides
 
 
-def benchmark_names(values: list[str]) -> tuple[str, ...]:
-    """Return the benchmarks of a repeatable option with commas.
+def benchmark_names(values: list[str], score: str = "") -> tuple[str, ...]:
+    """Return the benchmarks of a repeatable option with commas; files and classes count too.
+
+    Args:
+        values: names with commas.
+        score: how questions of files are scored that do not say so.
 
     Raises:
-        HydraError: one is unknown; before anything heavy is imported.
+        HydraError: one is unknown, or a file is missing; before anything heavy is imported.
     """
     found = tuple(dict.fromkeys(name for value in values for name in names(value)))
     if found == ("all",):
         return tuple(BENCHMARKS)
     for name in found:
-        if name not in BENCHMARKS:
+        own = own_name(name)
+        if isinstance(own, FileName):
+            existing(own.path, "--benchmarks")
+        elif not is_known(name):
             raise unknown(
                 "benchmark", name, list(BENCHMARKS), "--benchmarks", "hydra-mobile benchmarks"
             )
-    return found
+    if score and not any(isinstance(own_name(name), FileName) for name in found):
+        raise HydraError(
+            "--score is for test sets of your own",
+            "Leave it out: benchmarks have their own scores.",
+            where="--score",
+            found=f"the benchmarks {', '.join(found)}",
+            expected="a jsonl file among --benchmarks",
+        )
+    return tuple(with_score(name, score) for name in found)
 
 
 def device_name(value: str) -> str:
@@ -110,6 +127,13 @@ def device_name(value: str) -> str:
     kind, colon, _ = value.partition(":")
     if kind not in DEVICES or (colon and not device_class(kind).takes_serial):
         raise unknown("device", value, list(DEVICES), "--device", "hydra-mobile devices")
+    return value
+
+
+def score_name(value: str) -> str:
+    """Check the name of a score."""
+    if value and value not in SCORE_NAMES:
+        raise unknown("score", value, list(SCORE_NAMES), "--score", "docs/own_benchmark.md")
     return value
 
 
@@ -244,9 +268,19 @@ Benchmarks = Annotated[
     typer.Option(
         "--benchmarks",
         metavar="A,B",
-        help="Names with commas; repeatable",
+        help="Names, or jsonl files of your own, with commas; repeatable",
         show_default="emojiqa",
         autocompletion=complete_benchmarks,
+    ),
+]
+Score = Annotated[
+    str,
+    typer.Option(
+        "--score",
+        metavar="HOW",
+        parser=score_name,
+        show_default="by field",
+        help=f"Score of your own files: {', '.join(SCORE_NAMES)}",
     ),
 ]
 Data = Annotated[

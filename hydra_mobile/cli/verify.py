@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hydra_mobile.benchmarks.own.names import own_name
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.benchmark_data import data_folder
 from hydra_mobile.cli.options import (
@@ -79,7 +80,7 @@ def verify(
         bundle,
         **forms,
         benchmark=chosen[0],
-        data=data_folder(data, chosen[:1]) if data else None,
+        data=data_folder(data, chosen[:1]) if data or own_name(chosen[0]) else None,
         limit=limit or None,
         device=device,
         report=report,

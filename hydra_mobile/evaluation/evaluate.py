@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.benchmarks import BENCHMARKS
+from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
@@ -128,9 +130,12 @@ def evaluate(
 
 
 def _require_runnable(artifacts: Sequence[ModelRef], settings: EvalSettings) -> None:
-    for name in settings.benchmarks:
-        if name not in BENCHMARKS:
-            raise HydraError(f"Unknown benchmark `{name}`.", nearest(name, BENCHMARKS))
+    called = Counter(Benchmark.named(name).name for name in dict.fromkeys(settings.benchmarks))
+    if doubled := [name for name, count in called.items() if count > 1]:
+        raise HydraError(
+            f"Two benchmarks are called {doubled[0]}.",
+            "A file's name is its benchmark's: give one of the files another name.",
+        )
     if not settings.benchmarks:
         raise HydraError("No benchmark was named.", nearest("", BENCHMARKS))
     for artifact in artifacts:

@@ -10,9 +10,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-#: Each of these is deleted where it stands next to a space, else it becomes one. The evaluator
-#: lists `,` and `?` too, and asks for a comma between digits; both are gone before it gets there.
-_PUNCTUATION = ';/[]"{}()=+\\_-><@`!'
+#: Each of these is deleted where it stands next to a space, or where the text has a comma between
+#: digits; else it becomes a space. Of TextVQA's answers `,` and `?` are gone before.
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_DIGITS_COMMA = re.compile(r"\d,\d")
 
 # The evaluator means "a period with no digit before or after it", but writes `(?!<=\d)` for
 # `(?<!\d)`, which is always true; and it passes the flag re.UNICODE (32) where the count belongs.
@@ -53,16 +54,22 @@ _WORTH = (0.0, 0.3, 0.6, 0.9, 1.0)
 def normalize(answer: str) -> str:
     """Return an answer in the form in which the M4C evaluator compares it."""
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
-    text = _without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
-    words = [_DIGITS.get(word, word) for word in text.split()]
+    return in_words(without_punctuation(text.replace("\n", " ").replace("\t", " ").strip()))
+
+
+def in_words(text: str) -> str:
+    """Return a text as the evaluators' words: digits, no articles, mended contractions."""
+    words = [_DIGITS.get(word, word) for word in text.lower().split()]
     return " ".join(_MENDED.get(word, word) for word in words if word not in _ARTICLES)
 
 
-def _without_punctuation(text: str) -> str:
+def without_punctuation(text: str) -> str:
+    """Return a text without punctuation, by the evaluators' rule of what stands beside it."""
     bare = text
+    between_digits = _DIGITS_COMMA.search(text) is not None
     for mark in _PUNCTUATION:
         # Decided by the text as it came, not by what earlier marks left of it.
-        beside_space = f"{mark} " in text or f" {mark}" in text
+        beside_space = f"{mark} " in text or f" {mark}" in text or between_digits
         bare = bare.replace(mark, "" if beside_space else " ")
     return _PERIOD.sub("", bare, count=_MOST_PERIODS)
 

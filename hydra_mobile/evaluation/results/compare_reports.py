@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.benchmarks.base import Benchmark, Sample
+from hydra_mobile.benchmarks.own.names import is_known
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.results.paired import AnswerSet, compare, write_flips
 from hydra_mobile.reporting.schema import BenchmarkRun, Comparison, SystemResult
@@ -61,6 +62,10 @@ def compare_across(kept: Sequence[Kept], reference: Kept, data: Path, out: Path)
     for run in reference.system.runs:
         others = [one for one in kept if one is not reference and one.system.run(run.benchmark)]
         if not others:
+            continue
+        questions = data / f"{run.benchmark}.jsonl"
+        if not is_known(run.benchmark) and not questions.is_file():
+            left_out.append(f"{run.benchmark} was not compared: there is no {questions}")
             continue
         benchmark = Benchmark.open(run.benchmark, data, run.protocol)
         samples = benchmark.samples()

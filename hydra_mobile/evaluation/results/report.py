@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.benchmarks.about import licenses, titles
+from hydra_mobile.benchmarks.about import licenses, names, titles
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
@@ -38,8 +38,8 @@ def report_on(
 
     Of a shard that others complete there is nothing to report yet: None.
     """
-    names = ", ".join(settings.benchmarks)
-    report = new_report(f"hydra-mobile: {names}", environment.collect())
+    called = ", ".join(names(settings.benchmarks))
+    report = new_report(f"hydra-mobile: {called}", environment.collect())
     # Before the minutes of answering: a damaged run folder must not cost them.
     training = _training(artifacts)
     results = evaluate(artifacts, settings, out, log, progress)

@@ -92,7 +92,7 @@ def score_answers(
         joined.require_complete()
     facts = benchmark.protocol_facts()
     return Scored(
-        benchmark=name,
+        benchmark=benchmark.name,
         joined=joined,
         scores=tuple(benchmark.score(samples, joined.answers, partial=allow_partial)),
         details=benchmark.details(samples, joined.answers),
