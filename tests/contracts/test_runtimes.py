@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_fixtures import Exported
 from manifests import edited_manifest
 from PIL import Image
-from target_bundles import export, platform_of
+from target_bundles import platform_of
 
 from hydra_export.targets import target_for
 from hydra_mobile.bundle.bundle import Bundle
@@ -31,27 +32,17 @@ Made = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def made(
-    tiny_merged: Path,
-    golden_inputs: list[tuple[Image.Image, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Made:
+def made(tiny_merged: Path, exported: Exported) -> Made:
     """Return what a runtime runs: a lossless bundle of `tiny`, or `tiny` itself."""
-    bundles: dict[str, Path] = {}
 
     def make(name: str) -> Path:
         kind = runtime_class(name)
         if not issubclass(kind, BundleRuntime):
             return tiny_merged
         form = kind.format or name
-        if form not in bundles:
-            # What needs no operators beside the runtime's own runs everywhere.
-            attentions = target_for(platform_of(form), form).attentions
-            attention = "manual" if "manual" in attentions else "auto"
-            out = tmp_path_factory.mktemp(form) / "bundle"
-            export(form, "fp32", tiny_merged, out, golden_inputs, attention)
-            bundles[form] = out
-        return bundles[form]
+        # What needs no operators beside the runtime's own runs everywhere.
+        attentions = target_for(platform_of(form), form).attentions
+        return exported(form, "fp32", "manual" if "manual" in attentions else "auto")
 
     return make
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bundle_fixtures import Exported
 from PIL import Image
 from target_bundles import LIMITS, PAIRS, export, platform_of, require
 
@@ -29,21 +29,6 @@ EXPORTS = [
     for runtime in RUNTIME_NAMES
     for preset in target_for(platform_of(runtime), runtime).presets
 ]
-
-
-@pytest.fixture(scope="module")
-def exported(
-    tiny_merged: Path, golden_inputs: Inputs, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], Bundle]:
-    made: dict[tuple[str, str], Bundle] = {}
-
-    def make(runtime: str, preset: str) -> Bundle:
-        if (runtime, preset) not in made:
-            out = tmp_path_factory.mktemp(f"{runtime}-{preset}") / "bundle"
-            made[runtime, preset] = export(runtime, preset, tiny_merged, out, golden_inputs)
-        return made[runtime, preset]
-
-    return make
 
 
 def test_a_target_is_looked_at_without_its_packages() -> None:
@@ -105,10 +90,8 @@ def test_a_missing_package_gives_the_line_that_installs_it(
 
 
 @pytest.mark.parametrize(("runtime", "preset"), EXPORTS)
-def test_the_manifest_is_complete_and_true(
-    runtime: str, preset: str, exported: Callable[[str, str], Bundle]
-) -> None:
-    bundle = Bundle.open(exported(runtime, preset).path)  # compares every hash
+def test_the_manifest_is_complete_and_true(runtime: str, preset: str, exported: Exported) -> None:
+    bundle = Bundle.open(exported(runtime, preset))  # compares every hash
     target = target_of(bundle.manifest)
     assert (bundle.runtime, bundle.preset.name, bundle.limits) == (runtime, preset, LIMITS)
     assert set(bundle.manifest["versions"]) == set(target.packages)
@@ -135,10 +118,8 @@ def test_the_manifest_is_complete_and_true(
 
 
 @pytest.mark.parametrize(("runtime", "preset"), EXPORTS)
-def test_golden_vectors_replay(
-    runtime: str, preset: str, exported: Callable[[str, str], Bundle]
-) -> None:
-    result = run_suite(exported(runtime, preset).folder)
+def test_golden_vectors_replay(runtime: str, preset: str, exported: Exported) -> None:
+    result = run_suite(exported(runtime, preset))
     assert len(result.comparisons) == 1
     if preset == "fp32":
         result.require()
@@ -148,13 +129,13 @@ def test_golden_vectors_replay(
 @pytest.mark.parametrize("runtime", RUNTIME_NAMES)
 def test_the_same_input_gives_the_same_bytes(
     runtime: str,
-    exported: Callable[[str, str], Bundle],
+    exported: Exported,
     tiny_merged: Path,
     golden_inputs: Inputs,
     tmp_path: Path,
 ) -> None:
     preset = target_for(platform_of(runtime), runtime).default_preset
-    first = exported(runtime, preset)
+    first = Bundle.open(exported(runtime, preset))
     again = export(runtime, preset, tiny_merged, tmp_path / "again", golden_inputs)
     assert again.manifest["files"] == first.manifest["files"]
 

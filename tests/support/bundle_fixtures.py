@@ -1,19 +1,52 @@
-"""Bundles of base `tiny`, exported once for all tests of the session."""
+"""Bundles of base `tiny`, exported once for all tests and all processes of the session."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import target_bundles
 from parity_chain import Chain, export, make_adapter
 from PIL import Image
 
+from hydra_mobile.core.locks import exclusive
 from hydra_mobile.models.tiny import build
 
 QUESTIONS = ("Is there a red car in the image?", "What is in the image?")
+
+#: Makes a folder by a name and a function that fills it; the folder of before if there is one.
+Once = Callable[[str, Callable[[Path], object]], Path]
+#: Exports base `tiny`: runtime, preset, attention.
+Exported = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make a folder once a session, whichever of the test processes needs it first.
+
+    Tests must not write into what it returns.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # each worker has a folder of its own in it
+    shared = root / "once"
+    shared.mkdir(exist_ok=True)
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, unfinished = shared / name, shared / f"{name}.unfinished"
+        if not folder.exists():
+            with exclusive(shared / f"{name}.lock", f"the fixture {name}", wait=None):
+                if not folder.exists():
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    fill(unfinished)
+                    unfinished.rename(folder)
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -26,58 +59,53 @@ def golden_inputs() -> list[tuple[Image.Image, str]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny") / "merged"
-    folder.mkdir()
-    build(folder, lambda _: None)
-    return folder
+def tiny_merged(once: Once) -> Path:
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        build(folder, lambda _: None)
+
+    return once("tiny", fill)
 
 
 @pytest.fixture(scope="session")
-def smolvlm_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def smolvlm_base(once: Once) -> Path:
     """A tiny random checkpoint of SmolVLM's class, to be read only."""
     from tiny_families import smolvlm
 
-    folder = tmp_path_factory.mktemp("smolvlm") / "base"
-    folder.mkdir()
-    smolvlm(folder)
-    return folder
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        smolvlm(folder)
 
-
-def _exported(preset: str, merged: Path, inputs: list[tuple[Image.Image, str]], out: Path) -> Path:
-    pytest.importorskip("executorch", reason="needs the extra [executorch]")
-    from hydra_export.export import export_bundle
-    from hydra_export.targets import Limits
-
-    bundle = export_bundle(
-        merged,
-        target="android",
-        runtime="executorch",
-        preset=preset,
-        out=out,
-        golden_inputs=inputs,
-        limits=Limits(max_context=80, max_prefill=16),
-    )
-    return bundle.folder
+    return once("smolvlm", fill)
 
 
 @pytest.fixture(scope="session")
-def fp32_bundle(
-    tiny_merged: Path,
-    golden_inputs: list[tuple[Image.Image, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def exported(
+    tiny_merged: Path, golden_inputs: list[tuple[Image.Image, str]], once: Once
+) -> Exported:
+    """Bundles of `tiny` by runtime, preset and attention.
+
+    Tests must not write into them. A runtime whose packages are missing skips the test.
+    """
+
+    def make(runtime: str, preset: str = "fp32", attention: str = "auto") -> Path:
+        def fill(folder: Path) -> None:
+            target_bundles.export(runtime, preset, tiny_merged, folder, golden_inputs, attention)
+
+        return once(f"{runtime}-{preset}-{attention}", fill)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fp32_bundle(exported: Exported) -> Path:
     """ExecuTorch, fp32. Tests must not write into it; `copied` makes one that they may."""
-    return _exported("fp32", tiny_merged, golden_inputs, tmp_path_factory.mktemp("fp32") / "b")
+    return exported("executorch", "fp32")
 
 
 @pytest.fixture(scope="session")
-def int4_bundle(
-    tiny_merged: Path,
-    golden_inputs: list[tuple[Image.Image, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    return _exported("int4", tiny_merged, golden_inputs, tmp_path_factory.mktemp("int4") / "b")
+def int4_bundle(exported: Exported) -> Path:
+    return exported("executorch", "int4")
 
 
 @pytest.fixture
@@ -91,20 +119,18 @@ def copied(fp32_bundle: Path, tmp_path: Path) -> Callable[[], Path]:
 
 
 @pytest.fixture(scope="session")
-def sound_chain(
-    tiny_base: Path,
-    golden_inputs: list[tuple[Image.Image, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Chain:
+def sound_chain(tiny_base: Path, golden_inputs: list[tuple[Image.Image, str]], once: Once) -> Chain:
     """Adapter, merged model and ONNX fp32 bundle of one model. Tests must not write into it."""
     pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
     from hydra_export.merge import merge
 
-    folder = tmp_path_factory.mktemp("chain")
-    adapter = make_adapter(tiny_base, folder / "adapter")
-    merge(tiny_base, adapter, folder / "merged")
-    bundle = export(folder / "merged", folder / "bundle", golden_inputs)
-    return Chain(adapter, folder / "merged", bundle)
+    def fill(folder: Path) -> None:
+        adapter = make_adapter(tiny_base, folder / "adapter")
+        merge(tiny_base, adapter, folder / "merged")
+        export(folder / "merged", folder / "bundle", golden_inputs)
+
+    folder = once("chain", fill)
+    return Chain(folder / "adapter", folder / "merged", folder / "bundle")
 
 
 @pytest.fixture

@@ -8,59 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from bundle_fixtures import Exported
 from manifests import edited_manifest
-from PIL import Image
 
 from hydra_mobile.core.files import cache_home
 from hydra_mobile.devices import native_build
 
-QUESTIONS = ("Is there a red car in the image?", "What is in the image?")
-
 
 @pytest.fixture(scope="session")
-def golden_inputs() -> list[tuple[Image.Image, str]]:
-    rng = np.random.default_rng(0)
-    return [
-        (Image.fromarray(rng.integers(0, 255, (24, 40, 3), dtype=np.uint8)), question)
-        for question in QUESTIONS
-    ]
-
-
-@pytest.fixture(scope="session")
-def exported(
-    tiny_base: Path,
-    golden_inputs: list[tuple[Image.Image, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str, str], Path]:
-    """Bundles by preset and attention. Tests must not write into them."""
-    pytest.importorskip("executorch", reason="needs the extra [executorch]")
-    from hydra_export.export import export_bundle
-    from hydra_export.targets import Limits
-
-    made: dict[tuple[str, str], Path] = {}
-
-    def export(preset: str, attention: str = "manual") -> Path:
-        if (preset, attention) not in made:
-            made[preset, attention] = export_bundle(
-                tiny_base,
-                target="android",
-                runtime="executorch",
-                preset=preset,
-                out=tmp_path_factory.mktemp("native") / "b",
-                golden_inputs=golden_inputs,
-                limits=Limits(max_context=80, max_prefill=16),
-                attention=attention,
-            ).folder
-        return made[preset, attention]
-
-    return export
-
-
-@pytest.fixture(scope="session")
-def bundle(exported: Callable[..., Path]) -> Path:
-    return exported("fp32")
+def bundle(exported: Exported) -> Path:
+    return exported("executorch", "fp32", "manual")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundle_fixtures import Exported
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -77,9 +78,9 @@ def test_it_computes_what_the_python_runtime_computes(native: Runtime, python: R
 
 
 def test_the_fast_attention_computes_what_the_python_runtime_computes(
-    binary: Path, exported: Callable[..., Path]
+    binary: Path, exported: Exported
 ) -> None:
-    bundle = exported("fp32", "custom")
+    bundle = exported("executorch", "fp32", "custom")
     ours, python = NativeRuntime.load(bundle, threads=2), ExecuTorchRuntime.load(bundle, threads=1)
     for runner in (ours, python):
         runner.decode(runner.embed(IDS[:18]), CacheState())
@@ -163,12 +164,12 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
 @pytest.mark.slow
 @pytest.mark.device
 def test_emulated_arm64_answers_as_the_host_does(
-    exported: Callable[..., Path], build_cache: None, python: Runtime
+    exported: Exported, build_cache: None, python: Runtime
 ) -> None:
     missing = native_build.missing_packages(native_build.ARM64) + emulator.missing_packages()
     if missing:
         pytest.skip(f"no arm64 program can be built and run without {', '.join(set(missing))}")
-    bundle = exported("fp32")
+    bundle = exported("executorch", "fp32", "manual")
     runner = EmulatorRuntime.load(bundle, threads=1)
     assert runner._process.session["machine"] == "aarch64"
     expected = answers(python, bundle)
@@ -182,7 +183,7 @@ def test_emulated_arm64_answers_as_the_host_does(
         assert found.ids == case["ids"]
         np.testing.assert_allclose(found.first_logits, vectors[f"{index}.logits"], atol=1e-4)
     # Quantized kernels of both machines round alike but for the order of sums.
-    quantized = exported("int8")
+    quantized = exported("executorch", "int8", "manual")
     here, there = NativeRuntime.load(quantized), EmulatorRuntime.load(quantized)
     pixels = vectors["0.pixels"][None]
     images = [runner.encode_image(pixels) for runner in (here, there)]

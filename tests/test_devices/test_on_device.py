@@ -3,10 +3,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bundle_fixtures import Exported
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices.host import NativeDevice
@@ -116,10 +116,10 @@ def test_an_unknown_device_names_the_nearest() -> None:
 
 
 def test_only_bundles_for_executorch_move(
-    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NativeDevice, "command", lambda self: ["runner"])
-    bundle = model_at(str(exported("fp32")))
+    bundle = model_at(str(exported("executorch", "fp32", "manual")))
     torch = ModelRef(Path("m"), "merged", "torch", "torch fp32 (trained)", "fp32", 1, "d")
     assert moved([torch, bundle], "host") == [torch, bundle]
     there = moved([torch, bundle], "native")
