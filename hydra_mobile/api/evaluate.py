@@ -293,7 +293,7 @@ def evaluate(
         out: the report's folder.
         splits: names of splits; empty: all.
         limit: about how many questions of each split; None: all.
-        protocol: "llava-1.5", "mobilevlm", or "BENCHMARK=NAME,..."; "": each benchmark's own.
+        protocol: a name such as "llava-1.5", or "BENCHMARK=NAME,..."; "": each benchmark's own.
         threads: CPU threads altogether; 0: all cores.
         workers: processes per model; 0 chooses.
         allow_partial: leave out questions whose image is missing or that do not fit.

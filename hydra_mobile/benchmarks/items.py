@@ -24,6 +24,8 @@ from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.registry import nearest
 
 YES_OR_NO = "\nPlease answer yes or no."
+#: The suffixes without their line feed.
+SHORT_LINE, CHOICE_LINE = SHORT_ANSWER.strip(), CHOICE.strip()
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Item:
         key: unique within its split; "": its number.
         hint: what stands before the question.
         prompt: what a user would type, where the benchmark has that itself; "": made from the rest.
+        group: questions of one group are resampled together; "": those about one picture.
     """
 
     question: str
@@ -52,6 +55,7 @@ class Item:
     key: str = ""
     hint: str = ""
     prompt: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ class ItemBenchmark(Benchmark):
             split=split,
             kind=item.kind,
             reference=_reference(answers, item.options, scorer),
-            cluster=item.image.key if item.image else f"question {key}",
+            cluster=item.group or (item.image.key if item.image else f"question {key}"),
             meta={"answers": answers, "options": item.options, "score": name, "prompt": prompt},
         )
 

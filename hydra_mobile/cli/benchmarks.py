@@ -20,7 +20,7 @@ from hydra_mobile.cli.options import (
     names,
 )
 from hydra_mobile.cli.ui.live import progress
-from hydra_mobile.core.errors import CheckFailed
+from hydra_mobile.core.errors import CheckFailed, HydraError
 
 app = ui.new_app("List benchmarks; check their data.", default="list")
 
@@ -57,7 +57,7 @@ def check(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="Benchmarks, also with commas; all: those of official releases",
+            help="Benchmarks, also with commas; all: those of official releases that are there",
             autocompletion=complete_benchmarks,
         ),
     ],
@@ -78,10 +78,10 @@ def check(
     ui.prepare()
     from hydra_mobile.api import benchmarks as api
 
-    if [*benchmarks] == ["all"]:
+    if whole := [*benchmarks] == ["all"]:
         kinds = api.benchmarks()
         chosen = tuple(name for name in chosen if kinds[name].official)
-    results = []
+    results, absent = [], []
     for name in chosen:
         result = api.check_benchmark(
             name,
@@ -91,9 +91,23 @@ def check(
             pictures=pictures,
             progress=progress,
         )
+        if whole and not any(file.found for file in result.files):
+            absent.append(name)
+            continue
         results.append(result)
         for text in api.check_lines(result):
             ui.line(text)
+    if absent:
+        ui.note(f"Not in {folder}: {', '.join(absent)}")
+    if not results:
+        raise HydraError(
+            "there is no benchmark's data",
+            "docs/benchmarks.md says where the files come from",
+            where=str(folder),
+            found="no file of any benchmark",
+            kind="data",
+        )
+    checked = ",".join(each.benchmark for each in results)
     unusable = [each.benchmark for each in results if not each.can_ask]
     failed = (
         CheckFailed(
@@ -108,7 +122,7 @@ def check(
     return ui.Result(
         {"checks": [each.to_dict() for each in results]},
         failed=failed,
-        next=[f"hydra-mobile evaluate MODEL --benchmarks {','.join(chosen)} --data {folder}"],
+        next=[f"hydra-mobile evaluate MODEL --benchmarks {checked} --data {folder}"],
     )
 
 

@@ -318,8 +318,8 @@ Protocol = Annotated[
     typer.Option(
         "--protocol",
         metavar="NAME",
-        show_default="llava-1.5",
-        help="llava-1.5 or mobilevlm; BENCHMARK=NAME,... for some of them",
+        show_default="the benchmark's",
+        help="Way of asking, for all or BENCHMARK=NAME,... (docs/benchmarks.md)",
     ),
 ]
 AllowPartial = Annotated[

@@ -14,6 +14,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
 
+from made_tables import TABLES
 from PIL import Image
 
 from hydra_mobile.benchmarks.shared.tab_separated import write_rows
@@ -334,4 +335,5 @@ BUILDERS: Mapping[str, Builder] = {
     ),
     "scienceqa": scienceqa,
     "textvqa": textvqa,
+    **TABLES,
 }
