@@ -16,7 +16,7 @@ from hydra_export.card.card import CARD, adapter_summary, bundle_card
 from hydra_export.quantization.calibration import from_data
 from hydra_export.quantization.ranges import require_fits
 from hydra_export.targets import TARGETS, Limits, WriteOptions, target_for
-from hydra_mobile.adapters.identity import base_identity
+from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.bundle.bundle import Bundle, write_manifest
 from hydra_mobile.bundle.golden import GoldenInput, write_golden
 from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
@@ -126,7 +126,7 @@ def export_bundle(
         "merged_sha256": weights_sha256(merged_folder, again=True),
     }
     if separate:
-        sources = {"base": separate.identity.name, "base_sha256": separate.identity.sha256}
+        sources = _named(separate.identity)
     text = model.config.text_config
     shapes = {
         "vocab_size": int(text.vocab_size),
@@ -188,14 +188,23 @@ def export_bundle(
 
 
 def _base_of(folder: Path, config: Any) -> dict[str, str]:
-    """Return name and hash of the base that a merged model began as; it may be one itself."""
+    """Return what the base is that a merged model began as; it may be one itself."""
     if hasattr(config, "base_sha256"):
-        return {"base": config.base, "base_sha256": config.base_sha256}
+        known = {"base": config.base, "base_sha256": config.base_sha256}
+        return {**known, **_at(base_identity(folder).revision)}
     if (folder / MERGE_FILE).is_file():
         base = read_json(folder / MERGE_FILE, "the record of a merge")["sources"]["base"]
-        return {"base": str(base["name"]), "base_sha256": str(base["sha256"])}
-    identity = base_identity(folder)
-    return {"base": identity.name, "base_sha256": identity.sha256}
+        return _named(BaseIdentity.from_dict(base))
+    return _named(base_identity(folder))
+
+
+def _named(base: BaseIdentity) -> dict[str, str]:
+    return {"base": base.name, "base_sha256": base.sha256, **_at(base.revision)}
+
+
+def _at(revision: str) -> dict[str, str]:
+    """Return the commit of the hub that a base is of, where it is known."""
+    return {"base_revision": revision} if revision else {}
 
 
 def most_bytes(weights: Sequence[Path]) -> int:

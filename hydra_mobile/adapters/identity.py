@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra_mobile.core.files import read_json
-from hydra_mobile.core.model_folder import IMPORT_FILE, MERGE_FILE, weights_sha256
+from hydra_mobile.core.model_folder import IMPORT_FILE, MERGE_FILE, revision_of, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,23 @@ class BaseIdentity:
     Attributes:
         name: the base's name or hub id, for people.
         sha256: hash over its weights, for comparison.
-        revision: commit of the hub that it was imported from, for people; "" where none is known.
+        revision: commit of the hub that it is of, to fetch the same again; "" where none is known.
+            What is compared are the weights.
     """
 
     name: str
     sha256: str
     revision: str = field(default="", compare=False)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> BaseIdentity:
+        """Return what a record holds of a base; earlier ones have no revision."""
+        return cls(record["name"], record["sha256"], str(record.get("revision", "")))
+
+    def short(self) -> str:
+        """Return the start of the hash, and the commit where one is known."""
+        at = f", commit {self.revision[:12]} of the hub" if self.revision else ""
+        return f"{self.sha256[:12]}{at}"
 
     def to_dict(self) -> dict[str, str]:
         """Return what records hold of it; no revision where none is known."""
@@ -47,7 +60,7 @@ def base_identity(folder: Path, *, again: bool = False) -> BaseIdentity:
     name = str(config.get("base") or config.get("_name_or_path") or _name_of(folder))
     if (folder / MERGE_FILE).is_file():
         name += "-merged"
-    revision = ""
+    revision = revision_of(folder)
     if (folder / IMPORT_FILE).is_file():
         record = read_json(folder / IMPORT_FILE, "the record of an import")
         revision = str(record.get("revision", "")) if isinstance(record, dict) else ""

@@ -191,7 +191,7 @@ def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
     missing = [key for key in _RECORD_KEYS if key not in record]
     if missing:
         raise ArtifactError(f"{folder / HYDRA_FILE} lacks the key `{missing[0]}`.")
-    own = BaseIdentity(record["base"]["name"], record["base"]["sha256"])
+    own = BaseIdentity.from_dict(record["base"])
     require_same_base(folder, own, base)
     recorded: dict[str, str] = record["files"]
     tensor_files = [file for file in recorded if file.endswith(".safetensors")]
@@ -301,10 +301,14 @@ def require_same_base(folder: Path, own: BaseIdentity, other: BaseIdentity | Non
     """Raise `ArtifactError` if the adapter in `folder` belongs to another base than `other`."""
     # Stock peft keeps no hash of the base.
     if other is not None and own.sha256 and own.sha256 != other.sha256:
+        moved = own.revision and own.revision != other.revision
         raise ArtifactError(
-            f"The adapter in {folder} was trained on base `{own.name}` ({own.sha256[:12]}), "
-            f"this base is `{other.name}` ({other.sha256[:12]}).",
-            "Use the base that the adapter was trained on.",
+            f"The adapter in {folder} was trained on base `{own.name}` ({own.short()}), "
+            f"this base is `{other.name}` ({other.short()}).",
+            f"Use the base of that commit: `OWNER/NAME@{own.revision}` names it, whatever the hub "
+            "serves today."
+            if moved
+            else "Use the base that the adapter was trained on.",
         )
 
 

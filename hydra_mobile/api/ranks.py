@@ -24,6 +24,7 @@ from hydra_mobile.reporting.rank_history import totals
 from hydra_mobile.reporting.rank_history_svg import rank_history_file
 from hydra_mobile.reporting.schema import RankHistorySection
 from hydra_mobile.reporting.tables import rank_events_table
+from hydra_mobile.training.begun import is_begun
 from hydra_mobile.training.metrics import MetricsFile
 
 # What a replay decides itself, and the option that says so.
@@ -113,7 +114,8 @@ def replay(
         How the new run compares with the recorded one.
 
     Raises:
-        ConfigError: `out` exists, or an override sets what the replay decides.
+        ConfigError: `out` exists and is no start that failed, or an override sets what the
+            replay decides.
         ArtifactError: there is no run with ranks.
     """
     folder, made = Path(run), replay_folder(Path(run), out)
@@ -133,14 +135,22 @@ def replay_folder(run: Path, out: str | Path | None) -> Path:
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise `ConfigError` if there is anything at `out`."""
+    """Raise `ConfigError` if there is anything at `out` but what a start that failed left there."""
     # Of several processes the first may already have made the folder when another looks.
-    if os.environ.get("RANK", "0") == "0" and out.exists():
+    if os.environ.get("RANK", "0") == "0" and out.exists() and not _failed_start(out):
         raise ConfigError(
             f"{out} already exists.",
             "Choose another folder, or go on with an interrupted replay: "
             f"hydra-mobile train --resume {out}",
         )
+
+
+def _failed_start(out: Path) -> bool:
+    """Whether a folder holds a run without a checkpoint, or no more than its log."""
+    if not out.is_dir() or is_begun(out):
+        return False
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    return "run.json" in names or names <= {"logs", "config.yaml"}
 
 
 def replay_config(run: Path, out: Path, final: bool, overrides: Iterable[str]) -> TrainConfig:

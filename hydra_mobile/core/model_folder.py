@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError
@@ -18,6 +19,7 @@ IMPORT_FILE = "import.json"
 MERGED = Mark(MERGE_FILE, "a merged model")
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def weights_sha256(folder: Path, *, again: bool = False) -> str:
@@ -30,6 +32,13 @@ def weights_sha256(folder: Path, *, again: bool = False) -> str:
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def revision_of(folder: Path) -> str:
+    """Return the commit of the hub that a folder of its cache is of; "" for any other folder."""
+    # Its layout: snapshots/<commit>.
+    placed = folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name)
+    return folder.name if placed else ""
 
 
 def require_as_merged(folder: Path, *, again: bool = False) -> None:

@@ -7,6 +7,7 @@ A base is one Hugging Face folder of a known family. A new base is one builder a
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,11 @@ from hydra_mobile.core.folders import folder_atomically, recover
 from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.made_once import alone
+from hydra_mobile.core.model_folder import IMPORT_FILE
 from hydra_mobile.core.registry import nearest, resolve
-from hydra_mobile.models.checkpoints.hub import checkpoint_folder, is_hub_id
+from hydra_mobile.models.checkpoints.hub import at_revision, checkpoint_folder, is_hub_id
 from hydra_mobile.models.families import find_family
+from hydra_mobile.models.published import PUBLISHED
 
 _NAMED = "hydra_mobile.models.checkpoints.published:"
 #: name -> "module:function"; the function fills an empty folder.
@@ -49,8 +52,14 @@ def cached_base(name: str) -> Path:
     return cache_home() / "bases" / name
 
 
-def fetch(name: str, log: Log = print) -> Path:
+def fetch(name: str, log: Log = print, revision: str = "") -> Path:
     """Make the folder of a named base, or return it at once where it exists.
+
+    Args:
+        name: key of `BASES`.
+        log: receives a line for each step.
+        revision: commit of the hub that the base is to be of; one of another commit in the cache
+            stays beside it. "": the one in the cache, else the newest.
 
     Raises:
         HydraError: unknown name; a download has a wrong hash or the hub cannot be reached; no
@@ -58,11 +67,17 @@ def fetch(name: str, log: Log = print) -> Path:
     """
     folder = cached_base(name)
     recover(folder)
+    pinned = bool(revision) and name in PUBLISHED
+    if pinned and _revision_in(folder) != revision:
+        folder = cached_base(f"{name}@{revision[:12]}")
+        recover(folder)
     if name in BASES and _complete(folder):
         _require_as_made(folder)
         return folder
     # Only now: the builders import torch and transformers, which takes seconds.
     build = resolve("base", name, BASES)
+    if pinned:
+        build = functools.partial(build, revision=revision)
     with alone(folder):
         if not _complete(folder):
             with folder_atomically(folder, mark=None) as temporary:
@@ -71,12 +86,18 @@ def fetch(name: str, log: Log = print) -> Path:
     return folder
 
 
-def base_folder(name_or_folder: str, log: Log = print) -> Path:
+def base_folder(name_or_folder: str, log: Log = print, revision: str = "") -> Path:
     """Return the folder of a base given by name, path or hub id.
 
     A named base is fetched when absent. The folder of a family's own class is taken as it is. A
     checkpoint of MobileVLM's or LLaVA's own code is imported into the cache when it was not yet,
     or has changed since.
+
+    Args:
+        name_or_folder: of the base.
+        log: receives a line for each step.
+        revision: commit that a record gives for it: what a name or a branch means at the hub today
+            may be something else. A folder is taken as it is.
 
     Raises:
         ArtifactError: neither a known name nor a folder with a `config.json` nor a hub id; or a
@@ -84,22 +105,24 @@ def base_folder(name_or_folder: str, log: Log = print) -> Path:
         HydraError: the hub cannot be reached, or has no such repository.
     """
     if name_or_folder in BASES:
-        return fetch(name_or_folder, log)
+        return fetch(name_or_folder, log, revision)
     folder = tilde(Path(name_or_folder))
-    if is_hub_id(name_or_folder):
-        folder = checkpoint_folder(name_or_folder, "a base", log)
+    hub = is_hub_id(name_or_folder)
+    if hub:
+        folder = checkpoint_folder(at_revision(name_or_folder, revision), "a base", log)
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json", "the configuration of a base")
         if find_family(config) is not None:
             return folder
-        return _imported(folder, log)
+        called = name_or_folder.partition("@")[0] if hub else folder.resolve().name
+        return _imported(folder, called, log)
     raise ArtifactError(
         f"The base `{name_or_folder}` is neither a name nor a folder with a config.json.",
         nearest(name_or_folder, BASES),
     )
 
 
-def _imported(source: Path, log: Log) -> Path:
+def _imported(source: Path, name: str, log: Log) -> Path:
     """Return the base that another project's checkpoint was imported to."""
     from hydra_mobile.models.checkpoints.importing import fill_from_checkpoint
 
@@ -112,9 +135,17 @@ def _imported(source: Path, log: Log) -> Path:
         if not _complete(folder):
             log(f"Importing {source} (once)")
             with folder_atomically(folder, mark=None) as temporary:
-                fill_from_checkpoint(temporary, source, vision="", name=source.name, log=log)
+                fill_from_checkpoint(temporary, source, vision="", name=name, log=log)
             _record(folder)
     return folder
+
+
+def _revision_in(folder: Path) -> str:
+    """Return the commit that a base of the cache was imported from; "" where none is known."""
+    if not (folder / IMPORT_FILE).is_file():
+        return ""
+    record = read_json(folder / IMPORT_FILE, "the record of an import")
+    return str(record.get("revision", "")) if isinstance(record, dict) else ""
 
 
 def _record_of(folder: Path) -> Path:

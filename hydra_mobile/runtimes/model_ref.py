@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.peft_folder import CONFIG_FILE
 from hydra_mobile.adapters.save_load import HYDRA_FILE, adapter_files, is_plain_peft
 from hydra_mobile.bundle.bundle import Bundle
@@ -183,7 +184,8 @@ def base_of(run_or_adapter: Path) -> Path:
             )
             with reading(folder / "run.json", "the record of a run, with `config.base`"):
                 name = str(run["config"]["base"])
-            return base_folder(name)
+                revision = str(run.get("base_revision", ""))
+            return base_folder(name, revision=revision)
     if is_plain_peft(run_or_adapter):
         config = read_json(run_or_adapter / CONFIG_FILE, "the configuration of a peft adapter")
         name = config.get("base_model_name_or_path")
@@ -193,6 +195,8 @@ def base_of(run_or_adapter: Path) -> Path:
                 "empty.",
                 "Give it: `hydra-mobile merge ADAPTER --base BASE`.",
             )
-        return base_folder(str(name))
+        return base_folder(str(name), revision=str(config.get("revision") or ""))
     record = read_json(run_or_adapter / HYDRA_FILE, "the record of a HyDRA adapter")
-    return base_folder(str(record["base"]["name"]))
+    with reading(run_or_adapter / HYDRA_FILE, "the record of a HyDRA adapter, with `base`"):
+        base = BaseIdentity.from_dict(record["base"])
+    return base_folder(base.name, revision=base.revision)

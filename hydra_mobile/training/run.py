@@ -45,6 +45,7 @@ from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.random_state import RandomState
 from hydra_mobile.training.run_data import RunData, stage_files
 from hydra_mobile.training.run_folder import RunFolder
+from hydra_mobile.training.run_identity import recorded_revision
 from hydra_mobile.training.setup import TrainingModel
 from hydra_mobile.training.strategies import Result, StageTwo, Strategy, strategy_class
 
@@ -99,8 +100,11 @@ class TrainingRun:
         for file in stage_files(self.config).values():
             require_source(file)
         with alone_in(self.folder, resume=resume), separate_state():
-            setup = TrainingModel(self.config, self._say)
-            folder = RunFolder(self.config, setup.processes.count, setup.base.sha256)
+            # The base that it began with, whatever the hub serves under that name today.
+            revision = recorded_revision(self.folder, self.config.base) if resume else ""
+            setup = TrainingModel(self.config, self._say, revision)
+            base = setup.base
+            folder = RunFolder(self.config, setup.processes.count, base.sha256, base.revision)
             try:
                 return self._train(setup, folder, resume)
             finally:

@@ -28,11 +28,14 @@ from hydra_mobile.training.run_identity import (
 class RunFolder:
     """`run.json`, `config.yaml` and `checkpoints/` of a run."""
 
-    def __init__(self, config: TrainConfig, processes: int, base_sha256: str = "") -> None:
+    def __init__(
+        self, config: TrainConfig, processes: int, base_sha256: str = "", base_revision: str = ""
+    ) -> None:
         self.path = Path(config.output)
         self._config = config
         self._processes = processes
         self._base_sha256 = base_sha256
+        self._base_revision = base_revision
 
     def open(self, resume: bool) -> None:
         """Start a run here, or make sure that the one that is here can go on.
@@ -45,7 +48,7 @@ class RunFolder:
             HydraError: the folder holds nothing to resume, or was started with other settings or
                 data.
         """
-        identity = run_record(self._config, self._processes, self._base_sha256)
+        identity = run_record(self._config, self._processes, self._base_sha256, self._base_revision)
         begun = is_begun(self.path) or (resume and (self.path / RECORD).exists())
         if not begun:
             if resume:

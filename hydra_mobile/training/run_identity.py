@@ -37,13 +37,16 @@ _PLACES_AND_MACHINE: tuple[tuple[str, ...], ...] = (
 )
 
 
-def run_record(config: TrainConfig, processes: int, base_sha256: str = "") -> dict[str, Any]:
+def run_record(
+    config: TrainConfig, processes: int, base_sha256: str = "", base_revision: str = ""
+) -> dict[str, Any]:
     """Return the content of run.json.
 
     Args:
         config: of the run.
         processes: that train together.
         base_sha256: hash of the base's weights; "" where it is not known.
+        base_revision: commit of the hub that the base is of; "" where none is known.
 
     Raises:
         DataError: a file of the run cannot be read.
@@ -56,7 +59,8 @@ def run_record(config: TrainConfig, processes: int, base_sha256: str = "") -> di
                 path = Path(file)
                 hashes[name] = Source(path).sha256() if name in data else remembered_sha256(path)
     record = {"config": config.to_dict(), "data": hashes, "processes": processes}
-    return {**record, "base_sha256": base_sha256} if base_sha256 else record
+    known = {"base_sha256": base_sha256, "base_revision": base_revision}
+    return {**record, **{key: value for key, value in known.items() if value}}
 
 
 def read_record(run: Path) -> dict[str, Any]:
@@ -72,6 +76,16 @@ def read_record(run: Path) -> dict[str, Any]:
     )
     record.pop(SEAL, None)
     return record
+
+
+def recorded_revision(run: Path, base: str) -> str:
+    """Return the commit of the hub that a run's base was of; "" for another base or none known."""
+    if not (run / RECORD).is_file():
+        return ""
+    record = read_record(run)
+    with reading(run / RECORD, "the identity of a run, with `config.base`"):
+        same = record["config"]["base"] == base
+        return str(record.get("base_revision", "")) if same else ""
 
 
 def write_record(run: Path, record: Mapping[str, Any]) -> None:
@@ -102,6 +116,10 @@ def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
         named.add(("base",))
         old.pop("base_sha256", None)
         new.pop("base_sha256", None)
+    if old.get("base_sha256") == new.get("base_sha256"):
+        # Where the same weights came from: no difference.
+        old.pop("base_revision", None)
+        new.pop("base_revision", None)
     for path in _PLACES_AND_MACHINE:
         if path not in named:
             for record in (old, new):

@@ -32,10 +32,17 @@ _LONGEST_WAIT = timedelta(hours=12)
 class TrainingModel:
     """The base model of a run on its device."""
 
-    def __init__(self, config: TrainConfig, log: Log) -> None:
+    def __init__(self, config: TrainConfig, log: Log, base_revision: str = "") -> None:
+        """Load the base.
+
+        Args:
+            config: of the run.
+            log: receives a line for each step.
+            base_revision: commit of the hub that a run began with; "": none is known.
+        """
         self.config = config
         keep_freed_memory()
-        folder = base_folder(config.base, log)
+        folder = base_folder(config.base, log, base_revision)
         cpu = not torch.cuda.is_available()
         device = torch.device("cpu" if cpu else "cuda")
         self.precision, reason = choose_precision(config.runtime, device)

@@ -22,6 +22,8 @@ from original_checkpoints import write_clip, write_llama, write_original
 from parity_chain import Chain
 from PIL import Image
 
+from hydra_mobile.bundle.bundle import Bundle
+
 #: Kills of each verb, spread over its changes to the disk, the first and the last among them.
 KILLS = 6
 
@@ -39,12 +41,14 @@ class Verb:
         out: folder of the result.
         again: words after a kill, where these are others.
         resumes: file whose presence means that `again` is to be used.
+        needs: words of a command, run once, and the folder that it makes for this one.
     """
 
     arguments: Sequence[str]
     out: str
     again: Sequence[str] = ()
     resumes: str = ""
+    needs: tuple[Sequence[str], str] = ((), "")
 
 
 TRAIN = (
@@ -54,6 +58,14 @@ TRAIN = (
     *("runtime.checkpoint_every=2", "runtime.log_every=1"),
 )
 SMALL = ("--max-context", "64", "--max-prefill", "16")
+EVALUATE = (
+    *("evaluate", "tiny", "--benchmarks", "emojiqa", "--data", "emojiqa", "--limit", "4"),
+    *("--workers", "1", "--threads", "1", "--out"),
+)
+SEPARATE = (
+    *("export", "adapter", "--adapter", "separate", "--target", "onnx"),
+    *("--preset", "fp32", *SMALL, "--out", "out"),
+)
 VERBS = {
     "fetch": Verb(("fetch", "tiny"), "home/bases/tiny"),
     "merge": Verb(("merge", "adapter", "--base", "tiny", "--out", "out"), "out"),
@@ -72,11 +84,23 @@ VERBS = {
     "train": Verb(
         ("train", *TRAIN), "run/adapter", ("train", "--resume", *TRAIN), "run/checkpoints"
     ),
-    "evaluate": Verb(
-        ("evaluate", "tiny", "--benchmarks", "emojiqa", "--data", "emojiqa", "--limit", "4",
-         "--workers", "1", "--threads", "1", "--out", "out"), "out",
+    "evaluate": Verb((*EVALUATE, "out"), "out"),
+    "report": Verb(
+        ("report", "results", "--out", "out"), "out", needs=((*EVALUATE, "results"), "results")
     ),
-    "report": Verb(("report", "results", "--out", "out"), "out"),
+    "bundle add": Verb(
+        ("bundle", "add", "out", "adapter", "--name", "second"), "out", needs=(SEPARATE, "out")
+    ),
+    "benchmarks table": Verb(
+        ("benchmarks", "table", "emojiqa", "--data", "emojiqa", "--out", "table.tsv"), "table.tsv"
+    ),
+    "data convert": Verb(
+        ("data", "convert", "shapes/questions.json", "--out", "records.jsonl"), "records.jsonl"
+    ),
+    "ranks replay": Verb(
+        ("ranks", "replay", "run", "--out", "out"), "out/adapter", ("train", "--resume", "out"),
+        "out/checkpoints", (("train", *TRAIN), "run"),
+    ),
 }  # fmt: skip
 #: Over an older result of the same kind.
 OVER = ("merge", "export", "import", "compose", "report")
@@ -148,19 +172,21 @@ def laid(place: Place, name: str, over: bool) -> None:
     place.lay()
     if name == "fetch":
         shutil.rmtree(place.folder / "home" / "bases")
-    if name == "report":
-        shutil.copytree(results(place), place.folder / "results")
+    words, needed = VERBS[name].needs
+    if needed:
+        shutil.copytree(needed_by(place, words, needed), place.folder / needed)
     if over:
         old = place.folder / VERBS[name].out
         shutil.copytree(place.folder.parent / "older", old)
 
 
-def results(place: Place) -> Path:
-    """Return the folder of an evaluation, made once."""
-    kept = place.folder.parent / "results"
+def needed_by(place: Place, words: Sequence[str], folder: str) -> Path:
+    """Return what a command makes in the workspace, made once."""
+    kept = place.folder.parent / f"made-{folder}"
     if not kept.is_dir():
-        assert place.run(VERBS["evaluate"].arguments).code == 0
-        shutil.copytree(place.folder / "out", kept)
+        ended = place.run(words)
+        assert ended.code == 0, ended.said
+        shutil.copytree(place.folder / folder, kept)
         place.lay()
     return kept
 
@@ -207,6 +233,16 @@ def test_a_kill_loses_nothing_and_leaves_nothing(
             old = {p: h for p, h in before.items() if is_below(p, verb.out)}
             new = {p: h for p, h in first.items() if is_below(p, verb.out)}
             counts["lost"] += not (there == old or equal(there, new, varies))
+        if name == "bundle add":
+            # Whatever stage it was killed at, the bundle is one.
+            bundle = Bundle.open(place.folder / verb.out)
+            assert bundle.adapter == "default"
+            if "second" in bundle.manifest["adapters"]:
+                # Added before the end: the same command would say that it is there.
+                counts["other"] += not equal(
+                    {p: h for p, h in left.items() if p in first}, first, varies
+                )
+                continue
         resumes = bool(verb.resumes) and (place.folder / verb.resumes).is_dir()
         ended = place.run(verb.again if resumes else verb.arguments)
         assert ended.code == 0, (kill_at, ended.said)

@@ -12,10 +12,9 @@ from typing import Any, Literal
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import require_free_space, write_json
 from hydra_mobile.core.folders import Mark
-from hydra_mobile.core.model_folder import IMPORT_FILE
+from hydra_mobile.core.model_folder import IMPORT_FILE, revision_of
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import total_bytes
-from hydra_mobile.models.checkpoints.hub import revision_of
 from hydra_mobile.models.checkpoints.known_parts import tower_of
 from hydra_mobile.models.checkpoints.tensor_map import Matched
 from hydra_mobile.models.checkpoints.tokenizers import folder_tokenizer

@@ -8,11 +8,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.model_folder import revision_of
 from hydra_mobile.core.progress import Log
 
 #: "owner/name", or "owner/name@revision".
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SMALL = ("*.json", "*.jinja", "tokenizer.model")
 _TENSORS = "*.safetensors"
 _PICKLED = "pytorch_model*.bin"
@@ -23,6 +23,11 @@ def is_hub_id(source: str) -> bool:
     path = Path(source)
     # A mistyped path in a folder that exists is no repository.
     return bool(_HUB_ID.fullmatch(source)) and not path.exists() and not path.parent.exists()
+
+
+def at_revision(hub_id: str, revision: str) -> str:
+    """Return a hub id with a commit in place of the branch that it may name; "" keeps it."""
+    return f"{hub_id.partition('@')[0]}@{revision}" if revision else hub_id
 
 
 def checkpoint_folder(source: str, what: str, log: Log) -> Path:
@@ -47,13 +52,6 @@ def checkpoint_folder(source: str, what: str, log: Log) -> Path:
             "Give the folder of a checkpoint, or its hub id (owner/name).",
         )
     return _download(named.group(1), named.group(2), what, log)
-
-
-def revision_of(folder: Path) -> str:
-    """Return the commit of the hub that a folder is of; "" where it does not tell."""
-    # The layout of the hub's cache: snapshots/<commit>.
-    placed = folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name)
-    return folder.name if placed else ""
 
 
 def _download(hub_id: str, revision: str | None, what: str, log: Log) -> Path:

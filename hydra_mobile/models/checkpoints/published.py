@@ -5,25 +5,33 @@ Called through `bases.fetch`; where they are and what they are made of is in `pu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.composing import fill_from_parts
-from hydra_mobile.models.checkpoints.hub import checkpoint_folder
+from hydra_mobile.models.checkpoints.hub import at_revision, checkpoint_folder
 from hydra_mobile.models.checkpoints.importing import fill_from_checkpoint
 from hydra_mobile.models.published import PUBLISHED
 
 
-def _builder(name: str) -> Callable[[Path, Log], None]:
+class Builder(Protocol):
+    """Fills an empty folder with a base, of a certain commit of its checkpoint or of the newest."""
+
+    def __call__(self, folder: Path, log: Log, revision: str = "") -> None:
+        """Download the checkpoint where it is not in the hub's cache."""
+
+
+def _builder(name: str) -> Builder:
     facts = PUBLISHED[name]
 
-    def build(folder: Path, log: Log) -> None:
+    def build(folder: Path, log: Log, revision: str = "") -> None:
+        hub_id = at_revision(facts.hub_id, revision)
         if not facts.fresh_projector:
-            source = checkpoint_folder(facts.hub_id, f"base {name}", log)
+            source = checkpoint_folder(hub_id, f"base {name}", log)
             fill_from_checkpoint(folder, source, vision="", name=name, log=log)
             return
-        language = checkpoint_folder(facts.hub_id, f"the language model of base {name}", log)
+        language = checkpoint_folder(hub_id, f"the language model of base {name}", log)
         vision = checkpoint_folder(facts.vision_hub_id, f"the vision tower of base {name}", log)
         projector = {"model_type": facts.projector}
         fill_from_parts(folder, language, vision, projector, name=name, log=log)

@@ -20,7 +20,7 @@ import numpy as np
 from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import cache_home, read_json, require_free_space, write_json
-from hydra_mobile.core.folders import Mark, folder_atomically
+from hydra_mobile.core.folders import Mark, folder_atomically, recover
 from hydra_mobile.core.integrity import (
     hashes_of,
     plain_files,
@@ -98,6 +98,8 @@ def open_rows(
         / "rows"
         / f"{path.stem}-{_key(source, columns, processor, packing, over_length, bad_records)}"
     )
+    # A killed writer may have left its lock beside rows that are whole.
+    recover(folder)
     if not _sound(folder):
         require_free_space(
             folder, int(source.bytes_total * _BYTES_PER_BYTE), f"the tokens of {path}"
