@@ -41,7 +41,7 @@ def results_table(report: Report) -> Table:
     table = Table(
         "Results",
         (
-            Column("System", figures=False),
+            Column("Model", figures=False),
             Column("Score", "% or points"),
             Column("Against trained", "change"),
             Column("Flipped", "better, worse"),
@@ -232,7 +232,7 @@ def flips_table(report: Report, shown: int = _FLIPS_SHOWN) -> Table:
     table = Table(
         "Flipped answers, some of each",
         (
-            Column("System", figures=False),
+            Column("Model", figures=False),
             Column("Question", figures=False, prose=True),
             Column("Expected", figures=False, prose=True),
             Column("Reference said", figures=False, prose=True),

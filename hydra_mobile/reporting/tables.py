@@ -94,9 +94,9 @@ def main_table(report: Report) -> Table:
     shown = measures(report)
     scored = [Column(m.title, f"{formats.sign_of(m.unit)} (95 %)") for m in shown]
     table = Table(
-        "Systems side by side",
+        "Models side by side",
         (
-            Column("System", figures=False),
+            Column("Model", figures=False),
             *scored,
             Column("Same as torch", "%"),
             Column("Size", "MB"),
@@ -190,7 +190,7 @@ def timings_table(report: Report) -> Table:
         ("decode_tokens_per_second", "Decode", "tok/s", number),
     )
     columns = (
-        Column("System", figures=False),
+        Column("Model", figures=False),
         Column("Threads"),
         *(Column(title, unit) for _, title, unit, _ in shown),
     )
@@ -275,7 +275,7 @@ def artifacts_table(report: Report) -> Table:
     table = Table(
         "Artifacts",
         (
-            Column("System", figures=False),
+            Column("Model", figures=False),
             Column("ModelRef", figures=False),
             Column("Runtime", figures=False),
             Column("Preset", figures=False),

@@ -26,7 +26,7 @@ constexpr int kBand = 4'000'000;
 
 std::vector<char> read_bytes(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary | std::ios::ate);
-  if (!stream) throw Failure(Exit::kInput, file.string() + " is missing: expected a picture.");
+  if (!stream) throw Failure(Exit::kInput, file.string() + " is missing: expected an image.");
   std::vector<char> bytes(static_cast<std::size_t>(stream.tellg()));
   stream.seekg(0);
   stream.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
@@ -112,7 +112,7 @@ Picture cropped(Picture picture, const ImageRecipe& recipe) {
 
 Picture read_picture(const std::filesystem::path& file, bool turn) {
   if (std::filesystem::exists(file) && !std::filesystem::is_regular_file(file)) {
-    throw Failure(Exit::kInput, file.string() + " is no regular file: expected a picture.");
+    throw Failure(Exit::kInput, file.string() + " is no regular file: expected an image.");
   }
   const auto bytes = read_bytes(file);
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());

@@ -52,7 +52,7 @@ void check(const Question& question, const Bundle& bundle, const std::string& wh
   }
   if (question.max_new_tokens < 1) refuse(where, "max_new_tokens is less than 1.");
   if (question.image && !std::filesystem::is_regular_file(*question.image)) {
-    refuse(where, question.image->string() + " is missing: expected a picture.");
+    refuse(where, question.image->string() + " is missing: expected an image.");
   }
 }
 

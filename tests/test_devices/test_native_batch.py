@@ -148,7 +148,7 @@ PROMPT = {"id": "a", "before": [1, 2]}
         ([{"id": "a", "before": [1, 320]}], "token id 320 lies outside of 0..319"),
         ([{"id": "a", "before": []}], "the prompt is empty"),
         ([{"id": "a", "before": [1] * 80}], "the prompt has 80 tokens; the program holds 80"),
-        ([{**PROMPT, "image": "no.png", "after": [3]}], "no.png is missing: expected a picture"),
+        ([{**PROMPT, "image": "no.png", "after": [3]}], "no.png is missing: expected an image"),
         ([{**PROMPT, "image": "requests.jsonl", "after": []}], "is no readable PNG or JPEG"),
         ([{**PROMPT, "max_new_tokens": 0}], "max_new_tokens is less than 1"),
     ],
