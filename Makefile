@@ -52,7 +52,7 @@ $(VENV)/.installed: pyproject.toml
 	  && $(BIN)/python -c "import sys, torch; sys.exit(torch.version.cuda is None)"; then \
 	  echo "This torch is a CUDA build and there is no GPU here: it works, and takes about 4 GB of"; \
 	  echo "disk. The Makefile says how to get a CPU build (TORCH_INDEX)."; fi
-	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,quickstart,data,mmbench,bitsandbytes,device,android,dev]"
+	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,quickstart,data,tensorboard,mmbench,bitsandbytes,device,android,dev]"
 	touch $@
 
 clean:

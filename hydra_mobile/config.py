@@ -48,6 +48,9 @@ class DataConfig:
     columns: dict[str, str] = field(default_factory=dict)
     """Fields of data in another layout, for example {question: q, answer: a, image: picture}; also
     other names of `messages`, `conversations`, `images`, `system` and `id`."""
+    validation: float | str = ""
+    """What stage II is validated on: data in any form, or a share of stage II's images that is held
+    out, for example 0.05; empty: nothing."""
     template: str = ""
     """Prompt template; empty: the base's own."""
     max_length: Positive = 2048
@@ -171,6 +174,17 @@ class RuntimeConfig:
     """Optimizer steps between lines of metrics.jsonl."""
     checkpoint_every: Count = 50
     """Optimizer steps between checkpoints; 0: only at the end of a stage."""
+    evaluate_every: Positive = 50
+    """Optimizer steps of stage II between validations, where there is `data.validation`; one more
+    follows the last step."""
+    early_stopping: Count = 0
+    """Validations without a lower loss after which stage II ends; 0: it never ends early."""
+    sample_answers: Count = 4
+    """Held-out questions that are answered at each validation."""
+    trackers: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = field(
+        default_factory=list
+    )
+    """Experiment trackers that get what metrics.jsonl gets (an extra of the same name each)."""
 
 
 @dataclass(frozen=True)
@@ -347,6 +361,17 @@ def _check_together(config: TrainConfig, where: str) -> None:
         for holds, key, value, expected in checks
         if not holds
     ]
+    share = config.data.validation
+    if isinstance(share, int | float) and not 0 < share <= 0.5:
+        faults.append(
+            f"{where}: `data.validation` is {share}, expected a file, or a share above 0 and at "
+            "most 0.5."
+        )
+    if config.runtime.early_stopping and share == "":
+        faults.append(
+            f"{where}: `runtime.early_stopping` is {config.runtime.early_stopping}, but there is "
+            "no `data.validation` to tell when."
+        )
     if ranks.initialization != "random" and ranks.policy in ("adalora", "full"):
         faults.append(
             f"{where}: `ranks.initialization` is {ranks.initialization}, but policy "

@@ -122,6 +122,7 @@ NUMBERS = sorted(number_keys(TrainConfig()))
 # 0 switches the thing off, or stands for a choice that the key's text explains.
 ZERO_MEANS = {
     "seed", "runtime.threads", "runtime.workers", "runtime.checkpoint_every", "ranks.dropout",
+    "runtime.early_stopping", "runtime.sample_answers",
     "ranks.r_max", "ranks.dynamic.warmup", "ranks.dynamic.until", "ranks.dynamic.probe_share",
     *(
         f"{stage}.{key}"

@@ -138,6 +138,17 @@ def _data_check(value: Any) -> Figures:
     }
 
 
+def _data_forms(value: Any) -> Figures:
+    forms = value["forms"].values()
+    rates = [round(form["records_per_second"], -2) for form in forms]
+    return {
+        "forms_records": f"{value['records']:,}",
+        "forms_slowest": f"{min(rates):,.0f}",
+        "forms_fastest": f"{max(rates):,.0f}",
+        "forms_memory": f"{max(form['peak_memory_bytes'] for form in forms) / 2**20:.0f}",
+    }
+
+
 def _full_width(value: Any) -> Figures:
     parts = {
         "step": "one HyDRA step",
@@ -224,6 +235,7 @@ _MAKERS: dict[str, Callable[[Any], Figures]] = {
     "memory/footprint.json": _footprint,
     "memory/footprint_smol.json": _footprint_smol,
     "benchmarks/data_check.json": _data_check,
+    "benchmarks/data_forms.json": _data_forms,
     "benchmarks/result.json": _six_benchmarks,
     "benchmarks/many.json": _six_benchmarks_many,
     "presets/result.json": _presets,

@@ -24,14 +24,19 @@ DataFile = Annotated[
 ]
 
 
+def is_here(path: Path) -> bool:
+    """Return whether a path exists, or can be a hub id or a pattern, which reading finds out."""
+    hub_id = str(path).count("/") == 1 and not path.suffix and not path.parent.is_dir()
+    return path.exists() or hub_id or "*" in path.name
+
+
 def existing_data(path: Path) -> Path:
     """Return a path that exists, or one that can be a hub id or a pattern.
 
     Raises:
         HydraError: it does not exist; its nearest sibling is named.
     """
-    hub_id = str(path).count("/") == 1 and not path.suffix and not path.parent.is_dir()
-    return path if hub_id or "*" in path.name else existing(path, "FILE")
+    return path if is_here(path) else existing(path, "FILE")
 
 
 def columns_of(text: str | None) -> dict[str, str]:

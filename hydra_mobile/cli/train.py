@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hydra_mobile.cli import ui
+from hydra_mobile.cli.data_options import is_here
 from hydra_mobile.cli.options import Config, complete_keys, split_items
 from hydra_mobile.cli.ui.formats import about, clock
 from hydra_mobile.cli.ui.live import progress
@@ -138,20 +139,20 @@ def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> No
         )
     for key in ("stage1", "stage2"):
         file = getattr(settings.data, key)
-        if file and not Path(file).is_file():
+        if file and not is_here(Path(file)):
             raise DataError(
                 f"{file} does not exist",
                 f"data.{key}=FILE",
                 where=f"data.{key}",
                 found=file,
-                expected="a LLaVA json or jsonl file",
+                expected="a data file, a folder of shards or a hub id",
             )
     if not settings.data.stage2 and not resume:
         raise DataError(
             "there is no data to train on",
             ["--config emojiqa-smol, or data.stage2=FILE", "all configs: hydra-mobile config"],
             where="data.stage2",
-            expected="a LLaVA json or jsonl file",
+            expected="a data file, a folder of shards or a hub id",
         )
 
 

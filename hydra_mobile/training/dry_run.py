@@ -19,6 +19,7 @@ from hydra_mobile.models.templates import IGNORE_INDEX
 from hydra_mobile.training.data.packing import Row
 from hydra_mobile.training.loop import train_step
 from hydra_mobile.training.machine import peak_memory_bytes, separate_state
+from hydra_mobile.training.metrics import STAGES
 from hydra_mobile.training.run import TrainingRun
 
 
@@ -125,6 +126,7 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
                     int(rows.conversations.sum()), len(rows), run.data.stream(name).steps
                 )
                 for name, rows in run.data.rows.items()
+                if name in STAGES
             },
             memory=tuple(memory.lines()),
             loss=result.loss,

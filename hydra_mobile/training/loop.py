@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,6 +78,32 @@ class Objective:
         with self._accelerator.autocast():
             loss: Tensor = model(**inputs).loss
         return loss
+
+    def continuation(
+        self, model: nn.Module, ids: Sequence[int], row: Row, stop: Collection[int], most: int
+    ) -> list[int]:
+        """Return the greedy tokens behind `ids`, which hold the image tokens of `row`.
+
+        Ends before a token of `stop`, or after `most` tokens.
+        """
+        device, made = self._accelerator.device, list[int]()
+        inputs: dict[str, Any] = {
+            "input_ids": torch.tensor([ids], device=device),
+            "vision_features": self._features.batch([row.image]).to(device),
+        }
+        while True:
+            with self._accelerator.autocast():
+                output = model(**inputs, use_cache=True, logits_to_keep=1)
+            token = int(output.logits[0, -1].argmax())
+            if token in stop:
+                return made
+            made.append(token)
+            if len(made) == most:
+                return made
+            inputs = {
+                "input_ids": torch.tensor([[token]], device=device),
+                "cache": output.cache,
+            }
 
     def inputs(self, rows: Sequence[Row], batch: Batch) -> dict[str, Any]:
         """Return the model's arguments for `rows` collated to `batch`, on the device."""

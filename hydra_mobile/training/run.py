@@ -43,11 +43,13 @@ from hydra_mobile.training.merged import write_merged
 from hydra_mobile.training.metrics import STAGES, MetricsFile
 from hydra_mobile.training.optimizer import NamedAdamW, learning_rate_factor
 from hydra_mobile.training.random_state import RandomState
-from hydra_mobile.training.run_data import RunData, stage_files
+from hydra_mobile.training.run_data import VALIDATION, RunData, stage_files
 from hydra_mobile.training.run_folder import RunFolder
 from hydra_mobile.training.run_identity import recorded_revision
 from hydra_mobile.training.setup import TrainingModel
 from hydra_mobile.training.strategies import Result, StageTwo, Strategy, strategy_class
+from hydra_mobile.training.trackers import Trackers, require_trackers
+from hydra_mobile.training.validation import Standing, Validation
 
 # Pictures per step of the contrastive alignment: more negatives cost next to nothing.
 _ALIGN_BATCH = 128
@@ -61,6 +63,7 @@ class _Place:
     step: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     conversations: dict[str, int] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
 
     def reached(self, stage: str) -> int:
         """Return steps done in `stage`: 0 if it is ahead, -1 if it is over."""
@@ -69,7 +72,7 @@ class _Place:
 
 
 class TrainingRun:
-    """One run folder: config.yaml, metrics.jsonl, ranks.jsonl, checkpoints/, adapter/.
+    """One run folder: config.yaml, metrics.jsonl, ranks.jsonl, checkpoints/, best/, adapter/.
 
     Args:
         config: the run's settings.
@@ -83,8 +86,10 @@ class TrainingRun:
         self._progress = progress
         self.folder = Path(config.output)
         self.metrics = MetricsFile(self.folder / "metrics.jsonl")
+        self.samples = MetricsFile(self.folder / "samples.jsonl")
         self._place = _Place()
-        self._main = True
+        self._main, self._quiet = True, False
+        self._trackers = Trackers([], self.folder, {}, None, log)
 
     # -- the whole ------------------------------------------------------------------------------
 
@@ -97,6 +102,7 @@ class TrainingRun:
         """
         # Before the model is loaded, which takes long.
         strategy_class(self.config.ranks.policy).check(self.config)
+        require_trackers(list(self.config.runtime.trackers))
         for file in stage_files(self.config).values():
             require_source(file)
         with alone_in(self.folder, resume=resume), separate_state():
@@ -128,20 +134,32 @@ class TrainingRun:
         if checkpoint:
             self._restore(setup, strategy, checkpoint)
         elif self._main:
-            self.metrics.keep_until(STAGES[0], 0)
+            self._keep_until(STAGES[0], 0)
+            folder.keep_best(0)
             RankHistory.of_run(self.folder).keep_until(-1)
-        if self.config.data.stage1:
-            self._stage1(setup, checkpoint)
-        if self._place.stage != "stage2":
-            strategy.start()
-        self._stage(setup, "stage2", self.config.stage2, checkpoint, strategy)
-        return self._finish(setup, strategy)
+        if self._main:
+            self._start_trackers(resume)
+        try:
+            if self.config.data.stage1:
+                self._stage1(setup, checkpoint)
+            if self._place.stage != "stage2":
+                strategy.start()
+            self._stage(setup, "stage2", self.config.stage2, checkpoint, strategy)
+            return self._finish(setup, strategy)
+        finally:
+            self._trackers.finish()
+
+    def _start_trackers(self, resume: bool) -> None:
+        place, names = self._place, list(self.config.runtime.trackers)
+        done = self._steps_before(place.stage) + place.step if resume else None
+        settings = self.config.to_dict()
+        self._trackers = Trackers(names, self.folder, settings, done, self._say)
 
     def _finished(self, name: str) -> bool:
         return (self.folder / "summary.json").is_file() and (self.folder / name).is_dir()
 
     def _say(self, text: str) -> None:
-        if self._main:
+        if self._main and not self._quiet:
             self._log_line(text)
 
     # -- data and model -------------------------------------------------------------------------
@@ -206,32 +224,53 @@ class TrainingRun:
             checkpoint.step,
             dict(facts["seconds"]),
             dict(facts["conversations"]),
+            Standing.from_dict(facts.get("validation")),
         )
+        self._load(setup, strategy, checkpoint)
+        checkpoint.random_states[setup.processes.index].restore()
+        if self._main:
+            self._keep_until(checkpoint.stage, checkpoint.step)
+            self._run_folder.keep_best(self._place.standing.best_step)
+            done = checkpoint.step if checkpoint.stage == "stage2" else -1
+            RankHistory.of_run(self.folder).keep_until(done)
+        self._say(f"resumed at {checkpoint.stage}, step {checkpoint.step}")
+
+    @staticmethod
+    def _load(setup: TrainingModel, strategy: Strategy, checkpoint: Checkpoint) -> None:
         trained = setup.projector_parameters()
         if checkpoint.stage == "stage2":
-            strategy.restore(facts["method"])
+            strategy.restore(checkpoint.facts["method"])
             trained |= strategy.parameters()
             strategy.load_tensors(checkpoint.extra)
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(checkpoint.trained[name])
-        checkpoint.random_states[setup.processes.index].restore()
-        if self._main:
-            self.metrics.keep_until(checkpoint.stage, checkpoint.step)
-            done = checkpoint.step if checkpoint.stage == "stage2" else -1
-            RankHistory.of_run(self.folder).keep_until(done)
-        self._say(f"resumed at {checkpoint.stage}, step {checkpoint.step}")
+
+    def _keep_until(self, stage: str, step: int) -> None:
+        for file in (self.metrics, self.samples):
+            if file is self.metrics or file.path.exists():
+                file.keep_until(stage, step)
 
     def _save(
         self, setup: TrainingModel, moments: Mapping[str, Tensor], strategy: Strategy | None = None
     ) -> None:
+        checkpoint = self._checkpoint(setup, moments, strategy)
+        if self._main:
+            self._run_folder.save(checkpoint)
+            # Only now: until here a resumed run would have gone back to an older best one.
+            self._run_folder.keep_best(self._place.standing.best_step)
+        setup.processes.barrier()
+
+    def _checkpoint(
+        self, setup: TrainingModel, moments: Mapping[str, Tensor], strategy: Strategy | None
+    ) -> Checkpoint:
         place, processes = self._place, setup.processes
         state = RandomState.now()
         states = zip(processes.gather(state.cpu), processes.gather(state.cuda), strict=True)
         trained: dict[str, nn.Parameter] = setup.projector_parameters()
         if strategy:
             trained |= strategy.parameters()
-        checkpoint = Checkpoint(
+        return Checkpoint(
             place.stage,
             place.step,
             trained,
@@ -241,12 +280,10 @@ class TrainingRun:
                 "method": strategy.state() if strategy else None,
                 "seconds": place.seconds,
                 "conversations": place.conversations,
+                "validation": place.standing.to_dict(),
             },
             [RandomState(cpu, cuda) for cpu, cuda in states],
         )
-        if self._main:
-            self._run_folder.save(checkpoint)
-        processes.barrier()
 
     # -- stages ---------------------------------------------------------------------------------
 
@@ -306,7 +343,7 @@ class TrainingRun:
     ) -> None:
         start = self._place.reached(name)
         stream, objective = self.data.stream(name), self.data.objective(name)
-        if start < 0 or start >= stream.steps:
+        if start < 0 or start >= stream.steps or self._place.standing.stopped:
             return
         optimizer = setup.optimizer(name, strategy.parameters() if strategy else {})
         if start and checkpoint:
@@ -324,6 +361,7 @@ class TrainingRun:
         spent = self._place.seconds.get(name, 0.0)
         began = time.monotonic()
         setup.model.train()
+        validation = self._validation(setup) if strategy else None
         with self._progress.stage(name, stream.steps, start, "questions") as bar:
             for step in range(start, stream.steps):
                 if strategy:
@@ -344,11 +382,68 @@ class TrainingRun:
                     if strategy:
                         strategy.after_step(step + 1)
                 self._place.seconds[name] = spent + time.monotonic() - began
-                self._report(setup, bar, name, config, stream.steps, result)
+                held_out = {}
+                if validation and strategy and self._is_due(step + 1, stream.steps):
+                    held_out = self._validate(setup, validation, strategy)
+                self._report(setup, bar, name, config, stream.steps, result, held_out)
                 every = self.config.runtime.checkpoint_every
-                if step + 1 == stream.steps or (every and (step + 1) % every == 0):
+                ended = step + 1 == stream.steps or self._place.standing.stopped
+                if ended or (every and (step + 1) % every == 0):
                     self._save(setup, optimizer.state(), strategy)
+                if ended:
+                    break
         setup.model.eval()
+
+    # -- validation -----------------------------------------------------------------------------
+
+    def _validation(self, setup: TrainingModel) -> Validation | None:
+        rows = self.data.rows.get(VALIDATION)
+        return Validation(setup, rows, self.data.objective(VALIDATION)) if rows else None
+
+    def _is_due(self, step: int, steps: int) -> bool:
+        return step == steps or step % self.config.runtime.evaluate_every == 0
+
+    def _validate(
+        self, setup: TrainingModel, validation: Validation, strategy: Strategy
+    ) -> dict[str, float]:
+        """Validate the step that was just taken; keep it where it is the best so far."""
+        place = self._place
+        loss = validation.loss(strategy.wrapped)
+        samples = validation.answers(strategy.wrapped)
+        patience = self.config.runtime.early_stopping if strategy.any_step else 0
+        before, place.standing = place.standing, place.standing.after(place.step, loss, patience)
+        if strategy.any_step and place.standing.best_step != before.best_step:
+            best = self._checkpoint(setup, {}, strategy)
+            if self._main:
+                self._run_folder.save_best(best)
+            setup.processes.barrier()
+        if self._main:
+            for sample in samples:
+                self.samples.append("stage2", place.step, **sample)
+        self._say(
+            f"step {place.step}: held-out loss {loss:.4f}, best {place.standing.best_loss:.4f}"
+        )
+        if place.standing.stopped:
+            self._say(
+                f"stage 2 ends early: no lower held-out loss in {place.standing.since_best} "
+                f"validations since step {place.standing.best_step}"
+            )
+        return {"validation_loss": loss}
+
+    def _best(self, setup: TrainingModel, strategy: Strategy) -> tuple[TrainingModel, Strategy]:
+        """Return model and strategy as they were at the best step, where that is not the last."""
+        standing = self._place.standing
+        if not strategy.any_step or standing.best_step in (0, self._place.step):
+            return setup, strategy
+        self._say(f"the result is that of step {standing.best_step}, the best on held-out data")
+        checkpoint = self._run_folder.best(standing.best_step)
+        setup = TrainingModel(self.config, silent)
+        self._quiet = True
+        strategy = self.strategy(setup)
+        self._load(setup, strategy, checkpoint)
+        self._quiet = False
+        setup.model.eval()
+        return setup, strategy
 
     def _step_facts(
         self, stage: str, config: StageConfig, batches: Iterable[list[Row]]
@@ -376,13 +471,17 @@ class TrainingRun:
         config: StageConfig,
         steps: int,
         result: StepResult,
+        held_out: Mapping[str, float],
     ) -> None:
         """Show and log the step that was just taken."""
         place, step = self._place, self._place.step
         seen = place.conversations.get(name, 0) + result.conversations
         place.conversations[name] = seen
         memory = peak_memory_bytes(setup.accelerator.device)
-        bar.advance(step, result.conversations, f"loss {result.loss:.3f}", memory)
+        shown = f"loss {result.loss:.3f}"
+        if held_out:
+            shown += f", held out {held_out['validation_loss']:.3f}"
+        bar.advance(step, result.conversations, shown, memory)
         self._log(
             name,
             step,
@@ -393,15 +492,27 @@ class TrainingRun:
             conversations=seen,
             seconds=round(place.seconds[name], 3),
             peak_memory_bytes=memory,
+            **held_out,
         )
 
     def _log(self, stage: str, step: int, steps: int, **values: Any) -> None:
-        if self._main and (step in (1, steps) or step % self.config.runtime.log_every == 0):
+        due = step in (1, steps) or step % self.config.runtime.log_every == 0
+        if self._main and (due or "validation_loss" in values):
             self.metrics.append(stage, step, **values)
+            tracked = {f"{stage}/{name}": value for name, value in values.items()}
+            self._trackers.log(self._steps_before(stage) + step, tracked)
+
+    def _steps_before(self, stage: str) -> int:
+        """Return the steps of the stages before one, for trackers, which have one axis."""
+        if not self.config.data.stage1 or stage == "align":
+            return 0
+        align = self.config.stage1.align_steps
+        return align if stage == "stage1" else align + self.data.stream("stage1").steps
 
     # -- result ---------------------------------------------------------------------------------
 
     def _finish(self, setup: TrainingModel, strategy: Strategy) -> Path:
+        setup, strategy = self._best(setup, strategy)
         result = strategy.finish()
         out = self.folder / ("adapter" if result.rank_map else "merged")
         if self._main:
@@ -411,7 +522,7 @@ class TrainingRun:
         return out
 
     def _summary(self, setup: TrainingModel, result: Result) -> dict[str, Any]:
-        ranks = self.config.ranks
+        ranks, standing = self.config.ranks, self._place.standing
         projector = sum(p.numel() for p in setup.projector_parameters().values())
         probes = {k: v for k, v in result.facts.items() if k.startswith("probe")}
         trained = {k: v for k, v in result.facts.items() if k not in probes}
@@ -430,6 +541,7 @@ class TrainingRun:
             "conversations": self._place.conversations,
             "probes": probes,
             "peak_memory_bytes": peak_memory_bytes(setup.accelerator.device),
+            **({"validation": standing.to_dict()} if standing.best_step else {}),
         }
 
     def _write_result(self, setup: TrainingModel, result: Result, out: Path) -> None:

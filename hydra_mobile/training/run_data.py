@@ -16,6 +16,7 @@ from hydra_mobile.core.progress import Log, Progress, Stage
 from hydra_mobile.data.check_pictures import unusable
 from hydra_mobile.data.llava import iter_llava
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.batch_stream import BatchStream
 from hydra_mobile.training.data.packing import Rows
 from hydra_mobile.training.data.token_cache import open_rows
@@ -24,9 +25,12 @@ from hydra_mobile.training.loop import Objective
 from hydra_mobile.training.machine import peak_memory_bytes
 from hydra_mobile.training.setup import TrainingModel
 
+#: The rows that are held out, among those of the stages.
+VALIDATION = "validation"
+
 
 def stage_files(config: TrainConfig) -> dict[str, Path]:
-    """Return the data file of each stage that has one.
+    """Return the data file of each stage that has one, and that of the validation.
 
     Raises:
         ConfigError: stage II has none.
@@ -36,6 +40,8 @@ def stage_files(config: TrainConfig) -> dict[str, Path]:
             "`data.stage2` is empty.", "Name training data, for example data.stage2=train.json"
         )
     files = {"stage1": config.data.stage1, "stage2": config.data.stage2}
+    if isinstance(config.data.validation, str):
+        files[VALIDATION] = config.data.validation
     return {name: Path(file) for name, file in files.items() if file}
 
 
@@ -62,9 +68,22 @@ class RunData:
         self._left_out: set[Path] = set()
         for name in self.rows:
             self._look_for_pictures(name)
+        if isinstance(self._config.data.validation, int | float):
+            self.rows["stage2"], self.rows[VALIDATION] = self._held_out(self.rows["stage2"])
         for name, rows in self.rows.items():
             _say_what_is_missing(name, rows, log)
         self._features: dict[ImagePreprocessing, VisionFeatures] = {}
+
+    def _held_out(self, rows: Rows) -> tuple[Rows, Rows]:
+        if len(rows) < 2:
+            raise DataError(
+                f"{self._files['stage2']} has {len(rows)} row: none can be held out.",
+                "Leave data.validation out, or name a file for it.",
+            )
+        return rows.split(float(self._config.data.validation), self._config.seed)
+
+    def _processor(self, name: str) -> MobileVLMProcessor:
+        return self._setup.processors["stage2" if name == VALIDATION else name]
 
     def _open(self) -> None:
         for name, file in self._files.items():
@@ -88,7 +107,7 @@ class RunData:
             self.rows[name] = open_rows(
                 file,
                 Path(data.images) if data.images else None,
-                self._setup.processors[name],
+                self._processor(name),
                 share_prefix=data.share_prefix,
                 questions_per_row=data.questions_per_row,
                 max_length=data.max_length,
@@ -170,7 +189,7 @@ class RunData:
 
     def features(self, stage: str) -> VisionFeatures:
         """Return the features of a stage's pictures."""
-        recipe = self._setup.processors[stage].image
+        recipe = self._processor(stage).image
         if recipe not in self._features:
             runtime = self._config.runtime
             self._features[recipe] = VisionFeatures(

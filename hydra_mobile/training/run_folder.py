@@ -91,6 +91,28 @@ class RunFolder:
         for other in whole[: places.index(name)]:
             shutil.rmtree(other)
 
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint that validated best, beside an older one."""
+        checkpoint.write(self._best_folder / f"{checkpoint.step:07d}")
+
+    def best(self, step: int) -> Checkpoint:
+        """Read the checkpoint that validated best.
+
+        Raises:
+            ArtifactError: it is missing or altered.
+        """
+        return Checkpoint.read(self._best_folder / f"{step:07d}")
+
+    def keep_best(self, step: int) -> None:
+        """Remove the best checkpoints but that of `step`, which the last checkpoint names."""
+        for other in self._best_folder.glob("[0-9]" * 7):
+            if int(other.name) != step:
+                shutil.rmtree(other)
+
+    @property
+    def _best_folder(self) -> Path:
+        return self.path / "best"
+
     @property
     def _checkpoints(self) -> Path:
         return self.path / "checkpoints"

@@ -34,6 +34,8 @@ _PLACES_AND_MACHINE: tuple[tuple[str, ...], ...] = (
     ("runtime", "memory_check"),
     ("runtime", "log_every"),
     ("runtime", "checkpoint_every"),
+    ("runtime", "sample_answers"),
+    ("runtime", "trackers"),
 )
 
 
@@ -52,6 +54,8 @@ def run_record(
         DataError: a file of the run cannot be read.
     """
     data = {"stage1": config.data.stage1, "stage2": config.data.stage2}
+    if isinstance(config.data.validation, str) and config.data.validation:
+        data["validation"] = config.data.validation
     hashes = {}
     for name, file in {**data, "map_file": config.ranks.map_file}.items():
         if file:
@@ -107,6 +111,10 @@ def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
         config.setdefault(stage, {}).setdefault("loss_reduction", "micro_batches")
     config.setdefault("data", {}).setdefault("bad_pictures", "stop")
     config["data"].setdefault("columns", {})
+    # Written before there was validation.
+    config["data"].setdefault("validation", "")
+    config.setdefault("runtime", {}).setdefault("early_stopping", 0)
+    config["runtime"].setdefault("evaluate_every", 50)
     # Older records have fewer hashes: the name is all that can be compared then.
     named: set[tuple[str, ...]] = set()
     if "map_file" not in old.get("data", {}):

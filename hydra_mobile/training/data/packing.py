@@ -101,6 +101,32 @@ class Rows(Sequence[Row]):
         """Numbers of the pictures, each once, as `images` has them."""
         return self._numbers
 
+    def split(self, share: float, seed: int) -> tuple[Rows, Rows]:
+        """Return all rows but a share of the pictures and text-only rows, and these.
+
+        Rows about one picture stay together, so that no picture is on both sides.
+
+        Args:
+            share: of all pictures and text-only rows; at least one is held out and one is left.
+            seed: draws them.
+        """
+        # Text-only rows are groups of their own, numbered below zero.
+        groups = np.where(self.with_image, self.pictures, -1 - np.arange(len(self)))
+        different = np.unique(groups)
+        count = min(max(1, round(share * len(different))), len(different) - 1)
+        chosen = np.random.default_rng(seed).permutation(different)[:count]
+        held = np.isin(groups, chosen)
+        return self._where(~held), self._where(held)
+
+    def _where(self, kept: Array) -> Rows:
+        conversations = np.repeat(kept, self.conversations)
+        first = np.concatenate([[0], np.cumsum(self.conversations[kept])])
+        packing = Packing(self._packing.order[conversations], first)
+        rows = Rows(self._conversations, packing, self._images)
+        there = set(self.pictures[kept].tolist())
+        rows._numbers = [number for number in self._numbers if number in there]
+        return rows
+
     def without(self, pictures: Sequence[int]) -> Rows:
         """Return the rows whose picture is not one of the numbers in `pictures`."""
         gone = np.isin(self.pictures, np.asarray(pictures, dtype=np.int64))

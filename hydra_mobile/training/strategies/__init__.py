@@ -77,9 +77,12 @@ class Strategy(ABC):
 
     Attributes:
         title: a phrase for tables of policies; empty where the rank policy has its own.
+        any_step: whether the state after any step can be the result; False where only the last
+            one is within the budget.
     """
 
     title: ClassVar[str] = ""
+    any_step: ClassVar[bool] = True
 
     def __init__(self, stage: StageTwo) -> None:
         self.stage = stage

@@ -25,6 +25,7 @@ class AdaLoraStrategy(Strategy):
     """Policy `adalora`."""
 
     title = "peft's AdaLoRA: ranks fall by masking during training"
+    any_step = False
 
     def __init__(self, stage: StageTwo) -> None:
         if stage.config.runtime.compile:
