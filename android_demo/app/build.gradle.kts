@@ -28,7 +28,7 @@ android {
         unitTests {
             isIncludeAndroidResources = true
             all { test ->
-                listOf("hydra.pictures", "hydra.scenes", "hydra.real", "hydra.shared").forEach { name ->
+                listOf("hydra.pictures", "hydra.scenes", "hydra.real", "hydra.kill", "hydra.shared").forEach { name ->
                     System.getProperty(name)?.let { test.systemProperty(name, it) }
                 }
             }

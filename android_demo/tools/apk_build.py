@@ -188,26 +188,38 @@ def manifest_text(source: Path = _MAIN / "AndroidManifest.xml") -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def resources() -> Path:
-    """Return a folder: `base.apk`, `AndroidManifest.xml`, and the app's numbers as `classes`."""
+def resources(pseudo: bool = False) -> Path:
+    """Return a folder: `base.apk`, `AndroidManifest.xml`, and the app's numbers as `classes`.
+
+    Args:
+        pseudo: with the language `en-XA` beside, in which every word wears accents; for tests.
+    """
     sources = sorted(_MAIN.rglob("*.xml"))
     stamp = f"{MIN_SDK} {TARGET_SDK} {__version__} {tools.FRAMEWORK_RESOURCES.stat().st_size}"
 
     def make(out: Path) -> None:
-        link_resources(manifest_text(), out)
+        link_resources(manifest_text(), out, pseudo)
         (out / "classes").mkdir()
         java = sorted((out / "java").rglob("*.java"))
         # Numbers only: any Java's class files would do.
         options = ["-nowarn", "--release", "8", "-Xlint:-options"]
         tools.run(["javac", *options, "-d", out / "classes", *java])
 
-    return _kept("resources", [*sources, Path(__file__)], stamp, make)
+    name = "pseudo-resources" if pseudo else "resources"
+    return _kept(name, [*sources, Path(__file__)], stamp, make)
 
 
-def link_resources(manifest: str, out: Path) -> None:
-    """Write `base.apk`, with a manifest and the app's resources, and their numbers as `java`."""
+def link_resources(manifest: str, out: Path, pseudo: bool = False) -> None:
+    """Write `base.apk`, with a manifest and the app's resources, and their numbers as `java`.
+
+    Args:
+        manifest: its text.
+        out: the folder.
+        pseudo: with aapt2's pseudo-languages beside.
+    """
     (out / "AndroidManifest.xml").write_text(manifest, encoding="utf-8")
-    tools.run(["aapt2", "compile", "--dir", _MAIN / "res", "-o", out / "res.zip"])
+    languages = ["--pseudo-localize"] if pseudo else []
+    tools.run(["aapt2", "compile", *languages, "--dir", _MAIN / "res", "-o", out / "res.zip"])
     tools.run(
         [
             *("aapt2", "link", "-I", tools.FRAMEWORK_RESOURCES),

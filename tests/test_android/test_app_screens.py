@@ -29,8 +29,7 @@ def framework(compiler_cache: Path) -> None:
         pytest.skip(str(error))
 
 
-# It takes three minutes on two busy cores: too long for every day.
-@pytest.mark.slow
+# A minute on one core, once the app is compiled: one JVM, in which every scenario is driven.
 def test_the_screens(framework: None, tmp_path: Path) -> None:
     shared = tmp_path / "shared.json"
     outcome = suite.run(properties={"hydra.shared": str(shared)})

@@ -18,6 +18,8 @@ from hydra_mobile.runtimes.generation import Generator
 
 _TOKENS = 64
 _ASKED = 50
+_KILLED_AT = 20
+_BATCH = "RealModelTest#aBatchIsAnsweredByTheIntentThatAHostSends"
 
 
 @pytest.fixture
@@ -71,15 +73,24 @@ def test_a_shared_and_a_picked_picture_are_answered_as_python_answers(
     (folder / "requests").mkdir()
     write_requests(folder / "requests", asks, processor)
     native = libraries.folder("android")
-    suite.run(
-        ["RealModelTest"],
-        properties={"hydra.real": str(folder), **libraries.properties(native)},
-        environment=libraries.environment(native),
-    )
+    properties = {"hydra.real": str(folder), **libraries.properties(native)}
+    # The process ends in the middle of the batch, once with each runtime; the next one goes on.
+    for runtime in generators:
+        with pytest.raises(HydraError, match="exit code 137"):
+            suite.run(
+                [_BATCH],
+                properties={**properties, "hydra.kill": f"{runtime}:{_KILLED_AT}"},
+                environment=libraries.environment(native),
+            )
+        left = (folder / f"answers-{runtime}.jsonl").read_text()
+        assert _KILLED_AT <= left.count("\n") < _ASKED
+        assert '"end"' not in left
+    suite.run(["RealModelTest"], properties=properties, environment=libraries.environment(native))
     for runtime, generator in generators.items():
         lines = (folder / f"answers-{runtime}.jsonl").read_text().splitlines()
-        told = {line["id"]: line["text"] for line in map(json.loads, lines) if "id" in line}
-        assert len(told) == _ASKED
+        answers = [line for line in map(json.loads, lines) if "id" in line]
+        told = {line["id"]: line["text"] for line in answers}
+        assert len(answers) == len(told) == _ASKED
         for ask in asks:
             answer = generator.answer(ask.question, ask.image, ask.image_key, max_new_tokens=16)
             assert told[ask.key] == answer.text, (runtime, ask.key)

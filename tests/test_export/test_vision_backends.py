@@ -46,6 +46,15 @@ def answers_as_without(bundle: Bundle) -> None:
     np.testing.assert_allclose(found[0], vectors["0.image"], atol=1e-3)
 
 
+def test_the_manifest_says_truly_why_vulkan_was_not_executed() -> None:
+    """A package that has the backend is one to run the method with, and to say what came of it."""
+    runtime = pytest.importorskip("executorch.runtime", reason="needs the extra [executorch]")
+    from hydra_export.targets.executorch import vulkan
+
+    assert vulkan.BACKEND in vulkan.NOT_EXECUTED
+    assert not runtime.Runtime.get().backend_registry.is_available(vulkan.BACKEND)
+
+
 @pytest.mark.slow  # an export with one more lowering
 def test_vulkan_is_one_delegate_in_a_method_of_its_own(tiny_base: Path, tmp_path: Path) -> None:
     pytest.importorskip("executorch", reason="needs the extra [executorch]")
@@ -53,6 +62,7 @@ def test_vulkan_is_one_delegate_in_a_method_of_its_own(tiny_base: Path, tmp_path
 
     bundle = export(tiny_base, tmp_path / "b", "executorch", "vulkan", preset="fp32")
     facts = facts_of(bundle, "vulkan")
+    assert "VulkanBackend" in facts["why_not"]
     assert facts["cosine"] == pytest.approx(1, abs=1e-6)
     assert facts["largest_difference"] < 1e-4
     program = deserialize_pte_binary(bundle.file("program").read_bytes()).program

@@ -110,6 +110,8 @@ def _command(properties: Mapping[str, str], classpath: Sequence[Path]) -> list[s
     opened = [*(f"java.{name}" for name in _OPENED), "jdk.internal.access"]
     return [
         *(kotlin.java(), "-Xmx2g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+        # With what it has at this level, the JVM stops compiling in the middle of the suite.
+        "-XX:ReservedCodeCacheSize=256m",
         *(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in opened),
         *("-Drobolectric.offline=true", f"-Drobolectric.dependency.dir={jars_here.folder}"),
         *(f"-D{key}={value}" for key, value in properties.items()),
@@ -120,7 +122,8 @@ def _command(properties: Mapping[str, str], classpath: Sequence[Path]) -> list[s
 
 def _config() -> Path:
     """Return a folder that tells Robolectric where manifest, resources and assets are."""
-    resources = apk_build.resources()
+    # Languages change no number: the classes were compiled with those of the APK.
+    resources = apk_build.resources(pseudo=True)
     assets = APP / "app" / "src" / "main" / "assets"
     lines = {
         "android_merged_manifest": resources / "AndroidManifest.xml",
@@ -135,5 +138,5 @@ def _config() -> Path:
         file.parent.mkdir(parents=True)
         file.write_text(text, encoding="utf-8")
 
-    digest = resources.name.removeprefix("resources-")
+    digest = resources.name.rpartition("-")[2]
     return made_once(f"framework-config-{digest}", make)

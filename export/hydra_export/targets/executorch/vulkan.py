@@ -2,8 +2,8 @@
 
 It is a method of its own in the same program. The three methods that every host calls stay what
 they are, so a bundle runs wherever it ran; a host whose ExecuTorch has the Vulkan backend may call
-this one in place of `vision_encoder`. Nothing here has run on Vulkan: what is compared is the graph
-before it was lowered.
+this one in place of `vision_encoder`. Nothing here has run on Vulkan, see `NOT_EXECUTED`: what is
+compared is the graph before it was lowered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ from hydra_mobile.core.errors import HydraError
 
 #: Name of the method.
 METHOD = "vision_encoder_vulkan"
+#: Name of the backend in ExecuTorch's registry.
+BACKEND = "VulkanBackend"
+#: A driver alone would not help, a driver for the CPU (Mesa's lavapipe) neither: what calls it is
+#: missing.
+NOT_EXECUTED = (
+    f"neither ExecuTorch's Python package nor the Android library of the app has {BACKEND}"
+)
 
 
 def partitioner() -> Any:
@@ -62,6 +69,7 @@ def described(graph: Any, folder: Path) -> dict[str, Any]:
         "method": METHOD,
         "precision": "fp32",
         "executed": False,
+        "why_not": NOT_EXECUTED,
         "compared": "the traced graph, in torch, with the model's own image embeddings",
         **image_parity(folder, lambda pixels: module(torch.from_numpy(pixels)).detach().numpy()),
     }

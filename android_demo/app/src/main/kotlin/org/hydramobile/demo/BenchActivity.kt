@@ -57,18 +57,18 @@ class BenchActivity : Activity() {
     }
 
     private fun show(state: BatchState) {
-        val end = state.end
+        val problem = state.problem
         findViewById<TextView>(R.id.batch_status).text = when {
             demo.batches.isNew -> getString(R.string.batch_usage)
-            end == null && state.all == 0 -> getString(R.string.phase_loading)
-            end == null -> getString(R.string.batch_progress, state.done, state.all)
-            end.isEmpty() -> getString(R.string.batch_done, state.batch.answers.path)
-            else -> getString(R.string.batch_failed, end)
+            problem != null -> getString(R.string.batch_failed, worded(problem))
+            state.isOver -> getString(R.string.batch_done, state.batch.answers.path)
+            state.all == 0 -> getString(R.string.phase_loading)
+            else -> getString(R.string.batch_progress, state.done, state.all)
         }
         val bar = findViewById<ProgressBar>(R.id.batch_bar)
-        bar.isShownHere = end == null
+        bar.isShownHere = !state.isOver
         bar.max = maxOf(1, state.all)
         bar.progress = state.done
-        bar.keepScreenOn = end == null
+        bar.keepScreenOn = !state.isOver
     }
 }

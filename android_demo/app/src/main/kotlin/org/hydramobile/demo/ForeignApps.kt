@@ -12,6 +12,8 @@ import android.net.Uri
 import android.provider.MediaStore
 import android.provider.OpenableColumns
 import android.text.Editable
+import android.text.InputFilter
+import android.text.Spanned
 import android.text.TextWatcher
 import org.hydramobile.screens.ZipSource
 import java.io.IOException
@@ -120,4 +122,16 @@ internal class After(private val action: (String) -> Unit) : TextWatcher {
     override fun onTextChanged(text: CharSequence, start: Int, before: Int, count: Int) = Unit
 
     override fun afterTextChanged(text: Editable) = action(text.toString())
+}
+
+/** Cuts a text at [most] characters, and says so by [onCut]: nothing is lost in silence. */
+internal class Longest(most: Int, private val onCut: () -> Unit) : InputFilter.LengthFilter(most) {
+    override fun filter(
+        source: CharSequence,
+        start: Int,
+        end: Int,
+        dest: Spanned,
+        dstart: Int,
+        dend: Int,
+    ): CharSequence? = super.filter(source, start, end, dest, dstart, dend)?.also { onCut() }
 }

@@ -83,6 +83,8 @@ class MainActivity :
         send.setOnClickListener { if (demo.chat.told.now.isBusy) stop() else ask() }
         // Its text may be larger than what the system keeps: the draft has it.
         question.isSaveEnabled = false
+        // Lines are broken on this thread: one word of 600,000 letters would hold it up for minutes.
+        question.filters += Longest(LONGEST) { tell(getString(R.string.question_cut, LONGEST)) }
         question.addTextChangedListener(After { typed(it) })
         question.setOnEditorActionListener { _, action, _ ->
             (action == EditorInfo.IME_ACTION_SEND).also { if (it) ask() }
@@ -409,6 +411,9 @@ class MainActivity :
         const val PLACE = "place"
         const val PLACE_ANSWER = "place_answer"
         const val PLACE_TOP = "place_top"
+
+        /** Characters of a question; ten times what the contexts of small models hold. */
+        const val LONGEST = 32_768
         const val DOUBLE_TAP_MILLISECONDS = 600
 
         /** dp from the end that count as the end. */

@@ -5,6 +5,7 @@ package org.hydramobile.demo
 
 import android.content.Context
 import android.widget.Toast
+import org.hydramobile.core.BenchmarkFault
 import org.hydramobile.core.BundleProblem
 import org.hydramobile.core.GenerationProblem
 import org.hydramobile.core.Manifest
@@ -41,6 +42,18 @@ private val PROBLEMS = mapOf(
     Problem.PICTURE_TOO_LARGE to R.string.problem_picture_large,
     GenerationProblem.MISUSED.name to R.string.problem_broke,
     GenerationProblem.RUNTIME_FAILED.name to R.string.problem_broke,
+    BenchmarkFault.REQUESTS_UNREADABLE.name to R.string.problem_requests,
+    BenchmarkFault.REQUEST_DAMAGED.name to R.string.problem_request,
+    BenchmarkFault.REQUEST_TWICE.name to R.string.problem_request_twice,
+    BenchmarkFault.REQUEST_OUTSIDE.name to R.string.problem_request_outside,
+    BenchmarkFault.REQUEST_EMPTY.name to R.string.problem_request_empty,
+    BenchmarkFault.REQUEST_TOO_LONG.name to R.string.problem_request_long,
+    BenchmarkFault.REQUEST_WITHOUT_PICTURE.name to R.string.problem_request_picture,
+    BenchmarkFault.OTHER_ANSWERS.name to R.string.problem_other_answers,
+    BenchmarkFault.NO_ANSWER.name to R.string.problem_no_answer,
+    BenchmarkFault.NOT_WRITTEN.name to R.string.problem_not_written,
+    BenchmarkFault.BATCH_STOPPED.name to R.string.problem_batch_stopped,
+    BenchmarkFault.BATCH_BUSY.name to R.string.problem_batch_busy,
     Problem.NO_MEMORY to R.string.problem_no_memory,
     Problem.IMPORT_LOST to R.string.problem_import_lost,
     Problem.NOT_KEPT to R.string.problem_not_kept,

@@ -1,6 +1,10 @@
 package org.hydramobile.demo
 
 import android.content.Intent
+import org.hydramobile.core.BenchmarkFault
+import org.hydramobile.core.BundleProblem
+import org.hydramobile.core.GenerationProblem
+import org.hydramobile.screens.Problem
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Test
@@ -116,6 +120,26 @@ class BatchTest : PhoneTest() {
         phone.comes(10) { ends(answers).isNotEmpty() }
         phone.back().settle()
         assertTrue("${phone.texts()}", phone.sees("stopped") || phone.sees("a".repeat(30)))
+    }
+
+    @Test
+    fun aBatchThatEndsEarlySaysWhyInTheAppsWords() {
+        val (requests, answers) = files()
+        requests.appendText(requests.readLines().first())
+        start(requests, answers, phone.addModel("first").folder)
+        phone.waitFor("the reason is to be seen") { phone.sees("the id 0 stands there twice") }
+        assertTrue("${phone.texts()}", phone.sees("Ended early"))
+    }
+
+    /** No problem is left to the sentence for what nobody foresaw. */
+    @Test
+    fun everyProblemHasWordsOfItsOwn() {
+        val kinds = BundleProblem.values().toList() - BundleProblem.CANCELLED + GenerationProblem.values() +
+            BenchmarkFault.values()
+        phone.open()
+        val unforeseen = phone.screen.worded(Problem(Problem.FAILED, "x", "y", "z"))
+        val without = kinds.filter { phone.screen.worded(Problem((it as Enum<*>).name, "x", "y", "z")) == unforeseen }
+        assertEquals(emptyList<Any>(), without)
     }
 
     @Test

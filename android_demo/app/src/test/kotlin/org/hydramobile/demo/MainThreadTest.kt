@@ -84,7 +84,8 @@ class MainThreadTest : PhoneTest() {
         val touched = DiskWatch.during {
             phone.forget()
             phone.open().ask("What is this?").settle()
-            phone.removePicture().menu(Words.SPEED).back().clear()
+            phone.removePicture().menu(Words.SPEED).back().menu(Words.MODELS).back().menu(Words.SETTINGS).back()
+            phone.menu(Words.ABOUT).back().clear()
         }
         assertEquals(emptyList<String>(), touched)
     }

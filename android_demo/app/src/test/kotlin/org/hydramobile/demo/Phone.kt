@@ -14,6 +14,7 @@ import android.content.Context
 import android.content.ContextWrapper
 import android.content.Intent
 import android.content.pm.ActivityInfo
+import android.content.res.Configuration
 import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.graphics.drawable.BitmapDrawable
@@ -34,6 +35,7 @@ import org.hydramobile.core.Json
 import org.hydramobile.core.MadeBundle
 import org.hydramobile.screens.AskSettings
 import org.junit.After
+import org.junit.Assert.assertEquals
 import org.junit.Assert.fail
 import org.junit.Before
 import org.junit.runner.RunWith
@@ -51,6 +53,7 @@ import java.io.File
 import java.io.RandomAccessFile
 import java.time.Duration
 import java.util.Collections
+import java.util.Locale
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
 
@@ -70,6 +73,7 @@ abstract class PhoneTest {
     fun switchOff() {
         Model.reset()
         OtherApps.release()
+        assertEquals("errors that nobody caught: each would have ended the app", emptyList<Throwable>(), phone.crashes)
     }
 
     /** Show [scene], [look] at it, and leave the phone as it was. */
@@ -404,9 +408,19 @@ class Phone {
 
     fun canTap(text: String) = views().any { isTapped(it) && says(it, text, whole = true) }
 
-    private fun says(view: View, text: String, whole: Boolean): Boolean {
+    private fun says(view: View, english: String, whole: Boolean): Boolean {
+        val text = spoken(english).let { if (whole) it else Pseudo.part(it) }
         val said = listOf((view as? TextView)?.text, view.contentDescription).map { it?.toString().orEmpty() }
         return said.any { if (whole) it.equals(text, true) else it.contains(text, true) }
+    }
+
+    /** One of the app's texts in the phone's language; a text that is none of the app's stays as it is. */
+    private fun spoken(english: String): String {
+        val own = app.resources.configuration
+        if (own.locales[0].country != Pseudo.COUNTRY) return english
+        val plain = app.createConfigurationContext(Configuration(own).also { it.setLocale(Locale.ENGLISH) })
+        val ids = R.string::class.java.fields.map { it.getInt(null) }
+        return ids.firstOrNull { plain.getString(it) == english }?.let { screen.getString(it) } ?: english
     }
 
     /** An entry of the menu; [follows]: false leaves the screen that it asks for unopened. */
@@ -536,7 +550,7 @@ class Phone {
     /** What the button that deletes [model] says to a screen reader. */
     fun deleteButton(model: String): String = views().filter { it.isClickable }
         .mapNotNull { it.contentDescription?.toString() }
-        .first { "elete" in it && model in it }
+        .first { it == screen.getString(R.string.delete_which, model) }
 
     /** How many pickers were asked for since the last. */
     fun startedPickers(): Int {
@@ -604,7 +618,7 @@ class Phone {
     fun texts(): List<String> =
         views().filterIsInstance<TextView>().map { it.text.toString() }.filter { it.isNotEmpty() }
 
-    fun sees(text: String): Boolean = texts().any { it.contains(text) }
+    fun sees(text: String): Boolean = Pseudo.part(spoken(text)).let { said -> texts().any { it.contains(said) } }
 
     fun toast(): String? = ShadowToast.getTextOfLatestToast()
 

@@ -170,6 +170,9 @@ class QuestionsTest : PhoneTest() {
     @Test
     fun leavingWithALongTextFitsIntoWhatTheSystemKeeps() {
         phone.open().type("x".repeat(600_000))
+        // All of it, in one word, takes minutes to lay out.
+        assertTrue("${phone.question.text.length} characters are laid out", phone.question.text.length < 100_000)
+        assertTrue("nothing says that it was cut", phone.toast() != null)
         val state = Bundle()
         phone.controller.pause().stop().saveInstanceState(state)
         val parcel = Parcel.obtain()

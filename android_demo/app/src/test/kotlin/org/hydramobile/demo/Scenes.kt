@@ -10,6 +10,7 @@ import android.graphics.LinearGradient
 import android.graphics.Paint
 import android.graphics.Path
 import android.graphics.Shader
+import android.os.Build
 import org.hydramobile.core.GenerationException
 import org.hydramobile.core.GenerationProblem
 import org.hydramobile.core.Json
@@ -21,6 +22,8 @@ import org.hydramobile.screens.Turn
 import org.hydramobile.screens.TurnEnd
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.text.DateFormatSymbols
+import java.util.Locale
 
 /** A state by its name; [show] brings it about. */
 class Scene(val name: String, val show: Phone.() -> Unit)
@@ -31,21 +34,31 @@ object Scenes {
     private const val ANSWER = "Three red boats with white sails on calm water, in front of mountains. The sun is low."
     private const val SOME = 0.1
     private const val HOW_MANY = "How many of them are in front of the mountains?"
+    private const val PICKED = "Which boat is nearest, and what color are its sails?"
     private const val SEASON = "Late summer: the light is warm and there is no snow on the mountains."
     private const val FIRST_DAY = 1_795_000_000_000L
     private const val TWO_HOURS = 7_200_000L
     private val MODEL = AskedModel("smol", "int4", "onnx")
     private val FACTS = Facts(1.21, 0.82, 0.36, 14.3, 412L shl 20)
 
+    /** [text] without what is no word of the app: names of models, runtimes, this phone and months. */
+    fun withoutData(text: String): String = DATA.fold(text) { left, data -> left.replace(data, "") }
+
+    private val DATA by lazy {
+        val names = listOf("smol-emoji", "smol-read", "mid-caption", "smol", "onnx", "executorch")
+        val dates = DateFormatSymbols(Locale.ENGLISH).run { months.toList() + shortMonths + amPmStrings }
+        (names + Build.MANUFACTURER + Build.MODEL + dates).filter { it.isNotEmpty() }
+    }
+
     val ALL = listOf(
         Scene("chat-no-model") { open() },
         Scene("chat-empty") { ready() },
-        Scene("chat-picked") { ready().pickHarbor().type("Which boat is nearest, and what color are its sails?") },
+        Scene("chat-picked") { ready().pickHarbor().type(PICKED) },
         Scene("chat-coming") { ready().choose(OtherApps.slowPicture()) },
         Scene("chat-loading") {
             ready().pickHarbor()
             Model.loading.close()
-            ask(QUESTION).waitUntilSeen("Loading")
+            ask(QUESTION).waitUntilSeen("Loading the model")
         },
         Scene("chat-answering") {
             ready().pickHarbor()

@@ -105,6 +105,32 @@ class ViewsTest : PhoneTest() {
         }
     }
 
+    /** In a language whose words wear accents no plain word is left on any screen: each is of a resource. */
+    @Test
+    @Category(Slow::class)
+    @Config(qualifiers = "en-rXA-w411dp-h891dp-xhdpi")
+    fun everyWordIsOfAResource() {
+        val data = setOf(R.id.question, R.id.turn_question, R.id.turn_answer, R.id.failed_answer, R.id.coming)
+        val plain = ArrayList<String>()
+        var texts = 0
+        for (each in Scenes.ALL) {
+            scene(each) {
+                for (view in phone.views()) {
+                    val field = view as? TextView
+                    // A person's questions, and the model's answers.
+                    val own = field?.text.takeIf { view.id !in data }
+                    for (text in listOfNotNull(own, field?.hint, view.contentDescription).map { "$it" }) {
+                        if (text.isNotBlank()) texts++
+                        val words = Pseudo.plainWords(Scenes.withoutData(text))
+                        if (words.isNotEmpty()) plain.add("${each.name}: ${Checks.name(view)} says $words in $text")
+                    }
+                }
+            }
+        }
+        assertTrue("$texts texts", texts > Scenes.ALL.size * 5)
+        assertEquals(plain.distinct().joinToString("\n"), 0, plain.size)
+    }
+
     /** In a language from right to left every view lies as far from the right as it lay from the left. */
     @Test
     @Category(Slow::class)

@@ -41,21 +41,21 @@ internal class AnswerFile(private val file: File, private val programHash: Strin
             if (!json.lacks("id")) ids.add(json.string("id"))
             if (!json.lacks("session") && json.child("session").string("program_sha256") != programHash) {
                 val what = "$where: these are answers of another program. Name another file, or delete this one."
-                throw BenchmarkException(BenchmarkProblem.INPUT, what)
+                throw BenchmarkException(BenchmarkFault.OTHER_ANSWERS, what, where)
             }
         } catch (error: JsonException) {
-            throw BenchmarkException(BenchmarkProblem.INPUT, "$where: no answer: ${error.message}", error)
+            val words = error.message.orEmpty()
+            throw BenchmarkException(BenchmarkFault.NO_ANSWER, "$where: no answer: $words", where, words, cause = error)
         }
     }
 
     private fun <T> written(action: () -> T): T = try {
         action()
     } catch (error: IOException) {
-        throw BenchmarkException(
-            BenchmarkProblem.OUTPUT,
-            "${file.path} cannot be written: ${error.message}. Answers written so far are kept; the same call goes on.",
-            error,
-        )
+        val words = error.message.orEmpty()
+        val what =
+            "${file.path} cannot be written: $words. Answers written so far are kept; the same call goes on."
+        throw BenchmarkException(BenchmarkFault.NOT_WRITTEN, what, file.path, words, cause = error)
     }
 
     companion object {

@@ -58,7 +58,7 @@ class Benchmark(
             val answer = generator.answer(request.prompt, picture, request.options, signal)
             if (answer.end == AnswerEnd.STOPPED) {
                 val what = "Stopped after $index answers. Start it again to go on."
-                throw BenchmarkException(BenchmarkProblem.STOPPED, what)
+                throw BenchmarkException(BenchmarkFault.BATCH_STOPPED, what, "$index")
             }
             // First, so that an answer in the file has its logits.
             request.logits?.let { save(it, answer.firstLogits!!) }
@@ -132,8 +132,9 @@ class Benchmark(
             temporary.writeBytes(bytes.array())
             if (!temporary.renameTo(file)) throw IOException("the file cannot be renamed")
         } catch (error: IOException) {
-            val what = "${file.path} cannot be written: ${error.message}. The same call goes on."
-            throw BenchmarkException(BenchmarkProblem.OUTPUT, what, error)
+            val words = error.message.orEmpty()
+            val what = "${file.path} cannot be written: $words. The same call goes on."
+            throw BenchmarkException(BenchmarkFault.NOT_WRITTEN, what, file.path, words, cause = error)
         }
     }
 

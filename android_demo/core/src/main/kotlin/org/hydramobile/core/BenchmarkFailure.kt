@@ -21,9 +21,62 @@ enum class BenchmarkProblem(val code: Int) {
     STOPPED(6),
 }
 
-/** A batch that ended early; answers written so far are kept. The message is for people. */
-class BenchmarkException(val problem: BenchmarkProblem, message: String, cause: Throwable? = null) :
-    Exception(message, cause) {
+/** What a batch itself finds wrong, one name for each; their arguments are told beside them. */
+enum class BenchmarkFault(val problem: BenchmarkProblem) {
+    /** File of requests, the system's words. */
+    REQUESTS_UNREADABLE(BenchmarkProblem.INPUT),
+
+    /** What is wrong with a line, with its place. */
+    REQUEST_DAMAGED(BenchmarkProblem.INPUT),
+
+    /** Place, the id that another line has. */
+    REQUEST_TWICE(BenchmarkProblem.INPUT),
+
+    /** Place, the token's id, the largest that there is. */
+    REQUEST_OUTSIDE(BenchmarkProblem.INPUT),
+
+    /** Place. */
+    REQUEST_EMPTY(BenchmarkProblem.INPUT),
+
+    /** Place, tokens of the prompt, tokens that the program holds. */
+    REQUEST_TOO_LONG(BenchmarkProblem.INPUT),
+
+    /** Place, file of the picture. */
+    REQUEST_WITHOUT_PICTURE(BenchmarkProblem.INPUT),
+
+    /** Place in the file of answers. */
+    OTHER_ANSWERS(BenchmarkProblem.INPUT),
+
+    /** Place in the file of answers, what is wrong there. */
+    NO_ANSWER(BenchmarkProblem.INPUT),
+
+    /** File, the system's words. */
+    NOT_WRITTEN(BenchmarkProblem.OUTPUT),
+
+    /** How many answers there are. */
+    BATCH_STOPPED(BenchmarkProblem.STOPPED),
+    BATCH_BUSY(BenchmarkProblem.STOPPED),
+}
+
+/**
+ * A batch that ended early; answers written so far are kept.
+ *
+ * [fault] with its [arguments] is for programs, which may word it in another language; null: [cause] is what happened.
+ * The message is for people.
+ */
+class BenchmarkException private constructor(
+    val problem: BenchmarkProblem,
+    message: String,
+    cause: Throwable?,
+    val fault: BenchmarkFault?,
+    val arguments: List<String>,
+) : Exception(message, cause) {
+    constructor(fault: BenchmarkFault, message: String, vararg arguments: String, cause: Throwable? = null) :
+        this(fault.problem, message, cause, fault, arguments.toList())
+
+    private constructor(problem: BenchmarkProblem, message: String, cause: Throwable) :
+        this(problem, message, cause, null, emptyList())
+
     companion object {
         /** [error] as the end of a batch; what nothing foresaw is the runtime's or the app's fault. */
         fun of(error: Throwable): BenchmarkException = when (error) {

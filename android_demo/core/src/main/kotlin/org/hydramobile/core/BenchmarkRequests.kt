@@ -32,7 +32,9 @@ internal class BenchmarkRequests(private val file: File, private val bundle: Bun
         val lines = try {
             file.readText().lines()
         } catch (error: IOException) {
-            throw wrong(file.path, "the file cannot be read; expected requests, one JSON a line.", error)
+            val what = "the file cannot be read; expected requests, one JSON a line."
+            val words = error.message.orEmpty()
+            throw wrong(BenchmarkFault.REQUESTS_UNREADABLE, file.path, what, words, cause = error)
         }
         val ids = HashSet<String>()
         return lines.withIndex().filter { it.value.isNotBlank() }.map { (index, line) ->
@@ -40,10 +42,14 @@ internal class BenchmarkRequests(private val file: File, private val bundle: Bun
             val request = try {
                 requestOf(Json.parseObject(line, where))
             } catch (error: JsonException) {
-                throw BenchmarkException(BenchmarkProblem.INPUT, error.message.orEmpty(), error)
+                val words = error.message.orEmpty()
+                throw BenchmarkException(BenchmarkFault.REQUEST_DAMAGED, words, words, cause = error)
             }
             check(request, where)
-            if (!ids.add(request.id)) throw wrong(where, "the id `${request.id}` stands there twice.")
+            if (!ids.add(request.id)) {
+                val what = "the id `${request.id}` stands there twice."
+                throw wrong(BenchmarkFault.REQUEST_TWICE, where, what, request.id)
+            }
             request
         }
     }
@@ -79,18 +85,29 @@ internal class BenchmarkRequests(private val file: File, private val bundle: Bun
         val manifest = bundle.manifest
         val ids = request.prompt.before + request.prompt.after
         val outside = ids.firstOrNull { it !in 0 until manifest.vocabSize }
-        if (outside != null) throw wrong(where, "token id $outside lies outside of 0..${manifest.vocabSize - 1}.")
+        if (outside != null) {
+            val last = manifest.vocabSize - 1
+            val what = "token id $outside lies outside of 0..$last."
+            throw wrong(BenchmarkFault.REQUEST_OUTSIDE, where, what, "$outside", "$last")
+        }
         val tokens = ids.size + if (request.image == null) 0 else manifest.imageTokens
-        if (tokens == 0) throw wrong(where, "the prompt is empty.")
+        if (tokens == 0) throw wrong(BenchmarkFault.REQUEST_EMPTY, where, "the prompt is empty.")
         if (tokens >= manifest.maxContext) {
             val room = "the program holds ${manifest.maxContext}, answer included."
-            throw wrong(where, "the prompt has $tokens tokens; $room")
+            val what = "the prompt has $tokens tokens; $room"
+            throw wrong(BenchmarkFault.REQUEST_TOO_LONG, where, what, "$tokens", "${manifest.maxContext}")
         }
         if (request.image != null && !request.image.isFile) {
-            throw wrong(where, "${request.image.path} is missing: expected a picture.")
+            val what = "${request.image.path} is missing: expected a picture."
+            throw wrong(BenchmarkFault.REQUEST_WITHOUT_PICTURE, where, what, request.image.path)
         }
     }
 
-    private fun wrong(where: String, what: String, cause: Throwable? = null) =
-        BenchmarkException(BenchmarkProblem.INPUT, "$where: $what", cause)
+    private fun wrong(
+        fault: BenchmarkFault,
+        where: String,
+        what: String,
+        vararg arguments: String,
+        cause: Throwable? = null,
+    ) = BenchmarkException(fault, "$where: $what", where, *arguments, cause = cause)
 }

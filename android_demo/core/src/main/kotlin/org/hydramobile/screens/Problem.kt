@@ -3,6 +3,7 @@
  */
 package org.hydramobile.screens
 
+import org.hydramobile.core.BenchmarkException
 import org.hydramobile.core.BundleException
 import org.hydramobile.core.BundleProblem
 import org.hydramobile.core.GenerationException
@@ -10,8 +11,8 @@ import org.hydramobile.core.GenerationException
 /**
  * A problem.
  *
- * [code] is a constant below, or the name of a `BundleProblem` or a `GenerationProblem`. [arguments] are names, numbers
- * with units, or a library's own words, in the order of the app's text.
+ * [code] is a constant below, or the name of a `BundleProblem`, a `GenerationProblem` or a `BenchmarkFault`. [arguments]
+ * are names, numbers with units, or a library's own words, in the order of the app's text.
  */
 class Problem(val code: String, val arguments: List<String> = emptyList()) {
     constructor(code: String, vararg arguments: String) : this(code, arguments.toList())
@@ -43,6 +44,11 @@ class Problem(val code: String, val arguments: List<String> = emptyList()) {
                 if (error.problem == BundleProblem.CANCELLED) null else Problem(error.problem.name, error.arguments)
 
             is GenerationException -> Problem(error.problem.name, error.arguments)
+
+            is BenchmarkException -> {
+                val fault = error.fault
+                if (fault != null) Problem(fault.name, error.arguments) else of(error.cause!!)
+            }
 
             is PictureException -> error.problem
 

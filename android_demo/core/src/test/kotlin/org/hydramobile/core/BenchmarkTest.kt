@@ -193,7 +193,7 @@ class BenchmarkTest {
             GenerationException(GenerationProblem.CANNOT_LOAD, "no library") to 3,
             IllegalStateException("surprise") to 3,
             OutOfMemoryError() to 5,
-            BenchmarkException(BenchmarkProblem.STOPPED, "stopped") to 6,
+            BenchmarkException(BenchmarkFault.BATCH_BUSY, "another runs") to 6,
         )
         for ((failure, code) in failures) {
             val told = Benchmark.ending(answers) { throw failure }!!
