@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.data.answer_line import Ended
 from hydra_mobile.models.pictures import as_rgb, open_picture
+from hydra_mobile.models.templates import Turn
 from hydra_mobile.reporting.notebook import html_facts
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import Runtime
 from hydra_mobile.runtimes.generation import Generation, Generator
 from hydra_mobile.runtimes.model_ref import ModelRef, model_at
+from hydra_mobile.runtimes.sampling import Sampler
 
 #: An image file, a PIL image, or pixels uint8 [H, W, 3] (or [H, W] in gray).
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
@@ -108,8 +110,12 @@ class Model:
         *,
         max_new_tokens: int = 64,
         stream: Callable[[str], object] | None = None,
+        history: Sequence[tuple[str, str]] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
     ) -> Answer:
-        """Answer one question greedily.
+        """Answer one question: greedily, or with a temperature by drawing tokens.
 
         A further question about the same image file, or the same array or image object, costs
         neither encoding nor prefill of the image.
@@ -119,22 +125,30 @@ class Model:
             question: without a template.
             max_new_tokens: maximum length of the answer.
             stream: called with each new stretch of text as it comes, in whole characters.
+            history: questions and answers so far, about the same image.
+            temperature: 0 takes the likeliest token each time; larger values draw more freely.
+            top_p: draw from the likeliest tokens whose probabilities sum to this.
+            seed: of the draws; equal seeds give equal answers.
 
         Raises:
-            DataError: the image cannot be read.
+            DataError: the image cannot be read, or the model's template knows no conversation.
             HydraError: image, question and answer do not fit into the model's context.
         """
         if max_new_tokens < 1:
             raise HydraError(f"max_new_tokens is {max_new_tokens}, expected at least 1.")
+        sampler = Sampler(temperature, top_p, seed)
         picture = None if image is None else _opened(image)
+        turns = [Turn(asked, answered) for asked, answered in history]
+        prompt = self.runtime.processor.prompt(question, picture is not None, turns)
         text = _TextStream(self.runtime.processor.decode, stream) if stream else None
         with quietly():
             result = self._generator.answer(
-                question,
+                prompt,
                 None if picture is None else lambda: picture,
                 None if picture is None else _key(picture),
                 max_new_tokens=max_new_tokens,
                 on_token=text.take if text else None,
+                choose=sampler,
             )
         if text:
             text.finish(result.text)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Model, Threads, existing
+from hydra_mobile.cli.options import CountOr, Model, Real, Seed, Threads, existing
 from hydra_mobile.cli.ui.live import Loading
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_mobile.api.model import Answer
@@ -30,11 +33,25 @@ def chat(
     new_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, max=_MOST_TOKENS, help="Longest answer in tokens")
     ] = 64,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            metavar="T", parser=Real(0.0, 100.0), help="0: the likeliest token; above: draw freely"
+        ),
+    ] = 0.0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            metavar="P", parser=Real(0.001, 1.0), help="Draw from the likeliest that sum to this"
+        ),
+    ] = 1.0,
+    seed: Seed = 0,
     threads: Threads = 0,
 ) -> ui.Result:
-    """Ask a model about an image.
+    """Talk with a model about an image.
 
-    /image FILE changes the image, /help lists what else there is; the end of input (Ctrl-D) ends.
+    Further questions know the earlier ones. /image FILE changes the image and begins anew, /reset
+    begins anew, /help lists what else there is; the end of input (Ctrl-D) ends.
     """
     existing(image, "--image")
     ui.prepare()
@@ -48,52 +65,112 @@ def chat(
         ui.facts({image.name: f"{picture.width} x {picture.height}"})
     settings = ui.screen().settings
     answers: list[dict[str, Any]] = []
+    talk = Talk(image, new_tokens, temperature, top_p, seed)
     while question := ask or _question():
-        if question.startswith("/"):
-            try:
-                image, new_tokens = _command(question, image, new_tokens)
-            except HydraError as error:  # it does not end the conversation
-                ui.warn(str(error))
+        try:
+            if question.startswith("/"):
+                _command(question, talk)
+                continue
+            answer = loaded.ask(
+                talk.image,
+                question,
+                max_new_tokens=talk.new_tokens,
+                stream=None if settings.json else lambda text: ui.screen().raw(text, end=""),
+                history=talk.history,
+                temperature=talk.temperature,
+                top_p=talk.top_p,
+                # Another draw for each question, the same in each conversation.
+                seed=talk.seed + len(talk.history),
+            )
+        except HydraError as error:  # it does not end the conversation
+            if ask:
+                raise
+            begin = "\n/reset begins anew" if talk.history else ""
+            ui.warn(f"{error}{begin}")
             continue
-        answer = loaded.ask(
-            image,
-            question,
-            max_new_tokens=new_tokens,
-            stream=None if settings.json else lambda text: ui.screen().raw(text, end=""),
-        )
         if not settings.json:
             ui.screen().raw("")
-        for text in _facts(answer, new_tokens, "--new-tokens" if ask else "/set new_tokens"):
+        limit = talk.new_tokens
+        for text in _facts(answer, limit, "--new-tokens" if ask else "/set new_tokens"):
             # In brackets: on a terminal they follow the answer, which is on standard output.
             ui.note(f"[{text}]")
-        answers.append(_data(question, image, answer))
+        answers.append(_data(question, talk.image, answer) | {"turn": len(talk.history) + 1})
+        talk.history.append((question, answer.text))
         if ask:
             break
     return ui.Result({"model": model, "answers": answers})
 
 
-def _command(line: str, image: Path, new_tokens: int) -> tuple[Path, int]:
-    """Do what a line that begins with a slash says; return image and limit."""
+@dataclass
+class Talk:
+    """A conversation and its settings, which commands change.
+
+    Attributes:
+        image: what it is about.
+        new_tokens: longest answer.
+        temperature: see `Model.ask`.
+        top_p: see `Model.ask`.
+        seed: of the draws.
+        history: questions and answers so far.
+    """
+
+    image: Path
+    new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    history: list[tuple[str, str]] = field(default_factory=list)
+
+    def set(self, name: str, text: str) -> None:
+        """Set what `/set NAME VALUE` names.
+
+        Raises:
+            HydraError: there is no such setting, or the value is none for it.
+        """
+        parser = _SETTINGS.get(name)
+        if parser is None:
+            raise HydraError(f"There is no setting {shown(name)}.", nearest(name, _SETTINGS))
+        try:
+            setattr(self, name, parser(text))
+        except typer.BadParameter as error:
+            raise HydraError(str(error)) from error
+
+
+_SETTINGS: dict[str, Callable[[object], int | float]] = {
+    "new_tokens": lambda value: CountOr("", most=_MOST_TOKENS)(value) or 1,
+    "temperature": Real(0.0, 100.0),
+    "top_p": Real(0.001, 1.0),
+    "seed": CountOr("none", most=2**32 - 1),
+}
+_HELP = (
+    "/image FILE  another image, anew    /reset  begin anew    /set NAME VALUE  "
+    "new_tokens, temperature, top_p, seed    Ctrl-D  end"
+)
+
+
+def _command(line: str, talk: Talk) -> None:
+    """Do what a line that begins with a slash says.
+
+    Raises:
+        HydraError: the image cannot be read, or a setting is none.
+    """
     from hydra_mobile.api.model import open_image
 
     word, _, rest = line.partition(" ")
     if word == "/image" and rest:
         picture = open_image(rest.strip())
-        image = Path(rest.strip())
-        ui.facts({image.name: f"{picture.width} x {picture.height}"})
-    elif word == "/set" and rest.split()[:1] == ["new_tokens"] and len(rest.split()) == 2:
-        new_tokens = _limit(rest.split()[1])
-        ui.note(f"new_tokens {new_tokens}")
+        talk.image = Path(rest.strip())
+        talk.history.clear()
+        ui.facts({talk.image.name: f"{picture.width} x {picture.height}"})
+    elif word == "/reset":
+        talk.history.clear()
+        ui.note("a new conversation")
+    elif word == "/set" and len(rest.split()) == 2:
+        name, value = rest.split()
+        talk.set(name, value)
+        ui.note(f"{name} {getattr(talk, name)}")
     else:
-        ui.note("/image FILE  another image    /set new_tokens N  longer answers    Ctrl-D  end")
-    return image, new_tokens
-
-
-def _limit(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= number <= _MOST_TOKENS:
-        raise HydraError(f"{shown(text)} is not a number from 1 to {_MOST_TOKENS}.")
-    return number
+        ui.note(_HELP)
 
 
 def _question() -> str:

@@ -118,17 +118,42 @@ class MobileVLMProcessor:
         """Return pixels float32 [3, H, W]."""
         return self.image(image)
 
-    def prompt(self, question: str, with_image: bool = True) -> Prompt:
-        """Return the ids of one question, generation starting after them."""
+    def prompt(
+        self, question: str, with_image: bool = True, history: Sequence[Turn] = ()
+    ) -> Prompt:
+        """Return the ids of one question, generation starting after them.
+
+        Args:
+            question: what is asked now.
+            with_image: a picture's place is before the first question of the conversation.
+            history: what was said before, in order; the ids are those of training on it.
+
+        Raises:
+            DataError: there is a history, and the template drops questions.
+        """
         t = self.template
-        question = self.control.as_text(question)
+        if history and not t.questions:
+            raise DataError(
+                f"Template `{t.name}` drops questions and knows no conversation.",
+                "Ask each question by itself.",
+            )
         opening = [t.start, t.user_prefix]
-        asked = [question if t.questions else "", t.user_suffix, t.answer_prefix]
+        lead = [t.image_suffix] if with_image else opening
+        ids: list[int] = []
+        for number, turn in enumerate([*history, None]):
+            text = self.control.as_text(question if turn is None else turn.question)
+            # Lead and question are one string to the tokenizer.
+            first = "" if with_image and number == 0 else t.question_lead
+            asked = first + (text if t.questions else "")
+            pieces = [*lead, asked, t.user_suffix, t.answer_prefix]
+            if turn is not None:
+                answer = t.answer_lead + self.control.as_text(turn.answer)
+                pieces += [answer, t.answer_suffix]
+            ids += self._ids_of(pieces)
+            lead = [t.turn_suffix, t.user_prefix]
         if not with_image:
-            asked[0] = t.question_lead + asked[0]
-            return Prompt(self.bos_ids + self._ids_of(opening + asked), [])
-        before = self.bos_ids + self._ids_of([*opening, t.image_prefix])
-        return Prompt(before, self._ids_of([t.image_suffix, *asked]))
+            return Prompt(self.bos_ids + ids, [])
+        return Prompt(self.bos_ids + self._ids_of([*opening, t.image_prefix]), ids)
 
     def encode_record(self, turns: Sequence[Turn], with_image: bool) -> Encoded:
         """Return the ids and labels of a conversation.

@@ -49,6 +49,10 @@ class Generation:
     ended: Ended
 
 
+def _largest(logits: Array) -> int:
+    return int(logits.argmax())
+
+
 class Generator:
     """Answers questions with one runner."""
 
@@ -67,8 +71,9 @@ class Generator:
         max_new_tokens: int = 16,
         stop: bool = True,
         on_token: Callable[[int], None] | None = None,
+        choose: Callable[[Array], int] = _largest,
     ) -> Generation:
-        """Answer one question greedily.
+        """Answer one question, greedily unless `choose` says otherwise.
 
         Args:
             question: its text without the template, or its token ids.
@@ -78,6 +83,7 @@ class Generator:
             max_new_tokens: most tokens to generate.
             stop: end at the template's stop token; off for timing a fixed length.
             on_token: called with each token id as it comes.
+            choose: logits float32 [V] -> the next token's id.
 
         Raises:
             HydraError: prompt and answer do not fit into the runner's context, or fewer than one
@@ -110,7 +116,7 @@ class Generator:
             logits, state = self._decode(self._embed(ids), state)
         else:  # a caption's template has nothing behind the picture
             logits = self._prefix_logits
-        token = int(logits.argmax())
+        token = choose(logits)
         first_token_at = time.perf_counter()
         first_logits = logits
         generated: list[int] = []
@@ -128,7 +134,7 @@ class Generator:
                 ended = "context"
                 break
             logits, state = self._decode(self._embed([token]), state)
-            token = int(logits.argmax())
+            token = choose(logits)
             steps += 1
         ended_at = time.perf_counter()
         return Generation(

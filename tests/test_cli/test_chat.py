@@ -49,3 +49,27 @@ def test_quiet_prints_the_answer_alone(run_verb, tiny_base, tmp_path):
     assert (code, err) == (0, "")
     code, document, _ = run_verb(*asked, "--json")
     assert out == json.loads(document)["result"]["answers"][0]["answer"] + "\n"
+
+
+def test_a_conversation_remembers_begins_anew_and_draws_from_a_seed(
+    run_verb, tiny_base, tmp_path, monkeypatch
+):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    lines = ["One?", "Two?", "/reset", "One?", "/set temperature x", "/set temperature 1", "One?"]
+
+    def talk(*options):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        code, out, err = run_verb(
+            "chat", "tiny", "--image", tmp_path / "a.png", "--new-tokens", 3, "--json", *options
+        )
+        assert code == 0, err
+        return json.loads(out)
+
+    document = talk("--seed", 5)
+    first, second, again, drawn = document["result"]["answers"]
+    assert [a["turn"] for a in (first, second, again, drawn)] == [1, 2, 1, 2]
+    # The second prompt holds the first question and its answer; the third does not.
+    assert second["prefill_tokens"] > again["prefill_tokens"]
+    assert again["answer"] == first["answer"]
+    assert any("is not a number" in warning for warning in document["warnings"])
+    assert talk("--seed", 5)["result"]["answers"][3]["answer"] == drawn["answer"]
