@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 # Processes of `make test`. A worker takes about 2 GiB.
 WORKERS ?= 2
 
-.PHONY: quickstart test test-slow lint bench apk clean
+.PHONY: quickstart test test-slow lint bench apk docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/hydra-mobile quickstart
@@ -39,6 +39,14 @@ bench: $(VENV)/.peers
 $(VENV)/.peers: $(VENV)/.installed experiments/inference_speed/requirements.txt
 	$(BIN)/pip install --quiet --no-deps -r experiments/inference_speed/requirements.txt
 	touch $@
+
+# What the docs say of the code, made again, and the site of it all: build/site/index.html.
+docs: $(VENV)/.installed
+	$(BIN)/python -m docs.build.cli
+	$(BIN)/python -m docs.build.config_page
+	$(BIN)/python -m docs.build.python_page
+	$(BIN)/python -m docs.build.pages
+	$(BIN)/python -m docs.build.site
 
 # The Android demo app; names the Debian packages that it wants where they are missing.
 apk: $(VENV)/.installed

@@ -192,7 +192,7 @@ class TrainConfig:
     """Everything that decides a training run."""
 
     base: str = "smol"
-    """Named base or folder of a MobileVLM."""
+    """A named base (`hydra-mobile families`), a folder or a hub id (`ID@REVISION`)."""
     output: str = "runs/run"
     """Run folder."""
     seed: Annotated[int, Range(minimum=0, maximum=2**32 - 1)] = 0

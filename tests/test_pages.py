@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.build import config_page, site
 from docs.build.figures import figures
 from docs.build.pages import EXPERIMENTS, FIGURE, PLOTS, ROOT, filled, pages, plot_of, render
 
@@ -113,3 +114,21 @@ def test_every_command_of_the_index_exists() -> None:
     assert len(named) > 10
     files = [ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in named]
     assert not [file for file in files if not file.is_file()]
+
+
+def test_every_key_of_a_configuration_is_on_its_page() -> None:
+    text = config_page.PAGE.read_text(encoding="utf-8")
+    assert text == config_page.page(), "make it again: python -m docs.build.config_page"
+    assert "| |" not in text  # every key says what it means
+
+
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("material", reason="needs the extra [dev]")
+    built = tmp_path / "site"
+    assert site.build(built) == 0
+    for page in ("index.html", "docs/configuration.html", "CONTRIBUTING.html"):
+        html = (built / page).read_text(encoding="utf-8")
+        loaded = re.findall(r'<(?:script|img|link)[^>]*(?:src|href)="(?:https?:)?//[^"]*"', html)
+        assert not [tag for tag in loaded if 'rel="canonical"' not in tag]
