@@ -127,10 +127,11 @@ class RanksConfig:
     """Smallest rank of a module."""
     r_max: Annotated[int, Range(minimum=0, maximum=65_536)] = 0
     """Largest rank of a module; 0: 2 * r_ref."""
-    importance: Literal["gradient", "update", "calibration"] = "gradient"
+    importance: Literal["gradient", "update", "update_by_kind", "calibration"] = "gradient"
     """What tells which modules matter: gradients of the frozen weights in the ordinary backward
     passes at the end of a warm-up at uniform ranks; the update that each adapter learned in that
-    warm-up; or gradients in passes of their own before stage II."""
+    warm-up, as it is or relative to its kind of projection; or gradients in passes of their own
+    before stage II."""
     calibration_batches: Positive = 32
     """Micro-batches over which importance is measured, and the gradient of `initialization`."""
     initialization: Annotated[Literal["random", "gradient"], FormerNames("initialisation")] = (

@@ -1,8 +1,8 @@
-"""The coarse stage: which layers get more rank, by groups of measured scores.
+"""Layers by measured scores, in groups: the coarse stage as it was, and the cells of probes.
 
-A reconstruction: the paper says only that ranks differ between layers. Our choice is an exact
-one-dimensional k-means with k = 3 on the logarithm of the layers' scores, and multipliers 0.5, 1
-and 2 of the reference rank for the low, middle and high group.
+An exact one-dimensional k-means with k = 3 on the logarithm of the layers' scores, and multipliers
+0.5, 1 and 2 of the reference rank for the low, middle and high group. It finds three groups in pure
+noise too, so policy `coarse` no longer uses it (`policies/coarse.py`); `coarse_kmeans` does.
 
 Rules for awkward scores:
 

@@ -1,22 +1,46 @@
 """The fine stage: how one layer's allowance is shared among its linears.
 
 A reconstruction: the paper says only that ranks are adjusted within layers. Our choice: the
-allowance is a number of parameters (layer rank times the layer's cost per rank), shared in
-proportion to score per cost, each module clipped to [0.5, 2] times the layer rank. Guarantee: the
-ranks of a layer never cost more than its allowance.
+allowance is a number of parameters (layer rank times the layer's cost per rank); ranks inside the
+layer are in proportion to the modules' scores relative to their kind (`allocate_kinds.py`), each
+clipped to [0.5, 2] times the layer rank. Scores that are not apart give every module the layer's
+rank. Guarantee: the ranks of a layer never cost more than its allowance.
+
+Until November 2026 shares of *parameters* followed score per cost, so that equal scores gave cheap
+modules more rank than costly ones; policy `coarse_fine_per_cost` keeps that rule for comparison.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from hydra_mobile.adapters.allocate import Grid, project
+from hydra_mobile.adapters.allocate_kinds import are_apart
 from hydra_mobile.adapters.allocate_layers import FLOOR, require_finite
 
 CLIP = (0.5, 2.0)
 
 
 def targets_within(
+    names: Sequence[str], rank: int, relative: Mapping[str, float], cost: Mapping[str, int]
+) -> dict[str, float]:
+    """Return the real ranks in proportion to `relative` that spend a layer's allowance.
+
+    Args:
+        names: the layer's modules.
+        rank: the layer's rank.
+        relative: positive score of each module, relative to its kind.
+        cost: parameters per rank by module.
+    """
+    own = {name: relative[name] for name in names}
+    if not are_apart(own.values()):
+        return dict.fromkeys(names, float(rank))
+    factor = sum(cost[n] for n in names) / math.fsum(cost[n] * own[n] for n in names)
+    return {name: rank * score * factor for name, score in own.items()}
+
+
+def targets_per_cost(
     names: Sequence[str], rank: int, scores: Mapping[str, float], cost: Mapping[str, int]
 ) -> dict[str, float]:
     """Return the real ranks that spend a layer's allowance in proportion to score per cost.
@@ -36,7 +60,7 @@ def targets_within(
 def ranks_within(
     names: Sequence[str],
     rank: int,
-    scores: Mapping[str, float],
+    target_ranks: Mapping[str, float],
     cost: Mapping[str, int],
     grid: Grid,
 ) -> dict[str, int]:
@@ -45,13 +69,13 @@ def ranks_within(
     Args:
         names: the layer's modules.
         rank: the layer rank from the coarse stage, on the grid.
-        scores: measured importance by module.
+        target_ranks: as `targets_within` or `targets_per_cost` returns them.
         cost: parameters per rank by module.
         grid: the ranks allowed anywhere; the clip narrows it.
     """
     if rank == 0:
         return dict.fromkeys(names, 0)
     clipped = Grid(grid.step, grid.up(CLIP[0] * rank), grid.down(CLIP[1] * rank))
-    target_ranks = targets_within(names, rank, scores, cost)
     allowance = rank * sum(cost[name] for name in names)
-    return project(target_ranks, cost, allowance, dict.fromkeys(names, clipped))
+    own = {name: target_ranks[name] for name in names}
+    return project(own, cost, allowance, dict.fromkeys(names, clipped))

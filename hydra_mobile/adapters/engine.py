@@ -17,13 +17,14 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from safetensors.torch import save_file
 from torch import nn
 
 from hydra_mobile.adapters import broadcast, lora
 from hydra_mobile.adapters.allocate import Grid
+from hydra_mobile.adapters.allocate_kinds import relative_to_kind
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.cells import groups_of
 from hydra_mobile.adapters.dynamic.controller import Loop, RankController
@@ -42,6 +43,9 @@ from hydra_mobile.core.files import read_json, write_atomically, write_json
 SCHEMA = 1
 STATE_FILE = "hydra_state.json"
 TENSOR_FILE = "hydra_lora.safetensors"
+
+Source = Literal["gradient", "update", "update_by_kind"]
+"""Where importance comes from at the end of the warm-up."""
 
 Record = Callable[[dict[str, Any]], None]
 """Takes a rank event as a dictionary in the form of ranks.jsonl."""
@@ -77,7 +81,7 @@ class Hydra:
         rank_step: int | None = None,
         r_min: int | None = None,
         r_max: int | None = None,
-        importance: Mapping[str, float] | Literal["gradient", "update"] = "gradient",
+        importance: Mapping[str, float] | Source = "gradient",
         calibration_batches: int = 32,
         map_file: str | Path | None = None,
         ranks: Mapping[str, int] | None = None,
@@ -100,9 +104,10 @@ class Hydra:
             r_min: lowest rank, at least 1; by default `rank_step`.
             r_max: highest rank; by default twice `r_ref`.
             importance: what the warm-up at uniform ranks gives: the "gradient" of the frozen
-                weights or the "update" that each adapter learned; or a score of every adapted
-                module, for example `importance.measure(...).mean_of_norms`: ranks are then right
-                from the start.
+                weights, the "update" that each adapter learned, or that update relative to its
+                kind of projection ("update_by_kind"); or a score of every adapted module, for
+                example `importance.measure(...).mean_of_norms`: ranks are then right from the
+                start.
             calibration_batches: micro-batches over which the "gradient" is measured.
             map_file: the rank_map.json or ranks.jsonl of policy `fixed`.
             ranks: the first ranks themselves, in place of the policy's; no warm-up changes them.
@@ -124,9 +129,10 @@ class Hydra:
             )
         if not isinstance(importance, str):
             importance = {name: float(score) for name, score in importance.items()}
-        elif importance not in ("gradient", "update"):
+        elif importance not in get_args(Source):
             raise ConfigError(
-                f"importance is {importance!r}; give `gradient`, `update` or scores by module."
+                f"importance is {importance!r}; give {', '.join(get_args(Source))} or scores by "
+                "module."
             )
         self.model = model
         self.policy = policy
@@ -378,6 +384,10 @@ class Hydra:
         else:
             self.measured = learned_update(self.model)
             source = "the updates that the warm-up learned"
+            if self._importance == "update_by_kind":
+                norms = self.measured.mean_of_norms
+                self.measured = Importance(relative_to_kind(norms, self.budget.cost), 0)
+                source += ", relative to their kind of projection"
         scores = self.measured.mean_of_norms
         self.controller.regroup(groups_of(list(self.budget.cost), scores))
         reason = f"ranks of policy {self._label} from {source}"

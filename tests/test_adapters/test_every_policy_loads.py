@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from hydra_mobile.adapters.adalora import AdaLora
+from hydra_mobile.adapters.allocate_layers import layer_of
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.importance import measure
@@ -69,6 +70,8 @@ def train_lora(policy, model, budget, ids, map_file) -> RankMap:
     scores = None
     if policy_named(policy).needs_importance:
         scores = measure(model, budget.cost, [ids], loss_of).mean_of_norms
+        # Apart: layers that differ by noise only would all get the same rank.
+        scores = {name: score * 4.0 ** int(layer_of(name)[-1]) for name, score in scores.items()}
     inputs = PolicyInput(budget, scores, rank_step=1, r_min=1, seed=1, map_file=map_file)
     rank_map = allocate(policy, inputs)
     inject(model, rank_map, r_ref=budget.r_ref, alpha_ref=ALPHA)

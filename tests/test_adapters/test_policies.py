@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_mobile.adapters.allocate import Grid, fill, project
+from hydra_mobile.adapters.allocate_kinds import relative_to_kind
 from hydra_mobile.adapters.allocate_layers import (
     by_layer,
     kmeans,
@@ -17,10 +18,14 @@ from hydra_mobile.adapters.allocate_layers import (
     layer_of,
     layer_scores,
 )
-from hydra_mobile.adapters.allocate_modules import ranks_within
+from hydra_mobile.adapters.allocate_modules import (
+    ranks_within,
+    targets_per_cost,
+    targets_within,
+)
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, policy_named
-from hydra_mobile.adapters.policies.coarse import layer_ranks
+from hydra_mobile.adapters.policies.coarse import layer_levels, layer_ranks, level_multipliers
 from hydra_mobile.adapters.policies.reversed import mirrored, mirrored_scores
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import BudgetError, ConfigError, HydraError
@@ -99,11 +104,81 @@ class TestEveryPolicy:
         else:
             allocate(policy, PolicyInput(BUDGET))
 
-    def test_equal_scores_give_the_uniform_map(self, policy):
-        if policy == "random":
-            pytest.skip("the control ignores scores")
-        scores = {name: 5.0 * cost for name, cost in COST.items()}
-        assert set(allocate(policy, PolicyInput(BUDGET, scores, 4, 4)).values()) == {16}
+
+#: SmolLM2-135M and MobileLLaMA 1.4B: (layers, parameters per rank by kind). k and v of the first
+#: are narrower than q and o (grouped-query attention).
+SHAPES = {
+    "smol": (30, {"q": 1152, "k": 768, "v": 768, "o": 1152, "gate": 2112, "up": 2112,
+                  "down": 2112}),
+    "1.4b": (24, dict.fromkeys("qkvo", 4096) | dict.fromkeys(("gate", "up", "down"), 7680)),
+    "tiny": (4, dict.fromkeys("qkvo", 64) | dict.fromkeys(("gate", "up", "down"), 120)),
+    # Kinds too few to have a mean.
+    "two layers": (2, {"q": 90, "k": 60, "down": 300}),
+}  # fmt: skip
+NULL = sorted({*SCORED} - {"coarse_kmeans", "coarse_fine_per_cost"})
+
+
+def shaped(shape: str, r_ref: int) -> Budget:
+    layers, cost = SHAPES[shape]
+    return Budget({f"lm.layers.{i}.{k}": c for i in range(layers) for k, c in cost.items()}, r_ref)
+
+
+def equal_scores(budget: Budget, noise: float, seed: int = 0) -> dict[str, float]:
+    """Importance that is the same for all modules of a kind, up to noise."""
+    draw = np.random.default_rng(seed)
+    kinds = {name.rpartition(".")[2] for name in budget.cost}
+    # Kinds are of different size: the rule must not see that.
+    scale = {kind: 10.0**i for i, kind in enumerate(sorted(kinds))}
+    if len(budget.cost) < 10:
+        scale = dict.fromkeys(scale, 1.0)
+    return {
+        name: scale[name.rpartition(".")[2]] * math.exp(draw.normal(0, noise))
+        for name in budget.cost
+    }
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("step", [1, 2, 4, 8])
+@pytest.mark.parametrize("shape", SHAPES)
+class TestTheNull:
+    """Where importance is equal there is nothing to allocate: the map is uniform, exactly."""
+
+    @pytest.mark.parametrize("policy", NULL)
+    def test_equal_importance_gives_the_uniform_map(self, policy, shape, step, noise):
+        budget = shaped(shape, 16)
+        scores = equal_scores(budget, noise)
+        if shape == "two layers":
+            # In a pool a score counts by the size of its matrix.
+            scores = {name: score * budget.cost[name] for name, score in scores.items()}
+        ranks = allocate(policy, PolicyInput(budget, scores, step, step))
+        assert set(ranks.values()) == {16}
+
+    def test_the_former_stages_do_not_keep_it(self, shape, step, noise):
+        budget = shaped(shape, 16)
+        scores = dict.fromkeys(budget.cost, 1.0) if noise == 0.0 else equal_scores(budget, noise)
+        ranks = allocate("coarse_fine_per_cost", PolicyInput(budget, scores, step, step))
+        assert set(ranks.values()) != {16}
+
+
+class TestRelativeToKind:
+    def test_scaling_a_kind_changes_nothing(self):
+        scores = scores_of(np.exp(np.random.default_rng(1).normal(0, 1, 28)))
+        louder = {n: s * (100.0 if n.endswith(".v") else 1.0) for n, s in scores.items()}
+        for policy in NULL:
+            inputs = PolicyInput(BUDGET, scores, 2, 2)
+            assert allocate(policy, inputs) == allocate(policy, PolicyInput(BUDGET, louder, 2, 2))
+
+    def test_a_kind_has_the_geometric_mean_one(self):
+        relative = relative_to_kind(scores_of(range(1, 29)), COST)
+        logs = [math.log(relative[name]) for name in COST if name.endswith(".gate")]
+        assert sum(logs) == pytest.approx(0)
+        assert relative["lm.layers.3.gate"] > relative["lm.layers.0.gate"]
+
+    def test_kinds_of_few_modules_share_a_pool(self):
+        cost = {"l.0.a": 10, "l.1.a": 10, "l.0.b": 40, "l.1.b": 40}
+        assert set(relative_to_kind(dict(cost), cost).values()) == {1.0}
+        few = {"l.0.a": 10, "l.1.a": 10}
+        assert set(relative_to_kind({"l.0.a": 1.0, "l.1.a": 9.0}, few).values()) == {1.0}
 
 
 def random_scores(modules: int, count: int):
@@ -150,25 +225,24 @@ class TestReversed:
     scores = scores_of(100.0 ** (i % 7 + 1) + 10.0 ** (i // 7) for i in range(28))
 
     def test_scores_change_places_on_both_levels(self):
-        wanted = list(reversed(layer_scores(self.scores).values()))
-        mirrored = mirrored_scores(self.scores, COST)
-        top = max(self.scores.values())
-        assert list(layer_scores(mirrored).values()) == pytest.approx([v / top for v in wanted])
+        relative = relative_to_kind(self.scores, COST)
+        wanted = list(mirrored(layer_levels(relative)).values())
+        turned = mirrored_scores(relative)
+        assert list(layer_levels(turned).values()) == pytest.approx(wanted)
         for names in by_layer(list(COST)).values():
-            upright = sorted(names, key=lambda n: self.scores[n] / COST[n])
-            assert sorted(names, key=lambda n: -mirrored[n] / COST[n]) == upright
+            upright = sorted(names, key=lambda n: relative[n])
+            assert sorted(names, key=lambda n: -turned[n]) == upright
 
     def test_the_needy_get_least(self):
-        scores = {n: (10.0 ** int(layer_of(n)[-1])) * (9.0 if n[-1] == "v" else 1.0) for n in COST}
+        scores = {n: (3.0 ** int(layer_of(n)[-1])) * (9.0 if n[-1] == "v" else 1.0) for n in COST}
         inputs = PolicyInput(BUDGET, scores, 2, 2)
         right, wrong = allocate("coarse_fine", inputs), allocate("reversed", inputs)
         last, first = "lm.layers.3.v", "lm.layers.0.v"
-        assert right[last] == max(right.values())
-        assert wrong[last] == min(wrong.values())
-        assert wrong[first] < wrong["lm.layers.0.down"]
-        density = np.log([scores[n] / COST[n] for n in COST])
-        assert np.corrcoef(density, [right[n] for n in COST])[0, 1] > 0.5
-        assert np.corrcoef(density, [wrong[n] for n in COST])[0, 1] < -0.5
+        assert right[last] > right[first]
+        assert wrong[last] < wrong[first]
+        relative = [math.log(score) for score in relative_to_kind(scores, COST).values()]
+        assert np.corrcoef(relative, [right[n] for n in COST])[0, 1] > 0.5
+        assert np.corrcoef(relative, [wrong[n] for n in COST])[0, 1] < -0.5
         # As unequal as the map it controls for.
         spread = [np.std(list(ranks.values())) for ranks in (right, wrong)]
         assert spread[1] == pytest.approx(spread[0], rel=0.3)
@@ -260,33 +334,42 @@ class TestCoarse:
 
     def test_needy_layers_get_more(self):
         scores = {name: 10.0 ** int(layer_of(name)[-1]) for name in COST}
-        ranks = layer_ranks(PolicyInput(BUDGET, scores, 2, 2))
-        low, middle, *high = ranks.values()
-        assert low < middle < min(high)
-        # Two equal wishes differ by the last affordable step at most.
-        assert max(high) - min(high) <= 2
+        levels = layer_levels(relative_to_kind(scores, COST))
+        ranks = list(
+            layer_ranks(PolicyInput(BUDGET, scores, 2, 2), level_multipliers(levels)).values()
+        )
+        assert ranks == sorted(ranks)
+        assert ranks[0] < ranks[-1]
 
 
 class TestFine:
     @settings(max_examples=300, deadline=None)
     @given(scores=awkward, rank=st.sampled_from([4, 8, 12, 16, 28, 32]))
     def test_a_layer_never_costs_more_than_its_allowance(self, scores, rank):
+        relative = relative_to_kind(scores, COST)
         for names in by_layer(list(COST)).values():
-            ranks = ranks_within(names, rank, scores, COST, Grid(4, 4, 32))
-            assert sum(ranks[n] * COST[n] for n in names) <= rank * sum(COST[n] for n in names)
-            assert all(0.5 * rank <= r <= 2 * rank for r in ranks.values())
+            for targets in (
+                targets_within(names, rank, relative, COST),
+                targets_per_cost(names, rank, scores, COST),
+            ):
+                ranks = ranks_within(names, rank, targets, COST, Grid(4, 4, 32))
+                assert sum(ranks[n] * COST[n] for n in names) <= rank * sum(COST[n] for n in names)
+                assert all(0.5 * rank <= r <= 2 * rank for r in ranks.values())
 
-    def test_score_per_cost_decides(self):
+    def test_the_relative_score_decides(self):
         names = list(COST)[:7]
-        scores = {name: COST[name] * (3.0 if name.endswith("v") else 1.0) for name in names}
-        ranks = ranks_within(names, 16, scores, COST, Grid(1, 1, 32))
+        relative = {name: 3.0 if name.endswith("v") else 1.0 for name in names}
+        targets = targets_within(names, 16, relative, COST)
+        ranks = ranks_within(names, 16, targets, COST, Grid(1, 1, 32))
         assert ranks["lm.layers.0.v"] == 32
         others = {rank for name, rank in ranks.items() if not name.endswith("v")}
         assert max(others) - min(others) <= 1
 
     def test_rank_zero_layers_stay_out(self):
         names = list(COST)[:7]
-        assert set(ranks_within(names, 0, COST, COST, Grid(1, 0, 32)).values()) == {0}
+        assert set(
+            ranks_within(names, 0, dict.fromkeys(names, 0.0), COST, Grid(1, 0, 32)).values()
+        ) == {0}
 
 
 class TestFixed:

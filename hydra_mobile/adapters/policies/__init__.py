@@ -24,9 +24,14 @@ POLICIES: dict[str, str] = {
     "hydra": "hydra_mobile.adapters.policies.hydra:HydraPolicy",
     "coarse_fine": "hydra_mobile.adapters.policies.coarse_fine:CoarseFinePolicy",
     "coarse": "hydra_mobile.adapters.policies.coarse:CoarsePolicy",
+    "update_by_kind": "hydra_mobile.adapters.policies.update_by_kind:UpdateByKindPolicy",
     "uniform": "hydra_mobile.adapters.policies.uniform:UniformPolicy",
     "random": "hydra_mobile.adapters.policies.random:RandomPolicy",
     "reversed": "hydra_mobile.adapters.policies.reversed:ReversedPolicy",
+    "coarse_fine_per_cost": (
+        "hydra_mobile.adapters.policies.coarse_fine_per_cost:CoarseFinePerCostPolicy"
+    ),
+    "coarse_kmeans": "hydra_mobile.adapters.policies.coarse_kmeans:CoarseKMeansPolicy",
     "fixed": "hydra_mobile.adapters.policies.fixed:FixedPolicy",
 }
 

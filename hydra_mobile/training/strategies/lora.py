@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.dynamic.gate import LEAST_OBSERVATIONS
 from hydra_mobile.adapters.dynamic.schedule import Schedule
-from hydra_mobile.adapters.engine import Hydra
+from hydra_mobile.adapters.engine import Hydra, Source
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.importance import Importance
 from hydra_mobile.adapters.lora import lora_parameters
@@ -110,7 +110,8 @@ class LoraStrategy(Strategy):
         self._begin()
         watching = state["watching"]
         # Checkpoints of earlier versions do not tell; without events ranks never waited.
-        waits = watching or (self._ranks.importance == "update" and self.hydra.schedule.events)
+        by_update = self._ranks.importance in ("update", "update_by_kind")
+        waits = watching or (by_update and self.hydra.schedule.events)
         if watching:
             watching = watching[self.stage.setup.processes.index]
         self.hydra.load({"waits": bool(waits), **state, "watching": watching})
@@ -226,9 +227,7 @@ class LoraStrategy(Strategy):
         """
         config = self._ranks
         # A calibration is over before the adapters are there: what is left of it are scores.
-        source: Literal["gradient", "update"] = (
-            "update" if config.importance == "update" else "gradient"
-        )
+        source: Source = "gradient" if config.importance == "calibration" else config.importance
         self.hydra = Hydra(
             self.stage.setup.model.whole,
             r_ref=config.r_ref,
