@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig
+from hydra_mobile.adapters.policies.hydra import Start
 from hydra_mobile.configs import config_file, config_names, find_config
 from hydra_mobile.core.boundaries import reading, shown
 from hydra_mobile.core.errors import ConfigError
@@ -114,9 +115,12 @@ class RanksConfig:
     """HyDRA's ranks. `r_ref` sets the budget: what uniform LoRA of that rank would cost."""
 
     policy: str = "hydra"
-    """A rank policy of docs/hydra_in_your_trainer.md, by default coarse, fine and dynamic ranks; or
+    """A rank policy of docs/hydra_in_your_trainer.md, by default ranks that move in training; or
     replay (the ranks of `map_file`, step by step), adalora (peft's), full (no adapter: every weight
     of the language model trains)."""
+    start: Start = "auto"
+    """The first ranks of policy `hydra`, one of the policies that follow importance or `uniform`;
+    auto: uniform with `dynamic.target=trailing`, coarse_fine_per_cost with the older targets."""
     r_ref: Rank = 128
     """Rank of the uniform LoRA whose parameter count is never exceeded."""
     alpha_ref: Annotated[float, Range(above=0, maximum=1e6)] = 256.0
@@ -206,7 +210,10 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values, as written beside a run."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        # A tuple would be another value than the list that JSON and YAML give back.
+        values["ranks"]["dynamic"] = self.ranks.dynamic.to_dict()
+        return values
 
 
 _YAML = (yaml.YAMLError,)

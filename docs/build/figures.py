@@ -114,6 +114,21 @@ def _planted_need(value: Any) -> Figures:
     return found
 
 
+def _trailing(value: Any) -> Figures:
+    summary = value["summary"]
+    found: Figures = {}
+    for name, world in (("cut", "heterogeneous:600"), ("cut_longer", "heterogeneous:1200")):
+        row = summary.get(world, {}).get("trailing", {}).get("relative_to_uniform")
+        if row:
+            mean, ends = -100 * row["mean"], sorted(-100 * row[key] for key in ("low", "high"))
+            found[f"trailing_{name}"] = f"{mean:.0f} % [{ends[0]:.0f}, {ends[1]:.0f}]"
+    for name, world in (("control", "homogeneous:600"), ("control_longer", "homogeneous:1200")):
+        row = summary[world]["trailing"]
+        still = row["seeds"] - row["seeds_that_moved"]
+        found[f"trailing_{name}_still"] = f"{still} of {row['seeds']}"
+    return found
+
+
 def _memory_estimate(value: Any) -> Figures:
     runs = value["runs"]
 
@@ -230,6 +245,7 @@ _MAKERS: dict[str, Callable[[Any], Figures]] = {
     "training_speed/step_time.json": _step_time,
     "training_speed/step_time_grid4.json": _step_time_grid4,
     "planted_need/result.json": _planted_need,
+    "planted_need/trailing.json": _trailing,
     "memory/estimate.json": _memory_estimate,
     "memory/full_width.json": _full_width,
     "memory/footprint.json": _footprint,

@@ -46,6 +46,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "scaling/result.json": scaling.render,
     "quickstart/result.json": quickstart.render,
     "planted_need/result.json": planted_need.render,
+    "planted_need/trailing.json": planted_need.render_trailing,
     "presets/result.json": presets.render,
     "devices/device_parity.json": devices.render,
     "devices/routes.json": devices.render_routes,

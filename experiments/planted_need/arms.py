@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from experiments.planted_need.loop import (
+    HELD_OUT_BATCHES,
     HELD_OUT_STEPS,
     SCALE,
     Distilled,
@@ -28,7 +29,7 @@ from experiments.planted_need.world import World
 from hydra_mobile.adapters.adalora import AdaLora
 from hydra_mobile.adapters.allocate import project
 from hydra_mobile.adapters.dynamic.cells import groups_of
-from hydra_mobile.adapters.dynamic.controller import RankController
+from hydra_mobile.adapters.dynamic.probe_controller import ProbeController
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig
 from hydra_mobile.adapters.importance import BackwardImportance
@@ -54,6 +55,13 @@ the depth of the layers and not their need, on seeds that the experiment does no
 `planted` is told the needs that were planted; it is no method, it says what there is to gain."""
 
 
+RULES = {
+    "hydra": "coarse_fine_per_cost",
+    "coarse_fine": "coarse_fine_per_cost",
+    "coarse": "coarse_kmeans",
+}
+"""Policies that these arms stand for: the stages as they were when the results were made, `hydra`
+with its probes. `trailing.py` has the dynamic stage as it is."""
 LONGER = "uniform_longer"
 
 
@@ -143,13 +151,14 @@ def run(arm: str, world: World, recipe: Recipe, steps: int | None = None) -> Out
     first = RankMap(dict.fromkeys(names, budget.r_ref))
     student = Student(world, first, total, recipe.peak)
     events: list[dict[str, Any]] = []
-    controller = RankController(
+    controller = ProbeController(
         first,
         budget,
         _inputs(world, recipe, None).grid,
         groups_of(names),
         recipe.schedule,
         DynamicConfig(
+            target="paired_probe",
             probe_steps=recipe.probe_steps,
             candidates=recipe.candidates,
             probe_share=recipe.probe_share,
@@ -158,7 +167,8 @@ def run(arm: str, world: World, recipe: Recipe, steps: int | None = None) -> Out
         policy=policy,
         seed=world.seed,
         active=policy == "hydra",
-        held_out_steps=HELD_OUT_STEPS,
+        forward_steps=HELD_OUT_STEPS / HELD_OUT_BATCHES,
+        held_out_batches=HELD_OUT_BATCHES,
     )
     watching = BackwardImportance(student.model, names)
     warmup_end = recipe.schedule.warmup_end
@@ -176,9 +186,10 @@ def run(arm: str, world: World, recipe: Recipe, steps: int | None = None) -> Out
                 rank_map = _planted(world, recipe)
             elif policy == "by_change":
                 importance = student.change()
-                rank_map = allocate("coarse_fine", _inputs(world, recipe, importance))
+                rank_map = allocate(RULES["coarse_fine"], _inputs(world, recipe, importance))
             else:
-                rank_map = allocate(policy, _inputs(world, recipe, importance))
+                rule = RULES.get(policy, policy)
+                rank_map = allocate(rule, _inputs(world, recipe, importance))
             controller.put(rank_map, done, "allocate", f"ranks of {policy}", student.loop)
         controller.after_step(done, student.loop)
     return _outcome(student, controller, events, importance, began)
@@ -186,7 +197,7 @@ def run(arm: str, world: World, recipe: Recipe, steps: int | None = None) -> Out
 
 def _outcome(
     student: Student,
-    controller: RankController,
+    controller: ProbeController,
     events: list[dict[str, Any]],
     importance: dict[str, float],
     began: _Clock,

@@ -7,7 +7,7 @@ come by step number, so a probe and the run that follows it see the same batches
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,10 +97,10 @@ class Student:
         """Take steps; False if the loss overflowed."""
         return all(math.isfinite(self.step(number)) for number in range(step, step + steps))
 
-    def held_out_losses(self, step: int) -> list[float]:
+    def held_out_losses(self, step: int) -> Iterator[float]:
         """Return the losses of the batches that follow step `step`."""
         self.judged += 1
-        return [self._loss(self._world.batch(step + i)) for i in range(HELD_OUT_BATCHES)]
+        return (self._loss(self._world.batch(step + i)) for i in range(HELD_OUT_BATCHES))
 
     def resized(self) -> None:
         """Do nothing: no wrapper holds the tensors."""

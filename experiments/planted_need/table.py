@@ -32,6 +32,38 @@ def render(value: Result) -> str:
     return table(titles, lines)
 
 
+#: World and steps of `trailing.json` -> its name in the table, in order.
+_WORLDS = {
+    "heterogeneous:600": "layers need 16, 12, 4, 0; 600 steps",
+    "heterogeneous:1200": "the same, 1,200 steps",
+    "changing:600": "needs change after a quarter, 600 steps",
+    "correlated:600": "correlated inputs, 600 steps",
+    "homogeneous:600": "control: every module needs the same, 600 steps",
+    "homogeneous:1200": "control, 1,200 steps",
+}
+_ARMS = {
+    "trailing": "`hydra` (margin 16)",
+    "no_check": "without the check",
+    "margin_8": "margin 8",
+    "margin_1": "margin 1",
+    "random_moves": "as many random moves",
+}
+
+
+def render_trailing(value: Result) -> str:
+    """Return held-out loss against uniform LoRA and moves, by world and arm of `trailing.json`."""
+    lines = []
+    for world, title in _WORLDS.items():
+        arms = value["summary"].get(world, {})
+        for arm, name in _ARMS.items():
+            if arm in arms:
+                row = arms[arm]
+                moved = f"{row['seeds_that_moved']} of {row['seeds']}"
+                lines.append([title, name, _relative(row), moved, f"{row['moves_a_run']:.1f}"])
+    titles = ["world", "ranks", "held-out loss", "runs that moved", "moves a run"]
+    return table(titles, lines)
+
+
 def _relative(arm: Mapping[str, Any]) -> str:
     found = arm["relative_to_uniform"]
     if found["low"] == found["high"] == 0:

@@ -26,6 +26,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hydra_mobile.adapters.allocate_layers import by_layer
 
 KINDS = ("heterogeneous", "homogeneous")
+HARDER = ("changing", "correlated")
+"""Heterogeneous too. `changing`: a quarter of the run has other needs, another teacher's. In
+`correlated` the inputs are: the token embeddings lie near a plane of eight dimensions."""
 LAYERS = 4
 LAYER_NEEDS = (16, 12, 4, 0)
 MODULE_FACTORS = (1.5, 0.5)
@@ -51,21 +54,26 @@ class World:
 
     r_ref = 8
 
-    def __init__(self, kind: str, seed: int) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"world is {kind!r}, expected one of {KINDS}")
+    def __init__(self, kind: str, seed: int, steps: int = 0) -> None:
+        """Plant a world; `steps` of the run matter to a `changing` one."""
+        if kind not in KINDS + HARDER:
+            raise ValueError(f"world is {kind!r}, expected one of {KINDS + HARDER}")
         self.kind = kind
         self.seed = seed
         self._base = _base(self._generator("base"))
+        if kind == "correlated":
+            _correlate(self._base.model.embed_tokens.weight, self._generator("plane"))
         self.names = [n for n, m in self._base.named_modules() if _adapted(n, m)]
         self.needs = _needs(kind, self.names, random.Random(f"{kind}:{seed}:needs"))
-        self._teacher = copy.deepcopy(self._base)
-        for name, rank in self.needs.items():
-            weight = self._teacher.get_submodule(name).weight
-            weight.data += _delta(*weight.shape, rank, self._generator(name))
+        self._teacher = self._taught(self.needs, "")
+        self._changes_at = 0
+        if kind == "changing":
+            self._changes_at = steps // 4
+            before = _needs(kind, self.names, random.Random(f"{kind}:{seed}:before"))
+            self._first_teacher = self._taught(before, "before ")
         self._batches: dict[int, tuple[Tensor, Tensor]] = {}
         ids = self._ids(HELD_OUT, "held out")
-        self.held_out = ids, self._answer(ids)
+        self.held_out = ids, self._answer(ids, self._teacher)
 
     def student(self) -> LlamaForCausalLM:
         """Return a new copy of the base, frozen."""
@@ -79,13 +87,35 @@ class World:
             vocabulary).
         """
         if step not in self._batches:
-            ids = self._ids(BATCH, f"step {step}")
-            self._batches[step] = ids, self._answer(ids)
+            ids = self.ids(step)
+            teacher = self._first_teacher if step < self._changes_at else self._teacher
+            self._batches[step] = ids, self._answer(ids, teacher)
         return self._batches[step]
 
+    def _taught(self, needs: dict[str, int], prefix: str) -> LlamaForCausalLM:
+        """Return the base with deltas of the needed ranks."""
+        teacher = copy.deepcopy(self._base)
+        for name, rank in needs.items():
+            weight = teacher.get_submodule(name).weight
+            weight.data += _delta(*weight.shape, rank, self._generator(prefix + name))
+        return teacher
+
+    def ids(self, step: int) -> Tensor:
+        """Return the token ids of the step after step `step`, (batch, length)."""
+        return self._ids(BATCH, f"step {step}")
+
+    def base_weights(self) -> dict[str, Tensor]:
+        """Return the weights of the base by module name."""
+        return _weights(self._base)
+
+    def teacher_weights(self, step: int | None = None) -> dict[str, Tensor]:
+        """Return the weights of the teacher at a step; None: of the one that counts at the end."""
+        early = step is not None and step < self._changes_at
+        return _weights(self._first_teacher if early else self._teacher)
+
     @torch.no_grad()
-    def _answer(self, ids: Tensor) -> Tensor:
-        return self._teacher(input_ids=ids).logits.log_softmax(-1)
+    def _answer(self, ids: Tensor, teacher: LlamaForCausalLM) -> Tensor:
+        return teacher(input_ids=ids).logits.log_softmax(-1)
 
     def _ids(self, rows: int, what: str) -> Tensor:
         return torch.randint(VOCABULARY, (rows, LENGTH), generator=self._generator(what))
@@ -122,6 +152,17 @@ def _base(generator: torch.Generator) -> LlamaForCausalLM:
             deviation = width**-0.5 if isinstance(module, nn.Linear) else 1.0
             module.weight.data.normal_(0.0, deviation, generator=generator)
     return model.eval().requires_grad_(False)
+
+
+def _correlate(embedding: Tensor, generator: torch.Generator) -> None:
+    """Bring embeddings, in place, near eight of their dimensions; their size stays."""
+    count, width = embedding.shape
+    few = torch.randn(count, 8, generator=generator) @ torch.randn(8, width, generator=generator)
+    embedding.data = few / 8**0.5 + 0.1 * embedding.data
+
+
+def _weights(model: LlamaForCausalLM) -> dict[str, Tensor]:
+    return {n.removesuffix(".weight"): p.detach() for n, p in model.named_parameters()}
 
 
 def _adapted(name: str, module: nn.Module) -> bool:

@@ -6,14 +6,13 @@ in `training/strategies/lora.py`, the transformers `Trainer` through `HydraCallb
 The result is saved as plain peft LoRA.
 
 Ranks that follow measured importance begin uniform. The backward passes at the end of the warm-up
-(or the updates that it learned) give the importance, the first event brings the policy's map, and
-where the policy moves ranks the controller of `dynamic/` goes on. Everything else is plain LoRA:
-the engine then changes nothing.
+(or the updates that it learned) give the importance, and the policy's map comes then. Where the
+policy moves ranks, a controller of `dynamic/` does. Everything else is plain LoRA: the engine then
+changes nothing.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,12 +26,16 @@ from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.allocate_kinds import relative_to_kind
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.cells import groups_of
-from hydra_mobile.adapters.dynamic.controller import Loop, RankController
+from hydra_mobile.adapters.dynamic.controller import RankController
+from hydra_mobile.adapters.dynamic.probe_controller import ProbeController
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig
+from hydra_mobile.adapters.dynamic.trailing_controller import TrailingController
 from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.importance import BackwardImportance, Importance, learned_update
 from hydra_mobile.adapters.policies import PolicyInput, allocate, policy_named
+from hydra_mobile.adapters.policies.hydra import Start, start_policy
+from hydra_mobile.adapters.probe_loop import ProbeLoop
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import Shrink, resize
 from hydra_mobile.adapters.save_load import read_safetensors, save_adapter
@@ -78,6 +81,7 @@ class Hydra:
         alpha_ref: float,
         targets: str | Sequence[str],
         policy: str = "hydra",
+        start: Start = "auto",
         rank_step: int | None = None,
         r_min: int | None = None,
         r_max: int | None = None,
@@ -100,6 +104,8 @@ class Hydra:
             targets: the linears to adapt: their full names; or a regular expression that matches
                 full names from end to end; or "all-linear", see `target_names`.
             policy: a name in `policies.POLICIES`.
+            start: the policy that chooses the first ranks of policy `hydra`; "auto": see
+                `policies.hydra.start_policy`.
             rank_step: ranks are multiples of it; by default an eighth of `r_ref`, from 1 to 8.
             r_min: lowest rank, at least 1; by default `rank_step`.
             r_max: highest rank; by default twice `r_ref`.
@@ -149,6 +155,7 @@ class Hydra:
             "alpha_ref": self._alpha_ref,
             "targets": targets if isinstance(targets, str) else list(targets),
             "policy": policy,
+            "start": start,
             "rank_step": step,
             "r_min": lowest,
             "r_max": r_max,
@@ -159,16 +166,18 @@ class Hydra:
             "seed": seed,
             "dropout": dropout,
             "shrink": shrink,
-            "dynamic": dataclasses.asdict(self.dynamic),
+            "dynamic": self.dynamic.to_dict(),
             "freeze": freeze,
         }
         self._policy = policy_named(policy)
-        self.waits = ranks is None and self._policy.needs_importance and isinstance(importance, str)
+        self._start = start_policy(start, self.dynamic.target) if self._policy.moves else policy
+        needs = policy_named(self._start).needs_importance
+        self.waits = ranks is None and needs and isinstance(importance, str)
         self._label = policy
         self._accumulation = 1
         self._watched_steps = 0
         self._watching: BackwardImportance | None = None
-        self._loop: Loop | None = None
+        self._loop: ProbeLoop | None = None
         self._inject(self._first_ranks(ranks), dropout, freeze)
 
     @classmethod
@@ -237,8 +246,8 @@ class Hydra:
         return self._inputs(None).grid
 
     def allocate(self, importance: Mapping[str, float] | None) -> RankMap:
-        """Return the ranks that the policy chooses; the model stays as it is."""
-        return allocate(self.policy, self._inputs(importance))
+        """Return the first ranks that the policy chooses; the model stays as it is."""
+        return allocate(self._start, self._inputs(importance))
 
     def _inputs(self, importance: Mapping[str, float] | None) -> PolicyInput:
         settings = self._settings
@@ -283,8 +292,8 @@ class Hydra:
             ArtifactError: the file of `dynamic.observations` is missing or broken.
         """
         timing = self.dynamic
-        self.schedule = Schedule.of(steps, timing.warmup, timing.every, timing.until)
-        if self.waits and not self.schedule.events:
+        self.schedule = Schedule.of_run(steps, timing)
+        if self.waits and not self.schedule.has_warmup:
             raise HydraError(
                 f"A run of {steps} steps is too short: ranks would never be allocated.",
                 "Train for more steps, or use policy='uniform'.",
@@ -296,7 +305,23 @@ class Hydra:
         names = list(self.budget.cost)
         self._watching = self._new_watching()
         held_out = timing.holdout_batches if held_out_batches is None else held_out_batches
-        self.controller = RankController(
+        # A forward pass is about a third of a step.
+        forward_steps = 1 / (3 * accumulation)
+        if timing.target == "trailing":
+            self.controller = TrailingController(
+                self.rank_map,
+                self.budget,
+                self.grid,
+                self.schedule,
+                timing,
+                record,
+                policy=self._label,
+                active=self.moves and moves,
+                forward_steps=forward_steps,
+                held_out_batches=held_out,
+            )
+            return
+        self.controller = ProbeController(
             self.rank_map,
             self.budget,
             self.grid,
@@ -308,8 +333,8 @@ class Hydra:
             seed=self.seed,
             active=self.moves and moves,
             incumbent_trains=incumbent_trains,
-            # A forward pass is about a third of a step.
-            held_out_steps=held_out / (3 * accumulation),
+            forward_steps=forward_steps,
+            held_out_batches=held_out,
         )
 
     def start(self) -> None:
@@ -318,8 +343,9 @@ class Hydra:
         if self.waits:
             reason = f"uniform until importance is known, after step {self.schedule.warmup_end}"
         self.controller.record(0, "initial", reason, ranks=dict(self.rank_map))
+        self.controller.announce()
 
-    def attach(self, loop: Loop) -> None:
+    def attach(self, loop: ProbeLoop) -> None:
         """Take steps, snapshots and changes of rank through `loop`, see `ProbeLoop`."""
         self._loop = loop
 
@@ -369,7 +395,7 @@ class Hydra:
             self._watching.rest()
 
     @property
-    def _running(self) -> Loop:
+    def _running(self) -> ProbeLoop:
         if self._loop is None:
             raise RuntimeError("`attach` comes before the first step")
         return self._loop
@@ -389,7 +415,8 @@ class Hydra:
                 self.measured = Importance(relative_to_kind(norms, self.budget.cost), 0)
                 source += ", relative to their kind of projection"
         scores = self.measured.mean_of_norms
-        self.controller.regroup(groups_of(list(self.budget.cost), scores))
+        if isinstance(self.controller, ProbeController):
+            self.controller.regroup(groups_of(list(self.budget.cost), scores))
         reason = f"ranks of policy {self._label} from {source}"
         self.put(self.allocate(scores), step, "allocate", reason)
         self.waits = False
@@ -519,6 +546,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
     # Until November 2026 this was among the dynamic settings, and two of those did not exist.
     if "calibration_batches" in dynamic:
         settings["calibration_batches"] = dynamic.pop("calibration_batches")
-    dynamic = dataclasses.asdict(DynamicConfig()) | dynamic
-    settings = {"ranks": None, "freeze": True} | settings | {"dynamic": dynamic}
+    # Nor was there a choice of the target's kind until then: all were probes.
+    dynamic = DynamicConfig(target="paired_probe").to_dict() | dynamic
+    settings = {"ranks": None, "freeze": True, "start": "auto"} | settings | {"dynamic": dynamic}
     return {**state, "settings": settings}

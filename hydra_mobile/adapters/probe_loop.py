@@ -1,15 +1,17 @@
-"""A model in training as the rank controller sees it: steps that can be taken and taken back.
+"""A model in training as the rank controllers see it: spectra, losses, steps taken and taken back.
 
-The `Loop` of `dynamic/controller.py` over a model and a torch optimizer, for every training loop.
-It knows ranks, snapshots and held-out losses, and takes steps through a `Stepper`. A snapshot is in
-main memory and holds what trains, buffers, optimizer state and the random state; going back also
-goes back in rank.
+The loop that the controllers of `dynamic/` ask for, over a model and a torch optimizer, for every
+training loop. It knows ranks, snapshots and held-out losses, and takes steps through a `Stepper`. A
+snapshot is in main memory and holds what trains, buffers, optimizer state and the random state;
+going back also goes back in rank.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,8 +22,9 @@ from torch import Tensor, nn
 from hydra_mobile.adapters import broadcast
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.lora import live_rank_map
+from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.adapters.resize import Shrink, resize
+from hydra_mobile.adapters.resize import Shrink, resize, svd_transforms
 from hydra_mobile.adapters.snapshot import TensorSnapshot
 
 
@@ -116,28 +119,79 @@ class ProbeLoop:
         finally:
             self._model.train(training)
 
-    @torch.no_grad()
     def held_out_loss(self, step: int) -> float:
         """Return the mean held-out loss, without dropout, the same on all processes."""
+        losses = self.held_out_losses(step)
+        return sum(losses) / len(losses)
+
+    @torch.no_grad()
+    def held_out_losses(self, step: int, batches: int | None = None) -> list[float]:
+        """Return held-out losses by micro-batch, without dropout, means over all processes.
+
+        Args:
+            step: optimizer steps done.
+            batches: how many micro-batches; None: all that the stepper has.
+        """
         training = self._model.training
         self._model.eval()
-        losses = list(self._stepper.held_out_losses(step))
+        losses = list(itertools.islice(iter(self._stepper.held_out_losses(step)), batches))
         self._model.train(training)
-        mean = torch.tensor([sum(losses) / len(losses)], dtype=torch.float64)
-        return float(broadcast.mean(mean)[0])
+        means: list[float] = broadcast.mean(torch.tensor(losses, dtype=torch.float64)).tolist()
+        return means
 
-    def resize(self, rank_map: RankMap, step: int) -> None:
+    @torch.no_grad()
+    def spectra(self) -> dict[str, list[float]]:
+        """Return the singular values of s B A by module, falling, one per rank, in float64.
+
+        From the r x r core: with B = Qb Rb and A^T = Qa Ra, B A and Rb Ra^T have the same.
+        """
+        layers = lora_layers(self._model)
+        found: dict[str, list[float]] = {}
+        for name, (a, b) in lora_tensors(self._model).items():
+            core = torch.linalg.qr(b.double()).R @ torch.linalg.qr(a.double().T).R.T
+            values = layers[name].scaling[ADAPTER] * torch.linalg.svdvals(core)
+            # A rank above the matrix's own width has directions that carry nothing.
+            found[name] = [*values.tolist(), *[0.0] * (len(a) - len(values))]
+        return found
+
+    @contextmanager
+    def truncated(self, ranks: Mapping[str, int]) -> Iterator[None]:
+        """Keep only the first directions of modules inside the block; exact afterwards.
+
+        Args:
+            ranks: how many directions to keep, by module; the tensors' shapes stay.
+        """
+        tensors = lora_tensors(self._model)
+        whole = {name: tensors[name][1].detach().clone() for name in ranks}
+        try:
+            with torch.no_grad():
+                for name, rank in ranks.items():
+                    a, b = tensors[name]
+                    of_a, of_b = svd_transforms(a.detach(), b.detach(), rank)
+                    b.copy_((b.double() @ of_b) @ of_a)
+            yield
+        finally:
+            with torch.no_grad():
+                for name, kept in whole.items():
+                    tensors[name][1].copy_(kept)
+
+    def resize(self, rank_map: RankMap, step: int, shrink: Shrink | None = None) -> None:
         """Change ranks on all processes and compare them afterwards.
+
+        Args:
+            rank_map: the ranks afterwards.
+            step: optimizer steps done.
+            shrink: how components are dropped; None: as the loop was told.
 
         Raises:
             RuntimeError: gradients are still there; those of changed tensors would be lost.
         """
         if any(p.grad is not None for p in self._trained().values()):
             raise RuntimeError("ranks can only change after gradients were dropped")
-        self._resize(rank_map, step)
+        self._resize(rank_map, step, shrink)
         broadcast.require_same("the ranks", live_rank_map(self._model).digest())
 
-    def _resize(self, rank_map: RankMap, step: int) -> None:
+    def _resize(self, rank_map: RankMap, step: int, shrink: Shrink | None = None) -> None:
         changed = resize(
             self._model,
             rank_map,
@@ -145,7 +199,7 @@ class ProbeLoop:
             [self._optimizer],
             seed=self._seed,
             event=step,
-            shrink=self._shrink,
+            shrink=shrink or self._shrink,
         ).changed
         if changed:
             self._stepper.resized()

@@ -126,8 +126,9 @@ def _remarks(plan: Plan) -> list[str]:
             "A learning rate belongs to a global batch: --global-batch N lists the settings that "
             "keep one on another number of GPUs."
         )
-    if plan.train.ranks.policy == "hydra":
-        share = plan.train.ranks.dynamic.probe_share
+    ranks = plan.train.ranks
+    if ranks.policy == "hydra" and ranks.dynamic.target == "paired_probe":
+        share = ranks.dynamic.probe_share
         lines.append(f"HyDRA's probes may add up to {100 * share:.0f} % to the steps of stage II.")
     return lines
 

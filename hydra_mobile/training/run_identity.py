@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.adapters.dynamic.settings import DynamicConfig
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import DataError
@@ -115,6 +116,12 @@ def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     config["data"].setdefault("validation", "")
     config.setdefault("runtime", {}).setdefault("early_stopping", 0)
     config["runtime"].setdefault("evaluate_every", 50)
+    # Settings of ranks that did not exist then and change nothing for the targets that did.
+    ranks = config.setdefault("ranks", {})
+    ranks.setdefault("start", "auto")
+    recorded_dynamic = ranks.setdefault("dynamic", {})
+    for key, value in DynamicConfig().to_dict().items():
+        recorded_dynamic.setdefault(key, value)
     # Older records have fewer hashes: the name is all that can be compared then.
     named: set[tuple[str, ...]] = set()
     if "map_file" not in old.get("data", {}):

@@ -25,6 +25,7 @@ MORE = [
     "data.stage1=",
     "stage2.steps=10",
     "ranks.dropout=0.1",
+    "ranks.dynamic.target=paired_probe",
     "ranks.dynamic.warmup=0.3",
     "ranks.dynamic.every=0.2",
     "ranks.dynamic.probe_steps=2",
@@ -55,7 +56,7 @@ def settings_of(
 
     def settings(output: Path, policy: str) -> list[str]:
         if policy in ("fixed", "replay") and not recorded:
-            train(run_settings(source), "ranks.policy=coarse_fine")
+            train(run_settings(source), "ranks.policy=coarse_fine_per_cost")
             recorded.append(source / "ranks.jsonl")
         more = [f"ranks.map_file={recorded[0]}"] if recorded else []
         return [*run_settings(output), f"ranks.policy={policy}", *more]

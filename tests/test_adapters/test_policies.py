@@ -26,6 +26,7 @@ from hydra_mobile.adapters.allocate_modules import (
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, policy_named
 from hydra_mobile.adapters.policies.coarse import layer_levels, layer_ranks, level_multipliers
+from hydra_mobile.adapters.policies.hydra import start_policy
 from hydra_mobile.adapters.policies.reversed import mirrored, mirrored_scores
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import BudgetError, ConfigError, HydraError
@@ -39,7 +40,7 @@ COST = {
     }.items()
 }  # fmt: skip
 BUDGET = Budget(COST, 16)
-# `hydra` starts as `coarse_fine`, see `test_hydra_starts_as_coarse_fine`.
+# `hydra` starts as others do, see `test_hydra_starts_uniform`.
 CHOOSERS = sorted(POLICIES.keys() - {"fixed", "hydra"})
 SCORED = [policy for policy in CHOOSERS if policy_named(policy).needs_importance]
 # MobileLLaMA 1.4B and 2.7B: layers, hidden, intermediate, heads; parameters of rank 128.
@@ -214,11 +215,14 @@ def test_real_configurations_stay_within_the_budget(mobilellama_budget, policy, 
         require_contract(policy, PolicyInput(budget, scores, seed=seed))
 
 
-def test_hydra_starts_as_coarse_fine():
+def test_hydra_starts_uniform():
     scores = scores_of(range(1, 29))
-    both = [allocate(policy, PolicyInput(BUDGET, scores)) for policy in ("hydra", "coarse_fine")]
-    assert both[0] == both[1]
+    assert set(allocate("hydra", PolicyInput(BUDGET, scores)).values()) == {16}
     assert [policy_named(policy).moves for policy in ("hydra", "coarse_fine")] == [True, False]
+    assert start_policy("auto", "trailing") == "uniform"
+    # As runs of before there was a choice began.
+    assert start_policy("auto", "paired_probe") == "coarse_fine_per_cost"
+    assert start_policy("coarse_fine", "trailing") == "coarse_fine"
 
 
 class TestReversed:

@@ -19,6 +19,7 @@ from hydra_mobile.training.run import TrainingRun
 SETTINGS = [
     "stage1.accumulation=1",
     "stage2.steps=10",
+    "ranks.dynamic.target=paired_probe",
     "ranks.dynamic.probe_steps=2",
     "ranks.dynamic.candidates=1",
     "ranks.dynamic.probe_share=10",
@@ -27,6 +28,13 @@ SETTINGS = [
     "ranks.calibration_batches=2",
     "ranks.dynamic.warmup=0.3",
     "runtime.threads=1",
+]
+#: Every event moves.
+TRAILING = [
+    "ranks.dynamic.target=trailing",
+    "ranks.dynamic.margin=1",
+    "ranks.dynamic.least_steps=0",
+    "ranks.dynamic.events=[0.3,0.5,0.7]",
 ]
 # The same sums in another order: fp32, ten steps of AdamW.
 TOLERANCE = 1e-5
@@ -51,6 +59,20 @@ def one_process(tmp_path_factory, run_settings):
     more = [*SETTINGS, "stage1.accumulation=2", "stage2.accumulation=2"]
     config = load_config(None, [*run_settings(folder), *more])
     return TrainingRun(config).train()
+
+
+@pytest.mark.slow
+def test_two_processes_move_the_same_trailing_directions(run_settings, tmp_path):
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    done = torchrun("train", *run_settings(run), *SETTINGS, *TRAILING)
+    assert done.returncode == 0, done.stderr[-3000:]
+    both = [json.loads((run / f"weights-{process}.json").read_text()) for process in (0, 1)]
+    assert both[0] == both[1]
+    more = [*SETTINGS, *TRAILING, "stage1.accumulation=2", "stage2.accumulation=2"]
+    TrainingRun(load_config(None, [*run_settings(alone), *more])).train()
+    ours, theirs = (RankHistory.of_run(folder) for folder in (run, alone))
+    assert len(ours.maps()) > 1, "ranks were to change in this run"
+    assert ours.maps() == theirs.maps()
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from hydra_mobile.adapters.dynamic.controller import RankController
 from hydra_mobile.adapters.dynamic.data import Prediction
+from hydra_mobile.adapters.dynamic.probe_controller import ProbeController
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.config import load_config
@@ -19,6 +19,7 @@ from hydra_mobile.training.run import TrainingRun
 from hydra_mobile.training.strategies import lora as lora_strategy
 
 DYNAMIC = [
+    "ranks.dynamic.target=paired_probe",
     "data.stage1=",
     "stage2.steps=20",
     "ranks.dropout=0.1",
@@ -51,7 +52,7 @@ def eager(monkeypatch):
         said = Prediction(gain=2e-3, spread=1e-4, lower=1e-3)
         return (moves[0] if every_second and moves else None), said
 
-    monkeypatch.setattr(RankController, "_choose", choose)
+    monkeypatch.setattr(ProbeController, "_choose", choose)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_passive_observes_without_a_single_extra_step(run_settings, tmp_path):
 
 @pytest.mark.parametrize("importance", ["update", "calibration"])
 def test_other_sources_of_importance(run_settings, tmp_path, importance):
-    more = ("ranks.policy=coarse_fine", f"ranks.importance={importance}", "stage2.steps=4")
+    more = ("ranks.policy=coarse_fine_per_cost", f"ranks.importance={importance}", "stage2.steps=4")
     train(run_settings(tmp_path / "run"), *more)
     history = RankHistory.of_run(tmp_path / "run")
     kinds = [e.event for e in history.read()]
@@ -203,7 +204,7 @@ def test_other_sources_of_importance(run_settings, tmp_path, importance):
 
 
 def other_source(importance):
-    more = ("ranks.policy=coarse_fine", f"ranks.importance={importance}", "stage2.steps=5")
+    more = ("ranks.policy=coarse_fine_per_cost", f"ranks.importance={importance}", "stage2.steps=5")
     return (*more, "ranks.dynamic.warmup=0.4", "runtime.checkpoint_every=1")
 
 

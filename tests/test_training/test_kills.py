@@ -17,7 +17,7 @@ from hydra_mobile.core.files import sha256_of
 KILLS = 40
 DRIVER = """
 import sys
-from hydra_mobile.adapters.dynamic.controller import RankController
+from hydra_mobile.adapters.dynamic.probe_controller import ProbeController
 from hydra_mobile.adapters.dynamic.data import Prediction
 from hydra_mobile.config import load_config
 from hydra_mobile.training.run import TrainingRun
@@ -27,12 +27,13 @@ def choose(self, model, moves, progress):
     made = moves and round(progress * self._schedule.steps) % 4 == 0
     return (moves[0] if made else None), Prediction(gain=2e-3, spread=1e-4, lower=1e-3)
 
-RankController._choose = choose
+ProbeController._choose = choose
 resume, *overrides = sys.argv[1:]
 print("ready", flush=True)
 TrainingRun(load_config(None, overrides), print).train(resume == "resume")
 """
 SETTINGS = [
+    "ranks.dynamic.target=paired_probe",
     "data.stage1=",
     "stage2.steps=150",
     "stage2.accumulation=2",
@@ -47,8 +48,18 @@ SETTINGS = [
 ]
 
 
+#: Every event moves or is undone, each after forward passes of its check.
+TRAILING = [
+    "ranks.dynamic.target=trailing",
+    "ranks.dynamic.margin=1",
+    "ranks.dynamic.least_steps=0",
+    f"ranks.dynamic.events={[round(0.02 * i, 2) for i in range(1, 50)]}",
+]
+
+
 @pytest.mark.slow
-def test_forty_kills_lose_nothing(run_settings, tmp_path):
+@pytest.mark.parametrize("more", [[], TRAILING], ids=["probes", "trailing"])
+def test_forty_kills_lose_nothing(run_settings, tmp_path, more):
     """Resumed runs end bit-identical, with the same history."""
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
@@ -58,7 +69,7 @@ def test_forty_kills_lose_nothing(run_settings, tmp_path):
         command = [sys.executable, "-W", "ignore", str(driver), "resume" if resume else "start"]
         log = (tmp_path / f"{name}.log").open("ab")
         return subprocess.Popen(
-            [*command, *run_settings(run), *SETTINGS], stdout=log, stderr=log, env=os.environ
+            [*command, *run_settings(run), *SETTINGS, *more], stdout=log, stderr=log, env=os.environ
         )
 
     began = time.monotonic()

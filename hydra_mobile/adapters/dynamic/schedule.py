@@ -1,4 +1,4 @@
-"""When a run's ranks may move: a warm-up, events at even distances, a freeze.
+"""When a run's ranks may move: a warm-up, events, a freeze.
 
 Our choice, as in AdaLoRA and ElaLoRA: ranks must not move before the adapters have learned
 something, nor so late that a new row cannot learn any more.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hydra_mobile.adapters.dynamic.settings import DynamicConfig
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -15,17 +17,35 @@ class Schedule:
 
     Attributes:
         steps: optimizer steps of the run.
-        events: steps of the rank events, rising; the first one ends the warm-up.
+        events: steps of the rank events, rising.
+        warmup_end: the step after which importance is known; the last step in a run so short that
+            ranks could never be allocated.
     """
 
     steps: int
     events: tuple[int, ...]
+    warmup_end: int
+
+    @classmethod
+    def of_run(cls, steps: int, timing: DynamicConfig) -> Schedule:
+        """Return the schedule of a run of `steps` optimizer steps."""
+        if timing.target != "trailing":
+            return cls.of(steps, timing.warmup, timing.every, timing.until)
+        end = max(1, round(timing.warmup * steps))
+        found: list[int] = []
+        for share in sorted(timing.events):
+            step = max(1, round(share * steps))
+            # Ranks that move in a short run, or shortly before the end, cannot pay any more.
+            if steps >= timing.least_steps and steps - step >= timing.least_steps / 3:
+                found.append(step)
+        events = tuple(dict.fromkeys(step for step in found if step < steps))
+        return cls(steps, events, min(end, steps))
 
     @classmethod
     def of(
         cls, steps: int, warmup: float = 0.10, every: float = 0.05, until: float = 0.70
     ) -> Schedule:
-        """Return the schedule of a run.
+        """Return a schedule of events at even distances, the first at the end of the warm-up.
 
         Args:
             steps: optimizer steps of the run.
@@ -41,12 +61,12 @@ class Schedule:
             if step < steps and step not in found:
                 found.append(step)
             number += 1
-        return cls(steps, tuple(found))
+        return cls(steps, tuple(found), found[0] if found else steps)
 
     @property
-    def warmup_end(self) -> int:
-        """The step after which importance is known; the last step where there is no event."""
-        return self.events[0] if self.events else self.steps
+    def has_warmup(self) -> bool:
+        """Whether importance can be known before the run ends."""
+        return self.warmup_end < self.steps
 
     @property
     def freeze(self) -> int:

@@ -50,8 +50,10 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
     ) -> None:
         """Watch over `hydra.model`.
 
-        A callback cannot foresee the batches that the Trainer will draw, so the dynamic stage of
-        policy `hydra` needs separate batches; without them the ranks stay.
+        Policy `hydra` needs no batches of its own. With `held_out` it also checks, forward only,
+        that what an event drops does no harm. The older targets of its dynamic stage probe: a
+        callback cannot foresee the batches that the Trainer will draw, so without separate ones
+        the ranks stay.
 
         Args:
             hydra: holds the model that the Trainer is given.
@@ -94,7 +96,9 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         hydra = self._hydra
         inner = getattr(given["optimizer"], "optimizer", given["optimizer"])
         self._main = bool(state.is_world_process_zero)
-        self._moves = hydra.moves and bool(self._held_out) and not self._settled
+        # The trailing directions are read from the adapters; probes need batches of their own.
+        able = hydra.dynamic.target == "trailing" or bool(self._held_out)
+        self._moves = hydra.moves and able and not self._settled
         require_same_model(hydra, given["model"])
         require_plain(args, given["optimizer"])
         if hydra.waits or self._moves:
@@ -225,7 +229,7 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         progress = saved["progress"]
         before = int(progress["steps"])
         timing = hydra.dynamic
-        was = Schedule.of(before, timing.warmup, timing.every, timing.until)
+        was = Schedule.of_run(before, timing)
         if was != hydra.schedule and state.global_step < max(was.freeze, hydra.schedule.freeze):
             raise HydraError(
                 f"The checkpoint is of a run of {before} steps, this run has {state.max_steps}: "

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.dynamic.gate import LEAST_OBSERVATIONS
+from hydra_mobile.adapters.dynamic.probe_controller import ProbeController
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.engine import Hydra, Source
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.importance import Importance
 from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.adapters.policies import policy_named
+from hydra_mobile.adapters.policies.hydra import start_policy
 from hydra_mobile.adapters.probe_loop import ProbeLoop
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
@@ -111,7 +113,7 @@ class LoraStrategy(Strategy):
         watching = state["watching"]
         # Checkpoints of earlier versions do not tell; without events ranks never waited.
         by_update = self._ranks.importance in ("update", "update_by_kind")
-        waits = watching or (by_update and self.hydra.schedule.events)
+        waits = watching or (by_update and self.hydra.schedule.has_warmup)
         if watching:
             watching = watching[self.stage.setup.processes.index]
         self.hydra.load({"waits": bool(waits), **state, "watching": watching})
@@ -234,6 +236,7 @@ class LoraStrategy(Strategy):
             alpha_ref=config.alpha_ref,
             targets=self.names,
             policy=self._rank_policy(),
+            start=config.start,
             rank_step=config.rank_step,
             r_min=config.r_min,
             r_max=config.r_max or None,
@@ -262,12 +265,14 @@ class LoraStrategy(Strategy):
         self, gradients: dict[str, Tensor] | None
     ) -> Mapping[str, float] | None:
         """Measure importance before the first step, where the warm-up is not to give it."""
-        timing = self._ranks.dynamic
-        schedule = Schedule.of(self.stage.stream.steps, timing.warmup, timing.every, timing.until)
-        if not policy_named(self._rank_policy()).needs_importance:
+        schedule = Schedule.of_run(self.stage.stream.steps, self._ranks.dynamic)
+        first = self._rank_policy()
+        if policy_named(first).moves:
+            first = start_policy(self._ranks.start, self._ranks.dynamic.target)
+        if not policy_named(first).needs_importance:
             return None
-        # Without an event there is no end of a warm-up that could come too late.
-        if self._ranks.importance != "calibration" and schedule.events:
+        # Where the warm-up ends within the run, it gives the importance.
+        if self._ranks.importance != "calibration" and schedule.has_warmup:
             return None
         importance = calibrate(self.stage, self.names, gradients)
         self._write_importance(importance)
@@ -287,13 +292,20 @@ class LoraStrategy(Strategy):
         dynamic, schedule = self._ranks.dynamic, self.hydra.schedule
         if not schedule.events:
             return "dynamic stage: no events in a run this short"
+        controller = self.hydra.controller
+        if not isinstance(controller, ProbeController):
+            return (
+                f"dynamic stage: ranks may move after steps {', '.join(map(str, schedule.events))} "
+                f"of {schedule.steps}, where last directions differ {dynamic.margin:g}-fold in "
+                "worth; no step is added"
+            )
         head = (
             f"dynamic stage: {len(schedule.events)} events from step {schedule.events[0]} to "
             f"{schedule.freeze}"
         )
         if dynamic.target == "passive":
             return f"{head}, watching the held-out loss; expect no rank to move"
-        probed = schedule.affordable(self.hydra.controller.event_cost, dynamic.probe_share)
+        probed = schedule.affordable(controller.event_cost, dynamic.probe_share)
         steps = probed * dynamic.probe_steps * dynamic.candidates
         text = (
             f"{head}; {probed} of them probed, {steps} steps in addition to the run's "

@@ -1,0 +1,266 @@
+"""Does the dynamic stage act where a need was planted, and keep still where none was?
+
+Trains arms of the product's own dynamic stage in planted worlds, at equal parameters on the same
+data, one thread, seeds that chose no constant. Every outcome is written at once, and a run that was
+cut short goes on where it ended:
+
+    python -m experiments.planted_need.trailing                  # everything, in order of priority
+    python -m experiments.planted_need.trailing --only heterogeneous:600
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.planted_need.loop import HELD_OUT_BATCHES
+from experiments.planted_need.stacked import R_REF, Data, Students
+from experiments.planted_need.world import World
+from experiments.shared.paired import relative
+from hydra_mobile.adapters.allocate import Grid
+from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.dynamic.schedule import Schedule
+from hydra_mobile.adapters.dynamic.settings import DynamicConfig
+from hydra_mobile.adapters.dynamic.trailing import Exchange, Plan, Tails, exchanges
+from hydra_mobile.adapters.dynamic.trailing_controller import is_harm, loss_rise
+from hydra_mobile.core.files import write_json
+from hydra_mobile.reporting import environment
+
+OUT = Path("experiments/planted_need/trailing.json")
+GRID = Grid(2, 2, 16)
+PEAK = 2e-2
+FIRST_SEED = 23
+SEEDS = 10
+ARMS = {
+    "uniform": None,
+    "trailing": DynamicConfig(),
+    "no_check": DynamicConfig(undo=False),
+    "margin_8": DynamicConfig(margin=8),
+    "margin_1": DynamicConfig(margin=1),
+    "random_moves": DynamicConfig(),
+}
+PLAN = (
+    ("heterogeneous", 600, ("uniform", "trailing")),
+    ("homogeneous", 600, ("uniform", "trailing")),
+    ("homogeneous", 1200, ("uniform", "trailing")),
+    ("homogeneous", 600, ("margin_1",)),
+    ("heterogeneous", 600, ("random_moves",)),
+    ("changing", 600, ("uniform", "trailing")),
+    ("correlated", 600, ("uniform", "trailing")),
+    ("heterogeneous", 1200, ("uniform", "trailing")),
+    ("heterogeneous", 600, ("no_check", "margin_8")),
+    ("homogeneous", 600, ("margin_8",)),
+)
+"""(world, steps, arms) in the order in which they are run."""
+
+
+Outcome = dict[str, Any]
+
+
+def random_exchanges(
+    count: int, ranks: Mapping[str, int], cost: Mapping[str, int], limit: int, draw: random.Random
+) -> Plan:
+    """Return the placebo: `count` exchanges of a grid step between modules drawn at random."""
+    pending, made = dict(ranks), []
+    for _ in range(count):
+        able = [m for m in pending if ranks[m] <= pending[m] <= GRID.highest - GRID.step]
+        target = draw.choice(able)
+        trial, sources = dict(pending), []
+        free = limit - sum(rank * cost[m] for m, rank in trial.items())
+        while free < GRID.step * cost[target]:
+            givers = [m for m in trial if m != target and GRID.lowest < trial[m] <= ranks[m]]
+            source = draw.choice(givers)
+            trial[source] -= GRID.step
+            free += GRID.step * cost[source]
+            sources.append(source)
+        trial[target] += GRID.step
+        pending = trial
+        made.append(Exchange(target, tuple(sources), 1.0))
+    return Plan(pending, tuple(made), None, "as many as trailing")
+
+
+def train(
+    worlds: Sequence[World],
+    steps: int,
+    arms: Sequence[str],
+    counts: Mapping[int, Mapping[int, int]] | None = None,
+) -> dict[str, dict[int, Outcome]]:
+    """Train a student of every arm in every world, all from uniform ranks, side by side.
+
+    Args:
+        worlds: of different seeds.
+        steps: optimizer steps.
+        arms: names in `ARMS`.
+        counts: of the placebo: exchanges by step, by seed.
+
+    Returns:
+        Outcomes by arm and seed.
+    """
+    data = Data(worlds)
+    students = Students(data, [w for _ in arms for w in range(len(worlds))], steps, PEAK)
+    budget = Budget(students.cost, R_REF)
+    who = [(arm, world.seed) for arm in arms for world in worlds]
+    made: list[dict[int, int]] = [{} for _ in who]
+    said: list[list[str]] = [[] for _ in who]
+    schedules = {arm: _schedule(arm, steps) for arm in arms}
+    stops = {step for schedule in schedules.values() for step in schedule}
+    for step in sorted({*stops, steps}):
+        students.train(step)
+        if step == steps:
+            break
+        before = students.following(HELD_OUT_BATCHES)
+        whole, ranks = students.copied(), [dict(own) for own in students.ranks]
+        plans: dict[int, Plan] = {}
+        for s, (arm, seed) in enumerate(who):
+            settings = ARMS[arm]
+            if settings is None or step not in schedules[arm]:
+                continue
+            if arm == "random_moves":
+                draw = random.Random(f"{seed}:{step}:placebo")
+                count = (counts or {})[seed].get(step, 0)
+                plans[s] = random_exchanges(count, ranks[s], budget.cost, budget.reference, draw)
+            else:
+                tails = Tails(students.spectrum(s), GRID.step)
+                plans[s] = exchanges(
+                    ranks[s],
+                    tails.worth,
+                    budget,
+                    GRID,
+                    margin=settings.margin,
+                    share=settings.share,
+                )
+            if plans[s].made:
+                students.resize(s, plans[s].ranks)
+        # Growth is silent: what differs now is what was dropped.
+        after = students.following(HELD_OUT_BATCHES)
+        for s, found in plans.items():
+            settings = ARMS[who[s][0]]
+            if not found.made or settings is None:
+                ratio = found.refused.ratio if found.refused else math.nan
+                said[s].append(f"{step}: stays, best ratio {ratio:.1f}")
+                continue
+            rise, t = loss_rise(before[s], after[s])
+            if settings.undo and who[s][0] != "random_moves" and is_harm(rise, t):
+                students.put_back(s, whole, ranks[s])
+                said[s].append(f"{step}: undone, {100 * rise:+.2f} %")
+                continue
+            made[s][step] = len(found.made)
+            said[s].append(f"{step}: {len(found.made)} moves, {100 * rise:+.2f} % at once")
+    losses = students.held_out()
+    found_by: dict[str, dict[int, Outcome]] = {arm: {} for arm in arms}
+    for s, (arm, seed) in enumerate(who):
+        found_by[arm][seed] = {
+            "loss": losses[s],
+            "moves": sum(made[s].values()),
+            "exchanges": {str(step): count for step, count in made[s].items()},
+            "events": said[s],
+            "ranks": " ".join(str(rank) for rank in students.ranks[s].values()),
+        }
+    return found_by
+
+
+def _schedule(arm: str, steps: int) -> tuple[int, ...]:
+    settings = ARMS[arm]
+    return Schedule.of_run(steps, settings).events if settings else ()
+
+
+def run(
+    out: Path, seeds: range, plan: Sequence[tuple[str, int, tuple[str, ...]]], at_once: int
+) -> None:
+    """Run what is not yet in `out`, writing after every `at_once` seeds."""
+    value = json.loads(out.read_text()) if out.is_file() else {"outcomes": {}}
+    outcomes = value["outcomes"]
+    for kind, steps, arms in plan:
+        place = outcomes.setdefault(f"{kind}:{steps}", {})
+        todo = [seed for seed in seeds if any(str(seed) not in place.get(arm, {}) for arm in arms)]
+        for first in range(0, len(todo), at_once):
+            own = todo[first : first + at_once]
+            began = time.process_time()
+            counts = None
+            if "random_moves" in arms:
+                counts = {
+                    seed: {
+                        int(step): count
+                        for step, count in place["trailing"][str(seed)]["exchanges"].items()
+                    }
+                    for seed in own
+                }
+            found = train([World(kind, seed, steps) for seed in own], steps, arms, counts)
+            for arm, by_seed in found.items():
+                place.setdefault(arm, {}).update({str(k): v for k, v in by_seed.items()})
+            write_json(out, _content(outcomes))
+            losses = {
+                arm: [f"{o['loss']:.4f} ({o['moves']})" for o in by_seed.values()]
+                for arm, by_seed in found.items()
+            }
+            seconds = time.process_time() - began
+            print(f"{kind} {steps} {own}: {losses}, {seconds:.0f} s of one core", flush=True)
+
+
+def _content(outcomes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "what": "held-out divergence from a teacher with planted low-rank deltas, nats per token, "
+        "at equal LoRA parameters; change against uniform LoRA, paired by seed, geometric mean",
+        "interval": "95 %, Student's t over seeds",
+        "settings": {
+            arm: None if s is None else {"margin": s.margin, "undo": s.undo}
+            for arm, s in ARMS.items()
+        }
+        | {"peak": PEAK, "events": list(DynamicConfig().events), "grid": dataclasses.asdict(GRID)},
+        "environment": vars(environment.collect()),
+        "summary": summary(outcomes),
+        "outcomes": outcomes,
+    }
+
+
+def summary(outcomes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return, by world and arm, the change against uniform LoRA and how often ranks moved."""
+    rows: dict[str, dict[str, Any]] = {}
+    for world, arms in outcomes.items():
+        for arm, own in arms.items():
+            seeds = [seed for seed in own if seed in arms.get("uniform", {})]
+            if arm == "uniform" or not seeds:
+                continue
+            losses = [own[seed]["loss"] for seed in seeds]
+            reference = [arms["uniform"][seed]["loss"] for seed in seeds]
+            harm = sorted(a / b - 1 for a, b in zip(losses, reference, strict=True))
+            row: dict[str, Any] = {
+                "seeds": len(seeds),
+                "seeds_that_moved": sum(own[seed]["moves"] > 0 for seed in seeds),
+                "moves_a_run": sum(own[seed]["moves"] for seed in seeds) / len(seeds),
+                "median": 0.5 * (harm[(len(harm) - 1) // 2] + harm[len(harm) // 2]),
+            }
+            if len(seeds) > 1:
+                row["relative_to_uniform"] = vars(relative(losses, reference))
+            rows.setdefault(world, {})[arm] = row
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--at-once", type=int, default=5, help="seeds trained side by side")
+    parser.add_argument("--only", help="WORLD:STEPS")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    plan = tuple(p for p in PLAN if given.only in (None, f"{p[0]}:{p[1]}"))
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    run(given.out, seeds, plan, given.at_once)
+    for world, arms in json.loads(given.out.read_text())["summary"].items():
+        for arm, row in arms.items():
+            print(world, arm, row)
+
+
+if __name__ == "__main__":
+    main()
