@@ -123,7 +123,8 @@ NUMBERS = sorted(number_keys(TrainConfig()))
 ZERO_MEANS = {
     "seed", "runtime.threads", "runtime.workers", "runtime.checkpoint_every", "ranks.dropout",
     "runtime.early_stopping", "runtime.sample_answers",
-    "ranks.r_max", "ranks.dynamic.warmup", "ranks.dynamic.until", "ranks.dynamic.probe_share",
+    "ranks.r_max", "ranks.dynamic.least_steps",
+    "ranks.dynamic.warmup", "ranks.dynamic.until", "ranks.dynamic.probe_share",
     *(
         f"{stage}.{key}"
         for stage in ("stage1", "stage2")

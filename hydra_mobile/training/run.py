@@ -385,7 +385,7 @@ class TrainingRun:
                 held_out = {}
                 if validation and strategy and self._is_due(step + 1, stream.steps):
                     held_out = self._validate(setup, validation, strategy)
-                self._report(setup, bar, name, config, stream.steps, result, held_out)
+                self._report(setup, bar, name, config, stream.steps, result, held_out, strategy)
                 every = self.config.runtime.checkpoint_every
                 ended = step + 1 == stream.steps or self._place.standing.stopped
                 if ended or (every and (step + 1) % every == 0):
@@ -472,6 +472,7 @@ class TrainingRun:
         steps: int,
         result: StepResult,
         held_out: Mapping[str, float],
+        strategy: Strategy | None,
     ) -> None:
         """Show and log the step that was just taken."""
         place, step = self._place, self._place.step
@@ -481,6 +482,8 @@ class TrainingRun:
         shown = f"loss {result.loss:.3f}"
         if held_out:
             shown += f", held out {held_out['validation_loss']:.3f}"
+        if strategy and strategy.note:
+            shown += f", {strategy.note}"
         bar.advance(step, result.conversations, shown, memory)
         self._log(
             name,

@@ -75,7 +75,8 @@ def _facts(
         parameters=event.parameters,
         reference=event.reference,
         predicted_gain=_number(event.prediction, "gain"),
-        realised_gain=_number(event.realised, "gain") if event.event == "observe" else measured,
+        # A move's own gain is what the check before it saw; a probe afterwards saw more.
+        realised_gain=_number(event.realised, "gain") if measured is None else measured,
         probe_steps=None if steps is None else round(steps),
         probe_seconds=_number(event.probe, "seconds"),
     )

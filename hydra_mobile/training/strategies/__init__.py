@@ -79,10 +79,12 @@ class Strategy(ABC):
         title: a phrase for tables of policies; empty where the rank policy has its own.
         any_step: whether the state after any step can be the result; False where only the last
             one is within the budget.
+        note: a phrase for the progress line, empty where there is nothing to say.
     """
 
     title: ClassVar[str] = ""
     any_step: ClassVar[bool] = True
+    note: str = ""
 
     def __init__(self, stage: StageTwo) -> None:
         self.stage = stage

@@ -182,6 +182,10 @@ class LoraStrategy(Strategy):
     def _record(self, event: dict[str, Any]) -> None:
         """Record an event, keep rank_map.json up to date, and log what a user wants to know."""
         kind, reason = event["event"], event["reason"]
+        if kind == "move":
+            self.note = f"{len(event['changed'])} ranks moved at step {event['step']}"
+        elif kind == "abstain" and event["step"]:
+            self.note = f"ranks kept at step {event['step']}"
         # The same reason to keep the map is logged once; the file has every event.
         if kind not in ("initial", "allocate", "freeze") and reason != self._last_reason:
             self._last_reason = reason
