@@ -94,6 +94,8 @@ def test_hydra_ranks_move_in_twenty_steps(
         run_settings,
         tmp_path / "run",
         "ranks.policy=hydra",
+        "ranks.dynamic.least_steps=0",
+        "ranks.dynamic.margin=1",
         "stage2.steps=20",
         "stage2.learning_rate=0.01",
     )
