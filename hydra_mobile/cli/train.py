@@ -37,7 +37,7 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help="Show the first row, weights and memory; take one step; write nothing",
+            help="Show a row, weights and memory; take one step; write nothing",
         ),
     ] = False,
 ) -> ui.Result:
@@ -159,7 +159,7 @@ def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> No
 def _show(work: TrainingWork, result: DryRun, command: str) -> ui.Result:
     """Print a dry run; what the loss learns stands in [brackets]."""
     ui.blank()
-    ui.line("First row as the model sees it (learned text in [brackets])")
+    ui.line("A row as the model sees it (learned text in [brackets])")
     for text in result.marked_row().split("\n"):
         ui.line(f"  {text}")
     ui.line()

@@ -1,13 +1,15 @@
 """`train --dry-run`: what would happen, shown before hours are spent; writes nothing.
 
-Takes the first row as the loss sees it, parameter counts and a memory estimate, and takes one
+Takes one row as the loss sees it, parameter counts and a memory estimate, and takes one
 optimizer step of stage II.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from hydra_mobile.training.loop import train_step
 from hydra_mobile.training.machine import peak_memory_bytes, separate_state
 from hydra_mobile.training.metrics import STAGES
 from hydra_mobile.training.run import TrainingRun
+
+#: Rows that are looked through for one with an image.
+_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class DryRun:
     """What a run would do, and what one step of it took.
 
     Attributes:
-        row: the first row's text in segments; True where the loss learns it.
+        row: text of the first row, of those with an image where any has one, in segments; True
+            where the loss learns it.
         parameters: of the whole model.
         trained_parameters: of these, in the language model.
         projector_parameters: and in the projector.
@@ -61,7 +67,7 @@ class DryRun:
     peak_bytes: int
 
     def marked_row(self) -> str:
-        """Return the first row as plain text, with what the loss learns in [brackets]."""
+        """Return the row as plain text, with what the loss learns in [brackets]."""
         return "".join(f"[{text}]" if learned else text for text, learned in self.row)
 
     def lines(self) -> list[str]:
@@ -97,7 +103,7 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
         )
         run = TrainingRun(config, log, progress)
         setup = run.prepare()
-        row = run.data.rows["stage2"][0]
+        row = _shown(run.data.rows["stage2"])
         strategy = run.strategy(setup)
         strategy.start()
         stream = run.data.stream("stage2")
@@ -134,6 +140,11 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
             seconds=time.monotonic() - began,
             peak_bytes=peak_memory_bytes(setup.accelerator.device),
         )
+
+
+def _shown(rows: Sequence[Row]) -> Row:
+    """Return the row to show: where any has an image, one that shows what becomes of it."""
+    return next((row for row in itertools.islice(rows, _LOOKED_AT) if row.image), rows[0])
 
 
 def _segments(row: Row, processor: MobileVLMProcessor) -> tuple[tuple[str, bool], ...]:

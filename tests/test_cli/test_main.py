@@ -68,6 +68,20 @@ def test_dry_run_shows_what_the_loss_sees_and_writes_nothing(run_verb, tiny_sett
     assert not (tmp_path / "run").exists()
 
 
+def test_dry_run_shows_a_row_with_an_image_where_there_is_one(run_verb, tiny_settings, tmp_path):
+    turns = ({"from": "human", "value": "Is it red?"}, {"from": "gpt", "value": "red"})
+    pictured = [{**turns[0], "value": "<image>\nIs it red?"}, turns[1]]
+    records = [{"id": str(number), "conversations": turns} for number in range(3)]
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    records.append({"id": "3", "image": "red.png", "conversations": pictured})
+    for kept, marks in ((records, 1), (records[:3], 0)):
+        (tmp_path / "d.json").write_text(json.dumps(kept))
+        data = f"data.stage2={tmp_path / 'd.json'}"
+        code, out, err = run_verb("train", "--dry-run", *tiny_settings, data)
+        assert code == 0, err
+        assert out.count("<image: 4 tokens>") == marks
+
+
 def test_train_then_merge_then_ask(run_verb, trained, shapes_data, tmp_path):
     code, out, err = run_verb("merge", trained, "--out", tmp_path / "merged")
     assert code == 0, err

@@ -247,7 +247,10 @@ def test_a_kill_loses_nothing_and_leaves_nothing(
         ended = place.run(verb.again if resumes else verb.arguments)
         assert ended.code == 0, (kill_at, ended.said)
         after = place.tree()
-        counts["other"] += not equal({p: h for p, h in after.items() if p in first}, first, varies)
+        same = equal({p: h for p, h in after.items() if p in first}, first, varies)
+        if not same:
+            print(f"\n{name}, killed at {kill_at}: {differing(after, first, varies)} are others")
+        counts["other"] += not same
         over_names = sorted(set(after) - set(first))
         counts["left over"] += bool(over_names)
         assert not over_names, (kill_at, over_names)
@@ -259,6 +262,10 @@ def test_a_kill_loses_nothing_and_leaves_nothing(
 
 def is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
+
+
+def differing(found: Tree, expected: Tree, varies: set[str]) -> list[str]:
+    return sorted(p for p in expected if p not in varies and found.get(p) != expected[p])
 
 
 def equal(found: Tree, expected: Tree, varies: set[str]) -> bool:
