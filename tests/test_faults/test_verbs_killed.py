@@ -104,8 +104,8 @@ VERBS = {
 }  # fmt: skip
 #: Over an older result of the same kind.
 OVER = ("merge", "export", "import", "compose", "report")
-#: What two undisturbed runs may have otherwise: logs, and the memory of hashes.
-BESIDE = re.compile(r"(^|/)logs(/|$)|^home/hashes|\.log$|^said$|^changes$")
+#: What two undisturbed runs may have otherwise: logs, and the memory of hashes and of seconds.
+BESIDE = re.compile(r"(^|/)logs(/|$)|^home/hashes|^home/measured\.json|\.log$|^said$|^changes$")
 
 
 class Place:
@@ -265,7 +265,10 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def differing(found: Tree, expected: Tree, varies: set[str]) -> list[str]:
-    return sorted(p for p in expected if p not in varies and found.get(p) != expected[p])
+    """Return the files that are missing, or have other contents than they may have."""
+    return sorted(
+        p for p in expected if p not in found or (p not in varies and found[p] != expected[p])
+    )
 
 
 def equal(found: Tree, expected: Tree, varies: set[str]) -> bool:
