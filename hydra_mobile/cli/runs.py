@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hydra_mobile.cli import ui
+from hydra_mobile.cli import runs_plot, ui
 from hydra_mobile.cli.options import Run
 from hydra_mobile.cli.ui.formats import count, megabytes
 from hydra_mobile.core.errors import ArtifactError
@@ -31,6 +31,8 @@ class Summary:
         step: the last logged step of stage II.
         steps: how many there will be; 0 where it is not known.
         loss: the last logged one.
+        held_out: the lowest held-out one; None without validation.
+        ranks: lowest and highest rank; None where none is recorded.
         policy: of its ranks.
         base: that it trains.
         changed: when its log was last written, seconds since 1970.
@@ -42,6 +44,8 @@ class Summary:
     step: int
     steps: int
     loss: float | None
+    held_out: float | None
+    ranks: tuple[int, int] | None
     policy: str
     base: str
     changed: float
@@ -67,6 +71,7 @@ def summary_of(run: Path) -> Summary:
     config = _read(run / "config.yaml", yaml.safe_load) or {}
     metrics = run / "metrics.jsonl"
     last: dict[str, Any] = {}
+    held_out: list[float] = []
     if metrics.is_file():
         for line in metrics.read_text(encoding="utf-8").splitlines():
             try:
@@ -75,6 +80,8 @@ def summary_of(run: Path) -> Summary:
                 continue  # the line that is being written
             if isinstance(value, dict) and value.get("stage") == "stage2":
                 last = value
+                if "validation_loss" in value:
+                    held_out.append(value["validation_loss"])
     changed = metrics.stat().st_mtime if metrics.is_file() else (run / "run.json").stat().st_mtime
     done = (run / "summary.json").is_file()
     alive = time.time() - changed < _ALIVE_SECONDS
@@ -84,11 +91,27 @@ def summary_of(run: Path) -> Summary:
         step=int(last.get("step", 0)),
         steps=int(last.get("steps", 0) or (config.get("stage2") or {}).get("steps", 0) or 0),
         loss=last.get("loss"),
+        held_out=min(held_out, default=None),
+        ranks=_ranks(run),
         policy=str((config.get("ranks") or {}).get("policy", "")),
         base=str(config.get("base", "")),
         changed=changed,
         size_bytes=sum(f.stat().st_size for f in run.rglob("*") if f.is_file()),
     )
+
+
+def _ranks(run: Path) -> tuple[int, int] | None:
+    """Return the lowest and the highest rank of a run, from its file alone."""
+    found = _read(run / "rank_map.json", json.loads)
+    ranks = found.get("ranks", found) if isinstance(found, dict) else None
+    numbers = [r for r in ranks.values() if isinstance(r, int)] if isinstance(ranks, dict) else []
+    return (min(numbers), max(numbers)) if numbers else None
+
+
+def _span(ranks: tuple[int, int] | None) -> str:
+    if ranks is None:
+        return "\u2013"
+    return str(ranks[0]) if ranks[0] == ranks[1] else f"{ranks[0]}-{ranks[1]}"
 
 
 def _read(file: Path, reader: Any) -> Any:
@@ -113,20 +136,26 @@ def list_(
     for each in found:
         steps = f"{count(each.step)}/{count(each.steps)}" if each.steps else count(each.step)
         loss = "\u2013" if each.loss is None else f"{each.loss:.3f}"
+        held = "\u2013" if each.held_out is None else f"{each.held_out:.3f}"
         day = time.strftime("%b %d", time.localtime(each.changed))
-        rows.append((str(each.path), each.state, steps, loss, each.policy, each.base, day))
+        size = megabytes(each.size_bytes)
+        span = _span(each.ranks)
+        rows.append((str(each.path), each.state, steps, loss, held, span, size, each.policy, day))
     if not rows:
         ui.line(f"No runs in {', '.join(map(str, folders or [Path('runs')]))}.")
         following = ["hydra-mobile train --config emojiqa-smol"]
         return ui.Result({"runs": []}, next=following)
     columns = [ui.Column("run"), ui.Column("state"), ui.Column("steps", right=True)]
-    columns += [ui.Column("loss", right=True), ui.Column("ranks", drop=1)]
-    columns += [ui.Column("base", drop=2), ui.Column("trained", drop=3)]
+    columns += [ui.Column("loss", right=True), ui.Column("held out", right=True)]
+    columns += [ui.Column("ranks", drop=1), ui.Column("size", right=True, drop=2)]
+    columns += [ui.Column("policy", drop=3), ui.Column("trained", drop=4)]
     total = sum(each.size_bytes for each in found)
     ui.table(columns, rows, [f"{len(found)} runs, {megabytes(total)}"])
     stopped = next((each for each in found if each.state == "stopped"), None)
     following = [f"hydra-mobile train --resume {stopped.path}"] if stopped else []
     following += [f"hydra-mobile runs show {found[0].path}"]
+    if len(found) > 1:
+        following += [f"hydra-mobile runs plot {found[0].path} {found[1].path}"]
     return ui.Result({"runs": [asdict(each) for each in found]}, next=following)
 
 
@@ -146,6 +175,8 @@ def show(
     day = time.strftime("%b %d %H:%M", time.localtime(found.changed))
     ui.line(f"{run}: {found.state}, {day}, {megabytes(found.size_bytes)}")
     ui.line(f"  base       {found.base}")
+    if found.held_out is not None:
+        ui.line(f"  held out   {found.held_out:.3f}")
     steps = f"{found.step:,} of {found.steps:,}" if found.steps else f"{found.step:,}"
     ui.line(f"  steps      {steps}" + ("" if found.loss is None else f", loss {found.loss:.3f}"))
     made = [p for p in (run / "adapter", run / "merged") if p.is_dir()]
@@ -169,4 +200,11 @@ def show(
 
 
 ui.add(app, list_, "list", schema="runs-list")
+ui.add(
+    app,
+    runs_plot.plot,
+    schema="runs-plot",
+    brief=True,
+    examples=["hydra-mobile runs plot runs/emojiqa runs/uniform"],
+)
 ui.add(app, show, schema="runs-show", examples=["hydra-mobile runs show runs/emojiqa"])
