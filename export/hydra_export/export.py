@@ -23,7 +23,7 @@ from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
 from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.memory.sizes import sizes_of
 from hydra_mobile.bundle.presets import Preset, preset_named
-from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, require_free_space
 from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
 from hydra_mobile.core.model_folder import (
@@ -40,6 +40,7 @@ from hydra_mobile.models.hub_files import TOKENIZER_CONFIG, write_tokenizer_conf
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
+    from hydra_mobile.models.processor import MobileVLMProcessor
     from hydra_mobile.models.vision_language import VisionLanguageModel
 
 #: Tokenizer, golden pictures and vectors, and what a file format adds.
@@ -116,6 +117,7 @@ def export_bundle(
     model, processor = separate.load() if separate else _load(merged_folder)
     require_finite_weights(model.whole, merged_folder)
     require_fits(model, chosen, merged_folder)
+    require_whole_picture(model, processor, limits)
     calibration = None
     if calibrate and not chosen.has_4bit_weights:
         log(f"Preset {chosen.name} rounds no weight to 4 bits: {calibrate.name} is not needed")
@@ -130,7 +132,8 @@ def export_bundle(
     text = model.config.text_config
     shapes = {
         "vocab_size": int(text.vocab_size),
-        "hidden_size": int(text.hidden_size),
+        # What a host passes for a token: an embedding, or a row that holds more.
+        "hidden_size": model.row_width,
         "layers": int(text.num_hidden_layers),
         "kv_heads": int(text.num_key_value_heads),
         "head_dim": head_dim(text),
@@ -185,6 +188,25 @@ def export_bundle(
         f"{time.perf_counter() - start:.0f} s"
     )
     return bundle
+
+
+def require_whole_picture(
+    model: VisionLanguageModel, processor: MobileVLMProcessor, limits: Limits
+) -> None:
+    """Raise where a call cannot hold a picture whose rows see each other both ways.
+
+    Raises:
+        HydraError: `max_prefill` is below what stands up to the end of the picture.
+    """
+    if not (model.layout and model.layout.marks):
+        return
+    least = len(processor.prompt("What?").before) + processor.num_image_tokens
+    if limits.max_prefill < least:
+        raise HydraError(
+            f"max_prefill is {limits.max_prefill}, and prompt and picture up to its end are "
+            f"{least} rows, which this model must read in one call: its pictures attend both ways.",
+            f"Export with --max-prefill {least} or more.",
+        )
 
 
 def _base_of(folder: Path, config: Any) -> dict[str, str]:

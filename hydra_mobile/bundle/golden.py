@@ -153,6 +153,20 @@ def _greedy(
     return ids, first, torch.tensor(margins)
 
 
+def _in_text(model: VisionLanguageModel) -> str:
+    """Return what a text model has that can be read wrongly."""
+    config = model.config.text_config
+    kinds = set(getattr(config, "layer_types", None) or ())
+    parts = ["text model", "positions", "mask"]
+    if (getattr(config, "rope_parameters", None) or {}).get("mrope_section"):
+        parts.append("rotary axes")
+    if "sliding_attention" in kinds:
+        parts.append("sliding window")
+    if "conv" in kinds:
+        parts.append("convolutions")
+    return ", ".join(parts[:-1]) + f" or {parts[-1]}"
+
+
 def _checked(
     model: VisionLanguageModel,
     processor: MobileVLMProcessor,
@@ -175,10 +189,17 @@ def _checked(
     ids = [*prompt.before, *[processor.image_token_id] * len(image), *prompt.after]
     own = model.reference_logits(torch.tensor([ids]), picture)
     assert own is not None
+    hidden = int(model.config.text_config.hidden_size)
+    # Behind the embedding a row may hold what a deep stack adds, and constants.
+    embedded = model.layout.embedded if model.layout else hidden
+    rows = embeddings[0, :, :embedded]
     for what, ours, theirs in (
-        ("image embeddings (vision tower or connector)", embeddings[0], image),
-        ("logits (text model, positions or mask)", logits, own[0]),
+        ("image embeddings (vision tower or connector)", rows[:, :hidden], image[:, :hidden]),
+        ("deep-stack features", rows[:, hidden:], image[:, hidden:]),
+        (f"logits ({_in_text(model)})", logits, own[0]),
     ):
+        if not theirs.numel() and not ours.numel():
+            continue
         gap = float((ours - theirs).abs().max()) if ours.shape == theirs.shape else float("inf")
         if not gap <= _ROUNDING * max(1.0, float(theirs.abs().max())):
             raise ArtifactError(

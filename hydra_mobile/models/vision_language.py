@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from hydra_mobile.models.rows import PictureRows, RowLayout, RowText, token_rows
 from hydra_mobile.models.templates import IGNORE_INDEX
 
 #: Keyword arguments of a model's own forward, from pixels [1, 3, H, W].
@@ -38,12 +39,15 @@ class VisionLanguageModel(nn.Module):
         vision_tower: pixels [B, 3, H, W] to features [B, P, C]; `num_patches` P, `feature_size` C.
         projector: features to image embeddings [B, N, hidden].
         language_model: laid out as `LlamaForCausalLM` is.
+        layout: of the rows that stand for tokens; None: rows are embeddings. What this class calls
+            embeddings are rows then, `row_width` wide.
     """
 
     config: Any
     vision_tower: nn.Module
     projector: nn.Module
     language_model: Any
+    layout: RowLayout | None = None
 
     if TYPE_CHECKING:
         # A model of transformers has more attributes than a module.
@@ -75,6 +79,23 @@ class VisionLanguageModel(nn.Module):
         return int(self.vision_tower.feature_size)  # type: ignore[arg-type]
 
     @property
+    def picture_rows(self) -> PictureRows | None:
+        """How the projector is called, and what stands beside its result; None: on features."""
+        found = self._modules.get("rows_of_pictures")
+        return found if isinstance(found, PictureRows) else None
+
+    @property
+    def row_width(self) -> int:
+        """Width of a row, which is what hosts pass for a token."""
+        return self.layout.width if self.layout else int(self.config.text_config.hidden_size)
+
+    @property
+    def row_text(self) -> RowText:
+        """The text model as it reads rows."""
+        layout = self.layout or RowLayout(int(self.config.text_config.hidden_size))
+        return RowText(self.language_model.model, layout)
+
+    @property
     def projector_name(self) -> str:
         """Name of the projector in the whole model."""
         return self.name_of(self.projector)
@@ -96,8 +117,12 @@ class VisionLanguageModel(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Map features [B, P, C] to image embeddings [B, N, hidden]."""
-        embeddings: Tensor = self.projector(features)
-        return embeddings
+        rows: Tensor = (
+            self.picture_rows(self.projector, features)
+            if self.picture_rows is not None
+            else self.projector(features)
+        )
+        return rows
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """Map pixels [B, 3, H, W] to image embeddings [B, N, hidden]."""
@@ -107,7 +132,11 @@ class VisionLanguageModel(nn.Module):
         """Map ids [B, S] to embeddings [B, S, hidden]; image positions get the row of id 0."""
         safe = torch.where(input_ids == self.config.image_token_id, 0, input_ids)
         embeddings: Tensor = self.language_model.get_input_embeddings()(safe)
-        return embeddings
+        return token_rows(embeddings, self.layout) if self.layout else embeddings
+
+    def new_cache(self) -> Cache | None:
+        """Return an empty cache; None where the first call makes one."""
+        return DynamicCache() if self.row_text.plain else None
 
     def merge_image(self, input_ids: Tensor, image_embeddings: Tensor) -> Tensor:
         """Put image embeddings [B, N, hidden] where `input_ids` [B, S] hold image tokens.
@@ -165,24 +194,51 @@ class VisionLanguageModel(nn.Module):
                 inputs_embeds = self.embed_tokens(input_ids)
             else:
                 inputs_embeds = self.merge_image(input_ids, self.project(vision_features))
-        outputs = self.language_model.model(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            cache=cache,
-            use_cache=use_cache,
-            **kwargs,
-        )
-        hidden: Tensor = outputs.last_hidden_state
+        if self.row_text.plain:
+            outputs = self.language_model.model(
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                cache=cache,
+                use_cache=use_cache,
+                **kwargs,
+            )
+            hidden, cache = outputs.last_hidden_state, outputs.cache
+        else:
+            several = attention_mask is not None and attention_mask.dim() == 4
+            seen = attention_mask[:, 0] if attention_mask is not None and several else None
+            hidden, cache = self._read_rows(
+                inputs_embeds, seen, position_ids if several else None, cache, use_cache
+            )
         if labels is None:
             logits = self.language_model.lm_head(hidden[:, -logits_to_keep:])
-            return CausalLMOutputWithPast(logits=logits, cache=outputs.cache)
+            return CausalLMOutputWithPast(logits=logits, cache=cache)
         targets = labels[:, 1:].reshape(-1)
         chosen = (targets != IGNORE_INDEX).nonzero().squeeze(1)
         flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
         logits = self.language_model.lm_head(flat.index_select(0, chosen))
         loss = F.cross_entropy(logits.float(), targets.index_select(0, chosen))
-        return CausalLMOutputWithPast(loss=loss, logits=logits, cache=outputs.cache)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, cache=cache)
+
+    def _read_rows(
+        self,
+        rows: Tensor,
+        seen: Tensor | None,
+        places: Tensor | None,
+        cache: Any,
+        use_cache: bool | None,
+    ) -> tuple[Tensor, Any]:
+        """Return hidden states [B, S, hidden] of rows, and the cache that has them now."""
+        text = self.row_text
+        if not use_cache:
+            return text(rows, seen=seen, places=places), None
+        cache = cache or text.new_cache(rows)
+        start, end = cache.length, cache.length + rows.shape[1]
+        cache.reserve(end)
+        cache.at(torch.arange(start, end, device=rows.device), end)
+        hidden = text(rows, cache)
+        cache.length = end
+        return hidden, cache
 
     def reference_logits(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor | None:
         """Return logits [1, V] behind `input_ids` [1, S] by a forward that is none of ours.
@@ -244,6 +300,10 @@ class SplitModel(VisionLanguageModel):
         image_size: side of the picture in pixels.
         image_tokens: N.
         picture_inputs: how the model's own forward takes a picture.
+        layout: of rows; None: rows are embeddings.
+        grid: see `PictureRows`.
+        token_kinds: the keyword of the model's own forward that says which ids are a picture's;
+            empty: it has none.
     """
 
     def __init__(
@@ -257,6 +317,9 @@ class SplitModel(VisionLanguageModel):
         image_size: int,
         image_tokens: int,
         picture_inputs: PictureInputs,
+        layout: RowLayout | None = None,
+        grid: tuple[int, ...] = (),
+        token_kinds: str = "",
     ) -> None:
         super().__init__()
         # In a tuple it is no child: everything of it is in the parts.
@@ -267,6 +330,9 @@ class SplitModel(VisionLanguageModel):
         self.vision_tower = tower
         self.projector = connector
         self.language_model = TextModel(text, head, whole.config.get_text_config())
+        self.layout, self._token_kinds = layout, token_kinds
+        if layout is not None:
+            self.rows_of_pictures = PictureRows(layout, image_tokens, grid)
 
     @property
     def whole(self) -> Any:
@@ -294,16 +360,27 @@ class SplitModel(VisionLanguageModel):
             input_ids: with one image token for each embedding of the picture.
             pixel_values: [1, 3, H, W].
         """
-        inputs = self._picture_inputs(pixel_values)
-        mask = torch.ones_like(input_ids)
-        output = self.whole(input_ids=input_ids, attention_mask=mask, use_cache=False, **inputs)
+        output = self.whole(**self.own_inputs(input_ids, pixel_values), use_cache=False)
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def reference_image(self, pixel_values: Tensor) -> Tensor | None:
-        """Return the embeddings [N, hidden] of pixels [1, 3, H, W] by transformers' own code."""
+    def own_inputs(self, input_ids: Tensor, pixel_values: Tensor) -> dict[str, Tensor]:
+        """Return what transformers' own forward takes for `input_ids` [1, S] and a picture."""
         inputs = self._picture_inputs(pixel_values)
-        found = self.whole.get_image_features(**inputs, return_dict=True).pooler_output
+        if self._token_kinds:
+            inputs[self._token_kinds] = (input_ids == self.config.image_token_id).long()
+        mask = torch.ones_like(input_ids)
+        return {"input_ids": input_ids, "attention_mask": mask, **inputs}
+
+    def reference_image(self, pixel_values: Tensor) -> Tensor | None:
+        """Return the embeddings of pixels [1, 3, H, W] by transformers' own code.
+
+        Returns:
+            [N, hidden], and the features of a deep stack beside it, where the class has one.
+        """
+        inputs = self._picture_inputs(pixel_values)
+        output = self.whole.get_image_features(**inputs, return_dict=True)
         # Some classes give a list of pictures, others a batch.
-        embeddings: Tensor = found[0]
-        return embeddings
+        parts = [output.pooler_output[0]]
+        parts += [found[0] for found in getattr(output, "deepstack_features", None) or ()]
+        return torch.cat(parts, -1)

@@ -11,7 +11,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.save_load import load_adapter
@@ -70,7 +69,7 @@ class TorchRuntime(Runtime):
             max_context=text.max_position_embeddings,
             precision="fp32",
             vocab_size=text.vocab_size,
-            hidden_size=text.hidden_size,
+            hidden_size=model.row_width,
         )
         self.device = torch.device(device)
         self.model = model.to(self.device)
@@ -128,10 +127,9 @@ class TorchRuntime(Runtime):
     @torch.inference_mode()
     def _decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
         count = embeddings.shape[1]
-        cache = state.handle or DynamicCache()
-        surplus = cache.get_seq_length() - state.length
-        if surplus > 0:
-            cache.crop(-surplus)
+        cache = state.handle or self.model.new_cache()
+        if cache is not None and cache.get_seq_length() > state.length:
+            cache.crop(state.length - cache.get_seq_length())
         positions = torch.arange(state.length, state.length + count, device=self.device)
         output = self.model(
             inputs_embeds=self._tensor(embeddings),
@@ -141,7 +139,7 @@ class TorchRuntime(Runtime):
             logits_to_keep=1,
         )
         logits: Array = output.logits[0, -1].cpu().numpy()
-        return logits, CacheState(state.length + count, cache)
+        return logits, CacheState(state.length + count, output.cache)
 
     def _tensor(self, values: Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)

@@ -38,6 +38,7 @@ def export(
     out: Path,
     inputs: Sequence[tuple[Image.Image, str]],
     attention: str = "auto",
+    limits: Limits = LIMITS,
 ) -> Bundle:
     """Export `merged` for a runtime; skips where its packages are missing."""
     target = platform_of(runtime)
@@ -49,7 +50,7 @@ def export(
         preset=preset,
         out=out,
         golden_inputs=inputs,
-        limits=LIMITS,
+        limits=limits,
         attention=attention,
         # The parts of `tiny` are so small that little of them is products.
         min_fast_path=0.0,

@@ -130,8 +130,8 @@ INTERNVL_CHAT = (
 )
 
 
-def internvl(folder: Path) -> None:
-    """Write an InternVL: InternViT of 56 pixels, 4 image tokens, a Qwen2 with biases."""
+def internvl(folder: Path, text_model: str = "qwen2") -> None:
+    """Write an InternVL: InternViT of 56 pixels, 4 image tokens, a Qwen2 with biases or a Qwen3."""
     special = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>"]
     tokenizer = tokenizer_with(special)
     size = tokenizer.get_vocab_size()
@@ -140,7 +140,7 @@ def internvl(folder: Path) -> None:
     torch.manual_seed(3)
     config = transformers.InternVLConfig(
         vision_config={**SIGLIP, "image_size": [56, 56], "patch_size": [14, 14]},
-        text_config={"model_type": "qwen2", "bos_token_id": 1, **text},
+        text_config={"model_type": text_model, "bos_token_id": 1, "head_dim": 16, **text},
         image_token_id=tokenizer.token_to_id("<IMG_CONTEXT>"),
         downsample_ratio=0.5,
         tie_word_embeddings=True,
@@ -157,6 +157,132 @@ def internvl(folder: Path) -> None:
     write_checkpoint(folder, model, tokenizer, INTERNVL_CHAT, image)
 
 
+def _chat(image: str, start: str = "", assistant: str = "assistant") -> str:
+    """Return ChatML with a family's picture in front of the question."""
+    role = "message['role']"
+    if assistant != "assistant":
+        role = f"('{assistant}' if message['role'] == 'assistant' else message['role'])"
+    turn, end = ("<start_of_turn>", "<end_of_turn>")
+    if assistant == "assistant":
+        turn, end = ("<|im_start|>", "<|im_end|>")
+    return (
+        f"{start}{{% for message in messages %}}{{{{ '{turn}' + {role} + '\n' }}}}"
+        "{% for item in message['content'] %}{% if item['type'] == 'image' %}"
+        f"{{{{ '{image}' }}}}{{% else %}}{{{{ item['text'] }}}}{{% endif %}}{{% endfor %}}"
+        f"{{{{ '{end}\n' }}}}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{{{{ '{turn}{assistant}\n' }}}}{{% endif %}}"
+    )
+
+
+def _text(tokenizer: Tokenizer, stop: str, **changes: Any) -> dict[str, Any]:
+    size = -(-tokenizer.get_vocab_size() // 32) * 32
+    ids = {"vocab_size": size, "eos_token_id": tokenizer.token_to_id(stop), "bos_token_id": 1}
+    return {**TEXT, **ids, "pad_token_id": 2, **changes}
+
+
+_CHATML = ["<|im_start|>", "<|im_end|>"]
+_HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+
+
+def _qwen(folder: Path, kind: str, vision: dict[str, Any], text: dict[str, Any]) -> None:
+    names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    tokenizer = tokenizer_with([*_CHATML, *names])
+    start, end, image, video = (tokenizer.token_to_id(name) for name in names)
+    shared = {"hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "out_hidden_size": 64}
+    shared |= {"spatial_merge_size": 2, "temporal_patch_size": 2}
+    torch.manual_seed(3)
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config={**shared, **vision},
+        text_config=_text(tokenizer, "<|im_end|>", **text),
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+        tie_word_embeddings=True,
+    )
+    model = liven(getattr(transformers, f"{kind}ForConditionalGeneration")(config))
+    image_settings = {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "patch_size": vision["patch_size"],
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "resample": 3,
+        "size": {"shortest_edge": 3136, "longest_edge": 12845056},
+        **_HALF,
+    }
+    chat = _chat("<|vision_start|><|image_pad|><|vision_end|>")
+    write_checkpoint(folder, model, tokenizer, chat, image_settings)
+
+
+def qwen2_5_vl(folder: Path) -> None:
+    """Write a Qwen2.5-VL: windowed tower of 112 pixels, 16 image tokens, three rotary axes."""
+    vision = {"depth": 2, "patch_size": 14, "window_size": 28, "fullatt_block_indexes": [1]}
+    axes = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
+    _qwen(folder, "Qwen2_5_VL", vision, {"rope_parameters": axes})
+
+
+def qwen3_vl(folder: Path) -> None:
+    """Write a Qwen3-VL: tower of 64 pixels with a deep stack of two, 4 image tokens."""
+    vision = {"depth": 3, "patch_size": 16, "num_position_embeddings": 16}
+    vision["deepstack_visual_indexes"] = [0, 1]  # type: ignore[assignment]
+    axes = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 2, 2]}
+    axes["mrope_interleaved"] = True
+    text = {"head_dim": 16, "num_hidden_layers": 3, "rope_parameters": axes}
+    _qwen(folder, "Qwen3VL", vision, text)
+
+
+def lfm2_vl(folder: Path) -> None:
+    """Write an LFM2-VL: tower of 64 pixels, 4 image tokens, three convolutions and attention."""
+    names = ["<|startoftext|>", *_CHATML, "<|image_start|>", "<|image_end|>", "<image>"]
+    tokenizer = tokenizer_with(names)
+    text = _text(tokenizer, "<|im_end|>", num_hidden_layers=4)
+    text |= {
+        "layer_types": ["conv", "conv", "full_attention", "conv"],
+        "conv_L_cache": 3,
+        "block_auto_adjust_ff_dim": False,
+        "block_ff_dim": 128,
+    }
+    torch.manual_seed(3)
+    vision = {name: value for name, value in SIGLIP.items() if name != "image_size"}
+    config = transformers.Lfm2VlConfig(
+        vision_config={**vision, "num_patches": 4},
+        text_config={"model_type": "lfm2", **text},
+        image_token_id=tokenizer.token_to_id("<image>"),
+        projector_hidden_size=64,
+        downsample_factor=2,
+        tie_word_embeddings=True,
+    )
+    model = liven(transformers.Lfm2VlForConditionalGeneration(config))
+    image = {"image_processor_type": "Lfm2VlImageProcessorFast", "resample": 2, **_HALF}
+    write_checkpoint(folder, model, tokenizer, _chat("<image>", "<|startoftext|>"), image)
+
+
+def gemma3(folder: Path) -> None:
+    """Write a Gemma 3: tower of 64 pixels, 4 image tokens, windows of 12 in two of three layers."""
+    names = ["<bos>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>"]
+    tokenizer = tokenizer_with([*names, "<image_soft_token>"])
+    text = _text(tokenizer, "<end_of_turn>", num_hidden_layers=3, head_dim=16)
+    text |= {
+        "sliding_window": 12,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "query_pre_attn_scalar": 24,
+    }
+    torch.manual_seed(3)
+    config = transformers.Gemma3Config(
+        vision_config=SIGLIP,
+        text_config=text,
+        mm_tokens_per_image=4,
+        image_token_id=tokenizer.token_to_id("<image_soft_token>"),
+        boi_token_index=tokenizer.token_to_id("<start_of_image>"),
+        eoi_token_index=tokenizer.token_to_id("<end_of_image>"),
+    )
+    model = liven(transformers.Gemma3ForConditionalGeneration(config))
+    size = {"height": 64, "width": 64}
+    image = {"image_processor_type": "Gemma3ImageProcessor", "resample": 2, "size": size, **_HALF}
+    chat = _chat("<start_of_image>", "<bos>", assistant="model")
+    write_checkpoint(folder, model, tokenizer, chat, image)
+
+
 def mobilevlm(folder: Path) -> None:
     """Write base `tiny`."""
     from hydra_mobile.models.tiny import build
@@ -167,6 +293,10 @@ def mobilevlm(folder: Path) -> None:
 #: Family -> what writes a tiny checkpoint of it.
 TINY: dict[str, Callable[[Path], None]] = {
     "mobilevlm": mobilevlm,
+    "gemma3": gemma3,
     "internvl": internvl,
+    "lfm2_vl": lfm2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
     "smolvlm": smolvlm,
 }

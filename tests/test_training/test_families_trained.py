@@ -15,8 +15,9 @@ from transformers import AutoModelForImageTextToText
 
 from hydra_export.merge import merge
 from hydra_mobile.config import load_config
-from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.models.loading import load_model, load_processor
+from hydra_mobile.models.vision_language import SplitModel
 from hydra_mobile.runtimes.torch import TorchRuntime
 from hydra_mobile.training.run import TrainingRun
 
@@ -41,9 +42,9 @@ def check_chain(base: Path, adapter: Path, merged: Path, picture: Path) -> None:
     prompt = processor.prompt("Which color is it?")
     image = [processor.image_token_id] * processor.num_image_tokens
     ids = torch.tensor([[*prompt.before, *image, *prompt.after]])
-    # SmolVLM takes several pictures to a row.
-    named = pixels[:, None] if "smolvlm" in str(load_model(base).config.model_type) else pixels
-    inputs = {"input_ids": ids, "pixel_values": named}
+    parts = load_model(base)
+    assert isinstance(parts, SplitModel)
+    inputs = parts.own_inputs(ids, pixels)
 
     plain = AutoModelForImageTextToText.from_pretrained(base).eval()
     connector = load_file(adapter / "projector.safetensors")
@@ -98,9 +99,21 @@ def test_hydra_ranks_move_in_twenty_steps(
         "ranks.dynamic.margin=1",
         "stage2.steps=20",
         "stage2.learning_rate=0.01",
+        # Convolutions over rows would mix questions that share one.
+        *(["data.share_prefix=false"] if family == "lfm2_vl" else []),
     )
     merge(base, tmp_path / "run", tmp_path / "merged")
     check_chain(base, adapter, tmp_path / "merged", shapes_data / "0.png")
+
+
+@pytest.mark.slow
+def test_questions_do_not_share_a_row_with_convolutions(
+    run_settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    TINY["lfm2_vl"](tmp_path / "base")
+    with pytest.raises(HydraError, match="share_prefix"):
+        trained(tmp_path / "base", run_settings, tmp_path / "run", "stage2.steps=2")
 
 
 def test_template_of_a_checkpoint_is_not_to_choose(

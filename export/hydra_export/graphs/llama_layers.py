@@ -50,6 +50,30 @@ def require_llama_layers(language_model: Any) -> None:
     _refuse_any("config", found, "asks for what a Llama has not")
 
 
+def require_by_hand(language_model: Any, runtime: str) -> None:
+    """Raise where a runtime has decoders written by hand alone, and none fits.
+
+    Raises:
+        HydraError: see `require_llama_layers`.
+    """
+    try:
+        require_llama_layers(language_model)
+    except HydraError as error:
+        raise HydraError(
+            f"{runtime} programs are written for the layers of a Llama: {error.what}",
+            "Leave out the separate adapter or the second vision encoder for this model.",
+        ) from error
+
+
+def is_llama(language_model: Any) -> bool:
+    """Whether the decoders written by hand compute all that the layers do."""
+    try:
+        require_llama_layers(language_model)
+    except HydraError:
+        return False
+    return True
+
+
 def _lacking(names: set[str]) -> set[str]:
     return {name for name in _READ if name.endswith(".weight")} - names
 

@@ -14,7 +14,11 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.tower: nn.Module = model.vision_tower
         self.projector: nn.Module = model.projector
+        self.rows: nn.Module | None = model.picture_rows
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map pixels float32 [1, 3, H, W] to image embeddings [1, N, hidden]."""
-        return cast(Tensor, self.projector(self.tower(pixels)))
+        features = self.tower(pixels)
+        if self.rows is not None:
+            return cast(Tensor, self.rows(self.projector, features))
+        return cast(Tensor, self.projector(features))

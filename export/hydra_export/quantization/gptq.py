@@ -170,6 +170,18 @@ def linear_units(layer: Any, index: int) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def single_units(layer: Any, index: int) -> dict[str, tuple[Any, ...]]:
+    """Return every linear of layer `index` by itself, of a text model of any class.
+
+    The names are those of the modules of `hydra_export.graphs.traced_decoder`.
+    """
+    return {
+        f"text.layers.{index}.{name}": (module,)
+        for name, module in layer.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+
+
 def stacked(parts: Sequence[Any]) -> Tensor:
     """Return the weights of linears that read one input as one [sum of out, in]."""
     return torch.cat([part.weight.detach() for part in parts])
@@ -217,6 +229,51 @@ def round_decoder(
     if precisions.get("head") == "w4a8":
         curvature = _curvature(body.norm(hidden), used)
         rounded["head"] = round_calibrated(language_model.lm_head.weight.detach(), curvature, group)
+    return rounded
+
+
+@torch.no_grad()
+def round_by_forward(
+    language_model: Any,
+    forward: Callable[[], Tensor],
+    used: Tensor,
+    precisions: Mapping[str, str],
+    group: int,
+    log: Callable[[str], None] = lambda _: None,
+) -> dict[str, Int4Weight]:
+    """Round the 4-bit linears of any text model; the model is left as it was.
+
+    As `round_decoder`, but the whole model runs once for each layer, since what a layer takes
+    beside hidden states is known to its own class alone.
+
+    Args:
+        language_model: with `model.layers` and `lm_head`.
+        forward: runs the text model over the calibration; returns its last hidden states.
+        used: bool [B, T]; False at padding.
+        precisions: see `round_decoder`, by the names of `single_units`.
+        group: inputs that share a scale.
+        log: gets a line now and then.
+    """
+    rounded: dict[str, Int4Weight] = {}
+    with contextlib.ExitStack() as stack:
+        for index, layer in enumerate(language_model.model.layers):
+            units = single_units(layer, index)
+            four = {name: parts for name, parts in units.items() if precisions[name] == "w4a8"}
+            curvatures = _record(four, forward, used) if four else {}
+            values: dict[tuple[Any, ...], Tensor] = {}
+            for name, parts in units.items():
+                if name in four:
+                    found = round_calibrated(stacked(parts), curvatures[name], group)
+                    rounded[name], values[parts] = found, found.values()
+                elif precisions[name] == "w8a8":
+                    values[parts] = round_int8(stacked(parts))
+            stack.enter_context(weights_replaced(values))
+            if (index + 1) % 10 == 0:
+                log(f"rounded {index + 1} of {len(language_model.model.layers)} layers")
+        if precisions.get("head") == "w4a8":
+            curvature = _curvature(forward(), used)
+            head = language_model.lm_head.weight.detach()
+            rounded["head"] = round_calibrated(head, curvature, group)
     return rounded
 
 

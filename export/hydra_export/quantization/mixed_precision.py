@@ -13,13 +13,16 @@ from typing import Any
 
 from torch import nn
 
+from hydra_export.graphs.llama_layers import is_llama
 from hydra_export.quantization import sensitivity
 from hydra_export.quantization.calibration import Calibration, self_sampled
 from hydra_export.quantization.gptq import (
     Int4Weight,
     linear_units,
+    round_by_forward,
     round_decoder,
     round_nearest,
+    single_units,
     stacked,
 )
 from hydra_mobile.bundle.interface import Log
@@ -85,7 +88,8 @@ def plan_decoder(
         "group_size": group,
         "calibration": calibration.source,
     }
-    if preset.sensitive and preset.budget:
+    by_hand = is_llama(language_model)
+    if preset.sensitive and preset.budget and by_hand:
         details["mixed_precision"] = _mix(model, preset, calibration, parts, precisions, log)
     rounded = _round(model, preset, precisions, calibration, details, log)
     return QuantizationPlan(precisions, rounded, details, fallbacks)
@@ -139,14 +143,26 @@ def _round(
     rounded: dict[str, Int4Weight] = {}
     language_model, group = model.language_model, preset.group_size
     embeddings = calibration.embeddings
+    by_hand = is_llama(language_model)
     if precisions["embedding"] == "w4":
         table = language_model.model.embed_tokens.weight.detach()
         rounded["embedding"] = round_nearest(table, group)
-        embeddings = calibration.with_table(rounded["embedding"].values())
+        if by_hand:
+            embeddings = calibration.with_table(rounded["embedding"].values())
     if preset.rounding == "nearest":
         for name, linears in _units(language_model):
             if precisions[name] == "w4a8":
                 rounded[name] = round_nearest(stacked(linears), group)
+    elif not by_hand:
+        log("Rounding layer by layer through the text model's own forward")
+        rounded |= round_by_forward(
+            language_model,
+            lambda: model.row_text(embeddings),
+            calibration.used,
+            precisions,
+            group,
+            log,
+        )
     else:
         used = calibration.used
         rounded |= round_decoder(language_model, embeddings, used, precisions, group, log)
@@ -188,8 +204,9 @@ def _eight(precision: Precision) -> Precision:
 
 def _units(language_model: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Yield every unit of the layers and the head, with its linears."""
+    by_hand = is_llama(language_model)
     for index, layer in enumerate(language_model.model.layers):
-        yield from linear_units(layer, index).items()
+        yield from (linear_units if by_hand else single_units)(layer, index).items()
     yield "head", (language_model.lm_head,)
 
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 #: name -> "module:class".
 FAMILIES = {
     "mobilevlm": "hydra_mobile.models.families.mobilevlm:MobileVLM",
+    "gemma3": "hydra_mobile.models.families.gemma3:Gemma3",
     "internvl": "hydra_mobile.models.families.internvl:InternVL",
+    "lfm2_vl": "hydra_mobile.models.families.lfm2_vl:Lfm2VL",
+    "qwen2_5_vl": "hydra_mobile.models.families.qwen_vl:Qwen25VL",
+    "qwen3_vl": "hydra_mobile.models.families.qwen_vl:Qwen3VL",
     "smolvlm": "hydra_mobile.models.families.smolvlm:SmolVLM",
 }
 

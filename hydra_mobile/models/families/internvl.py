@@ -24,7 +24,7 @@ class InternVL(Family):
 
     title = "InternVL 3, InternVL 3.5"
     model_types = ("internvl",)
-    tested = "random weights, text model Qwen2"
+    tested = "random weights, text models Qwen2 and Qwen3"
 
     def split(self, model: Any) -> VisionLanguageModel:
         """Return the parts."""

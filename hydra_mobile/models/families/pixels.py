@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from hydra_mobile.core.errors import ArtifactError
@@ -18,6 +20,8 @@ _FILES = (("processor_config.json", "image_processor"), ("preprocessor_config.js
 _FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 #: Rounding of one float32 step on values of this size; a wrong filter or mean is far above.
 _TOLERANCE = 2e-6
+#: From pixels float32 [3, H, W] to the form that a processor gives them.
+Arrange = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _SIZES = ((97, 61), (40, 130), (64, 64))
 
 
@@ -33,7 +37,13 @@ def read_settings(file: Path) -> dict[str, Any]:
     return value
 
 
-def stretched(folder: Path, side: int, processor: str, fixed: dict[str, Any]) -> ImagePreprocessing:
+def stretched(
+    folder: Path,
+    side: int,
+    processor: str,
+    fixed: dict[str, Any],
+    arranged: Arrange | None = None,
+) -> ImagePreprocessing:
     """Return the preprocessing that stretches a picture to a square.
 
     Args:
@@ -41,6 +51,8 @@ def stretched(folder: Path, side: int, processor: str, fixed: dict[str, Any]) ->
         side: of the square.
         processor: name of transformers' image processor, in its PIL form.
         fixed: its settings that make one square of a picture.
+        arranged: how its result is laid out, from our pixels [3, H, W]; such a processor keeps the
+            shape of a picture, and is compared on squares alone. None: as ours.
 
     Raises:
         ArtifactError: there are no settings, or its pixels are others than ours.
@@ -48,6 +60,8 @@ def stretched(folder: Path, side: int, processor: str, fixed: dict[str, Any]) ->
     import transformers
 
     file, settings = _settings(folder)
+    if arranged is not None:
+        settings = {k: v for k, v in settings.items() if k not in ("min_pixels", "max_pixels")}
     theirs = getattr(transformers, processor)(**{**_without_class(settings), **fixed})
     resample = _FILTERS.get(int(theirs.resample))
     if resample is None or not (theirs.do_rescale and theirs.do_normalize):
@@ -56,18 +70,42 @@ def stretched(folder: Path, side: int, processor: str, fixed: dict[str, Any]) ->
             f"{theirs.do_normalize} cannot be expressed.",
             f"Expected both true, and resample one of {_FILTERS}.",
         )
-    image = ImagePreprocessing.from_dict(
+    image = _stated(file, side, resample, theirs.image_mean, theirs.image_std)
+    sizes = ((2 * side, 2 * side), (side, side)) if arranged else _SIZES
+    _require_same_pixels(image, theirs, file, sizes, arranged or _as_ours)
+    return image
+
+
+def stated(folder: Path, side: int) -> ImagePreprocessing:
+    """Return the stretching that a checkpoint's settings name, without a comparison.
+
+    For a class whose image processor needs torchvision.
+
+    Raises:
+        ArtifactError: there are no settings, or they cannot be expressed.
+    """
+    file, settings = _settings(folder)
+    resample = _FILTERS.get(int(settings.get("resample", 2)))
+    if resample is None:
+        raise ArtifactError(
+            f"{file}: resample {settings['resample']} cannot be expressed.",
+            f"Expected one of {_FILTERS}.",
+        )
+    mean, std = settings.get("image_mean", [0.5] * 3), settings.get("image_std", [0.5] * 3)
+    return _stated(file, side, resample, mean, std)
+
+
+def _stated(file: Path, side: int, resample: str, mean: Any, std: Any) -> ImagePreprocessing:
+    return ImagePreprocessing.from_dict(
         {
             "size": side,
-            "mean": list(theirs.image_mean),
-            "std": list(theirs.image_std),
+            "mean": list(mean),
+            "std": list(std),
             "fit": "stretch",
             "resample": resample,
         },
         str(file),
     )
-    _require_same_pixels(image, theirs, file)
-    return image
 
 
 def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -89,20 +127,29 @@ def _without_class(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in names}
 
 
-def _require_same_pixels(image: ImagePreprocessing, theirs: Any, file: Path) -> None:
+def _as_ours(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return pixels
+
+
+def _require_same_pixels(
+    image: ImagePreprocessing,
+    theirs: Any,
+    file: Path,
+    sizes: tuple[tuple[int, int], ...],
+    arranged: Arrange,
+) -> None:
     """Raise unless both give the same pixels for noise of a few shapes."""
     generator = np.random.default_rng(0)
-    for width, height in _SIZES:
+    for width, height in sizes:
         picture = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        found = theirs(picture, return_tensors="np")["pixel_values"]
-        found = np.asarray(found, np.float32).reshape(-1, *np.shape(found)[-3:])
-        ours = image(picture)
-        same = found.shape == (1, *ours.shape)
-        gap = float(np.abs(found[0] - ours).max()) if same else float("inf")
+        ours = arranged(image(picture))
+        found = np.asarray(theirs(picture, return_tensors="np")["pixel_values"], np.float32)
+        same = found.size == ours.size and found.shape[-ours.ndim :] == ours.shape
+        gap = float(np.abs(found.reshape(ours.shape) - ours).max()) if same else float("inf")
         if gap > _TOLERANCE * max(1.0, float(np.abs(ours).max())):
             raise ArtifactError(
                 f"{file}: {type(theirs).__name__} gives other pixels of a picture of "
                 f"{width} x {height} than our preprocessing: shapes {found.shape} and "
-                f"{(1, *ours.shape)}, difference {gap:.1e}.",
+                f"{ours.shape}, difference {gap:.1e}.",
                 "Its settings ask for something that our preprocessing cannot express.",
             )

@@ -31,14 +31,21 @@ class Around:
     """How a checkpoint's processor writes a picture.
 
     Attributes:
-        token: what the chat template has for a picture, and what stands for each embedding.
+        token: what stands for each embedding.
         before: text that the processor puts before the embeddings of a picture.
         after: text that it puts behind them.
+        marker: what the chat template has for a picture; empty: `token`.
     """
 
     token: str
     before: str = ""
     after: str = ""
+    marker: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What the chat template has for a picture."""
+        return self.marker or self.token
 
 
 def derived_processor(
@@ -146,9 +153,9 @@ def _derived(chat: _ChatTemplate, around: Around) -> Template:
             parts.append(part)
         return [*parts, text]
 
-    head, image_suffix, asked = cut(chat.render(_Q1, answering=True), around.token, _Q1)
+    head, image_suffix, asked = cut(chat.render(_Q1, answering=True), around.mark, _Q1)
     _, _, answering, between, _, tail = cut(
-        chat.render(_Q1, _A1, _Q2, _A2), around.token, _Q1, _A1, _Q2, _A2
+        chat.render(_Q1, _A1, _Q2, _A2), around.mark, _Q1, _A1, _Q2, _A2
     )
     plain = cut(chat.render(_Q1, picture=False, answering=True), _Q1)[0]
     if not answering.startswith(asked):
@@ -196,7 +203,7 @@ def _require_same_tokens(
     picture = around.before + around.token * processor.num_image_tokens + around.after
 
     def theirs(text: str) -> list[int]:
-        text = text.replace(around.token, picture, 1)
+        text = text.replace(around.mark, picture, 1)
         ids: list[int] = chat.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 

@@ -45,7 +45,9 @@ from hydra_export.graphs.activations import spell_out_tanh_gelu
 from hydra_export.graphs.decoder import Attention, TextDecoder
 from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.half import halve_linears
+from hydra_export.graphs.llama_layers import is_llama
 from hydra_export.graphs.pointwise import PointwiseLinear, linearize_pointwise
+from hydra_export.graphs.traced_decoder import TracedDecoder
 from hydra_export.graphs.vision import VisionEncoder
 from hydra_export.quantization.calibration import Calibration
 from hydra_export.quantization.gptq import Int4Weight
@@ -192,7 +194,7 @@ def _write_codes(quantized: Any, rounded: Int4Weight) -> None:
 def _quantize(
     vision: VisionEncoder,
     embedding: TokenEmbedding,
-    decoder: TextDecoder,
+    decoder: TextDecoder | TracedDecoder,
     preset: Preset,
     plan: QuantizationPlan,
 ) -> list[str]:
@@ -246,12 +248,11 @@ def _export_graphs(
     model: VisionLanguageModel,
     vision: VisionEncoder,
     embedding: TokenEmbedding,
-    decoder: TextDecoder,
+    decoder: TextDecoder | TracedDecoder,
     limits: Limits,
 ) -> dict[str, Any]:
     """Trace the three graphs."""
     size = model.image_size
-    hidden = model.config.text_config.hidden_size
     length = torch.export.Dim("length", min=1, max=limits.max_prefill)
     # The sample length must not be 1, which the exporter would take for a constant.
     sample = 2
@@ -265,7 +266,7 @@ def _export_graphs(
         ),
         TEXT_DECODER: torch.export.export(
             decoder,
-            (torch.zeros(1, sample, hidden), torch.tensor([1])),
+            (torch.zeros(1, sample, model.row_width), torch.tensor([1])),
             dynamic_shapes=({1: length}, None),
             strict=False,
         ),
@@ -315,13 +316,17 @@ def _require(condition: bool, what: str) -> None:
         )
 
 
-def _check_lowered(edge: Any, decoder: TextDecoder, layers: int) -> None:
+def _check_lowered(edge: Any, decoder: TextDecoder | TracedDecoder, layers: int) -> None:
     """Raise unless the program has the fast forms that it was built for."""
     graph = edge.exported_program(TEXT_DECODER).graph_module
     expected = len(_linears(decoder))
     found = delegation.count(graph, "linear", delegated=True)
-    # The norms' means are linears as well, two in each layer and one at the end.
-    expected += 2 * layers + 1
+    # The norms' means are linears as well, two in each layer of a Llama and one at the end.
+    if isinstance(decoder, TracedDecoder):
+        expected += decoder.norms
+        layers = decoder.attention_layers
+    else:
+        expected += 2 * layers + 1
     _require(found == expected, f"{expected} linears in delegates, found {found}")
     outside = delegation.count(graph, "choose_qparams", delegated=False)
     _require(outside == 0, f"{outside} linears are quantized outside of delegates")
@@ -374,8 +379,13 @@ def write_program(
         watch.lap("round")
         vision = VisionEncoder(model).eval()
         spell_out_tanh_gelu(vision)
-        embedding = TokenEmbedding(model.language_model).eval()
-        decoder = TextDecoder(model.language_model, limits.max_context, build).eval()
+        embedding = TokenEmbedding(model.language_model, model.layout).eval()
+        decoder: TextDecoder | TracedDecoder = (
+            TextDecoder(model.language_model, limits.max_context, build)
+            if is_llama(model.language_model)
+            else TracedDecoder(model, limits.max_context, build)
+        ).eval()
+        spell_out_tanh_gelu(decoder)
         second = vulkan.traced(vision, size) if vision_backend == "vulkan" else None
         fallbacks = _quantize(vision, embedding, decoder, preset, plan)
         watch.lap("quantise")
@@ -433,6 +443,7 @@ def write_program(
         files={"program": PROGRAM},
         details={
             "attention": build,
+            "decoder": "traced" if isinstance(decoder, TracedDecoder) else "written by hand",
             "quantisation": plan.details,
             "required_ops": sorted({name for names in operators.values() for name in names}),
             "required_ops_by_method": operators,

@@ -7,10 +7,11 @@ written by hand.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from hydra_export.targets.onnx.graph_writer import (
 )
 from hydra_export.targets.onnx.linear import emit_int8_matmul, pack_int4, quantize_int8, widen
 from hydra_mobile.bundle.presets import Precision, Preset
+from hydra_mobile.models.rows import RowLayout
 
 # Where torch's exporter notes the path of the module that a node came from.
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -42,7 +44,12 @@ _LEAST_HALF = 1024
 
 
 def embedding_graph(
-    table: Tensor, precision: Precision, rounded: Int4Weight | None = None
+    table: Tensor,
+    precision: Precision,
+    rounded: Int4Weight | None = None,
+    *,
+    layout: RowLayout | None = None,
+    scale: float = 1.0,
 ) -> Graph:
     """Return the graph `input_ids` int64 [batch, n] -> `inputs_embeds` float [batch, n, hidden].
 
@@ -50,20 +57,46 @@ def embedding_graph(
         table: float [vocabulary, hidden].
         precision: "fp32", "fp16" or "w4"; anything else stores int8 rows, each with a scale.
         rounded: the table at 4 bits, for "w4".
+        layout: of rows; None: rows are embeddings.
+        scale: what rows of the table are multiplied by.
     """
-    rows, hidden = table.shape
+    hidden = table.shape[1]
     graph = Graph("embed_tokens")
     ids = graph.input("input_ids", np.int64, ["batch", "length"])
-    graph.output("inputs_embeds", np.float32, ["batch", "length", hidden])
+    width = layout.width if layout else hidden
+    graph.output("inputs_embeds", np.float32, ["batch", "length", width])
+    whole = scale == 1.0 and width == hidden
+    _emit_lookup(graph, ids, table, precision, rounded, "inputs_embeds" if whole else "embedded")
+    if not whole:
+        factor = graph.constant("table_factor", np.array([scale], np.float32))
+        scaled = graph.node("Mul", ["embedded", factor], "scaled")
+        row = np.zeros(width, np.float32)
+        if layout:
+            row[layout.embedded :] = layout.token_columns().numpy()
+        pads = graph.constant("row_pads", np.array([0, 0, 0, 0, 0, width - hidden], np.int64))
+        wide = graph.node("Pad", [scaled, pads], "padded")
+        graph.node("Add", [wide, graph.constant("row_constants", row)], "inputs_embeds")
+    return graph
+
+
+def _emit_lookup(
+    graph: Graph,
+    ids: str,
+    table: Tensor,
+    precision: Precision,
+    rounded: Int4Weight | None,
+    output: str,
+) -> None:
+    rows, hidden = table.shape
     if precision == "fp32":
         weight = graph.weight("table", np.float32, (rows, hidden), lambda: table.float().numpy())
-        graph.node("Gather", [weight, ids], "inputs_embeds")
-        return graph
+        graph.node("Gather", [weight, ids], output)
+        return
     if precision == "fp16":
         weight = graph.weight("table", np.float16, (rows, hidden), lambda: table.half().numpy())
         chosen = graph.node("Gather", [weight, ids], "chosen_half")
-        graph.node("Cast", [chosen], "inputs_embeds", to=1)
-        return graph
+        graph.node("Cast", [chosen], output, to=1)
+        return
     if precision == "w4":
         rounded = rounded or round_nearest(table, _TABLE_GROUP)
         halves = rounded.scales.to(torch.float16).numpy()
@@ -74,33 +107,38 @@ def embedding_graph(
                 ids,
                 widen(graph, graph.constant("scales", halves)),
             ],
-            "inputs_embeds",
+            output,
             domain=MICROSOFT,
             bits=4,
             block_size=rounded.group,
             gather_axis=0,
             quantize_axis=1,
         )
-        return graph
+        return
     values, scales = quantize_int8(table)
     chosen = graph.node("Gather", [graph.constant("table_int8", values), ids], "chosen_int8")
     scale = graph.node("Gather", [graph.constant("scales", scales[:, None]), ids], "chosen_scale")
     chosen = graph.node("Cast", [chosen], "chosen", to=1)
-    graph.node("Mul", [chosen, scale], "inputs_embeds")
-    return graph
+    graph.node("Mul", [chosen, scale], output)
 
 
 class _VisionEncoder(nn.Module):
     """Pixels to image embeddings, with the two parts as children: their names mark the nodes."""
 
-    def __init__(self, tower: nn.Module, projector: nn.Module) -> None:
+    def __init__(
+        self, tower: nn.Module, projector: nn.Module, rows: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.vision_tower = tower
         self.projector = projector
+        self.rows = rows
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Map [B, 3, H, W] to [B, N, hidden]."""
-        embeddings: Tensor = self.projector(self.vision_tower(pixel_values))
+        """Map [B, 3, H, W] to [B, N, width]."""
+        features = self.vision_tower(pixel_values)
+        embeddings: Tensor = (
+            self.projector(features) if self.rows is None else self.rows(self.projector, features)
+        )
         return embeddings
 
 
@@ -137,6 +175,7 @@ def write_vision_encoder(
     path: Path,
     *,
     projector_inputs: bool = False,
+    rows: nn.Module | None = None,
 ) -> tuple[list[Path], dict[str, int]]:
     """Write `pixel_values` float [batch, 3, S, S] -> `image_features` float [batch, N, hidden].
 
@@ -148,32 +187,41 @@ def write_vision_encoder(
         path: of the graph.
         projector_inputs: make every tensor of `projector_tensors` an input, whose default is that
             tensor; fp16 unless the preset's projector is fp32.
+        rows: what calls the projector, where a picture's rows are more than embeddings; the batch
+            is then one.
 
     Returns:
         The files written, and how many operators with weights have each form:
         `{"linear_int8": n, "linear_fp32": n, "conv_fp32": n}`.
     """
-    model = _traced(tower, projector, image_size, projector_inputs)
+    if rows is None:
+        model = _traced(tower, projector, image_size, projector_inputs)
+    else:
+        pixels = {"pixel_values": torch.zeros(1, 3, image_size, image_size)}
+        encoder = _VisionEncoder(tower, projector, rows)
+        model = export_quietly(encoder, pixels, ["pixel_values"], None)
     precisions: dict[str, Precision] = {
         "vision_tower": preset.vision,
         "projector": preset.projector,
     }
     counts = _quantize_linears(model.graph, precisions)
     if "fp32" not in precisions.values():
-        _store_in_half(model.graph)
+        store_in_half(model.graph)
     if projector_inputs:
         _give_defaults(model.graph, projector_tensors(projector), preset.projector != "fp32")
     if counts["linear_int8"] and not any(o.domain == MICROSOFT for o in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
-    _forget_origins(model)
-    return _save(model, path), counts
+    forget_origins(model)
+    model.graph.name = "vision_encoder"
+    return save_graph(model, path), counts
 
 
 def static_encoder(tower: nn.Module, projector: nn.Module, image_size: int) -> Any:
     """Return the ModelProto of both parts in fp32, for one picture: every shape is a number."""
     pixels = {"pixel_values": torch.zeros(1, 3, image_size, image_size)}
-    model = _exported(_VisionEncoder(tower, projector), pixels, ["pixel_values"], None)
-    _forget_origins(model)
+    model = export_quietly(_VisionEncoder(tower, projector), pixels, ["pixel_values"], None)
+    forget_origins(model)
+    model.graph.name = "vision_encoder"
     return model
 
 
@@ -191,12 +239,25 @@ def _traced(tower: nn.Module, projector: nn.Module, image_size: int, projector_i
         weights = {name.removeprefix(_PROJECTOR): tensor for name, tensor in weights.items()}
         arguments["weights"] = weights
         shapes["weights"] = dict.fromkeys(weights)
-    return _exported(encoder, arguments, names, shapes)
+    return export_quietly(encoder, arguments, names, shapes)
 
 
-def _exported(
-    encoder: nn.Module, arguments: dict[str, Any], names: list[str], shapes: dict[str, Any] | None
+def export_quietly(
+    encoder: nn.Module,
+    arguments: dict[str, Any],
+    names: list[str],
+    shapes: dict[str, Any] | None,
+    outputs: Sequence[str] = ("image_features",),
 ) -> Any:
+    """Return the ModelProto of a module that torch's exporter traces.
+
+    Args:
+        encoder: the module.
+        arguments: sample values of its keyword arguments.
+        names: of the graph's inputs.
+        shapes: dynamic shapes of the arguments; None: all are numbers.
+        outputs: names of the graph's outputs.
+    """
     with _quiet_exporter():
         program = torch.onnx.export(
             encoder.eval(),
@@ -205,7 +266,7 @@ def _exported(
             verbose=False,
             opset_version=OPSET,
             input_names=names,
-            output_names=["image_features"],
+            output_names=list(outputs),
             dynamic_shapes=shapes,
         )
     if program is None:
@@ -239,7 +300,7 @@ def _quantize_linears(graph: Any, precisions: dict[str, Precision]) -> dict[str,
     extra = Graph("rewritten")
     for node in graph.node:
         part = _part_of(node, precisions)
-        weight = _linear_weight(node, weights)
+        weight = linear_weight(node, weights)
         if weight is None or precisions.get(part, "fp32") in ("fp32", "fp16"):
             counts["linear_fp32"] += weight is not None
             counts["conv_fp32"] += node.op_type == "Conv"
@@ -260,11 +321,11 @@ def _quantize_linears(graph: Any, precisions: dict[str, Precision]) -> dict[str,
         if bias:
             extra.node("Add", [f"{name}.unbiased", bias], name)
         nodes += extra.take_nodes()
-    _replace(graph, nodes, extra)
+    replace_nodes(graph, nodes, extra)
     return counts
 
 
-def _store_in_half(graph: Any) -> None:
+def store_in_half(graph: Any) -> None:
     """Store the weights that are left in float32 as float16, widened when the graph is loaded."""
     extra = Graph("halves")
     kept, tensors = [], {}
@@ -284,11 +345,18 @@ def _store_in_half(graph: Any) -> None:
 
 
 def _part_of(node: Any, parts: dict[str, Precision]) -> str:
-    scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
+    scopes = " ".join(scopes_of(node))
     return next((part for part in parts if part in scopes), "")
 
 
-def _linear_weight(node: Any, weights: dict[str, Any]) -> Tensor | None:
+def scopes_of(node: Any) -> list[str]:
+    """Return the paths of the modules that a traced node came from, outermost first."""
+    text = next((p.value for p in node.metadata_props if p.key == _SCOPES), "[]")
+    found: list[str] = ast.literal_eval(text)
+    return found
+
+
+def linear_weight(node: Any, weights: dict[str, Any]) -> Tensor | None:
     """Return the weight [out, in] of a MatMul or Gemm with a constant matrix, else None."""
     if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in weights:
         return None
@@ -299,7 +367,7 @@ def _linear_weight(node: Any, weights: dict[str, Any]) -> Tensor | None:
     return matrix if transposed else matrix.T
 
 
-def _replace(graph: Any, nodes: list[Any], extra: Graph) -> None:
+def replace_nodes(graph: Any, nodes: list[Any], extra: Graph) -> None:
     """Put `nodes` into the graph with the weights of `extra`; drop weights without a reader."""
     read = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
@@ -318,7 +386,7 @@ def _copy(message: Any) -> Any:
     return duplicate
 
 
-def _forget_origins(model: Any) -> None:
+def forget_origins(model: Any) -> None:
     """Drop the exporter's notes: stack traces that name folders of the machine it ran on."""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
@@ -329,10 +397,10 @@ def _forget_origins(model: Any) -> None:
         message.doc_string = ""
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
-    model.graph.name = "vision_encoder"
 
 
-def _save(model: Any, path: Path) -> list[Path]:
+def save_graph(model: Any, path: Path) -> list[Path]:
+    """Write a graph with large weights beside it; return the files."""
     data = data_file(path)
     data.unlink(missing_ok=True)
     onnx.save_model(

@@ -127,7 +127,8 @@ def _propagated(graph: Any, shapes: dict[str, list[int]]) -> dict[str, list[int]
         if not node.output or node.output[0] in shapes:
             continue
         source = next((shapes[name] for name in node.input if name in shapes), None)
-        if source is None:
+        # Of a scalar beside an input of unknown shape nothing follows.
+        if not source:
             continue
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         shape = list(source)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hydra_export.graphs.embedding import table_scale
+from hydra_export.graphs.llama_layers import is_llama, require_by_hand
 from hydra_export.quantization.calibration import Calibration
 from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
 from hydra_export.targets.base import AUTO
@@ -23,6 +25,7 @@ from hydra_export.targets.onnx.encoders import (
     write_vision_encoder,
 )
 from hydra_export.targets.onnx.graph_writer import IR_VERSION, OPSET
+from hydra_export.targets.onnx.traced import write_traced_decoder
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,
@@ -82,6 +85,9 @@ def write_program(
             f"Preset `{preset.name}`: group_size is {preset.group_size}; onnxruntime has 4-bit "
             "kernels for 16, 32, 64, 128 and 256.",
         )
+    by_hand = is_llama(model.language_model)
+    if not by_hand and (adapters or vision_backend != AUTO):
+        require_by_hand(model.language_model, "ONNX")
     preset, fallbacks = _what_onnx_can(preset)
     seconds: dict[str, float] = {}
     files = dict(FILES)
@@ -105,6 +111,7 @@ def write_program(
             preset,
             path,
             projector_inputs=adapters,
+            rows=model.picture_rows,
         )
         counts.update(found)
         return written
@@ -112,6 +119,13 @@ def write_program(
     language_model = model.language_model
     embedding: Any = model.language_model.get_input_embeddings()
     table = embedding.weight.detach()
+
+    def make_decoder(path: Path) -> list[Path]:
+        context, group = limits.max_context, preset.group_size
+        if not by_hand:
+            return write_traced_decoder(model, plan, context, group, path)
+        return decoder_graph(language_model, plan, context, group, adapters=adapters).save(path)
+
     with torch.no_grad():
         started = time.perf_counter()
         plan = plan_decoder(model, preset, calibration, model.image_size, log)
@@ -121,14 +135,15 @@ def write_program(
         kind = plan.precisions["embedding"]
         write(
             TOKEN_EMBEDDING,
-            lambda path: embedding_graph(table, kind, plan.int4.get("embedding")).save(path),
-        )
-        write(
-            TEXT_DECODER,
-            lambda path: decoder_graph(
-                language_model, plan, limits.max_context, preset.group_size, adapters=adapters
+            lambda path: embedding_graph(
+                table,
+                kind,
+                plan.int4.get("embedding"),
+                layout=model.layout,
+                scale=table_scale(embedding),
             ).save(path),
         )
+        write(TEXT_DECODER, make_decoder)
     if preset.vision != "fp32" and counts["conv_fp32"]:
         fallbacks.append(
             f"vision: {counts['conv_fp32']} convolutions compute in fp32, from weights stored in "
@@ -194,7 +209,9 @@ def _details(
         "opset": OPSET,
         "ir_version": IR_VERSION,
         "attention": "com.microsoft.GroupQueryAttention; the cache is written in place when past "
-        "and present are bound to one buffer",
+        "and present are bound to one buffer"
+        if is_llama(model.language_model)
+        else "traced; past and present of every state are to be bound to one buffer of all slots",
         "logits": "last position only, [batch, 1, vocabulary]",
         "batches": "all sequences of a call have one length; padding is not supported",
         "runtime_operators": _runtime_operators(plan),
