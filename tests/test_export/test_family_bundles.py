@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -21,10 +22,13 @@ from hydra_export.graphs.stateless_decoder import StatelessDecoder
 from hydra_export.quantization.mixed_precision import QuantizationPlan
 from hydra_export.targets import Limits
 from hydra_export.targets.onnx.decoder import decoder_graph
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.models.families import FAMILIES
 from hydra_mobile.models.loading import load_model, load_processor
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.base import CacheState
 
 #: Tiny checkpoints, InternVL with its newer text model among them.
 BASES = {**TINY, "internvl3_5": partial(internvl, text_model="qwen3")}
@@ -60,6 +64,42 @@ def check_bundle(
         inputs[0][0].save(picture)
         asked = hm.load(bundle.folder).ask(picture, inputs[0][1], max_new_tokens=8)
         assert asked.ids == hm.load(base).ask(picture, inputs[0][1], max_new_tokens=8).ids
+        check_ways(base, bundle, inputs[0])
+
+
+def check_ways(base: Path, bundle: Bundle, asked: tuple[Image.Image, str]) -> None:
+    """One call, the picture first, row by row, and another question: all as transformers says."""
+    model, processor = load_model(base), load_processor(base)
+    runtime = runtime_class(bundle.runtime).load(bundle)
+    pixels = processor.preprocess(asked[0])[None]
+    image = [processor.image_token_id] * processor.num_image_tokens
+
+    def own(question: str) -> Any:
+        prompt = processor.prompt(question)
+        ids = torch.tensor([[*prompt.before, *image, *prompt.after]])
+        with torch.no_grad():
+            logits = model.reference_logits(ids, torch.from_numpy(pixels))
+        assert logits is not None
+        return logits[0].numpy()
+
+    prompt = processor.prompt(asked[1])
+    first = np.concatenate([runtime.embed(prompt.before), runtime.encode_image(pixels)], axis=1)
+    whole = np.concatenate([first, runtime.embed(prompt.after)], axis=1)
+    logits, _ = runtime.decode(whole, CacheState())
+    np.testing.assert_allclose(logits, own(asked[1]), atol=1e-4)
+    _, kept = runtime.decode(first, CacheState())
+    logits, _ = runtime.decode(runtime.embed(prompt.after), kept)
+    np.testing.assert_allclose(logits, own(asked[1]), atol=1e-4)
+    _, kept = runtime.decode(first, CacheState())
+    runtime.decode(runtime.embed(prompt.after), kept)
+    logits, _ = runtime.decode(runtime.embed(processor.prompt("yes?").after), kept)
+    np.testing.assert_allclose(logits, own("yes?"), atol=1e-4)
+    if model.layout is not None and model.layout.marks:
+        return
+    state = CacheState()
+    for at in range(whole.shape[1]):
+        logits, state = runtime.decode(whole[:, at : at + 1], state)
+    np.testing.assert_allclose(logits, own(asked[1]), atol=1e-4)
 
 
 def test_onnx_answers_as_transformers_does(

@@ -59,16 +59,19 @@ class Gemma3(Family):
 
 
 class PlainTower(nn.Module):
-    """The last hidden states of a tower of transformers."""
+    """The last hidden states of a SigLIP; its pooling head is not read."""
 
     def __init__(self, tower: Any) -> None:
         super().__init__()
-        self.tower = tower
-        config = tower.config
+        inner = getattr(tower, "vision_model", tower)
+        self.embeddings, self.encoder = inner.embeddings, inner.encoder
+        self.norm = inner.post_layernorm
+        config = inner.config
         self.num_patches = (int(config.image_size) // int(config.patch_size)) ** 2
         self.feature_size = int(config.hidden_size)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map pixels [B, 3, S, S] to features [B, P, C]."""
-        features: Tensor = self.tower(pixel_values=pixels).last_hidden_state
+        x = self.encoder(inputs_embeds=self.embeddings(pixels)).last_hidden_state
+        features: Tensor = self.norm(x)
         return features
