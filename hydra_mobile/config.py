@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from hydra_mobile.adapters.dynamic.settings import DynamicConfig
-from hydra_mobile.adapters.policies.hydra import Start
+from hydra_mobile.adapters.dynamic.settings import DynamicConfig, Start
 from hydra_mobile.configs import config_file, config_names, find_config
 from hydra_mobile.core.boundaries import reading, shown
 from hydra_mobile.core.errors import ConfigError

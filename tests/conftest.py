@@ -114,6 +114,7 @@ def run_settings(shapes_data: Path) -> Callable[[Path], list[str]]:
             "ranks.r_ref=8",
             "ranks.rank_step=2",
             "ranks.r_min=2",
+            "ranks.start=coarse_fine",  # ranks that differ from the first step
             "ranks.alpha_ref=16",
             "ranks.calibration_batches=2",
             "runtime.precision=fp32",

@@ -29,12 +29,12 @@ from hydra_mobile.adapters.dynamic.cells import groups_of
 from hydra_mobile.adapters.dynamic.controller import RankController
 from hydra_mobile.adapters.dynamic.probe_controller import ProbeController
 from hydra_mobile.adapters.dynamic.schedule import Schedule
-from hydra_mobile.adapters.dynamic.settings import DynamicConfig
+from hydra_mobile.adapters.dynamic.settings import DynamicConfig, Start
 from hydra_mobile.adapters.dynamic.trailing_controller import TrailingController
 from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.importance import BackwardImportance, Importance, learned_update
 from hydra_mobile.adapters.policies import PolicyInput, allocate, policy_named
-from hydra_mobile.adapters.policies.hydra import Start, start_policy
+from hydra_mobile.adapters.policies.hydra import start_policy
 from hydra_mobile.adapters.probe_loop import ProbeLoop
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import Shrink, resize

@@ -9,6 +9,11 @@ from typing import Annotated, Any, Literal
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.typed import Count, Positive, Range, Share, ShareBelowOne
 
+#: Policies that may choose the first ranks of policy `hydra`; auto: what its target began with.
+Start = Literal[
+    "auto", "uniform", "coarse", "coarse_fine", "update_by_kind", "coarse_fine_per_cost"
+]
+
 
 @dataclass(frozen=True)
 class DynamicConfig:

@@ -5,13 +5,8 @@ the budget is the limit, so none of them is a safe start. `Start` names the othe
 combined with the dynamic stage.
 """
 
-from typing import Literal
-
+from hydra_mobile.adapters.dynamic.settings import Start
 from hydra_mobile.adapters.policies.uniform import UniformPolicy
-
-Start = Literal[
-    "auto", "uniform", "coarse", "coarse_fine", "update_by_kind", "coarse_fine_per_cost"
-]
 
 
 def start_policy(start: Start, target: str) -> str:
