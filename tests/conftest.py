@@ -16,7 +16,10 @@ pytest_plugins = ["bundle_fixtures"]
 
 # Before anything asks for the cache folder: tests never touch the user's own.
 _HOME = tempfile.TemporaryDirectory(prefix="hydra-mobile-tests-")
-REAL_HOME = os.environ.get("HYDRA_MOBILE_HOME")
+# xdist's workers inherit the environment that this file has already changed in their parent.
+REAL_HOME = os.environ.setdefault(
+    "_HYDRA_MOBILE_USERS_HOME", os.environ.get("HYDRA_MOBILE_HOME", "")
+)
 os.environ["HYDRA_MOBILE_HOME"] = _HOME.name
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Some runners of tests set it; what commands print to a pipe must not depend on it.
@@ -29,7 +32,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 @pytest.fixture(scope="session")
 def real_home() -> str | None:
     """The user's own HYDRA_MOBILE_HOME, for slow tests on real weights."""
-    return REAL_HOME
+    return REAL_HOME or None
 
 
 @pytest.fixture
