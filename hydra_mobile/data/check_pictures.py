@@ -1,6 +1,6 @@
 """Are the pictures there, and whole: each looked at once, by a pool of threads.
 
-Keeps eight bytes a picture to know what was seen.
+Keeps a 64-bit hash of each picture to know what was seen.
 """
 
 from __future__ import annotations
