@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.data_options import Columns, columns_of, existing_data
+from hydra_mobile.cli.data_options import Columns, columns_of, existing_data, require_base
 from hydra_mobile.cli.options import Base, Images, Workers
 from hydra_mobile.cli.ui.live import progress
-from hydra_mobile.core.errors import CheckFailed, ConfigError
+from hydra_mobile.core.errors import CheckFailed
 
 if TYPE_CHECKING:
     from hydra_mobile.api.data import CheckResult
@@ -52,13 +52,7 @@ def check(
     With --base, tokens are counted with its tokenizer and template.
     """
     existing_data(file)
-    if template and not base:
-        raise ConfigError(
-            "--template needs a tokenizer",
-            "--base NAME, for example --base smol",
-            where="--template",
-            found=template,
-        )
+    require_base(template, base)
     ui.title(f"Checking {file}")
     ui.prepare()
     from hydra_mobile.api.data import check_data, report_lines

@@ -8,9 +8,14 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.data_options import Columns, DataFile, columns_of, existing_data
+from hydra_mobile.cli.data_options import (
+    Columns,
+    DataFile,
+    columns_of,
+    existing_data,
+    require_base,
+)
 from hydra_mobile.cli.options import Base, Images
-from hydra_mobile.core.errors import ConfigError
 
 
 def head(
@@ -30,13 +35,7 @@ def head(
     With --base, in its template and with its tokens; learned text is in [brackets].
     """
     existing_data(file)
-    if template and not base:
-        raise ConfigError(
-            "--template needs a tokenizer",
-            "--base NAME, for example --base smol",
-            where="--template",
-            found=template,
-        )
+    require_base(template, base)
     ui.prepare()
     from hydra_mobile.api.data import head as read
 

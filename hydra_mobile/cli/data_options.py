@@ -39,6 +39,21 @@ def existing_data(path: Path) -> Path:
     return path if is_here(path) else existing(path, "FILE")
 
 
+def require_base(template: str | None, base: str | None) -> None:
+    """Refuse a template without the base whose tokenizer it needs.
+
+    Raises:
+        ConfigError: there is a template and no base.
+    """
+    if template and not base:
+        raise ConfigError(
+            "--template needs a tokenizer",
+            "--base NAME, for example --base smol",
+            where="--template",
+            found=template,
+        )
+
+
 def columns_of(text: str | None) -> dict[str, str]:
     """Return `question=q,answer=a` as a mapping.
 

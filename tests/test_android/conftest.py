@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from android_demo.tools import kotlin
+from android_demo.tools.framework import jars, suite
 from hydra_mobile.core.errors import HydraError
 
 
@@ -22,3 +23,14 @@ def compiler_cache(real_home: str | None, monkeypatch: pytest.MonkeyPatch) -> Pa
         pytest.skip(f"{package} is not in {home / 'npm'}: run experiments/devices/app_loop.py once")
     monkeypatch.setenv("HYDRA_MOBILE_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def framework(compiler_cache: Path) -> None:
+    """Everything that the tests of the screens need; skipped where something cannot be had."""
+    if reason := suite.missing():
+        pytest.skip(reason)
+    try:
+        jars.jars()
+    except HydraError as error:
+        pytest.skip(str(error))

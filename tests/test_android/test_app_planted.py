@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from android_demo.tools.framework import jars, suite
 from android_demo.tools.kotlin import APP
-from hydra_mobile.core.errors import HydraError
 
 _KOTLIN = "app/src/main/kotlin/org/hydramobile/demo"
 _CORE = "core/src/main/kotlin/org/hydramobile"
@@ -73,13 +71,7 @@ for name in sys.argv[1:]:
 
 # Kotlin is compiled anew, and each test starts the framework: four minutes on two busy cores.
 @pytest.mark.slow
-def test_what_is_planted_turns_it_red(compiler_cache: Path, tmp_path: Path) -> None:
-    if reason := suite.missing():
-        pytest.skip(reason)
-    try:
-        jars.jars()
-    except HydraError as error:
-        pytest.skip(str(error))
+def test_what_is_planted_turns_it_red(framework: None, tmp_path: Path) -> None:
     copy = tmp_path / "checkout" / APP.name
     shutil.copytree(APP, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name, there, planted in _FAULTS:

@@ -10,23 +10,12 @@ from pathlib import Path
 import pytest
 
 from android_demo.tools.framework import jars, packs, suite
-from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.measurement.run import read_result
 from hydra_mobile.measurement.table import comparison
 
 #: Fewer would mean that a filter has left tests out.
 MOST_OF_THEM = 100
-
-
-@pytest.fixture
-def framework(compiler_cache: Path) -> None:
-    """Everything that the tests of the screens need; skipped where something cannot be had."""
-    if reason := suite.missing():
-        pytest.skip(reason)
-    try:
-        jars.jars()
-    except HydraError as error:
-        pytest.skip(str(error))
 
 
 # A minute on one core, once the app is compiled: one JVM, in which every scenario is driven.
