@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from hydra_export.card.card import CARD, adapter_summary, bundle_card
 from hydra_export.quantization.calibration import from_data
 from hydra_export.quantization.ranges import require_fits
-from hydra_export.targets import TARGETS, Limits, WriteOptions, target_for
+from hydra_export.targets import TARGETS, Limits, WriteOptions, writer_for
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.bundle.bundle import Bundle, write_manifest
 from hydra_mobile.bundle.golden import GoldenInput, write_golden
 from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
 from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.memory.sizes import sizes_of
-from hydra_mobile.bundle.presets import Preset, preset_named
+from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, require_free_space
 from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
@@ -96,16 +96,15 @@ def export_bundle(
     from hydra_mobile.models.vision_language import head_dim
 
     start = time.perf_counter()
-    writer = target_for(target, runtime)
-    preset = writer.default_preset if preset is None else preset
-    writer.require(
-        preset=preset if isinstance(preset, str) else None,
+    writer, chosen = writer_for(
+        target,
+        runtime,
+        preset,
         calibrate=calibrate is not None,
         adapters=separate is not None,
         attention=attention,
         vision_backend=vision_backend,
     )
-    chosen = preset_named(preset) if isinstance(preset, str) else preset
     limits = limits or Limits()
     merged_folder, out = Path(merged_folder), Path(out)
     weights = weight_files(merged_folder)

@@ -10,7 +10,7 @@ from hydra_mobile.api.paths import ModelLike, default_bundle_folder, path_of
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.kernel_coverage import MINIMUM
-from hydra_mobile.bundle.presets import Preset, preset_named
+from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.quiet import quietly
@@ -212,7 +212,7 @@ def plan_export(
     """
     with quietly():
         from hydra_export.export import most_bytes
-        from hydra_export.targets import target_for
+        from hydra_export.targets import writer_for
         from hydra_mobile.core.model_folder import weight_files
         from hydra_mobile.estimation.cost import cost_of
         from hydra_mobile.estimation.kinds import export_key
@@ -220,16 +220,15 @@ def plan_export(
 
         if adapter not in _ADAPTER_FORMS:
             raise HydraError(f"adapter is `{adapter}`.", nearest(adapter, _ADAPTER_FORMS))
-        writer = target_for(target, runtime)
-        writer.require(
-            preset=preset if isinstance(preset, str) else None,
+        writer, chosen = writer_for(
+            target,
+            runtime,
+            preset,
             calibrate=calibrate is not None,
             adapters=adapter == "separate",
             attention=attention,
             vision_backend=vision_backend,
         )
-        preset = preset or writer.default_preset
-        chosen = preset_named(preset) if isinstance(preset, str) else preset
         artifact = model_at(path_of(model))
         if out is None:
             out = default_bundle_folder(artifact.path, target, writer.runtime, chosen.name)

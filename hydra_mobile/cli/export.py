@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hydra_export.targets import TARGETS, target_for
+from hydra_export.targets import TARGETS, writer_for
 from hydra_mobile.api.paths import default_bundle_folder
 from hydra_mobile.bundle.presets import PRESETS
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import DryRun, Force, Images, Model, Real, Threads, existing
 from hydra_mobile.cli.places import require_place, run_of
 from hydra_mobile.cli.ui.formats import clock, megabytes
-from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.core.errors import HydraError
 
 if TYPE_CHECKING:
     from hydra_mobile import Bundle
@@ -134,25 +134,17 @@ def export(
             existing(file, option)
     if "/" in model:
         existing(Path(model), "MODEL")
-    platform = TARGETS[target]
-    if runtime and runtime not in platform.runtimes:
-        raise ConfigError(
-            f"target {target} does not run on {runtime}",
-            f"--runtime {platform.default_runtime}",
-            where="--runtime",
-            found=runtime,
-            expected=", ".join(platform.runtimes),
-        )
-    writer = target_for(target, runtime)
-    chosen, precision = writer.runtime, preset or writer.default_preset
-    # What it cannot do is told before minutes are spent on merging.
-    writer.require(
-        preset=precision,
+    # What cannot be done is told before the model is opened.
+    writer, selected = writer_for(
+        target,
+        runtime,
+        preset,
         calibrate=calibrate is not None,
         adapters=adapter == "separate",
         attention=attention,
         vision_backend=vision_backend,
     )
+    chosen, precision = writer.runtime, selected.name
     made = out or default_bundle_folder(Path(model.rstrip("/")), target, chosen, precision)
     label = f"{chosen} {precision} for {target}"
     older = _older(made)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from hydra_export.targets.base import Platform, Target, WriteOptions
+from hydra_export.targets.base import AUTO, Platform, Target, WriteOptions
 from hydra_mobile.bundle.interface import Limits, TargetResult
-from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.bundle.presets import Preset, preset_named
+from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError
 from hydra_mobile.core.registry import nearest, resolve
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "WriteOptions",
     "target_for",
     "target_of",
+    "writer_for",
 ]
 
 _EXECUTORCH = "hydra_export.targets.executorch.target:ExecuTorchTarget"
@@ -54,7 +56,52 @@ def target_for(target: str, runtime: str | None = None) -> Target:
         raise HydraError(f"Unknown target `{target}`.", nearest(target, TARGETS))
     platform = TARGETS[target]
     chosen = runtime or platform.default_runtime
+    if chosen in _runtimes() and chosen not in platform.runtimes:
+        raise ConfigError(
+            f"target {target} does not run on {chosen}",
+            f"--runtime {platform.default_runtime}",
+            where="--runtime",
+            found=chosen,
+            expected=", ".join(platform.runtimes),
+        )
     return cast("type[Target]", resolve(f"runtime of {target}", chosen, platform.runtimes))()
+
+
+def writer_for(
+    target: str,
+    runtime: str | None = None,
+    preset: str | Preset | None = None,
+    *,
+    calibrate: bool = False,
+    adapters: bool = False,
+    attention: str = AUTO,
+    vision_backend: str = AUTO,
+) -> tuple[Target, Preset]:
+    """Return what writes a program, and its preset, once it is known that they go together.
+
+    Args:
+        target: for example "android".
+        runtime: for example "onnx"; None takes the platform's default.
+        preset: a name, or a preset of the caller's own; None takes the target's default.
+        calibrate: whether 4-bit weights are to be rounded on data of the task.
+        adapters: whether the adapter is to stay a file of its own.
+        attention: one of the target's `attentions`.
+        vision_backend: one of the target's `vision_backends`.
+
+    Raises:
+        HydraError: unknown target, runtime or preset; the target cannot do what is asked; an
+            optional package is missing.
+    """
+    writer = target_for(target, runtime)
+    preset = writer.default_preset if preset is None else preset
+    writer.require(
+        preset=preset if isinstance(preset, str) else None,
+        calibrate=calibrate,
+        adapters=adapters,
+        attention=attention,
+        vision_backend=vision_backend,
+    )
+    return writer, preset_named(preset) if isinstance(preset, str) else preset
 
 
 def target_of(manifest: Mapping[str, Any]) -> Target:
@@ -70,7 +117,12 @@ def target_of(manifest: Mapping[str, Any]) -> Target:
     for name, platform in TARGETS.items():
         if runtime in platform.runtimes:
             return target_for(name, runtime)
-    known = {name for platform in TARGETS.values() for name in platform.runtimes}
     raise ArtifactError(
-        f"Nothing is known about bundles for the runtime `{runtime}`.", nearest(runtime, known)
+        f"Nothing is known about bundles for the runtime `{runtime}`.",
+        nearest(runtime, _runtimes()),
     )
+
+
+def _runtimes() -> set[str]:
+    """Return the runtimes of all platforms."""
+    return {name for platform in TARGETS.values() for name in platform.runtimes}
