@@ -137,6 +137,7 @@ LITTLE = 0.10
 
 
 class TestPlantedNeed:
+    @pytest.mark.slow
     def test_there_is_something_to_gain(self, worlds):
         found = losses(worlds, "heterogeneous", ("uniform", "planted"), 2, FEW)
         assert relative(found["planted"], found["uniform"]).mean < -0.05

@@ -254,6 +254,7 @@ def test_full_fine_tuning_is_never_quantized_nor_sharded(tiny_base):
     }
 
 
+@pytest.mark.slow
 def test_stage_one_has_no_table_where_it_fits(tiny_base, shapes_data):
     captions = f"data.stage1={shapes_data / 'captions.json'}"
     first, second = plan(captions, samples_per_second=10.0, samples=(0, 500)).stages

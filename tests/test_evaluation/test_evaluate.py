@@ -201,6 +201,7 @@ def test_prompts_that_do_not_fit_stop_it_before_the_first_question(
         evaluate([model_at(str(small))], EvalSettings(("emojiqa",), questions, workers=1), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_failing_worker_says_why(questions, tmp_path, tiny_base):
     broken = tmp_path / "broken"
     shutil.copytree(tiny_base, broken)
@@ -278,6 +279,7 @@ def _with_context(base: Path, folder: Path, tokens: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_all_six_are_answered_in_one_go(in_process, tiny_base, shapes_data, tmp_path):
     pictures = [open_picture(shapes_data / f"{number}.png") for number in range(4)]
     for layout in ("mobilevlm", "llava"):

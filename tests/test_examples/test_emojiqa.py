@@ -129,6 +129,7 @@ def test_rotations_turn_one_question_round(built: Path) -> None:
             assert f"\n{q['answer']}. {q['name']}\n" in q["text"] + "\n"
 
 
+@pytest.mark.slow
 def test_options_do_not_betray_the_answer_by_class(tmp_path: Path) -> None:
     out = build_emojiqa(tmp_path / "qa", image_size=32, pictures_per_name=1)
     kinds = {thing.name: thing.kind for thing in all_things()}

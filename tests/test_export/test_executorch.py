@@ -203,6 +203,7 @@ def test_pointwise_convolutions_become_the_same_linears() -> None:
     torch.testing.assert_close(module(x), expected)
 
 
+@pytest.mark.slow
 def test_a_convolutional_tower_has_8_bit_weights_in_one_delegated_method() -> None:
     class Tower(torch.nn.Module):
         def __init__(self) -> None:

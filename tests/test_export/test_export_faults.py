@@ -57,7 +57,10 @@ def old_bundle(folder: Path, merged: Path) -> str:
 
 # Where nothing was before, less can go wrong.
 @pytest.mark.parametrize("with_old", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize("moment", ["golden vectors", "decoder_model_merged.onnx"])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param("golden vectors", marks=pytest.mark.slow), "decoder_model_merged.onnx"],
+)
 def test_a_killed_export_leaves_no_half_bundle(
     tiny_merged: Path, tmp_path: Path, moment: str, with_old: bool
 ) -> None:

@@ -207,7 +207,9 @@ class TestOneProgram:
         assert_same(OnnxRuntime.load(bare), TorchRuntime.load(tiny_base))
 
 
-@pytest.mark.parametrize("kind", ["ldpnet", "ldpnetv2", "mlp"])
+@pytest.mark.parametrize(
+    "kind", ["ldpnet", "mlp", pytest.param("ldpnetv2", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("preset", "atol"), [("fp32", 1e-4), ("fp16", 2e-2)])
 def test_every_projector_s_weights_are_inputs(
     tiny_base: Path, tmp_path: Path, kind: str, preset: str, atol: float

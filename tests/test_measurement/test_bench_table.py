@@ -80,6 +80,7 @@ def test_an_emulator_is_not_timed() -> None:
         bench([], Plan(), "emulator")
 
 
+@pytest.mark.slow
 def test_the_tiny_base_is_measured_in_processes_of_its_own(tiny_base: Path) -> None:
     plan = Plan(prompt_tokens=60, new_tokens=3, repeats=2, warmup=1, rounds=1, threads=1)
     measured = bench([model_at(str(tiny_base))], plan, "host")

@@ -94,7 +94,9 @@ def run_on(base: Path, run: Path, settings: list[str]) -> None:
     TrainingRun(config).train()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
+)
 def test_trained_merged_and_written_back(tmp_path, kind, run_settings):
     before = write_original(tmp_path / "original", kind)
     run = tmp_path / "run"

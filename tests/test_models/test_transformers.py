@@ -209,11 +209,11 @@ def test_what_the_template_has_no_place_for_is_refused(tiny_base, chat, named):
     "order",
     [
         "import hydra_mobile, transformers",
-        "import transformers, hydra_mobile",
         *(
             # Each starts an interpreter that imports transformers, which takes seconds.
             pytest.param(order, marks=pytest.mark.slow)
             for order in (
+                "import transformers, hydra_mobile",
                 "from transformers import AutoProcessor, AutoModelForImageTextToText\n"
                 "import hydra_mobile",
                 "from transformers import AutoConfig\nimport hydra_mobile",

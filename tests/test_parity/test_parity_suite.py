@@ -256,6 +256,7 @@ class TestVerb:
         assert [part.part for part in report.parity[0].parts][2] == "vision"
         assert "· projector" in render_markdown(report)
 
+    @pytest.mark.slow
     def test_a_broken_rung_ends_with_code_3_and_its_row(self, chain: Chain, tmp_path: Path) -> None:
         vectors = "golden.safetensors"
 
@@ -271,6 +272,7 @@ class TestVerb:
         assert "Traceback" not in done.stderr
         assert read_report(tmp_path).parity[0].verdict == "fail"
 
+    @pytest.mark.slow
     def test_run_and_adapter_are_one(self, chain: Chain) -> None:
         done = self.call(chain.bundle, "--run", chain.adapter, "--adapter", chain.adapter)
         assert done.returncode == 2

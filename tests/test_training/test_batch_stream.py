@@ -80,6 +80,7 @@ def test_a_step_has_the_same_gradient_however_it_is_split(prepared, split):
         assert torch.allclose(found[name], gradient, rtol=0, atol=1e-6 * max(1.0, largest)), name
 
 
+@pytest.mark.slow
 def test_llavas_reduction_weighs_every_micro_batch_alike(prepared):
     """Which the tokens' reduction does not: the answers are uneven."""
     tokens = gradients(prepared, "tokens", 1, 8, 1)

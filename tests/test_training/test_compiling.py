@@ -56,6 +56,7 @@ def step(model):
     return loss.detach(), {name: p.grad.clone() for name, p in lora_parameters(model).items()}
 
 
+@pytest.mark.slow
 def test_moving_ranks_compile_nothing_anew_and_change_no_gradient(dynamo):
     model = llama()
     names = [name for name in adapted_linears(model) if ".layers." in name]

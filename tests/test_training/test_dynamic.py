@@ -79,6 +79,7 @@ def test_a_probe_is_paid_for_and_its_price_is_recorded(probed):
         assert losses["gain"] == losses["held_out_before"] - losses["held_out_after"]
 
 
+@pytest.mark.slow
 def test_without_twelve_observations_every_event_abstains(probed):
     abstained = events(probed, "abstain")
     assert [e.step for e in abstained] == [2, 6, 10, 14]
@@ -87,6 +88,7 @@ def test_without_twelve_observations_every_event_abstains(probed):
     assert [e.step for e in events(probed, "freeze")] == [14]
 
 
+@pytest.mark.slow
 def test_moves_are_made_measured_and_within_the_budget(run_settings, tmp_path, eager, monkeypatch):
     counts = []
     real = run_module.train_step
@@ -186,6 +188,7 @@ def test_replay_gives_the_recorded_ranks_at_the_recorded_steps(run_settings, tmp
     assert json.loads((final / "hydra.json").read_text())["ranks"] == dict(recorded[-1][1])
 
 
+@pytest.mark.slow
 def test_passive_observes_without_a_single_extra_step(run_settings, tmp_path):
     train(run_settings(tmp_path / "run"), "ranks.dynamic.target=passive")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -215,6 +218,7 @@ def uninterrupted(request, run_settings, tmp_path_factory):
     return request.param, train(settings, *other_source(request.param))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 3])  # in the warm-up and after it
 def test_other_sources_of_importance_resume(uninterrupted, run_settings, tmp_path, at, monkeypatch):
     importance, whole = uninterrupted
@@ -233,6 +237,7 @@ def test_other_sources_of_importance_resume(uninterrupted, run_settings, tmp_pat
     assert hashes(train(run_settings(tmp_path / "run"), *more, resume=True)) == hashes(whole)
 
 
+@pytest.mark.slow
 def test_a_run_too_short_for_events_resumes_before_its_result(run_settings, tmp_path, monkeypatch):
     def killed(*given, **more):
         raise KeyboardInterrupt
@@ -246,6 +251,7 @@ def test_a_run_too_short_for_events_resumes_before_its_result(run_settings, tmp_
     assert hashes(adapter) == hashes(train(run_settings(tmp_path / "whole"), "stage2.steps=1"))
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_leaves_a_model_that_loads(run_settings, tmp_path):
     from hydra_mobile.models.loading import load_model
 

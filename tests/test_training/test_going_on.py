@@ -47,7 +47,7 @@ def test_a_stage_has_its_own_template_and_fit(run_settings, tmp_path):
     assert setup.processor is two
 
 
-@pytest.mark.parametrize("policy", ["uniform", "full"])
+@pytest.mark.parametrize("policy", ["uniform", pytest.param("full", marks=pytest.mark.slow)])
 def test_training_goes_on_from_a_merged_model(run_settings, tiny_base, tmp_path, policy):
     first = train(run_settings(tmp_path / "one"), *SHORT, f"ranks.policy={policy}")
     merged = first if policy == "full" else tmp_path / "merged"

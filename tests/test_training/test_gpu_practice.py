@@ -42,6 +42,7 @@ def test_adalora_is_not_compiled(run_settings, tmp_path):
         train(run_settings(tmp_path / "run"), "ranks.policy=adalora", "runtime.compile=true")
 
 
+@pytest.mark.slow
 def test_a_four_bit_base_trains_and_its_adapter_fits_the_full_base(run_settings, tmp_path):
     pytest.importorskip("bitsandbytes")
     adapter = train(run_settings(tmp_path / "run"), "runtime.base_precision=4bit")
@@ -49,6 +50,7 @@ def test_a_four_bit_base_trains_and_its_adapter_fits_the_full_base(run_settings,
     assert all(float(value.abs().max()) > 0 for value in tensors.values())
 
 
+@pytest.mark.slow
 def test_bf16_with_checkpointing(run_settings, tmp_path):
     more = ("runtime.precision=bf16", "runtime.gradient_checkpointing=true")
     adapter = train(run_settings(tmp_path / "run"), *more)

@@ -46,6 +46,7 @@ def test_the_run_stops_before_its_first_step_and_can_be_corrected(
     assert (tmp_path / "run" / "adapter").is_dir()
 
 
+@pytest.mark.slow
 def test_dropped_they_are_counted_and_the_rest_is_trained(run_settings, images, tmp_path):
     more = ["data.bad_pictures=drop", "stage1.steps=1", "stage2.steps=0", "stage2.epochs=1"]
     run, lines = train(run_settings(tmp_path / "run"), images, *more, "ranks.policy=uniform")

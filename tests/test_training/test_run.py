@@ -128,6 +128,7 @@ def test_uniform_policy_and_no_stage_one(tiny_settings):
     assert set(ranks.values()) == {8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [pytest.param("uniform", marks=pytest.mark.slow), "coarse_fine"])
 def test_a_start_along_the_gradient(run_settings, tmp_path, policy):
     more = (f"ranks.policy={policy}", "ranks.importance=calibration", "stage2.steps=1")
