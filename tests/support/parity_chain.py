@@ -34,9 +34,10 @@ class Chain(NamedTuple):
         return run_suite(self.bundle, **{"adapter": self.adapter, "merged": self.merged, **more})
 
 
-def make_adapter(base: Path, folder: Path) -> Path:
+def make_adapter(base: Path, folder: Path, within: str = "layers") -> Path:
+    """Write an adapter with random ranks and weights on the linears whose names hold `within`."""
     model = load_model(base)
-    names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and "layers" in n]
+    names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and within in n]
     budget = Budget.of(model, names, 4)
     rank_map = allocate("random", PolicyInput(budget, rank_step=1, r_min=0, seed=2))
     inject(model, rank_map, r_ref=4, alpha_ref=8.0)

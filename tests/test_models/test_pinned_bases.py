@@ -128,3 +128,26 @@ def test_a_run_goes_on_with_the_base_that_it_began_with(
     code, _, said = run_verb("train", "--resume", *settings, f"base={other}")
     assert code == 2
     assert "base_sha256" in said
+
+
+@pytest.mark.slow  # two exports
+def test_a_bundle_names_the_commit_of_its_base(
+    hub: Hub, tmp_path: Path, run_verb: Callable[..., tuple[int, str, str]]
+) -> None:
+    base = base_folder(NAME, lambda line: None)
+    adapter = make_adapter(base, tmp_path / "adapter", within="language_model.model.layers")
+    hub.tip = NEW  # Another machine, after the branch has moved.
+    shutil.rmtree(tmp_path / "home")
+    merged = tmp_path / "merged"
+    code, _, said = run_verb("merge", adapter, "--out", merged)
+    assert code == 0, said
+    for source, form in ((adapter, "separate"), (merged, "merged")):
+        out = tmp_path / f"{form}-bundle"
+        code, _, said = run_verb(
+            *("export", source, "--adapter", form, "--target", "onnx", "--preset", "fp32"),
+            *("--max-context", "64", "--max-prefill", "16", "--out", out),
+        )
+        assert code == 0, said
+        assert hub.asked[-1] == OLD
+        sources = json.loads((out / "manifest.json").read_text())["sources"]
+        assert (sources["base"], sources["base_revision"]) == (NAME, OLD)
