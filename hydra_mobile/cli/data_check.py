@@ -83,10 +83,14 @@ def check(
 
 
 def _failed(result: CheckResult) -> CheckFailed | None:
+    if not result.records and not result.problems:
+        return CheckFailed("there are no records", "Training needs one.", where=str(result.file))
     if not result.problems:
         return None
+    problems = f"{result.problems:,} problem" + "s" * (result.problems > 1)
+    records = f"{result.records:,} record" + "s" * (result.records > 1)
     return CheckFailed(
-        f"{result.problems:,} of {result.records:,} records cannot be used",
+        f"{problems} in {records}: training stops at them",
         [
             "mend them at the places above, or leave them out of the training:",
             "data.bad_records=drop data.over_length=drop",

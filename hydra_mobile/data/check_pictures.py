@@ -14,6 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from hydra_mobile.core.boundaries import reason_of
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.files import cache_home, write_json
 from hydra_mobile.core.integrity import read_sealed, sealed
@@ -24,6 +25,7 @@ Depth = Literal["full", "header", "exists", "none"]
 # A task costs more than to look whether one file exists.
 _PICTURES_PER_TASK = 32
 _TASKS_PER_WORKER = 4
+_LONGEST_PATH = 300
 _PICTURES_PER_CALL = 256
 
 #: (pictures looked at, pictures in all)
@@ -149,6 +151,11 @@ def unusable(
     return bad
 
 
+def _short(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= _LONGEST_PATH else f"{text[: _LONGEST_PATH - 3]}..."
+
+
 def _fault_of(path: Path) -> str:
     for found in _findings(path, "", "full"):
         if found.kind in ("missing pictures", "corrupt pictures"):
@@ -161,9 +168,14 @@ def _look_at(pictures: list[tuple[Path, str]], depth: Depth) -> list[BadPicture]
 
 
 def _findings(path: Path, record: str, depth: Depth) -> Iterator[BadPicture]:
-    if not path.is_file():
+    try:
+        found = path.is_file()
         what = "is a folder" if path.is_dir() else "does not exist"
-        yield BadPicture("missing pictures", record, f"{path} {what}")
+    # A name of thousands of characters, a folder that may not be looked into.
+    except OSError as error:
+        found, what = False, f"cannot be looked at: {reason_of(error)}"
+    if not found:
+        yield BadPicture("missing pictures", record, f"{_short(path)} {what}")
         return
     try:
         if depth == "full":

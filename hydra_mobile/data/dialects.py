@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.registry import nearest
-from hydra_mobile.data.validate import IMAGE_MARK, Fault, Mapped, describe
+from hydra_mobile.data.validate import IMAGE_MARK, Fault, Mapped, describe, keys_of
 
 #: Writes or names an image of the given bytes and returns its path.
 Keep = Callable[[bytes], str]
@@ -104,10 +104,9 @@ def _is_llava(value: dict[str, Any], turns: Any) -> bool:
 def _flat(given: dict[str, Any], columns: Columns, keep: Keep) -> Any:
     missing = [columns.names.get(f, f) for f in ("question", "answer") if f not in given]
     if missing:
-        found = ", ".join(map(str, given)) or "none"
         fault = Fault(
             "malformed records",
-            f" has no `{missing[0]}`, which `data.columns` names; its keys are: {found}.",
+            f" has no `{missing[0]}`, which `data.columns` names; its keys are: {keys_of(given)}.",
         )
         return Mapped({**given, "conversations": []}, (fault,), "conversations")
     turns = [
@@ -129,9 +128,11 @@ def _mapped(given: dict[str, Any], key: str, turns: Any, keep: Keep) -> Any:
         fixed: Any = turns
     else:
         fixed = reader.turns(turns)
-        if reader.pictures and not reader.marks and fixed and isinstance(fixed[0], dict):
+        first = fixed[0] if fixed and isinstance(fixed[0], dict) else {}
+        # What is no text stays what it is, and is told.
+        if reader.pictures and not reader.marks and isinstance(first.get("value"), str):
             # Where nothing says where the image is, it is before the first question.
-            fixed[0]["value"] = f"{IMAGE_MARK}\n{fixed[0]['value']}"
+            first["value"] = f"{IMAGE_MARK}\n{first['value']}"
     result: dict[str, Any] = {"id": given["id"]} if "id" in given else {}
     if len(reader.pictures) > 1:
         reader.faults.append(
@@ -205,6 +206,8 @@ class _Reader:
             content = turn["content"] if "content" in turn else turn.get("value")
             text = self._text(content, number)
             if role in _SYSTEM and number == 0:
+                if text is not None and not isinstance(text, str):
+                    self._fault(f", turn 0 ({role}) is {describe(text)}: expected text.")
                 system = text if isinstance(text, str) else ""
                 continue
             fixed.append({"from": _role(role), "value": text, "said": role})
@@ -237,7 +240,14 @@ class _Reader:
                 if inside is not None:
                     self.add_pictures(inside, "content")
             elif kind in ("text", "input_text", "output_text"):
-                text += str(part.get("text", ""))
+                said = part.get("text", "")
+                if not isinstance(said, str):
+                    self._fault(
+                        f", turn {number} has a part whose `text` is {describe(said)}: expected "
+                        "text."
+                    )
+                    continue
+                text += said
             else:
                 self._fault(
                     f", turn {number} has a part {describe(part)}: expected text or an image."

@@ -68,7 +68,7 @@ class JsonRecords:
             if not line.strip():
                 continue
             where = f"{self.path}, line {number}"
-            yield Place(index, where, _decoded(line, where))
+            yield Place(index, where, decoded(line, where))
             index += 1
 
     def _items(self, handle: BinaryIO) -> Iterator[Place]:
@@ -138,7 +138,11 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _decoded(line: bytes, where: str) -> Any:
+def decoded(line: bytes, where: str) -> Any:
+    """Return what a JSON text says; a `DataError` that names `where` in its place if it is none.
+
+    It is returned, not raised: one bad record of many may be left out.
+    """
     try:
         JsonGuard().feed(line)
         value = json.loads(line, parse_constant=_refuse)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.source import Source
 from hydra_mobile.data.validate import IMAGE_MARK, faults_in
@@ -99,7 +100,7 @@ def parse_record(value: Any, where: str, images: Path) -> Record:
 def record_place(value: Any, where: str) -> str:
     """Return `where` with the id of the record, if it has one."""
     key = _id_of(value)
-    return f"{where} (id {key!r})" if key else where
+    return f"{where} (id {shown(key)})" if key else where
 
 
 def _id_of(value: Any) -> str:

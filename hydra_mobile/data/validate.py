@@ -5,8 +5,9 @@ A reader stops at the first fault, a check counts them all.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.json_text import dumps
 
 IMAGE_MARK = "<image>"
+_MOST_KEYS = 12
 
 Kind = Literal[
     "malformed records",
@@ -62,10 +64,9 @@ def faults_in(value: Any) -> Iterator[Fault]:
         yield Fault("malformed records", f" is {describe(value)}: expected an object.")
         return
     if "conversations" not in value:
-        found = ", ".join(map(str, value)) or "none"
         yield Fault(
             "malformed records",
-            f" has no `conversations`; its keys are: {found}.",
+            f" has no `conversations`; its keys are: {keys_of(value)}.",
             "Each record needs `conversations` (LLaVA, ShareGPT) or `messages`, a list of turns; "
             'for other fields name them: data.columns="{question: Q, answer: A, image: I}"',
         )
@@ -109,7 +110,8 @@ def _turn_faults(turn: Any, index: int) -> Iterator[Fault]:
         expected = _OTHER_ROLES[role] if "said" in turn else role
         yield Fault(
             "wrong roles",
-            f", turn {index} is from {turn.get('said', turn['from'])!r}: expected {expected!r}.",
+            f", turn {index} is from {shown(turn.get('said', turn['from']))}: expected "
+            f"{expected!r}.",
             f"Turns alternate, {first} first.",
         )
     text = turn["value"]
@@ -153,10 +155,17 @@ def _mark_faults(turns: list[Any], *, has_image: bool) -> Iterator[Fault]:
         )
 
 
+def keys_of(value: Mapping[Any, Any]) -> str:
+    """Return the keys of an object for a message: the first twelve, each cut."""
+    names = [shown(str(key))[1:-1] for key in itertools.islice(value, _MOST_KEYS)]
+    more = len(value) - len(names)
+    return (", ".join(names) or "none") + (f" and {more:,} more" if more else "")
+
+
 def describe(value: Any) -> str:
     """Return a decoded JSON value in at most 60 characters, or what kind of thing it is."""
     if isinstance(value, dict):
-        return f"an object with the keys {', '.join(map(str, value)) or 'none'}"
+        return f"an object with the keys {keys_of(value)}"
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, float) and not math.isfinite(value):

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra_mobile.core.boundaries import reason_of
+from hydra_mobile.core.boundaries import reading, reason_of
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import require_packages
 from hydra_mobile.data.containers.base import without_nulls
-from hydra_mobile.data.containers.parquet import holds_bytes
+from hydra_mobile.data.containers.parquet import holds_bytes, rows_of
 from hydra_mobile.data.json_stream import Place
 
 _ROWS, _PICTURED_ROWS = 256, 16
@@ -82,7 +82,9 @@ class HubDataset:
         table = self._split.with_format("arrow")
         rows = _PICTURED_ROWS if self.pictures_inside else _ROWS
         for batch in table.iter(batch_size=rows):
-            for row in batch.to_pylist():
+            with reading(self._id.name, "rows of texts", error_class=DataError):
+                found = rows_of(batch)
+            for row in found:
                 where = f"{self._id.name}:{self._id.split}, record {number}"
                 yield Place(number, where, without_nulls(row))
                 number += 1

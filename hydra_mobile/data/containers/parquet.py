@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.boundaries import reason_of
+from hydra_mobile.core.boundaries import FOREIGN, reason_of
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.integrity import remembered_sha256
 from hydra_mobile.core.registry import require_packages
@@ -43,7 +43,7 @@ class ParquetFile:
         try:
             # Unmapped and unbuffered ahead: resident memory stays that of a batch.
             return pq.ParquetFile(self._path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, *FOREIGN) as error:
             raise self._damaged(0, error) from error
 
     def __iter__(self) -> Iterator[Place]:
@@ -57,11 +57,12 @@ class ParquetFile:
             while True:
                 try:
                     batch = next(batches, None)
-                except (pa.ArrowException, OSError) as error:
+                    rows = [] if batch is None else rows_of(batch)
+                except (pa.ArrowException, *FOREIGN) as error:
                     raise self._damaged(number, error) from error
                 if batch is None:
                     break
-                for row in batch.to_pylist():
+                for row in rows:
                     yield Place(number, f"{self._path}, record {number}", without_nulls(row))
                     number += 1
                 self.bytes_read = self.bytes_total * number // max(1, self._rows)
@@ -80,6 +81,22 @@ class ParquetFile:
     def count(self) -> int | None:
         """Return the number of rows."""
         return self._rows
+
+
+def rows_of(table: Any) -> list[dict[str, Any]]:
+    """Return the rows of an Arrow table or batch, without columns of dates and times.
+
+    No conversation is made of them, and many are none that Python has: a year 38,000, nanoseconds.
+
+    Raises:
+        ValueError: a text is no UTF-8; a number is out of Python's range: OverflowError.
+    """
+    import pyarrow.types as types
+
+    kept = [place for place, field in enumerate(table.schema) if not types.is_temporal(field.type)]
+    # A table without columns has no rows.
+    rows = table.select(kept).to_pylist() if kept else [{} for _ in range(table.num_rows)]
+    return [dict(row) for row in rows]
 
 
 def holds_bytes(schema: Any) -> bool:

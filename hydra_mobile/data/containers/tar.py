@@ -6,23 +6,42 @@ is the record, its picture members are the record's images.
 
 from __future__ import annotations
 
-import json
+import lzma
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from hydra_mobile.core.boundaries import reason_of
-from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.boundaries import FOREIGN, reason_of, shown
+from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.integrity import remembered_sha256
-from hydra_mobile.data.json_guard import JsonGuard
-from hydra_mobile.data.json_stream import Place
+from hydra_mobile.data.json_stream import Place, decoded
 
 _PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _CUT_SHORT = "The file was cut short or altered; make or download it again."
-#: A larger member is not a picture or a conversation.
-_LARGEST_MEMBER = 1 << 30
+#: A larger sample is not a picture and a conversation.
+_LARGEST_SAMPLE = 1 << 30
+#: `tarfile` reads a header of names and times whole; compressed, 4 GB of it are 4 MB.
+_LARGEST_HEADER = 1 << 20
+_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 _BLOCK = 512
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header, refused where it announces more of itself than fits into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the header that a block holds."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.size > _LARGEST_HEADER and header.type in _HEADERS):
+            raise tarfile.ReadError(
+                f"a header of {header.size:,} bytes, expected at most {_LARGEST_HEADER:,}"
+            )
+        return header
 
 
 class TarFile:
@@ -43,7 +62,10 @@ class TarFile:
     def __iter__(self) -> Iterator[Place]:
         number, key, members = 0, "", dict[str, bytes]()
         try:
-            with self._path.open("rb") as handle, tarfile.open(fileobj=handle, mode="r|*") as tar:
+            with (
+                self._path.open("rb") as handle,
+                tarfile.open(fileobj=handle, mode="r|*", tarinfo=_Header) as tar,
+            ):
                 for member in tar:
                     # A stream keeps every header it has seen: 665,000 of them take a gigabyte.
                     tar.members = []  # type: ignore[attr-defined]
@@ -54,11 +76,23 @@ class TarFile:
                         yield self._place(number, key, members)
                         number, members = number + 1, {}
                     key = name
-                    members[kind] = self._content(tar, member)
+                    if kind in members:
+                        raise DataError(
+                            f"{self._path}, sample {shown(key)} has two members .{kind}.",
+                            "Write it again, with a key of its own for each sample.",
+                        )
+                    members[kind] = self._content(tar, member, sum(map(len, members.values())))
                     self.bytes_read = min(handle.tell(), self.bytes_total)
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except HydraError:
+            raise
+        except (tarfile.TarError, lzma.LZMAError, *FOREIGN) as error:
+            if not key and self._path.suffix == ".gz":
+                raise DataError(
+                    f"{self._path} is compressed, and holds no tar: {reason_of(error)}.",
+                    f"Unpack it: gunzip {self._path.name}.",
+                ) from error
             raise DataError(
-                f"{self._path} cannot be read as tar behind sample {key!r} "
+                f"{self._path} cannot be read as tar behind sample {shown(key)} "
                 f"(number {number}): {reason_of(error)}.",
                 _CUT_SHORT,
             ) from error
@@ -74,17 +108,17 @@ class TarFile:
             handle.seek(max(0, self.bytes_total - _BLOCK))
             if not compressed and handle.read().strip(b"\0"):
                 raise DataError(
-                    f"{self._path} is cut short: it ends behind sample {key!r} without an end "
+                    f"{self._path} is cut short: it ends behind sample {shown(key)} without an end "
                     "of the archive.",
                     _CUT_SHORT,
                 )
 
-    def _content(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    def _content(self, tar: tarfile.TarFile, member: tarfile.TarInfo, before: int) -> bytes:
         opened = tar.extractfile(member)
-        if opened is None or member.size > _LARGEST_MEMBER:
+        if opened is None or before + member.size > _LARGEST_SAMPLE:
             raise DataError(
-                f"{self._path}, member {member.name!r} has {member.size:,} bytes: expected an "
-                "image or a conversation."
+                f"{self._path}, member {shown(member.name)} makes a sample of "
+                f"{before + member.size:,} bytes: expected an image and a conversation."
             )
         return opened.read()
 
@@ -112,16 +146,16 @@ def _record(where: str, key: str, members: dict[str, bytes]) -> Any:
     record: Any = {}
     for kind, data in members.items():
         last = kind.split(".")[-1]
-        try:
-            if last == "json":
-                JsonGuard().feed(data)
-                record = json.loads(data)
-                if not isinstance(record, dict):
-                    return record
-        except (ValueError, RecursionError) as error:
-            return DataError(f"{where}: its .{kind} is not JSON: {reason_of(error)}.", _CUT_SHORT)
-        if last == "txt":
-            record = {**record, kind: data.decode("utf-8", "replace")}
+        if last == "json":
+            value = decoded(data, f"{where}: its .{kind}")
+            if not isinstance(value, dict):
+                return value
+            record |= value
+        elif last == "txt":
+            try:
+                record[kind] = data.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return DataError(f"{where}: its .{kind} is no text: {reason_of(error)}.")
     if pictures:
         record.pop("image", None)
         record = {**record, "images": pictures}
