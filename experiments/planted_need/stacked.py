@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments.planted_need.world import LENGTH, World
 from hydra_mobile.adapters.lora import initial_a
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.adapters.resize import svd_transforms
 
 LAYERS, HIDDEN, HEADS = 4, 32, 4
 R_REF, R_MAX, SCALE = World.r_ref, 16, 2.0
@@ -111,13 +115,19 @@ class Data:
 class Students:
     """S LoRA students with ranks of their own; student s learns world `world[s]`.
 
-    AdamW without decay, ten steps of ramp, half a cosine to zero, s = 2 for every module and rank.
-    `compensated` multiplies a module's learning rate by R_REF / rank: twice the rank at the same
-    s moves W about twice as far per Adam step.
+    AdamW without decay, ten steps of ramp, half a cosine to zero, s = 2 at the reference rank.
+    Twice the rank at the same s and rate moves W about twice as far per Adam step. `hold` says what
+    falls as R_REF / rank against that, by student: a module's "rate", its "scale", "both", or
+    nothing ("").
     """
 
     def __init__(
-        self, data: Data, world: list[int], steps: int, peak: float, compensated: bool = False
+        self,
+        data: Data,
+        world: list[int],
+        steps: int,
+        peak: float,
+        hold: Sequence[str] | None = None,
     ) -> None:
         self.data, self.world, self.steps, self.peak = data, torch.tensor(world), steps, peak
         self.modules, self._shape = data.modules, data.shape
@@ -128,7 +138,9 @@ class Students:
         self.ranks = [dict.fromkeys(self.modules, R_REF) for _ in world]
         size = R_MAX * sum(sum(s) for s in self._shape.values())
         self._flat, self._first, self._second = (torch.zeros(self.count, size) for _ in range(3))
-        self._pace = torch.ones(self.count, size) if compensated else None
+        self._hold = list(hold or [""] * self.count)
+        self._pace = torch.ones(self.count, size)
+        self._scale = {m: torch.full((self.count, 1, 1), SCALE) for m in self.modules}
         self.a, self.b = self._views(self._flat)
         for s in range(self.count):
             for m in self.modules:
@@ -156,9 +168,13 @@ class Students:
         into = self._shape[m][1]
         return initial_a(f"{PREFIX}{m}", rows, into, int.from_bytes(key[:6], "big"))
 
+    def _delta(self, m: str, who: slice = slice(None)) -> Tensor:
+        """Return s B A of students, (students, out, in)."""
+        return self._scale[m][who] * (self.b[m][who] @ self.a[m][who])
+
     def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         ids, answer = batch
-        now = self.base | {m: self.base[m] + SCALE * (self.b[m] @ self.a[m]) for m in self.modules}
+        now = self.base | {m: self.base[m] + self._delta(m) for m in self.modules}
         return divergence(logits(now, ids[self.world], self.modules), answer[self.world])
 
     def train(self, until: int) -> None:
@@ -175,8 +191,7 @@ class Students:
                 self._first.lerp_(gradient, 0.1)
                 self._second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
                 size = (self._second / (1 - 0.999**done)).sqrt_().add_(1e-8)
-                move = self._first if self._pace is None else self._first * self._pace
-                self._flat.addcdiv_(move, size, value=-rate / (1 - 0.9**done))
+                self._flat.addcdiv_(self._first * self._pace, size, value=-rate / (1 - 0.9**done))
             self.step = done
 
     @torch.no_grad()
@@ -185,23 +200,34 @@ class Students:
         return self._loss(self.data.held_out).tolist()
 
     @torch.no_grad()
-    def following(self, batches: int) -> list[list[float]]:
-        """Return every student's losses on the next batches, (students, batches)."""
-        losses = [self._loss(self.data.batch(self.step + i)) for i in range(batches)]
-        return torch.stack(losses, 1).tolist()
+    def following(self, s: int, batches: int) -> list[float]:
+        """Return one student's losses on the next batches."""
+        world = int(self.world[s])
+        own = slice(s, s + 1)
+        weights = {name: every[own] for name, every in self.base.items()}
+        weights |= {m: weights[m] + self._delta(m, own) for m in self.modules}
+        found = []
+        for i in range(batches):
+            ids, answer = (x[world : world + 1] for x in self.data.batch(self.step + i))
+            found.append(float(divergence(logits(weights, ids, self.modules), answer)))
+        return found
 
-    def copied(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return copies of values, first and second moments of all students."""
-        return self._flat.detach().clone(), self._first.clone(), self._second.clone()
-
-    @torch.no_grad()
-    def put_back(
-        self, s: int, copies: tuple[Tensor, Tensor, Tensor], ranks: dict[str, int]
-    ) -> None:
-        """Bring one student back to what `copied` returned."""
-        for flat, copy in zip((self._flat, self._first, self._second), copies, strict=True):
-            flat[s] = copy[s]
-        self.ranks[s] = dict(ranks)
+    @contextmanager
+    def truncated(self, s: int, ranks: Mapping[str, int]) -> Iterator[None]:
+        """Keep only the first directions of one student's modules inside the block."""
+        whole = {m: self.b[m][s].detach().clone() for m in ranks}
+        with torch.no_grad():
+            for m, rank in ranks.items():
+                r = self.ranks[s][m]
+                a, b = self.a[m][s, :r].detach(), self.b[m][s, :, :r].detach()
+                of_a, of_b = svd_transforms(a, b, rank)
+                self.b[m][s, :, :r] = (b.double() @ of_b @ of_a).float()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for m, kept in whole.items():
+                    self.b[m][s] = kept
 
     @torch.no_grad()
     def spectrum(self, s: int) -> dict[str, list[float]]:
@@ -214,7 +240,7 @@ class Students:
             r = self.ranks[s][m]
             rb = torch.linalg.qr(self.b[m][s, :, :r].double()).R
             ra = torch.linalg.qr(self.a[m][s, :r].double().mT).R
-            found[m] = (SCALE * torch.linalg.svdvals(rb @ ra.mT)).tolist()
+            found[m] = (float(self._scale[m][s]) * torch.linalg.svdvals(rb @ ra.mT)).tolist()
         return found
 
     @torch.no_grad()
@@ -248,10 +274,20 @@ class Students:
                 second_a[m][s, old:new] = second_a[m][s, :old].mean(0)
                 second_b[m][s, :, old:new] = second_b[m][s, :, :old].mean(1, keepdim=True)
         self.ranks[s] = dict(ranks)
-        if self._pace is not None:
+        if self._hold[s] in ("rate", "both"):
             for paces in self._views(self._pace):
                 for m, r in ranks.items():
                     paces[m][s] = R_REF / r
+        if self._hold[s] in ("scale", "both"):
+            for m, r in ranks.items():
+                self._rescale(s, m, SCALE * R_REF / r)
+
+    def _rescale(self, s: int, m: str, scale: float) -> None:
+        """Give a module another scale; s B A stays as it is, and B's moments turn with B."""
+        factor = scale / float(self._scale[m][s])
+        for (_, b), power in zip(self._states(), (-1, 1, 2), strict=True):
+            b[m][s] *= factor**power
+        self._scale[m][s] = scale
 
     def _states(self) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """Return (A, B) of the values, the first and the second moments."""
@@ -278,3 +314,27 @@ class Students:
         for (of_a, of_b), (to_a, to_b) in zip(states, turns, strict=True):
             of_a[m][s, :r] = (to_a @ of_a[m][s, :r].double()).float()
             of_b[m][s, :, :r] = (of_b[m][s, :, :r].double() @ to_b).float()
+
+
+class StudentLoop:
+    """One of many students as the product's controller sees it (`TrailingLoop`)."""
+
+    def __init__(self, students: Students, s: int) -> None:
+        self._students = students
+        self._s = s
+
+    def spectra(self) -> dict[str, list[float]]:
+        """Return the singular values of s B A by module."""
+        return self._students.spectrum(self._s)
+
+    def held_out_losses(self, step: int, batches: int) -> list[float]:
+        """Return losses on the batches that follow the students' step."""
+        return self._students.following(self._s, batches)
+
+    def truncated(self, ranks: Mapping[str, int]) -> AbstractContextManager[None]:
+        """Keep only the first directions of modules inside the block."""
+        return self._students.truncated(self._s, ranks)
+
+    def resize(self, rank_map: RankMap, step: int, shrink: Any = None) -> None:
+        """Bring the student to `rank_map`."""
+        self._students.resize(self._s, dict(rank_map))

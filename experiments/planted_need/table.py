@@ -43,10 +43,14 @@ _WORLDS = {
 }
 _ARMS = {
     "trailing": "`hydra` (margin 16)",
+    "model": "with the performance model",
     "no_check": "without the check",
     "margin_8": "margin 8",
     "margin_1": "margin 1",
     "random_moves": "as many random moves",
+    "rate_by_rank": "learning rate falls with the rank",
+    "scale_by_rank": "scale falls with the rank",
+    "both_by_rank": "both fall with the rank",
 }
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -23,15 +22,16 @@ from typing import Any
 import torch
 
 from experiments.planted_need.loop import HELD_OUT_BATCHES
-from experiments.planted_need.stacked import R_REF, Data, Students
+from experiments.planted_need.stacked import R_REF, Data, StudentLoop, Students
 from experiments.planted_need.world import World
 from experiments.shared.paired import relative
 from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig
-from hydra_mobile.adapters.dynamic.trailing import Exchange, Plan, Tails, exchanges
-from hydra_mobile.adapters.dynamic.trailing_controller import is_harm, loss_rise
+from hydra_mobile.adapters.dynamic.trailing import Exchange, Plan
+from hydra_mobile.adapters.dynamic.trailing_controller import TrailingController
+from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.files import write_json
 from hydra_mobile.reporting import environment
 
@@ -42,12 +42,19 @@ FIRST_SEED = 23
 SEEDS = 10
 ARMS = {
     "uniform": None,
-    "trailing": DynamicConfig(),
-    "no_check": DynamicConfig(undo=False),
-    "margin_8": DynamicConfig(margin=8),
-    "margin_1": DynamicConfig(margin=1),
-    "random_moves": DynamicConfig(),
+    "model": DynamicConfig(model="drop_cost"),
+    "trailing": DynamicConfig(model="off"),
+    "no_check": DynamicConfig(model="off", undo=False),
+    "margin_8": DynamicConfig(model="off", margin=8),
+    "margin_1": DynamicConfig(model="off", margin=1),
+    "random_moves": DynamicConfig(model="off"),
+    "rate_by_rank": DynamicConfig(model="off"),
+    "scale_by_rank": DynamicConfig(model="off"),
+    "both_by_rank": DynamicConfig(model="off"),
 }
+HELD = {"rate_by_rank": "rate", "scale_by_rank": "scale", "both_by_rank": "both"}
+"""What of a module falls as reference rank / rank, see `Students`."""
+PLACEBO = "random_moves"
 PLAN = (
     ("heterogeneous", 600, ("uniform", "trailing")),
     ("homogeneous", 600, ("uniform", "trailing")),
@@ -57,6 +64,13 @@ PLAN = (
     ("changing", 600, ("uniform", "trailing")),
     ("correlated", 600, ("uniform", "trailing")),
     ("heterogeneous", 1200, ("uniform", "trailing")),
+    ("heterogeneous", 600, ("model",)),
+    ("homogeneous", 600, ("model",)),
+    ("homogeneous", 1200, ("model",)),
+    ("heterogeneous", 600, ("rate_by_rank", "scale_by_rank", "both_by_rank")),
+    ("correlated", 600, ("model",)),
+    ("heterogeneous", 1200, ("model",)),
+    ("changing", 600, ("model",)),
     ("heterogeneous", 600, ("no_check", "margin_8")),
     ("homogeneous", 600, ("margin_8",)),
 )
@@ -105,72 +119,71 @@ def train(
     Returns:
         Outcomes by arm and seed.
     """
-    data = Data(worlds)
-    students = Students(data, [w for _ in arms for w in range(len(worlds))], steps, PEAK)
-    budget = Budget(students.cost, R_REF)
     who = [(arm, world.seed) for arm in arms for world in worlds]
-    made: list[dict[int, int]] = [{} for _ in who]
-    said: list[list[str]] = [[] for _ in who]
-    schedules = {arm: _schedule(arm, steps) for arm in arms}
-    stops = {step for schedule in schedules.values() for step in schedule}
-    for step in sorted({*stops, steps}):
+    places = [w for _ in arms for w in range(len(worlds))]
+    held = [HELD.get(arm, "") for arm, _ in who]
+    students = Students(Data(worlds), places, steps, PEAK, held)
+    budget = Budget(students.cost, R_REF)
+    logs: list[list[dict[str, Any]]] = [[] for _ in who]
+    controllers = [
+        controller(settings, seed, steps, budget, log) if settings else None
+        for (arm, seed), log in zip(who, logs, strict=True)
+        for settings in [None if arm == PLACEBO else ARMS[arm]]
+    ]
+    stops = {e for arm in arms if (s := ARMS[arm]) for e in Schedule.of_run(steps, s).events}
+    for step in sorted(stops):
         students.train(step)
-        if step == steps:
-            break
-        before = students.following(HELD_OUT_BATCHES)
-        whole, ranks = students.copied(), [dict(own) for own in students.ranks]
-        plans: dict[int, Plan] = {}
         for s, (arm, seed) in enumerate(who):
-            settings = ARMS[arm]
-            if settings is None or step not in schedules[arm]:
-                continue
-            if arm == "random_moves":
+            decides = controllers[s]
+            if decides:
+                decides.after_step(step, StudentLoop(students, s))
+            elif arm == PLACEBO and (count := (counts or {})[seed].get(step, 0)):
                 draw = random.Random(f"{seed}:{step}:placebo")
-                count = (counts or {})[seed].get(step, 0)
-                plans[s] = random_exchanges(count, ranks[s], budget.cost, budget.reference, draw)
-            else:
-                tails = Tails(students.spectrum(s), GRID.step)
-                plans[s] = exchanges(
-                    ranks[s],
-                    tails.worth,
-                    budget,
-                    GRID,
-                    margin=settings.margin,
-                    share=settings.share,
+                ranks = students.ranks[s]
+                plan = random_exchanges(count, ranks, budget.cost, budget.reference, draw)
+                students.resize(s, plan.ranks)
+                said = {"exchanges": [""] * count}
+                reason = f"{count} random grid steps"
+                logs[s].append(
+                    {"step": step, "event": "move", "reason": reason, "prediction": said}
                 )
-            if plans[s].made:
-                students.resize(s, plans[s].ranks)
-        # Growth is silent: what differs now is what was dropped.
-        after = students.following(HELD_OUT_BATCHES)
-        for s, found in plans.items():
-            settings = ARMS[who[s][0]]
-            if not found.made or settings is None:
-                ratio = found.refused.ratio if found.refused else math.nan
-                said[s].append(f"{step}: stays, best ratio {ratio:.1f}")
-                continue
-            rise, t = loss_rise(before[s], after[s])
-            if settings.undo and who[s][0] != "random_moves" and is_harm(rise, t):
-                students.put_back(s, whole, ranks[s])
-                said[s].append(f"{step}: undone, {100 * rise:+.2f} %")
-                continue
-            made[s][step] = len(found.made)
-            said[s].append(f"{step}: {len(found.made)} moves, {100 * rise:+.2f} % at once")
+    students.train(steps)
     losses = students.held_out()
     found_by: dict[str, dict[int, Outcome]] = {arm: {} for arm in arms}
     for s, (arm, seed) in enumerate(who):
+        moved = {e["step"]: e["prediction"] for e in logs[s] if e["event"] == "move"}
+        exchanged = {str(step): len(said["exchanges"]) for step, said in moved.items()}
         found_by[arm][seed] = {
             "loss": losses[s],
-            "moves": sum(made[s].values()),
-            "exchanges": {str(step): count for step, count in made[s].items()},
-            "events": said[s],
+            "moves": sum(exchanged.values()),
+            "exchanges": exchanged,
+            "by_model": sum(said.get("by") == "model" for said in moved.values()),
+            "events": [f"{e['step']}: {e['reason']}" for e in logs[s]],
+            "model": [e["model"] for e in logs[s] if e["event"] == "observe"],
             "ranks": " ".join(str(rank) for rank in students.ranks[s].values()),
         }
     return found_by
 
 
-def _schedule(arm: str, steps: int) -> tuple[int, ...]:
-    settings = ARMS[arm]
-    return Schedule.of_run(steps, settings).events if settings else ()
+def controller(
+    settings: DynamicConfig,
+    seed: int,
+    steps: int,
+    budget: Budget,
+    log: list[dict[str, Any]],
+) -> TrailingController:
+    """Return the product's own controller of a run from uniform ranks."""
+    return TrailingController(
+        RankMap(dict.fromkeys(budget.cost, R_REF)),
+        budget,
+        GRID,
+        Schedule.of_run(steps, settings),
+        settings,
+        log.append,
+        policy="hydra",
+        held_out_batches=HELD_OUT_BATCHES,
+        seed=seed,
+    )
 
 
 def run(
@@ -212,7 +225,7 @@ def _content(outcomes: dict[str, Any]) -> dict[str, Any]:
         "at equal LoRA parameters; change against uniform LoRA, paired by seed, geometric mean",
         "interval": "95 %, Student's t over seeds",
         "settings": {
-            arm: None if s is None else {"margin": s.margin, "undo": s.undo}
+            arm: None if s is None else {"margin": s.margin, "undo": s.undo, "model": s.model}
             for arm, s in ARMS.items()
         }
         | {"peak": PEAK, "events": list(DynamicConfig().events), "grid": dataclasses.asdict(GRID)},

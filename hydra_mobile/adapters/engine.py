@@ -319,6 +319,7 @@ class Hydra:
                 active=self.moves and moves,
                 forward_steps=forward_steps,
                 held_out_batches=held_out,
+                seed=self.seed,
             )
             return
         self.controller = ProbeController(

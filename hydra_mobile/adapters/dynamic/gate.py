@@ -103,7 +103,7 @@ def judge(gains: Floats, mlp: Floats, ridge: Floats, constant: Floats, worth: fl
 
 def spearman(one: Sequence[float] | Floats, other: Sequence[float] | Floats) -> float:
     """Return Spearman's rank correlation, ties at their mean rank; 0 if one side is constant."""
-    x, y = _centered_ranks(one), _centered_ranks(other)
+    x, y = centered_ranks(one), centered_ranks(other)
     size = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / size if size else 0.0
 
@@ -129,7 +129,8 @@ def chance(correlation: float, n: float) -> float:
     return 0.5 * math.erfc(z * math.sqrt((n - 3) / 1.06) / math.sqrt(2.0))
 
 
-def _centered_ranks(values: Sequence[float] | Floats) -> Floats:
+def centered_ranks(values: Sequence[float] | Floats) -> Floats:
+    """Return ranks less their mean, ties at their mean rank."""
     array = np.asarray(values, dtype=np.float64)
     below = (array[None, :] < array[:, None]).sum(axis=1)
     ties = (array[None, :] == array[:, None]).sum(axis=1)

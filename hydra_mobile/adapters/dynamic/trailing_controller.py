@@ -6,11 +6,14 @@ forward-only check compares the loss without the directions that would be droppe
 (growth is silent, so this is all that an event changes at once): it undoes accidents and does not
 rank moves, since dropping small directions mostly lowers the loss by a per cent.
 
-Nothing is kept between events, so a run that is killed goes on as if it had not been.
+The performance model (`drop_cost.py`) learns from forward passes at the events, and takes over from
+the rule where it ranks left-out outcomes better. Its outcomes are in the state, so a run that is
+killed goes on as if it had not been.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +25,10 @@ from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.allocate_kinds import kind_of
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.controller import RankController, changes
+from hydra_mobile.adapters.dynamic.drop_cost import Cycle, Model, Outcome, Statistics, fit, observed
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig
-from hydra_mobile.adapters.dynamic.trailing import Exchange, Plan, Tails, exchanges
+from hydra_mobile.adapters.dynamic.trailing import Exchange, Plan, Tails, Worth, exchanges
 from hydra_mobile.adapters.rank_map import RankMap
 
 CHECK_SHARE = 0.02
@@ -33,6 +37,10 @@ MOST_HARM = 0.005
 """Rise of the held-out loss, as a share of it, from which an event is undone if it is significant:
 its t over micro-batches must be above `LEAST_T`."""
 LEAST_T = 2.0
+MODEL_SHARE = 0.02
+"""Most that the model's outcomes may cost, as a share of the run's steps."""
+LEAST_CELLS = 4
+"""Cells measured at an event below which there is no model: outcomes are compared inside events."""
 
 
 class TrailingLoop(Protocol):
@@ -64,7 +72,8 @@ class TrailingController(RankController):
         policy: name of the rank policy in the events.
         active: whether there are events; without them maps change only through `put`.
         forward_steps: cost of a micro-batch's forward pass, in optimizer steps.
-        held_out_batches: micro-batches that a check may use; 0: there is none.
+        held_out_batches: micro-batches that a check or the model may use; 0: there is none.
+        seed: of the order in which the model's cells are measured.
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class TrailingController(RankController):
         active: bool = True,
         forward_steps: float = 1 / 3,
         held_out_batches: int = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__(rank_map, budget, log, policy)
         self._grid = grid
@@ -89,6 +99,23 @@ class TrailingController(RankController):
         self._forward_steps = forward_steps
         self._held_out_batches = held_out_batches
         self._forwards = 0
+        self._cycle = Cycle(list(budget.cost), seed)
+        self._outcomes: list[Outcome] = []
+
+    @property
+    def model_forwards(self) -> tuple[int, int]:
+        """Cells that the model measures at an event, and micro-batches for each; 0, 0: no model.
+
+        The loss as it is takes one more round of those micro-batches.
+        """
+        events, cells = len(self._schedule.events), len(self._cycle.cells)
+        if self._settings.model == "off" or not self._held_out_batches or not events:
+            return 0, 0
+        share = MODEL_SHARE * self._schedule.steps / events
+        affordable = int(share / self._forward_steps + 1e-9)
+        batches = max(1, min(self._held_out_batches, affordable // (cells + 1)))
+        count = min(cells, affordable // batches - 1)
+        return (count, batches) if count >= LEAST_CELLS else (0, 0)
 
     @property
     def check_batches(self) -> int:
@@ -124,6 +151,7 @@ class TrailingController(RankController):
         """Return everything that decides later events, and what was spent."""
         return {
             "rank_map": dict(self.rank_map),
+            "outcomes": [o.to_json() for o in self._outcomes],
             "forwards": self._forwards,
             "spent_seconds": self.spent_seconds,
         }
@@ -131,6 +159,8 @@ class TrailingController(RankController):
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
         self.rank_map = RankMap(state["rank_map"])
+        # Checkpoints of earlier versions have none.
+        self._outcomes = [Outcome.from_json(o) for o in state.get("outcomes", [])]
         self._forwards = int(state["forwards"])
         self.spent_seconds = float(state["spent_seconds"])
 
@@ -138,12 +168,20 @@ class TrailingController(RankController):
 
     def _event(self, step: int, loop: TrailingLoop) -> None:
         tails = Tails(loop.spectra(), self._grid.step)
-        found = self.plan(step, tails)
+        statistics = Statistics(tails, self.rank_map)
+        model = self._learn(step, statistics, loop)
+        worth = tails.worth
+        if model and model.passed:
+            worth = functools.partial(model.worth, statistics)
+        found = self.plan(worth)
         # What follows is done by all processes together: they must all do the same.
         decided = broadcast.broadcast(self._budget.rank_map(found.ranks))
-        facts = {"prediction": self._facts(found), "tails": _quantiles(self.rank_map, tails)}
+        facts = {
+            "prediction": self._facts(found, model, statistics),
+            "tails": _quantiles(self.rank_map, tails),
+        }
         if decided == self.rank_map:
-            self.record(step, "abstain", self._why_not(found), **facts)
+            self.record(step, "abstain", self._why_not(found, model), **facts)
             return
         realised = self._check(step, decided, loop)
         if realised and realised["undone"]:
@@ -162,7 +200,7 @@ class TrailingController(RankController):
         self.record(
             step,
             "move",
-            self._why(found, realised),
+            self._why(found, model, realised, facts["prediction"].get("expected_rise")),
             ranks=dict(decided),
             changed=changed,
             move=_ends(found),
@@ -170,17 +208,54 @@ class TrailingController(RankController):
             **facts,
         )
 
-    def plan(self, step: int, tails: Tails) -> Plan:
-        """Return what the event would do."""
+    def plan(self, worth: Worth) -> Plan:
+        """Return what the event would do where directions are worth so much."""
         settings = self._settings
         return exchanges(
             self.rank_map,
-            tails.worth,
+            worth,
             self._budget,
             self._grid,
             margin=settings.margin,
             share=settings.share,
         )
+
+    def _learn(self, step: int, statistics: Statistics, loop: TrailingLoop) -> Model | None:
+        """Measure what leaving out the last directions of cells does, and fit the model to all."""
+        count, batches = self.model_forwards
+        if not count:
+            return None
+        ranks = self.rank_map
+        before = loop.held_out_losses(step, batches)
+        told = fit(self._outcomes)
+        lines = []
+        for cell, modules in self._cycle.due(len(self._outcomes), count):
+            shorter = {n: max(0, ranks[n] - self._grid.step) for n in modules}
+            with loop.truncated(shorter):
+                after = loop.held_out_losses(step, batches)
+            parameters = {n: (ranks[n] - shorter[n]) * self._budget.cost[n] for n in modules}
+            rise = (math.fsum(after) - math.fsum(before)) / batches
+            outcome = observed(step, cell, modules, statistics, ranks, parameters, rise)
+            self._outcomes.append(outcome)
+            expected = None
+            if told.weights:
+                total = math.fsum(
+                    parameters[n] * told.loss_per_parameter(statistics, n, ranks[n])
+                    for n in modules
+                )
+                expected = total / sum(parameters.values())
+            lines.append({**outcome.to_json(), "expected": expected})
+        self._forwards += (count + 1) * batches
+        model = fit(self._outcomes)
+        self.record(
+            step,
+            "observe",
+            f"performance model: {count} cells measured, {model.reason}",
+            model=model.facts(),
+            outcomes=lines,
+            forwards=(count + 1) * batches,
+        )
+        return model
 
     def _check(self, step: int, decided: RankMap, loop: TrailingLoop) -> dict[str, Any] | None:
         """Return the held-out loss with and without what would be dropped; None: no check."""
@@ -206,37 +281,66 @@ class TrailingController(RankController):
 
     # -- words ----------------------------------------------------------------------------------
 
-    def _facts(self, found: Plan) -> dict[str, Any]:
-        """Return what the rule said, as JSON values; an infinite ratio becomes null."""
-        return {
-            "by": "rule",
+    def _facts(self, found: Plan, model: Model | None, statistics: Statistics) -> dict[str, Any]:
+        """Return what the rule or model said, as JSON values; an infinite ratio becomes null."""
+        facts = {
+            "by": _by(model),
             "margin": self._settings.margin,
             "exchanges": [_exchange(e) for e in found.made],
             "refused": _exchange(found.refused) if found.refused else None,
         }
+        if model and model.weights:
+            facts["expected_rise"] = self._expected(found, model, statistics)
+        return facts
 
-    def _why(self, found: Plan, realised: Mapping[str, Any] | None) -> str:
+    def _expected(self, found: Plan, model: Model, statistics: Statistics) -> float:
+        """Return by how much the loss rises at once where `found` is done, in nats."""
+        step, cost = self._grid.step, self._budget.cost
+        return math.fsum(
+            step * cost[name] * model.loss_per_parameter(statistics, name, rank)
+            for name, new in found.ranks.items()
+            for rank in range(self.rank_map[name], new, -step)
+        )
+
+    def _why(
+        self,
+        found: Plan,
+        model: Model | None,
+        realised: Mapping[str, Any] | None,
+        expected: float | None,
+    ) -> str:
         finite = [e.ratio for e in found.made if math.isfinite(e.ratio)]
         count = len(found.made)
         steps = f"{count} grid step{'s' if count > 1 else ''} of rank moved"
         if finite:
             low, high = min(finite), max(finite)
-            span = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
-            steps += (
-                f": the last directions of what grows carry {span} times what was given up, for "
-                f"their kinds (margin {self._settings.margin:g})"
+            span = f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f}"
+            carry = (
+                f"by the performance model the last directions of what grows are worth {span} "
+                "times what was given up"
+                if _by(model) == "model"
+                else f"the last directions of what grows carry {span} times what was given up, "
+                "for their kinds"
             )
+            steps += f": {carry} (margin {self._settings.margin:g})"
         if realised:
             steps += f"; held-out loss {100 * realised['rise']:+.2g} % at once"
+            if expected is not None and realised["held_out_before"]:
+                steps += f", {100 * expected / realised['held_out_before']:+.2g} % expected"
         return steps
 
-    def _why_not(self, found: Plan) -> str:
+    def _why_not(self, found: Plan, model: Model | None) -> str:
         if found.refused is None:
             return f"ranks stay: {found.why}"
+        by = "by the performance model " if _by(model) == "model" else ""
         return (
-            f"ranks stay: no two modules differ enough; best ratio {found.refused.ratio:.1f}, "
+            f"ranks stay: {by}no two modules differ enough; best ratio {found.refused.ratio:.1f}, "
             f"margin {self._settings.margin:g}"
         )
+
+
+def _by(model: Model | None) -> str:
+    return "model" if model and model.passed else "rule"
 
 
 def loss_rise(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
