@@ -44,7 +44,7 @@ internal class Batches(private val app: DemoApplication) {
         }
         val stop = StopSignal().also { signal = it }
         told.set(BatchState(batch))
-        app.host.alone(stop) {
+        app.host.alone(stop, batch.bundle) {
             val failure = Benchmark.ending(batch.answers) { run(batch, stop) }
             failure?.let { app.log.add(it) }
             told.now.let { told.post(BatchState(batch, it.done, it.all, isOver = true, failure?.let(::problemOf))) }

@@ -27,6 +27,7 @@ import org.hydramobile.screens.ModelStore
 import org.hydramobile.screens.PictureStore
 import org.hydramobile.screens.TurnEnd
 import java.io.File
+import java.util.UUID
 import java.util.concurrent.Executor
 import java.util.concurrent.Executors
 
@@ -45,6 +46,9 @@ open class DemoApplication : Application() {
     val screens: Executor by lazy { Handler(Looper.getMainLooper()).let { Executor(it::post) } }
 
     internal val log = Log { clock() }
+
+    /** Another one for each process: a screen may come back in another than it was made in. */
+    internal val process = UUID.randomUUID().toString()
 
     /** Runs tasks one at a time, on a thread of their own. */
     protected open fun oneByOne(name: String): Executor = logged(Executors.newSingleThreadExecutor { Thread(it, name) })

@@ -15,6 +15,7 @@ import android.text.Editable
 import android.text.InputFilter
 import android.text.Spanned
 import android.text.TextWatcher
+import org.hydramobile.screens.BundleSource
 import org.hydramobile.screens.ZipSource
 import java.io.IOException
 
@@ -79,13 +80,19 @@ internal class ForeignApps(private val activity: Activity) {
     /** What a picker answered with: an address, or a list of which the first counts. */
     fun chosen(data: Intent?): Uri? = data?.data ?: data?.clipData?.takeIf { it.itemCount > 0 }?.getItemAt(0)?.uri
 
-    /** The picture that another app shares. */
-    fun shared(intent: Intent): Uri? = intent.extras?.get(Intent.EXTRA_STREAM) as? Uri ?: chosen(intent)
+    /** The pictures that another app shares. */
+    fun shared(intent: Intent): List<Uri> {
+        val extra = intent.extras?.get(Intent.EXTRA_STREAM)
+        val stream = (extra as? List<*> ?: listOf(extra)).filterIsInstance<Uri>()
+        val clip = intent.clipData
+        val clips = (0 until (clip?.itemCount ?: 0)).mapNotNull { clip?.getItemAt(it)?.uri }
+        return if (clips.size > stream.size) clips else stream.ifEmpty { listOfNotNull(intent.data) }
+    }
 
     /** Import the bundle in a zip file. */
     fun import(zip: Uri) {
         val resolver = activity.applicationContext.contentResolver
-        activity.demo.imports.start(lastName(zip)) {
+        import(lastName(zip)) {
             ZipSource(titleOf(resolver, zip)) {
                 resolver.openInputStream(zip) ?: throw IOException("it gives no answer")
             }
@@ -95,11 +102,17 @@ internal class ForeignApps(private val activity: Activity) {
     /** Import the bundle in a folder. */
     fun importFolder(tree: Uri) {
         val resolver = activity.applicationContext.contentResolver
-        activity.demo.imports.start(lastName(tree)) { DocumentFolder(resolver, tree) }
+        import(lastName(tree)) { DocumentFolder(resolver, tree) }
+    }
+
+    private fun import(name: String, source: () -> BundleSource) {
+        if (!activity.demo.imports.start(name, source)) activity.tell(activity.getString(R.string.import_busy))
     }
 
     /** Let the person send a text to an app of their choice. */
     fun share(type: String, text: String) {
+        if (isWaited) return
+        isWaited = true
         val intent = Intent(Intent.ACTION_SEND).setType(type).putExtra(Intent.EXTRA_TEXT, text)
         activity.startActivity(Intent.createChooser(intent, activity.getString(R.string.share)))
     }

@@ -60,6 +60,9 @@ class MainActivity :
     private var toldProblem: Problem? = null
     private var sentAt = 0L
 
+    /** The picture that was asked for last. */
+    private var coming: Uri? = null
+
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.chat)
@@ -97,7 +100,13 @@ class MainActivity :
         forgetting.restore(savedInstanceState)
         // As long as it lives: another app's answer comes before the screen is seen again.
         demo.draft.told.listen(draftListener)
-        if (savedInstanceState == null) take(intent)
+        val isAgain = intent.flags and Intent.FLAG_ACTIVITY_LAUNCHED_FROM_HISTORY != 0
+        // From the list of recent apps Android gives what was taken before once more.
+        if (savedInstanceState != null) {
+            takeAgain(savedInstanceState)
+        } else if (!isAgain) {
+            take(intent)
+        }
     }
 
     override fun onNewIntent(intent: Intent) {
@@ -137,6 +146,8 @@ class MainActivity :
         super.onSaveInstanceState(state)
         state.putStringArrayList(OPEN, ArrayList(unfolded))
         forgetting.save(state)
+        if (demo.draft.told.now.isComing) coming?.let { state.putString(COMING, it.toString()) }
+        state.putString(PROCESS, demo.process)
         val first = list.firstVisiblePosition
         val turn = rows.turnAt(first)
         if (turn == null || isAtEnd()) return
@@ -148,13 +159,23 @@ class MainActivity :
     /** What another app hands over: a picture to ask about, or a bundle's zip. */
     private fun take(intent: Intent) {
         when (intent.action) {
-            Intent.ACTION_SEND -> others.shared(intent)?.let { picture(it) }
+            Intent.ACTION_SEND -> {
+                val pictures = others.shared(intent)
+                if (pictures.size > 1) tell(getString(R.string.first_picture))
+                if (pictures.isEmpty()) tell(getString(R.string.no_picture_given)) else picture(pictures[0])
+            }
 
             Intent.ACTION_VIEW -> intent.data?.let { uri ->
                 others.import(uri)
                 start(ModelsActivity::class.java)
             }
         }
+    }
+
+    /** A picture that was on its way when the process ended; this screen may still read it. */
+    private fun takeAgain(state: Bundle) {
+        val uri = state.getString(COMING)?.let { Uri.parse(it) } ?: return
+        if (state.getString(PROCESS) == demo.process) coming = uri else picture(uri)
     }
 
     // What is asked.
@@ -207,14 +228,16 @@ class MainActivity :
         if (resultCode != RESULT_OK) return
         if (requestCode == TAKE) {
             val app = demo
+            coming = null
             app.draft.take { PhotoProvider.taken(app) }
         } else {
             val uri = others.chosen(data)
-            if (uri == null) tell(worded(Problem(Problem.PICTURE_UNREADABLE, ""))) else picture(uri)
+            if (uri == null) tell(getString(R.string.no_picture_given)) else picture(uri)
         }
     }
 
     private fun picture(uri: Uri) {
+        coming = uri
         val resolver = applicationContext.contentResolver
         demo.draft.take { resolver.openInputStream(uri) ?: throw java.io.IOException() }
     }
@@ -401,6 +424,7 @@ class MainActivity :
     /** In a window of its own: a list takes the long press that begins a selection. */
     private fun selectText(turn: Turn) {
         val dialog = AlertDialog.Builder(this).setMessage(turn.answer).setPositiveButton(R.string.done, null).show()
+        dialog.alignMessage()
         dialog.findViewById<TextView>(android.R.id.message)?.setTextIsSelectable(true)
     }
 
@@ -408,6 +432,8 @@ class MainActivity :
         const val CHOOSE = 1
         const val TAKE = 2
         const val OPEN = "open"
+        const val COMING = "coming"
+        const val PROCESS = "process"
         const val PLACE = "place"
         const val PLACE_ANSWER = "place_answer"
         const val PLACE_TOP = "place_top"

@@ -147,7 +147,7 @@ class ModelsActivity : Activity() {
     private fun delete(name: String) {
         val model = demo.models.told.now.models.firstOrNull { it.name == name } ?: return
         // Whoever is using it lets go first.
-        demo.models.delete(model.folder) { demo.host.unloadNow() }
+        demo.models.delete(model.folder) { demo.host.letGo(model.folder) }
     }
 
     private fun use(model: StoredModel) = demo.models.use(model.name)

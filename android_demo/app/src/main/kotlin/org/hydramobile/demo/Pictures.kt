@@ -22,6 +22,9 @@ import java.util.concurrent.Executor
 private const val MOST_PIXELS = 4 shl 20
 private const val SHOWN_PIXELS = 1 shl 18
 
+/** A strip is made square for the model, and work grows with the square of its length. */
+private const val LONGEST_SIDE = 4096
+
 /** Pictures as they are stored, for batches, whose pixels a host compares. */
 internal object StoredPictures : PictureDecoder {
     override fun decode(file: File): DecodedPicture = pixelsOf(file, 1)
@@ -87,14 +90,16 @@ private fun pixelsOf(file: File, reduction: Int): DecodedPicture {
     return DecodedPicture(argb, bitmap.width, bitmap.height).also { bitmap.recycle() }
 }
 
-/** The power of two by which both sides are reduced so that at most [pixels] are left. */
+/** The power of two by which both sides are reduced so that at most [pixels] and [LONGEST_SIDE] are left. */
 private fun reduction(file: File, pixels: Int): Int {
     val bounds = BitmapFactory.Options()
     bounds.inJustDecodeBounds = true
     BitmapFactory.decodeFile(file.path, bounds)
     if (bounds.outWidth <= 0 || bounds.outHeight <= 0) throw IOException("no format that Android knows")
     var reduction = 1
-    while (bounds.outWidth.toLong() * bounds.outHeight / (reduction.toLong() * reduction) > pixels) reduction *= 2
+    val area = bounds.outWidth.toLong() * bounds.outHeight
+    val longest = maxOf(bounds.outWidth, bounds.outHeight)
+    while (area / (reduction.toLong() * reduction) > pixels || longest / reduction > LONGEST_SIDE) reduction *= 2
     return reduction
 }
 

@@ -25,6 +25,7 @@ class SpeedActivity : Activity() {
     private val modelsListener = Listener<ModelsState> { show(demo.measurements.told.now) }
     private var shown: List<Measurement>? = null
     private var startedAt = 0L
+    private val others by lazy { ForeignApps(this) }
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
@@ -45,6 +46,11 @@ class SpeedActivity : Activity() {
         demo.models.refresh()
         demo.models.told.listen(modelsListener)
         demo.measurements.told.listen(speedListener)
+    }
+
+    override fun onResume() {
+        super.onResume()
+        others.isWaited = false
     }
 
     override fun onStop() {
@@ -76,7 +82,7 @@ class SpeedActivity : Activity() {
         if (SystemClock.uptimeMillis() - startedAt > DOUBLE_TAP_MILLISECONDS) demo.measurements.stop()
     }
 
-    private fun share() = ForeignApps(this).share(
+    private fun share() = others.share(
         "application/json",
         Measurement.bench(demo.measurements.told.now.made.reversed(), deviceFacts()),
     )

@@ -58,6 +58,14 @@ internal fun ViewGroup.fact(name: String, value: String) {
 /** Make the bar's arrow end the screen. */
 internal fun Activity.leaveByArrow() = findViewById<Toolbar>(R.id.bar).setNavigationOnClickListener { finish() }
 
+/** dp between a menu and what it belongs to. */
+private const val GAP = 8
+
+/** Let the message begin where the title does, whatever language its words are in. */
+internal fun AlertDialog.alignMessage() {
+    findViewById<TextView>(android.R.id.message)?.textAlignment = View.TEXT_ALIGNMENT_VIEW_START
+}
+
 /** A row of a menu. */
 internal class MenuRow(
     val icon: Int,
@@ -76,6 +84,11 @@ internal fun Activity.popUp(anchor: View, rows: List<MenuRow>, width: Int, atEnd
     // Large letters need more room, up to the screen's.
     val wanted = (dp(width) * min(resources.configuration.fontScale, 2f).coerceAtLeast(1f)).toInt()
     popup.setContentWidth(min(wanted, window.decorView.width - dp(32)))
+    // Clear of what it belongs to, and of the screen's edge.
+    val place = IntArray(2).also { anchor.getLocationInWindow(it) }
+    popup.verticalOffset = if (place[1] < window.decorView.height / 2) 0 else -dp(GAP)
+    val isMirrored = resources.configuration.layoutDirection == View.LAYOUT_DIRECTION_RTL
+    popup.horizontalOffset = if (!atEnd) 0 else if (isMirrored) dp(GAP) else -dp(GAP)
     popup.setAdapter(MenuRows(rows))
     popup.setOnItemClickListener { _, _, position, _ ->
         popup.dismiss()
@@ -129,6 +142,7 @@ internal class Asking(
             .setNegativeButton(R.string.cancel, null)
             .setOnDismissListener { forget() }
             .show()
+            .also { it.alignMessage() }
     }
 
     private fun forget() {

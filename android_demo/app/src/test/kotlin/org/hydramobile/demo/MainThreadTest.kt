@@ -35,6 +35,7 @@ class MainThreadTest : PhoneTest() {
         val count = counted("%")
         phone.ask("What is this?").beBusy(3)
         phone.settle()
+        println("    ${count.times} updates for a check of 128 MiB")
         assertTrue("${count.times} updates for 128 MiB", count.times <= 110)
     }
 
@@ -45,6 +46,7 @@ class MainThreadTest : PhoneTest() {
         val count = counted("%")
         phone.chooseFolder(OtherApps.folder(FolderApp().also { it.root = root })).beBusy(3)
         phone.settle()
+        println("    ${count.times} updates for an import of 128 MiB")
         assertTrue("${count.times} updates for 128 MiB, copied and not yet checked", count.times <= 110)
     }
 
@@ -74,6 +76,7 @@ class MainThreadTest : PhoneTest() {
             took
         }
         val views = phone.views().size
+        println("    $views views for 500 turns")
         assertTrue("$views views; the first frame took $seconds s with none and 500", views < 300)
     }
 
@@ -87,6 +90,7 @@ class MainThreadTest : PhoneTest() {
             phone.removePicture().menu(Words.SPEED).back().menu(Words.MODELS).back().menu(Words.SETTINGS).back()
             phone.menu(Words.ABOUT).back().clear()
         }
+        println("    ${touched.size} places touch files on the thread of the screens")
         assertEquals(emptyList<String>(), touched)
     }
 }

@@ -460,6 +460,7 @@ class Phone {
 
     fun type(text: String): Phone {
         question.setText(text)
+        question.setSelection(question.text.length)
         return this
     }
 

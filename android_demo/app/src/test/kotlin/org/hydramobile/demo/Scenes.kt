@@ -38,6 +38,9 @@ object Scenes {
     private const val SEASON = "Late summer: the light is warm and there is no snow on the mountains."
     private const val FIRST_DAY = 1_795_000_000_000L
     private const val TWO_HOURS = 7_200_000L
+
+    /** Milliseconds; a speed that is shown is to look like a phone's. */
+    private const val TOKEN = 25L
     private val MODEL = AskedModel("smol", "int4", "onnx")
     private val FACTS = Facts(1.21, 0.82, 0.36, 14.3, 412L shl 20)
 
@@ -63,11 +66,13 @@ object Scenes {
         Scene("chat-answering") {
             ready().pickHarbor()
             Model.says("Three red boats with white sails on calm water, in front of mountains", skips = 1)
+            Model.onDecode = { Thread.sleep(TOKEN) }
             Model.decoding.close(letting = 42)
             ask(QUESTION).waitUntilSeen("Three red boats with white")
         },
         Scene("chat-stopping") {
             ready()
+            Model.onDecode = { Thread.sleep(TOKEN) }
             Model.decoding.close(letting = 5)
             ask(QUESTION).waitFor("it is to answer") { Model.decoding.reached }.tap(Words.STOP)
         },

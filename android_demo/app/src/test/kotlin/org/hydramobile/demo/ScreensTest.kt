@@ -156,7 +156,7 @@ class ScreensTest : PhoneTest() {
                 "answering" -> Model.decoding.close(letting = 3).also { phone.ask("Why?") }
 
                 "failed" -> {
-                    phone.app.host.unloadNow()
+                    phone.app.host.unload()
                     Model.onLoad = { throw GenerationException(GenerationProblem.CANNOT_LOAD, "Broken.") }
                     phone.ask("Why?").settle()
                 }

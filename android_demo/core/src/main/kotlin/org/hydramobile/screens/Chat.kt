@@ -88,7 +88,7 @@ class Chat(
         told.set(with(told.now.turns + turn, live))
         keep(turn)
         val stop = StopSignal().also { signal = it }
-        host.run(stop) {
+        host.run(stop, model.folder) {
             val work = Answer(turn, model, settings, stop)
             val ended = work.end()
             screens.execute { end(ended) }

@@ -175,7 +175,7 @@ class Measurements(
         if (told.now.isBusy) return false
         val stop = StopSignal().also { signal = it }
         told.now.run { told.set(SpeedState(made, Measuring(model.asked, Phase.WAITING), isRead = isRead)) }
-        host.run(stop) {
+        host.run(stop, model.folder) {
             try {
                 val measured = measure(model, settings, stop)
                 screens.execute { end(measured, null) }

@@ -16,6 +16,7 @@ import org.hydramobile.core.RuntimeFactory
 import org.hydramobile.core.StopSignal
 import org.hydramobile.core.VlmRuntime
 import java.io.File
+import java.util.concurrent.CopyOnWriteArraySet
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.Executor
 
@@ -39,19 +40,31 @@ class ModelHost(
     private val worker: Executor,
     private val device: () -> DeviceLimits,
 ) {
-    // For the worker's thread only.
+    // Set by the worker's thread only.
+    @Volatile
     private var loaded: Loaded? = null
 
     @Volatile
-    private var running: StopSignal? = null
+    private var running: Job? = null
+    private val jobs = CopyOnWriteArraySet<Job>()
 
-    /** Run [work] when the work before it has ended; [signal] ends it. Its errors are its own affair. */
-    fun run(signal: StopSignal, work: () -> Unit) = worker.execute {
-        running = signal
-        try {
-            work()
-        } finally {
-            running = null
+    /** Work that runs or waits, and the folder of its model. */
+    private class Job(val signal: StopSignal, val folder: File)
+
+    /**
+     * Run [work] with the model in [folder] when the work before it has ended; [signal] ends it. Its errors are its own
+     * affair.
+     */
+    fun run(signal: StopSignal, folder: File, work: () -> Unit) {
+        val job = Job(signal, folder).also { jobs.add(it) }
+        worker.execute {
+            running = job
+            try {
+                work()
+            } finally {
+                running = null
+                jobs.remove(job)
+            }
         }
     }
 
@@ -95,21 +108,26 @@ class ModelHost(
     /** Give the model's memory back, after what is being done. */
     fun unload() = worker.execute { close() }
 
-    /** End what is being done, give the memory back, and wait for both. Not on the thread of the screens. */
-    fun unloadNow() {
+    /**
+     * End all work with the model in [folder], give its memory back, and wait for both; work with others goes on. Not
+     * on the thread of the screens.
+     */
+    fun letGo(folder: File) {
+        jobs.filter { it.folder == folder }.forEach { it.signal.stop() }
+        // Work that waits has not begun, and ends before it does.
+        if (running?.folder != folder && loaded?.folder != folder) return
         val done = CountDownLatch(1)
-        running?.stop()
         worker.execute {
-            close()
+            if (loaded?.folder == folder) close()
             done.countDown()
         }
         done.await()
     }
 
-    /** Run [work], which loads a model of its own, while no other is in memory. */
-    fun alone(signal: StopSignal, work: () -> Unit) {
-        running?.stop()
-        run(signal) {
+    /** Run [work], which loads the model in [folder] itself, while no other is in memory; all other work ends. */
+    fun alone(signal: StopSignal, folder: File, work: () -> Unit) {
+        jobs.forEach { it.signal.stop() }
+        run(signal, folder) {
             close()
             work()
         }

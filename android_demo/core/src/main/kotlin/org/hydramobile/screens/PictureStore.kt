@@ -10,12 +10,16 @@ import java.io.File
 import java.io.IOException
 import java.io.InputStream
 import java.util.UUID
+import java.util.concurrent.ConcurrentHashMap
 
 /** A picture that cannot be taken. */
 class PictureException(val problem: Problem) : Exception(problem.code)
 
 /** Pictures in [folder]; [check] throws IOException for a file that is no picture. For any thread. */
 class PictureStore(private val folder: File, private val check: (File) -> Unit) {
+    /** Names of the files that are being written. */
+    private val coming: MutableSet<String> = ConcurrentHashMap.newKeySet()
+
     /**
      * The id of the picture that [stream] gives, which is read to its end and closed.
      *
@@ -23,7 +27,7 @@ class PictureStore(private val folder: File, private val check: (File) -> Unit) 
      */
     fun take(stream: InputStream): String {
         val id = UUID.randomUUID().toString()
-        val temporary = File(folder, "$id.tmp")
+        val temporary = File(folder, "$id.tmp").also { coming.add(it.name) }
         try {
             folder.mkdirs()
             stream.use { copy(it, temporary) }
@@ -37,6 +41,7 @@ class PictureStore(private val folder: File, private val check: (File) -> Unit) 
             throw PictureException(Problem(Problem.PICTURE_UNREADABLE, error.message ?: error.toString()))
         } finally {
             temporary.delete()
+            coming.remove(temporary.name)
         }
     }
 
@@ -50,7 +55,10 @@ class PictureStore(private val folder: File, private val check: (File) -> Unit) 
     }
 
     /** Delete what a killed process was taking. */
-    fun tidy() = folder.listFiles().orEmpty().filter { it.name.endsWith(".tmp") }.forEach { it.delete() }
+    fun tidy() = folder.listFiles().orEmpty()
+        // One that this process is taking may be here already: it was shared when the app was not running.
+        .filter { it.name.endsWith(".tmp") && it.name !in coming }
+        .forEach { it.delete() }
 
     private fun copy(from: InputStream, to: File) {
         val piece = ByteArray(1 shl 16)
