@@ -16,10 +16,10 @@ from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.progress import SILENT, Log, LogProgress, Progress, silent
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.reporting import schema
-from hydra_mobile.reporting.bars import LAYOUTS, score_bars
+from hydra_mobile.reporting.bars import score_bars
 from hydra_mobile.reporting.formats import DASH
-from hydra_mobile.reporting.html import table_html
 from hydra_mobile.reporting.notebook import Svg
+from hydra_mobile.reporting.page.table_html import table_html
 from hydra_mobile.reporting.tables import main_table
 from hydra_mobile.reporting.write import read_report
 
@@ -90,7 +90,7 @@ class Report:
         Raises:
             ValueError: the report has no score.
         """
-        return Svg.of([score_bars(self.content, LAYOUTS[0])])
+        return Svg.of([score_bars(self.content)])
 
     def _repr_html_(self) -> str:
         return table_html(main_table(self.content))

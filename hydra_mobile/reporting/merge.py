@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hydra_mobile.reporting.evidence import renamed
 from hydra_mobile.reporting.schema import Comparison, Report, SystemResult, Timings
 
 
@@ -93,6 +94,9 @@ def beside(given: Sequence[Named], title: str, created: str) -> Beside:
             _renamed(comparison, names[item.name])
             for item in given
             for comparison in item.report.comparisons
+        ),
+        questions=next(
+            (renamed(i.report.questions, names[i.name]) for i in given if i.report.questions), None
         ),
     )
     return Beside(report, names)

@@ -48,7 +48,7 @@ class Svg:
             inner = match.string[match.end() : match.string.rindex("</svg>")]
             groups.append(f'<g transform="translate(0 {height:g})">{inner}</g>')
             height += float(match["height"]) + 24
-        style = resources.files(__package__).joinpath("report.css").read_text("utf-8")
+        style = resources.files(__package__).joinpath("pictures.css").read_text("utf-8")
         # The class of the first is what the style sheet knows the kind of picture by.
         kind = re.search(r'class="([^"]*)"', found[0][0])
         return cls(

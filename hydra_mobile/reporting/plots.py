@@ -1,7 +1,6 @@
-"""The report's pictures of the training as inline SVG: loss curve and rank map.
+"""Pictures of a training as SVG: loss curve and rank map.
 
-Needs no plotting library, no display and no network. Each function takes a `Report` and returns
-markup, or "" when the report lacks the numbers.
+Needs no plotting library, no display and no network.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from hydra_mobile.reporting import svg
 from hydra_mobile.reporting.formats import number
 from hydra_mobile.reporting.ranks import STEPS, RankGrid, grids, step_of
-from hydra_mobile.reporting.schema import LossPoint, Report
+from hydra_mobile.reporting.schema import LossPoint
 
 WIDTH = 1000
 
@@ -59,11 +58,6 @@ def smooth(values: tuple[float, ...]) -> tuple[float, ...]:
         window = values[max(0, i - near) : i + near + 1]
         result.append(sum(window) / len(window))
     return tuple(result)
-
-
-def loss_curve(report: Report) -> str:
-    """Return the loss of every stage, raw and smoothed."""
-    return loss_picture(report.training.loss) if report.training else ""
 
 
 def loss_picture(points: Iterable[LossPoint]) -> str:
@@ -118,11 +112,6 @@ def loss_picture(points: Iterable[LossPoint]) -> str:
 
 
 # Rank map
-
-
-def rank_maps(report: Report) -> list[str]:
-    """Return one heat map for each stack of layers."""
-    return rank_pictures(report.training.rank_map, report.training.r_ref) if report.training else []
 
 
 def rank_pictures(rank_map: Mapping[str, int], r_ref: int) -> list[str]:

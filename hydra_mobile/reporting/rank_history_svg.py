@@ -22,7 +22,7 @@ from hydra_mobile.reporting.rank_history import (
     stairs,
 )
 from hydra_mobile.reporting.ranks import RankGrid, grids
-from hydra_mobile.reporting.schema import RankHistorySection, TrainingSection
+from hydra_mobile.reporting.schema import RankHistorySection
 
 _LEFT, _GAP = 84.0, 24.0
 _HEAD, _FOOT, _LEGEND = 22.0, 30.0, 46.0
@@ -45,13 +45,6 @@ def rank_history_file(history: RankHistorySection, r_ref: int) -> str:
         raise ArtifactError("The rank history has no map.", "Wait for stage 2 to begin.")
     lines = _lines(history, r_ref)
     return svg.document([*pictures, lines] if lines else pictures)
-
-
-def rank_panels(training: TrainingSection) -> list[str]:
-    """Return one picture for each stack of layers; none where there is one map or no history."""
-    history = training.rank_history
-    maps = maps_in_force(history) if history else []
-    return _all_panels(maps, training.r_ref) if len(maps) > 1 else []
 
 
 def _all_panels(maps: Sequence[MapInForce], r_ref: int) -> list[str]:
@@ -125,12 +118,6 @@ def _panel(
     if named and numbered:
         parts.append(svg.text(x - 8, below, "layer", "tick", "end"))
     return "".join(parts)
-
-
-def rank_lines(training: TrainingSection) -> str:
-    """Return each projection's mean rank over the steps, with the events; "" without events."""
-    history = training.rank_history
-    return "" if history is None else _lines(history, training.r_ref)
 
 
 def _lines(history: RankHistorySection, r_ref: int) -> str:

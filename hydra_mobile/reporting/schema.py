@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.typed import decode, encode
+from hydra_mobile.reporting.evidence import PhoneMemory, QuestionSection, TrainingAnswer
 
 REPORT_SCHEMA = 1
 
@@ -283,6 +284,10 @@ class SystemResult:
         runs: how each benchmark was asked.
         environment: the machine that measured it, where that is not the report's.
         device: what the phone or board that ran it says of itself, a fact each.
+        phone: estimated memory on phones; of bundles only.
+        output_errors: unit of the decoder, such as "layers.0.qkv" -> what rounding to 4 bits
+            changes of its output, relative to it, over the calibration's inputs.
+        others: share in [0, 1] of the processors that other programs used while it was timed.
     """
 
     name: str
@@ -303,6 +308,9 @@ class SystemResult:
     runs: tuple[BenchmarkRun, ...] = ()
     environment: Environment | None = None
     device: tuple[str, ...] = ()
+    phone: PhoneMemory | None = None
+    output_errors: dict[str, float] = field(default_factory=dict)
+    others: float | None = None
 
     def __post_init__(self) -> None:
         if self.artefact is not None:
@@ -486,6 +494,8 @@ class TrainingSection:
         r_ref: rank of the uniform LoRA that sets the budget.
         rank_map: fully qualified module name to rank; rank 0 may be present or absent.
         rank_history: None when it was not recorded.
+        held_out: held-out losses; empty without a validation split.
+        answers: to held-out questions, at the first and the last validation.
     """
 
     base: str
@@ -497,6 +507,8 @@ class TrainingSection:
     loss: tuple[LossPoint, ...] = ()
     rank_map: dict[str, int] = field(default_factory=dict)
     rank_history: RankHistorySection | None = None
+    held_out: tuple[LossPoint, ...] = ()
+    answers: tuple[TrainingAnswer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -543,6 +555,7 @@ class Report:
         licences: of what went in, name to license.
         comparisons: of systems on the same questions.
         titles: benchmark name -> the name as people write it; absent in older reports.
+        questions: what happened to single questions; None in older reports.
     """
 
     schema: int
@@ -557,6 +570,7 @@ class Report:
     licences: dict[str, str] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     titles: dict[str, str] = field(default_factory=dict)
+    questions: QuestionSection | None = None
 
     def title_of(self, benchmark: str) -> str:
         """Return a benchmark's name as people write it."""

@@ -90,7 +90,7 @@ def document(pictures: Sequence[str]) -> str:
     Its colors are those of the light page, written out: most viewers of files know neither
     variables nor dark mode.
     """
-    page = resources.files(__package__).joinpath("report.css").read_text("utf-8")
+    page = resources.files(__package__).joinpath("pictures.css").read_text("utf-8")
     light = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\s*\}", "", page)
     colors = dict(re.findall(r"--([\w-]+):\s*([^;]+);", light))
     style = re.sub(r"var\(--([\w-]+)\)", lambda found: colors[found[1]], light)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra_mobile.reporting import formats
-from hydra_mobile.reporting.formats import count, megabytes, percent, ratio
+from hydra_mobile.reporting.formats import count, percent, ratio
 from hydra_mobile.reporting.measures import benchmarks, measures
 from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemResult
 
@@ -221,7 +221,28 @@ def decode_ratio(report: Report, system: SystemResult) -> float | None:
     return own.median / base.median if own and base and base.median > 0 else None
 
 
+BUSY_SHARE = 0.15
+"""Timings are doubted where other programs used more of the processors than this share."""
+
+BUSY_LOAD = 0.75
+"""The same for the load average at the start, per core, where the share was not measured."""
+
+
+def busy(report: Report) -> str:
+    """Return what kept the measuring machine busy, in words; "" where nothing is known to."""
+    found = [s.others for s in report.systems if s.others is not None]
+    if found:
+        most = max(found)
+        words = f"other programs used up to {percent(most, 0)}% of the processors"
+        return words if most > BUSY_SHARE else ""
+    load, cores = report.environment.load_average, report.environment.cores_logical
+    if load and cores and report.environment.kind == "host" and load[0] > BUSY_LOAD * cores:
+        return f"the load was {load[0]:.1f} on {cores} cores when the measuring began"
+    return ""
+
+
 def _speed(report: Report) -> Iterator[Finding]:
+    doubt = busy(report)
     for system in _exports(report):
         times = decode_ratio(report, system)
         bound = SPEED_BOUND.get((system.runtime, system.preset))
@@ -239,6 +260,9 @@ def _speed(report: Report) -> Iterator[Finding]:
         )
         if times < bound and "decode_tokens_per_second" in system.reasons:
             evidence += f"; why: {system.reasons['decode_tokens_per_second']}"
+        if doubt:
+            yield Finding("unknown", claim, f"{evidence}; {doubt}")
+            continue
         yield Finding("pass" if times >= bound else "fail", claim, evidence)
 
 
@@ -264,16 +288,3 @@ def _devices(report: Report) -> Iterator[Finding]:
     for system in report.systems:
         if system.device:
             yield Finding("note", f"{system.name} ran on a device", "; ".join(system.device))
-
-
-def size_summary(report: Report) -> str:
-    """Return the smallest export's size against the reference's, or nothing."""
-    sized = [s for s in _exports(report) if s.size_bytes]
-    reference = report.reference
-    if not sized or not reference or not reference.size_bytes:
-        return ""
-    least = min(sized, key=lambda s: s.size_bytes or 0)
-    share = (least.size_bytes or 0) / reference.size_bytes
-    return (
-        f"{least.name}: {megabytes(least.size_bytes)} MB, {percent(share, 0)} % of {reference.name}"
-    )

@@ -64,7 +64,7 @@ def test_the_wheel_has_what_verbs_read_and_nothing_of_the_checkout(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"hydra_mobile/configs/{name}.yaml" for name in config_names()}
     wanted |= {"hydra_mobile/py.typed", "hydra_export/py.typed", "hydra_mobile/native/README.md"}
-    wanted |= {"hydra_mobile/native/CMakeLists.txt", "hydra_mobile/reporting/report.css"}
+    wanted |= {"hydra_mobile/native/CMakeLists.txt", "hydra_mobile/reporting/page/page.css"}
     assert wanted <= names
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"hydra_mobile", "hydra_export", f"hydra_mobile-{version(wheel)}.dist-info"}

@@ -8,7 +8,7 @@ import pytest
 from hydra_mobile.cli.report_view import show_report
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
-from hydra_mobile.reporting.plots import loss_curve, rank_maps, smooth
+from hydra_mobile.reporting.plots import loss_picture, rank_pictures, smooth
 from hydra_mobile.reporting.ranks import grids, sparkline, step_of
 from hydra_mobile.reporting.schema import LossPoint, ParityRow, SystemResult
 
@@ -101,26 +101,27 @@ def test_text_from_outside_is_escaped(report):
 def test_html_is_self_contained_and_nests(report):
     text = render_html(report)
     page = Page(text)
-    assert not {"script", "link", "img", "iframe"} & set(page.tags)
-    assert not [name for name, _ in page.attributes if name in ("src", "href", "srcset")]
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    addresses = [v for name, v in page.attributes if name in ("src", "href", "srcset")]
+    assert all(value.startswith(("#", "data:image/")) for value in addresses)
     assert "http://" not in text
     assert "https://" not in text
-    assert "url(" not in text
     assert "@import" not in text
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
 
 
-def test_pictures_have_titles(report):
+def test_drawings_have_titles_and_one_for_each_width(report):
     text = render_html(report)
-    pictures = re.findall(r"<svg.*?</svg>", text, flags=re.S)
-    # Loss and rank map once, three bar pictures for wide and for narrow pages.
-    assert len(pictures) == 8
-    for picture in pictures:
-        labels = re.search(r'aria-labelledby="(\S+) (\S+)"', picture)
-        assert f'id="{labels.group(1)}"' in picture
-        assert f'id="{labels.group(2)}"' in picture
-        assert 'role="img"' in picture
+    drawings = re.findall(r'<svg class="draw.*?</svg>', text, flags=re.S)
+    # Size against score, ranks, loss.
+    assert len(drawings) == 6
+    for drawing in drawings:
+        labels = re.search(r'aria-labelledby="(\S+) (\S+)"', drawing)
+        assert f'id="{labels.group(1)}"' in drawing
+        assert f'id="{labels.group(2)}"' in drawing
+        assert 'role="img"' in drawing
+    assert text.count('class="draw wide"') == text.count('class="draw narrow"') == 3
 
 
 def test_ids_are_unique(report):
@@ -129,7 +130,7 @@ def test_ids_are_unique(report):
 
 
 def test_rank_map_has_one_cell_a_module(report):
-    (picture,) = rank_maps(report)
+    (picture,) = rank_pictures(report.training.rank_map, report.training.r_ref)
     assert len(re.findall(r'class="cell rank-', picture)) == 210
     assert "uniform 16" in picture
     zero = sum(rank == 0 for rank in report.training.rank_map.values())
@@ -141,8 +142,7 @@ def test_absent_modules_leave_gaps(report):
     dropped = [name for name in ranks if name.endswith("v_proj")][:7]
     for name in dropped:
         del ranks[name]
-    training = replace(report.training, rank_map=ranks)
-    (picture,) = rank_maps(replace(report, training=training))
+    (picture,) = rank_pictures(ranks, report.training.r_ref)
     assert len(re.findall(r'class="cell rank-', picture)) == 203
 
 
@@ -196,17 +196,17 @@ def test_smoothing_keeps_length_and_range():
     assert smooth((3.0,)) == (3.0,)
 
 
-def test_loss_that_is_not_finite_leaves_a_gap(report):
+def test_loss_that_is_not_finite_leaves_a_gap():
     loss = (LossPoint("a", 1, 2.0), LossPoint("a", 2, float("nan")), LossPoint("a", 3, 1.0))
-    picture = loss_curve(replace(report, training=replace(report.training, loss=loss)))
+    picture = loss_picture(loss)
     assert "nan" not in picture.lower()
     nothing = (LossPoint("a", 1, float("nan")),)
-    assert loss_curve(replace(report, training=replace(report.training, loss=nothing))) == ""
+    assert loss_picture(nothing) == ""
 
 
-def test_one_loss_point_and_a_flat_curve(report):
+def test_one_loss_point_and_a_flat_curve():
     for loss in ((LossPoint("a", 0, 1.0),), tuple(LossPoint("a", i, 0.0) for i in range(4))):
-        Page(loss_curve(replace(report, training=replace(report.training, loss=loss))))
+        Page(loss_picture(loss))
 
 
 @pytest.mark.parametrize("index", range(7))

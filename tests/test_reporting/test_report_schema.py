@@ -44,6 +44,7 @@ def test_pinned_format(report):
         "licences",
         "comparisons",
         "titles",
+        "questions",
     }
     assert value["training"]["loss"][0] == ["projector", 1, report.training.loss[0].loss]
     assert value["systems"][0]["timings"]["encode"] is None

@@ -34,10 +34,13 @@ class Int4Weight:
     Attributes:
         codes: int8 [out, in], -8..7.
         scales: float32 [out, in / group]; each is a bfloat16 and a float16 value.
+        error: what rounding changes of the output, relative to it (Frobenius norms over the
+            calibration's inputs); None where no inputs were seen.
     """
 
     codes: Tensor
     scales: Tensor
+    error: float | None = None
 
     @property
     def group(self) -> int:
@@ -124,12 +127,15 @@ def round_calibrated(weight: Tensor, curvature: Tensor, group: int) -> Int4Weigh
     with _one_thread():
         careful = _round_columns(weight, factor, group)
     nearest = round_nearest(weight, group)
-    worse = output_error(weight, careful.values(), curvature) > output_error(
-        weight, nearest.values(), curvature
-    )
+    errors = output_error(weight, careful.values(), curvature)
+    plain = output_error(weight, nearest.values(), curvature)
+    worse = plain < errors
+    whole = output_error(weight, torch.zeros_like(weight), curvature).sum()
+    left = torch.minimum(errors, plain).sum().clamp(min=0)
     return Int4Weight(
         torch.where(worse[:, None], nearest.codes, careful.codes),
         torch.where(worse[:, None], nearest.scales, careful.scales),
+        float((left / whole).sqrt()) if whole > 0 else None,
     )
 
 

@@ -167,6 +167,8 @@ def _round(
         used = calibration.used
         rounded |= round_decoder(language_model, embeddings, used, precisions, group, log)
     details["seconds"] = round(time.perf_counter() - began, 1)
+    errors = {name: weight.error for name, weight in rounded.items()}
+    details["output_errors"] = {k: round(e, 5) for k, e in errors.items() if e is not None}
     return rounded
 
 

@@ -43,11 +43,15 @@ class Fit:
         return self.needed <= self.usable
 
 
+def usable_bytes(memory_gib: float) -> int:
+    """Return what one app may use of a phone with `memory_gib` GiB."""
+    share = SMALL_SHARE if memory_gib < _SMALL_BELOW else SHARE
+    return int(share * memory_gib * GIB)
+
+
 def fit_on(footprint: Footprint, memory_gib: float) -> Fit:
     """Judge `footprint` on a phone with `memory_gib` GiB."""
-    share = SMALL_SHARE if memory_gib < _SMALL_BELOW else SHARE
-    usable = int(share * memory_gib * GIB)
-    return Fit(memory_gib, usable, PROCESS_BYTES + footprint.peak)
+    return Fit(memory_gib, usable_bytes(memory_gib), PROCESS_BYTES + footprint.peak)
 
 
 def facts(footprint: Footprint, basis: str) -> dict[str, object]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from hydra_mobile.evaluation.results.agreement import parity_of
 from hydra_mobile.evaluation.results.paired import AnswerSet, compare, write_flips
+from hydra_mobile.evaluation.results.questions import questions_of
 from hydra_mobile.evaluation.results.rows import system_of
 from hydra_mobile.evaluation.store.predictions import ArtifactResults
+from hydra_mobile.reporting.evidence import QuestionSection
 from hydra_mobile.reporting.schema import Comparison, ParityRow, SystemResult
 
 
@@ -20,6 +22,7 @@ class Results:
     systems: tuple[SystemResult, ...]
     parity: tuple[ParityRow, ...]
     comparisons: tuple[Comparison, ...]
+    questions: QuestionSection | None
 
 
 def comparisons_of(done: Sequence[ArtifactResults], out: Path) -> Results:
@@ -34,6 +37,7 @@ def comparisons_of(done: Sequence[ArtifactResults], out: Path) -> Results:
         systems=tuple(system_of(e, reference) for e in done),
         parity=tuple(row for row in parity if row is not None),
         comparisons=tuple(_comparisons(done, reference, out)),
+        questions=questions_of(done, reference),
     )
 
 

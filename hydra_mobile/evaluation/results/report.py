@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra_mobile.benchmarks.about import licenses, names, titles
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
+from hydra_mobile.evaluation.results.questions import image_address
 from hydra_mobile.evaluation.results.rank_history import rank_history
+from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.registry import LICENSES
 from hydra_mobile.reporting import environment
+from hydra_mobile.reporting.evidence import TrainingAnswer
 from hydra_mobile.reporting.schema import (
     LossPoint,
     ParameterCounts,
@@ -56,6 +60,7 @@ def report_on(
         licences=licenses(settings.benchmarks)
         | (LICENSES.get(training.base, {}) if training else {}),
         titles=titles(settings.benchmarks),
+        questions=results.questions,
     )
     write_report(report, out)
     return report
@@ -111,6 +116,7 @@ def _section(run: Path) -> TrainingSection:
         conversations = summary["conversations"].get(name)
         rate = conversations / seconds if conversations and seconds else None
         stages.append(StageFacts(name, steps, seconds, rate))
+    metrics = MetricsFile(run / "metrics.jsonl").read()
     return TrainingSection(
         base=summary["base"],
         policy=summary["policy"],
@@ -118,10 +124,31 @@ def _section(run: Path) -> TrainingSection:
         parameters=ParameterCounts(**summary["parameters"]),
         stages=tuple(stages),
         peak_memory_bytes=summary["peak_memory_bytes"],
-        loss=tuple(
-            LossPoint(m["stage"], m["step"], m["loss"])
-            for m in MetricsFile(run / "metrics.jsonl").read()
-        ),
+        loss=tuple(LossPoint(m["stage"], m["step"], m["loss"]) for m in metrics if "loss" in m),
         rank_map=ranks,
         rank_history=rank_history(run, summary["steps"].get("stage2", 0)),
+        held_out=tuple(
+            LossPoint(m["stage"], m["step"], m["validation_loss"])
+            for m in metrics
+            if "validation_loss" in m
+        ),
+        answers=tuple(_training_answers(run)),
     )
+
+
+def _training_answers(run: Path) -> Iterator[TrainingAnswer]:
+    """Yield the answers to held-out questions at the first and the last validation."""
+    lines = MetricsFile(run / "samples.jsonl").read()
+    steps = [line["step"] for line in lines]
+    for line in lines:
+        if line["step"] in (min(steps), max(steps)):
+            said = (str(line.get(key, "")) for key in ("question", "expected", "answer"))
+            yield TrainingAnswer(int(line["step"]), *said, _image_of(line.get("image")))
+
+
+def _image_of(path: str | None) -> str:
+    try:
+        return image_address(open_picture(Path(path))) if path else ""
+    except HydraError:
+        # The training data may be gone by now.
+        return ""

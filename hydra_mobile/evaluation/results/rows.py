@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import TEXT_DECODER
+from hydra_mobile.bundle.memory.phones import CLASSES, usable_bytes
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.integrity import read_sealed
 from hydra_mobile.data.answer_line import AnswerLine
@@ -15,6 +18,7 @@ from hydra_mobile.evaluation.results.agreement import agreement_of
 from hydra_mobile.evaluation.results.paired import samples_digest
 from hydra_mobile.evaluation.store.predictions import ArtifactResults, Predictions
 from hydra_mobile.evaluation.store.work_dir import FACTS, ArtifactDir, TaskDir
+from hydra_mobile.reporting.evidence import PhoneMemory
 from hydra_mobile.reporting.schema import (
     BenchmarkRun,
     Delegation,
@@ -48,8 +52,12 @@ def system_of(results: ArtifactResults, reference: ArtifactResults | None) -> Sy
     agreement, reasons = agreement_of(results, reference)
     delegation: Delegation | None = None
     fallbacks: tuple[str, ...] = ()
+    phone: PhoneMemory | None = None
+    errors: dict[str, float] = {}
     if artifact.kind == "bundle":
         delegation, fallbacks = bundle_facts(artifact.path)
+        manifest = Bundle.open(artifact.path, verify_hashes=False).manifest
+        phone, errors = phone_memory(manifest), output_errors(manifest)
     speed, load = facts["speed"], facts["load_seconds"]
     return SystemResult(
         name=artifact.name,
@@ -75,7 +83,36 @@ def system_of(results: ArtifactResults, reference: ArtifactResults | None) -> Sy
         reasons=reasons,
         runs=tuple(each.run for each in results.predictions),
         device=described(facts["device"]) if "device" in facts else (),
+        phone=phone,
+        output_errors=errors,
+        # Of timings that an earlier version took it is not known.
+        others=facts.get("others"),
     )
+
+
+#: Parts of a bundle's memory that stay; the largest of the others comes on top.
+_STAYS = ("weights", "cache", "tokenizer", "runtime")
+_PASSES = {"loading": "loading a weight", "picture": "the image", "prefill": "the prompt"}
+
+
+def phone_memory(manifest: Mapping[str, Any]) -> PhoneMemory | None:
+    """Return the memory on phones that a bundle's manifest estimates; None in older bundles."""
+    found = manifest.get("footprint")
+    if not found or "app" not in found:
+        return None
+    parts = {name: int(found[name]) for name in _STAYS}
+    largest = max(_PASSES, key=lambda name: int(found[name]))
+    parts[_PASSES[largest]] = int(found[largest])
+    usable = {f"{gib:g}": usable_bytes(gib) for gib in CLASSES}
+    return PhoneMemory(parts, int(found["peak"]), int(found["app"]), usable, str(found["basis"]))
+
+
+def output_errors(manifest: Mapping[str, Any]) -> dict[str, float]:
+    """Return what rounding to 4 bits changed of each unit's output, as the manifest tells it."""
+    details = manifest.get("details", {})
+    # Its key on disk has the older spelling.
+    found = details.get("quantisation", {}).get("output_errors", {})
+    return {str(name): float(error) for name, error in found.items()}
 
 
 def bundle_facts(path: Path) -> tuple[Delegation | None, tuple[str, ...]]:

@@ -34,6 +34,7 @@ from hydra_mobile.evaluation.workers.device_process import answer_batch, measure
 from hydra_mobile.evaluation.workers.placement import loadable, runtime_on
 from hydra_mobile.runtimes.answering import Prompted, answers, fitted, tokenized
 from hydra_mobile.runtimes.base import Runtime
+from hydra_mobile.runtimes.other_load import OtherLoad
 from hydra_mobile.runtimes.speed import Speed, measure_speed
 
 #: Logits of so many questions, spread evenly, are kept for comparison with the reference: all of
@@ -130,8 +131,10 @@ def measure(folder: Path, threads: int) -> None:
         measure_device(device.session(Bundle.open(_model(request)), 0, say), folder)
         return
     runtime = _load(device, request, threads)
+    others = OtherLoad()
     speed = measure_speed(runtime) if runtime.timings_count else Speed()
     facts = {
+        "others": round(others.share(), 3) if runtime.timings_count else None,
         "load_seconds": runtime.load_seconds if runtime.timings_count else None,
         "threads": threads,
         "precision": runtime.precision,
