@@ -142,8 +142,13 @@ def _training_answers(run: Path) -> Iterator[TrainingAnswer]:
     steps = [line["step"] for line in lines]
     for line in lines:
         if line["step"] in (min(steps), max(steps)):
-            said = (str(line.get(key, "")) for key in ("question", "expected", "answer"))
-            yield TrainingAnswer(int(line["step"]), *said, _image_of(line.get("image")))
+            yield TrainingAnswer(
+                step=int(line["step"]),
+                question=str(line.get("question", "")),
+                expected=str(line.get("expected", "")),
+                answer=str(line.get("answer", "")),
+                image=_image_of(line.get("image")),
+            )
 
 
 def _image_of(path: str | None) -> str:
