@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra_mobile.api.run import Run
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.reporting.notebook import Svg
 from hydra_mobile.reporting.run_losses import losses_picture
+
+#: As much of no loss as infinity, but for the axis.
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def run_losses(runs: Sequence[str | Path]) -> RunLosses:
     held_out = all(any("validation_loss" in m for m in found) for found in metrics.values())
     key = "validation_loss" if held_out else "loss"
     series = {
-        run: [(int(m["step"]), float(m[key])) for m in found if math.isfinite(m.get(key, math.nan))]
+        run: [(int(m["step"]), float(m[key])) for m in found if _can_be_shown(m.get(key))]
         for run, found in metrics.items()
     }
     for run, points in series.items():
@@ -56,3 +59,8 @@ def run_losses(runs: Sequence[str | Path]) -> RunLosses:
                 f"{run} has no step of stage II to show yet.", f"hydra-mobile runs show {run}"
             )
     return RunLosses(held_out, series)
+
+
+def _can_be_shown(loss: Any) -> bool:
+    """Say whether a loss is a number that can be drawn; damaged and diverged runs have others."""
+    return isinstance(loss, int | float) and abs(loss) < _LARGEST

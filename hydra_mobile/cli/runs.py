@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from hydra_mobile.cli import runs_plot, ui
 from hydra_mobile.cli.options import Run
 from hydra_mobile.cli.ui.formats import count, megabytes
+from hydra_mobile.core.boundaries import FOREIGN, shown
 from hydra_mobile.core.errors import ArtifactError
 
 app = ui.new_app("List, compare or plot training runs.", default="list")
@@ -66,38 +68,58 @@ def summary_of(run: Path) -> Summary:
             found="no such file",
             expected="a folder that `train` wrote",
         )
-    import yaml
-
-    config = _read(run / "config.yaml", yaml.safe_load) or {}
+    config = _config(run)
     metrics = run / "metrics.jsonl"
     last: dict[str, Any] = {}
     held_out: list[float] = []
-    if metrics.is_file():
-        for line in metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue  # the line that is being written
-            if isinstance(value, dict) and value.get("stage") == "stage2":
-                last = value
-                if "validation_loss" in value:
-                    held_out.append(value["validation_loss"])
+    for line in (_read(metrics, str.splitlines) or ()) if metrics.is_file() else ():
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue  # the line that is being written, or a damaged one
+        if isinstance(value, dict) and value.get("stage") == "stage2":
+            last = value
+            if (loss := _number(value.get("validation_loss"))) is not None:
+                held_out.append(loss)
     changed = metrics.stat().st_mtime if metrics.is_file() else (run / "run.json").stat().st_mtime
     done = (run / "summary.json").is_file()
     alive = time.time() - changed < _ALIVE_SECONDS
     return Summary(
         path=run,
         state="done" if done else "training" if alive else "stopped",
-        step=int(last.get("step", 0)),
-        steps=int(last.get("steps", 0) or (config.get("stage2") or {}).get("steps", 0) or 0),
-        loss=last.get("loss"),
+        step=int(_number(last.get("step")) or 0),
+        steps=int(_number(last.get("steps")) or _number(_part(config, "stage2", "steps")) or 0),
+        loss=_number(last.get("loss")),
         held_out=min(held_out, default=None),
         ranks=_ranks(run),
-        policy=str((config.get("ranks") or {}).get("policy", "")),
-        base=str(config.get("base", "")),
+        policy=_text(_part(config, "ranks", "policy")),
+        base=_text(config.get("base")),
         changed=changed,
         size_bytes=sum(f.stat().st_size for f in run.rglob("*") if f.is_file()),
     )
+
+
+def _config(run: Path) -> dict[str, Any]:
+    """Return a run's settings as they were written; none where the file is damaged."""
+    from hydra_mobile.core.yaml_io import load_yaml
+
+    found = _read(run / "config.yaml", load_yaml)
+    return found if isinstance(found, dict) else {}
+
+
+def _part(config: dict[str, Any], section: str, key: str) -> Any:
+    found = config.get(section)
+    return found.get(key) if isinstance(found, dict) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else shown(value)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number as it is, None for all else."""
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if known and math.isfinite(value) else None
 
 
 def _ranks(run: Path) -> tuple[int, int] | None:
@@ -115,9 +137,12 @@ def _span(ranks: tuple[int, int] | None) -> str:
 
 
 def _read(file: Path, reader: Any) -> Any:
+    import yaml
+
     try:
         return reader(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    # A damaged run must not hide the others: whatever the parsers raise.
+    except (*FOREIGN, yaml.YAMLError):
         return None
 
 
@@ -167,11 +192,9 @@ def show(
 ) -> ui.Result:
     """Show what a run trained, how, and what it made."""
     found = summary_of(run)
-    import yaml
-
     from hydra_mobile.cli.config_keys import keys
 
-    config = _read(run / "config.yaml", yaml.safe_load) or {}
+    config = _config(run)
     day = time.strftime("%b %d %H:%M", time.localtime(found.changed))
     ui.line(f"{run}: {found.state}, {day}, {megabytes(found.size_bytes)}")
     ui.line(f"  base       {found.base}")

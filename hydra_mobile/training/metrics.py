@@ -6,6 +6,7 @@ After an interruption, lines behind the checkpoint are dropped before training g
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ class MetricsFile:
     @staticmethod
     def _is_placed(value: dict[str, Any]) -> bool:
         step = value.get("step")
-        return value.get("stage") in STAGES and isinstance(step, int | float)
+        known = isinstance(step, int | float) and math.isfinite(step)
+        return known and isinstance(value.get("stage"), str) and value["stage"] in STAGES
 
     def keep_until(self, stage: str, step: int) -> None:
         """Drop what was logged after `step` of `stage`."""

@@ -77,3 +77,39 @@ def test_what_is_no_run_or_has_no_step_is_named(runs, run_verb, tmp_path):
     code, _, err = run_verb("runs", "plot", empty, "--out", tmp_path / "p.svg")
     assert code == 2
     assert "empty" in err
+
+
+STEP = {"stage": "stage2", "step": 10, "steps": 40, "loss": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("metrics.jsonl", b"\xff\xfe\n"),
+        ("metrics.jsonl", b"[" * 100_000),
+        *(
+            ("metrics.jsonl", json.dumps({**STEP, key: value}).encode())
+            for key in ("step", "loss", "validation_loss", "stage")
+            for value in ("x", None, float("nan"))
+        ),
+        ("config.yaml", b"[1, 2]"),
+        ("config.yaml", b"a: [\x00"),
+        ("config.yaml", b"stage2: [1]\nranks: x\nbase: [[1]]"),
+        ("config.yaml", b"a: &a [1,1,1,1,1,1,1,1,1]\n" + b"".join(
+            b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 9))
+            for n in range(8)
+        ) + b"base: *i"),
+        ("rank_map.json", b"[1]"),
+        ("rank_map.json", b'{"ranks": {"a": "x"}}'),
+    ],
+)  # fmt: skip
+def test_a_damaged_run_hides_no_other(runs, run_verb, file, content):
+    (runs[1] / file).write_bytes(content)
+    for words in (("list", "runs"), ("list", "runs", "--json"), ("show", runs[1])):
+        code, out, err = run_verb("runs", *words)
+        assert code == 0, (words, err)
+        assert len(out) < 12_000, words
+        assert words[0] == "show" or "one" in out
+    code, out, err = run_verb("runs", "plot", *runs, "--out", "p.svg")
+    assert code in (0, 2), err
+    assert code == 0 or "two" in err
