@@ -190,6 +190,7 @@ def build_emojiqa(
     names: int | None = None,
     art: Mapping[str, str | Path] | None = None,
     test_questions: int = 480,
+    quick: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
     """Build EmojiQA: questions about OpenMoji's drawings; instant where it is there already.
@@ -200,6 +201,7 @@ def build_emojiqa(
         names: how many names are used; None: all.
         art: artist -> folder of more drawings, for the split "unseen_artist".
         test_questions: of each test split, a multiple of 48.
+        quick: ask only what a small model learns within minutes: which of four names, the class.
         progress: shows how many images are drawn.
 
     Returns:
@@ -217,6 +219,7 @@ def build_emojiqa(
             seed=seed,
             names=names,
             test_questions=test_questions,
+            quick=quick,
             progress=count,
             **more,
         )

@@ -1,4 +1,4 @@
-"""The benchmark EmojiQA: existence, four-way choice and class questions about emoji drawings.
+"""The benchmark EmojiQA: existence, choice, name and class questions about emoji drawings.
 
 Reads a folder written by `hydra_mobile.examples.emojiqa.dataset`. Answers to existence questions
 are read by POPE's official rule, letters as MMBench's offline rules do, classes as one word.
@@ -67,7 +67,7 @@ class EmojiQA(Benchmark):
 
     name = "emojiqa"
     title = "EmojiQA"
-    about = "existence, choice and class questions about emoji drawings"
+    about = "existence, choice, name and class questions about emoji drawings"
     primary = "accuracy on unseen names"
     also = "each kind of question, existence by absent kind, all rotations right"
     source = "hydra-mobile data emojiqa --out DIR"
@@ -104,8 +104,8 @@ class EmojiQA(Benchmark):
         """Return for every split: all, each kind, existence by absent kind, and circular.
 
         "circular" counts a choice question only if it is right in all its rotations. The majority
-        of "all" is the mix of the best constant answers of the kinds. The headline is the split of
-        unseen names, if it is there.
+        of "all" is what answers reach that look at no picture, see `majority`. The headline is the
+        split of unseen names, if it is there.
         """
         answered = check_complete(samples, answers, partial)
         splits = list(dict.fromkeys(sample.split for sample in answered))
@@ -189,11 +189,18 @@ class EmojiQA(Benchmark):
 
 
 def majority(samples: Sequence[Sample]) -> float:
-    """Return what the best constant answer to each kind of question reaches on `samples`."""
+    """Return what answers reach on `samples` that look at no picture.
+
+    That is the best constant answer to each kind of question; to "which", any of its options.
+    """
     counts: dict[str, Counter[str]] = {}
+    guessed = 0.0
     for sample in samples:
-        counts.setdefault(sample.kind, Counter())[sample.reference] += 1
-    return sum(max(counter.values()) for counter in counts.values()) / len(samples)
+        if sample.kind == "which":
+            guessed += 1 / len(sample.meta["options"])
+        else:
+            counts.setdefault(sample.kind, Counter())[sample.reference] += 1
+    return (guessed + sum(max(counter.values()) for counter in counts.values())) / len(samples)
 
 
 def _circular(split: str, samples: Sequence[Sample], right: Mapping[str, float]) -> list[Metric]:

@@ -33,6 +33,13 @@ def emojiqa(
             help="Questions of each test split, a multiple of 48",
         ),
     ] = 480,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Ask only what a small model learns in minutes: which of four names, the class",
+        ),
+    ] = False,
     art: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,6 +76,7 @@ def emojiqa(
         names=names or None,
         art=folders,
         test_questions=test_questions,
+        quick=quick,
         progress=progress,
     )
     ui.line(f"EmojiQA: {out}   (look at {out / 'contact_sheet.png'})")

@@ -27,7 +27,7 @@ _BUNDLES = (("executorch", "int4"), ("executorch", "fp32"), ("onnx", "int4"), ("
 _LIMITS = {"max_context": 256, "max_prefill": 128}
 _STEPS = {
     "fetch": "SmolLM2-135M-Instruct + EfficientNet-Lite0",
-    "data": "EmojiQA: questions about OpenMoji's drawings",
+    "data": "EmojiQA: which drawing is it, and what kind of thing?",
     "train": "projector, then HyDRA adapters",
     "merge": "fold the adapter into the base",
     "export": "Android: ExecuTorch and ONNX, fp32 and int4",
@@ -127,7 +127,9 @@ class _Quickstart:
     def data(self, board: Board, step: Step) -> None:
         from hydra_mobile.api.data import build_emojiqa
 
-        folder = build_emojiqa(self._out / "emojiqa", progress=StepProgress(board, step))
+        folder = build_emojiqa(
+            self._out / "emojiqa", quick=True, progress=StepProgress(board, step)
+        )
         counts = read_json(folder / "emojiqa.json", "EmojiQA's record")["counts"]
         step.say(f"{count(counts['pictures'])} images, {count(counts['train_stage2'])} questions")
 
@@ -184,6 +186,8 @@ class _Quickstart:
                 continue
             verb = ["export", str(self._run / "merged"), "--target", "android"]
             verb += ["--runtime", runtime, "--preset", preset, "--out", str(bundle), *_PLAIN]
+            if preset == "int4":
+                verb += ["--calibrate", str(self._config.data.stage2)]
             for name, value in _LIMITS.items():
                 verb += [f"--{name.replace('_', '-')}", str(value)]
             verbs.append(verb)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.data.llava import read_llava
 from hydra_mobile.examples.emojiqa import dataset as emojiqa
@@ -111,6 +112,35 @@ def test_answers_are_balanced_and_keys_unique(built: Path, split: str) -> None:
     assert training["yes"] == training["no"]
     letters = [training[letter] for letter in "ABCD"]
     assert max(letters) - min(letters) <= 1
+
+
+def test_the_quick_questions_are_of_two_kinds_and_give_nothing_away(tmp_path: Path) -> None:
+    folder = build_emojiqa(tmp_path / "qa", test_questions=96, quick=True, **SMALL)
+    questions = lines(folder / "test_seen.jsonl")
+    assert Counter(q["category"] for q in questions) == {"which": 32, "class": 64}
+    which = [q for q in questions if q["category"] == "which"]
+    places = Counter(q["meta"]["options"].index(q["answer"]) for q in which)
+    assert set(places) == {0, 1, 2, 3}
+    assert max(places.values()) <= 16
+    for question in which:
+        assert all(option in question["text"] for option in question["meta"]["options"])
+    training = read_llava(folder / "train_stage2.json")
+    assert all(
+        "Which of these" in r.turns[0].question or "kind" in r.turns[0].question for r in training
+    )
+    captions = {r.turns[0].answer for r in read_llava(folder / "train_stage1.json")}
+    assert all(f"{q['name']}, {q['class']}" in captions for q in questions if q["class"])
+    # Without a look at the pictures: one name of four, and the most frequent class.
+    benchmark = EmojiQA(folder)
+    samples = benchmark.samples(splits=["seen"])
+    classes = Counter(s.reference for s in samples if s.kind == "class")
+    blind = (32 / 4 + max(classes.values())) / 96
+    (score,) = [
+        m
+        for m in benchmark.metrics(samples, {s.key: s.reference for s in samples})
+        if m.kind == "all"
+    ]
+    assert (score.value, score.majority) == (1.0, pytest.approx(blind))
 
 
 def test_rotations_turn_one_question_round(built: Path) -> None:

@@ -42,10 +42,13 @@ from hydra_mobile.examples.emojiqa.questions import (
     Question,
     absence,
     caption_of,
+    caption_with_class,
     choice,
     kind_of,
     presence,
+    quick_questions,
     training_questions,
+    which_of,
 )
 
 MANIFEST = "emojiqa.json"
@@ -90,6 +93,7 @@ def build_emojiqa(
     image_size: int = 224,
     pictures_per_name: int = 3,
     test_questions: int = 480,
+    quick: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write EmojiQA to the folder `out` and return it; instant when it is there already.
@@ -103,6 +107,8 @@ def build_emojiqa(
         image_size: side of the square pictures, pixels.
         pictures_per_name: training pictures of one seen name (twice that for the popular ones).
         test_questions: questions of each test split, a multiple of 48.
+        quick: ask only what a small model learns within minutes: which of four names, and the
+            class; captions name the class.
         progress: called with (done, total, what) while the pictures are drawn.
 
     Raises:
@@ -126,9 +132,11 @@ def build_emojiqa(
         "artists": {art.name: art.digest(_drawn_by(art, things)) for art in artists},
         "pillow": PIL.__version__,
     }
+    if quick:
+        parameters["quick"] = True
     if _is_built(out, parameters):
         return out
-    plan = _plan(things, OpenMoji(), artists, seed, pictures_per_name, test_questions)
+    plan = _plan(things, OpenMoji(), artists, seed, pictures_per_name, test_questions, quick)
     require_free_space(out, len(plan.pictures) * image_size * image_size, "EmojiQA")
     with folder_atomically(out, mark=_MARK) as folder:
         _draw(plan.pictures, folder, image_size, progress)
@@ -193,16 +201,18 @@ def _plan(
     seed: int,
     pictures_per_name: int,
     test_questions: int,
+    quick: bool,
 ) -> _Plan:
     plan = _Plan()
     seen, unseen = _split(things, seed)
-    _plan_training(plan, seen, openmoji, seed, pictures_per_name)
-    _plan_test(plan, "seen", seen, [openmoji], seed, test_questions)
-    _plan_test(plan, "unseen", unseen, [openmoji], seed, test_questions)
+    _plan_training(plan, seen, openmoji, seed, pictures_per_name, quick)
+    plan_test = _plan_quick_test if quick else _plan_test
+    plan_test(plan, "seen", seen, [openmoji], seed, test_questions)
+    plan_test(plan, "unseen", unseen, [openmoji], seed, test_questions)
     if artists:
         drawn = set().union(*(_drawn_seen(art, seen) for art in artists))
         redrawn = [thing for thing in seen if plain_code(thing.code) in drawn]
-        _plan_test(plan, "unseen_artist", redrawn, artists, seed, test_questions)
+        plan_test(plan, "unseen_artist", redrawn, artists, seed, test_questions)
     return plan
 
 
@@ -236,7 +246,7 @@ def _balanced(values: Sequence[int], dice: random.Random) -> Iterator[int]:
 
 
 def _plan_training(
-    plan: _Plan, seen: Sequence[Thing], art: Art, seed: int, pictures_per_name: int
+    plan: _Plan, seen: Sequence[Thing], art: Art, seed: int, pictures_per_name: int, quick: bool
 ) -> None:
     dice = random.Random(f"{seed}:train")
     popular = _popular(seen)
@@ -248,12 +258,16 @@ def _plan_training(
         for number in range(pictures_per_name * (2 if thing in popular else 1))
     ]
     dice.shuffle(shown)
+    caption = caption_with_class if quick else caption_of
     for turn, (thing, number) in enumerate(shown):
         stem = f"{thing.code.lower()}_{number}"
         path = f"images/train/{stem}.png"
         plan.pictures.append(_Picture(thing, art, path, f"{seed}:train:{stem}"))
-        plan.stage1.append(_record(stem, path, "Describe the image briefly.", caption_of(thing)))
-        questions = training_questions(thing, turn, pool, positions, dice)
+        plan.stage1.append(_record(stem, path, "Describe the image briefly.", caption(thing)))
+        if quick:
+            questions = quick_questions(thing, turn, pool, dice)
+        else:
+            questions = training_questions(thing, turn, pool, positions, dice)
         plan.stage2 += [
             _record(f"{stem}-{index}-{q.kind}", path, q.text, q.answer)
             for index, q in enumerate(questions)
@@ -322,6 +336,22 @@ def _plan_test(
     for _ in range(total * 3 // 12):
         thing = next(classes)
         ask(thing, pictures.take(thing), kind_of(thing))
+    plan.tests[split] = lines
+
+
+def _plan_quick_test(
+    plan: _Plan, split: str, things: Sequence[Thing], arts: Sequence[Art], seed: int, total: int
+) -> None:
+    """Ask which of four names about a third of the pictures, the class about the others."""
+    dice = random.Random(f"{seed}:{split}")
+    pool = Pool(things, _popular(things))
+    pictures = _TestPictures(plan, split, arts, seed)
+    names, classes = _endless(things, dice), _class_by_class(things, dice)
+    lines: list[dict[str, Any]] = []
+    for index in range(total):
+        thing = next(classes if index % 3 else names)
+        question = kind_of(thing) if index % 3 else which_of(pool.options(thing, dice), dice)
+        lines.append(_test_line(split, index, thing, pictures.take(thing), question, {}))
     plan.tests[split] = lines
 
 
@@ -411,7 +441,7 @@ def _write_contact_sheet(plan: _Plan, folder: Path) -> None:
         )
     for split, lines in plan.tests.items():
         # A few of each kind of question, spread over the file.
-        for kind in ("yesno", "choice", "class"):
+        for kind in ("yesno", "choice", "which", "class"):
             of_kind = [line for line in lines if line["category"] == kind]
             step = max(1, len(of_kind) // 4 + (kind != "class"))
             for line in of_kind[::step][:4]:
