@@ -128,3 +128,9 @@ def test_no_command_imports_torch_to_refuse_an_option(tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_an_option_before_its_command_is_told_where_it_belongs(run_verb) -> None:
+    code, _, said = run_verb("--progress", "lines", "quickstart")
+    assert code == 2
+    assert "write --progress after the command" in said

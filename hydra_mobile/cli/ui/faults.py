@@ -228,7 +228,11 @@ def _usage(error: typer.TyperException) -> HydraError:
         close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
         return HydraError(
             f"unknown option `{shown(name)}`",
-            [*(f"did you mean `{each}`?" for each in close), f"all of them: {seen_in} --help"],
+            [
+                *_after_command(context, name),
+                *(f"did you mean `{each}`?" for each in close),
+                f"all of them: {seen_in} --help",
+            ],
             where=seen_in,
         )
     parameter: Any = getattr(error, "param", None)
@@ -252,6 +256,13 @@ def _usage(error: typer.TyperException) -> HydraError:
             what, found, [str(c) for c in choices], where, prefix="" if argument else f"{where} "
         )
     return HydraError(f"{where}: {_sentence(error.message)}", f"{seen_in} --help", where=where)
+
+
+def _after_command(context: Any, option: str) -> list[str]:
+    """Say where an option belongs that was written before the command."""
+    commands = getattr(getattr(context, "command", None), "commands", {})
+    found = any(option in parameter.opts for each in commands.values() for parameter in each.params)
+    return [f"write {option} after the command"] if found else []
 
 
 def _example(context: Any) -> list[str]:
