@@ -122,10 +122,14 @@ def _trailing(value: Any) -> Figures:
         if row:
             mean, ends = -100 * row["mean"], sorted(-100 * row[key] for key in ("low", "high"))
             found[f"trailing_{name}"] = f"{mean:.0f} % [{ends[0]:.0f}, {ends[1]:.0f}]"
-    for name, world in (("control", "homogeneous:600"), ("control_longer", "homogeneous:1200")):
-        row = summary[world]["trailing"]
+    for name, world, arm in (
+        ("trailing_control", "homogeneous:600", "trailing"),
+        ("trailing_control_longer", "homogeneous:1200", "trailing"),
+        ("model_control", "homogeneous:600", "model"),
+    ):
+        row = summary[world][arm]
         still = row["seeds"] - row["seeds_that_moved"]
-        found[f"trailing_{name}_still"] = f"{still} of {row['seeds']}"
+        found[f"{name}_still"] = f"{still} of {row['seeds']}"
     return found
 
 

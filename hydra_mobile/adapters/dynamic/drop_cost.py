@@ -9,6 +9,9 @@ nothing, the correction is small and the order is the rule's.
 Whether it may decide is judged on left-out events: it must rank their outcomes better than the rule
 does, and not by chance. Only differences inside an event count, since the loss falls meanwhile.
 
+That is not yet a reason to act: on the planted worlds it ranks outcomes better and moves in the
+control, where the rule keeps still (docs/ranks.md). It is therefore off by default.
+
 Our own construction; of the model in HyDRA's paper nothing is known but that it is lightweight.
 Measured and left out: the gradient's energy outside of the adapter's span, which added nothing to
 the rank correlation on planted worlds and needs the gradient of the frozen weight.
@@ -40,8 +43,9 @@ NOISE = 0.05
 negative has no logarithm."""
 CAUTION = 0.5
 """Share of the correction that counts in a decision. What is cheap to leave out now may be needed
-later, so the rule, which asks what is used, keeps the other half of the say. The whole correction
-moved ranks in the control of the planted worlds."""
+later, so the rule, which asks what is used, keeps the other half of the say. In a trial on two
+seeds of the planted control, every module measured, the whole correction cost 13 % of the loss, the
+half 3 %."""
 PENALTIES = tuple(10.0 ** (power / 2) for power in range(-2, 7))
 
 
@@ -263,7 +267,7 @@ def _ridge(inputs: Floats, target: Floats, penalty: float) -> Floats:
 
 def _centered(values: Floats, event: Integers) -> Floats:
     """Return values [n, k] less their mean inside each event."""
-    centered = values.astype(np.float64)
+    centered: Floats = np.array(values, dtype=np.float64)
     for e in range(int(event.max()) + 1):
         centered[event == e] -= centered[event == e].mean(axis=0)
     return centered
