@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hydra_mobile.api.export import add_adapter, export
     from hydra_mobile.api.merge import merge
     from hydra_mobile.api.model import Answer, Model, load
+    from hydra_mobile.api.push import Pushed, push
     from hydra_mobile.api.ranks import RankRecord, replay
     from hydra_mobile.api.run import Run
     from hydra_mobile.api.training import dry_run, train
@@ -54,6 +55,7 @@ __all__ = [
     "Model",
     "ParityResult",
     "PhoneMemory",
+    "Pushed",
     "RankMap",
     "RankRecord",
     "Report",
@@ -73,6 +75,7 @@ __all__ = [
     "import_model",
     "load",
     "merge",
+    "push",
     "replay",
     "score",
     "side_by_side",
@@ -90,6 +93,7 @@ _HOME = {
     "Model": "api.model",
     "ParityResult": "parity.suite",
     "PhoneMemory": "api.estimate",
+    "Pushed": "api.push",
     "RankMap": "adapters.rank_map",
     "RankRecord": "api.ranks",
     "Report": "api.evaluate",
@@ -108,6 +112,7 @@ _HOME = {
     "import_model": "api.bases",
     "load": "api.model",
     "merge": "api.merge",
+    "push": "api.push",
     "replay": "api.ranks",
     "score": "api.benchmarks",
     "side_by_side": "api.evaluate",

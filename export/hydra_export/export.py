@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,10 @@ def export_bundle(
         attention=attention,
         vision_backend=vision_backend,
     )
+    if separate is None and _trained_for(Path(merged_folder)) == chosen.name:
+        # What training saw: every part at 4 bits, each weight at its nearest.
+        chosen = replace(chosen, rounding="nearest", sensitive=None, budget=None)
+        log(f"the model was trained for {chosen.name}: weights are rounded to the nearest")
     limits = limits or Limits()
     merged_folder, out = Path(merged_folder), Path(out)
     weights = weight_files(merged_folder)
@@ -118,7 +123,9 @@ def export_bundle(
     require_fits(model, chosen, merged_folder)
     require_whole_picture(model, processor, limits)
     calibration = None
-    if calibrate and not chosen.has_4bit_weights:
+    if calibrate and chosen.rounding == "nearest":
+        log(f"Weights are rounded to the nearest: {calibrate.name} is not needed")
+    elif calibrate and not chosen.has_4bit_weights:
         log(f"Preset {chosen.name} rounds no weight to 4 bits: {calibrate.name} is not needed")
     elif calibrate:
         calibration = from_data(model, processor, Path(calibrate), images)
@@ -257,3 +264,11 @@ def _load(folder: Path) -> tuple[VisionLanguageModel, Any]:
 
     processor = load_processor(folder)
     return load_model(folder).requires_grad_(False), processor
+
+
+def _trained_for(folder: Path) -> str:
+    """Return the preset that a merged model's training has seen; "" where it saw none."""
+    if not (folder / MERGE_FILE).is_file():
+        return ""
+    record = read_json(folder / MERGE_FILE, "the record of a merge")
+    return str(record.get("trained_for", "")) if isinstance(record, dict) else ""

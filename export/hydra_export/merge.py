@@ -25,10 +25,17 @@ from hydra_mobile.adapters.save_load import (
     require_same_base,
 )
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json, require_free_space, write_json
+from hydra_mobile.core.files import cache_home, read_json, require_free_space, write_json
 from hydra_mobile.core.folders import folder_atomically, require_replaceable
 from hydra_mobile.core.integrity import hashes_of, plain_files, remembered_sha256
-from hydra_mobile.core.model_folder import MERGE_FILE, MERGED, require_as_merged, weight_files
+from hydra_mobile.core.model_folder import (
+    MERGE_FILE,
+    MERGED,
+    hub_name_of,
+    require_as_merged,
+    revision_of,
+    weight_files,
+)
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.core.safetensors_io import (
     Place,
@@ -59,6 +66,7 @@ class MergeReport:
         untouched: number of tensors that are bit-identical to the base's.
         lora_parameters: LoRA parameters merged.
         files: sha256 of every file written.
+        trained_for: preset whose rounding training has seen; "": none.
     """
 
     out: Path
@@ -68,10 +76,14 @@ class MergeReport:
     untouched: int
     lora_parameters: int
     files: dict[str, str]
+    trained_for: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as merge.json holds it."""
-        return {**asdict(self), "out": self.out.name}
+        record = {**asdict(self), "out": self.out.name}
+        if not self.trained_for:
+            del record["trained_for"]
+        return record
 
 
 def merge(
@@ -141,6 +153,7 @@ def merge(
                 "adapter_files": adapter.record["files"],
                 "rank_digest": adapter.rank_map.digest(),
             },
+            trained_for=str(adapter.record.get("trained_for", "")),
             merged=merged,
             replaced=sorted(replacements),
             untouched=len(untouched),
@@ -160,6 +173,8 @@ def merge(
 def merged_folder(artifact: ModelRef, log: Log) -> Path:
     """Return a merged folder of the artifact; a run is merged into its `merged/` when it is not.
 
+    An adapter of the hub is merged into the cache.
+
     Raises:
         ArtifactError: the artifact is a bundle.
     """
@@ -170,6 +185,10 @@ def merged_folder(artifact: ModelRef, log: Log) -> Path:
     if artifact.kind != "run":
         return artifact.path
     out = artifact.path / "merged"
+    if hub_name := hub_name_of(artifact.path):
+        # The hub's cache is its own.
+        called = f"{hub_name.replace('/', '--')}-{revision_of(artifact.path)[:12]}"
+        out = cache_home() / "merged" / called
     files = adapter_files(adapter_in(artifact.path))
     merged = read_json(out / "merge.json", "the record of a merge") if out.is_dir() else {}
     if not merged or merged["sources"]["adapter_files"] != files:

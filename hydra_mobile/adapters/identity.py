@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.files import read_json
-from hydra_mobile.core.model_folder import IMPORT_FILE, MERGE_FILE, revision_of, weights_sha256
+from hydra_mobile.core.model_folder import (
+    IMPORT_FILE,
+    MERGE_FILE,
+    hub_name_of,
+    revision_of,
+    weights_sha256,
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def base_identity(folder: Path, *, again: bool = False) -> BaseIdentity:
         ArtifactError: no config.json, or no safetensors weights.
     """
     config = read_json(folder / "config.json", "the configuration of a base model")
-    name = str(config.get("base") or config.get("_name_or_path") or _name_of(folder))
+    called = hub_name_of(folder) or folder.name
+    name = str(config.get("base") or config.get("_name_or_path") or called)
     if (folder / MERGE_FILE).is_file():
         name += "-merged"
     revision = revision_of(folder)
@@ -65,10 +72,3 @@ def base_identity(folder: Path, *, again: bool = False) -> BaseIdentity:
         record = read_json(folder / IMPORT_FILE, "the record of an import")
         revision = str(record.get("revision", "")) if isinstance(record, dict) else ""
     return BaseIdentity(name, weights_sha256(folder, again=again), revision)
-
-
-def _name_of(folder: Path) -> str:
-    """Return the hub id of a folder in the hub's cache; of any other folder its name."""
-    kind, *parts = folder.parent.parent.name.split("--")
-    in_cache = folder.parent.name == "snapshots" and kind == "models" and len(parts) > 1
-    return "/".join(parts) if in_cache else folder.name

@@ -7,6 +7,7 @@ from typing import Literal
 
 from hydra_mobile.api.paths import ModelLike, path_of
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.model_folder import hub_name_of, title_of
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.core.registry import nearest
@@ -153,8 +154,11 @@ def convert(
         from hydra_mobile.models.checkpoints.llama_cpp import export_llama_cpp
         from hydra_mobile.runtimes.model_ref import model_at
 
-        given = path_of(model)
-        made = Path(out) if out is not None else Path(f"{given.rstrip('/')}-{layout}")
+        given = path_of(model, log)
+        beside = Path(given.rstrip("/"))
+        if hub_name_of(beside):
+            beside = Path(title_of(beside))
+        made = Path(out) if out is not None else beside.with_name(f"{beside.name}-{layout}")
         folder = merged_folder(model_at(given), log)
         if layout == "llama.cpp":
             return made, tuple(export_llama_cpp(folder, made, log=log))

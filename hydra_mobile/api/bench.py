@@ -78,7 +78,7 @@ def bench(
     Interrupted, it returns what was measured so far (`interrupted` says so).
 
     Args:
-        models: runs, merged folders, bundles or bases (objects, folders or names).
+        models: runs, merged folders, bundles or bases (objects, folders, names or hub ids).
         device: where bundles run: "host", "native", "adb[:SERIAL]", "app[:SERIAL]".
         prompt_tokens: tokens of the prompt, image included.
         new_tokens: tokens of each answer.
@@ -96,5 +96,5 @@ def bench(
     given: Sequence[Any] = models if isinstance(models, list | tuple) else [models]
     with quietly():
         plan = Plan(prompt_tokens, new_tokens, repeats, warmup, rounds, threads)
-        found = distinct(moved([model_at(path_of(model)) for model in given], device))
+        found = distinct(moved([model_at(path_of(model, log)) for model in given], device))
         return Measurements(measure(found, plan, device, log, progress or LogProgress(log)))

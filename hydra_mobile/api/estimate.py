@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from hydra_mobile.api.paths import path_of
 from hydra_mobile.api.training import ConfigLike
 from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.memory.footprint import Footprint
 from hydra_mobile.bundle.memory.phones import CLASSES, Fit, fit_on
@@ -113,7 +115,7 @@ def estimate(
     """Estimate a training run on GPUs, or a bundle on a phone; neither is needed for it.
 
     Args:
-        model: a configuration as `train` takes it, or a bundle (object or folder).
+        model: a configuration as `train` takes it, or a bundle (object, folder or hub id).
         overrides: `section.key=value` over the configuration.
         gpus: GPUs of the run, one process each.
         gpu_memory: of each, in GiB.
@@ -130,8 +132,11 @@ def estimate(
         ConfigError: a key or value of the settings is wrong, or the base is not known.
         ArtifactError: the bundle is incomplete.
     """
-    if isinstance(model, str | Path) and (Path(model) / MANIFEST).is_file():
-        model = Bundle.open(Path(model), verify_hashes=False)
+    if isinstance(model, str | Path) and Path(model).suffix not in (".yaml", ".yml"):
+        folder = Path(path_of(model, log))
+        # The name of a configuration is no folder.
+        if (split_selection(folder)[0] / MANIFEST).is_file():
+            model = Bundle.open(folder, verify_hashes=False)
     if isinstance(model, Bundle):
         return memory_of(model, device_memory)
     return plan_of(

@@ -12,6 +12,7 @@ from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.kernel_coverage import MINIMUM
 from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.model_folder import hub_name_of, title_of
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.core.registry import nearest
@@ -262,6 +263,8 @@ def plan_export(
 def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
     """Return base and adapter of a run; a base or a merged folder is a base without one."""
     from hydra_export.separate_adapter import SeparateAdapter
+    from hydra_mobile.adapters.save_load import HYDRA_FILE
+    from hydra_mobile.core.files import read_json
     from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
     if artifact.kind == "bundle":
@@ -270,7 +273,17 @@ def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
         )
     if artifact.kind != "run":
         return SeparateAdapter(artifact.path, None, name)
-    return SeparateAdapter(base_of(artifact.path), adapter_in(artifact.path), name)
+    adapter = adapter_in(artifact.path)
+    record = adapter / HYDRA_FILE
+    trained_for = read_json(record, "an adapter").get("trained_for") if record.is_file() else ""
+    if trained_for:
+        raise HydraError(
+            f"The adapter was trained for {trained_for}: its base and itself were rounded together",
+            "--adapter merged",
+            where=str(record),
+            found=f"trained_for {trained_for}, and --adapter separate, which rounds the base alone",
+        )
+    return SeparateAdapter(base_of(artifact.path), adapter, name)
 
 
 def add_adapter(
@@ -302,8 +315,14 @@ def add_adapter(
         from hydra_mobile.models.registry import base_folder
         from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
-        folder, source = Path(path_of(bundle)), Path(path_of(run))
-        called = name or source.absolute().name
+        folder, source = Path(path_of(bundle, log)), Path(path_of(run, log))
+        if hub_name := hub_name_of(folder):
+            raise ArtifactError(
+                f"{hub_name} is in the hub's cache, which is not written to.",
+                "Copy the folder, and add the adapter to the copy.",
+                where=str(folder),
+            )
+        called = name or title_of(source)
         of = base_folder(str(base), log) if base else base_of(source)
         add(folder, of, adapter_in(source), called, log)
         return Bundle.open(Path(f"{folder}#{called}"))

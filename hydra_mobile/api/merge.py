@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.api.paths import ModelLike, path_of
+from hydra_mobile.api.paths import ModelLike, default_merged_folder, path_of
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.progress import Log, silent
@@ -48,8 +48,9 @@ def merge(
     """Fold a run's adapter into its base: one Hugging Face folder with every trained tensor.
 
     Args:
-        run: a run or an adapter folder.
-        out: the folder to write or replace; None: `merged` inside the run. It is left alone where
+        run: a run or an adapter folder, or an adapter's hub id.
+        out: the folder to write or replace; None: `merged` inside the run, or for an adapter of
+            the hub `NAME-merged`. It is left alone where
             it is of the same adapter and base already.
         base: name or folder of the base; "": the run's own.
         log: receives a line for each step.
@@ -78,7 +79,7 @@ def merged_model(
         from hydra_mobile.models.registry import base_folder
         from hydra_mobile.runtimes.model_ref import adapter_in, base_of, model_at
 
-        folder = Path(path_of(run))
+        folder = Path(path_of(run, log))
         model = model_at(str(folder))
         if model.kind == "base":
             raise ArtifactError(
@@ -88,7 +89,7 @@ def merged_model(
             # A merged folder, or a run that trained every weight.
             whole = merged_folder(model, log)
             return Merged(whole, True, whole)
-        made = Path(out) if out is not None else folder / "merged"
+        made = Path(out) if out is not None else default_merged_folder(folder)
         of = base_folder(str(base), log) if base else base_of(folder)
         if not again and _is_of(made, adapter_in(folder), of):
             return Merged(made, True, of)

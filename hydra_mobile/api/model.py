@@ -180,8 +180,8 @@ def load(
     """Load any form of a model. While it is in use, loading it again returns the same object.
 
     Args:
-        model: a bundle, run, adapter, merged folder or base (object, folder or name), or
-            `BUNDLE#NAME` for another of a bundle's adapters.
+        model: a bundle, run, adapter, merged folder or base (object, folder, name, or hub id
+            `OWNER/NAME[@REVISION]`), or `BUNDLE#NAME` for another of a bundle's adapters.
         threads: CPU threads; 0 leaves the choice to the runtime.
         device: "cpu", or for models in torch a GPU: "cuda", "cuda:1".
         own_process: nothing else runs in this process, and the runtime may arrange its threads.

@@ -6,9 +6,20 @@ import os
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from hydra_mobile.core.hub_id import is_hub_id
+from hydra_mobile.core.model_folder import hub_name_of, title_of
+from hydra_mobile.core.progress import Log, silent
 from hydra_mobile.training.begun import is_begun
 
-__all__ = ["HasPath", "ModelLike", "default_bundle_folder", "is_begun", "is_bundle", "path_of"]
+__all__ = [
+    "HasPath",
+    "ModelLike",
+    "default_bundle_folder",
+    "default_merged_folder",
+    "is_begun",
+    "is_bundle",
+    "path_of",
+]
 
 
 @runtime_checkable
@@ -20,13 +31,23 @@ class HasPath(Protocol):
         """Its folder."""
 
 
-#: A folder, the name of a base, `BUNDLE#ADAPTER`, or the result of an earlier step.
+#: A folder, the name of a base, `BUNDLE#ADAPTER`, a hub id (`OWNER/NAME[@REVISION]`), or the result
+#: of an earlier step.
 ModelLike = str | os.PathLike[str] | HasPath
 
 
-def path_of(given: ModelLike) -> str:
-    """Return the path or name that something stands for."""
-    return str(given.path) if isinstance(given, HasPath) else os.fspath(given)
+def path_of(given: ModelLike, log: Log = silent) -> str:
+    """Return the path or name that something stands for; what is on the hub is fetched.
+
+    Raises:
+        HydraError: neither a folder here nor a repository of the hub, or the hub is out of reach.
+    """
+    text = str(given.path) if isinstance(given, HasPath) else os.fspath(given)
+    if not is_hub_id(text.partition("#")[0]):
+        return text
+    from hydra_mobile.runtimes.hub_models import resolved
+
+    return resolved(text, log)
 
 
 def is_bundle(folder: Path) -> bool:
@@ -51,7 +72,12 @@ def default_bundle_folder(model: Path, target: str, runtime: str, preset: str) -
     for folder in (model, model.absolute().parent):
         if (folder / "run.json").is_file():
             return folder / "bundles" / name
-    return Path("bundles") / f"{model.absolute().name}-{name}"
+    return Path("bundles") / f"{title_of(model)}-{name}"
+
+
+def default_merged_folder(adapter: Path) -> Path:
+    """Return where an adapter is merged that nobody gave a place: the hub's cache is not ours."""
+    return Path(f"{title_of(adapter)}-merged") if hub_name_of(adapter) else adapter / "merged"
 
 
 def require_free(run: Path, resume: bool) -> None:

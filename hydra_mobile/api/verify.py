@@ -22,7 +22,7 @@ def verify(
     bundle: ModelLike,
     *,
     run: ModelLike | None = None,
-    merged: str | Path | None = None,
+    merged: ModelLike | None = None,
     program: ModelLike | None = None,
     benchmark: str = "emojiqa",
     data: str | Path | None = None,
@@ -58,12 +58,12 @@ def verify(
         from hydra_mobile.evaluation.workers.placement import runner_on
         from hydra_mobile.parity.suite import run_suite
 
-        folder = Path(path_of(bundle))
+        folder = Path(path_of(bundle, log))
         result = run_suite(
             folder,
-            adapter=Path(path_of(run)) if run is not None else None,
-            merged=Path(merged) if merged is not None else None,
-            program=Path(path_of(program)) if program is not None else None,
+            adapter=Path(path_of(run, log)) if run is not None else None,
+            merged=Path(path_of(merged, log)) if merged is not None else None,
+            program=Path(path_of(program, log)) if program is not None else None,
             device=runner_on(device, folder),
             questions=_subset(benchmark, Path(data), limit) if data is not None else None,
             log=log,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Device, Models, Threads, existing
+from hydra_mobile.cli.options import Device, Models, Threads, existing, opened
 from hydra_mobile.cli.ui.live import progress
 
 
@@ -66,7 +66,7 @@ def bench(
 
     earlier = Measurements.read(against) if against else None  # before anything is measured
     result = measure(
-        models,
+        [opened(model, "MODEL") for model in models],
         device=device,
         prompt_tokens=prompt_tokens,
         new_tokens=new_tokens,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Base, Run, existing
+from hydra_mobile.cli.options import Base, Run, existing, opened
 from hydra_mobile.cli.ui.formats import megabytes
 
 app = ui.new_app("Show what a bundle holds; add an adapter to it.")
@@ -18,42 +18,42 @@ Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder")]
 
 def show(bundle: Bundle) -> ui.Result:
     """Show what a bundle holds, and whether its files are whole."""
-    existing(bundle, "BUNDLE")
+    folder = Path(opened(bundle, "BUNDLE", names=False))
     ui.prepare()
     from hydra_mobile import Bundle as Opened
 
-    opened = Opened.open(bundle)
-    manifest = opened.manifest
+    whole = Opened.open(folder)
+    manifest = whole.manifest
     files = manifest.get("files", {})
-    ui.line(f"{bundle}: {opened.runtime} {opened.preset.name} for {opened.target}")
+    ui.line(f"{bundle}: {whole.runtime} {whole.preset.name} for {whole.target}")
     ui.line(
         f"  made       {manifest.get('created', '')} by hydra-mobile "
         f"{manifest.get('versions', {}).get('hydra-mobile', '')}".rstrip()
     )
     ui.line(
-        f"  limits     {opened.limits.max_context} tokens of context, "
-        f"{opened.limits.max_prefill} in one call"
+        f"  limits     {whole.limits.max_context} tokens of context, "
+        f"{whole.limits.max_prefill} in one call"
     )
     if adapters := manifest.get("adapters"):
         ui.line(f"  adapters   {', '.join(sorted(adapters))}")
     rows = [
-        (name, megabytes((bundle / name).stat().st_size))
+        (name, megabytes((whole.folder / name).stat().st_size))
         for name in sorted(files)
-        if (bundle / name).is_file()
+        if (whole.folder / name).is_file()
     ]
     ui.table([ui.Column("file"), ui.Column("size", right=True)], rows)
     ui.verdict(
         True,
-        f"{len(rows)} files, all hashes match; {megabytes(opened.size_bytes)} of "
+        f"{len(rows)} files, all hashes match; {megabytes(whole.size_bytes)} of "
         "program and weights.",
     )
     return ui.Result(
         {
             "path": bundle,
-            "target": opened.target,
-            "runtime": opened.runtime,
-            "preset": opened.preset.name,
-            "size_bytes": opened.size_bytes,
+            "target": whole.target,
+            "runtime": whole.runtime,
+            "preset": whole.preset.name,
+            "size_bytes": whole.size_bytes,
             "manifest": manifest,
         },
         next=[f"hydra-mobile verify {bundle}", f"hydra-mobile estimate {bundle}"],
@@ -77,11 +77,11 @@ def add(
     The program stays as it is.
     """
     existing(bundle, "BUNDLE")
-    existing(run, "RUN")
+    source = opened(run, "RUN", names=False)
     ui.prepare()
     from hydra_mobile.api.export import add_adapter
 
-    called = add_adapter(bundle, run, name, base=base, log=ui.say).adapter
+    called = add_adapter(bundle, source, name, base=base, log=ui.say).adapter
     ui.line(f"Adapter: {bundle}#{called}")
     return ui.Result(
         {"path": bundle, "name": called, "model": f"{bundle}#{called}"},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import CountOr, Model, Real, Seed, Threads, existing
+from hydra_mobile.cli.options import CountOr, Model, Real, Seed, Threads, existing, opened
 from hydra_mobile.cli.ui.live import Loading
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
@@ -58,8 +58,9 @@ def chat(
     from hydra_mobile.api.model import load, open_image
 
     picture = open_image(image)
+    path = opened(model, "MODEL")
     with Loading(model):
-        loaded = load(model, threads=threads, own_process=True)
+        loaded = load(path, threads=threads, own_process=True)
     ui.title(f"{loaded.name}, loaded in {loaded.load_seconds:.1f} s")
     if not ask:
         ui.facts({image.name: f"{picture.width} x {picture.height}"})

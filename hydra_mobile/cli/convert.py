@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Model
+from hydra_mobile.cli.options import Model, opened
 from hydra_mobile.core.errors import ConfigError
 
 
@@ -42,12 +42,13 @@ def convert(
             found=f"bin, with --layout {layout}",
             expected="the layout's own format",
         )
-    made = out or Path(f"{model.rstrip('/')}-{layout}")
     ui.prepare()
     from hydra_mobile.api.bases import convert as write
 
     ui.title(f"Converting {model} to the layout of {layout}")
-    _, commands = write(model, layout, out=made, pickled=format == "bin", log=ui.say)
+    made, commands = write(
+        opened(model, "MODEL"), layout, out=out, pickled=format == "bin", log=ui.say
+    )
     ui.line(f"Written: {made}")
     if commands:
         ui.line("Now run in llama.cpp's folder, with the packages that its requirements name:")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import existing, names
+from hydra_mobile.cli.options import existing, names, opened
 from hydra_mobile.cli.ui.formats import megabytes
 from hydra_mobile.core.errors import CheckFailed, HydraError, MissingPackageError
 
@@ -84,15 +84,14 @@ def build(
     The exit code is 3 where a check fails.
     """
     _require_sources()
-    if bundle:
-        existing(bundle, "bundle")
+    model = Path(opened(bundle, "--bundle", names=False)) if bundle else None
     ui.title("Building the Android app")
     ui.prepare()
     from android_demo.tools import apk_build
 
     contents = apk_build.Contents.of(abi or [], names(runtimes))
-    if bundle:
-        made = _bundle_of(bundle, contents.runtimes[0])
+    if model:
+        made = _bundle_of(model, contents.runtimes[0])
         contents = apk_build.Contents.of(abi or [], names(runtimes), made)
     apk = apk_build.build(ui.say, contents, out)
     result = _check(apk)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import existing
+from hydra_mobile.cli.options import opened
 from hydra_mobile.cli.ui.formats import megabytes
 from hydra_mobile.core.errors import MissingPackageError
 
@@ -24,12 +24,11 @@ def list_(
     ] = None,
 ) -> ui.Result:
     """List where bundles run, and whether a bundle fits there."""
-    if bundle:
-        existing(bundle, "BUNDLE")
+    folder = opened(bundle, "BUNDLE", names=False) if bundle else None
     ui.prepare()
     from hydra_mobile.api.devices import list_devices
 
-    found = list_devices(bundle)
+    found = list_devices(folder)
     rows = [("host", "this computer, Python", "ready", "")]
     rows += [(place.option, _about(place), place.state, _fit(place)) for place in found]
     columns = [

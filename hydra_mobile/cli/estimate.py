@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Config, Real, complete_keys, split_items
+from hydra_mobile.cli.options import Config, Real, complete_keys, opened, split_items
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.hub_id import is_hub_id
 
 _TRAINING = "Training"
 
@@ -144,7 +145,7 @@ def estimate(
         )
     gpus, gpu_memory = gpus or 1, gpu_memory or 24.0
     if paths:
-        return _bundle(Path(paths[0]), phone_memory)
+        return _bundle(paths[0], phone_memory)
     if not (config or overrides):
         raise ConfigError(
             "nothing is given to estimate",
@@ -183,7 +184,10 @@ def estimate(
     return ui.Result(plan.to_dict(), next=[f"{start} {words}"])
 
 
-def _bundle(folder: Path, phone_memory: float) -> ui.Result:
+def _bundle(given: str, phone_memory: float) -> ui.Result:
+    path = opened(given, "command line") if is_hub_id(given.partition("#")[0]) else given
+    # The memory of a bundle is that of all its adapters.
+    folder = Path(path.partition("#")[0])
     if not (folder / "manifest.json").is_file():
         from hydra_mobile.cli.ui.faults import sibling
 
@@ -194,19 +198,19 @@ def _bundle(folder: Path, phone_memory: float) -> ui.Result:
             found=str(folder),
             expected="a folder with manifest.json, or KEY=VALUE",
         )
-    ui.title(f"Estimate for {folder} on a phone")
+    ui.title(f"Estimate for {given} on a phone")
     ui.prepare()
     from hydra_mobile import Bundle
     from hydra_mobile.api.estimate import memory_of
     from hydra_mobile.cli.footprint_tables import show_footprint, show_phones
 
     bundle = Bundle.open(folder, verify_hashes=False)
-    ui.line(f"{folder}: {bundle.runtime} {bundle.preset.name}, estimated")
+    ui.line(f"{given}: {bundle.runtime} {bundle.preset.name}, estimated")
     memory = memory_of(bundle, phone_memory)
     show_footprint(memory)
     show_phones(memory)
     return ui.Result(
-        {"bundle": folder, **memory.data()}, next=[f"hydra-mobile bench {folder} --device adb"]
+        {"bundle": folder, **memory.data()}, next=[f"hydra-mobile bench {given} --device adb"]
     )
 
 

@@ -28,6 +28,7 @@ from hydra_mobile.cli.options import (
     benchmark_names,
     existing,
     names,
+    opened,
 )
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import CheckFailed, HydraError
@@ -93,9 +94,7 @@ def evaluate(
     if from_shards:
         return merge_answers([Path(model) for model in models], out, allow_partial)
     chosen = benchmark_names(benchmarks, score)
-    for model in models:
-        if "/" in model and not Path(model.partition("#")[0]).exists():
-            existing(Path(model.partition("#")[0]), "MODEL")
+    opened_models = [opened(model, "MODEL") for model in models]
     folder = data_folder(data, chosen, build=not dry_run)
     if not dry_run:
         ui.log_beside(out, "evaluate")
@@ -105,7 +104,7 @@ def evaluate(
     from hydra_mobile.cli.work_view import evaluation_facts
 
     planned = evaluation_of(
-        models,
+        opened_models,
         chosen,
         data=folder,
         out=out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,8 +14,20 @@ from hydra_export.targets import TARGETS, writer_for
 from hydra_mobile.api.paths import default_bundle_folder
 from hydra_mobile.bundle.presets import PRESETS
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import DryRun, Force, Images, Model, Real, Threads, existing
+from hydra_mobile.cli.options import (
+    DryRun,
+    Force,
+    Images,
+    Model,
+    Private,
+    Push,
+    Real,
+    Threads,
+    existing,
+    opened,
+)
 from hydra_mobile.cli.places import require_place, run_of
+from hydra_mobile.cli.push import preparing_push
 from hydra_mobile.cli.ui.formats import clock, megabytes
 from hydra_mobile.core.errors import HydraError
 
@@ -64,6 +77,8 @@ def export(
         ),
     ] = "merged",
     threads: Threads = 0,
+    push: Push = "",
+    private: Private = False,
     dry_run: DryRun = False,
     max_context: Annotated[
         int,
@@ -132,8 +147,6 @@ def export(
     for option, file in (("--calibrate", calibrate), ("--golden", golden), ("--images", images)):
         if file:
             existing(file, option)
-    if "/" in model:
-        existing(Path(model), "MODEL")
     # What cannot be done is told before the model is opened.
     writer, selected = writer_for(
         target,
@@ -145,14 +158,15 @@ def export(
         vision_backend=vision_backend,
     )
     chosen, precision = writer.runtime, selected.name
-    made = out or default_bundle_folder(Path(model.rstrip("/")), target, chosen, precision)
+    given, model = model, opened(model, "MODEL")
+    made = out or default_bundle_folder(Path(model), target, chosen, precision)
     label = f"{chosen} {precision} for {target}"
     older = _older(made)
     require_place(made, "bundle", force, "" if older in ("", label) else older)
     if not dry_run:
         run = run_of(Path(model))
         ui.log_beside(run or made.with_name(f"{made.name}.logs"), f"export-{made.name}")
-    ui.title(f"{'Would export' if dry_run else 'Exporting'} {model} for {target}")
+    ui.title(f"{'Would export' if dry_run else 'Exporting'} {given} for {target}")
     ui.prepare()
     from hydra_mobile.api.export import plan_export
     from hydra_mobile.cli.work_view import export_facts
@@ -174,6 +188,7 @@ def export(
     if dry_run:
         command = [each for each in ui.screen().command if each != "--dry-run"]
         return ui.Result(work.to_dict(), next=[shlex.join(["hydra-mobile", *command])])
+    put = preparing_push(push, private)
     ui.going_on("An older bundle stays as it was; nothing half-written is kept.")
     began = time.monotonic()
     bundle = work.run(
@@ -184,7 +199,8 @@ def export(
         min_fast_path=min_fast_path,
         log=ui.say,
     )
-    return _result(bundle, made, model, target, time.monotonic() - began)
+    result = _result(bundle, made, given, target, time.monotonic() - began)
+    return replace(result, data={**result.data, **put(made)})
 
 
 def _older(folder: Path) -> str:

@@ -30,6 +30,7 @@ from hydra_mobile.cli import (
     fetch,
     import_,
     merge,
+    push,
     quickstart,
     ranks,
     report,
@@ -57,7 +58,7 @@ class Main(Group):
     order = (
         *("quickstart", "fetch", "families", "config", "cache"),
         *("data", "estimate", "train", "runs", "ranks"),
-        *("merge", "export", "bundle"),
+        *("merge", "export", "bundle", "push"),
         *("verify", "evaluate", "benchmarks", "score", "report", "bench", "chat"),
         *("devices", "app"),
         *("import", "compose", "convert"),
@@ -88,6 +89,7 @@ app.add_typer(ranks.app, name="ranks", rich_help_panel=TRAIN)
 merge.register(app, EXPORT)
 export.register(app, EXPORT)
 app.add_typer(bundle.app, name="bundle", rich_help_panel=EXPORT)
+push.register(app, EXPORT)
 verify.register(app, CHECK)
 evaluate.register(app, CHECK)
 app.add_typer(benchmarks.app, name="benchmarks", rich_help_panel=CHECK)

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from hydra_mobile.api.paths import default_merged_folder
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Base, Force, Model, existing
+from hydra_mobile.cli.options import Base, Force, Model, Private, Push, opened
 from hydra_mobile.cli.places import require_place, run_of
+from hydra_mobile.cli.push import preparing_push
 from hydra_mobile.cli.ui.formats import megabytes
 
 
@@ -21,19 +23,22 @@ def merge(
     ] = None,
     force: Force = False,
     base: Base = "",
+    push: Push = "",
+    private: Private = False,
 ) -> ui.Result:
     """Fold an adapter into its base model.
 
     Writes one Hugging Face folder that holds every trained tensor.
     """
-    run = existing(Path(model), "MODEL")
-    made = out or run / "merged"
+    run = Path(opened(model, "MODEL", names=False))
+    made = out or default_merged_folder(run)
     require_place(made, "merged model", force)
     ui.log_beside(run_of(run) or made.with_name(f"{made.name}.logs"), "merge")
     ui.prepare()
+    put = preparing_push(push, private)
     from hydra_mobile.api.merge import merged_model
 
-    ui.title(f"Merging {run} into its base")
+    ui.title(f"Merging {model} into its base")
     began = time.monotonic()
     merged = merged_model(run, out, base=base, again=force)
     data: dict[str, Any] = {
@@ -59,7 +64,7 @@ def merge(
             "unchanged_weights": merged.unchanged_weights,
         }
     return ui.Result(
-        data,
+        data | put(merged.path),
         brief=str(merged.path),
         next=[
             f"hydra-mobile export {merged.path}",

@@ -12,9 +12,11 @@ import typer
 from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.own.names import FileName, is_known, own_name, with_score
 from hydra_mobile.benchmarks.score_names import SCORE_NAMES
+from hydra_mobile.cli import ui
 from hydra_mobile.cli.ui.faults import unknown
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.hub_id import is_hub_id
 from hydra_mobile.devices import DEVICES, device_class
 
 TorchDevice = Literal["auto", "cpu", "cuda", "mps"]
@@ -152,6 +154,29 @@ def existing(path: Path, where: str) -> Path:
     return path
 
 
+def opened(given: str | Path, where: str, *, names: bool = True) -> str:
+    """Return a model as a path that exists; what is on the hub is fetched.
+
+    Args:
+        given: a path, `BUNDLE#ADAPTER`, or a hub id.
+        where: it was given, for messages.
+        names: whether a name without a slash may be that of a base, and is returned as it is.
+
+    Raises:
+        HydraError: it is not there; its nearest sibling is named.
+    """
+    text = str(given)
+    path, mark, adapter = text.partition("#") if not Path(text).exists() else (text, "", "")
+    if is_hub_id(path):
+        ui.prepare()
+        from hydra_mobile.api.paths import path_of
+
+        return path_of(text, ui.say)
+    if not names or "/" in path:
+        existing(Path(path), where)
+    return f"{path.rstrip('/') or path}{mark}{adapter}"
+
+
 # -- completion: fast, from folders and tables, without torch ----------------------------------
 
 
@@ -204,7 +229,7 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="Runs, merged folders, base names or bundles",
+        help="Runs, merged folders, base names, bundles or hub ids",
         autocompletion=_complete_models,
     ),
 ]
@@ -328,6 +353,13 @@ AllowPartial = Annotated[
 Images = Annotated[
     Path | None,
     typer.Option("--images", metavar="DIR", help="Folder of the images; default: the data file's"),
+]
+Push = Annotated[
+    str,
+    typer.Option("--push", metavar="OWNER/NAME", help="Put the result on the Hugging Face hub"),
+]
+Private = Annotated[
+    bool, typer.Option("--private", help="A repository that is made is for its owner alone")
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed")]
 

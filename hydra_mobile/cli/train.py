@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,8 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.data_options import is_here
-from hydra_mobile.cli.options import Config, complete_keys, split_items
+from hydra_mobile.cli.options import Config, Private, Push, complete_keys, split_items
+from hydra_mobile.cli.push import preparing_push
 from hydra_mobile.cli.ui.formats import about, clock
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ArtifactError, ConfigError, DataError
@@ -40,6 +42,8 @@ def train(
             help="Show a row, weights and memory; take one step; write nothing",
         ),
     ] = False,
+    push: Push = "",
+    private: Private = False,
 ) -> ui.Result:
     """Train the projector, then HyDRA or LoRA adapters.
 
@@ -62,6 +66,7 @@ def train(
     changed = f", {len(overrides)} on the command line: {' '.join(overrides)}" if overrides else ""
     ui.facts({"config": f"{source or 'the defaults'}{changed}"})
     ui.prepare()
+    put = preparing_push(push, private)
     from hydra_mobile.api.training import plan_training
     from hydra_mobile.api.training import train as run_training
     from hydra_mobile.cli.work_view import training_facts
@@ -80,8 +85,15 @@ def train(
     seconds = time.monotonic() - began
     ui.line(f"Trained {run} in {clock(seconds)}")
     ui.line(f"  adapter    {adapter}")
+    # Under torchrun one process pushes.
+    pushed = put(adapter) if os.environ.get("RANK", "0") == "0" else {}
     return ui.Result(
-        {"run": run, "adapter": adapter, "summary": made.summary},
+        {
+            "run": run,
+            "adapter": adapter,
+            "summary": made.summary,
+            **pushed,
+        },
         brief=str(adapter),
         next=[
             f"hydra-mobile export {run}",

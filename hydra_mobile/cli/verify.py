@@ -16,7 +16,7 @@ from hydra_mobile.cli.options import (
     Data,
     Device,
     benchmark_names,
-    existing,
+    opened,
 )
 from hydra_mobile.core.errors import ConfigError, HydraError, ParityError
 
@@ -59,7 +59,7 @@ def verify(
     Compares adapter, merged model and bundle part by part on the golden questions; with --data,
     also the score on a benchmark.
     """
-    folder = existing(Path(bundle.partition("#")[0]), "BUNDLE")
+    path = opened(bundle, "BUNDLE", names=False)
     chosen = benchmark_names(benchmarks)
     ui.title(f"Verifying {bundle}")
     ui.prepare()
@@ -68,7 +68,7 @@ def verify(
 
     forms = _forms(against or [])
     if not any(forms.values()):
-        forms["run"] = recorded_run(folder)
+        forms["run"] = recorded_run(path.partition("#")[0])
     named = ", ".join(str(path) for path in forms.values() if path)
     ui.facts(
         {
@@ -77,7 +77,7 @@ def verify(
         }
     )
     found = run_verify(
-        bundle,
+        path,
         **forms,
         benchmark=chosen[0],
         data=data_folder(data, chosen[:1]) if data or own_name(chosen[0]) else None,
@@ -103,7 +103,7 @@ def _forms(paths: list[str]) -> dict[str, Path | None]:
     """Tell the models of --against apart: run or adapter, merged folder, fp32 bundle."""
     found: dict[str, Path | None] = {"run": None, "merged": None, "program": None}
     for text in paths:
-        path = existing(Path(text), "--against")
+        path = Path(opened(text, "--against", names=False))
         if (path / "manifest.json").is_file():
             kind = "program"
         elif (path / "run.json").is_file() or (path / "adapter_config.json").is_file():

@@ -41,6 +41,18 @@ def revision_of(folder: Path) -> str:
     return folder.name if placed else ""
 
 
+def hub_name_of(folder: Path) -> str:
+    """Return "owner/name" of the repository that a folder of the hub's cache is of; else ""."""
+    # Its layout: models--<owner>--<name>/snapshots/<commit>.
+    kind, _, name = folder.parent.parent.name.partition("--")
+    return name.replace("--", "/", 1) if revision_of(folder) and kind == "models" else ""
+
+
+def title_of(folder: Path) -> str:
+    """Return what a model folder is called: its name, or that of its repository on the hub."""
+    return hub_name_of(folder).rpartition("/")[2] or folder.absolute().name
+
+
 def require_as_merged(folder: Path, *, again: bool = False) -> None:
     """Raise unless the files of a merged model are those that its merge wrote.
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import cache_home, read_json, tilde, write_json
 from hydra_mobile.core.folders import folder_atomically, recover
+from hydra_mobile.core.hub_id import at_revision, is_hub_id
 from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.made_once import alone
 from hydra_mobile.core.model_folder import IMPORT_FILE
 from hydra_mobile.core.registry import nearest, resolve
-from hydra_mobile.models.checkpoints.hub import at_revision, checkpoint_folder, is_hub_id
+from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.families import find_family
 from hydra_mobile.models.published import PUBLISHED
 

@@ -21,10 +21,16 @@ from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, sha256_of, tilde
 from hydra_mobile.core.folders import recover
 from hydra_mobile.core.integrity import read_sealed
-from hydra_mobile.core.model_folder import has_weights, weight_files, weights_sha256
+from hydra_mobile.core.model_folder import (
+    has_weights,
+    title_of,
+    weight_files,
+    weights_sha256,
+)
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.registry import BASES, base_folder
 from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.hub_models import resolved
 
 Kind = Literal["base", "run", "merged", "bundle"]
 
@@ -64,10 +70,12 @@ class ModelRef:
 def model_at(path: str) -> ModelRef:
     """Recognize the artifact at `path`, or the named base; `BUNDLE#NAME` is one of its adapters.
 
+    A hub id is fetched.
+
     Raises:
         ArtifactError: there is nothing that can be evaluated.
     """
-    folder = tilde(Path(path))
+    folder = tilde(Path(resolved(path)))
     # A writer may have been killed between two renames, where the system has no exchange.
     recover(folder)
     if path in BASES and not folder.exists():
@@ -135,17 +143,17 @@ def distinct(artifacts: Sequence[ModelRef]) -> list[ModelRef]:
                 f"{twin.path} and {artifact.path} are the same artifact.", "Give it once."
             )
     counts = Counter(artifact.name for artifact in artifacts)
-    endings = Counter((a.name, a.path.absolute().name) for a in artifacts)
+    endings = Counter((a.name, title_of(a.path)) for a in artifacts)
 
     def name_of(artifact: ModelRef) -> str:
         if counts[artifact.name] == 1:
             return artifact.name
         path = artifact.path.absolute()
-        shared = endings[artifact.name, path.name] > 1
+        shared = endings[artifact.name, title_of(path)] > 1
         return (
             f"{artifact.name} ({path.parent.name}/{path.name})"
             if shared
-            else (f"{artifact.name} ({path.name})")
+            else (f"{artifact.name} ({title_of(path)})")
         )
 
     return [dataclasses.replace(artifact, name=name_of(artifact)) for artifact in artifacts]

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = {
     *("train", "dry_run", "replay", "merge", "export", "add_adapter", "verify", "load"),
     *("evaluate", "side_by_side", "score", "bench", "estimate", "check_data"),
-    *("fetch", "import_model", "compose", "convert"),
+    *("fetch", "import_model", "compose", "convert", "push"),
     *("Run", "RankRecord", "Bundle", "ParityResult", "Model", "Answer", "PhoneMemory", "Report"),
-    *("Measurements", "TrainConfig", "RankMap", "Hydra", "HydraCallback", "HydraError"),
+    *("Measurements", "Pushed", "TrainConfig", "RankMap", "Hydra", "HydraCallback", "HydraError"),
     "__version__",
 }
 HEAVY = {"torch", "transformers", "peft", "numpy", "PIL", "yaml", "onnx", "rich", "tokenizers"}

@@ -41,6 +41,16 @@ _LICENSES = {
 }
 
 
+def _front_matter(manifest: Mapping[str, Any], base: str) -> str:
+    """Return what the Hugging Face hub reads of a card."""
+    lines = ["library_name: hydra-mobile", "pipeline_tag: image-text-to-text"]
+    # A name without a slash is not a hub id, and those of merged models end in -merged.
+    if "/" in base and not base.endswith("-merged"):
+        lines.append(f"base_model: {base}")
+    lines += ["tags:", "- hydra-mobile", f"- {manifest['runtime']}", f"- {manifest['target']}"]
+    return "\n".join(["---", *lines, "---"])
+
+
 def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None = None) -> str:
     """Return the card as Markdown.
 
@@ -51,6 +61,7 @@ def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None =
     target = target_of(manifest)
     base = manifest["sources"].get("base") or "an unnamed base"
     sections = [
+        _front_matter(manifest, str(base)),
         f"# `{base}` for {target.title}, preset {manifest['preset']['name']}",
         f"A MobileVLM (image and question in, text out), exported by hydra-mobile for target "
         f"`{manifest['target']}` on {manifest['created'][:10]}.",

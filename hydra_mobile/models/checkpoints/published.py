@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from hydra_mobile.core.hub_id import at_revision
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.composing import fill_from_parts
-from hydra_mobile.models.checkpoints.hub import at_revision, checkpoint_folder
+from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.checkpoints.importing import fill_from_checkpoint
 from hydra_mobile.models.published import PUBLISHED
 
