@@ -26,7 +26,7 @@ DataFile = Annotated[
 
 def is_here(path: Path) -> bool:
     """Return whether a path exists, or can be a hub id or a pattern, which reading finds out."""
-    hub_id = str(path).count("/") == 1 and not path.suffix and not path.parent.is_dir()
+    hub_id = str(path).count("/") == 1 and not path.suffix and not path.parent.exists()
     return path.exists() or hub_id or "*" in path.name
 
 

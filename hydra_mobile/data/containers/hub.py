@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from hydra_mobile.core.boundaries import reading, reason_of
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.hub_id import is_hub_id
 from hydra_mobile.core.registry import require_packages
 from hydra_mobile.data.containers.base import without_nulls
 from hydra_mobile.data.containers.parquet import holds_bytes, rows_of
@@ -35,7 +36,8 @@ class HubId(NamedTuple):
     def of(cls, path: Path) -> HubId | None:
         """Return the id that `path` spells; None: it is a path, or something else."""
         found = _ID.fullmatch(str(path))
-        if not found or path.exists() or str(path).lower().endswith(_FILES):
+        # A mistyped path in a folder that exists, or of a file, is no data set.
+        if not found or not is_hub_id(found["name"]) or str(path).lower().endswith(_FILES):
             return None
         return cls(found["name"], found["revision"], found["config"], found["split"] or "train")
 
@@ -60,13 +62,16 @@ class HubDataset:
     def _split(self) -> Any:
         import datasets
 
+        # The library that the hub's client is built on; its name differs between versions.
+        from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
         name, revision, config, split = self._id
         quiet = datasets.utils.logging.is_progress_bar_enabled()
         datasets.disable_progress_bars()
         try:
             return datasets.load_dataset(name, config, split=split, revision=revision)
-        # Its errors share no class: of the hub, of the network, of a file, of a wrong split.
-        except Exception as error:
+        # Of a data set's files, of the hub or the network, of a wrong split or configuration.
+        except (datasets.exceptions.DatasetsError, OSError, ValueError, httpx.HTTPError) as error:
             raise DataError(
                 f"{name} is not a file or folder here, and cannot be read as a data set of the "
                 f"hub (split {split!r}): {reason_of(error)}.",
@@ -92,7 +97,11 @@ class HubDataset:
         self.bytes_read = self.bytes_total
 
     def sha256(self) -> str:
-        """Return the fingerprint that `datasets` derives from the data files' hashes."""
+        """Return the fingerprint of `datasets`, the same in every process.
+
+        It hashes the builder's cache folder, which is named after the repository's commit and the
+        data files.
+        """
         return str(self._split._fingerprint)
 
     def count(self) -> int | None:
