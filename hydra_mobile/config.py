@@ -103,6 +103,11 @@ class StageConfig:
     image_fit: Literal["", "pad", "crop", "stretch"] = ""
     """How an image becomes a square: padded with the mean color, its middle cut out ("square"
     in LLaVA's scripts), or stretched; empty: the base's own."""
+    qat: Literal["", "int4"] = ""
+    """Stage II only: int4 trains the last steps with the weights that the preset int4 will export,
+    merged and rounded to 4 bits in the forward pass (docs/export.md); empty: in full precision."""
+    qat_share: Annotated[float, Range(above=0, maximum=1)] = 0.3
+    """Share of the steps, the last ones, that `qat` is on for."""
     align_steps: Count = 0
     """Stage I only: contrastive steps, before the captions, that pull each image's mean image
     embedding towards the mean token embedding of its caption. No language model runs, so a step
@@ -385,5 +390,27 @@ def _check_together(config: TrainConfig, where: str) -> None:
             f"`{ranks.policy}` does not start from it; expected random, or a policy that trains "
             "LoRA adapters."
         )
+    faults += [f"{where}: {fault}" for fault in _qat_faults(config)]
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _qat_faults(config: TrainConfig) -> list[str]:
+    """Return what training with the 4 bits of export does not go together with."""
+    if config.stage1.qat:
+        return ["`stage1.qat` is set, but stage I trains no adapter; expected `stage2.qat`."]
+    if not config.stage2.qat:
+        return []
+    runtime, ranks = config.runtime, config.ranks
+    checks = (
+        (ranks.policy in ("adalora", "full"), "ranks.policy", ranks.policy, "a policy of LoRA"),
+        (ranks.dropout > 0, "ranks.dropout", ranks.dropout, "0, as merged weights have none"),
+        (runtime.base_precision != "full", "runtime.base_precision", "4bit", "full"),
+        (runtime.compile, "runtime.compile", True, "false: weights change under the program"),
+        (runtime.distributed == "fsdp", "runtime.distributed", "fsdp", "ddp: weights are whole"),
+    )
+    return [
+        f"`{key}` is {value}, but `stage2.qat` is set; expected {expected}."
+        for wrong, key, value, expected in checks
+        if wrong
+    ]

@@ -102,6 +102,7 @@ def save_adapter(
     extra_files: Mapping[str, str] | None = None,
     load_base: Sequence[str] = (),
     pipeline_tag: str = "",
+    trained_for: str = "",
 ) -> None:
     """Write the LoRA of `model` as a portable folder, atomically, read again and compared.
 
@@ -119,6 +120,7 @@ def save_adapter(
         extra_files: `{file name: text}` to add to it.
         load_base: lines of Python for the card that load the base as `base`.
         pipeline_tag: for the card, the hub's name of the model's task.
+        trained_for: preset whose rounding training has seen (`qat.py`); "": none.
 
     Raises:
         BudgetError: the live tensors exceed the budget.
@@ -157,6 +159,7 @@ def save_adapter(
             "rank_digest": rank_map.digest(),
             "ranks": dict(rank_map),
             "cost_per_rank": dict(budget.cost),
+            **({"trained_for": trained_for} if trained_for else {}),
         }
         write_json(temporary / HYDRA_FILE, record)
         (temporary / "README.md").write_text(

@@ -119,6 +119,11 @@ class Objective:
         }
 
 
+def qat_begins(config: StageConfig, steps: int) -> int | None:
+    """Return the step (from 0) that is the first with 4-bit weights; None: none is."""
+    return steps - max(1, round(config.qat_share * steps)) if config.qat and steps else None
+
+
 class Watcher(Protocol):
     """Who looks at a step while it is taken."""
 

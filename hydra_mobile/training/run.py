@@ -34,7 +34,7 @@ from hydra_mobile.training.checkpoint import Checkpoint
 from hydra_mobile.training.compiling import compile_layers
 from hydra_mobile.training.contrastive import alignment_loss, caption_vectors
 from hydra_mobile.training.data.packing import Row
-from hydra_mobile.training.loop import StepResult, not_finite, train_step
+from hydra_mobile.training.loop import StepResult, not_finite, qat_begins, train_step
 from hydra_mobile.training.machine import peak_memory_bytes, separate_state
 from hydra_mobile.training.memory.dry_peak import dry_peak
 from hydra_mobile.training.memory.estimate import MemoryEstimate, estimate
@@ -411,6 +411,11 @@ class TrainingRun:
         loss = validation.loss(strategy.wrapped)
         samples = validation.answers(strategy.wrapped)
         patience = self.config.runtime.early_stopping if strategy.any_step else 0
+        begins = qat_begins(self.config.stage2, self.data.stream("stage2").steps) or 0
+        if place.step <= begins:
+            # Of other weights than the result's: not to be compared.
+            self._say(f"step {place.step}: held-out loss {loss:.4f}, before 4 bits")
+            return {"validation_loss": loss}
         before, place.standing = place.standing, place.standing.after(place.step, loss, patience)
         if strategy.any_step and place.standing.best_step != before.best_step:
             best = self._checkpoint(setup, {}, strategy)
@@ -567,6 +572,7 @@ class TrainingRun:
             extra_tensors={"projector.safetensors": projector},
             extra_files={PROCESSOR_FILE: dumps(setup.processor.to_dict(), indent=2) + "\n"},
             load_base=loading_code(self.config.base),
+            trained_for=self.config.stage2.qat,
             pipeline_tag="image-text-to-text",
         )
         self._say(f"adapter written to {out}, read again with stock peft and compared")

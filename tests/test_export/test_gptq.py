@@ -17,10 +17,10 @@ from hydra_export.quantization.gptq import (
     output_error,
     round_calibrated,
     round_decoder,
-    round_nearest,
     weights_replaced,
 )
 from hydra_export.quantization.sensitivity import PartCost, bytes_at, keep_at_8_bits
+from hydra_mobile.adapters.int4_grid import round_nearest
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from hydra_export.export import export_bundle
-from hydra_export.quantization.gptq import round_nearest
 from hydra_export.quantization.mixed_precision import plan_decoder
 from hydra_export.targets.onnx import graph_writer as onnx_graph
 from hydra_export.targets.onnx.linear import Linear, emit_linear
 from hydra_export.targets.onnx.target import OnnxTarget
+from hydra_mobile.adapters.int4_grid import round_nearest
 from hydra_mobile.bundle.bundle import write_manifest
 from hydra_mobile.bundle.interface import Limits, TargetResult
 from hydra_mobile.bundle.presets import preset_named

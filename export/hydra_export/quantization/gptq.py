@@ -1,102 +1,26 @@
 """4-bit weights rounded so that the layer's output, and not each weight, stays close.
 
-One grid for every runtime: symmetric codes -8..7 with a scale for each group of inputs, whose
-values bfloat16 and float16 hold both, so that ExecuTorch and onnxruntime compute with the same
-weights. A group's scale is the candidate with the least squared error, inputs weighted by how much
-they matter. Rounding to the nearest costs a small model much; GPTQ (Frantar et al., arXiv
-2210.17323, algorithm 1) rounds one input column at a time and lets the columns that are still free
-make up for the error. Rows where that did not help on the calibration keep the nearest.
+One grid for every runtime (`hydra_mobile.adapters.int4_grid`). A group's scale is the candidate
+with the least squared error, inputs weighted by how much they matter. Rounding to the nearest costs
+a small model much; GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1) rounds one input column at
+a time and lets the columns that are still free make up for the error. Rows where that did not help
+on the calibration keep the nearest.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hydra_mobile.adapters.int4_grid import Int4Weight, best_scales, on_grid, round_nearest
+
 # Part of the mean curvature that is added to each input's own: inputs that the calibration never
 # saw keep some weight.
 _DAMPING = 0.02
-#: Least scale: the smallest normal float16. A group below it holds nothing that could matter.
-_LEAST_SCALE = 2.0**-14
-# Scales tried, as shares of the one that just covers the largest weight; 7 eighths lets it be -8.
-_SHRINKS = tuple(1.0 - 0.025 * step for step in range(17))
-
-
-@dataclass(frozen=True)
-class Int4Weight:
-    """A weight at 4 bits: value = scale of the group * code.
-
-    Attributes:
-        codes: int8 [out, in], -8..7.
-        scales: float32 [out, in / group]; each is a bfloat16 and a float16 value.
-        error: what rounding changes of the output, relative to it (Frobenius norms over the
-            calibration's inputs); None where no inputs were seen.
-    """
-
-    codes: Tensor
-    scales: Tensor
-    error: float | None = None
-
-    @property
-    def group(self) -> int:
-        """Inputs that share a scale."""
-        return self.codes.shape[1] // self.scales.shape[1]
-
-    def values(self) -> Tensor:
-        """Return the weight float32 [out, in] that the codes stand for."""
-        return self.codes.float() * self.scales.repeat_interleave(self.group, 1)
-
-    def rows(self, start: int, count: int) -> Int4Weight:
-        """Return the weight of `count` outputs from `start`."""
-        return Int4Weight(self.codes[start : start + count], self.scales[start : start + count])
-
-
-def storable(scale: Tensor) -> Tensor:
-    """Return positive scales as both bfloat16 and float16 hold them."""
-    return scale.clamp(min=_LEAST_SCALE, max=2.0**15).bfloat16().float()
-
-
-def best_scales(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
-    """Return for blocks [..., group] the scale [...] of least squared rounding error.
-
-    Args:
-        blocks: float32 weights, one group along the last axis.
-        importance: [group] or broadcastable: weight of each input's error; None: all alike.
-    """
-    largest = blocks.abs().amax(-1) / 7
-    best_error = torch.full_like(largest, float("inf"))
-    best = storable(largest)
-    for shrink in _SHRINKS:
-        scale = storable(largest * shrink)
-        error = (_on_grid(blocks, scale[..., None]) * scale[..., None] - blocks).square_()
-        total = (error if importance is None else error * importance).sum(-1)
-        better = total < best_error
-        best = torch.where(better, scale, best)
-        best_error = torch.where(better, total, best_error)
-    return best
-
-
-def _on_grid(values: Tensor, scale: Tensor) -> Tensor:
-    return (values / scale).round_().clamp_(-8, 7)
-
-
-def round_nearest(weight: Tensor, group: int) -> Int4Weight:
-    """Round a weight [out, in] to the nearest codes under scales of least error.
-
-    Args:
-        weight: float; not changed.
-        group: inputs that share a scale; it must divide the number of inputs.
-    """
-    out_features, in_features = weight.shape
-    blocks = weight.float().reshape(out_features, in_features // group, group)
-    scales = best_scales(blocks)
-    codes = _on_grid(blocks, scales[..., None]).reshape(out_features, in_features)
-    return Int4Weight(codes.to(torch.int8), scales)
 
 
 def round_int8(weight: Tensor) -> Tensor:
@@ -152,7 +76,7 @@ def _round_columns(weight: Tensor, factor: Tensor, group: int) -> Int4Weight:
         errors = torch.empty_like(block)
         for column in range(group):
             at = start + column
-            code = _on_grid(block[column], scale)
+            code = on_grid(block[column], scale)
             codes[at] = code
             errors[column] = (block[column] - code * scale) / factor[at, at]
             block[column + 1 :] -= torch.outer(factor[at, at + 1 : end], errors[column])

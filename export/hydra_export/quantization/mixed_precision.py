@@ -17,14 +17,13 @@ from hydra_export.graphs.llama_layers import is_llama
 from hydra_export.quantization import sensitivity
 from hydra_export.quantization.calibration import Calibration, self_sampled
 from hydra_export.quantization.gptq import (
-    Int4Weight,
     linear_units,
     round_by_forward,
     round_decoder,
-    round_nearest,
     single_units,
     stacked,
 )
+from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
 from hydra_mobile.bundle.interface import Log
 from hydra_mobile.bundle.presets import Precision, Preset
 
@@ -77,7 +76,8 @@ def plan_decoder(
             )
     if not any(value in ("w4", "w4a8") for value in precisions.values()):
         return QuantizationPlan(precisions, fallbacks=fallbacks)
-    if calibration is None:
+    measured = preset.rounding != "nearest" or preset.sensitive is not None
+    if calibration is None and measured:
         log("Calibrating on images of random blobs and text that the model writes itself")
         calibration = self_sampled(model, image_size)
     details: dict[str, Any] = {
@@ -86,10 +86,10 @@ def plan_decoder(
         else "GPTQ, columns in order; the nearest in rows where it is no better",
         "grid": "symmetric, -8..7, one bfloat16 scale of least squared error for each group",
         "group_size": group,
-        "calibration": calibration.source,
+        "calibration": calibration.source if calibration else "none",
     }
     by_hand = is_llama(language_model)
-    if preset.sensitive and preset.budget and by_hand:
+    if preset.sensitive and preset.budget and by_hand and calibration:
         details["mixed_precision"] = _mix(model, preset, calibration, parts, precisions, log)
     rounded = _round(model, preset, precisions, calibration, details, log)
     return QuantizationPlan(precisions, rounded, details, fallbacks)
@@ -134,7 +134,7 @@ def _round(
     model: Any,
     preset: Preset,
     precisions: Mapping[str, Precision],
-    calibration: Calibration,
+    calibration: Calibration | None,
     details: dict[str, Any],
     log: Log,
 ) -> dict[str, Int4Weight]:
@@ -142,19 +142,17 @@ def _round(
     began = time.perf_counter()
     rounded: dict[str, Int4Weight] = {}
     language_model, group = model.language_model, preset.group_size
-    embeddings = calibration.embeddings
     by_hand = is_llama(language_model)
     if precisions["embedding"] == "w4":
         table = language_model.model.embed_tokens.weight.detach()
         rounded["embedding"] = round_nearest(table, group)
-        if by_hand:
-            embeddings = calibration.with_table(rounded["embedding"].values())
-    if preset.rounding == "nearest":
+    if calibration is None or preset.rounding == "nearest":
         for name, linears in _units(language_model):
             if precisions[name] == "w4a8":
                 rounded[name] = round_nearest(stacked(linears), group)
     elif not by_hand:
         log("Rounding layer by layer through the text model's own forward")
+        embeddings = calibration.embeddings
         rounded |= round_by_forward(
             language_model,
             lambda: model.row_text(embeddings),
@@ -164,7 +162,9 @@ def _round(
             log,
         )
     else:
-        used = calibration.used
+        embeddings, used = calibration.embeddings, calibration.used
+        if "embedding" in rounded:
+            embeddings = calibration.with_table(rounded["embedding"].values())
         rounded |= round_decoder(language_model, embeddings, used, precisions, group, log)
     details["seconds"] = round(time.perf_counter() - began, 1)
     errors = {name: weight.error for name, weight in rounded.items()}

@@ -18,11 +18,11 @@ from torch import Tensor
 from hydra_export.quantization.calibration import Calibration
 from hydra_export.quantization.gptq import (
     linear_units,
-    round_nearest,
     run_layer,
     stacked,
     weights_replaced,
 )
+from hydra_mobile.adapters.int4_grid import round_nearest
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from hydra_mobile.adapters.dynamic.controller import RankController
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.engine import Hydra
 from hydra_mobile.adapters.history import RankHistory
+from hydra_mobile.adapters.int4_grid import GROUP
 from hydra_mobile.adapters.integrations.batch_stepper import BatchStepper, LossFn, model_loss
 from hydra_mobile.adapters.integrations.trainer_checks import (
     require_held,
@@ -32,6 +33,7 @@ from hydra_mobile.adapters.integrations.trainer_checks import (
     require_same_model,
 )
 from hydra_mobile.adapters.probe_loop import ProbeLoop
+from hydra_mobile.adapters.qat import RENEW_EVERY, FakeQuant
 from hydra_mobile.core.errors import ConfigError, HydraError
 
 _LOG = logging.getLogger(__name__)
@@ -47,6 +49,9 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         probe_batches: Sequence[Any] = (),
         held_out: Sequence[Any] = (),
         loss_fn: LossFn = model_loss,
+        qat: nn.Module | None = None,
+        qat_share: float = 0.3,
+        qat_group: int = GROUP,
     ) -> None:
         """Watch over `hydra.model`.
 
@@ -61,6 +66,11 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
                 probe_steps times the gradient accumulation, and of the training data.
             held_out: collated micro-batches on which probed maps are compared; not trained on.
             loss_fn: the loss of a micro-batch, where you override the Trainer's `compute_loss`.
+            qat: the part of the model (the language model, say) whose linears and embeddings are
+                rounded to 4 bits, merged, in the last steps (`adapters/qat.py`); None: nothing is.
+                A resumed run searches for its scales anew.
+            qat_share: share of the steps.
+            qat_group: inputs that share a scale.
 
         Raises:
             ConfigError: one kind of batches without the other.
@@ -75,6 +85,10 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self._probe_batches = probe_batches
         self._held_out = held_out
         self._loss_fn = loss_fn
+        self._qat = qat
+        self._qat_share = qat_share
+        self._qat_group = qat_group
+        self._quant: FakeQuant | None = None
         self._moves = False
         self._kind_hook: torch.utils.hooks.RemovableHandle | None = None
         self._kind: Literal["image", "text"] = "text"
@@ -104,6 +118,7 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         if hydra.waits or self._moves:
             require_movable(args, inner)
         require_held(hydra, inner)
+        self._inner = inner
         broadcast.require_same("the first ranks", hydra.rank_map.digest())
         self._rest()
         accumulation = int(args.gradient_accumulation_steps)
@@ -139,6 +154,7 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Begin to watch backward passes when the end of the warm-up is near."""
+        self._quantize(int(state.global_step), int(state.max_steps))
         self._hydra.before_step(state.global_step)
         if self._hydra.watches(state.global_step) and self._kind_hook is None:
             self._kind_hook = self._hydra.model.register_forward_pre_hook(
@@ -182,6 +198,9 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
     ) -> None:
         """Stop watching, count once more, log what became of the ranks."""
         self._rest()
+        if self._quant:
+            self._quant.remove()
+            self._quant = None
         hydra = self._hydra
         live = hydra.budget.check_live(hydra.model)
         ranks = hydra.rank_map.values()
@@ -199,6 +218,17 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         else:
             # A further train() goes on with these ranks.
             self._settled = True
+
+    def _quantize(self, step: int, steps: int) -> None:
+        """Put the frozen weights on the grid of export for the last share of the steps."""
+        begins = steps - max(1, round(self._qat_share * steps))
+        if self._qat is None or step < begins:
+            return
+        if self._quant is None:
+            self._quant = FakeQuant(self._qat, group=self._qat_group)
+            self._quant.watch(self._inner)
+        if step == begins or (steps - 1 - step) % RENEW_EVERY == 0:
+            self._quant.renew()
 
     # -- beginning ------------------------------------------------------------------------------
 

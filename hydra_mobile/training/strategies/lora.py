@@ -25,13 +25,14 @@ from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.adapters.policies import policy_named
 from hydra_mobile.adapters.policies.hydra import start_policy
 from hydra_mobile.adapters.probe_loop import ProbeLoop
+from hydra_mobile.adapters.qat import RENEW_EVERY, FakeQuant
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.data.packing import Row
-from hydra_mobile.training.loop import LossNotFinite, train_step
+from hydra_mobile.training.loop import LossNotFinite, qat_begins, train_step
 from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.strategies import Result, StageTwo, Strategy
 from hydra_mobile.training.strategies.calibration import calibrate, start_along
@@ -74,6 +75,10 @@ class LoraStrategy(Strategy):
         self._ranks = stage.config.ranks
         self._history = RankHistory.of_run(stage.folder)
         self._last_reason = ""
+        self._quant: FakeQuant | None = None
+        #: Of a checkpoint that was written with 4-bit weights.
+        self._scales: Mapping[str, Tensor] = {}
+        self._optimizer: NamedAdamW | None = None
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
@@ -132,6 +137,7 @@ class LoraStrategy(Strategy):
             shrink=self.hydra.shrink,
         )
         self.hydra.attach(loop)
+        self._optimizer = optimizer
 
     # -- steps ----------------------------------------------------------------------------------
 
@@ -141,6 +147,7 @@ class LoraStrategy(Strategy):
 
     def before_step(self, step: int) -> None:
         """Begin to watch backward passes when the end of the warm-up is near."""
+        self._quantize(step)
         self.hydra.before_step(step)
         if self.hydra.watches(step) and self.stage.config.runtime.compile:
             # Compiled layers cannot be looked into; these few steps run without.
@@ -164,8 +171,19 @@ class LoraStrategy(Strategy):
             state["watching"] = self.stage.setup.processes.gather_objects(state["watching"])
         return state
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the scales of 4-bit weights, which a resumed run goes on with."""
+        return self._quant.scales() if self._quant else {}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the scales for the step that comes next."""
+        self._scales = dict(tensors)
+
     def finish(self) -> Result:
-        """Leave the adapters as they are."""
+        """Leave the adapters as they are, the base with its own weights."""
+        if self._quant:
+            self._quant.remove()
+            self._quant = None
         hydra, controller = self.hydra, self.hydra.controller
         facts = {
             "lora": hydra.budget.check_live(hydra.model),
@@ -204,6 +222,28 @@ class LoraStrategy(Strategy):
         if self.hydra.measured:
             self._write_importance(self.hydra.measured)
         self.stage.log(self._summary(rank_map))
+
+    def _quantize(self, step: int) -> None:
+        """Put weights on the grid of export for the last share of the steps; renew scales there."""
+        stage2, steps = self.stage.config.stage2, self.stage.stream.steps
+        begins = qat_begins(stage2, steps)
+        if begins is None or step < begins:
+            return
+        if self._quant is None:
+            model = self.stage.setup.model.language_model
+            self._quant = FakeQuant(model)
+            assert self._optimizer is not None
+            self._quant.watch(self._optimizer.inner)
+            self.stage.log(
+                f"step {step}: {len(self._quant)} weights are rounded to 4 bits from here on; "
+                f"{self._quant.extra_bytes / 2**30:.2f} GiB more for their own values"
+            )
+            if self._scales:
+                self._quant.load_scales(self._scales)
+                return
+        # Counted from the end, so that the last step sees the scales that export will find.
+        if step == begins or (steps - 1 - step) % RENEW_EVERY == 0:
+            self._quant.renew()
 
     def _write_importance(self, importance: Importance) -> None:
         if self._main:

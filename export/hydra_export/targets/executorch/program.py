@@ -50,10 +50,10 @@ from hydra_export.graphs.pointwise import PointwiseLinear, linearize_pointwise
 from hydra_export.graphs.traced_decoder import TracedDecoder
 from hydra_export.graphs.vision import VisionEncoder
 from hydra_export.quantization.calibration import Calibration
-from hydra_export.quantization.gptq import Int4Weight
 from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
 from hydra_export.targets.base import AUTO
 from hydra_export.targets.executorch import delegation, vulkan
+from hydra_mobile.adapters.int4_grid import Int4Weight
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
     TOKEN_EMBEDDING,

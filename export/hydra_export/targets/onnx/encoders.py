@@ -22,7 +22,6 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hydra_export.quantization.gptq import Int4Weight, round_nearest
 from hydra_export.targets.onnx.graph_writer import (
     LEAST_EXTERNAL,
     MICROSOFT,
@@ -31,6 +30,7 @@ from hydra_export.targets.onnx.graph_writer import (
     data_file,
 )
 from hydra_export.targets.onnx.linear import emit_int8_matmul, pack_int4, quantize_int8, widen
+from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
 from hydra_mobile.bundle.presets import Precision, Preset
 from hydra_mobile.models.rows import RowLayout
 

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hydra_export.quantization.gptq import Int4Weight, round_nearest
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
+from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
 from hydra_mobile.bundle.presets import Precision
 
 

@@ -1,0 +1,93 @@
+"""The 4-bit grid of every exporter: symmetric codes -8..7, one scale for each group of inputs.
+
+A scale is a value that bfloat16 and float16 hold both, so that ExecuTorch and onnxruntime compute
+with the same weights. It is the candidate with the least squared error. Export rounds to this grid
+(`hydra_export.quantization`), and training can already see it (`qat.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: Inputs that share a scale, in the preset `int4`.
+GROUP = 32
+#: Least scale: the smallest normal float16. A group below it holds nothing that could matter.
+_LEAST_SCALE = 2.0**-14
+# Scales tried, as shares of the one that just covers the largest weight; 7 eighths lets it be -8.
+_SHRINKS = tuple(1.0 - 0.025 * step for step in range(17))
+
+
+@dataclass(frozen=True)
+class Int4Weight:
+    """A weight at 4 bits: value = scale of the group * code.
+
+    Attributes:
+        codes: int8 [out, in], -8..7.
+        scales: float32 [out, in / group]; each is a bfloat16 and a float16 value.
+        error: what rounding changes of the output, relative to it (Frobenius norms over the
+            calibration's inputs); None where no inputs were seen.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    error: float | None = None
+
+    @property
+    def group(self) -> int:
+        """Inputs that share a scale."""
+        return self.codes.shape[1] // self.scales.shape[1]
+
+    def values(self) -> Tensor:
+        """Return the weight float32 [out, in] that the codes stand for."""
+        return self.codes.float() * self.scales.repeat_interleave(self.group, 1)
+
+    def rows(self, start: int, count: int) -> Int4Weight:
+        """Return the weight of `count` outputs from `start`."""
+        return Int4Weight(self.codes[start : start + count], self.scales[start : start + count])
+
+
+def storable(scale: Tensor) -> Tensor:
+    """Return positive scales as both bfloat16 and float16 hold them."""
+    return scale.clamp(min=_LEAST_SCALE, max=2.0**15).bfloat16().float()
+
+
+def best_scales(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
+    """Return for blocks [..., group] the scale [...] of least squared rounding error.
+
+    Args:
+        blocks: float32 weights, one group along the last axis.
+        importance: [group] or broadcastable: weight of each input's error; None: all alike.
+    """
+    largest = blocks.abs().amax(-1) / 7
+    best_error = torch.full_like(largest, float("inf"))
+    best = storable(largest)
+    for shrink in _SHRINKS:
+        scale = storable(largest * shrink)
+        error = (on_grid(blocks, scale[..., None]) * scale[..., None] - blocks).square_()
+        total = (error if importance is None else error * importance).sum(-1)
+        better = total < best_error
+        best = torch.where(better, scale, best)
+        best_error = torch.where(better, total, best_error)
+    return best
+
+
+def on_grid(values: Tensor, scale: Tensor) -> Tensor:
+    """Return the nearest codes, as floats, of values under scales that broadcast to them."""
+    return (values / scale).round_().clamp_(-8, 7)
+
+
+def round_nearest(weight: Tensor, group: int) -> Int4Weight:
+    """Round a weight [out, in] to the nearest codes under scales of least error.
+
+    Args:
+        weight: float; not changed.
+        group: inputs that share a scale; it must divide the number of inputs.
+    """
+    out_features, in_features = weight.shape
+    blocks = weight.float().reshape(out_features, in_features // group, group)
+    scales = best_scales(blocks)
+    codes = on_grid(blocks, scales[..., None]).reshape(out_features, in_features)
+    return Int4Weight(codes.to(torch.int8), scales)
