@@ -172,7 +172,8 @@ def _quantizable(root: nn.Module) -> Iterable[tuple[str, Any]]:
         if inside and name.startswith(inside):
             continue
         if hasattr(module, "lora_A") and hasattr(module, "get_base_layer"):
-            inside = (*inside, f"{name}.")
+            # The root itself may be one.
+            inside = (*inside, f"{name}." if name else "")
             if isinstance(module.get_base_layer(), nn.Linear):
                 yield name, module
         elif isinstance(module, nn.Linear | nn.Embedding):

@@ -11,7 +11,7 @@ from trainer_models import LAYERS, batches, llama, texts, trainer
 
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.engine import Hydra
-from hydra_mobile.adapters.int4_grid import round_nearest
+from hydra_mobile.adapters.int4_grid import on_grid, round_nearest
 from hydra_mobile.adapters.integrations.trainer_callback import HydraCallback
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers
@@ -101,17 +101,19 @@ def test_the_grid_follows_steps_and_changes_of_rank(adapted: nn.Module, fused: b
     batch = batches(texts(4), 4)[0]
 
     def require_on_grid() -> None:
-        now = logits(adapted)
+        # Codes are those of this moment, whatever the age of the scales.
+        values, scales, plain = quant.merged(), quant.scales(), merged(adapted)
+        for name, weight in plain.items():
+            blocks, scale = weight.reshape(len(weight), -1, GROUP), scales[name].float()[..., None]
+            assert torch.allclose(
+                values[name], (on_grid(blocks, scale) * scale).flatten(1), atol=1e-6
+            )
         quant.renew()
-        renewed = logits(adapted)
-        values = quant.merged()
+        renewed, values = logits(adapted), quant.merged()
         quant.remove()
-        expected = logits(exported(adapted))
-        assert torch.allclose(renewed, expected, atol=1e-5)
-        for name, weight in merged(adapted).items():
+        assert torch.allclose(renewed, logits(exported(adapted)), atol=1e-5)
+        for name, weight in plain.items():
             assert torch.allclose(values[name], round_nearest(weight, GROUP).values(), atol=1e-6)
-        # Between two searches for scales only these are older.
-        assert (now - expected).abs().mean() < (now - logits(adapted)).abs().mean()
 
     for _ in range(3):
         adapted(**batch).loss.backward()

@@ -51,6 +51,7 @@ def test_a_bundle_comes_back_as_it_went(
     assert hm.load("me/small").path == model.path
 
 
+@pytest.mark.slow
 def test_every_step_takes_a_hub_id(
     hub: LocalHub, exported: Callable[..., Path], run_verb: Verb
 ) -> None:

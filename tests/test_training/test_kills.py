@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -57,8 +58,30 @@ TRAILING = [
 ]
 
 
+#: Validated, tracked, the best step kept, and the last steps at 4 bits.
+WATCHED = [
+    *TRAILING,
+    "ranks.dropout=0",
+    "stage2.qat=int4",
+    "data.validation=0.25",
+    "runtime.evaluate_every=5",
+    "runtime.trackers=[tensorboard]",
+]
+
+
+def scalars(run):
+    """What tensorboard shows of a run: step -> value by name."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(run / "trackers" / "tensorboard"))
+    events.Reload()
+    return {
+        name: {event.step: event.value for event in events.Scalars(name)}
+        for name in ("stage2/loss", "stage2/validation_loss")
+    }
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [[], TRAILING], ids=["probes", "trailing"])
+@pytest.mark.parametrize("more", [[], TRAILING, WATCHED], ids=["probes", "trailing", "watched"])
 def test_forty_kills_lose_nothing(run_settings, tmp_path, more):
     """Resumed runs end bit-identical, with the same history."""
     driver = tmp_path / "driver.py"
@@ -111,3 +134,10 @@ def test_forty_kills_lose_nothing(run_settings, tmp_path, more):
     assert any(event.event == "move" for event in histories[0])
     # What a probe or a check saw.
     assert any(event.realised for event in histories[0])
+    if more is WATCHED:
+        both = [tmp_path / "whole", tmp_path / "run"]
+        standing = [json.loads((run / "summary.json").read_text())["validation"] for run in both]
+        assert standing[0] == standing[1]
+        best = [sorted(file.name for file in (run / "best").iterdir()) for run in both]
+        assert best[0] == best[1]
+        assert scalars(tmp_path / "whole") == scalars(tmp_path / "run")

@@ -14,6 +14,7 @@ import hydra_mobile as hm
 from hydra_mobile.adapters.int4_grid import round_nearest
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.models.loading import load_model
+from hydra_mobile.runtimes.base import CacheState
 from hydra_mobile.training.run import TrainingRun
 
 Settings = Callable[[Path], list[str]]
@@ -30,6 +31,7 @@ def run(run_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> hm.
     return hm.train(None, *run_settings(folder), *QAT, log=silent)
 
 
+@pytest.mark.slow
 def test_the_bundle_has_the_weights_that_training_saw(run: hm.Run, tmp_path: Path) -> None:
     record = json.loads((run.path / "adapter" / "hydra.json").read_text())
     assert record["trained_for"] == "int4"
@@ -40,16 +42,23 @@ def test_the_bundle_has_the_weights_that_training_saw(run: hm.Run, tmp_path: Pat
     assert manifest["preset"]["rounding"] == "nearest"
     assert "mixed_precision" not in manifest["details"].get("quantization", {})
     # What torch computes with the rounded merged weights is what the program computes.
+    ids = [5, 9, 3, 7]
     model = load_model(run.path / "merged")
+
+    def logits() -> np.ndarray:
+        with torch.no_grad():
+            output = model.language_model(input_ids=torch.tensor([ids]))
+        found: np.ndarray = output.logits[0, -1].numpy()
+        return found
+
+    unrounded = logits()
     for module in model.language_model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
             module.weight.data = round_nearest(module.weight.detach(), 32).values()
-    ids = torch.tensor([[5, 9, 3, 7]])
-    with torch.no_grad():
-        expected = model.language_model(input_ids=ids).logits[0, -1].numpy()
     program = hm.load(bundle).runtime
-    found = program.decode(program.embed(np.array([5, 9, 3, 7])), 0)
-    assert np.abs(found.reshape(-1)[-expected.size :] - expected).max() < 0.1
+    found, _ = program.decode(program.embed(ids), CacheState())
+    # What is left between them are the 8 bits of the inputs.
+    assert np.abs(found - logits()).mean() < 0.5 * np.abs(found - unrounded).mean()
 
 
 def test_an_adapter_by_itself_is_refused(run: hm.Run, tmp_path: Path) -> None:
