@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +161,60 @@ def test_a_class_in_a_file_is_a_benchmark(tmp_path: Path) -> None:
         Benchmark.named(name.replace(":Signs", ":Sign"))
     with pytest.raises(HydraError, match="no_such_module"):
         Benchmark.named("no_such_module.deep:Signs")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def", "SyntaxError.*line 2|line 2.*SyntaxError"),
+        ("raise ValueError('of mine')", "of mine"),
+        ("import no_such_thing", "no_such_thing"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_a_class_in_a_file_that_cannot_be_run_is_told(
+    tmp_path: Path, text: str, found: str, run_verb: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / "signs.py").write_text(f"\n{text}\n")
+    code, _, said = run_verb("benchmarks", "check", f"{tmp_path / 'signs.py'}:Signs")
+    assert code == 2, said
+    assert re.search(rf"signs\.py.*({found})", said, re.DOTALL), said
+    assert "line 2" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('{"question": NaN, "answer": "a"}', "nan"),
+        ('{"question": "q", "answer": 1e400}', "inf"),
+        ('{"question": "\\ud83d", "answer": "a"}', "question"),
+        ('{"question": "q", "answer": "\\ud83d"}', "answers"),
+        ('{"id": "\\ud83d", "question": "q", "answer": "a"}', "id"),
+        ('{"question": "q", "answer": "a", "choices": ["a", "a"]}', "'a', 'a'"),
+        ('{"question": "q", "answer": "a", "choices": ["a", " "]}', "' '"),
+        ('{"question": "q", "answer": "a", "score": "%s"}' % ("x" * 9000), "score"),
+        ('{"answer": {"%s": 1}}' % ("x" * 9000), "question"),
+        (json.dumps({str(n): 1 for n in range(9000)}), "question"),
+        ('{"question": "q", "answer": %s}' % ("9" * 5000), "line 2"),
+        ("[" * 100_000, "line 2"),
+    ],
+)
+def test_what_no_tokenizer_takes_is_told_in_a_short_message(
+    tmp_path: Path, line: str, found: str
+) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"question": "q", "answer": "a"}\n' + line + "\n")
+    with pytest.raises(DataError, match=found) as caught:
+        Benchmark.open(str(file), tmp_path).samples()
+    assert "line 2" in str(caught.value)
+    assert len(str(caught.value)) < 700 + len(str(tmp_path))
+
+
+def test_an_image_whose_name_is_too_long_is_missing(
+    tmp_path: Path, run_verb: Callable[..., tuple[int, str, str]]
+) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"question": "q", "answer": "a", "image": "%s"}\n' % ("x" * 5000))
+    code, _, said = run_verb("benchmarks", "check", file)
+    assert code in (2, 3), said
+    assert "own.jsonl" in said

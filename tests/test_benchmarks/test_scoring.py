@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from hydra_mobile.benchmarks.score_names import SCORE_NAMES
@@ -32,6 +34,24 @@ def test_every_score_has_a_name_for_help_texts() -> None:
 )
 def test_edit_distance(one: str, other: str, steps: int) -> None:
     assert distance(one, other) == distance(other, one) == steps
+
+
+def test_the_edit_distance_of_long_texts_is_that_of_the_table() -> None:
+    def by_table(one: str, other: str) -> int:
+        above = list(range(len(other) + 1))
+        for row, character in enumerate(one, 1):
+            current = [row]
+            for column, wanted in enumerate(other, 1):
+                replaced = above[column - 1] + (character != wanted)
+                current.append(min(replaced, above[column] + 1, current[-1] + 1))
+            above = current
+        return above[-1]
+
+    chance = random.Random(1)
+    for _ in range(300):
+        one, other = ("".join(chance.choices("abc", k=chance.randrange(90))) for _ in range(2))
+        assert distance(one, other) == by_table(one, other)
+    assert distance("9" * 20_000, "x" * 15_000) == 20_000
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 
 from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.benchmarks.own.file import benchmark_of
 from hydra_mobile.benchmarks.own.names import ClassName, FileName, own_name, registered
+from hydra_mobile.core.boundaries import reason_of
 from hydra_mobile.core.errors import HydraError
 
 _PAGE = "docs/own_benchmark.md shows one."
@@ -72,7 +74,22 @@ def _module(place: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
-        raise
+        if isinstance(error, HydraError) or not isinstance(error, Exception):
+            raise
+        raise HydraError(
+            f"{path} cannot be run: {type(error).__name__}: {reason_of(error)}",
+            f"Try it alone: python {path}",
+            where=f"{path}, line {_line(error, path)}",
+            found=type(error).__name__,
+        ) from error
     return module
+
+
+def _line(error: Exception, path: Path) -> int:
+    """Return the last line of a file that an error came from; 0 where none is known."""
+    if isinstance(error, SyntaxError):
+        return error.lineno or 0
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return (frames[-1].lineno or 0) if frames else 0

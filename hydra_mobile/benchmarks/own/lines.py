@@ -15,6 +15,8 @@ Other fields are left alone.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
@@ -24,6 +26,7 @@ from hydra_mobile.benchmarks.items import Item, letter_of
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.benchmarks.scoring import SCORES
 from hydra_mobile.benchmarks.shared.answer_files import Record, read_objects
+from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.registry import nearest
 
@@ -57,7 +60,7 @@ def read_items(path: Path, score: str, beside: Path) -> Iterator[Item]:
         if item.key in keys:
             raise _wrong(
                 record,
-                f"`id` {item.key!r}, which {keys[item.key]} has too",
+                f"`id` {shown(item.key)}, which {keys[item.key]} has too",
                 "an id of its own for every question",
                 "Give every question another `id`, or none: its line is then its name.",
             )
@@ -78,9 +81,16 @@ def _item(record: Record, score: str, beside: Path) -> Item:
         raise _wrong(
             record, f"{len(options)} choices", "2 to 26", "Give all options, or no `choices`."
         )
+    if len(set(options)) < len(options) or not all(option.strip() for option in options):
+        raise _wrong(
+            record,
+            f"the choices {', '.join(map(shown, options))}",
+            "texts that differ",
+            "Which of two equal ones is meant, no answer can say.",
+        )
     name = _text(record, "score", "") or ("choice" if options else score or "exact")
     if name not in SCORES:
-        raise _wrong(record, f"`score` {name!r}", "a score", nearest(name, SCORES))
+        raise _wrong(record, f"`score` {shown(name)}", "a score", nearest(name, SCORES))
     answers = _texts(record, "answers")
     asks = SCORES[name].asks
     if not any(answer.strip() for answer in answers):
@@ -89,12 +99,12 @@ def _item(record: Record, score: str, beside: Path) -> Item:
     if asks == "choice" and (not options or not letter_of(answers[0].strip(), options)):
         raise _wrong(
             record,
-            f"answer {answers[0]!r} to {', '.join(options) or 'no choices'}",
+            f"answer {shown(answers[0])} to {', '.join(map(shown, options)) or 'no choices'}",
             "`choices`, and the letter or the text of one of them",
             'For example: "choices": ["red", "blue"], "answer": "B"',
         )
     if asks == "yesno" and answers[0].strip().lower() not in ("yes", "no"):
-        raise _wrong(record, f"answer {answers[0]!r}", "yes or no", 'Or another "score".')
+        raise _wrong(record, f"answer {shown(answers[0])}", "yes or no", 'Or another "score".')
     number = record.where.split(" (")[0].split()[-1]
     return Item(
         question=question,
@@ -113,7 +123,8 @@ def _picture(record: Record, beside: Path) -> FilePicture | None:
         return None
     own = record.file.parent / name
     other = beside / name
-    if not own.is_file() and other.is_file():
+    # Not `Path.is_file`, which raises for names of thousands of characters.
+    if not os.path.isfile(own) and os.path.isfile(other):
         return FilePicture(other)
     return FilePicture(own)
 
@@ -132,13 +143,13 @@ def _text(record: Record, field: str, default: str | None = None) -> str:
             return default
         raise _wrong(
             record,
-            f"the fields {', '.join(record.value) or '(none)'}",
+            f"the fields {shown(', '.join(record.value))}",
             f"the field `{field}`",
             f"For example: {_EXAMPLE}",
         )
-    if isinstance(found, bool) or not isinstance(found, str | int | float):
+    if not _is_text(found):
         fix = "One image a question." if field == "image" else f"For example: {_EXAMPLE}"
-        raise _wrong(record, f"`{field}` {_short(found)}", "a text", fix)
+        raise _wrong(record, f"`{field}` {shown(found)}", "a text", fix)
     return str(found)
 
 
@@ -148,15 +159,20 @@ def _texts(record: Record, field: str) -> tuple[str, ...]:
         return ()
     texts = found if isinstance(found, list) else [found]
     for text in texts:
-        if isinstance(text, bool) or not isinstance(text, str | int | float):
+        if not _is_text(text):
             fix = 'For example: "answers": ["stop", "a stop sign"]'
-            raise _wrong(record, f"`{field}` with {_short(text)}", "texts or numbers", fix)
+            raise _wrong(record, f"`{field}` with {shown(text)}", "texts or numbers", fix)
     return tuple(str(text) for text in texts)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _is_text(value: Any) -> bool:
+    """Whether a value is a finite number, or a text without halves of surrogate pairs.
+
+    The latter are no characters: no tokenizer takes them, no file of answers holds them.
+    """
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _wrong(record: Record, found: str, expected: str, fix: str) -> DataError:

@@ -176,7 +176,8 @@ def _record(path: Path, where: str, value: Any) -> Record:
         )
     for name in ("key", "question_id", "questionId"):
         if name in value:
-            return Record(path, f"{where} ({name} {value[name]})", value)
+            # An id may be of any length.
+            return Record(path, f"{where} ({name} {str(value[name])[:60]})", value)
     return Record(path, where, value)
 
 
