@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,8 @@ class FilePicture(Picture):
 
     def exists(self) -> bool:
         """Say whether the file is there."""
-        return self.path.is_file()
+        # `Path.is_file` raises for a name that is too long.
+        return os.path.isfile(self.path)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def unpacked(text: str, where: str) -> Picture:
     """
     name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     path = cache_home() / "pictures" / name[:2] / f"{name}{_ending(text)}"
-    if not path.is_file():
+    if not os.path.isfile(path):
         try:
             content = base64.b64decode(text, validate=True)
             # Only the header: the pixels are decoded when they are asked for.
