@@ -23,11 +23,13 @@ class SharedAnswer:
         text: as it was generated.
         credit: in [0, 1]; right from one half.
         systems: names of the rows that gave it.
+        read: what the benchmark's rules read in it; "" where they read nothing.
     """
 
     text: str
     credit: float
     systems: tuple[str, ...]
+    read: str = ""
 
     @property
     def right(self) -> bool:

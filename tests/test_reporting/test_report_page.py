@@ -77,6 +77,15 @@ def test_a_card_has_picture_question_right_answer_and_a_chip_for_each_model(full
         assert words in section(page, "gallery")
 
 
+def test_a_card_says_how_an_answer_was_read(full):
+    shown = full.questions.shown[1]
+    odd = replace(shown.answers[0], text="trauma", read="yes")
+    question = replace(shown, answers=(odd,))
+    questions = replace(full.questions, shown=(question,))
+    words = section(render_html(replace(full, questions=questions)), "gallery")
+    assert "trauma read as yes" in words
+
+
 def test_flips_by_pair_count_from_the_untrained_model_on(full):
     words = section(render_html(full), "flips")
     # 16 answers got better before training than after it, 200 worse.

@@ -203,7 +203,7 @@ def _shown(one: _Asked, outcome: Outcome, names: Sequence[str]) -> ShownQuestion
         outcome=outcome,
         image=_thumbnail(one.sample) if open_images else "",
         answers=tuple(
-            SharedAnswer(text, one.credits[systems[0]], tuple(systems))
+            SharedAnswer(text, one.credits[systems[0]], tuple(systems), own.parse(one.sample, text))
             for text, systems in said.items()
         ),
         lead=one.lead,

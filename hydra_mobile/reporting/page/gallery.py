@@ -57,13 +57,16 @@ def _card(view: View, question: ShownQuestion) -> str:
     picture = ""
     if question.image:
         words = f"Picture of the question: {shortened(question.question, _LONG)}"
-        picture = f'<img src="{escape(question.image)}" alt="{escape(words)}" loading="lazy">'
+        picture = f'<img src="{escape(question.image)}" alt="{escape(words)}">'
     rows = ""
     for answer in sorted(question.answers, key=lambda a: not a.right):
         sign = icon("yes", "v", "right") if answer.right else icon("no", "v", "wrong")
         chips = _chips(view, answer.systems)
-        said = escape(shortened(answer.text, _LONG))
-        rows += f'<div class="said">{sign}<b>{said}</b><div class="chips">{chips}</div></div>'
+        said = f"<b>{escape(shortened(answer.text, _LONG))}</b>"
+        # By the rules of POPE, for one, every answer without a "no" is a yes.
+        if answer.read and answer.read.lower() not in answer.text.lower():
+            said += f" <small>read as {escape(shortened(answer.read, _LONG))}</small>"
+        rows += f'<div class="said">{sign}<span>{said}</span><div class="chips">{chips}</div></div>'
     if not any(answer.right for answer in question.answers):
         expected = escape(shortened(question.expected, _LONG))
         rows += f'<div class="said"><span></span><span>right: <b>{expected}</b></span></div>'

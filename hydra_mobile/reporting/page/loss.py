@@ -46,7 +46,8 @@ class _Losses:
         self._high = 250.0 if self._wide else 220.0
         self._left, self._top = 40.0, 30.0
         history = training.rank_history
-        self._thirds = _thirds(history) if history else {}
+        # One map alone never changed: there is nothing to draw over the steps.
+        self._thirds = _thirds(history) if history and len(history.events) > 1 else {}
         self._right = 132.0 if self._wide and self._thirds else 9.0
         values = [v for curve in found for v in curve.smooth]
         values += [

@@ -75,10 +75,12 @@ def _choice(view: View, chosen: SystemResult) -> str:
         reasons.append(("warn", "timed on a busy computer: choose by size and score"))
     elif not view.on_phone:
         reasons.append(("warn", "timed on this computer, not on a phone"))
+    surely_worse = view.judgment(chosen) == "loses"
+    advice = "The best of these, but it loses score" if surely_worse else "Ship this"
     facts = "".join(f"<li>{icon(sign)}<span>{text}</span></li>" for sign, text in reasons)
     bundle = escape(chosen.artefact or "BUNDLE")
     return (
-        f'<div class="pick"><p class="small">Ship this</p><h3>{escape(chosen.name)}</h3>'
+        f'<div class="pick"><p class="small">{advice}</p><h3>{escape(chosen.name)}</h3>'
         f'<ul>{facts}</ul><p class="try">Talk to it:</p>'
         f"<code>hydra-mobile chat {bundle} --image IMAGE</code></div>"
     )

@@ -101,7 +101,7 @@ def _answers(answers: tuple[TrainingAnswer, ...]) -> str:
         picture = ""
         if image:
             words = escape(f"Picture of the question: {shortened(question, _LONG)}")
-            picture = f'<img src="{escape(image)}" alt="{words}" loading="lazy">'
+            picture = f'<img src="{escape(image)}" alt="{words}">'
         rows = "".join(
             f'<div class="said"><span></span><span><small>step {a.step:,}</small> '
             f"<b>{escape(shortened(a.answer, _LONG))}</b></span></div>"
