@@ -284,3 +284,11 @@ def test_a_board_without_a_terminal_says_when_a_step_begins_and_ends(monkeypatch
         "3/3 train begins",
         "3/3 train stopped",
     ]
+
+
+def test_a_board_without_a_terminal_says_what_a_long_step_does(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("hydra_mobile.cli.ui.board.PLAIN_SECONDS", 0.5)
+    said = [line for line in shown(monkeypatch, steps)[80].splitlines() if "1/3 fetch" in line]
+    assert len(said) == 3
+    assert "base smol, 556 MB" in said[1]

@@ -1,7 +1,7 @@
 """Several steps of one command, a line each: its state, what it found, and how long it took.
 
-On a terminal the lines are live; elsewhere a step says when it begins and when it ends. What
-happens inside of a step goes to the log file.
+On a terminal the lines are live; elsewhere a step says when it begins and when it ends, and now and
+then what it is doing. What happens inside of a step goes to the log file.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import contextlib
 import datetime
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from hydra_mobile.cli.ui.formats import clock
 from hydra_mobile.cli.ui.layout import width_of, wrapped
+from hydra_mobile.cli.ui.live import PLAIN_SECONDS
 from hydra_mobile.cli.ui.screen import MARKS, Screen, painted, screen
 from hydra_mobile.core.progress import SilentStage
 
@@ -47,6 +48,8 @@ class Step:
         state: where it is.
         text: what it is doing, or what it found.
         seconds: that it took; None before its end.
+        began: clock when it began.
+        heard: is called after each `say`.
     """
 
     name: str
@@ -54,10 +57,12 @@ class Step:
     text: str = ""
     seconds: float | None = None
     began: float = 0.0
+    heard: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def say(self, text: str) -> None:
         """Say what the step does now, or at last what it found."""
         self.text = text
+        self.heard()
 
 
 class Board:
@@ -71,6 +76,7 @@ class Board:
         self.steps = [Step(name) for name in names]
         self._at: Screen = screen()
         self._live: Live | None = None
+        self._spoke = 0.0
 
     def __enter__(self) -> Board:
         if self._at.progress == "bar":
@@ -102,6 +108,9 @@ class Board:
         step = next(each for each in self.steps if each.name == name)
         step.state, step.began = "running", time.monotonic()
         self._announce(step, "begins")
+        if self._live is None:
+            self._spoke = step.began
+            step.heard = lambda: self._now_and_then(step)
         try:
             yield step
         except BaseException:
@@ -115,6 +124,12 @@ class Board:
     def log(self, text: str) -> None:
         """Write a line to the log file alone."""
         self._at.log.write(text)
+
+    def _now_and_then(self, step: Step) -> None:
+        """Say what a long step does, as often as other progress without a terminal."""
+        if step.state == "running" and time.monotonic() - self._spoke >= PLAIN_SECONDS:
+            self._spoke = time.monotonic()
+            self._announce(step, step.text)
 
     def _announce(self, step: Step, what: str) -> None:
         number = f"{self.steps.index(step) + 1}/{len(self.steps)}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BAR, _LEAST_BAR = 30, 8
 # A pipe gets a line this often; time left goes by this much of the past, from some seconds on.
-_PLAIN_SECONDS = 30.0
+PLAIN_SECONDS = 30.0
 _WINDOW_SECONDS = 60.0
 _FIRST_SECONDS = 5.0
 _REDRAW_SECONDS = 0.2
@@ -102,7 +102,7 @@ class LiveStage:
                 from rich.text import Text
 
                 self._live.update(Text("\n".join(self._lines(facts, peak_memory))), refresh=True)
-        elif self._at.progress == "lines" and now - self._last_line >= _PLAIN_SECONDS:
+        elif self._at.progress == "lines" and now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
             at = datetime.datetime.now().strftime("%H:%M:%S")
             parts = [f"{self._name} {step:,}/{self._total:,}", facts, self._rate(), self._left()]
