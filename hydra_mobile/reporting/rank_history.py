@@ -132,8 +132,8 @@ class RankTotals:
         parts = []
         if self.acted is not None:
             parts += [
-                f"{_plural(self.moves, 'move')}, {_plural(self.abstentions, 'abstention')} "
-                f"(acted at {percent(self.acted, 0)} % of the events)"
+                f"{_plural(self.moves, 'move')}, ranks kept at "
+                f"{_plural(self.abstentions, 'check')} (moved at {percent(self.acted, 0)}%)"
             ]
         if self.probes:
             parts += [

@@ -86,7 +86,7 @@ def test_totals_by_hand(history):
             measured = events[i + 1]["realised"]["gain"]
             signs.append((event["prediction"]["gain"] > 0) == (measured > 0))
     assert (found.compared, found.same_sign) == (len(signs), sum(signs)) == (5, found.same_sign)
-    assert "5 moves, 8 abstentions" in found.words()
+    assert "5 moves, ranks kept at 8 checks" in found.words()
     assert "13 probes" in found.words()
 
 
@@ -167,7 +167,7 @@ def test_the_page_shows_the_history(with_history):
 
 def test_markdown_has_one_line_of_it(with_history):
     text = render_markdown(with_history)
-    assert "5 moves, 8 abstentions" in text
+    assert "5 moves, ranks kept at 8 checks" in text
 
 
 def test_a_history_of_one_map_draws_nothing(report):
