@@ -102,18 +102,16 @@ def test_the_grid_follows_steps_and_changes_of_rank(adapted: nn.Module, fused: b
 
     def require_on_grid() -> None:
         # Codes are those of this moment, whatever the age of the scales.
-        values, scales, plain = quant.merged(), quant.scales(), merged(adapted)
-        for name, weight in plain.items():
-            blocks, scale = weight.reshape(len(weight), -1, GROUP), scales[name].float()[..., None]
-            assert torch.allclose(
-                values[name], (on_grid(blocks, scale) * scale).flatten(1), atol=1e-6
-            )
+        values, scales = quant.merged(), quant.scales()
         quant.renew()
-        renewed, values = logits(adapted), quant.merged()
+        renewed, nearest = logits(adapted), quant.merged()
         quant.remove()
         assert torch.allclose(renewed, logits(exported(adapted)), atol=1e-5)
-        for name, weight in plain.items():
-            assert torch.allclose(values[name], round_nearest(weight, GROUP).values(), atol=1e-6)
+        for name, weight in merged(adapted).items():
+            blocks, scale = weight.reshape(len(weight), -1, GROUP), scales[name].float()[..., None]
+            expected = (on_grid(blocks, scale) * scale).flatten(1)
+            assert torch.allclose(values[name], expected, atol=1e-6)
+            assert torch.allclose(nearest[name], round_nearest(weight, GROUP).values(), atol=1e-6)
 
     for _ in range(3):
         adapted(**batch).loss.backward()
