@@ -27,6 +27,7 @@ _HEADERS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
+_DAMAGED: tuple[type[Exception], ...] = (tarfile.TarError, lzma.LZMAError, *FOREIGN)
 _BLOCK = 512
 
 
@@ -85,7 +86,7 @@ class TarFile:
                     self.bytes_read = min(handle.tell(), self.bytes_total)
         except HydraError:
             raise
-        except (tarfile.TarError, lzma.LZMAError, *FOREIGN) as error:
+        except _DAMAGED as error:
             if not key and self._path.suffix == ".gz":
                 raise DataError(
                     f"{self._path} is compressed, and holds no tar: {reason_of(error)}.",
