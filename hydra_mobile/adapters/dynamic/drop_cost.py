@@ -261,7 +261,7 @@ def _judge(ours: float, theirs: float, free: int) -> tuple[bool, str]:
 
 def _ridge(inputs: Floats, target: Floats, penalty: float) -> Floats:
     products = inputs.T @ inputs + penalty * np.eye(inputs.shape[1])
-    weights: Floats = np.linalg.solve(products, inputs.T @ target)
+    weights: Floats = np.asarray(np.linalg.solve(products, inputs.T @ target), dtype=np.float64)
     return weights
 
 
