@@ -139,10 +139,11 @@ def _span(ranks: tuple[int, int] | None) -> str:
 def _read(file: Path, reader: Any) -> Any:
     import yaml
 
+    damaged: tuple[type[Exception], ...] = (*FOREIGN, yaml.YAMLError)
     try:
         return reader(file.read_text(encoding="utf-8"))
     # A damaged run must not hide the others: whatever the parsers raise.
-    except (*FOREIGN, yaml.YAMLError):
+    except damaged:
         return None
 
 
