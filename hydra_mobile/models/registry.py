@@ -29,6 +29,7 @@ _NAMED = "hydra_mobile.models.checkpoints.published:"
 #: name -> "module:function"; the function fills an empty folder.
 BASES = {
     "smol": "hydra_mobile.models.smol:build",
+    "smolvlm-smol": "hydra_mobile.models.smolvlm_smol:build",
     "tiny": "hydra_mobile.models.tiny:build",
     "mobilevlm-1.7b": f"{_NAMED}mobilevlm_1_7b",
     "mobilevlm-3b": f"{_NAMED}mobilevlm_3b",
@@ -43,6 +44,7 @@ BASES = {
 #: Base -> what -> license, of the weights that a named base begins with.
 LICENSES: dict[str, dict[str, str]] = {
     "smol": {"SmolLM2-135M-Instruct": "Apache-2.0", "EfficientNet-Lite0": "Apache-2.0"},
+    "smolvlm-smol": {"SmolLM2-135M-Instruct": "Apache-2.0"},
 }
 
 Log = Callable[[str], None]

