@@ -53,6 +53,9 @@ class DataConfig:
     out, for example 0.05; empty: nothing."""
     template: str = ""
     """Prompt template; empty: the base's own."""
+    tiles: str = ""
+    """Tiles that an image is read in beside an overview, ROWSxCOLUMNS, for bases that know tiles
+    (docs/families.md); empty: as the base's folder says, else one square."""
     max_length: Positive = 2048
     """Longest conversation in tokens, image tokens included."""
     over_length: Literal["refuse", "truncate", "drop"] = "refuse"

@@ -206,7 +206,7 @@ def require_whole_picture(
     """
     if not (model.layout and model.layout.marks):
         return
-    least = len(processor.prompt("What?").before) + processor.num_image_tokens
+    least = len(processor.prompt("What?").before) + len(processor.image_ids)
     if limits.max_prefill < least:
         raise HydraError(
             f"max_prefill is {limits.max_prefill}, and prompt and picture up to its end are "

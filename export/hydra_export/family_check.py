@@ -22,7 +22,7 @@ from hydra_mobile.core.files import read_json
 from hydra_mobile.core.model_folder import has_weights
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.families.base import Family
-from hydra_mobile.models.loading import load_model
+from hydra_mobile.models.loading import load_model, load_processor
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.vision_language import VisionLanguageModel
 from hydra_mobile.runtimes.base import Array, CacheState
@@ -103,14 +103,14 @@ def check_family(folder: Path, log: Callable[[str], None] = lambda line: None) -
 def _prompts(family: Family, folder: Path, result: FamilyCheck) -> MobileVLMProcessor | None:
     name = "template token by token, pictures pixel by pixel"
     try:
-        processor = family.processor(folder)
-    except ArtifactError as error:
+        processor = load_processor(folder)
+    except HydraError as error:
         result.checks.append(Check(name, "differs", error.what))
         return None
     if family.derives_prompts:
         image = processor.image
         found = f"{image.size} pixels ({image.fit}, {image.resample})"
-        result.checks.append(Check(name, "same", f"{found}, {processor.num_image_tokens} tokens"))
+        result.checks.append(Check(name, "same", f"{found}, {len(processor.image_ids)} tokens"))
     else:
         result.checks.append(Check(name, "absent", "the folder is of our own form"))
     return processor
@@ -187,7 +187,7 @@ def _forward(
 
     def own(question: str) -> Array:
         prompt = processor.prompt(question)
-        tokens = [processor.image_token_id] * rows.shape[1]
+        tokens = processor.image_ids
         ids = torch.tensor([[*prompt.before, *tokens, *prompt.after]])
         logits = model.reference_logits(ids, picture)
         assert logits is not None
@@ -195,7 +195,11 @@ def _forward(
         return found
 
     prompt, wanted = processor.prompt(_QUESTION), own(_QUESTION)
-    parts = [runtime.embed(prompt.before), rows, runtime.embed(prompt.after)]
+    parts = [
+        runtime.embed(prompt.before),
+        runtime.picture_rows(rows),
+        runtime.embed(prompt.after),
+    ]
     whole = np.concatenate(parts, axis=1)
     first = whole.shape[1] - parts[2].shape[1]
     logits, _ = runtime.decode(whole, CacheState())

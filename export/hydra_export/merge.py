@@ -49,6 +49,7 @@ from hydra_mobile.models.hub_files import write_generation_config, write_process
 from hydra_mobile.models.model_card import CARD, merged_card
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
 from hydra_mobile.models.registry import Log
+from hydra_mobile.models.tiles import write_tiles
 from hydra_mobile.runtimes.model_ref import ModelRef, adapter_in, base_of
 
 SCHEMA = 1
@@ -134,6 +135,10 @@ def merge(
         if (adapter_folder / PROCESSOR_FILE).is_file() and ours:
             # The template and preprocessing that it was trained with.
             shutil.copyfile(adapter_folder / PROCESSOR_FILE, temporary / PROCESSOR_FILE)
+        if (adapter_folder / PROCESSOR_FILE).is_file() and not ours:
+            # Everything else of it is derived from the checkpoint's own files.
+            trained = MobileVLMProcessor.from_pretrained(base_folder, recipe=adapter_folder)
+            write_tiles(temporary, trained.image.tiles)
         template = _refresh_hub_files(temporary) if ours else "of the base"
         merged = _write_updates(adapter, index, temporary)
         log(f"Merged {len(merged)} linears with {adapter.record['parameters']['lora']:,} values")

@@ -90,10 +90,13 @@ def write_golden(
         with torch.no_grad():
             features = model.vision_features(torch.from_numpy(pixels).unsqueeze(0))
             embeddings = model.project(features)
+            picture = embeddings
+            if processor.image.tiles:
+                picture = model.merge_image(torch.tensor([processor.image_ids]), embeddings)
             sequence = torch.cat(
                 [
                     model.embed_tokens(torch.tensor([prompt.before], dtype=torch.long)),
-                    embeddings,
+                    picture,
                     model.embed_tokens(torch.tensor([prompt.after], dtype=torch.long)),
                 ],
                 dim=1,
@@ -186,7 +189,7 @@ def _checked(
     image = model.reference_image(picture)
     if image is None:
         return logits
-    ids = [*prompt.before, *[processor.image_token_id] * len(image), *prompt.after]
+    ids = [*prompt.before, *processor.image_ids, *prompt.after]
     own = model.reference_logits(torch.tensor([ids]), picture)
     assert own is not None
     hidden = int(model.config.text_config.hidden_size)

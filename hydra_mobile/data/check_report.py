@@ -98,7 +98,7 @@ def _tokens(result: CheckResult) -> Iterator[str]:
         yield "tokens: not counted, give --base"
         return
     yield (
-        f"tokens (template {processor.template.name}, {processor.num_image_tokens} for an image, "
+        f"tokens (template {processor.template.name}, {len(processor.image_ids)} for an image, "
         f"limit {result.options.max_length:,})"
     )
     yield f"  {'':<18}" + "".join(f"{name:>9}" for name in (*_COLUMNS, "learned"))

@@ -79,12 +79,14 @@ class Rows:
         image_tokens: among them, without loss.
         image_size: side of a picture in pixels.
         masked: whether conversations share rows, which takes a mask; else attention is causal.
+        squares: that a picture is read as.
     """
 
     tokens: int
     image_tokens: int
     image_size: int
     masked: bool = False
+    squares: int = 1
 
     def inputs(self, count: int, image_token_id: int) -> dict[str, Any]:
         """Return arguments for a model; views, so that they take no memory."""
@@ -101,7 +103,7 @@ class Rows:
             "position_ids": torch.arange(self.tokens).expand(count, -1),
             "attention_mask": None if mask is None else mask.expand(count, 1, -1, -1),
             "pixel_values": torch.zeros(3, self.image_size, self.image_size).expand(
-                count, -1, -1, -1
+                *((count,) if self.squares == 1 else (count, self.squares)), -1, -1, -1
             ),
             "use_cache": False,
         }
@@ -110,7 +112,7 @@ class Rows:
     def input_bytes(self) -> int:
         """Return the bytes of one row's tensors on the GPU."""
         mask = self.tokens**2 if self.masked else 0
-        return 3 * 8 * self.tokens + mask + 4 * 3 * self.image_size**2
+        return 3 * 8 * self.tokens + mask + 4 * 3 * self.squares * self.image_size**2
 
 
 @dataclass(frozen=True)

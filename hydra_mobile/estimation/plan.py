@@ -29,6 +29,7 @@ from hydra_mobile.estimation.settings import (
     configured_setting,
     needed_bytes,
 )
+from hydra_mobile.models.tiles import Grid
 from hydra_mobile.training.processes import require_shardable
 
 STAGES = ("stage1", "stage2")
@@ -192,7 +193,10 @@ def _stage(
 def _rows(model: Any, train: TrainConfig, stage: str, given: int) -> Rows:
     """Return the largest row to expect: a caption, or as long as the configuration allows."""
     of_stage: StageConfig = getattr(train, stage)
-    image_tokens = model.num_image_tokens
+    tiles = Grid.parse(train.data.tiles) if train.data.tiles else None
+    squares = tiles.rows * tiles.columns + 1 if tiles else 1
+    # The few tokens between tiles are text.
+    image_tokens = squares * model.num_image_tokens
     tokens = given or train.data.max_length
     if not given and stage == "stage1":
         tokens = min(tokens, image_tokens + _SHORT_CAPTION)
@@ -206,7 +210,7 @@ def _rows(model: Any, train: TrainConfig, stage: str, given: int) -> Rows:
         )
     tokens = -(-tokens // _LENGTH_STEP) * _LENGTH_STEP
     size = model.image_size
-    return Rows(tokens, image_tokens, size, masked=train.data.share_prefix)
+    return Rows(tokens, image_tokens, size, masked=train.data.share_prefix, squares=squares)
 
 
 def _rate(asked: Asked, stage: str) -> Rate:

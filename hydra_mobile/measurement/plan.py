@@ -56,7 +56,7 @@ def question_of(plan: Plan, processor: MobileVLMProcessor, max_context: int) -> 
 
     def length(words: int) -> int:
         prompt = processor.prompt("Describe the image briefly." + _WORD * words, with_image=True)
-        return len(prompt.before) + processor.num_image_tokens + len(prompt.after)
+        return len(prompt.before) + len(processor.image_ids) + len(prompt.after)
 
     words = max(0, plan.prompt_tokens - length(0))
     while words and length(words) > plan.prompt_tokens:

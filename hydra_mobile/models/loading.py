@@ -15,6 +15,7 @@ from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.model_folder import require_as_merged
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
+from hydra_mobile.models.tiles import Grid, tiles_in
 from hydra_mobile.models.vision_language import VisionLanguageModel
 
 
@@ -52,20 +53,26 @@ def load_model(
     return family.split(model).eval()
 
 
-def load_processor(folder: Path, recipe: Path | None = None) -> MobileVLMProcessor:
+def load_processor(
+    folder: Path, recipe: Path | None = None, tiles: Grid | None = None
+) -> MobileVLMProcessor:
     """Return tokenizer, template and image preprocessing of a model folder.
 
     Args:
         folder: the model's.
         recipe: an adapter's folder, whose template and preprocessing count where it has them: it
             was perhaps trained with others than its base has.
+        tiles: squares that a picture is read in; None: as the folder says, one where it says
+            nothing.
 
     Raises:
         ArtifactError: a file is missing, or says what cannot be expressed.
+        HydraError: there are tiles, and the family reads none.
     """
     if recipe is not None and (recipe / PROCESSOR_FILE).is_file():
         return MobileVLMProcessor.from_pretrained(folder, recipe=recipe)
-    return family_of(folder).processor(folder)
+    family, grid = family_of(folder), tiles or tiles_in(folder)
+    return family.tiled_processor(folder, grid) if grid else family.processor(folder)
 
 
 @contextlib.contextmanager

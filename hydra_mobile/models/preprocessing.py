@@ -6,17 +6,19 @@ scale to [0, 1], subtract the mean, divide by the deviation.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.typed import Range, decode
 from hydra_mobile.models.pictures import as_rgb
+from hydra_mobile.models.tiles import Tiles
 
-Fit = Literal["pad", "crop", "stretch"]
+Fit = Literal["pad", "crop", "stretch", "tiles"]
 _Finite = Annotated[float, Range()]
 _Positive = Annotated[float, Range(above=0)]
 
@@ -34,15 +36,17 @@ _RESAMPLE = {
 
 @dataclass(frozen=True)
 class ImagePreprocessing:
-    """How a picture becomes pixels float32 [3, size, size].
+    """How a picture becomes pixels float32 [3, size, size], or [K, 3, size, size] with tiles.
 
     Attributes:
         size: side of the square in pixels.
         mean: per channel (RGB), in units of [0, 1].
         std: per channel, in units of [0, 1].
         fit: "pad" to a square with the mean color, "crop" the middle square after the shortest
-            side has become `size` (CLIP's own; "square" in LLaVA's scripts), or "stretch".
+            side has become `size` (CLIP's own; "square" in LLaVA's scripts), "stretch", or
+            "tiles": several squares.
         resample: PIL's filter.
+        tiles: which squares, with `fit` "tiles".
     """
 
     size: Annotated[int, Range(minimum=1, maximum=65_536)]
@@ -50,17 +54,33 @@ class ImagePreprocessing:
     std: tuple[_Positive, _Positive, _Positive]
     fit: Fit = "pad"
     resample: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
+    # Not in its text: features that were kept under it belong to one square still.
+    tiles: Tiles | None = field(default=None, repr=False)
+
+    @property
+    def squares(self) -> int:
+        """K, the squares that a picture becomes."""
+        return self.tiles.count if self.tiles else 1
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """Return pixels float32 [3, size, size] of an RGB picture of any size."""
+        """Return pixels float32 of an RGB picture of any size: [3, size, size], with tiles K."""
         image = as_rgb(image)
+        if self.tiles:
+            found = self.tiles.squares(image, self.size, self._resized)
+            return np.stack([self._normalized(square) for square in found])
         if image.width != image.height:
             if self.fit == "pad":
                 image = self._padded(image)
             elif self.fit == "crop":
                 image = self._cropped(image)
-        if image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), _RESAMPLE[self.resample])
+        return self._normalized(self._resized(image, self.size, self.size))
+
+    def _resized(self, image: Image.Image, width: int, height: int) -> Image.Image:
+        if image.size == (width, height):
+            return image
+        return image.resize((width, height), _RESAMPLE[self.resample])
+
+    def _normalized(self, image: Image.Image) -> NDArray[np.float32]:
         pixels = np.asarray(image, dtype=np.float32) / np.float32(255.0)
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         pixels = (pixels - mean) / std
@@ -106,7 +126,9 @@ class ImagePreprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as manifests store it."""
-        return asdict(self)
+        value = asdict(self)
+        # Hashes of what has none stay what they were.
+        return value if self.tiles else {k: v for k, v in value.items() if k != "tiles"}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any], where: str) -> ImagePreprocessing:
@@ -115,4 +137,12 @@ class ImagePreprocessing:
         Raises:
             ArtifactError: a key is missing or unknown, or has a value that it cannot have.
         """
-        return decode(cls, value, f"{where}, image preprocessing", complete=True)
+        stored = {name: found for name, found in value.items() if name != "tiles"}
+        image = decode(
+            cls, {**stored, "tiles": None}, f"{where}, image preprocessing", complete=True
+        )
+        if (image.fit == "tiles") != ("tiles" in value):
+            raise ArtifactError(f'{where}: `tiles` and `fit` "tiles" belong together.')
+        if image.fit != "tiles":
+            return image
+        return replace(image, tiles=Tiles.from_dict(value["tiles"], where))

@@ -61,6 +61,8 @@ class Encoded:
 class MobileVLMProcessor:
     """Tokenizer, template and image preprocessing of one model.
 
+    `num_image_tokens` are those of one square: with tiles, a picture has several.
+
     Training, every runtime and the phone take their ids from here, and so see the same ones.
     """
 
@@ -115,8 +117,16 @@ class MobileVLMProcessor:
         return self.text_ids("a" + suffix)[len(self.text_ids("a")) :][:1]
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
-        """Return pixels float32 [3, H, W]."""
+        """Return pixels float32 [3, H, W], or [K, 3, H, W] where a picture is read in tiles."""
         return self.image(image)
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Ids of a picture's place: one image token for each embedding, and tiles' texts."""
+        square = [self.image_token_id] * self.num_image_tokens
+        if self.image.tiles is None:
+            return square
+        return [i for text in self.image.tiles.texts for i in (*self.text_ids(text), *square)]
 
     def prompt(
         self, question: str, with_image: bool = True, history: Sequence[Turn] = ()
@@ -197,7 +207,7 @@ class MobileVLMProcessor:
             opening.append(t.image_prefix)
         prefix = self.bos_ids + self._ids_of(opening)
         if with_image:
-            prefix += [self.image_token_id] * self.num_image_tokens
+            prefix += self.image_ids
         if with_image and not t.whole:
             prefix += self.text_ids(t.image_suffix)
         return prefix
@@ -216,7 +226,7 @@ class MobileVLMProcessor:
         if return_tensors != "pt":
             raise ValueError(f"return_tensors is {return_tensors!r}, expected 'pt'")
         prompt = self.prompt(text, with_image=images is not None)
-        image_ids = [self.image_token_id] * self.num_image_tokens if images is not None else []
+        image_ids = self.image_ids if images is not None else []
         ids = torch.tensor([prompt.before + image_ids + prompt.after])
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if images is not None:

@@ -31,8 +31,9 @@ class VisionLanguageModel(nn.Module):
     """A model that continues text after a picture, in its three parts.
 
     `input_ids` int64 [B, S] hold `config.image_token_id` once per image embedding, N times in a
-    row for each picture; `pixel_values` float [B, 3, H, W] hold one picture per row of the batch
-    (rows without image tokens ignore theirs).
+    row for each square; `pixel_values` float [B, 3, H, W] hold one picture per row of the batch
+    (rows without image tokens ignore theirs). A picture that is read in K tiles is
+    [B, K, 3, H, W], and has K times as many features and embeddings.
 
     Attributes:
         config: of the whole model; has `text_config` and `image_token_id`.
@@ -111,26 +112,41 @@ class VisionLanguageModel(nn.Module):
         return names[0]
 
     def vision_features(self, pixel_values: Tensor) -> Tensor:
-        """Map pixels [B, 3, H, W] to features [B, P, C]; frozen, so features can be cached."""
-        features: Tensor = self.vision_tower(pixel_values)
-        return features
+        """Map pixels [B, 3, H, W] to features [B, P, C]; frozen, so features can be cached.
+
+        Of pixels [B, K, 3, H, W] it returns [B, K * P, C].
+        """
+        if pixel_values.dim() == 4:
+            features: Tensor = self.vision_tower(pixel_values)
+            return features
+        features = self.vision_tower(pixel_values.flatten(0, 1))
+        return features.reshape(len(pixel_values), -1, features.shape[-1])
 
     def project(self, features: Tensor) -> Tensor:
-        """Map features [B, P, C] to image embeddings [B, N, hidden]."""
+        """Map features [B, P, C] to image embeddings [B, N, hidden]; K * P become K * N."""
+        batch, squares = len(features), features.shape[1] // self.num_patches
+        if squares > 1:
+            features = features.reshape(batch * squares, self.num_patches, -1)
         rows: Tensor = (
             self.picture_rows(self.projector, features)
             if self.picture_rows is not None
             else self.projector(features)
         )
-        return rows
+        return rows if squares <= 1 else rows.reshape(batch, -1, rows.shape[-1])
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """Map pixels [B, 3, H, W] to image embeddings [B, N, hidden]."""
         return self.project(self.vision_features(pixel_values))
 
     def embed_tokens(self, input_ids: Tensor) -> Tensor:
-        """Map ids [B, S] to embeddings [B, S, hidden]; image positions get the row of id 0."""
-        safe = torch.where(input_ids == self.config.image_token_id, 0, input_ids)
+        """Map ids [B, S] to embeddings [B, S, hidden].
+
+        An image token outside of the table gets the row of id 0; one inside keeps its own, which a
+        model that writes such a token reads as any other.
+        """
+        safe, image = input_ids, self.config.image_token_id
+        if image >= self.config.text_config.vocab_size:
+            safe = torch.where(input_ids == image, 0, input_ids)
         embeddings: Tensor = self.language_model.get_input_embeddings()(safe)
         return token_rows(embeddings, self.layout) if self.layout else embeddings
 
@@ -358,7 +374,7 @@ class SplitModel(VisionLanguageModel):
 
         Args:
             input_ids: with one image token for each embedding of the picture.
-            pixel_values: [1, 3, H, W].
+            pixel_values: [1, 3, H, W], or [1, K, 3, H, W].
         """
         output = self.whole(**self.own_inputs(input_ids, pixel_values), use_cache=False)
         logits: Tensor = output.logits[:, -1]
@@ -366,21 +382,29 @@ class SplitModel(VisionLanguageModel):
 
     def own_inputs(self, input_ids: Tensor, pixel_values: Tensor) -> dict[str, Tensor]:
         """Return what transformers' own forward takes for `input_ids` [1, S] and a picture."""
-        inputs = self._picture_inputs(pixel_values)
+        inputs = self._picture_inputs(_squares(pixel_values))
         if self._token_kinds:
             inputs[self._token_kinds] = (input_ids == self.config.image_token_id).long()
         mask = torch.ones_like(input_ids)
         return {"input_ids": input_ids, "attention_mask": mask, **inputs}
 
     def reference_image(self, pixel_values: Tensor) -> Tensor | None:
-        """Return the embeddings of pixels [1, 3, H, W] by transformers' own code.
+        """Return the embeddings of a picture by transformers' own code.
+
+        Args:
+            pixel_values: [1, 3, H, W], or [1, K, 3, H, W].
 
         Returns:
-            [N, hidden], and the features of a deep stack beside it, where the class has one.
+            [K * N, hidden], and the features of a deep stack beside it, where the class has one.
         """
-        inputs = self._picture_inputs(pixel_values)
+        inputs = self._picture_inputs(_squares(pixel_values))
         output = self.whole.get_image_features(**inputs, return_dict=True)
         # Some classes give a list of pictures, others a batch.
-        parts = [output.pooler_output[0]]
+        parts = [torch.cat(list(output.pooler_output))]
         parts += [found[0] for found in getattr(output, "deepstack_features", None) or ()]
         return torch.cat(parts, -1)
+
+
+def _squares(pixel_values: Tensor) -> Tensor:
+    """Return the squares [K, 3, H, W] of one picture."""
+    return pixel_values[0] if pixel_values.dim() == 5 else pixel_values

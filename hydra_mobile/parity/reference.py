@@ -170,5 +170,5 @@ def prefill(
     runtime: Runtime, before: list[int], embeddings: Array, after: list[int]
 ) -> tuple[Array, CacheState]:
     """Read a prompt around image embeddings [1, N, hidden]; return logits [V] and the state."""
-    parts = [runtime.embed(before), embeddings, runtime.embed(after)]
+    parts = [runtime.embed(before), runtime.picture_rows(embeddings), runtime.embed(after)]
     return runtime.decode(np.concatenate(parts, axis=1), CacheState())

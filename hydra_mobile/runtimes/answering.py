@@ -64,7 +64,7 @@ def tokenized(
     for group in picture_groups(questions):
         for question in group:
             prompt = processor.prompt(question.text, with_image=question.image is not None)
-            image = processor.num_image_tokens if question.image else 0
+            image = len(processor.image_ids) if question.image else 0
             prompted.append(Prompted(question, prompt))
             lengths.append(len(prompt.before) + image + len(prompt.after))
     fits = [length < max_context for length in lengths]
@@ -82,8 +82,12 @@ def tokenized(
 def fitted(
     recipe: ImagePreprocessing, fit: Literal["crop"] | None = None
 ) -> ImagePreprocessing | None:
-    """Return the recipe with a benchmark's own way to fit pictures; None where it is the same."""
-    return dataclasses.replace(recipe, fit=fit) if fit and fit != recipe.fit else None
+    """Return the recipe with a benchmark's own way to fit pictures; None where it is the same.
+
+    A model that reads tiles keeps them: its prompt has a place for each.
+    """
+    same = not fit or fit == recipe.fit or recipe.tiles is not None
+    return None if same else dataclasses.replace(recipe, fit=fit)
 
 
 def answers(

@@ -163,17 +163,22 @@ class Runtime(ABC):
     def encode_image(self, pixels: Array) -> Array:
         """Map pixels float32 [1, 3, H, W] to image embeddings float32 [1, N, hidden].
 
+        A picture in K tiles is [1, K, 3, H, W]: the program sees one after another, and there are
+        K * N embeddings.
+
         Raises:
             HydraError: the pixels have another shape than the vision encoder reads.
         """
-        size = self.image_size
-        if pixels.shape != (1, 3, size, size):
+        size, count = self.image_size, self.processor.image.squares
+        expected = (1, 3, size, size) if count == 1 else (1, count, 3, size, size)
+        if pixels.shape != expected:
             raise HydraError(
-                f"Pixels have shape {pixels.shape}, expected (1, 3, {size}, {size}).",
+                f"Pixels have shape {pixels.shape}, expected {expected}.",
                 "Preprocess images with the artifact's own processor.",
             )
         began = time.perf_counter()
-        result = self._encode_image(pixels)
+        squares = [self._encode_image(square[None]) for square in pixels.reshape(-1, 3, size, size)]
+        result = squares[0] if count == 1 else np.concatenate(squares, axis=1)
         self.seconds += time.perf_counter() - began
         return result
 
@@ -196,6 +201,27 @@ class Runtime(ABC):
         result = self._embed(ids)
         self.seconds += time.perf_counter() - began
         return result
+
+    def picture_rows(self, embeddings: Array) -> Array:
+        """Return what stands in a picture's place: its embeddings [1, n, hidden], tiles' texts too.
+
+        Raises:
+            HydraError: there are more or fewer embeddings than the picture has tokens.
+        """
+        processor = self.processor
+        if processor.image.tiles is None:
+            return embeddings
+        ids = np.array(processor.image_ids)
+        pictured = ids == processor.image_token_id
+        if embeddings.shape[1] != pictured.sum():
+            raise HydraError(
+                f"A picture has {embeddings.shape[1]} embeddings, expected {pictured.sum()}.",
+                "Take them from `encode_image` of the same runtime.",
+            )
+        rows = np.zeros((1, len(ids), self.hidden_size), np.float32)
+        rows[:, pictured] = embeddings
+        rows[:, ~pictured] = self.embed(ids[~pictured].tolist())
+        return rows
 
     def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
         """Append embeddings [1, n, hidden] to the cache; return the last logits [V] and new state.

@@ -158,7 +158,8 @@ class Generator:
         began = time.perf_counter()
         features = self._finite(runner.encode_image(pixels), "the vision encoder or the projector")
         encoded = time.perf_counter()
-        embeddings = np.concatenate([self._embed(before), features], axis=1)
+        picture = self.runner.picture_rows(features)
+        embeddings = np.concatenate([self._embed(before), picture], axis=1)
         self._prefix_logits, self._prefix_state = self._decode(embeddings, CacheState())
         return encoded - began, time.perf_counter() - encoded
 

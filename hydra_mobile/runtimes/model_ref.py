@@ -29,6 +29,7 @@ from hydra_mobile.core.model_folder import (
 )
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.registry import BASES, base_folder
+from hydra_mobile.models.tiles import TILES_FILE
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.hub_models import resolved
 
@@ -164,6 +165,7 @@ def _recipe_in(folder: Path) -> str:
     names = ["config.json", "processor_config.json", "tokenizer.json"]
     if (folder / "config.json").is_file() and family_of(folder).derives_prompts:
         names += ["preprocessor_config.json", "chat_template.jinja", "chat_template.json"]
+        names.append(TILES_FILE)
     found = {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}
     return hashlib.sha256(repr(found).encode()).hexdigest()
 

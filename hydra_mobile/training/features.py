@@ -52,6 +52,8 @@ class VisionFeatures:
     ) -> None:
         self._model = model
         self._use_cache = use_cache
+        #: Features of a picture, whose tiles stand one after another.
+        self._patches = model.num_patches * image.squares
         self._reader = PictureReader(image, workers, record_of)
         self._record_of = record_of
         self._places: dict[Path, tuple[np.ndarray[Any, Any], int]] = {}
@@ -66,7 +68,7 @@ class VisionFeatures:
         """
         if not self._use_cache:
             return
-        per_image = self._model.num_patches * self._model.feature_size * 2
+        per_image = self._patches * self._model.feature_size * 2
         folder = cache_home() / "features"
         chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
         files = [folder / f"{self._key(chunk)}.npy" for chunk in chunks]
@@ -128,7 +130,7 @@ class VisionFeatures:
         return features[torch.tensor(wanted, device=features.device)]
 
     def _stored(self, images: Sequence[Path | None]) -> Tensor:
-        shape = (len(images), self._model.num_patches, self._model.feature_size)
+        shape = (len(images), self._patches, self._model.feature_size)
         result = torch.zeros(shape)
         for row, image in enumerate(images):
             if image is not None:
@@ -186,6 +188,8 @@ def _require_finite(features: np.ndarray[Any, Any], pictures: Sequence[Path]) ->
 
 def _tower_digest(model: VisionLanguageModel, image: ImagePreprocessing) -> str:
     digest = hashlib.sha256(repr(image).encode())
+    if image.tiles:
+        digest.update(repr(image.tiles).encode())
     digest.update(f"{_CHUNK} float16".encode())
     for name, tensor in model.vision_tower.state_dict().items():
         digest.update(name.encode())

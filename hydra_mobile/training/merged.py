@@ -19,6 +19,7 @@ from hydra_mobile.models.families import family_of
 from hydra_mobile.models.hub_files import write_generation_config
 from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.model_card import CARD, merged_card
+from hydra_mobile.models.tiles import write_tiles
 from hydra_mobile.training.setup import TrainingModel
 
 
@@ -35,6 +36,7 @@ def write_merged(setup: TrainingModel, out: Path, policy: str) -> None:
             setup.model.to(torch.float32).whole.save_pretrained(temporary)
         if family_of(setup.base_folder).derives_prompts:
             _copy_beside_weights(setup.base_folder, temporary)
+            write_tiles(temporary, setup.processor.image.tiles)
         else:
             setup.processor.save_pretrained(temporary)
             write_generation_config(temporary, setup.processor)

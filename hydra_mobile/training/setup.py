@@ -21,6 +21,7 @@ from hydra_mobile.models.loading import load_model, load_processor
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.registry import Log, base_folder
 from hydra_mobile.models.templates import template_named
+from hydra_mobile.models.tiles import Grid
 from hydra_mobile.models.vision_language import VisionLanguageModel
 from hydra_mobile.training.machine import choose_precision, set_threads
 from hydra_mobile.training.optimizer import NamedAdamW
@@ -104,7 +105,8 @@ class TrainingModel:
         return self.processors["stage2"]
 
     def _processor(self, stage: StageConfig) -> MobileVLMProcessor:
-        processor = load_processor(self.base_folder)
+        tiles = self.config.data.tiles
+        processor = load_processor(self.base_folder, tiles=Grid.parse(tiles) if tiles else None)
         template = stage.template or self.config.data.template
         family = family_of(self.base_folder)
         if family.derives_prompts and (template or stage.image_fit):

@@ -96,7 +96,8 @@ SMOLVLM_CHAT = (
 def smolvlm(folder: Path, kind: str = "SmolVLM") -> None:
     """Write a SmolVLM, or an Idefics3: SigLIP of 64 pixels, 4 image tokens, a Llama."""
     special = ["<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>"]
-    tokenizer = tokenizer_with([*special, "<global-img>", "<image>"])
+    places = [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
+    tokenizer = tokenizer_with([*special, *places, "<global-img>", "<image>"])
     size = tokenizer.get_vocab_size()
     stop = tokenizer.token_to_id("<end_of_utterance>")
     text = {**TEXT, "vocab_size": -(-size // 32) * 32, "eos_token_id": stop, "pad_token_id": 2}
@@ -288,6 +289,12 @@ def mobilevlm(folder: Path) -> None:
     from hydra_mobile.models.tiny import build
 
     build(folder, lambda line: None)
+
+
+def tiled(write: Callable[[Path], None], folder: Path) -> None:
+    """Write a checkpoint that reads pictures in two by two tiles."""
+    write(folder)
+    (folder / "tiles.json").write_text('{"rows": 2, "columns": 2}')
 
 
 #: Family -> what writes a tiny checkpoint of it.

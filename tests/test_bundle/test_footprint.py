@@ -81,6 +81,21 @@ def test_every_part_follows_from_the_sizes() -> None:
     assert found.model_peak == found.peak
 
 
+def test_rows_wider_than_the_model_and_layers_without_keys_are_counted_as_they_are() -> None:
+    plain = manifest()
+    wide = manifest(shapes=plain["shapes"] | {"hidden_size": 64 * 3 + 4})
+    wide["sizes"] = plain["sizes"] | {"hidden_size": 64, "cache_values": 2 * 2 * 16 + 64}
+    one, other = footprint(plain), footprint(wide)
+    assert other.loading == one.loading
+    assert other.prefill - one.prefill == 4 * 10 * (64 * 2 + 4)
+    assert other.cache == 100 * 4 * (2 * 2 * 16 + 64)
+
+
+def test_every_square_of_a_picture_in_tiles_counts() -> None:
+    one, tiled = manifest(), manifest(image={"tiles": {"texts": [""] * 5}})
+    assert footprint(tiled).picture - footprint(one).picture == 4 * 32 * 32 * (4 + 24)
+
+
 def test_scores_count_where_attention_writes_them_down() -> None:
     custom, manual = (
         footprint(manifest(details={"attention": build})) for build in ("custom", "manual")
@@ -139,7 +154,9 @@ def test_coreml_is_computed_and_says_that_nobody_measured_it() -> None:
 def test_largest_step_of_the_vision_encoder_is_seen(tiny_merged: Path) -> None:
     model = load_model(tiny_merged)
     sizes = sizes_of(model, 32)
-    assert (sizes["heads"], sizes["intermediate_size"]) == (4, 160)
+    assert (sizes["hidden_size"], sizes["heads"], sizes["intermediate_size"]) == (64, 4, 160)
+    # Keys and values of two layers, two heads of 16 each.
+    assert sizes["cache_values"] == 2 * 2 * 2 * 16
     # The patches of 8 pixels: pixels [3, 32, 32] in, features [32, 4, 4] out.
     assert sizes["vision_step"] >= 4 * (3 * 32 * 32 + 32 * 4 * 4)
     weights = sum(p.numel() * 4 for p in model.vision_tower.parameters())

@@ -12,7 +12,7 @@ import torch
 import transformers
 from PIL import Image
 from target_bundles import export
-from tiny_families import SIGLIP, TEXT, TINY, internvl
+from tiny_families import SIGLIP, TEXT, TINY, internvl, tiled
 from torch import nn
 
 import hydra_mobile as hm
@@ -30,8 +30,13 @@ from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import CacheState
 
-#: Tiny checkpoints, InternVL with its newer text model among them.
-BASES = {**TINY, "internvl3_5": partial(internvl, text_model="qwen3")}
+#: Tiny checkpoints, InternVL with its newer text model and pictures in tiles among them.
+BASES = {
+    **TINY,
+    "internvl3_5": partial(internvl, text_model="qwen3"),
+    "smolvlm_tiles": partial(tiled, TINY["smolvlm"]),
+    "internvl_tiles": partial(tiled, TINY["internvl"]),
+}
 Inputs = list[tuple[Image.Image, str]]
 
 
@@ -72,7 +77,7 @@ def check_ways(base: Path, bundle: Bundle, asked: tuple[Image.Image, str]) -> No
     model, processor = load_model(base), load_processor(base)
     runtime = runtime_class(bundle.runtime).load(bundle)
     pixels = processor.preprocess(asked[0])[None]
-    image = [processor.image_token_id] * processor.num_image_tokens
+    image = processor.image_ids
 
     def own(question: str) -> Any:
         prompt = processor.prompt(question)
@@ -83,7 +88,8 @@ def check_ways(base: Path, bundle: Bundle, asked: tuple[Image.Image, str]) -> No
         return logits[0].numpy()
 
     prompt = processor.prompt(asked[1])
-    first = np.concatenate([runtime.embed(prompt.before), runtime.encode_image(pixels)], axis=1)
+    picture = runtime.picture_rows(runtime.encode_image(pixels))
+    first = np.concatenate([runtime.embed(prompt.before), picture], axis=1)
     whole = np.concatenate([first, runtime.embed(prompt.after)], axis=1)
     logits, _ = runtime.decode(whole, CacheState())
     np.testing.assert_allclose(logits, own(asked[1]), atol=1e-4)

@@ -40,7 +40,7 @@ def check_chain(base: Path, adapter: Path, merged: Path, picture: Path) -> None:
     processor = load_processor(merged)
     pixels = torch.from_numpy(processor.preprocess(Image.open(picture)))[None]
     prompt = processor.prompt("Which color is it?")
-    image = [processor.image_token_id] * processor.num_image_tokens
+    image = processor.image_ids
     ids = torch.tensor([[*prompt.before, *image, *prompt.after]])
     parts = load_model(base)
     assert isinstance(parts, SplitModel)
@@ -103,6 +103,30 @@ def test_hydra_ranks_move_in_twenty_steps(
         *(["data.share_prefix=false"] if family == "lfm2_vl" else []),
     )
     merge(base, tmp_path / "run", tmp_path / "merged")
+    check_chain(base, adapter, tmp_path / "merged", shapes_data / "0.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["smolvlm", "internvl"])
+def test_a_model_trained_on_tiles_is_merged_as_one_that_reads_tiles(
+    family: str, run_settings: Settings, shapes_data: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    TINY[family](base)
+    adapter = trained(
+        base,
+        run_settings,
+        tmp_path / "run",
+        "ranks.policy=hydra",
+        "stage2.steps=20",
+        "stage2.learning_rate=0.01",
+        "data.tiles=2x2",
+    )
+    merge(base, tmp_path / "run", tmp_path / "merged")
+    processor = load_processor(tmp_path / "merged")
+    assert processor.image.squares == 5
+    assert processor.image == load_processor(base, adapter).image
     check_chain(base, adapter, tmp_path / "merged", shapes_data / "0.png")
 
 

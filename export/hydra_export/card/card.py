@@ -29,6 +29,7 @@ _FITS = {
     "pad": "padded to a square with the mean color (the image in the middle)",
     "crop": "resized by its shortest side and cut to the middle square",
     "stretch": "stretched to a square",
+    "tiles": "stretched to a grid of squares, with an overview behind them",
 }
 #: First letters of a base's name -> what is known of its parts' licences.
 _LICENSES = {
@@ -72,7 +73,13 @@ def bundle_card(manifest: Mapping[str, Any], adapter: Mapping[str, Any] | None =
         _picture(manifest),
         "## Check it\n\n```sh\nhydra-mobile verify path/to/this/folder\n```\n\nIt replays the "
         "golden images of this folder and compares with what the merged model computed.",
-        *_code({"Python": PYTHON, **target.snippets(manifest)}),
+        # The other lines show pictures of one square.
+        *_code(
+            {
+                "Python": PYTHON,
+                **({} if "tiles" in manifest["image"] else target.snippets(manifest)),
+            }
+        ),
         *adapter_sections(manifest),
         _license(str(base)),
     ]
@@ -149,6 +156,7 @@ def _precision(manifest: Mapping[str, Any]) -> str:
 
 def _sizes(manifest: Mapping[str, Any]) -> str:
     limits, shapes = manifest["limits"], manifest["shapes"]
+    squares = len(manifest["image"].get("tiles", {}).get("texts", [""]))
     rows = [
         f"| `{name}` | {entry['role']} | {entry['bytes'] / 1e6:,.2f} |"
         for name, entry in manifest["files"].items()
@@ -157,7 +165,7 @@ def _sizes(manifest: Mapping[str, Any]) -> str:
     lines = ["## Sizes and limits", "", "| file | role | MB |", "| --- | --- | ---: |", *rows, ""]
     lines.append(
         f"The cache holds {limits['max_context']} tokens, an image is "
-        f"{shapes['num_image_tokens']} of them; one decoder call takes at most "
+        f"{squares * shapes['num_image_tokens']} of them; one decoder call takes at most "
         f"{limits['max_prefill']} tokens, longer prompts go in several calls."
     )
     memory = manifest.get("footprint")

@@ -50,7 +50,7 @@ class Footprint:
     Attributes:
         weights: as the runtime holds them, packed or mapped.
         loading: the largest weight, which exists twice for a moment while the program is loaded.
-        cache: keys and values of `max_context` tokens.
+        cache: keys, values and other states of `max_context` tokens.
         prefill: activations of one decoder call with `max_prefill` tokens, and its logits.
         picture: the bitmap, its pixels as floats, and the largest step of the vision encoder.
         tokenizer: vocabulary and merges.
@@ -91,11 +91,11 @@ class Footprint:
 def footprint_of(
     manifest: Mapping[str, Any], memory: RuntimeMemory, *, keeps_scores: bool
 ) -> Footprint:
-    """Return the footprint of a bundle, which holds a Llama and a vision encoder.
+    """Return the footprint of a bundle: a vision encoder and a decoder of transformer layers.
 
     Args:
-        manifest: of a bundle; `sizes` may be absent, as in bundles of earlier versions, and the
-            sizes that it would name are then taken to be those of a usual Llama.
+        manifest: of a bundle; `sizes` may be absent or shorter, as in bundles of earlier versions,
+            and the sizes that it would name are then taken to be those of a usual Llama.
         memory: of its runtime.
         keeps_scores: whether attention writes all its scores to memory, instead of working block
             by block.
@@ -105,7 +105,7 @@ def footprint_of(
     """
     shapes, limits, preset = manifest["shapes"], manifest["limits"], manifest["preset"]
     try:
-        hidden, vocabulary = int(shapes["hidden_size"]), int(shapes["vocab_size"])
+        row, vocabulary = int(shapes["hidden_size"]), int(shapes["vocab_size"])
         layers, image = int(shapes["layers"]), int(shapes["image_size"])
         width = int(shapes["kv_heads"]) * int(shapes["head_dim"])
     except KeyError as error:
@@ -114,6 +114,8 @@ def footprint_of(
             "Export the bundle again with this version of hydra-mobile.",
         ) from None
     sizes = manifest.get("sizes", {})
+    # A row, which stands for a token, may hold more than its embedding.
+    hidden = int(sizes.get("hidden_size", row))
     heads = int(sizes.get("heads", max(1, hidden // int(shapes["head_dim"]))))
     inner = int(sizes.get("intermediate_size", 4 * hidden))
     tokens, context = int(limits["max_prefill"]), int(limits["max_context"])
@@ -130,12 +132,13 @@ def footprint_of(
     return Footprint(
         weights=weights,
         loading=head,
-        cache=2 * layers * width * context * _FLOAT,
+        cache=int(sizes.get("cache_values", 2 * layers * width)) * context * _FLOAT,
         prefill=_prefill(
             tokens, hidden, inner, heads * int(shapes["head_dim"]) + 2 * width, vocabulary
         )
+        + _FLOAT * tokens * (row - hidden)
         + (_FLOAT * heads * tokens * context if keeps_scores else 0),
-        picture=_picture(image, sizes.get("vision_step")),
+        picture=_picture(image, sizes.get("vision_step"), _squares(manifest)),
         tokenizer=_TOKENIZER * files.get("tokenizer", 0),
         runtime=memory.own_bytes,
         holes=int(hole * max(0, decoder - head)),
@@ -156,9 +159,18 @@ def _prefill(tokens: int, hidden: int, inner: int, qkv: int, vocabulary: int) ->
     return _FLOAT * (tokens * (4 * hidden + 2 * qkv + 3 * inner) + 2 * vocabulary)
 
 
-def _picture(size: int, vision_step: int | None) -> int:
-    """Return bytes of the square bitmap at 4 bytes a pixel, pixels as floats twice, and a step."""
+def _squares(manifest: Mapping[str, Any]) -> int:
+    """Return how many squares a picture is read as."""
+    texts = manifest.get("image", {}).get("tiles", {}).get("texts", ())
+    return max(1, len(texts))
+
+
+def _picture(size: int, vision_step: int | None, squares: int) -> int:
+    """Return bytes of a picture's squares and of a step.
+
+    Bitmaps at 4 bytes a pixel, and pixels as floats twice.
+    """
     pixels = size * size
     # A first convolution of 32 channels at half the size, in and out, is the usual largest step.
     step = vision_step if vision_step is not None else pixels * (3 + 32 // 4) * _FLOAT
-    return pixels * 4 + 2 * 3 * pixels * _FLOAT + 2 * step
+    return squares * (pixels * 4 + 2 * 3 * pixels * _FLOAT) + 2 * step

@@ -52,10 +52,18 @@ def vision_step(model: VisionLanguageModel, image_size: int) -> int:
 
 
 def sizes_of(model: VisionLanguageModel, image_size: int) -> dict[str, int]:
-    """Return the manifest's `sizes`: counts, and bytes for `vision_step`."""
+    """Return the manifest's `sizes`: counts, and bytes for `vision_step`.
+
+    What hosts pass for a token may be wider than the model, and not every layer keeps keys and
+    values: both are counted here, not taken from `shapes`.
+    """
     text: Any = model.config.text_config
+    reader = model.row_text
     return {
+        "hidden_size": int(text.hidden_size),
         "heads": int(text.num_attention_heads),
         "intermediate_size": int(text.intermediate_size),
         "vision_step": vision_step(model, image_size),
+        # Of keys, values and other states that the cache keeps for one token.
+        "cache_values": sum(heads * size for heads, size in reader.shapes().values()),
     }

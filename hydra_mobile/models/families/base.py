@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json
+from hydra_mobile.models.tiles import TILES_FILE, Grid
 
 if TYPE_CHECKING:
     from hydra_mobile.models.processor import MobileVLMProcessor
@@ -64,3 +66,15 @@ class Family(ABC):
         Raises:
             ArtifactError: a file is missing, or says what our form cannot express.
         """
+
+    def tiled_processor(self, folder: Path, grid: Grid) -> MobileVLMProcessor:
+        """Return the processor that reads a picture as a grid of tiles and an overview.
+
+        Raises:
+            HydraError: this family reads pictures as one square only.
+            ArtifactError: as `processor`.
+        """
+        raise HydraError(
+            f"{folder}: tiles {grid} are asked for, and {self.title} is read as one square here.",
+            f"Leave out data.tiles, and remove {TILES_FILE} from the folder.",
+        )

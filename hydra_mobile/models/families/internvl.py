@@ -1,7 +1,7 @@
 """InternVL 3 and 3.5: InternViT, pixel shuffle, a norm and two linears, Qwen2 or Qwen3.
 
-Fixed mode: one picture, stretched to the square of one tile. The published checkpoints read up to
-twelve tiles and a thumbnail.
+One picture, stretched to the square of one tile, or to a grid of tiles with a thumbnail behind
+them. The published checkpoints choose the grid, of up to twelve tiles, by the picture's shape.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hydra_mobile.models.families.base import Family
 from hydra_mobile.models.families.pixels import read_settings, stretched
 from hydra_mobile.models.families.prompts import Around, derived_processor
 from hydra_mobile.models.processor import MobileVLMProcessor
+from hydra_mobile.models.tiles import Grid, Tiles
 from hydra_mobile.models.vision_language import SplitModel, VisionLanguageModel
 
 
@@ -50,12 +51,24 @@ class InternVL(Family):
 
     def processor(self, folder: Path) -> MobileVLMProcessor:
         """Return tokenizer, template and image preprocessing of a checkpoint."""
+        return self._processor(folder, {"crop_to_patches": False})
+
+    def tiled_processor(self, folder: Path, grid: Grid) -> MobileVLMProcessor:
+        """Return the processor for a grid of tiles; nothing is written between them."""
+        tiles = Tiles(grid.rows, grid.columns, "image", ("",) * (grid.rows * grid.columns + 1))
+        count = grid.rows * grid.columns
+        cropping = {"crop_to_patches": True, "min_patches": count, "max_patches": count}
+        return self._processor(folder, cropping, tiles)
+
+    def _processor(
+        self, folder: Path, mode: dict[str, Any], tiles: Tiles | None = None
+    ) -> MobileVLMProcessor:
         config = self.config_of(read_settings(folder / "config.json"))
         vision = config.vision_config
         side, patch = _side(vision.image_size), _side(vision.patch_size)
         size = {"height": side, "width": side}
-        fixed = {"crop_to_patches": False, "size": size}
-        image = stretched(folder, side, "GotOcr2ImageProcessorPil", fixed)
+        fixed = {**mode, "size": size}
+        image = stretched(folder, side, "GotOcr2ImageProcessorPil", fixed, tiles=tiles)
         tokens = (side // patch // round(1 / config.downsample_ratio)) ** 2
         return derived_processor(folder, image, Around("<IMG_CONTEXT>", "<img>", "</img>"), tokens)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.tiles import Tiles
 
 #: Files that hold an image processor's settings, and the key inside; the first that exists counts.
 _FILES = (("processor_config.json", "image_processor"), ("preprocessor_config.json", ""))
@@ -43,8 +45,9 @@ def stretched(
     processor: str,
     fixed: dict[str, Any],
     arranged: Arrange | None = None,
+    tiles: Tiles | None = None,
 ) -> ImagePreprocessing:
-    """Return the preprocessing that stretches a picture to a square.
+    """Return the preprocessing that stretches a picture to a square, or to a grid of them.
 
     Args:
         folder: of the checkpoint.
@@ -53,6 +56,7 @@ def stretched(
         fixed: its settings that make one square of a picture.
         arranged: how its result is laid out, from our pixels [3, H, W]; such a processor keeps the
             shape of a picture, and is compared on squares alone. None: as ours.
+        tiles: of the grid; compared on pictures of its shape, for which the processor chooses it.
 
     Raises:
         ArtifactError: there are no settings, or its pixels are others than ours.
@@ -72,6 +76,10 @@ def stretched(
         )
     image = _stated(file, side, resample, theirs.image_mean, theirs.image_std)
     sizes = ((2 * side, 2 * side), (side, side)) if arranged else _SIZES
+    if tiles:
+        image = replace(image, fit="tiles", tiles=tiles)
+        width, height = tiles.columns * side, tiles.rows * side
+        sizes = ((width, height), (2 * width, 2 * height), (width // 2, height // 2))
     _require_same_pixels(image, theirs, file, sizes, arranged or _as_ours)
     return image
 

@@ -200,14 +200,16 @@ def _require_same_tokens(
     processor: MobileVLMProcessor, chat: _ChatTemplate, around: Around
 ) -> None:
     """Raise unless our template gives the ids that the checkpoint's own processor gives."""
-    picture = around.before + around.token * processor.num_image_tokens + around.after
+    square, tiles = around.token * processor.num_image_tokens, processor.image.tiles
+    inside = "".join(text + square for text in tiles.texts) if tiles else square
+    picture = around.before + inside + around.after
 
     def theirs(text: str) -> list[int]:
         text = text.replace(around.mark, picture, 1)
         ids: list[int] = chat.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    image = [processor.image_token_id] * processor.num_image_tokens
+    image = processor.image_ids
     for question, answer in zip(_QUESTIONS, _ANSWERS, strict=True):
         for pictured in (True, False):
             prompt = processor.prompt(question, with_image=pictured)

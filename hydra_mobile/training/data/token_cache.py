@@ -138,6 +138,7 @@ def _key(
         "tokenizer": hashlib.sha256(processor.tokenizer.to_str().encode()).hexdigest(),
         "template": processor.template.to_dict(),
         "image": [processor.image_token_id, processor.num_image_tokens],
+        **({"tiles": processor.image_ids} if processor.image.tiles else {}),
         "packing": packing,
         "over_length": over_length,
         "bad_records": bad_records,
