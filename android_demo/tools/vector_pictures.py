@@ -42,14 +42,11 @@ _SIZES = (
     (76, 106),
 )
 _MODES = ("RGB", "RGBA", "P")
-_CLIP = {
-    "mean": (0.48145466, 0.4578275, 0.40821073),
-    "std": (0.26862954, 0.26130258, 0.27577711),
-}
-_HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _RECIPES = tuple(
-    ImagePreprocessing(size=size, fit=fit, resample=resample, **statistics)
-    for size, statistics in ((32, _HALF), (56, _CLIP))
+    ImagePreprocessing(size=size, mean=mean, std=std, fit=fit, resample=resample)
+    for size, (mean, std) in ((32, _HALF), (56, _CLIP))
     for fit in ("pad", "crop", "stretch")
     for resample in ("bicubic", "bilinear", "lanczos")
 )

@@ -86,8 +86,9 @@ def fitted(
 
     A model that reads tiles keeps them: its prompt has a place for each.
     """
-    same = not fit or fit == recipe.fit or recipe.tiles is not None
-    return None if same else dataclasses.replace(recipe, fit=fit)
+    if fit is None or fit == recipe.fit or recipe.tiles is not None:
+        return None
+    return dataclasses.replace(recipe, fit=fit)
 
 
 def answers(

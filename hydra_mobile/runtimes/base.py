@@ -160,6 +160,12 @@ class Runtime(ABC):
         """Return the most resident bytes of the process that holds the program so far."""
         return peak_resident_bytes()
 
+    @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """Of the pixels of one picture: [1, 3, H, W], or [1, K, 3, H, W] in K tiles."""
+        size, count = self.image_size, self.processor.image.squares
+        return (1, 3, size, size) if count == 1 else (1, count, 3, size, size)
+
     def encode_image(self, pixels: Array) -> Array:
         """Map pixels float32 [1, 3, H, W] to image embeddings float32 [1, N, hidden].
 
@@ -169,16 +175,15 @@ class Runtime(ABC):
         Raises:
             HydraError: the pixels have another shape than the vision encoder reads.
         """
-        size, count = self.image_size, self.processor.image.squares
-        expected = (1, 3, size, size) if count == 1 else (1, count, 3, size, size)
-        if pixels.shape != expected:
+        if pixels.shape != self.pixel_shape:
             raise HydraError(
-                f"Pixels have shape {pixels.shape}, expected {expected}.",
+                f"Pixels have shape {pixels.shape}, expected {self.pixel_shape}.",
                 "Preprocess images with the artifact's own processor.",
             )
         began = time.perf_counter()
-        squares = [self._encode_image(square[None]) for square in pixels.reshape(-1, 3, size, size)]
-        result = squares[0] if count == 1 else np.concatenate(squares, axis=1)
+        tiles = pixels.reshape(-1, *pixels.shape[-3:])
+        encoded = [self._encode_image(tile[None]) for tile in tiles]
+        result = encoded[0] if len(encoded) == 1 else np.concatenate(encoded, axis=1)
         self.seconds += time.perf_counter() - began
         return result
 

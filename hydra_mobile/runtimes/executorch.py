@@ -80,8 +80,7 @@ class ExecuTorchRuntime(BundleRuntime):
 
     def _touch_every_method(self) -> None:
         """Call each method once: delegates pack their weights at the first call."""
-        size = self.bundle.shapes["image_size"]
-        self.encode_image(np.zeros((1, 3, size, size), dtype=np.float32))
+        self.encode_image(np.zeros(self.pixel_shape, dtype=np.float32))
         self.decode(self.embed([0]), CacheState())
 
     def _run(self, method: str, *inputs: torch.Tensor) -> Array:
