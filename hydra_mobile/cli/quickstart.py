@@ -23,11 +23,11 @@ def quickstart(
             metavar="N",
             help="About this many questions of each split, or all",
         ),
-    ] = 312,
+    ] = 120,
 ) -> ui.Result:
     """Run the whole pipeline on a small real model.
 
-    Fetches, trains, merges, exports four ways, evaluates and reports; goes on where it stopped.
+    Fetches, trains, merges, exports twice, evaluates and reports; goes on where it stopped.
     """
     from hydra_mobile.cli.config_keys import settings_of
 
