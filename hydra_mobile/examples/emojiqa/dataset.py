@@ -342,15 +342,15 @@ def _plan_test(
 def _plan_quick_test(
     plan: _Plan, split: str, things: Sequence[Thing], arts: Sequence[Art], seed: int, total: int
 ) -> None:
-    """Ask which of four names about a third of the pictures, the class about the others."""
+    """Ask which of four names about a sixth of the pictures, the class about the others."""
     dice = random.Random(f"{seed}:{split}")
     pool = Pool(things, _popular(things))
     pictures = _TestPictures(plan, split, arts, seed)
     names, classes = _endless(things, dice), _class_by_class(things, dice)
     lines: list[dict[str, Any]] = []
     for index in range(total):
-        thing = next(classes if index % 3 else names)
-        question = kind_of(thing) if index % 3 else which_of(pool.options(thing, dice), dice)
+        thing = next(classes if index % 6 else names)
+        question = kind_of(thing) if index % 6 else which_of(pool.options(thing, dice), dice)
         lines.append(_test_line(split, index, thing, pictures.take(thing), question, {}))
     plan.tests[split] = lines
 
