@@ -142,7 +142,9 @@ class ImagePreprocessing:
             cls, {**stored, "tiles": None}, f"{where}, image preprocessing", complete=True
         )
         if (image.fit == "tiles") != ("tiles" in value):
-            raise ArtifactError(f'{where}: `tiles` and `fit` "tiles" belong together.')
+            raise ArtifactError(
+                f'{where}, image preprocessing: `tiles` and `fit` "tiles" belong together.'
+            )
         if image.fit != "tiles":
             return image
         return replace(image, tiles=Tiles.from_dict(value["tiles"], where))

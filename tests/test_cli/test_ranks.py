@@ -50,7 +50,7 @@ def test_show_prints_events_map_and_totals(run_verb, run):
         assert words in out
     assert "since step 220" in out
     assert "13 probes" in out
-    assert "38 %" in out
+    assert "38%" in out
     assert "same sign" in out
     code, out, err = run_verb("ranks", "show", run, "--all")
     assert code == 0, err

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from manifests import edited_manifest
+from numpy.typing import NDArray
 from parity_chain import ONE, PARTS, TWO, Chain, export
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from test_golden_replay import respoil
 
 from hydra_mobile.core.errors import ParityError
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import PROCESSOR_FILE
 from hydra_mobile.parity.suite import ParityResult, run_suite
 from hydra_mobile.runtimes.base import CacheState
@@ -161,12 +164,15 @@ class TestMergedAndProgram:
         }
 
     def test_swapped_channels(self, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Swapped(ImagePreprocessing):
+            def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+                return super().__call__(image)[::-1].copy()
+
         load = OnnxRuntime.load.__func__  # type: ignore[attr-defined]
 
         def swapped(cls: type[OnnxRuntime], path: Path, *, threads: int = 0) -> OnnxRuntime:
             runner: OnnxRuntime = load(cls, path, threads=threads)
-            recipe = runner.processor.image
-            runner.processor.image = lambda image: recipe(image)[::-1].copy()  # type: ignore[assignment]
+            runner.processor.image = Swapped(**vars(runner.processor.image))
             return runner
 
         monkeypatch.setattr(OnnxRuntime, "load", classmethod(swapped))

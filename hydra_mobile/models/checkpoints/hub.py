@@ -103,5 +103,7 @@ def _not_had(hub_id: str, what: str, error: Exception) -> HydraError:
     return HydraError(
         f"{hub_id} is no folder here, and could not be fetched from the hub as {what}: {reason}",
         "Check the path, or the name and the network; `hf auth login` opens private repositories. "
-        "A folder with the files works too, in place of the hub id.",
+        "A folder with the files works too: base=/path/of/the/checkpoint, or the folder in place "
+        "of the hub id.",
+        where=hub_id,
     )
