@@ -44,7 +44,7 @@ class BatchTest : PhoneTest() {
         val model = phone.addModel("first")
         Model.onLoad = { throw UnsatisfiedLinkError("no such library") }
         start(requests, answers, model.folder)
-        phone.comes(3) { ends(answers).isNotEmpty() }
+        phone.comes(20) { ends(answers).isNotEmpty() }
         assertEquals("the app would have ended", emptyList<Throwable>(), phone.crashes)
         assertEquals("end lines", 1, ends(answers).size)
     }
@@ -104,7 +104,7 @@ class BatchTest : PhoneTest() {
         val second = File(phone.app.filesDir, "second.jsonl")
         phone.controller.newIntent(intent(requests, second, model.folder))
         Model.decoding.open()
-        phone.comes(3) { ends(answers).isNotEmpty() && ends(second).isNotEmpty() }
+        phone.comes(20) { ends(answers).isNotEmpty() && ends(second).isNotEmpty() }
         assertEquals("the second host waits for an end that never comes", 1, ends(second).size)
     }
 

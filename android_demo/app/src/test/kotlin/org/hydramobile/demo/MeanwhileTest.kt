@@ -165,7 +165,7 @@ class MeanwhileTest : PhoneTest() {
         val picture = OtherApps.slowPicture(OtherApps.jpeg(BLUE))
         phone.open().choose(picture).dieAndReturn()
         OtherApps.release()
-        assertTrue("no picture: ${phone.texts()}", phone.comes(3) { phone.seesColour(BLUE) })
+        assertTrue("no picture: ${phone.texts()}", phone.comes(20) { phone.seesColour(BLUE) })
     }
 
     @Test
@@ -248,7 +248,7 @@ class MeanwhileTest : PhoneTest() {
             writeText("")
         }
         phone.choose(OtherApps.picture(OtherApps.jpeg(BLUE)))
-        assertTrue("nothing is told", phone.comes(3) { phone.toast().orEmpty().contains("picture") })
+        assertTrue("nothing is told", phone.comes(20) { phone.toast().orEmpty().contains("picture") })
     }
 
     @Test

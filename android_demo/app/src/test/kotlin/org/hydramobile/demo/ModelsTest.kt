@@ -54,7 +54,7 @@ class ModelsTest : PhoneTest() {
         phone.addModel("first")
         phone.open().menu(Words.MODELS).drain()
         phone.chooseFolder(stuckFolder()).back().menu(Words.MODELS)
-        assertTrue("no list: ${phone.texts()}", phone.comes(3) { phone.sees("first") })
+        assertTrue("no list: ${phone.texts()}", phone.comes(20) { phone.sees("first") })
     }
 
     @Test
@@ -62,7 +62,7 @@ class ModelsTest : PhoneTest() {
         phone.open().menu(Words.MODELS).chooseFolder(stuckFolder())
         phone.comes(1) { false }
         phone.tap(Words.STOP)
-        assertTrue("it goes on: ${phone.texts()}", phone.comes(3) { phone.canTap(Words.IMPORT) })
+        assertTrue("it goes on: ${phone.texts()}", phone.comes(20) { phone.canTap(Words.IMPORT) })
     }
 
     @Test
@@ -185,7 +185,7 @@ class ModelsTest : PhoneTest() {
     fun anAppThatFailsIsToldOf() {
         for (error in listOf(SecurityException("no"), IllegalStateException("closed"), NullPointerException())) {
             phone.open().menu(Words.MODELS).chooseFolder(folder { onQuery = { throw error } })
-            val ended = phone.comes(2) { phone.canTap(Words.IMPORT) && phone.sees("The bundle cannot be") }
+            val ended = phone.comes(20) { phone.canTap(Words.IMPORT) && phone.sees("The bundle cannot be") }
             assertEquals("$error: the app would have ended", emptyList<Throwable>(), phone.crashes)
             assertTrue("$error: ${phone.texts()}", ended)
             phone.back().back()
@@ -195,7 +195,7 @@ class ModelsTest : PhoneTest() {
     @Test
     fun anErrorInAnImportEndsTheImportOnly() {
         phone.open().menu(Words.MODELS).chooseFolder(folder { onQuery = { throw StackOverflowError() } })
-        val ended = phone.comes(2) { phone.canTap(Words.IMPORT) }
+        val ended = phone.comes(20) { phone.canTap(Words.IMPORT) }
         assertEquals("the app would have ended", emptyList<Throwable>(), phone.crashes)
         assertTrue("it is said to go on for ever: ${phone.texts()}", ended)
     }

@@ -241,7 +241,7 @@ class Phone {
     /** As new: nothing open, no model, nothing kept. */
     fun wipe() {
         while (stack.isNotEmpty()) back()
-        comes(5) { !isBusy }
+        comes(20) { !isBusy }
         drain()
         for (folder in listOf(app.filesDir, app.cacheDir, app.shared)) {
             folder.listFiles().orEmpty().forEach {
