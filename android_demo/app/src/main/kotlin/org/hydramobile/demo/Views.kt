@@ -88,7 +88,8 @@ internal fun Activity.popUp(anchor: View, rows: List<MenuRow>, width: Int, atEnd
     val place = IntArray(2).also { anchor.getLocationInWindow(it) }
     popup.verticalOffset = if (place[1] < window.decorView.height / 2) 0 else -dp(GAP)
     val isMirrored = resources.configuration.layoutDirection == View.LAYOUT_DIRECTION_RTL
-    popup.horizontalOffset = if (!atEnd) 0 else if (isMirrored) dp(GAP) else -dp(GAP)
+    val aside = if (isMirrored) dp(GAP) else -dp(GAP)
+    popup.horizontalOffset = if (atEnd) aside else 0
     popup.setAdapter(MenuRows(rows))
     popup.setOnItemClickListener { _, _, position, _ ->
         popup.dismiss()

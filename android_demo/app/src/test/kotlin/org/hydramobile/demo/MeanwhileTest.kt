@@ -197,7 +197,8 @@ class MeanwhileTest : PhoneTest() {
         val two = arrayOf(BLUE, RED).map { OtherApps.picture(OtherApps.jpeg(it)) }
         phone.open(intent = share(two[0], two[1])).waitFor("a picture is to be shown") { phone.seesPicture() }
         assertTrue("${phone.toast()}", phone.seesColour(BLUE) && phone.toast().orEmpty().contains("the first"))
-        val list = Intent(Intent.ACTION_SEND).putParcelableArrayListExtra(Intent.EXTRA_STREAM, ArrayList(two.reversed()))
+        val list = Intent(Intent.ACTION_SEND)
+        list.putParcelableArrayListExtra(Intent.EXTRA_STREAM, ArrayList(two.reversed()))
         phone.controller.newIntent(list)
         phone.waitFor("the first of the list is to be shown") { phone.seesColour(RED) }
     }
