@@ -34,9 +34,6 @@ from hydra_mobile.adapters.int4_grid import GROUP, best_scales, on_grid
 from hydra_mobile.adapters.lora_layers import ADAPTER
 from hydra_mobile.core.errors import ConfigError
 
-#: Steps between two searches for scales.
-RENEW_EVERY = 25
-
 
 @dataclass
 class _Part:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_mobile.api.paths import ModelLike, path_of
+from hydra_mobile.core.boundaries import first_line_of
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.progress import Log, silent
 from hydra_mobile.core.quiet import quietly
@@ -207,7 +208,7 @@ def _at_the_hub(repo_id: str) -> Iterator[None]:
         ) from error
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", 0)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line_of(error)
         refused = status in (401, 403, 404)
         raise HydraError(
             f"{repo_id} was refused by the hub: {reason}",
@@ -216,7 +217,7 @@ def _at_the_hub(repo_id: str) -> Iterator[None]:
             else "Push again; nothing was changed here.",
         ) from error
     except (OSError, ValueError, httpx.HTTPError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line_of(error)
         raise HydraError(
             f"{repo_id} could not be written: {reason}",
             "Check the name and the network; the model is here as it was.",

@@ -205,6 +205,14 @@ def reason_of(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
+def first_line_of(error: BaseException) -> str:
+    """Return the first line of what an exception says, or its class where it says nothing.
+
+    What comes from the network explains itself in more lines than a message has room for.
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _fix_of(error: Exception, fix: str) -> str:
     if isinstance(error, PermissionError):
         return "Change its permissions."

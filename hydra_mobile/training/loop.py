@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from hydra_mobile.adapters.qat_schedule import first_step
 from hydra_mobile.config import StageConfig
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.training.batch_stream import BatchStream
@@ -121,7 +122,7 @@ class Objective:
 
 def qat_begins(config: StageConfig, steps: int) -> int | None:
     """Return the step (from 0) that is the first with 4-bit weights; None: none is."""
-    return steps - max(1, round(config.qat_share * steps)) if config.qat and steps else None
+    return first_step(config.qat_share, steps) if config.qat and steps else None
 
 
 class Watcher(Protocol):

@@ -35,6 +35,26 @@ def trained(base: Path, run_settings: Settings, out: Path, *changes: str) -> Pat
     return TrainingRun(config).train()
 
 
+def trained_and_merged(
+    family: str, run_settings: Settings, tmp_path: Path, *changes: str
+) -> tuple[Path, Path]:
+    """Train a tiny base of a family for twenty steps and merge it; return base and adapter."""
+    base = tmp_path / "base"
+    base.mkdir()
+    TINY[family](base)
+    adapter = trained(
+        base,
+        run_settings,
+        tmp_path / "run",
+        "ranks.policy=hydra",
+        "stage2.steps=20",
+        "stage2.learning_rate=0.01",
+        *changes,
+    )
+    merge(base, tmp_path / "run", tmp_path / "merged")
+    return base, adapter
+
+
 def check_chain(base: Path, adapter: Path, merged: Path, picture: Path) -> None:
     """Compare the adapter in stock peft, in our runtime, and merged, in transformers."""
     processor = load_processor(merged)
@@ -87,22 +107,15 @@ def test_adapter_is_stock_peft_and_merges_into_the_class_it_came_from(
 def test_hydra_ranks_move_in_twenty_steps(
     family: str, run_settings: Settings, shapes_data: Path, tmp_path: Path
 ) -> None:
-    base = tmp_path / "base"
-    base.mkdir()
-    TINY[family](base)
-    adapter = trained(
-        base,
+    base, adapter = trained_and_merged(
+        family,
         run_settings,
-        tmp_path / "run",
-        "ranks.policy=hydra",
+        tmp_path,
         "ranks.dynamic.least_steps=0",
         "ranks.dynamic.margin=1",
-        "stage2.steps=20",
-        "stage2.learning_rate=0.01",
         # Convolutions over rows would mix questions that share one.
         *(["data.share_prefix=false"] if family == "lfm2_vl" else []),
     )
-    merge(base, tmp_path / "run", tmp_path / "merged")
     check_chain(base, adapter, tmp_path / "merged", shapes_data / "0.png")
 
 
@@ -111,19 +124,7 @@ def test_hydra_ranks_move_in_twenty_steps(
 def test_a_model_trained_on_tiles_is_merged_as_one_that_reads_tiles(
     family: str, run_settings: Settings, shapes_data: Path, tmp_path: Path
 ) -> None:
-    base = tmp_path / "base"
-    base.mkdir()
-    TINY[family](base)
-    adapter = trained(
-        base,
-        run_settings,
-        tmp_path / "run",
-        "ranks.policy=hydra",
-        "stage2.steps=20",
-        "stage2.learning_rate=0.01",
-        "data.tiles=2x2",
-    )
-    merge(base, tmp_path / "run", tmp_path / "merged")
+    base, adapter = trained_and_merged(family, run_settings, tmp_path, "data.tiles=2x2")
     processor = load_processor(tmp_path / "merged")
     assert processor.image.squares == 5
     assert processor.image == load_processor(base, adapter).image

@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra_export.card.adapters import adapter_sections
 from hydra_export.targets import target_of
-from hydra_mobile.bundle.memory.footprint import MIB
+from hydra_mobile.bundle.memory.footprint import MIB, squares_of
 from hydra_mobile.core.files import read_json
 from hydra_mobile.core.model_folder import MERGE_FILE
 
@@ -156,7 +156,7 @@ def _precision(manifest: Mapping[str, Any]) -> str:
 
 def _sizes(manifest: Mapping[str, Any]) -> str:
     limits, shapes = manifest["limits"], manifest["shapes"]
-    squares = len(manifest["image"].get("tiles", {}).get("texts", [""]))
+    squares = squares_of(manifest)
     rows = [
         f"| `{name}` | {entry['role']} | {entry['bytes'] / 1e6:,.2f} |"
         for name, entry in manifest["files"].items()

@@ -31,7 +31,7 @@ from hydra_mobile.adapters.allocate_kinds import kind_of
 from hydra_mobile.adapters.allocate_layers import layer_of
 from hydra_mobile.adapters.dynamic.cells import Cells, groups_of, label
 from hydra_mobile.adapters.dynamic.data import Floats, Integers
-from hydra_mobile.adapters.dynamic.gate import MOST_CHANCE, centered_ranks, chance
+from hydra_mobile.adapters.dynamic.gate import MOST_CHANCE, centered_ranks, chance, correlation
 from hydra_mobile.adapters.dynamic.trailing import FLOOR, Tails
 
 LEAST_OUTCOMES = 16
@@ -279,5 +279,4 @@ def _within(one: Floats, other: Floats, event: Integers) -> float:
     for e in range(int(event.max()) + 1):
         mine = event == e
         x[mine], y[mine] = centered_ranks(one[mine]), centered_ranks(other[mine])
-    size = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / size if size else 0.0
+    return correlation(x, y)

@@ -103,7 +103,11 @@ def judge(gains: Floats, mlp: Floats, ridge: Floats, constant: Floats, worth: fl
 
 def spearman(one: Sequence[float] | Floats, other: Sequence[float] | Floats) -> float:
     """Return Spearman's rank correlation, ties at their mean rank; 0 if one side is constant."""
-    x, y = centered_ranks(one), centered_ranks(other)
+    return correlation(centered_ranks(one), centered_ranks(other))
+
+
+def correlation(x: Floats, y: Floats) -> float:
+    """Return the correlation of values whose means are 0; 0 if one side is constant."""
     size = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / size if size else 0.0
 

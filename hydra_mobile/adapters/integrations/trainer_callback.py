@@ -33,7 +33,8 @@ from hydra_mobile.adapters.integrations.trainer_checks import (
     require_same_model,
 )
 from hydra_mobile.adapters.probe_loop import ProbeLoop
-from hydra_mobile.adapters.qat import RENEW_EVERY, FakeQuant
+from hydra_mobile.adapters.qat import FakeQuant
+from hydra_mobile.adapters.qat_schedule import first_step, renews
 from hydra_mobile.core.errors import ConfigError, HydraError
 
 _LOG = logging.getLogger(__name__)
@@ -221,13 +222,13 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     def _quantize(self, step: int, steps: int) -> None:
         """Put the frozen weights on the grid of export for the last share of the steps."""
-        begins = steps - max(1, round(self._qat_share * steps))
+        begins = first_step(self._qat_share, steps)
         if self._qat is None or step < begins:
             return
         if self._quant is None:
             self._quant = FakeQuant(self._qat, group=self._qat_group)
             self._quant.watch(self._inner)
-        if step == begins or (steps - 1 - step) % RENEW_EVERY == 0:
+        if renews(step, begins, steps):
             self._quant.renew()
 
     # -- beginning ------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def footprint_of(
         )
         + _FLOAT * tokens * (row - hidden)
         + (_FLOAT * heads * tokens * context if keeps_scores else 0),
-        picture=_picture(image, sizes.get("vision_step"), _squares(manifest)),
+        picture=_picture(image, sizes.get("vision_step"), squares_of(manifest)),
         tokenizer=_TOKENIZER * files.get("tokenizer", 0),
         runtime=memory.own_bytes,
         holes=int(hole * max(0, decoder - head)),
@@ -159,7 +159,7 @@ def _prefill(tokens: int, hidden: int, inner: int, qkv: int, vocabulary: int) ->
     return _FLOAT * (tokens * (4 * hidden + 2 * qkv + 3 * inner) + 2 * vocabulary)
 
 
-def _squares(manifest: Mapping[str, Any]) -> int:
+def squares_of(manifest: Mapping[str, Any]) -> int:
     """Return how many squares a picture is read as."""
     texts = manifest.get("image", {}).get("tiles", {}).get("texts", ())
     return max(1, len(texts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
+from hydra_mobile.core.boundaries import first_line_of
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.hub_id import HUB_ID
 from hydra_mobile.core.model_folder import revision_of
@@ -99,7 +100,7 @@ def _not_had(hub_id: str, what: str, error: Exception) -> HydraError:
     elif isinstance(error, RevisionNotFoundError):
         reason = "the repository has no such revision"
     else:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line_of(error)
     return HydraError(
         f"{hub_id} is no folder here, and could not be fetched from the hub as {what}: {reason}",
         "Check the path, or the name and the network; `hf auth login` opens private repositories. "

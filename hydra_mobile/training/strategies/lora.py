@@ -25,7 +25,8 @@ from hydra_mobile.adapters.lora import lora_parameters
 from hydra_mobile.adapters.policies import policy_named
 from hydra_mobile.adapters.policies.hydra import start_policy
 from hydra_mobile.adapters.probe_loop import ProbeLoop
-from hydra_mobile.adapters.qat import RENEW_EVERY, FakeQuant
+from hydra_mobile.adapters.qat import FakeQuant
+from hydra_mobile.adapters.qat_schedule import renews
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import ArtifactError, ConfigError
@@ -241,8 +242,7 @@ class LoraStrategy(Strategy):
             if self._scales:
                 self._quant.load_scales(self._scales)
                 return
-        # Counted from the end, so that the last step sees the scales that export will find.
-        if step == begins or (steps - 1 - step) % RENEW_EVERY == 0:
+        if renews(step, begins, steps):
             self._quant.renew()
 
     def _write_importance(self, importance: Importance) -> None:
