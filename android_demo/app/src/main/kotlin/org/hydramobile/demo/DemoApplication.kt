@@ -43,7 +43,7 @@ open class DemoApplication : Application() {
     internal open val phone: PhoneFacts by lazy { AndroidFacts(this) }
 
     /** Runs tasks on the thread of the screens. */
-    val screens: Executor by lazy { Handler(Looper.getMainLooper()).let { Executor(it::post) } }
+    open val screens: Executor by lazy { Handler(Looper.getMainLooper()).let { Executor(it::post) } }
 
     internal val log = Log { clock() }
 

@@ -165,7 +165,7 @@ class MeanwhileTest : PhoneTest() {
         val picture = OtherApps.slowPicture(OtherApps.jpeg(BLUE))
         phone.open().choose(picture).dieAndReturn()
         OtherApps.release()
-        assertTrue("no picture: ${phone.texts()}", phone.comes(20) { phone.seesColour(BLUE) })
+        phone.waitFor("the picture is to be shown", 20) { phone.seesColour(BLUE) }
     }
 
     @Test
@@ -249,7 +249,7 @@ class MeanwhileTest : PhoneTest() {
             writeText("")
         }
         phone.choose(OtherApps.picture(OtherApps.jpeg(BLUE)))
-        assertTrue("nothing is told", phone.comes(20) { phone.toast().orEmpty().contains("picture") })
+        phone.waitFor("it is to be told", 20) { phone.toast().orEmpty().contains("picture") }
     }
 
     @Test

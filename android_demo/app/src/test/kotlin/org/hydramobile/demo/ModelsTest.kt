@@ -54,7 +54,7 @@ class ModelsTest : PhoneTest() {
         phone.addModel("first")
         phone.open().menu(Words.MODELS).drain()
         phone.chooseFolder(stuckFolder()).back().menu(Words.MODELS)
-        assertTrue("no list: ${phone.texts()}", phone.comes(20) { phone.sees("first") })
+        phone.waitFor("the list is to be shown", 20) { phone.sees("first") }
     }
 
     @Test
@@ -62,7 +62,7 @@ class ModelsTest : PhoneTest() {
         phone.open().menu(Words.MODELS).chooseFolder(stuckFolder())
         phone.comes(1) { false }
         phone.tap(Words.STOP)
-        assertTrue("it goes on: ${phone.texts()}", phone.comes(20) { phone.canTap(Words.IMPORT) })
+        phone.waitFor("it is to stop", 20) { phone.canTap(Words.IMPORT) }
     }
 
     @Test

@@ -55,6 +55,7 @@ import java.time.Duration
 import java.util.Collections
 import java.util.Locale
 import java.util.concurrent.CountDownLatch
+import java.util.concurrent.Executor
 import java.util.concurrent.TimeUnit
 
 /** A test with a phone; each has a new one. */
@@ -123,6 +124,19 @@ object Words {
 open class TestApp : DemoApplication() {
     override val runtimes get() = FAKE_RUNTIMES
     override val phone: PhoneFacts by lazy { TestFacts(super.phone) }
+    override val screens: Executor by lazy { untilTheEnd(super.screens) }
+
+    /** The process has ended: what it still had to do is done no more, as on a phone. */
+    @Volatile
+    var isEnded = false
+
+    override fun oneByOne(name: String): Executor = untilTheEnd(super.oneByOne(name))
+
+    override fun atOnce(name: String): Executor = untilTheEnd(super.atOnce(name))
+
+    private fun untilTheEnd(executor: Executor) = Executor { task ->
+        if (!isEnded) executor.execute { if (!isEnded) task.run() }
+    }
 
     /** Facts with a thermal state, which Robolectric has not. */
     private class TestFacts(private val real: PhoneFacts) : PhoneFacts by real {
@@ -347,6 +361,7 @@ class Phone {
     }
 
     private fun newProcess() {
+        (app as TestApp).isEnded = true
         Model.reset()
         startProcess()
     }
@@ -640,7 +655,9 @@ class Phone {
     }
 
     fun waitFor(what: String, seconds: Int = 10, condition: () -> Boolean): Phone {
-        if (!comes(seconds, condition)) fail("$what: not within $seconds s. The screen says: ${texts()}")
+        if (!comes(seconds, condition)) {
+            fail("$what: not within $seconds s. The screen says: ${texts()}; the last message: ${toast()}")
+        }
         return this
     }
 

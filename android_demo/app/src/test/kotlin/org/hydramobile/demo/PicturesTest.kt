@@ -72,7 +72,7 @@ class PicturesTest : PhoneTest() {
         folder.onOpen = { if ("decoder" in it) OtherApps.stall() }
         phone.open().menu(Words.MODELS).chooseFolder(OtherApps.folder(folder)).back()
         phone.choose(OtherApps.picture(OtherApps.jpeg(BLUE)))
-        assertTrue("no picture: ${phone.texts()}", phone.comes(20) { phone.seesColour(BLUE) })
+        phone.waitFor("the picture is to be shown", 20) { phone.seesColour(BLUE) }
     }
 
     @Test
@@ -82,14 +82,14 @@ class PicturesTest : PhoneTest() {
         folder.onOpen = { if ("decoder" in it) OtherApps.stall() }
         phone.open().chooseColour(BLUE).menu(Words.MODELS).chooseFolder(OtherApps.folder(folder)).back()
         phone.turn()
-        assertTrue("no picture: ${phone.texts()}", phone.comes(20) { phone.seesColour(BLUE) })
+        phone.waitFor("the picture is to be shown", 20) { phone.seesColour(BLUE) }
     }
 
     @Test
     fun aPickerThatDoesNotAnswerHoldsUpNothingElse() {
         phone.addModel()
         phone.open().choose(OtherApps.slowPicture()).menu(Words.MODELS)
-        assertTrue("no list: ${phone.texts()}", phone.comes(20) { phone.sees("first") })
+        phone.waitFor("the list is to be shown", 20) { phone.sees("first") }
     }
 
     @Test
@@ -97,7 +97,7 @@ class PicturesTest : PhoneTest() {
         phone.open()
         val before = phone.texts()
         phone.choose(OtherApps.slowPicture())
-        assertTrue("nothing says that a picture is on its way", phone.comes(20) { phone.texts() != before })
+        phone.waitFor("the screen is to say that a picture is on its way", 20) { phone.texts() != before }
     }
 
     @Test
@@ -107,7 +107,7 @@ class PicturesTest : PhoneTest() {
             phone.open().choose(OtherApps.pictureFrom { throw error })
             phone.comes(1) { phone.crashes.isNotEmpty() }
             assertEquals("the app would have ended", emptyList<Throwable>(), phone.crashes)
-            assertTrue("nothing tells that it failed", phone.comes(20) { phone.toast() != null })
+            phone.waitFor("it is to be told that it failed", 20) { phone.toast() != null }
             phone.back()
         }
     }
@@ -263,21 +263,21 @@ class PicturesTest : PhoneTest() {
     fun aPictureThatArrivesAfterATurnIsShown() {
         phone.open().choose(OtherApps.slowPicture(OtherApps.jpeg(BLUE))).turn()
         OtherApps.release()
-        assertTrue("no picture: ${phone.texts()}", phone.comes(20) { phone.seesColour(BLUE) })
+        phone.waitFor("the picture is to be shown", 20) { phone.seesColour(BLUE) }
     }
 
     @Test
     fun thePhoneMayBeTurnedInTheCamera() {
         phone.open().chooseColour(RED)
         phone.photo(OtherApps.jpeg(BLUE), turned = true)
-        assertTrue("no photo: ${phone.texts()} ${phone.toast()}", phone.comes(20) { phone.seesColour(BLUE) })
+        phone.waitFor("the photo is to be shown", 20) { phone.seesColour(BLUE) }
     }
 
     @Test
     fun aCameraThatWroteNothingIsToldOf() {
         phone.open().chooseColour(RED)
         phone.photo(ByteArray(0))
-        assertTrue("no message", phone.comes(20) { phone.toast() != null })
+        phone.waitFor("a message is to be shown", 20) { phone.toast() != null }
         assertTrue(phone.seesColour(RED))
     }
 
@@ -305,7 +305,7 @@ class PicturesTest : PhoneTest() {
             error
         }
         assertEquals("the app would have ended", null, problem)
-        assertTrue("no message", phone.comes(20) { phone.toast() != null })
+        phone.waitFor("a message is to be shown", 20) { phone.toast() != null }
     }
 
     @Test
@@ -334,7 +334,7 @@ class PicturesTest : PhoneTest() {
     fun thePhotoArrivesThoughTheProcessEnded() {
         phone.open()
         phone.photo(OtherApps.jpeg(BLUE), died = true)
-        assertTrue("${phone.texts()} ${phone.toast()}", phone.comes(20) { phone.seesColour(BLUE) })
+        phone.waitFor("the picture is to be shown", 20) { phone.seesColour(BLUE) }
     }
 
     @Test
@@ -343,7 +343,7 @@ class PicturesTest : PhoneTest() {
         phone.open().tap("Add a picture").tap(Words.CHOOSE)
         assertTrue("${phone.toast()}", phone.toast().orEmpty().contains("pick"))
         phone.tap("Add a picture").tap(Words.TAKE)
-        assertTrue("${phone.toast()}", phone.comes(20) { phone.toast().orEmpty().contains("camera") })
+        phone.waitFor("the camera is to be named", 20) { phone.toast().orEmpty().contains("camera") }
     }
 
     @Test

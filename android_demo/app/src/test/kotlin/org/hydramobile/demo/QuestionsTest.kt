@@ -200,14 +200,14 @@ class QuestionsTest : PhoneTest() {
         phone.open().ask("What is this?").waitUntilSeen("aaa").leave().trim()
         Model.decoding.open()
         phone.settle()
-        assertTrue("the model is still loaded", phone.comes(20) { Model.closed == 1 })
+        phone.waitFor("the model is to be closed", 20) { Model.closed == 1 }
     }
 
     @Test
     fun memoryIsGivenBackWhenNothingIsDone() {
         phone.addModel()
         phone.open().ask("What is this?").settle().leave().trim()
-        assertTrue("the model is still loaded", phone.comes(20) { Model.closed == 1 })
+        phone.waitFor("the model is to be closed", 20) { Model.closed == 1 }
     }
 
     @Test

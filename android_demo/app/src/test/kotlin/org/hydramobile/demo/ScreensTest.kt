@@ -14,14 +14,14 @@ class ScreensTest : PhoneTest() {
     fun theSpeedTestShowsItsResult() {
         phone.addModel()
         phone.open().menu(Words.SPEED).tap(Words.MEASURE).settle()
-        assertTrue("no result: ${phone.texts()}", phone.comes(20) { phone.sees(Words.MEASURED) })
+        phone.waitFor("a result is to be shown", 20) { phone.sees(Words.MEASURED) }
     }
 
     @Test
     fun theAnswerIsShownAfterTheSpeedTestWasLeft() {
         phone.addModel()
         phone.open().menu(Words.SPEED).back().ask("What is this?").settle()
-        assertTrue("no answer: ${phone.texts()}", phone.comes(20) { phone.sees(Words.TOKENS_PER_SECOND) })
+        phone.waitFor("an answer is to be shown", 20) { phone.sees(Words.TOKENS_PER_SECOND) }
     }
 
     @Test
@@ -30,7 +30,7 @@ class ScreensTest : PhoneTest() {
         phone.open().menu(Words.SPEED).back()
         Model.loading.close()
         phone.ask("What is this?")
-        assertTrue("no Stop: ${phone.texts()}", phone.comes(20) { phone.canTap(Words.STOP) })
+        phone.waitFor("Stop is to be there", 20) { phone.canTap(Words.STOP) }
     }
 
     @Test
@@ -39,7 +39,7 @@ class ScreensTest : PhoneTest() {
         phone.open().menu(Words.MODELS, follows = false).menu(Words.MODELS, follows = false).follow()
         if (phone.depth > 2) phone.back()
         phone.chooseFolder(OtherApps.folder(FolderApp().also { it.root = root })).settle()
-        assertTrue("no end of the import: ${phone.texts()}", phone.comes(20) { phone.sees(Words.IMPORTED) })
+        phone.waitFor("the import is to end", 20) { phone.sees(Words.IMPORTED) }
     }
 
     @Test
