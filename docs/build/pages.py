@@ -50,6 +50,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "presets/result.json": presets.render,
     "devices/device_parity.json": devices.render,
     "devices/routes.json": devices.render_routes,
+    "devices/app_loop_fp32.json": devices.render_app_loop,
     "devices/apk_sizes.json": devices.render_apk_sizes,
     "devices/processors.json": devices.render_processors,
     "memory/original_full_width.json": memory.render,

@@ -48,6 +48,24 @@ def render_routes(value: Result) -> str:
     return table(["golden answers", *(row["preset"] for row in rows)], lines)
 
 
+_LIBRARIES = {"host": "the library of `evaluate`", "android": "Android's x86-64 library"}
+
+
+def render_app_loop(value: Result) -> str:
+    """Return how many answers of the app's code are those of `evaluate`, text for text."""
+    lines = [
+        [
+            f"{row['preset']}, {row['runtime']}",
+            _LIBRARIES[kind],
+            f"{found['equal_texts']} of {found['questions']}",
+            f"{found['largest_change_of_margin']:.4f}",
+        ]
+        for row in value["bundles"]
+        for kind, found in row["app"].items()
+    ]
+    return table(["bundle", "the app's code on", "equal texts", "largest change of a lead"], lines)
+
+
 def render_apk_sizes(value: Result) -> str:
     """Return the size of each kind of APK and what takes it, in MB."""
     kinds = ("libexecutorch_jni.so", "libonnxruntime.so", "classes", "model")
