@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_mobile.adapters.folder_files import CONFIG_FILE
 from hydra_mobile.core.errors import ArtifactError
 
-CONFIG_FILE = "adapter_config.json"
 _PREFIX = "base_model.model."
 _LORA = re.compile(r"(.+)\.lora_([AB])\.(?:default\.)?weight")
 #: Settings under which an adapter is not plain LoRA, with the value that plain LoRA has.

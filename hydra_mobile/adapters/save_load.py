@@ -24,16 +24,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.folder_files import (
+    CONFIG_FILE,
+    HYDRA_FILE,
+    TENSOR_FILE,
+    adapter_files,
+    beside,
+    is_plain_peft,
+    plain_tensors,
+)
 from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.lora import inject, lora_config
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
 from hydra_mobile.adapters.model_card import model_card
-from hydra_mobile.adapters.peft_folder import (
-    CONFIG_FILE,
-    peft_tensors,
-    read_pickled,
-    without_wrappers,
-)
+from hydra_mobile.adapters.peft_folder import peft_tensors, read_pickled, without_wrappers
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import verify
 from hydra_mobile.core.errors import ArtifactError
@@ -42,14 +46,9 @@ from hydra_mobile.core.folders import Mark, folder_atomically
 from hydra_mobile.core.integrity import hashes_of, require_recorded
 
 SCHEMA = 1
-TENSOR_FILE = "adapter_model.safetensors"
-HYDRA_FILE = "hydra.json"
 _MARK = Mark(HYDRA_FILE, "a HyDRA adapter")
 _PREFIX = "base_model.model."
 _TEXT = "language_model"
-_PICKLED_FILE = "adapter_model.bin"
-#: What LLaVA's trainer saves beside LoRA: the projector.
-_LLAVA_FILE = "non_lora_trainables.bin"
 
 #: Gives a base's name for another project's name of a tensor, None where it knows none.
 Rename = Callable[[str], str | None]
@@ -246,28 +245,6 @@ def load_adapter(
     return adapter
 
 
-def is_plain_peft(folder: Path) -> bool:
-    """Whether an adapter folder is stock peft's: it has no record, nor files that one names."""
-    named = [folder / HYDRA_FILE, *folder.glob("projector.safetensors")]
-    return (folder / CONFIG_FILE).is_file() and not any(path.is_file() for path in named)
-
-
-def adapter_files(folder: Path) -> dict[str, str]:
-    """Return the sha256 of an adapter's files by name: of its record, or of stock peft's files.
-
-    Raises:
-        ArtifactError: the folder holds no adapter.
-    """
-    if is_plain_peft(folder):
-        own = [CONFIG_FILE, _plain_tensors(folder), *_beside(folder)]
-        return hashes_of(folder, own)
-    record = read_json(
-        folder / HYDRA_FILE, "a finished adapter (go on with `hydra-mobile train --resume`)"
-    )
-    files: dict[str, str] = record["files"]
-    return files
-
-
 def located(
     adapter: Adapter, names: Collection[str], rename: Rename = lambda name: None
 ) -> Adapter:
@@ -358,19 +335,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _plain_tensors(folder: Path) -> str:
-    """Return the name of the tensors' file of stock peft's adapter."""
-    pickled = not (folder / TENSOR_FILE).exists() and (folder / _PICKLED_FILE).exists()
-    return _PICKLED_FILE if pickled else TENSOR_FILE
-
-
-def _beside(folder: Path) -> list[str]:
-    return [_LLAVA_FILE] if (folder / _LLAVA_FILE).is_file() else []
-
-
 def _read_plain(folder: Path, config: dict[str, Any]) -> Adapter:
     """Read an adapter of stock peft."""
-    file = folder / _plain_tensors(folder)
+    file = folder / plain_tensors(folder)
     read = read_pickled if file.suffix == ".bin" else read_safetensors
     found = peft_tensors(file, config, read(file))
     cost = {name: a.shape[1] + b.shape[0] for name, (a, b) in found.pairs.items()}
@@ -385,7 +352,7 @@ def _read_plain(folder: Path, config: dict[str, Any]) -> Adapter:
         "files": adapter_files(folder),
     }
     extra = {file.name: found.whole} if found.whole else {}
-    extra |= {name: without_wrappers(read_pickled(folder / name)) for name in _beside(folder)}
+    extra |= {name: without_wrappers(read_pickled(folder / name)) for name in beside(folder)}
     base = BaseIdentity(str(config.get("base_model_name_or_path") or ""), "")
     return Adapter(
         folder,

@@ -263,7 +263,7 @@ def plan_export(
 def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
     """Return base and adapter of a run; a base or a merged folder is a base without one."""
     from hydra_export.separate_adapter import SeparateAdapter
-    from hydra_mobile.adapters.save_load import HYDRA_FILE
+    from hydra_mobile.adapters.folder_files import HYDRA_FILE
     from hydra_mobile.core.files import read_json
     from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 

@@ -102,8 +102,8 @@ def _is_of(made: Path, adapter: Path, base: Path) -> bool:
 
     Weights that were altered later are found where they are used.
     """
+    from hydra_mobile.adapters.folder_files import adapter_files
     from hydra_mobile.adapters.identity import base_identity
-    from hydra_mobile.adapters.save_load import adapter_files
 
     record = made / "merge.json"
     if not record.is_file():

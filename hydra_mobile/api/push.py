@@ -157,7 +157,8 @@ def _files_of(model: ModelRef) -> tuple[str, Path, list[str]]:
     Raises:
         ArtifactError: a file is missing or altered, or the model is a base.
     """
-    from hydra_mobile.adapters.save_load import adapter_files, read_adapter
+    from hydra_mobile.adapters.folder_files import adapter_files
+    from hydra_mobile.adapters.save_load import read_adapter
     from hydra_mobile.bundle.bundle import Bundle
     from hydra_mobile.bundle.manifest import MANIFEST, read_manifest
     from hydra_mobile.core.integrity import plain_files

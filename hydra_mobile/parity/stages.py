@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_mobile.adapters.save_load import adapter_files
+from hydra_mobile.adapters.folder_files import adapter_files
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.tolerance import TOLERANCES, Tolerance, precision_class, tolerance_of

@@ -11,8 +11,8 @@ from typing import Literal
 
 Outcome = Literal["kept", "learned", "flipped", "right", "wrong"]
 """Why a question is shown: right before training, after it and exported; right since training;
-another answer in an exported model than in the trained one; the trained model's right and wrong
-answers where there is nothing to compare with."""
+another answer in an exported model than in the trained one; wrong in the trained model and in all
+that were exported. Without a model to compare with: the trained model's right and wrong answers."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hydra_mobile.adapters.folder_files import (
+    CONFIG_FILE,
+    HYDRA_FILE,
+    adapter_files,
+    is_plain_peft,
+)
 from hydra_mobile.adapters.identity import BaseIdentity
-from hydra_mobile.adapters.peft_folder import CONFIG_FILE
-from hydra_mobile.adapters.save_load import HYDRA_FILE, adapter_files, is_plain_peft
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.bundle.manifest import MANIFEST

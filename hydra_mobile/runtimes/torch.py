@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from hydra_mobile.adapters.identity import base_identity
-from hydra_mobile.adapters.save_load import load_adapter
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
@@ -39,6 +38,9 @@ def load_artifact(
         base = base_of(adapter)
         model = load_model(base)
         rename = family_of(base).rename(base)
+        # Its import of peft takes seconds, which bases and merged models need not wait for.
+        from hydra_mobile.adapters.save_load import load_adapter
+
         load_adapter(model.whole, adapter, base=base_identity(base), rename=rename)
         return model.eval(), load_processor(base, adapter)
     if (path / "run.json").is_file():

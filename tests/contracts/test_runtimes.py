@@ -13,9 +13,7 @@ import pytest
 from bundle_fixtures import Exported
 from manifests import edited_manifest
 from PIL import Image
-from target_bundles import platform_of
 
-from hydra_export.targets import target_for
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError, MissingPackageError
 from hydra_mobile.runtimes import RUNTIMES, runtime_class
@@ -39,10 +37,7 @@ def made(tiny_merged: Path, exported: Exported) -> Made:
         kind = runtime_class(name)
         if not issubclass(kind, BundleRuntime):
             return tiny_merged
-        form = kind.format or name
-        # What needs no operators beside the runtime's own runs everywhere.
-        attentions = target_for(platform_of(form), form).attentions
-        return exported(form, "fp32", "manual" if "manual" in attentions else "auto")
+        return exported(kind.format or name)
 
     return make
 
@@ -85,6 +80,19 @@ def test_a_class_is_looked_at_without_its_runtime() -> None:
         "        assert kind.title and kind.summary and kind.label('int4').startswith(kind.title)\n"
         "heavy = {'torch', 'executorch', 'onnxruntime', 'coremltools'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_process_that_answers_with_a_bundle_starts_without_the_training_packages() -> None:
+    code = (
+        "import sys\nimport hydra_mobile.evaluation.workers.process\n"
+        "from hydra_mobile.runtimes import RUNTIMES, runtime_class\n"
+        "from hydra_mobile.runtimes.base import BundleRuntime\n"
+        "for name in RUNTIMES:\n"
+        "    if name != 'torch': assert issubclass(runtime_class(name), BundleRuntime)\n"
+        "    heavy = {'torch', 'transformers', 'peft'} & set(sys.modules)\n"
+        "    assert name == 'torch' or not heavy, (name, heavy)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from hydra_mobile.adapters.adalora import AdaLora
 from hydra_mobile.adapters.allocate_layers import layer_of
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.folder_files import CONFIG_FILE, TENSOR_FILE
 from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.importance import measure
 from hydra_mobile.adapters.lora import inject, lora_parameters
@@ -23,7 +24,7 @@ from hydra_mobile.adapters.lora_layers import lora_layers, lora_tensors
 from hydra_mobile.adapters.policies import POLICIES, PolicyInput, allocate, policy_named
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.roundtrip import verify
-from hydra_mobile.adapters.save_load import CONFIG_FILE, TENSOR_FILE, save_adapter
+from hydra_mobile.adapters.save_load import save_adapter
 from hydra_mobile.core.errors import ArtifactError
 
 BASE = BaseIdentity("owner/base", "a" * 64)

@@ -50,7 +50,7 @@ _FAULTS = (
 )
 #: Test -> what it says of the fault that it finds.
 _RED = {
-    "ScreensTest#theAnswerIsShownAfterTheSpeedTestWasLeft": ["no answer"],
+    "ScreensTest#theAnswerIsShownAfterTheSpeedTestWasLeft": ["an answer is to be shown"],
     "ViewsTest#light": ["contrast ", "cut below: "],
     "MainThreadTest#noFileIsTouchedOnTheThreadOfTheScreens": ["MainActivity.kt"],
     "SharingTest#theLogIsCopiedWithoutQuestions": ["planted"],

@@ -18,7 +18,7 @@ from hydra_mobile.devices import native_build
 
 @pytest.fixture(scope="session")
 def bundle(exported: Exported) -> Path:
-    return exported("executorch", "fp32", "manual")
+    return exported("executorch", "fp32")
 
 
 @pytest.fixture(scope="session")

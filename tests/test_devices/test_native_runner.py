@@ -80,7 +80,7 @@ def test_it_computes_what_the_python_runtime_computes(native: Runtime, python: R
 def test_the_fast_attention_computes_what_the_python_runtime_computes(
     binary: Path, exported: Exported
 ) -> None:
-    bundle = exported("executorch", "fp32", "custom")
+    bundle = exported("executorch", "fp32")
     ours, python = NativeRuntime.load(bundle, threads=2), ExecuTorchRuntime.load(bundle, threads=1)
     for runner in (ours, python):
         runner.decode(runner.embed(IDS[:18]), CacheState())
@@ -169,7 +169,7 @@ def test_emulated_arm64_answers_as_the_host_does(
     missing = native_build.missing_packages(native_build.ARM64) + emulator.missing_packages()
     if missing:
         pytest.skip(f"no arm64 program can be built and run without {', '.join(set(missing))}")
-    bundle = exported("executorch", "fp32", "manual")
+    bundle = exported("executorch", "fp32")
     runner = EmulatorRuntime.load(bundle, threads=1)
     assert runner._process.session["machine"] == "aarch64"
     expected = answers(python, bundle)
@@ -183,7 +183,7 @@ def test_emulated_arm64_answers_as_the_host_does(
         assert found.ids == case["ids"]
         np.testing.assert_allclose(found.first_logits, vectors[f"{index}.logits"], atol=1e-4)
     # Quantized kernels of both machines round alike but for the order of sums.
-    quantized = exported("executorch", "int8", "manual")
+    quantized = exported("executorch", "int8")
     here, there = NativeRuntime.load(quantized), EmulatorRuntime.load(quantized)
     pixels = vectors["0.pixels"][None]
     images = [runner.encode_image(pixels) for runner in (here, there)]

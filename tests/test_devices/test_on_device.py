@@ -119,7 +119,7 @@ def test_only_bundles_for_executorch_move(
     exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NativeDevice, "command", lambda self: ["runner"])
-    bundle = model_at(str(exported("executorch", "fp32", "manual")))
+    bundle = model_at(str(exported("executorch", "fp32")))
     torch = ModelRef(Path("m"), "merged", "torch", "torch fp32 (trained)", "fp32", 1, "d")
     assert moved([torch, bundle], "host") == [torch, bundle]
     there = moved([torch, bundle], "native")

@@ -157,6 +157,10 @@ def _gallery(
             "flipped": [
                 one for one in asked if any(one.right(e) != one.right(after) for e in exports)
             ],
+            # What training has not reached is what one looks at next.
+            "wrong": [
+                one for one in asked if not any(one.right(name) for name in (after, *exports))
+            ],
         }
     else:
         groups = {

@@ -27,6 +27,8 @@ _SMALL_BYTES = 1e9
 _PROCESS_BYTES = 7e8
 #: fp32 weights of an artifact stored in fewer bits, and what loading takes for a moment.
 _TIMES_STORED = 3
+#: Another process costs the seconds of its start, which fewer questions do not earn.
+_QUESTIONS_PER_PROCESS = 16
 # Processes of ours are no members of a group that torchrun started.
 _GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_PORT")
 
@@ -62,6 +64,7 @@ def workers_for(artifact: ModelRef, questions: int, cores: int, requested: int) 
     else:
         each = _TIMES_STORED * artifact.size_bytes + _PROCESS_BYTES
         processes = min(cores, int(psutil.virtual_memory().available * 0.8 / each))
+        processes = min(processes, -(-questions // _QUESTIONS_PER_PROCESS))
     processes = max(1, min(processes, questions))
     threads = 1 if artifact.size_bytes <= _SMALL_BYTES and not requested else cores // processes
     return processes, max(1, threads)

@@ -20,7 +20,7 @@ _GROUPS = {
         "flipped",
     ),
     "right": ("check", "Right", "the trained model's answer is the right one", "kept"),
-    "wrong": ("warn", "Wrong", "it is not", "flipped"),
+    "wrong": ("warn", "Wrong", "the trained model's answer is not the right one", "flipped"),
 }
 _LONG, _LONG_QUESTION = 120, 220
 #: A lead of as many logits fills the bar.
