@@ -121,7 +121,7 @@ def _trailing(value: Any) -> Figures:
         row = summary.get(world, {}).get("trailing", {}).get("relative_to_uniform")
         if row:
             mean, ends = -100 * row["mean"], sorted(-100 * row[key] for key in ("low", "high"))
-            found[f"trailing_{name}"] = f"{mean:.0f} % [{ends[0]:.0f}, {ends[1]:.0f}]"
+            found[f"trailing_{name}"] = f"{mean:.0f}% [{ends[0]:.0f}, {ends[1]:.0f}]"
     for name, world, arm in (
         ("trailing_control", "homogeneous:600", "trailing"),
         ("trailing_control_longer", "homogeneous:1200", "trailing"),

@@ -3,7 +3,7 @@
 Trains every arm of `arms.py` in a world whose linears need very different ranks and in a
 homogeneous one (the negative control: there no arm may win by its ranks), at an equal parameter
 budget on the same data, seed by seed. Prints the paired differences from uniform LoRA with their
-95 % intervals and writes JSON with every single result.
+95% intervals and writes JSON with every single result.
 
 The whole of it, ten seeds in each world, is about 60,000 steps of a tiny model: quarter of an hour
 on a thread of its own.
@@ -87,7 +87,7 @@ def summarize(seeds: list[dict[str, Any]], arms: list[str]) -> dict[str, dict[st
 
 
 def print_table(kind: str, summary: dict[str, dict[str, Any]]) -> None:
-    print(f"\n{kind}: final held-out loss (1e-3 nats) against uniform LoRA, paired, 95 % intervals")
+    print(f"\n{kind}: final held-out loss (1e-3 nats) against uniform LoRA, paired, 95% intervals")
     print(f"{'arm':<15}{'loss':>7}{'minus uniform':>22}{'relative, %':>23}{'steps':>7}{'cpu s':>7}")
     for arm, row in summary.items():
         print(
@@ -104,7 +104,7 @@ def print_table(kind: str, summary: dict[str, dict[str, Any]]) -> None:
             )
     if hydra := summary.get("hydra"):
         print(
-            f"hydra: {hydra['moves']} moves, abstained at {100 * hydra['abstention_rate']:.0f} % "
+            f"hydra: {hydra['moves']} moves, abstained at {100 * hydra['abstention_rate']:.0f}% "
             f"of its events, {hydra['mean_probe_steps']:.0f} probe steps a run"
         )
 
@@ -196,7 +196,7 @@ def main() -> None:
             {
                 "what": "held-out divergence from a teacher with planted low-rank deltas, "
                 "nats per token, at equal LoRA parameters; differences are paired by seed",
-                "interval": "95 %, Student's t over seeds, not corrected for the number of arms",
+                "interval": "95%, Student's t over seeds, not corrected for the number of arms",
                 "settings": dataclasses.asdict(recipe) | {"most_chance": MOST_CHANCE},
                 "world": _world_settings(),
                 "environment": vars(facts),

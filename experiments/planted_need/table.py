@@ -73,4 +73,4 @@ def _relative(arm: Mapping[str, Any]) -> str:
     if found["low"] == found["high"] == 0:
         return "0"
     value, low, high = (f"{100 * found[key]:+.0f}" for key in ("mean", "low", "high"))
-    return f"{value} % [{low}, {high}]"
+    return f"{value}% [{low}, {high}]"

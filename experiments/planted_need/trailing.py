@@ -223,7 +223,7 @@ def _content(outcomes: dict[str, Any]) -> dict[str, Any]:
     return {
         "what": "held-out divergence from a teacher with planted low-rank deltas, nats per token, "
         "at equal LoRA parameters; change against uniform LoRA, paired by seed, geometric mean",
-        "interval": "95 %, Student's t over seeds",
+        "interval": "95%, Student's t over seeds",
         "settings": {
             arm: None if s is None else {"margin": s.margin, "undo": s.undo, "model": s.model}
             for arm, s in ARMS.items()

@@ -126,7 +126,7 @@ def main() -> None:
     verb(*command, "--limit", str(arguments.limit))
     answers = Answers(report_folder, arguments.quickstart / "emojiqa", arguments.limit)
     rows = []
-    print(f"\n{'system':<22}{'MB':>7}{'of fp16':>9}{'same':>12}{'points':>8}  95 %, paired")
+    print(f"\n{'system':<22}{'MB':>7}{'of fp16':>9}{'same':>12}{'points':>8}  95%, paired")
     for bundle in bundles:
         half = program_bytes(bundle.with_name(bundle.name.rsplit("-", 1)[0] + "-fp16"))
         rows.append(row(bundle, answers, half))

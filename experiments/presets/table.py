@@ -12,7 +12,7 @@ Result = Mapping[str, Any]
 
 def render(value: Result) -> str:
     """Return size and change of the score of each preset against eager fp32."""
-    titles = ["program", "MB", "of fp16", "same answers", "points [95 %]"]
+    titles = ["program", "MB", "of fp16", "same answers", "points [95%]"]
     lines = []
     for row in value["rows"]:
         change = [100 * row["change_of_all"][key] for key in ("value", "low", "high")]

@@ -64,7 +64,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
         row[0].set_yticks(range(len(arms)), arms)
         row[0].set_ylim(len(arms) - 0.5, -0.5)
     figure.supxlabel(
-        "gain over uniform LoRA, %, with a paired 95 % interval; pale: fewer than 4 seeds; "
+        "gain over uniform LoRA, %, with a paired 95% interval; pale: fewer than 4 seeds; "
         "dotted: the paper's claim",
         fontsize=8,
     )

@@ -1,7 +1,7 @@
 """Where can a rank map show anything? Uniform LoRA of rank r, 2 r and 4 r, each at its best rate.
 
 No map whose ranks go up to 2 r can be expected to beat uniform rank 2 r at its best learning rate.
-So only a task and budget where rank 2 r lowers the loss by at least 5 % is worth the comparison of
+So only a task and budget where rank 2 r lowers the loss by at least 5% is worth the comparison of
 `run.py`. Two seeds; the loss is that of the first split, on which rates are chosen too, so small
 gains are flattered.
 

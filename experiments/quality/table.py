@@ -3,7 +3,7 @@
     python -m experiments.quality.table experiments/quality/result_*_steps.json
 
 For each task and budget a table of accuracies: mean and standard deviation over seeds, the gain
-over uniform LoRA relative to it, and its 95 % interval (equal steps); below it, HyDRA against
+over uniform LoRA relative to it, and its 95% interval (equal steps); below it, HyDRA against
 uniform LoRA that trains as long as HyDRA does with its probes (equal time). The interval is a
 paired bootstrap: seeds and pictures are drawn again, the same for both arms, because questions
 about one picture stand or fall together. Then a table of the mean loss of the reference answers,
@@ -195,7 +195,7 @@ def _gains(gains: Mapping[str, Sequence[float] | None]) -> str:
 
 def _gain(gain: Sequence[float]) -> str:
     """Return (value, low, high, ...) in per cent."""
-    return f"{gain[0]:+.1f} % [{gain[1]:+.1f}, {gain[2]:+.1f}]"
+    return f"{gain[0]:+.1f}% [{gain[1]:+.1f}, {gain[2]:+.1f}]"
 
 
 def _trained(parameters: dict[str, int]) -> int:
@@ -218,7 +218,7 @@ def _loss_cell(cells: Cells, arm: str, split: str) -> str:
         return told
     if len(ours) < _LEAST_SEEDS:
         change = statistics.geometric_mean(ours) / statistics.geometric_mean(theirs) - 1
-        return f"{told}, {100 * change:+.1f} %"
+        return f"{told}, {100 * change:+.1f}%"
     found = relative(ours, theirs)
     return f"{told}, {_gain([100 * part for part in (found.mean, found.low, found.high)])}"
 
@@ -230,7 +230,7 @@ def render(result: dict[str, Any]) -> str:
     head = (
         f"{about['accelerator'] or about['cpu']}, {', '.join(map(str, steps))} steps; accuracy in "
         "per cent, mean and standard deviation over seeds; gain over uniform LoRA on the same "
-        "seeds, relative, with a paired 95 % interval."
+        "seeds, relative, with a paired 95% interval."
     )
     tables = [
         "\n".join(lines)

@@ -11,8 +11,8 @@ Result = Mapping[str, Any]
 
 
 def render(value: Result) -> str:
-    """Return the quickstart's systems: scores with 95 % intervals, agreement, size, speed."""
-    titles = ["system", "seen names, % [95 %]", "unseen names, % [95 %]", "same answers as torch"]
+    """Return the quickstart's systems: scores with 95% intervals, agreement, size, speed."""
+    titles = ["system", "seen names, % [95%]", "unseen names, % [95%]", "same answers as torch"]
     lines = []
     for system in value["systems"]:
         scores = {s["split"]: s for s in system["scores"] if s["kind"] == "all"}

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean of paired differences with its 95 % interval."""
+    """A mean of paired differences with its 95% interval."""
 
     mean: float
     low: float
@@ -41,7 +41,7 @@ def difference(arm: Sequence[float], reference: Sequence[float]) -> Difference:
 
 
 def relative(arm: Sequence[float], reference: Sequence[float]) -> Difference:
-    """Return the same for the logarithms, as a share: -0.1 means 10 % lower (geometric mean)."""
+    """Return the same for the logarithms, as a share: -0.1 means 10% lower (geometric mean)."""
     logs = difference(np.log(arm).tolist(), np.log(reference).tolist())
     return Difference(
         math.expm1(logs.mean), math.expm1(logs.low), math.expm1(logs.high), logs.pairs

@@ -92,7 +92,7 @@ def one_run(base: Path, file: Path, policy: str, steps: int, batch_size: int) ->
         command += ["data.stage1=", f"data.stage2={file}", "stage2.template=chatml"]
         command += [f"stage2.steps={steps}", f"stage2.batch_size={batch_size}"]
         command += ["runtime.log_every=1", "runtime.checkpoint_every=0", f"ranks.policy={policy}"]
-        # A probe of a run this short: 6 % of its steps, as in a whole one.
+        # A probe of a run this short: 6% of its steps, as in a whole one.
         command += ["ranks.dynamic.candidates=1", f"ranks.dynamic.probe_steps={steps * 6 // 100}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         summary = json.loads((run / "summary.json").read_text())

@@ -27,8 +27,8 @@ from typing import Any
 from hydra_mobile.core.json_text import dumps
 
 RESULT = Path(__file__).with_name("step_time.json")
-# One probe of six steps and two held-out losses in 120 steps: 6 %, the share that 13 events of two
-# candidates have in a run of 5,198 steps (the defaults allow 7 %).
+# One probe of six steps and two held-out losses in 120 steps: 6%, the share that 13 events of two
+# candidates have in a run of 5,198 steps (the defaults allow 7%).
 POLICIES = {
     "uniform": ["ranks.policy=uniform"],
     "hydra": ["ranks.policy=hydra"],

@@ -18,7 +18,7 @@ from hydra_mobile.adapters.allocate_layers import FLOOR, require_finite
 
 LEAST = 3
 APART = 0.2
-"""Standard deviation of log scores below which they count as equal: 20 % is what a mean of a few
+"""Standard deviation of log scores below which they count as equal: 20% is what a mean of a few
 noisy norms varies by."""
 POOL = ""
 

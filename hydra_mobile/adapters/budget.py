@@ -125,7 +125,7 @@ class Budget:
         if over > 0:
             raise BudgetError(
                 f"{what} {used:,} parameters; uniform LoRA of rank {self.r_ref} has "
-                f"{self.reference:,}: {over:,} too many (+{100 * over / self.reference:.1f} %).",
+                f"{self.reference:,}: {over:,} too many (+{100 * over / self.reference:.1f}%).",
                 "Lower some ranks. Keeping the sum of ranks is not enough: a rank costs "
                 "inputs + outputs of its module.",
             )

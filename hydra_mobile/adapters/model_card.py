@@ -44,7 +44,7 @@ library_name: peft
 A plain peft LoRA adapter whose rank differs from module to module, trained with hydra-mobile, an
 independent reconstruction of HyDRA. Base weights: sha256 `{base["sha256"]}`.
 
-- LoRA parameters: {counts["lora"]:,}, which is {share:.2f} % of the {counts["lora_reference"]:,}
+- LoRA parameters: {counts["lora"]:,}, which is {share:.2f}% of the {counts["lora_reference"]:,}
   of uniform LoRA of rank {record["r_ref"]}.
 - Scale of every module in training: {record["scale"]:g}. It is folded into `lora_B`, so that
   `lora_alpha / rank` reproduces it; readers need nothing but peft.

@@ -78,7 +78,7 @@ class Metric:
         return float(self.combine(self.terms.sum(axis=0)))
 
     def score(self, *, seed: int = 0) -> Score:
-        """Return the number with its 95 % percentile interval over clusters, within strata.
+        """Return the number with its 95% percentile interval over clusters, within strata.
 
         Where all answers are right, or all wrong, a share's bootstrap has no width; then Wilson's
         interval with the number of clusters as sample size is given instead.

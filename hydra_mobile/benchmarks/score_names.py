@@ -8,7 +8,7 @@ SCORE_NAMES: dict[str, str] = {
     "contains": "holds an accepted answer",
     "formula": "holds an accepted formula; case counts, spaces do not",
     "anls": "similarity to the nearest accepted answer, 0 below one half",
-    "relaxed": "a number within 5 %, or an equal text",
+    "relaxed": "a number within 5%, or an equal text",
     "vqa": "by how many of several people gave the answer",
     "choice": "the letter of the right option",
     "yesno": "yes or no",

@@ -52,7 +52,7 @@ class Score:
         name: the split.
         kind: "all", or the part of the split that is scored.
         value: in [0, 1] for the unit "share", a sum of points for "points" (MME).
-        low: lower end of the 95 % interval.
+        low: lower end of the 95% interval.
         high: upper end.
         n: number of questions (or groups of questions).
         majority: what the best constant answers reach on the same questions; None if that means

@@ -116,7 +116,7 @@ def _remarks(plan: Plan) -> list[str]:
         "batch_size; those between lie on a line.",
         "Computed, not simulated: 4-bit weights, fsdp, gradient averaging. Not measured on a GPU: "
         "any of it.",
-        f"`fits` and the table of settings add {100 * FRAGMENTS:.0f} % for fragments and "
+        f"`fits` and the table of settings add {100 * FRAGMENTS:.0f}% for fragments and "
         f"{CONTEXT_BYTES / 2**30:g} GiB for CUDA.",
         "Best first: without recomputation, in full precision, unsharded, in large micro-batches; "
         "a rule of thumb, no measured speed.",
@@ -129,7 +129,7 @@ def _remarks(plan: Plan) -> list[str]:
     ranks = plan.train.ranks
     if ranks.policy == "hydra" and ranks.dynamic.target == "paired_probe":
         share = ranks.dynamic.probe_share
-        lines.append(f"HyDRA's probes may add up to {100 * share:.0f} % to the steps of stage II.")
+        lines.append(f"HyDRA's probes may add up to {100 * share:.0f}% to the steps of stage II.")
     return lines
 
 

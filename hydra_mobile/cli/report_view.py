@@ -65,7 +65,7 @@ def _below(
 
 
 def _heading(column: Column) -> str:
-    unit = column.unit.removesuffix(" (95 %)")
+    unit = column.unit.removesuffix(" (95%)")
     return f"{column.title}, {unit}" if unit else column.title
 
 

@@ -34,7 +34,7 @@ def score_bars(report: Report) -> str:
         words.append(f"{measure.title}: {', '.join(told)}")
     if not parts:
         return ""
-    title = "Scores and 95 % intervals"
+    title = "Scores and 95% intervals"
     return _picture("score-bars", title, "; ".join(words), y - 14, parts)
 
 

@@ -200,7 +200,7 @@ def changes_table(report: Report) -> Table:
         "Every number against the trained model",
         (
             Column("Number", figures=False),
-            *(Column(name, "change (95 %)") for name in systems),
+            *(Column(name, "change (95%)") for name in systems),
         ),
     )
     found = {

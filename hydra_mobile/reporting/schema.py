@@ -76,7 +76,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Score:
-    """One benchmark number with its 95 % interval.
+    """One benchmark number with its 95% interval.
 
     Attributes:
         benchmark: name of the benchmark, e.g. "emojiqa".
@@ -161,7 +161,7 @@ class ScoreChange:
     Attributes:
         split: part of the benchmark.
         kind: part of the split, "all" for the whole.
-        change: in `unit`, with its paired 95 % interval from `low` to `high`.
+        change: in `unit`, with its paired 95% interval from `low` to `high`.
         p: two-sided bootstrap p value of "no change".
         unit: as in `Score`.
         headline: as in `Score`.
@@ -362,7 +362,7 @@ class ParityScore:
     Attributes:
         benchmark: its name.
         n: questions.
-        change: score of the later form minus the earlier one's, with its paired 95 % interval
+        change: score of the later form minus the earlier one's, with its paired 95% interval
             from `low` to `high`.
         same: share of answers that are equal letter by letter.
     """

@@ -92,7 +92,7 @@ class Table:
 def main_table(report: Report) -> Table:
     """Return the table of systems side by side."""
     shown = measures(report)
-    scored = [Column(m.title, f"{formats.sign_of(m.unit)} (95 %)") for m in shown]
+    scored = [Column(m.title, f"{formats.sign_of(m.unit)} (95%)") for m in shown]
     table = Table(
         "Models side by side",
         (

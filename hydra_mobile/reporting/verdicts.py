@@ -189,7 +189,7 @@ def _agreement(report: Report) -> Iterator[Finding]:
         bound = AGREEMENT_BOUND.get(system.preset, QUANTIZED_AGREEMENT_BOUND)
         passed = all(a.n and a.same >= bound * a.n for a in system.agreement.values())
         parts = [
-            f"{split} {a.same} of {a.n} ({percent(a.same / a.n if a.n else None)} %)"
+            f"{split} {a.same} of {a.n} ({percent(a.same / a.n if a.n else None)}%)"
             for split, a in system.agreement.items()
         ]
         evidence = f"{', '.join(parts)}; at least {percent(bound, 0)}% required"

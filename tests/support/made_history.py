@@ -135,7 +135,7 @@ def made_events(
             prediction=prediction,
         )
         observe(step, gain, move, made=True)
-    event(15 * every, "freeze", "the last 30 % of the steps keep their ranks")
+    event(15 * every, "freeze", "the last 30% of the steps keep their ranks")
     return events
 
 

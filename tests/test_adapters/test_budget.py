@@ -25,7 +25,7 @@ def test_published_totals_on_the_meta_device(mobilellama_budget, shape, modules,
 
 @pytest.mark.parametrize(
     ("shape", "extra", "percent"),
-    [(SMALL, "22,020,096", "+18.2 %"), (LARGE, "35,651,584", "+17.8 %")],
+    [(SMALL, "22,020,096", "+18.2%"), (LARGE, "35,651,584", "+17.8%")],
 )
 def test_an_equal_sum_of_ranks_is_not_an_equal_budget(mobilellama_budget, shape, extra, percent):
     budget = mobilellama_budget(*shape)

@@ -405,7 +405,7 @@ def test_spearman_and_its_chance():
     assert spearman([1.0, 1.0, 2.0], [1.0, 2.0, 3.0]) == pytest.approx(math.sqrt(3) / 2)
     assert chance(0.0, 12) == pytest.approx(0.5)
     assert chance(-1.0, 12) == chance(1.0, 3) == 1.0
-    # Tables give 0.671 for n = 12 at one-sided 1 %.
+    # Tables give 0.671 for n = 12 at one-sided 1%.
     assert chance(0.671, 12) == pytest.approx(0.01, abs=0.002)
     rng = np.random.default_rng(0)
     draws = [spearman(rng.normal(size=13), rng.normal(size=13)) for _ in range(4000)]

@@ -385,7 +385,7 @@ class TestFixed:
 
     def test_the_budget_applies(self, tmp_path):
         RankMap(dict.fromkeys(COST, 17)).write(tmp_path / "ranks.json")
-        with pytest.raises(BudgetError, match=r"\+6\.2 %"):
+        with pytest.raises(BudgetError, match=r"\+6\.2%"):
             allocate("fixed", PolicyInput(BUDGET, map_file=tmp_path / "ranks.json"))
 
     def test_it_needs_a_file(self):

@@ -136,7 +136,7 @@ def test_a_run_that_goes_on_from_its_state_decides_the_same(ran):
     [
         (DynamicConfig(model="off", undo=False), {}),
         (DynamicConfig(model="drop_cost", undo=False), {"held_out_batches": 0}),
-        # A forward pass costs a step: too few cells fit into 2 % to be compared.
+        # A forward pass costs a step: too few cells fit into 2% to be compared.
         (DynamicConfig(model="drop_cost", undo=False), {"forward_steps": 1.0}),
     ],
 )

@@ -47,7 +47,7 @@ def test_each_question_is_scored_as_it_says(tmp_path: Path) -> None:
         "line-1": "rod", "line-2": "stop-sign", "line-3": "12", "line-4": "The answer is B",
         "line-5": "Yes.", "last": "I say yes to it",
     }  # fmt: skip
-    # rod for red: 2/3; one character of "stop sign": 8/9; 12 for 12.5: within 5 %.
+    # rod for red: 2/3; one character of "stop sign": 8/9; 12 for 12.5: within 5%.
     by_hand = {"line-1": 2 / 3, "line-2": 8 / 9, "line-3": 1, "line-4": 1, "line-5": 1, "last": 1}
     credits = {s.key: benchmark.credit(s, said[s.key]) for s in samples}
     assert credits == pytest.approx(by_hand)

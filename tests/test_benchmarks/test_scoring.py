@@ -83,7 +83,7 @@ def test_anls(answer: str, accepted: list[str], by_hand: float) -> None:
     ("answer", "accepted", "by_hand"),
     [
         ("100", ["100"], 1),
-        # Exactly 5 % off is within, more is not.
+        # Exactly 5% off is within, more is not.
         ("105", ["100"], 1),
         ("95", ["100"], 1),
         ("105.01", ["100"], 0),
@@ -95,7 +95,7 @@ def test_anls(answer: str, accepted: list[str], by_hand: float) -> None:
         ("0.51", ["50%"], 1),
         ("50", ["50%"], 0),
         ("1e2", ["100"], 1),
-        # A true value of 0 has no 5 %: equal texts only.
+        # A true value of 0 has no 5%: equal texts only.
         ("0", ["0"], 1),
         ("0.0", ["0"], 0),
         ("0.01", ["0"], 0),

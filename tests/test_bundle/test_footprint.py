@@ -173,7 +173,7 @@ def test_export_writes_it_and_the_verb_reads_it(fp32_bundle: Path, run_verb: Any
     assert re.search(r"  4 GiB .* fits\n", out)
     assert re.search(r"  0\.25 GiB .* does NOT fit\n", out)
     assert "Assumed, not measured" in out
-    assert "within 15 %" in out
+    assert "within 15%" in out
     code, out, err = run_verb("estimate", fp32_bundle, "--phone-memory", 0.25, "--json")
     found = json.loads(out)["result"]
     assert found["asked"]["fits"] is False

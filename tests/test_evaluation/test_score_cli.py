@@ -69,7 +69,7 @@ def as_json(*arguments: object) -> dict[str, Any]:
 def test_the_table_begins_with_the_headline(data: Path) -> None:
     path = answers(data, {"1": "Cup", "2": "Yes", "3": "Yes"})
     lines = score("gqa", "--answers", path, "--data", data).splitlines()
-    assert lines[0].startswith("gqa: 66.67 (95 % interval ")
+    assert lines[0].startswith("gqa: 66.67 (95% interval ")
     assert any("3 of 3" in line and "model.jsonl" in line for line in lines)
     assert "data: testdev_balanced_questions.json (3)" in lines
     assert any(line.split()[:3] == ["all", "binary", "50.00"] for line in lines)

@@ -55,7 +55,7 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert cells_of(result({"x": ["111111"]}), "t", "low").gain("x", "seen") is None
 
 
-@pytest.mark.parametrize(("seeds", "told"), [(3, "-10.0 % [-10.0, -10.0]"), (2, "-10.0 %")])
+@pytest.mark.parametrize(("seeds", "told"), [(3, "-10.0% [-10.0, -10.0]"), (2, "-10.0%")])
 def test_losses_are_compared_seed_by_seed(seeds: int, told: str) -> None:
     marks = ["110100", "101010", "111000"][:seeds]
     # A tenth less for each: the seeds' own difference does not widen the interval.
@@ -77,7 +77,7 @@ def test_what_a_larger_budget_is_worth() -> None:
     value["runs"] += [{**run, "setting": "moderate"} for run in more]
     told = worth_of_budget(value, "t")
     assert told is not None
-    assert "rank 16 over rank 2, 8 times the parameters: seen +50.0 %" in told
+    assert "rank 16 over rank 2, 8 times the parameters: seen +50.0%" in told
 
 
 def test_runs_scored_in_different_precisions_are_not_compared() -> None:

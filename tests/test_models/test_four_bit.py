@@ -69,7 +69,7 @@ def test_outputs_are_those_of_the_rounded_weights_in_every_mode(full, model):
     for name, layer in adapted_linears(model).items():
         if ".layers." in name:
             weight = dequantize_4bit(layer.weight, layer.weight.quant_state)
-            # NF4's error on normally distributed weights is 9 %.
+            # NF4's error on normally distributed weights is 9%.
             exact = linears[name].weight
             assert (weight - exact).norm() / exact.norm() < 0.1
             rounded.get_submodule(name).weight.copy_(weight)

@@ -109,7 +109,7 @@ def test_points_are_not_percent(scored):
     text = render_markdown(scored)
     row = next(line for line in text.splitlines() if line.startswith("| torch fp32 (trained) |"))
     assert "84.3 (83.4–85.2) | 1,196.2 (1,168.2–1,224.2) | 56.1" in row
-    assert "MME perception, points (95 %)" in text
+    assert "MME perception, points (95%)" in text
     assert "1,196.2 points (1,168.2–1,224.2), n = 2114; untrained 837.3 points" in text
 
 

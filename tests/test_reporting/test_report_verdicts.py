@@ -33,7 +33,7 @@ def test_claims_of_the_sample(report):
         "ExecuTorch int4 fell back": "note",
     }
     assert "5.5×" in found["ExecuTorch int4 decodes faster than torch"].evidence
-    assert "355 of 400 (88.8 %)" in found["ONNX int4 answers as torch does"].evidence
+    assert "355 of 400 (88.8%)" in found["ONNX int4 answers as torch does"].evidence
 
 
 def test_overlapping_intervals_do_not_pass(report):

@@ -44,8 +44,8 @@ negative has no logarithm."""
 CAUTION = 0.5
 """Share of the correction that counts in a decision. What is cheap to leave out now may be needed
 later, so the rule, which asks what is used, keeps the other half of the say. In a trial on two
-seeds of the planted control, every module measured, the whole correction cost 13 % of the loss, the
-half 3 %."""
+seeds of the planted control, every module measured, the whole correction cost 13% of the loss, the
+half 3%."""
 PENALTIES = tuple(10.0 ** (power / 2) for power in range(-2, 7))
 
 

@@ -43,7 +43,7 @@ from hydra_mobile.core.errors import ConfigError
 
 PENALTIES = tuple(10.0 ** (power / 2) for power in range(-4, 9))
 Z = 1.645
-"""The lower bound is one-sided, 95 % if errors are normal."""
+"""The lower bound is one-sided, 95% if errors are normal."""
 
 
 @dataclass(frozen=True)

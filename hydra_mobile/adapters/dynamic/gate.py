@@ -1,7 +1,7 @@
 """The gate of the performance model: whether its predictions may move ranks.
 
 What the gate must withstand is gains that are pure noise: at 13 events, deciding at every event
-from 12 observations on, at most 5 % of runs may act. The three conditions of the specification (at
+from 12 observations on, at most 5% of runs may act. The three conditions of the specification (at
 least 12 observations, correlation at least 0.3, smaller error than the constant and than the
 ridge) do not, so a fourth comes on top, on the p-value of the correlation with as many
 observations as those of shared events are worth. Share of runs that would act on noise:
@@ -29,7 +29,7 @@ LEAST_OBSERVATIONS = 12
 LEAST_EVENTS = 3
 LEAST_SPEARMAN = 0.3
 MOST_CHANCE = 0.01
-"""Largest one-sided p-value of the correlation. Not 5 %: a run decides up to eleven times."""
+"""Largest one-sided p-value of the correlation. Not 5%: a run decides up to eleven times."""
 
 
 @dataclass(frozen=True)

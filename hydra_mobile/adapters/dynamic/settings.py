@@ -39,7 +39,7 @@ class DynamicConfig:
     """`trailing`: compare the held-out loss without the directions to be dropped before dropping
     them, forward passes only, and keep the map where that does harm."""
     model: Literal["off", "drop_cost"] = "off"
-    """`trailing`: `drop_cost` learns during the run, from forward passes that cost at most 2 % of
+    """`trailing`: `drop_cost` learns during the run, from forward passes that cost at most 2% of
     its steps, what leaving out last directions does to the held-out loss, and decides in place of
     the rule once it ranks left-out outcomes better."""
     warmup: ShareBelowOne = 0.10

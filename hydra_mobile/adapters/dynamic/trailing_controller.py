@@ -189,7 +189,7 @@ class TrailingController(RankController):
                 step,
                 "abstain",
                 f"undone: without the directions to be dropped the held-out loss rises by "
-                f"{100 * realised['rise']:.2g} % (t = {realised['t']:.1f}); all ranks stay",
+                f"{100 * realised['rise']:.2g}% (t = {realised['t']:.1f}); all ranks stay",
                 realised=realised,
                 **facts,
             )
@@ -324,9 +324,9 @@ class TrailingController(RankController):
             )
             steps += f": {carry} (margin {self._settings.margin:g})"
         if realised:
-            steps += f"; held-out loss {100 * realised['rise']:+.2g} % at once"
+            steps += f"; held-out loss {100 * realised['rise']:+.2g}% at once"
             if expected is not None and realised["held_out_before"]:
-                steps += f", {100 * expected / realised['held_out_before']:+.2g} % expected"
+                steps += f", {100 * expected / realised['held_out_before']:+.2g}% expected"
         return steps
 
     def _why_not(self, found: Plan, model: Model | None) -> str:
@@ -383,7 +383,7 @@ def _ends(found: Plan) -> dict[str, str]:
 
 
 def _quantiles(ranks: Mapping[str, int], tails: Tails) -> dict[str, list[float]]:
-    """Return the 5, 50 and 95 % quantiles of what last directions are worth, by kind."""
+    """Return the 5, 50 and 95% quantiles of what last directions are worth, by kind."""
     worth: dict[str, list[float]] = {}
     for name, rank in ranks.items():
         worth.setdefault(kind_of(name), []).append(tails.worth(name, rank))

@@ -56,7 +56,7 @@ SCORES: dict[str, Scorer] = {
     "contains": Scorer("holds the answer", contains, _read_plain),
     "formula": Scorer("holds the formula", contains_formula, _read_plain),
     "anls": Scorer("ANLS, threshold 0.5", anls, _read_plain, right_from=0.5),
-    "relaxed": Scorer("relaxed accuracy, 5 %", relaxed, _read_plain),
+    "relaxed": Scorer("relaxed accuracy, 5%", relaxed, _read_plain),
     "vqa": Scorer("VQA accuracy of ten answers", vqa, _read_vqa, right_from=0.9),
     "choice": Scorer(
         "letter of the option", exact, read_option_vlmevalkit, by_reading=True, asks="choice"

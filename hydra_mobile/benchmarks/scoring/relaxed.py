@@ -14,7 +14,7 @@ TOLERANCE = 0.05
 
 
 def relaxed(answer: str, accepted: Sequence[str]) -> float:
-    """Return 1 where the answer is within 5 % of an accepted number, or is an accepted text.
+    """Return 1 where the answer is within 5% of an accepted number, or is an accepted text.
 
     Case and spaces around the answer do not count; lmms-eval keeps the spaces.
     """

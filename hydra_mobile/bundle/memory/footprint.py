@@ -19,7 +19,7 @@ MIB = 2**20
 _FLOAT = 4
 #: Bytes in memory for each byte of tokenizer.json, with its vocabulary and merges as hash tables.
 _TOKENIZER = 8
-#: Bytes of a weight, scales left out: they are 1 % at 8 bits; a group of 32 has 2 bytes.
+#: Bytes of a weight, scales left out: they are 1% at 8 bits; a group of 32 has 2 bytes.
 _WEIGHT = {"fp32": 4.0, "fp16": 2.0, "w8": 1.0, "w8a8": 1.0, "w4": 0.5625, "w4a8": 0.5625}
 
 

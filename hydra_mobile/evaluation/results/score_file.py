@@ -131,11 +131,11 @@ def _headline(scored: Scored) -> str:
         return f"{scored.benchmark}: the data hold no right answers, so there is no score"
     what = " ".join(dict.fromkeys(part for part in (score.name, score.kind) if part != "all"))
     value, interval = _shown(score)
-    return f"{scored.benchmark}{f' {what}' if what else ''}: {value} (95 % interval {interval})"
+    return f"{scored.benchmark}{f' {what}' if what else ''}: {value} (95% interval {interval})"
 
 
 def _table(scores: Sequence[Score]) -> list[str]:
-    rows = [("split", "part", "score", "95 % interval", "n", "constant", "unread")]
+    rows = [("split", "part", "score", "95% interval", "n", "constant", "unread")]
     for score in scores:
         constant = "" if score.majority is None else _number(score.majority, score.unit)
         rows.append(

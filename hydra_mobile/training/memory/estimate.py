@@ -6,7 +6,7 @@ and freed, and so the peak, with whatever autograd keeps, gradient checkpointing
 loss copies. Called before a run and by the dry run.
 
 What it cannot see: buffers inside kernels (an allowance is made for them), and holes in the heap.
-Where freed tensors go back to the system the estimate is within 2 % of the peak (base `smol` on a
+Where freed tensors go back to the system the estimate is within 2% of the peak (base `smol` on a
 CPU); with `keep_freed_memory` the heap grows holes and the peak is up to 2.1 times the estimate,
 which `dry_peak` measures (experiments/memory/estimate.py). On a GPU nothing was measured.
 """

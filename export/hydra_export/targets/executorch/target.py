@@ -34,7 +34,7 @@ class ExecuTorchTarget(Target):
     # every linear's and convolution's weights into memory of its own when its delegate is loaded
     # and gives the mapped original back before the next. The embedding table is read where it is
     # mapped; it counts, because all of it is read ahead.
-    memory_facts = RuntimeMemory("measured on Linux within 15 %", own_bytes=8 * MIB)
+    memory_facts = RuntimeMemory("measured on Linux within 15%", own_bytes=8 * MIB)
     runs_in = (
         "the demo app (hydra-mobile app build), the C++ runner (--device native, emulator or adb), "
         "ExecuTorch's own LlmModule and MultimodalRunner"

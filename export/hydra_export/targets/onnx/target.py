@@ -29,7 +29,7 @@ class OnnxTarget(Target):
     # out of the file into memory of its own. 4-bit weights grow when they are packed: every block
     # gets a sum beside its scale. Holes are what glibc cannot give back of the originals.
     memory_facts = RuntimeMemory(
-        "measured on Linux within 15 %",
+        "measured on Linux within 15%",
         own_bytes=14 * MIB,
         packed_4bit=1.15,
         holes={"w4a8": 0.6, "": 0.37},
