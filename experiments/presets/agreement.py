@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from hydra_export.quantization.calibration import Calibration, from_data, padded, self_sampled
 from hydra_export.quantization.gptq import linear_units, round_int8, stacked, weights_replaced
-from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
+from hydra_export.quantization.mixed_precision import plan_decoder
+from hydra_export.quantization.plan import QuantizationPlan
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json

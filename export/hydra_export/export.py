@@ -14,19 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra_export.card.card import CARD, adapter_summary, bundle_card
+from hydra_export.golden_kept import golden_of
 from hydra_export.quantization.calibration import from_data
 from hydra_export.quantization.ranges import require_fits
 from hydra_export.targets import TARGETS, Limits, WriteOptions, writer_for
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
 from hydra_mobile.bundle.bundle import Bundle, write_manifest
-from hydra_mobile.bundle.golden import GoldenInput, write_golden
+from hydra_mobile.bundle.golden import GoldenInput
 from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
 from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.memory.sizes import sizes_of
 from hydra_mobile.bundle.presets import Preset
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import read_json, require_free_space
+from hydra_mobile.core.files import read_json, require_free_space, sha256_of
 from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
+from hydra_mobile.core.kept import key_of
 from hydra_mobile.core.model_folder import (
     MERGE_FILE,
     require_as_merged,
@@ -133,6 +135,8 @@ def export_bundle(
         **_base_of(merged_folder, model.config),
         "merged_sha256": weights_sha256(merged_folder, again=True),
     }
+    # What an adapter beside the program changes is in no file of the base.
+    model_key = "" if separate else _key_of(merged_folder, sources["merged_sha256"])
     if separate:
         sources = _named(separate.identity)
     text = model.config.text_config
@@ -148,11 +152,11 @@ def export_bundle(
     with folder_atomically(out, mark=mark) as folder:
         # Before the target, which changes the model in place.
         sizes = sizes_of(model, shapes["image_size"])
-        other_files = write_golden(model, processor, golden_inputs, folder)
-        log(f"golden vectors: {len(golden_inputs)} images")
+        other_files = golden_of(model, processor, golden_inputs, folder, log, model_key)
         if separate:
             separate.detach(model)
-        options = WriteOptions(calibration, separate is not None, attention, vision_backend)
+        adapters = separate is not None
+        options = WriteOptions(calibration, adapters, attention, vision_backend, model_key)
         result = writer.write(model, chosen, folder, limits, log, options)
         del model
         coverage = writer.coverage(folder, result, limits)
@@ -213,6 +217,11 @@ def require_whole_picture(
             f"{least} rows, which this model must read in one call: its pictures attend both ways.",
             f"Export with --max-prefill {least} or more.",
         )
+
+
+def _key_of(folder: Path, weights: str) -> str:
+    """Return the hash of what a model is loaded from, by which other exports know it again."""
+    return key_of({"weights": weights, "config": sha256_of(folder / "config.json")})
 
 
 def _base_of(folder: Path, config: Any) -> dict[str, str]:

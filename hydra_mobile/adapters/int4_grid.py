@@ -49,6 +49,18 @@ class Int4Weight:
         return Int4Weight(self.codes[start : start + count], self.scales[start : start + count])
 
 
+def packed(codes: Tensor) -> Tensor:
+    """Return codes int8 [out, in] as uint8 [out, in / 2]; the first of a pair has the low bits."""
+    shifted = (codes + 8).to(torch.uint8)
+    return shifted[:, ::2] | shifted[:, 1::2] << 4
+
+
+def unpacked(pairs: Tensor) -> Tensor:
+    """Return the codes int8 [out, in] behind what `packed` returned."""
+    both = torch.stack([pairs & 15, pairs >> 4], -1).to(torch.int8)
+    return both.flatten(1).sub_(8)
+
+
 def storable(scale: Tensor) -> Tensor:
     """Return positive scales as both bfloat16 and float16 hold them."""
     return scale.clamp(min=_LEAST_SCALE, max=2.0**15).bfloat16().float()

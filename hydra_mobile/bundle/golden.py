@@ -1,8 +1,9 @@
 """Golden vectors: what the merged model answers to a few real pictures, stored in the bundle.
 
 Every consumer of a bundle (verify, a native runner, an app) checks itself against them. They are
-computed in fp32 by the Hugging Face model with the whole sequence run again for each token: no
-cache and none of the export's graphs, so that they are an independent reference. Where a class of
+computed in fp32 by the Hugging Face model from whole sequences: no cache and none of the export's
+graphs, so that they are an independent reference. A cache only guesses the answer; one run over
+prompt and guess then says for every token at once whether it is the greedy one. Where a class of
 transformers is seen in parts, its own forward answers first, and the parts have to agree with it: a
 family that reads a class wrongly fails here.
 """
@@ -76,14 +77,12 @@ def write_golden(
 
     if not inputs:
         raise DataError("A bundle needs at least one image with a question for its golden vectors.")
-    files = {GOLDEN: "golden", VECTORS: "golden_vectors"}
     cases: list[dict[str, Any]] = []
     tensors: dict[str, torch.Tensor] = {}
     (folder / "golden").mkdir()
     for index, (image, question) in enumerate(inputs):
-        name = f"golden/{index}.png"
+        name = _picture(index)
         as_rgb(image).save(folder / name)
-        files[name] = "golden_image"
         # Read back, so that the vectors belong to the stored picture.
         pixels = processor.preprocess(open_picture(folder / name))
         prompt = processor.prompt(question)
@@ -132,28 +131,74 @@ def write_golden(
         )
     save_file(tensors, folder / VECTORS)
     write_json(folder / GOLDEN, {"schema": 1, "cases": cases})
-    return files
+    return golden_roles(len(inputs))
+
+
+def golden_roles(cases: int) -> dict[str, str]:
+    """Return relative path -> role of the files of so many golden cases."""
+    pictures = {_picture(index): "golden_image" for index in range(cases)}
+    return {GOLDEN: "golden", VECTORS: "golden_vectors", **pictures}
+
+
+def _picture(index: int) -> str:
+    return f"golden/{index}.png"
 
 
 def _greedy(
     model: VisionLanguageModel, sequence: Any, stop_ids: Sequence[int]
 ) -> tuple[list[int], Any, Any]:
-    """Return greedy ids (the stop id included), first logits [V] and margins [tokens]."""
+    """Return greedy ids (the stop id included), first logits [V] and margins [tokens].
+
+    Every logit is of a run over the whole sequence without a cache. Such a run sees all tokens of
+    a guess; those up to the first that it would not have said itself are the answer so far.
+    """
     import torch
 
     ids: list[int] = []
     margins: list[float] = []
     first = None
-    for _ in range(MAX_NEW_TOKENS):
-        logits = model(inputs_embeds=sequence, use_cache=False, logits_to_keep=1).logits[0, -1]
-        first = logits.clone() if first is None else first
-        best, second = torch.topk(logits, 2)[0].tolist()
-        ids.append(int(logits.argmax()))
-        margins.append(best - second)
-        if ids[-1] in stop_ids:
-            break
-        sequence = torch.cat([sequence, model.embed_tokens(torch.tensor([[ids[-1]]]))], dim=1)
+    while len(ids) < MAX_NEW_TOKENS and not (ids and ids[-1] in stop_ids):
+        guess = _guessed(model, sequence, stop_ids, MAX_NEW_TOKENS - len(ids))
+        # The last token of a guess needs no row: nothing is said after it.
+        rows = [sequence, *(model.embed_tokens(torch.tensor([[i]])) for i in guess[:-1])]
+        sequence = torch.cat(rows, dim=1)
+        keep = len(guess)
+        logits = model(inputs_embeds=sequence, use_cache=False, logits_to_keep=keep).logits[0]
+        first = logits[0].clone() if first is None else first
+        said = 0
+        for row, guessed in zip(logits, guess, strict=True):
+            best, second = torch.topk(row, 2)[0].tolist()
+            ids.append(int(row.argmax()))
+            margins.append(best - second)
+            said += 1
+            if ids[-1] != guessed:
+                break
+        # What follows the prompt is what the whole sequence says, not what was guessed.
+        kept = sequence[:, : sequence.shape[1] - keep + said]
+        sequence = torch.cat([kept, model.embed_tokens(torch.tensor([[ids[-1]]]))], dim=1)
     return ids, first, torch.tensor(margins)
+
+
+def _guessed(
+    model: VisionLanguageModel, sequence: Any, stop_ids: Sequence[int], most: int
+) -> list[int]:
+    """Return what a model with a cache says after rows [1, S, hidden]: at least one id."""
+    import torch
+
+    ids: list[int] = []
+    rows, start, cache = sequence, 0, model.new_cache()
+    while len(ids) < most and not (ids and ids[-1] in stop_ids):
+        end = start + rows.shape[1]
+        output = model(
+            inputs_embeds=rows,
+            position_ids=torch.arange(start, end)[None],
+            cache=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        ids.append(int(output.logits[0, -1].argmax()))
+        rows, start, cache = model.embed_tokens(torch.tensor([[ids[-1]]])), end, output.cache
+    return ids
 
 
 def _in_text(model: VisionLanguageModel) -> str:

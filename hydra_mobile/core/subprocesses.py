@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hydra_mobile.core.errors import CheckFailed, HydraError
@@ -49,11 +49,15 @@ def run_verbs(
         HydraError: one of them failed; it has what the verb said. The others are stopped.
     """
     command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile"]
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    if min(at_once, len(verbs)) > 1:
+        # Threads that wait for work sleep: where they spin, they take the cores from other verbs.
+        environment.setdefault("OMP_WAIT_POLICY", "passive")
     waiting, running, done = list(verbs), list[_Verb](), 0
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
-                running.append(_started(command, waiting.pop(0), log))
+                running.append(_started(command, waiting.pop(0), environment, log))
             time.sleep(_POLL_SECONDS)
             for verb in [each for each in running if each.process.poll() is not None]:
                 running.remove(verb)
@@ -67,7 +71,9 @@ def run_verbs(
         _stop(running)
 
 
-def _started(command: Sequence[str], words: Sequence[str], log: Log) -> _Verb:
+def _started(
+    command: Sequence[str], words: Sequence[str], environment: Mapping[str, str], log: Log
+) -> _Verb:
     process = subprocess.Popen(
         [*command, *words],
         stdout=subprocess.PIPE,
@@ -75,7 +81,7 @@ def _started(command: Sequence[str], words: Sequence[str], log: Log) -> _Verb:
         text=True,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONUTF8": "1"},
+        env=environment,
     )
     verb = _Verb(words, process)
 

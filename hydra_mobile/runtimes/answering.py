@@ -22,6 +22,7 @@ from hydra_mobile.data.prefetch import PicturesAhead
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor, Prompt
 from hydra_mobile.runtimes.base import Array, Runtime
+from hydra_mobile.runtimes.batched import Asked, BatchedRuntime, answer_batched
 from hydra_mobile.runtimes.generation import Generation, Generator
 
 
@@ -98,7 +99,10 @@ def answers(
     max_new_tokens: int,
     image_fit: Literal["crop"] | None = None,
 ) -> Iterator[Answered]:
-    """Answer questions greedily, one at a time, with the next pictures prepared in a thread.
+    """Answer questions greedily, with the next pictures prepared in a thread.
+
+    One at a time, or in batches where the runtime can. A batch says nothing about the time of a
+    question: its lines have no encoding and no first token.
 
     Args:
         runtime: loaded.
@@ -112,28 +116,62 @@ def answers(
     groups = picture_groups(each.question for each in prompted)
     pictures = [picture for group in groups if (picture := group[0].image)]
     recipe = runtime.processor.image
-    generator = Generator(runtime)
     with PicturesAhead(pictures, fitted(recipe, image_fit) or recipe) as ahead:
+        found = (
+            _in_batches(runtime, prompted, ahead, max_new_tokens)
+            if isinstance(runtime, BatchedRuntime)
+            else _one_by_one(runtime, prompted, ahead, max_new_tokens)
+        )
         last, inside = time.perf_counter(), runtime.seconds
-        for each in prompted:
-            picture = each.question.image
-            generation = generator.answer(
-                each.prompt,
-                _taker(ahead, picture) if picture else None,
-                picture.key if picture else None,
-                max_new_tokens=max_new_tokens,
-            )
+        for batch in found:
             now = time.perf_counter()
-            line = dataclasses.replace(
-                line_of(generation, each.question.key),
-                index=each.question.index,
-                seconds=now - last,
-                runner_seconds=runtime.seconds - inside,
-            )
+            seconds = (now - last) / len(batch)
+            runner_seconds = (runtime.seconds - inside) / len(batch)
             last, inside = now, runtime.seconds
-            yield Answered(
-                line if runtime.timings_count else line.untimed(), generation.first_logits
-            )
+            for each, generation in batch:
+                line = dataclasses.replace(
+                    line_of(generation, each.question.key),
+                    index=each.question.index,
+                    seconds=seconds,
+                    runner_seconds=runner_seconds,
+                )
+                yield Answered(
+                    line if runtime.timings_count else line.untimed(), generation.first_logits
+                )
+
+
+Batch = list[tuple[Prompted, Generation]]
+
+
+def _one_by_one(
+    runtime: Runtime, prompted: Sequence[Prompted], ahead: PicturesAhead, max_new_tokens: int
+) -> Iterator[Batch]:
+    generator = Generator(runtime)
+    for each in prompted:
+        picture = each.question.image
+        generation = generator.answer(
+            each.prompt,
+            _taker(ahead, picture) if picture else None,
+            picture.key if picture else None,
+            max_new_tokens=max_new_tokens,
+        )
+        yield [(each, generation)]
+
+
+def _in_batches(
+    runtime: BatchedRuntime, prompted: Sequence[Prompted], ahead: PicturesAhead, max_new_tokens: int
+) -> Iterator[Batch]:
+    pictures = {image.key: image for each in prompted if (image := each.question.image)}
+    asked = [
+        Asked(each.prompt, each.question.image.key if each.question.image else None)
+        for each in prompted
+    ]
+
+    def pixels(key: str) -> Array:
+        return ahead.take(pictures[key])
+
+    for batch in answer_batched(runtime, asked, pixels, max_new_tokens=max_new_tokens):
+        yield [(prompted[place], generation) for place, generation in batch]
 
 
 def _taker(ahead: PicturesAhead, picture: Picture) -> Callable[[], Array]:

@@ -171,15 +171,26 @@ class Generator:
         return self._finite(logits, "the text decoder"), state
 
     def _finite(self, values: Array, part: str) -> Array:
-        """Return what a part computed, or raise: the largest of logits with NaN is any token."""
-        if not np.isfinite(values).all():
+        try:
+            return require_finite(self.runner, values, part)
+        except ArtifactError:
             # A prefix that broke must not answer the next question.
             self._prefix_key = None
-            count = int(values.size - np.isfinite(values).sum())
-            raise ArtifactError(
-                f"{self.runner.name}, {self.runner.precision}: {count:,} of {values.size:,} "
-                f"numbers from {part} are not finite, so there is no answer.",
-                "Its inputs were finite: a weight is not, or is too large for this precision. "
-                "`hydra-mobile export` of the merged model names it.",
-            )
-        return values
+            raise
+
+
+def require_finite(runner: Runtime, values: Array, part: str) -> Array:
+    """Return what a part of a model computed: the largest of logits with NaN is any token.
+
+    Raises:
+        ArtifactError: numbers are not finite; names the part.
+    """
+    if not np.isfinite(values).all():
+        count = int(values.size - np.isfinite(values).sum())
+        raise ArtifactError(
+            f"{runner.name}, {runner.precision}: {count:,} of {values.size:,} "
+            f"numbers from {part} are not finite, so there is no answer.",
+            "Its inputs were finite: a weight is not, or is too large for this precision. "
+            "`hydra-mobile export` of the merged model names it.",
+        )
+    return values

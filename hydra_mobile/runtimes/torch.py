@@ -6,6 +6,7 @@ Loads a run (base and adapter, unmerged), a merged folder or a base.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,12 +17,14 @@ from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
+from hydra_mobile.models.cache_rows import cache_tensors, joined_rows
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.loading import load_model, load_processor
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.registry import base_folder
 from hydra_mobile.models.vision_language import VisionLanguageModel
-from hydra_mobile.runtimes.base import Array, CacheState, Runtime
+from hydra_mobile.runtimes.base import Array, CacheState
+from hydra_mobile.runtimes.batched import BatchedRuntime
 from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
 
@@ -52,7 +55,7 @@ def load_artifact(
     return load_model(folder), load_processor(folder)
 
 
-class TorchRuntime(Runtime):
+class TorchRuntime(BatchedRuntime):
     """Eager fp32 with transformers' own cache, on the CPU or on one GPU."""
 
     name = "torch"
@@ -126,22 +129,38 @@ class TorchRuntime(Runtime):
         embeddings: Array = self.model.embed_tokens(tokens).cpu().numpy()
         return embeddings
 
-    @torch.inference_mode()
     def _decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
-        count = embeddings.shape[1]
+        logits, state = self._decode_rows(embeddings, state)
+        return logits[0], state
+
+    @torch.inference_mode()
+    def _decode_rows(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
+        batch, count = embeddings.shape[:2]
         cache = state.handle or self.model.new_cache()
         if cache is not None and cache.get_seq_length() > state.length:
             cache.crop(state.length - cache.get_seq_length())
         positions = torch.arange(state.length, state.length + count, device=self.device)
         output = self.model(
             inputs_embeds=self._tensor(embeddings),
-            position_ids=positions.unsqueeze(0),
+            position_ids=positions.expand(batch, -1),
             cache=cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        logits: Array = output.logits[0, -1].cpu().numpy()
+        logits: Array = output.logits[:, -1].cpu().numpy()
         return logits, CacheState(state.length + count, output.cache)
+
+    @torch.inference_mode()
+    def take_rows(self, rows: Sequence[tuple[CacheState, int]]) -> CacheState:
+        """Return the state of sequences of other batches, all of one length; theirs stay."""
+        if not rows:
+            return CacheState()
+        length = rows[0][0].length
+        return CacheState(length, joined_rows([(state.handle, row) for state, row in rows], length))
+
+    def state_bytes(self, state: CacheState) -> int:
+        """Return the bytes that a state holds."""
+        return sum(tensor.nbytes for tensor in cache_tensors(state.handle))
 
     def _tensor(self, values: Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)

@@ -19,7 +19,7 @@ import hydra_mobile as hm
 from hydra_export.graphs.activations import spell_out_tanh_gelu
 from hydra_export.graphs.decoder import TextDecoder
 from hydra_export.graphs.stateless_decoder import StatelessDecoder
-from hydra_export.quantization.mixed_precision import QuantizationPlan
+from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets import Limits
 from hydra_export.targets.onnx.decoder import decoder_graph
 from hydra_mobile.bundle.bundle import Bundle

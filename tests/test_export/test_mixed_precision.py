@@ -10,7 +10,8 @@ import pytest
 
 from hydra_export.quantization import mixed_precision as mixing
 from hydra_export.quantization.calibration import Calibration, self_sampled
-from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
+from hydra_export.quantization.mixed_precision import plan_decoder
+from hydra_export.quantization.plan import QuantizationPlan
 from hydra_mobile.bundle.presets import PRESETS, Preset, preset_named
 from hydra_mobile.models.loading import load_model
 

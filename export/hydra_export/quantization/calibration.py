@@ -6,7 +6,8 @@ the model samples itself, so that an export needs no data set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Calibration:
         used: bool [B, T]; False at the padding.
         answers: bool [B, T]; where the next token belongs to an answer (or was sampled).
         source: facts for the manifest: kind, sequences, tokens, and the data's name and sha256.
+        digest: hash of the text and pictures that a model was shown; empty where nobody took it.
     """
 
     ids: Tensor
@@ -43,6 +45,7 @@ class Calibration:
     used: Tensor
     answers: Tensor
     source: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
 
     def with_table(self, table: Tensor) -> Tensor:
         """Return the embeddings [B, T, hidden] as the token table [V, hidden] would give them."""
@@ -59,6 +62,7 @@ class Calibration:
             self.used[chosen],
             self.answers[chosen],
             self.source,
+            self.digest,
         )
 
 
@@ -85,6 +89,7 @@ def from_data(
     pictured = [record for record in read_llava(path, images) if record.image]
     step = max(1, len(pictured) // records)
     pieces: list[tuple[list[int], Tensor, list[bool]]] = []
+    shown = hashlib.sha256()
     for record in pictured[::step][:records]:
         assert record.image is not None
         encoded = processor.encode_record(record.turns, True)
@@ -92,8 +97,11 @@ def from_data(
             continue
         ids = [*encoded.prefix, *encoded.ids]
         labels = [-100] * len(encoded.prefix) + encoded.labels
-        pixels = torch.from_numpy(processor.preprocess(open_picture(record.image, record.id)))
-        embeddings = model.merge_image(torch.tensor([ids]), model.encode_image(pixels[None]))[0]
+        pixels = processor.preprocess(open_picture(record.image, record.id))
+        shown.update(repr((ids, labels, pixels.shape)).encode())
+        shown.update(pixels.tobytes())
+        picture = model.encode_image(torch.from_numpy(pixels)[None])
+        embeddings = model.merge_image(torch.tensor([ids]), picture)[0]
         ids = [-1 if token == processor.image_token_id else token for token in ids]
         # A position answers when the token after it is learned.
         learned = [label != -100 for label in labels[1:]] + [False]
@@ -104,7 +112,12 @@ def from_data(
             "Give the LLaVA json that the model was trained on.",
         )
     source = {"kind": "training data", "file": path.name, "sha256": sha256_of(path)}
-    return padded(pieces, source)
+    return replace(padded(pieces, source), digest=shown.hexdigest())
+
+
+def self_sampled_digest(image_size: int, seed: int = 0) -> str:
+    """Return the `Calibration.digest` of what `self_sampled` makes, without making it."""
+    return f"self-sampled {image_size} {seed} {_SEQUENCES} {_SAMPLED_TOKENS}"
 
 
 @torch.no_grad()
@@ -145,7 +158,8 @@ def self_sampled(model: Any, image_size: int, seed: int = 0) -> Calibration:
         "sequences": _SEQUENCES,
         "tokens": used.numel(),
     }
-    return Calibration(ids, torch.cat(chunks, 1), used, answers, source)
+    digest = self_sampled_digest(image_size, seed)
+    return Calibration(ids, torch.cat(chunks, 1), used, answers, source, digest)
 
 
 def padded(

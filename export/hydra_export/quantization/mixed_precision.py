@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from hydra_export.graphs.llama_layers import is_llama
 from hydra_export.quantization import sensitivity
-from hydra_export.quantization.calibration import Calibration, self_sampled
+from hydra_export.quantization.calibration import (
+    Calibration,
+    self_sampled,
+    self_sampled_digest,
+)
 from hydra_export.quantization.gptq import (
     linear_units,
     round_by_forward,
@@ -23,9 +26,17 @@ from hydra_export.quantization.gptq import (
     single_units,
     stacked,
 )
+from hydra_export.quantization.plan import (
+    SHELF,
+    QuantizationPlan,
+    load_plan,
+    plan_key,
+    save_plan,
+)
 from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
 from hydra_mobile.bundle.interface import Log
 from hydra_mobile.bundle.presets import Precision, Preset
+from hydra_mobile.core.kept import kept
 
 # Sequences on which parts are measured: the ranking needs fewer than the rounding.
 _MEASURED_SEQUENCES = 12
@@ -33,27 +44,17 @@ _MEASURED_SEQUENCES = 12
 _PROGRAM_OVERHEAD = 1_000_000
 
 
-@dataclass(frozen=True)
-class QuantizationPlan:
-    """Precision of every part of a decoder.
-
-    Attributes:
-        precisions: unit of `rounding.linear_units`, "head" and "embedding" -> precision.
-        int4: rounded weights of the 4-bit units, and of "embedding" where it has 4 bits.
-        details: algorithm, group, grid, calibration, costs and choice, for the manifest.
-        fallbacks: one sentence for each part that did not get what the preset names.
-    """
-
-    precisions: dict[str, Precision]
-    int4: dict[str, Int4Weight] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    fallbacks: list[str] = field(default_factory=list)
-
-
 def plan_decoder(
-    model: Any, preset: Preset, calibration: Calibration | None, image_size: int, log: Log
+    model: Any,
+    preset: Preset,
+    calibration: Calibration | None,
+    image_size: int,
+    log: Log,
+    model_key: str = "",
 ) -> QuantizationPlan:
     """Decide the precision of each part, and round what gets 4 bits.
+
+    What was measured and rounded on the same calibration for another runtime is taken from there.
 
     Args:
         model: the whole vision-language model, fp32 on the CPU; left as it was.
@@ -61,6 +62,8 @@ def plan_decoder(
         calibration: what to measure on; None: the model writes text itself, if there is any need.
         image_size: side of the picture that the tower reads, for that text.
         log: gets a line for each step.
+        model_key: hash of all that the model was loaded from, under which a plan is kept; "": it
+            is not.
     """
     language_model, group = model.language_model, preset.group_size
     parts = dict(_parts(language_model))
@@ -76,8 +79,38 @@ def plan_decoder(
             )
     if not any(value in ("w4", "w4a8") for value in precisions.values()):
         return QuantizationPlan(precisions, fallbacks=fallbacks)
-    measured = preset.rounding != "nearest" or preset.sensitive is not None
-    if calibration is None and measured:
+
+    def make() -> QuantizationPlan:
+        return _made(model, preset, calibration, image_size, precisions, fallbacks, log)
+
+    digest = calibration.digest if calibration else self_sampled_digest(image_size)
+    # Rounding to the nearest takes less time than reading.
+    if not (_is_calibrated(preset) and model_key and digest):
+        return make()
+    key = plan_key(model_key, preset, digest)
+    plan, reused = kept(SHELF, key, make=make, save=save_plan, load=load_plan, log=log)
+    if reused:
+        log(f"4-bit weights: those of an earlier export of this model ({SHELF}/{key})")
+    return plan
+
+
+def _is_calibrated(preset: Preset) -> bool:
+    return preset.rounding != "nearest" or preset.sensitive is not None
+
+
+def _made(
+    model: Any,
+    preset: Preset,
+    calibration: Calibration | None,
+    image_size: int,
+    precisions: dict[str, Precision],
+    fallbacks: list[str],
+    log: Log,
+) -> QuantizationPlan:
+    """Measure and round; arguments as for `plan_decoder`, with what the preset alone decides."""
+    language_model = model.language_model
+    parts = dict(_parts(language_model))
+    if calibration is None and _is_calibrated(preset):
         log("Calibrating on images of random blobs and text that the model writes itself")
         calibration = self_sampled(model, image_size)
     details: dict[str, Any] = {
@@ -85,7 +118,7 @@ def plan_decoder(
         if preset.rounding == "nearest"
         else "GPTQ, columns in order; the nearest in rows where it is no better",
         "grid": "symmetric, -8..7, one bfloat16 scale of least squared error for each group",
-        "group_size": group,
+        "group_size": preset.group_size,
         "calibration": calibration.source if calibration else "none",
     }
     by_hand = is_llama(language_model)

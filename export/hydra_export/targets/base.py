@@ -64,12 +64,15 @@ class WriteOptions:
             are inputs (`bundle.lora_file`).
         attention: one of the target's `attentions`, or "auto" for its own choice.
         vision_backend: one of the target's `vision_backends`, or "auto": none of them.
+        model_key: hash of all that the model was loaded from, under which what takes long is kept
+            for the next export; "": nothing is kept.
     """
 
     calibration: Calibration | None = None
     adapters: bool = False
     attention: str = AUTO
     vision_backend: str = AUTO
+    model_key: str = ""
 
 
 class Target(ABC):

@@ -50,7 +50,8 @@ from hydra_export.graphs.pointwise import PointwiseLinear, linearize_pointwise
 from hydra_export.graphs.traced_decoder import TracedDecoder
 from hydra_export.graphs.vision import VisionEncoder
 from hydra_export.quantization.calibration import Calibration
-from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
+from hydra_export.quantization.mixed_precision import plan_decoder
+from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.base import AUTO
 from hydra_export.targets.executorch import delegation, vulkan
 from hydra_mobile.adapters.int4_grid import Int4Weight
@@ -353,6 +354,7 @@ def write_program(
     log: Log,
     *,
     calibration: Calibration | None = None,
+    model_key: str = "",
     attention: str = AUTO,
     vision_backend: str = AUTO,
 ) -> TargetResult:
@@ -365,6 +367,7 @@ def write_program(
         limits: cache length and longest call.
         log: gets one line for each step.
         calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
+        model_key: see `WriteOptions`.
         attention: "custom" needs the `llama::` kernels in the app's runtime and decodes fastest;
             "manual" needs none of them; "auto" takes `DEFAULT_ATTENTION`.
         vision_backend: "vulkan" adds the encoder as a method for it, see `vulkan`.
@@ -375,7 +378,7 @@ def write_program(
     layers = model.config.text_config.num_hidden_layers
     with torch.no_grad(), _lowering_conditions():
         size = model.image_size
-        plan = plan_decoder(model, preset, calibration, size, log)
+        plan = plan_decoder(model, preset, calibration, size, log, model_key)
         watch.lap("round")
         vision = VisionEncoder(model).eval()
         spell_out_tanh_gelu(vision)

@@ -61,6 +61,7 @@ class ExecuTorchTarget(Target):
             limits,
             log,
             calibration=options.calibration,
+            model_key=options.model_key,
             attention=options.attention,
             vision_backend=options.vision_backend,
         )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_export.graphs.llama_layers import require_llama_layers
-from hydra_export.quantization.mixed_precision import QuantizationPlan
+from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
 from hydra_export.targets.onnx.linear import AdapterSlot, Linear, emit_linear, emit_updates
 from hydra_mobile.core.errors import HydraError

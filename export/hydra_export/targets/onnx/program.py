@@ -16,7 +16,8 @@ import torch
 from hydra_export.graphs.embedding import table_scale
 from hydra_export.graphs.llama_layers import is_llama, require_by_hand
 from hydra_export.quantization.calibration import Calibration
-from hydra_export.quantization.mixed_precision import QuantizationPlan, plan_decoder
+from hydra_export.quantization.mixed_precision import plan_decoder
+from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.base import AUTO
 from hydra_export.targets.onnx.decoder import adapter_slots, decoder_graph
 from hydra_export.targets.onnx.encoders import (
@@ -61,6 +62,7 @@ def write_program(
     log: Log,
     *,
     calibration: Calibration | None = None,
+    model_key: str = "",
     adapters: bool = False,
     vision_backend: str = AUTO,
 ) -> TargetResult:
@@ -73,6 +75,7 @@ def write_program(
         limits: cache length and longest call.
         log: gets one line for each step.
         calibration: what 4-bit parts are measured and rounded on; None: the model's own text.
+        model_key: see `WriteOptions`.
         adapters: make a base program: linears of the decoder layers take low-rank updates as
             inputs, and the projector's weights are inputs as well (`bundle.lora_file`).
         vision_backend: "npu" writes the encoder a second time, see `npu_encoder`.
@@ -128,7 +131,7 @@ def write_program(
 
     with torch.no_grad():
         started = time.perf_counter()
-        plan = plan_decoder(model, preset, calibration, model.image_size, log)
+        plan = plan_decoder(model, preset, calibration, model.image_size, log, model_key)
         fallbacks += plan.fallbacks
         seconds["rounding"] = round(time.perf_counter() - started, 2)
         write(VISION_ENCODER, make_vision)

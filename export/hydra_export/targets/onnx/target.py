@@ -55,6 +55,7 @@ class OnnxTarget(Target):
             limits,
             log,
             calibration=options.calibration,
+            model_key=options.model_key,
             adapters=options.adapters,
             vision_backend=options.vision_backend,
         )

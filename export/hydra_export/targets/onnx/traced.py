@@ -16,7 +16,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from hydra_export.quantization.mixed_precision import QuantizationPlan
+from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.onnx.encoders import (
     export_quietly,
     forget_origins,
