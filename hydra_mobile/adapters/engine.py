@@ -31,6 +31,7 @@ from hydra_mobile.adapters.dynamic.probe_controller import ProbeController
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig, Start
 from hydra_mobile.adapters.dynamic.trailing_controller import TrailingController
+from hydra_mobile.adapters.frozen_norms import keep_statistics
 from hydra_mobile.adapters.identity import BaseIdentity
 from hydra_mobile.adapters.importance import BackwardImportance, Importance, learned_update
 from hydra_mobile.adapters.policies import PolicyInput, allocate, policy_named
@@ -212,6 +213,7 @@ class Hydra:
         rank_map = broadcast.broadcast(rank_map)
         if freeze:
             self.model.requires_grad_(False)
+            keep_statistics(self.model)
         lora.inject(
             self.model,
             rank_map,

@@ -7,7 +7,7 @@ transformers is looked at through `SplitModel`, which shares its modules and so 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +110,15 @@ class VisionLanguageModel(nn.Module):
         """Return the name of a module in the whole model."""
         names: list[str] = [n for n, found in self.whole.named_modules() if found is module]
         return names[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of training; the tower is frozen and stays in that of evaluation.
+
+        Statistics of its batch norms would move otherwise, and neither adapter nor merge has them.
+        """
+        super().train(mode)
+        self.vision_tower.eval()
+        return self
 
     def vision_features(self, pixel_values: Tensor) -> Tensor:
         """Map pixels [B, 3, H, W] to features [B, P, C]; frozen, so features can be cached.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from PIL import Image
 from tiny_families import TINY
 from transformers import AutoModelForImageTextToText
 
-from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.errors import ArtifactError, MissingPackageError
 from hydra_mobile.models.families import FAMILIES, families, family_named, family_of
 from hydra_mobile.models.loading import load_model, load_processor
 from hydra_mobile.models.registry import base_folder
@@ -132,3 +135,18 @@ def test_a_class_that_no_family_knows_is_told_which_are_known(tmp_path: Path) ->
     assert "smolvlm" in str(caught.value)
     with pytest.raises(ArtifactError, match="smolvlm3"):
         base_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("package", ["timm", "torchvision"])
+def test_a_family_whose_packages_are_missing_says_which(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "fast_vlm"}')
+    for name in ("timm", "torchvision"):
+        found = None if name == package else ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, found)
+        if found is not None:
+            found.__spec__ = ModuleSpec(name, None)
+    for read in (load_model, load_processor):
+        with pytest.raises(MissingPackageError, match=rf"{package}[\s\S]*\[fastvlm\]"):
+            read(tmp_path)

@@ -13,6 +13,7 @@ import target_bundles
 from parity_chain import Chain, export, make_adapter
 from PIL import Image
 
+from hydra_export.targets import Limits
 from hydra_mobile.core.locks import exclusive
 from hydra_mobile.models.tiny import build
 
@@ -68,15 +69,47 @@ def tiny_merged(once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smolvlm_base(once: Once) -> Path:
+def family_base(once: Once) -> Callable[[str], Path]:
+    """Tiny random checkpoints by their name in `tiny_families.BASES`, to be read only."""
+    from tiny_families import BASES
+
+    def make(family: str) -> Path:
+        def fill(folder: Path) -> None:
+            folder.mkdir()
+            BASES[family](folder)
+
+        return once(f"base-{family}", fill)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def smolvlm_base(family_base: Callable[[str], Path]) -> Path:
     """A tiny random checkpoint of SmolVLM's class, to be read only."""
-    from tiny_families import smolvlm
+    return family_base("smolvlm")
 
-    def fill(folder: Path) -> None:
-        folder.mkdir()
-        smolvlm(folder)
 
-    return once("smolvlm", fill)
+@pytest.fixture(scope="session")
+def family_bundle(
+    family_base: Callable[[str], Path],
+    golden_inputs: list[tuple[Image.Image, str]],
+    once: Once,
+) -> Exported:
+    """Bundles of tiny checkpoints by name, runtime and preset.
+
+    Tests must not write into them. A runtime whose packages are missing skips the test.
+    """
+    limits = Limits(max_context=96, max_prefill=48)
+
+    def make(family: str, runtime: str, preset: str = "fp32") -> Path:
+        base = family_base(family)
+
+        def fill(folder: Path) -> None:
+            target_bundles.export(runtime, preset, base, folder, golden_inputs, limits=limits)
+
+        return once(f"{family}-{runtime}-{preset}", fill)
+
+    return make
 
 
 @pytest.fixture(scope="session")

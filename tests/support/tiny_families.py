@@ -8,12 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
+
+from hydra_mobile.core.errors import MissingPackageError
+from hydra_mobile.models.families.fast_vlm import require_timm
 
 _CORPUS = (
     "Is there a red car in the image? Answer the question using a single word or phrase.",
@@ -39,12 +53,32 @@ SIGLIP = {
 }
 
 
-def tokenizer_with(special: list[str]) -> Tokenizer:
-    """Return a byte-level BPE with control tokens; its size is a multiple of 32."""
+#: How the files of Qwen, InternVL, FastVLM ("\\p{N}") and LFM2 ("\\p{N}{1,3}") cut words.
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}"
+    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def tokenizer_with(special: list[str], numbers: str = "", composes: bool = True) -> Tokenizer:
+    """Return a byte-level BPE with control tokens; its size is a multiple of 32.
+
+    Args:
+        special: the control tokens.
+        numbers: the expression by which numbers are cut, as newer files have it; empty: as
+            SmolLM2's file.
+        composes: whether text is put into NFC, with `numbers`.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
     )
+    if numbers:
+        words = pre_tokenizers.Split(Regex(_WORDS.format(numbers=numbers)), "isolated")
+        steps = [words, pre_tokenizers.ByteLevel(False, use_regex=False)]
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+        if composes:
+            tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
         _CORPUS,
@@ -134,7 +168,7 @@ INTERNVL_CHAT = (
 def internvl(folder: Path, text_model: str = "qwen2") -> None:
     """Write an InternVL: InternViT of 56 pixels, 4 image tokens, a Qwen2 with biases or a Qwen3."""
     special = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>"]
-    tokenizer = tokenizer_with(special)
+    tokenizer = tokenizer_with(special, r"\p{N}")
     size = tokenizer.get_vocab_size()
     stop = tokenizer.token_to_id("<|im_end|>")
     text = {**TEXT, "vocab_size": -(-size // 32) * 32, "eos_token_id": stop}
@@ -187,7 +221,7 @@ _HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 
 def _qwen(folder: Path, kind: str, vision: dict[str, Any], text: dict[str, Any]) -> None:
     names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    tokenizer = tokenizer_with([*_CHATML, *names])
+    tokenizer = tokenizer_with([*_CHATML, *names], r"\p{N}")
     start, end, image, video = (tokenizer.token_to_id(name) for name in names)
     shared = {"hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "out_hidden_size": 64}
     shared |= {"spatial_merge_size": 2, "temporal_patch_size": 2}
@@ -235,7 +269,7 @@ def qwen3_vl(folder: Path) -> None:
 def lfm2_vl(folder: Path) -> None:
     """Write an LFM2-VL: tower of 64 pixels, 4 image tokens, three convolutions and attention."""
     names = ["<|startoftext|>", *_CHATML, "<|image_start|>", "<|image_end|>", "<image>"]
-    tokenizer = tokenizer_with(names)
+    tokenizer = tokenizer_with(names, r"\p{N}{1,3}", composes=False)
     text = _text(tokenizer, "<|im_end|>", num_hidden_layers=4)
     text |= {
         "layer_types": ["conv", "conv", "full_attention", "conv"],
@@ -284,6 +318,66 @@ def gemma3(folder: Path) -> None:
     write_checkpoint(folder, model, tokenizer, chat, image)
 
 
+#: As transformers' conversion of FastVLM writes it: pictures first, each text behind a line break.
+FAST_VLM_CHAT = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for item in message['content'] | selectattr('type', 'equalto', 'image') %}"
+    "{{ '<image>' }}{% endfor %}"
+    "{% for item in message['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{{ '\n' + item['text'] }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def fast_vlm(folder: Path) -> None:
+    """Write a FastVLM: timm's own FastViT, small, of 128 pixels, 4 image tokens, a Qwen2.
+
+    Skips a test where timm cannot be used.
+    """
+    try:
+        require_timm()
+    except MissingPackageError as error:
+        pytest.skip(str(error))
+    tokenizer = tokenizer_with([*_CHATML, "<image>"], r"\p{N}")
+    small = {"layers": [1] * 5, "embed_dims": [16, 32, 64, 64, 64]}
+    vision = {
+        "model_type": "timm_wrapper",
+        "architecture": "fastvit_mci3",
+        "do_pooling": True,
+        "global_pool": "avg",
+        "hidden_size": 128,
+        "label_names": [],
+        "model_args": {"inference_mode": True, **small},
+    }
+    torch.manual_seed(3)
+    config = transformers.FastVlmConfig(
+        vision_config=vision,
+        text_config={"model_type": "qwen2", **_text(tokenizer, "<|im_end|>")},
+        image_token_id=tokenizer.token_to_id("<image>"),
+        image_seq_length=4,
+        tie_word_embeddings=True,
+    )
+    model = transformers.FastVlmForConditionalGeneration(config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.model.vision_tower.parameters():
+            if weight.dim() == 4:  # timm's random tower says next to nothing
+                fan = weight[0].numel()
+                weight.copy_(torch.randn(weight.shape, generator=generator) * (2 / fan) ** 0.5)
+    image = {
+        "image_processor_type": "CLIPImageProcessor",
+        "image_mean": [0.0, 0.0, 0.0],
+        "image_std": [1.0, 1.0, 1.0],
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": 128, "width": 128},
+        "size": {"shortest_edge": 128},
+    }
+    write_checkpoint(folder, liven(model), tokenizer, FAST_VLM_CHAT, image)
+
+
 def mobilevlm(folder: Path) -> None:
     """Write base `tiny`."""
     from hydra_mobile.models.tiny import build
@@ -300,6 +394,7 @@ def tiled(write: Callable[[Path], None], folder: Path) -> None:
 #: Family -> what writes a tiny checkpoint of it.
 TINY: dict[str, Callable[[Path], None]] = {
     "mobilevlm": mobilevlm,
+    "fast_vlm": fast_vlm,
     "gemma3": gemma3,
     "internvl": internvl,
     "lfm2_vl": lfm2_vl,
@@ -307,3 +402,14 @@ TINY: dict[str, Callable[[Path], None]] = {
     "qwen3_vl": qwen3_vl,
     "smolvlm": smolvlm,
 }
+
+#: The same, InternVL with its newer text model and pictures in tiles among them.
+BASES: dict[str, Callable[[Path], None]] = {
+    **TINY,
+    "internvl3_5": partial(internvl, text_model="qwen3"),
+    "smolvlm_tiles": partial(tiled, smolvlm),
+    "internvl_tiles": partial(tiled, internvl),
+}
+#: Those whose pictures are one square, beside MobileVLM.
+SQUARE = [name for name in BASES if name != "mobilevlm" and not name.endswith("_tiles")]
+TILED = [name for name in BASES if name.endswith("_tiles")]

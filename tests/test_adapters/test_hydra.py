@@ -70,6 +70,38 @@ def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -
 # -- under the Trainer ------------------------------------------------------------------------
 
 
+class NormedConv(nn.Conv2d):
+    """A convolution with a batch norm behind it, as towers of timm have them."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 16, 8, stride=8, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(super().forward(x))
+
+
+def test_statistics_of_a_frozen_batch_norm_stay_and_are_what_training_sees(tmp_path):
+    model = llava()
+    (embeddings,) = [m for m in model.modules() if hasattr(m, "patch_embedding")]
+    conv = NormedConv()
+    with torch.no_grad():
+        conv.norm.running_mean.fill_(0.3)
+        conv.norm.running_var.fill_(2.0)
+    embeddings.patch_embedding = conv
+    before = {name: value.clone() for name, value in conv.named_buffers()}
+    data = pictures((3, 16, 16), 4)
+    hydra = hydra_of(model, policy="uniform")
+    trainer(model, tmp_path, [HydraCallback(hydra)], data=data).train()
+    for name, value in conv.named_buffers():
+        assert torch.equal(value, before[name]), name
+    model.train()
+    x = data[0]["pixel_values"][None]
+    seen = conv(x)
+    model.eval()
+    torch.testing.assert_close(conv(x), seen, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("make", "shape", "tokens", "tower"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from bundle_fixtures import Exported
 from PIL import Image
 from target_bundles import export
-from tiny_families import SIGLIP, TEXT, TINY, internvl, tiled
+from tiny_families import BASES, SIGLIP, TEXT, TINY
 from torch import nn
 
 import hydra_mobile as hm
@@ -30,13 +31,6 @@ from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.base import CacheState
 
-#: Tiny checkpoints, InternVL with its newer text model and pictures in tiles among them.
-BASES = {
-    **TINY,
-    "internvl3_5": partial(internvl, text_model="qwen3"),
-    "smolvlm_tiles": partial(tiled, TINY["smolvlm"]),
-    "internvl_tiles": partial(tiled, TINY["internvl"]),
-}
 Inputs = list[tuple[Image.Image, str]]
 
 
@@ -46,12 +40,11 @@ def base(smolvlm_base: Path) -> Path:
 
 
 def check_bundle(
-    base: Path, out: Path, runtime: str, preset: str, inputs: Inputs, bound: float
+    base: Path, folder: Path, picture: Path, inputs: Inputs, preset: str, bound: float
 ) -> None:
-    """Export, verify, and ask both the bundle and the model that it was made from."""
-    limits = Limits(max_context=80, max_prefill=48)
-    bundle = export(runtime, preset, base, out, inputs[:2], limits=limits)
-    result = hm.verify(bundle.folder)
+    """Verify a bundle, and ask both the bundle and the model that it was made from."""
+    bundle = Bundle.open(folder)
+    result = hm.verify(folder)
     whole = next(p for c in result.comparisons for p in c.parts if p.part == "whole")
     if preset == "fp32":
         result.require()
@@ -63,12 +56,12 @@ def check_bundle(
     assert whole.max_abs < bound
     image = ImagePreprocessing.from_dict(bundle.manifest["image"], "")
     # What stands around the picture is with its tiles, where it has some.
-    assert image.tiles or bundle.manifest["template"]["image_prefix"]
+    template = bundle.manifest["template"]
+    assert image.tiles or template.get("image_prefix") or template.get("image_suffix")
     assert image == load_processor(base).image
     if preset == "fp32":
-        picture = out.parent / "picture.png"
         inputs[0][0].save(picture)
-        asked = hm.load(bundle.folder).ask(picture, inputs[0][1], max_new_tokens=8)
+        asked = hm.load(folder).ask(picture, inputs[0][1], max_new_tokens=8)
         assert asked.ids == hm.load(base).ask(picture, inputs[0][1], max_new_tokens=8).ids
         check_ways(base, bundle, inputs[0])
 
@@ -110,9 +103,10 @@ def check_ways(base: Path, bundle: Bundle, asked: tuple[Image.Image, str]) -> No
 
 
 def test_onnx_answers_as_transformers_does(
-    base: Path, golden_inputs: Inputs, tmp_path: Path
+    base: Path, family_bundle: Exported, golden_inputs: Inputs, tmp_path: Path
 ) -> None:
-    check_bundle(base, tmp_path / "bundle", "onnx", "fp32", golden_inputs, 1e-4)
+    bundle = family_bundle("smolvlm", "onnx")
+    check_bundle(base, bundle, tmp_path / "picture.png", golden_inputs, "fp32", 1e-4)
 
 
 @pytest.mark.slow
@@ -127,11 +121,18 @@ def test_onnx_answers_as_transformers_does(
 )
 @pytest.mark.parametrize("family", [name for name in BASES if name != "mobilevlm"])
 def test_programs_of_every_family_answer_as_transformers_does(
-    golden_inputs: Inputs, tmp_path: Path, family: str, runtime: str, preset: str, bound: float
+    family_base: Callable[[str], Path],
+    family_bundle: Exported,
+    golden_inputs: Inputs,
+    tmp_path: Path,
+    family: str,
+    runtime: str,
+    preset: str,
+    bound: float,
 ) -> None:
-    (tmp_path / "base").mkdir()
-    BASES[family](tmp_path / "base")
-    check_bundle(tmp_path / "base", tmp_path / "bundle", runtime, preset, golden_inputs, bound)
+    bundle = family_bundle(family, runtime, preset)
+    picture = tmp_path / "picture.png"
+    check_bundle(family_base(family), bundle, picture, golden_inputs, preset, bound)
 
 
 @pytest.mark.slow

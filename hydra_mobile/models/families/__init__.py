@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: name -> "module:class".
 FAMILIES = {
     "mobilevlm": "hydra_mobile.models.families.mobilevlm:MobileVLM",
+    "fast_vlm": "hydra_mobile.models.families.fast_vlm:FastVLM",
     "gemma3": "hydra_mobile.models.families.gemma3:Gemma3",
     "internvl": "hydra_mobile.models.families.internvl:InternVL",
     "lfm2_vl": "hydra_mobile.models.families.lfm2_vl:Lfm2VL",

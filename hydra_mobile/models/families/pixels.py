@@ -67,14 +67,7 @@ def stretched(
     if arranged is not None:
         settings = {k: v for k, v in settings.items() if k not in ("min_pixels", "max_pixels")}
     theirs = getattr(transformers, processor)(**{**_without_class(settings), **fixed})
-    resample = _FILTERS.get(int(theirs.resample))
-    if resample is None or not (theirs.do_rescale and theirs.do_normalize):
-        raise ArtifactError(
-            f"{file}: resample {theirs.resample}, do_rescale {theirs.do_rescale} and do_normalize "
-            f"{theirs.do_normalize} cannot be expressed.",
-            f"Expected both true, and resample one of {_FILTERS}.",
-        )
-    image = _stated(file, side, resample, theirs.image_mean, theirs.image_std)
+    image = _expressed(file, side, theirs)
     sizes = ((2 * side, 2 * side), (side, side)) if arranged else _SIZES
     if tiles:
         image = replace(image, fit="tiles", tiles=tiles)
@@ -82,6 +75,37 @@ def stretched(
         sizes = ((width, height), (2 * width, 2 * height), (width // 2, height // 2))
     _require_same_pixels(image, theirs, file, sizes, arranged or _as_ours)
     return image
+
+
+def cropped(folder: Path, processor: str) -> ImagePreprocessing:
+    """Return the preprocessing that takes the middle square of a picture, as the checkpoint does.
+
+    Args:
+        folder: of the checkpoint.
+        processor: name of transformers' image processor, in its PIL form.
+
+    Raises:
+        ArtifactError: there are no settings, or its pixels are others than ours.
+    """
+    import transformers
+
+    file, settings = _settings(folder)
+    theirs = getattr(transformers, processor)(**_without_class(settings))
+    image = replace(_expressed(file, int(theirs.crop_size["height"]), theirs), fit="crop")
+    _require_same_pixels(image, theirs, file, _SIZES, _as_ours)
+    return image
+
+
+def _expressed(file: Path, side: int, theirs: Any) -> ImagePreprocessing:
+    """Return the stretching to a square with the filter, mean and deviation of a processor."""
+    resample = _FILTERS.get(int(theirs.resample))
+    if resample is None or not (theirs.do_rescale and theirs.do_normalize):
+        raise ArtifactError(
+            f"{file}: resample {theirs.resample}, do_rescale {theirs.do_rescale} and do_normalize "
+            f"{theirs.do_normalize} cannot be expressed.",
+            f"Expected both true, and resample one of {_FILTERS}.",
+        )
+    return _stated(file, side, resample, theirs.image_mean, theirs.image_std)
 
 
 def stated(folder: Path, side: int) -> ImagePreprocessing:
