@@ -31,10 +31,13 @@ lint: $(VENV)/.installed
 	$(BIN)/python -m android_demo.tools.lint
 	$(BIN)/python -m android_demo.tools.native_format
 
-# Short versions of the speed experiments, on what `make quickstart` leaves.
+# Short versions of the speed experiments, on what `make quickstart` leaves; fails where a ratio is
+# below the committed ones by more than their spread.
 bench: $(VENV)/.peers
-	$(BIN)/python -m experiments.training_speed.run --quick
-	$(BIN)/python -m experiments.inference_speed.run --quick
+	rm -rf runs/bench
+	$(BIN)/python -m experiments.training_speed.run --quick --work runs/bench/training_speed
+	$(BIN)/python -m experiments.inference_speed.run --quick --work runs/bench/inference_speed
+	$(BIN)/python -m experiments.guard --runs runs/bench
 
 $(VENV)/.peers: $(VENV)/.installed experiments/inference_speed/requirements.txt
 	$(BIN)/pip install --quiet --no-deps -r experiments/inference_speed/requirements.txt

@@ -35,15 +35,22 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def ratio(
+def ratios(
     value: Mapping[str, Any], ours: str, theirs: str, threads: int, get: Callable[[Row], float]
-) -> float | None:
-    """Return the median of ours over theirs in the rounds that have both; None: there are none."""
+) -> list[float]:
+    """Return ours over theirs, one for each round that has both."""
     rounds: dict[int, dict[str, float]] = {}
     for row in value["rows"]:
         if row["threads"] == threads:
             rounds.setdefault(row["round"], {})[row["form"]] = get(row)
-    pairs = [r[ours] / r[theirs] for r in rounds.values() if ours in r and theirs in r]
+    return [r[ours] / r[theirs] for r in rounds.values() if ours in r and theirs in r]
+
+
+def ratio(
+    value: Mapping[str, Any], ours: str, theirs: str, threads: int, get: Callable[[Row], float]
+) -> float | None:
+    """Return the median of ours over theirs in the rounds that have both; None: there are none."""
+    pairs = ratios(value, ours, theirs, threads, get)
     return statistics.median(pairs) if pairs else None
 
 
