@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_mobile.adapters.folder_files import adapter_files
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.adapters.save_load import (
     Adapter,
-    adapter_files,
     located,
     read_adapter,
     require_same_base,
