@@ -29,6 +29,7 @@ from experiments.quality import plots as quality_plots
 from experiments.quality import table as quality
 from experiments.quickstart import table as quickstart
 from experiments.scaling import table as scaling
+from experiments.startup import run as startup
 from experiments.training_speed import table as training_speed
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "inference_speed/kernels.json": kernels.render,
     "inference_speed/native_runner.json": native_table.render,
     "scaling/result.json": scaling.render,
+    "startup/result.json": startup.render,
     "quickstart/result.json": quickstart.render,
     "planted_need/result.json": planted_need.render,
     "planted_need/trailing.json": planted_need.render_trailing,
