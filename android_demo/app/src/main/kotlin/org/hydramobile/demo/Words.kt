@@ -33,6 +33,7 @@ private val PROBLEMS = mapOf(
     BundleProblem.DISK_FULL.name to R.string.problem_disk_full,
     BundleProblem.UNREADABLE_TOKENIZER.name to R.string.problem_tokenizer,
     BundleProblem.UNREADABLE_FILE.name to R.string.problem_unreadable,
+    BundleProblem.UNWRITABLE_FILE.name to R.string.problem_unwritable,
     Problem.SOURCE to R.string.problem_source,
     GenerationProblem.CANNOT_LOAD.name to R.string.problem_load,
     GenerationProblem.EMPTY_PROMPT.name to R.string.problem_empty,

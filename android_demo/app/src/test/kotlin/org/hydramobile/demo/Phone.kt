@@ -341,6 +341,8 @@ class Phone {
         val state = Bundle()
         val kind = Screen.values().first { it.kind == screen.javaClass }
         controller.pause().stop().saveInstanceState(state)
+        // A process is ended a while after its screens were left: what they had to write is on the disk.
+        drain()
         // Robolectric has one process: a new Application stands for the new one.
         stack.clear()
         newProcess()

@@ -53,6 +53,9 @@ enum class BundleProblem {
     /** The storage fails, or denies access. */
     UNREADABLE_FILE,
 
+    /** A copy cannot be written, though there is room for it. */
+    UNWRITABLE_FILE,
+
     /** The caller stopped the check. */
     CANCELLED,
 }

@@ -80,7 +80,7 @@ class ModelImport(
         folder: File,
         progress: CheckProgress,
     ): File {
-        Copy(source, folder, progress, 2 * manifest.totalBytes).all(manifest.files)
+        Copy(source, folder, progress, manifest.totalBytes).all(manifest.files)
         File(folder, Manifest.NAME).writeBytes(bytes)
         Bundle.open(folder, null, runtimes, { done, total -> progress.onBytes(total + done, 2 * total) })
         return store.keep(folder, source.title)
@@ -111,7 +111,7 @@ class ModelImport(
         private val source: BundleSource,
         private val folder: File,
         private val progress: CheckProgress,
-        private val total: Long,
+        private val bytes: Long,
     ) {
         private val piece = ByteArray(PIECE)
         private var done = 0L
@@ -138,21 +138,39 @@ class ModelImport(
             done += target.length()
             stream.use { input ->
                 input.skipAll(target.length())
-                FileOutputStream(target, true).use { output ->
+                written(entry) { FileOutputStream(target, true) }.use { output ->
                     while (true) {
                         val count = named(entry.name) { input.read(piece) }
                         if (count < 0) break
                         left -= count
                         // More than was said could fill the disk; less is found by the check.
                         if (left < 0) throw longer(entry)
-                        output.write(piece, 0, count)
+                        written(entry) { output.write(piece, 0, count) }
                         done += count
-                        if (!progress.onBytes(done, total)) {
+                        if (!progress.onBytes(done, 2 * bytes)) {
                             throw BundleException(BundleProblem.CANCELLED, "The import was stopped. Start it again.")
                         }
                     }
                 }
             }
+        }
+
+        /** Other apps may have filled the disk since its room was looked at. */
+        private fun <T> written(entry: BundleFile, action: () -> T): T = try {
+            action()
+        } catch (error: IOException) {
+            val free = device().freeDiskBytes
+            if (free == null || free > bytes - done) {
+                val what = "${entry.name} cannot be written: ${error.message}"
+                throw BundleException(BundleProblem.UNWRITABLE_FILE, what, listOf(what))
+            }
+            val sizes = listOf(bytes, free).map { DeviceLimits.mebibytes(it) }
+            throw BundleException(
+                BundleProblem.DISK_FULL,
+                "The disk is full: the bundle has ${sizes[0]}, and ${sizes[1]} are free. Delete other models or " +
+                    "files first.",
+                sizes,
+            )
         }
 
         /** An app's own words may tell an address only: the reader knows the file's name. */

@@ -186,6 +186,27 @@ class ModelStoreTest {
     }
 
     @Test
+    fun notWrittenOnTheWay() {
+        val source = Picked()
+        val room = phone
+        for ((free, problem) in listOf(0L to BundleProblem.DISK_FULL, null to BundleProblem.UNWRITABLE_FILE)) {
+            phone = room
+            source.change = { path, stream ->
+                if (path == "tokenizer.json") {
+                    // Nothing can be written into what was a folder.
+                    val folder = root.listFiles()!!.single { it.isDirectory }
+                    folder.deleteRecursively()
+                    folder.writeText("")
+                    phone = DeviceLimits(4L shl 30, 8L shl 30, listOf("arm64-v8a"), 30, free)
+                }
+                stream
+            }
+            refused(problem, if (free == null) "tokenizer.json cannot be written" else "The disk is full", source)
+            assertEquals(emptyList<String>(), root.list()!!.toList())
+        }
+    }
+
+    @Test
     fun damagedOnTheWay() {
         val source = Picked()
         source.change = { path, stream -> if (path == "tokenizer.json") null else stream }
