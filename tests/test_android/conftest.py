@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bundle_fixtures import Once
 
 from android_demo.tools import kotlin
+from android_demo.tools.desktop import libraries
 from android_demo.tools.framework import jars, suite
+from android_demo.tools.vector_bundle import write_bundle
 from hydra_mobile.core.errors import HydraError
 
 
@@ -34,3 +38,30 @@ def framework(compiler_cache: Path) -> None:
         jars.jars()
     except HydraError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def native_libraries(framework: None) -> Path:
+    """The folder of Android's x86-64 libraries; skipped where they cannot be had."""
+    if reason := libraries.missing():
+        pytest.skip(reason)
+    try:
+        return libraries.folder("android")
+    except HydraError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def app_bundle(tiny_base: Path, once: Once) -> Callable[[str, str], Path]:
+    """Bundles of `tiny` as a default export for the app writes them, by runtime and preset.
+
+    Tests must not write into them. A runtime whose packages are missing skips the test.
+    """
+
+    def make(runtime: str, preset: str = "fp32") -> Path:
+        if runtime == "executorch":
+            pytest.importorskip("executorch", reason="needs the extra [executorch]")
+        name = f"app-{runtime}-{preset}"
+        return once(name, lambda folder: write_bundle(folder, preset, runtime))
+
+    return make

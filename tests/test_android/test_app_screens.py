@@ -5,11 +5,15 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tapped import generators_of, write_tapped
 
+from android_demo.tools.desktop import libraries
 from android_demo.tools.framework import jars, packs, suite
+from android_demo.tools.vector_bundle import QUESTION, made_picture
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.measurement.run import read_result
 from hydra_mobile.measurement.table import comparison
@@ -19,9 +23,21 @@ MOST_OF_THEM = 100
 
 
 # A minute on one core, once the app is compiled: one JVM, in which every scenario is driven.
-def test_the_screens(framework: None, tmp_path: Path) -> None:
-    shared = tmp_path / "shared.json"
-    outcome = suite.run(properties={"hydra.shared": str(shared)})
+def test_the_screens(
+    native_libraries: Path, app_bundle: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shared, real = tmp_path / "shared.json", tmp_path / "real"
+    # From the tap to the text, on both of the app's runtimes: what Python answers is on the screen.
+    bundles = {runtime: app_bundle(runtime) for runtime in ("onnx", "executorch")}
+    write_tapped(real, bundles, generators_of(bundles), made_picture(3), QUESTION)
+    outcome = suite.run(
+        properties={
+            "hydra.shared": str(shared),
+            "hydra.real": str(real),
+            **libraries.properties(native_libraries),
+        },
+        environment=libraries.environment(native_libraries),
+    )
     assert set(outcome.tests) == set(suite.test_classes())
     assert sum(outcome.tests.values()) > MOST_OF_THEM
     # What the speed test shares is what `bench --against` reads.

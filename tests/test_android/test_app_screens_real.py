@@ -1,91 +1,62 @@
-"""From the tap to the text: the screens with the app's own runtimes, on bundles of `tiny`."""
+"""The screens with the app's own runtimes: batches whose process ends, the quickstart's bundles.
+
+The tap and the text on bundles of `tiny` are in the everyday run, `test_app_screens.py`.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tapped import generators_of, write_tapped
 
 from android_demo.tools.desktop import libraries
-from android_demo.tools.framework import jars, suite
-from android_demo.tools.vector_bundle import QUESTION, made_picture, write_bundle
+from android_demo.tools.framework import suite
+from android_demo.tools.vector_bundle import QUESTION, made_picture
+from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices.batch_format import Ask, write_requests
-from hydra_mobile.runtimes.generation import Generator
 
-_TOKENS = 64
 _ASKED = 50
 _KILLED_AT = 20
 _BATCH = "RealModelTest#aBatchIsAnsweredByTheIntentThatAHostSends"
-
-
-@pytest.fixture
-def framework(compiler_cache: Path) -> None:
-    """What the tests need; skipped where something cannot be had."""
-    if reason := suite.missing() or libraries.missing():
-        pytest.skip(reason)
-    try:
-        jars.jars()
-        libraries.folder("android")
-    except HydraError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def generators(tiny_base: Path, tmp_path: Path) -> dict[str, Generator]:
-    """Python's answers, by runtime, from bundles in the folder that the app is given."""
-    pytest.importorskip("executorch", reason="needs the extra [executorch]")
-    from hydra_mobile.runtimes.executorch import ExecuTorchRuntime
-    from hydra_mobile.runtimes.onnx import OnnxRuntime
-
-    load: dict[str, Callable[[Path], object]] = {
-        "onnx": lambda path: OnnxRuntime.load(path, threads=1),
-        "executorch": lambda path: ExecuTorchRuntime.load(path, threads=1),
-    }
-    made = {}
-    for runtime, opened in load.items():
-        bundle = write_bundle(tmp_path / "real" / runtime, "fp32", runtime)
-        made[runtime] = Generator(opened(bundle))  # type: ignore[arg-type]
-    return made
+_RUNTIMES = ("onnx", "executorch")
+#: Where `make quickstart` left its folder, if not in the checkout.
+_QUICKSTART = "HYDRA_MOBILE_QUICKSTART"
 
 
 @pytest.mark.slow
-def test_a_shared_and_a_picked_picture_are_answered_as_python_answers(
-    framework: None, generators: dict[str, Generator], tmp_path: Path
+def test_a_batch_goes_on_where_its_process_ended(
+    native_libraries: Path, app_bundle: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "real"
-    picture = made_picture(3)
-    picture.save(folder / "picture.png")
-    expected = {
-        runtime: generator.answer(QUESTION, lambda: picture, "3", max_new_tokens=_TOKENS).text
-        for runtime, generator in generators.items()
-    }
-    assert all(expected.values())
-    (folder / "expected.json").write_text(json.dumps({"question": QUESTION, **expected}))
+    bundles = {runtime: app_bundle(runtime) for runtime in _RUNTIMES}
+    generators = generators_of(bundles)
+    write_tapped(folder, bundles, generators, made_picture(3), QUESTION)
     asks = [
         Ask(f"{n}", f"{QUESTION} {n}", lambda s=n % 4: made_picture(s), f"{n % 4}", 16)
         for n in range(_ASKED)
     ]
-    processor = Bundle.open(folder / "onnx").processor()
     (folder / "requests").mkdir()
-    write_requests(folder / "requests", asks, processor)
-    native = libraries.folder("android")
-    properties = {"hydra.real": str(folder), **libraries.properties(native)}
+    write_requests(folder / "requests", asks, Bundle.open(folder / "onnx").processor())
+    properties = {"hydra.real": str(folder), **libraries.properties(native_libraries)}
+    environment = libraries.environment(native_libraries)
     # The process ends in the middle of the batch, once with each runtime; the next one goes on.
     for runtime in generators:
         with pytest.raises(HydraError, match="exit code 137"):
             suite.run(
                 [_BATCH],
                 properties={**properties, "hydra.kill": f"{runtime}:{_KILLED_AT}"},
-                environment=libraries.environment(native),
+                environment=environment,
             )
         left = (folder / f"answers-{runtime}.jsonl").read_text()
         assert _KILLED_AT <= left.count("\n") < _ASKED
         assert '"end"' not in left
-    suite.run(["RealModelTest"], properties=properties, environment=libraries.environment(native))
+    suite.run([_BATCH], properties=properties, environment=environment)
     for runtime, generator in generators.items():
         lines = (folder / f"answers-{runtime}.jsonl").read_text().splitlines()
         answers = [line for line in map(json.loads, lines) if "id" in line]
@@ -94,3 +65,24 @@ def test_a_shared_and_a_picked_picture_are_answered_as_python_answers(
         for ask in asks:
             answer = generator.answer(ask.question, ask.image, ask.image_key, max_new_tokens=16)
             assert told[ask.key] == answer.text, (runtime, ask.key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["fp32", "int4"])
+def test_the_quickstart_s_bundles_answer_on_the_screen_as_in_python(
+    preset: str, native_libraries: Path, tmp_path: Path
+) -> None:
+    quickstart = Path(os.environ.get(_QUICKSTART, "quickstart")).absolute()
+    bundles = {runtime: quickstart / f"android-{runtime}-{preset}" for runtime in _RUNTIMES}
+    if missing := [str(bundle) for bundle in bundles.values() if not bundle.is_dir()]:
+        pytest.skip(f"{missing[0]} is not there: run `make quickstart`, or set {_QUICKSTART}")
+    sample = EmojiQA(quickstart / "emojiqa").samples(limit=1)[0]
+    assert sample.image is not None
+    picture, folder = sample.image.open(), tmp_path / "real"
+    expected = write_tapped(folder, bundles, generators_of(bundles), picture, sample.question)
+    outcome = suite.run(
+        ["RealModelTest"],
+        properties={"hydra.real": str(folder), **libraries.properties(native_libraries)},
+        environment=libraries.environment(native_libraries),
+    )
+    assert outcome.tests == {"RealModelTest": 5}, expected

@@ -12,7 +12,7 @@ import pytest
 
 from android_demo.tools import executorch_bridge, jvm
 from android_demo.tools.desktop import arm64, benchmark, libraries
-from android_demo.tools.vector_bundle import QUESTION, made_picture, write_bundle
+from android_demo.tools.vector_bundle import QUESTION, made_picture
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices.android import executorch_package, toolchain
@@ -35,18 +35,9 @@ def cache(compiler_cache: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Bundles of the tiny base as a default export writes them, by preset."""
-    pytest.importorskip("executorch", reason="needs the extra [executorch]")
-    made: dict[str, Path] = {}
-
-    def export(preset: str) -> Path:
-        if preset not in made:
-            folder = tmp_path_factory.mktemp("bundles") / preset
-            made[preset] = write_bundle(folder, preset, "executorch")
-        return made[preset]
-
-    return export
+def exported(app_bundle: Callable[[str, str], Path]) -> Callable[[str], Path]:
+    """ExecuTorch's bundles by preset."""
+    return lambda preset: app_bundle("executorch", preset)
 
 
 @pytest.mark.parametrize("preset", ["fp32", pytest.param("int4", marks=pytest.mark.slow)])

@@ -15,7 +15,7 @@ import pytest
 
 from android_demo.tools import jvm, kotlin, onnxruntime_aar
 from android_demo.tools.desktop import benchmark, libraries
-from android_demo.tools.vector_bundle import QUESTION, made_picture, write_bundle
+from android_demo.tools.vector_bundle import QUESTION, made_picture
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 from hydra_mobile.runtimes.generation import Generation, Generator
@@ -46,17 +46,10 @@ def _aar_package() -> str:
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Bundles of the tiny base by preset. Tests must not write into them."""
+def exported(app_bundle: Callable[[str, str], Path]) -> Callable[[str], Path]:
+    """ONNX Runtime's bundles by preset."""
     pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
-    made: dict[str, Path] = {}
-
-    def export(preset: str) -> Path:
-        if preset not in made:
-            made[preset] = write_bundle(tmp_path_factory.mktemp("bundles") / preset, preset)
-        return made[preset]
-
-    return export
+    return lambda preset: app_bundle("onnx", preset)
 
 
 def _asks() -> list[Ask]:
