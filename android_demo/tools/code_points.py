@@ -54,7 +54,7 @@ def numeric() -> frozenset[int]:
 def kotlin() -> str:
     """Return the source of `CodePointTables.kt`."""
     tables = "\n".join(
-        f"    const val {name} =\n{_literal(_runs(members))}"
+        f"    const val {name} =\n{literal([base36(run) for run in _runs(members)])}"
         for name, members in (
             ("LETTERS", letters()),
             ("NUMBERS", numbers()),
@@ -95,10 +95,10 @@ def _runs(members: frozenset[int]) -> list[int]:
     return [border - before for before, border in zip([0, *borders], borders, strict=False)]
 
 
-def _literal(runs: list[int]) -> str:
+def literal(words: list[str]) -> str:
+    """Return words as an expression of Kotlin: a string with spaces between them."""
     lines, line = [], ""
-    for run in runs:
-        word = _base36(run)
+    for word in words:
         if len(line) + len(word) > 96:
             lines.append(line)
             line = ""
@@ -108,7 +108,8 @@ def _literal(runs: list[int]) -> str:
     return "        " + " +\n            ".join(f'"{line}"' for line in lines)
 
 
-def _base36(number: int) -> str:
+def base36(number: int) -> str:
+    """Return a number from 0 on in base 36."""
     text = _DIGITS[number % 36]
     while number := number // 36:
         text = _DIGITS[number % 36] + text

@@ -94,4 +94,9 @@ def _manifest(chance: random.Random) -> dict[str, Any]:
             "intermediate_size": chance.randint(100, 12_000),
             "vision_step": chance.randint(1, 2**28),
         }
+        if chance.random() < 0.7:
+            # Rows of a deep stack are wider than the model, convolutions keep less than attention.
+            manifest["shapes"]["hidden_size"] += chance.choice((0, 5, 3 * heads * size + 4))
+            manifest["sizes"]["hidden_size"] = heads * size
+            manifest["sizes"]["cache_values"] = chance.randint(1, 100_000)
     return manifest

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tokenizers import (
     AddedToken,
+    Regex,
     Tokenizer,
     decoders,
     models,
@@ -30,6 +31,11 @@ _CORPUS = (
     "def f(x):\n        return x  # indented\n\n\n    x = aaaa aaa aa",
     "日本語の文字 中文字 한국어 привет ñ é ü 😀 👍 שלום مرحبا",
     *("a" * n + " " + "ab" * n + " " * n for n in range(1, 12)),
+)
+#: How newer byte-level tokenizers cut words; they differ in how they cut numbers.
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}"
+    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
@@ -112,6 +118,35 @@ def fused() -> Tokenizer:
     return Tokenizer.from_str(dumps(value))
 
 
+def composed() -> Tokenizer:
+    """Return a tokenizer as Qwen's and InternVL's files have it: NFC, and words by an expression.
+
+    One token, with its marks in the wrong order, is found in normalized text.
+    """
+    tokenizer = _byte_level(_by_words(_WORDS.format(numbers=r"\p{N}"), "isolated"))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.add_tokens([AddedToken("Z\u0301\u0323", normalized=True, special=False)])
+    return tokenizer
+
+
+def triples() -> Tokenizer:
+    """Return a tokenizer as LFM2's file has it: numbers by threes, whole words without merges."""
+    tokenizer = _byte_level(_by_words(_WORDS.format(numbers=r"\p{N}{1,3}"), "removed", invert=True))
+    value = json.loads(tokenizer.to_str())
+    value["model"]["ignore_merges"] = True
+    return Tokenizer.from_str(dumps(value))
+
+
+def spaces() -> Tokenizer:
+    """Return a tokenizer with Gemma's `Split`: a space ends the word before it."""
+    tokenizer = _trained(with_bytes=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace(_MARK, " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return tokenizer
+
+
 def save(tokenizer: Tokenizer, folder: Path) -> Path:
     """Write `tokenizer.json` into `folder` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +169,15 @@ def _byte_level(steps: pre_tokenizers.PreTokenizer) -> Tokenizer:
         ),
     )
     return tokenizer
+
+
+def _by_words(expression: str, behavior: str, *, invert: bool = False) -> pre_tokenizers.Sequence:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(expression), behavior, invert),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
 
 
 def _trained(*, with_bytes: bool) -> Tokenizer:

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
-from android_demo.tools import code_points, vector_tokenizers
+from android_demo.tools import code_points, composition, vector_tokenizers
 from android_demo.tools.vector_manifests import write_manifests
 from android_demo.tools.vector_pictures import write_pictures
 from android_demo.tools.vector_texts import Sample, samples
@@ -53,6 +53,9 @@ def write_vectors(
         vector_tokenizers.prefixed,
         vector_tokenizers.unknown,
         vector_tokenizers.fused,
+        vector_tokenizers.composed,
+        vector_tokenizers.triples,
+        vector_tokenizers.spaces,
     ):
         tokenizers[made.__name__] = made()
     texts = list(samples(strings))
@@ -65,6 +68,25 @@ def write_vectors(
     write_pictures(out / "pictures")
     write_manifests(out / "manifests")
     _write_code_points(out / "code_points.json")
+    _write_lines(out / "compositions.jsonl", _compositions(texts))
+
+
+def _compositions(texts: Iterable[Sample]) -> Iterator[dict[str, Any]]:
+    """Yield texts and what NFC makes of them: samples, and marks behind letters in any order."""
+    chance = random.Random(3)
+    nfc = normalizers.NFC()
+    letters = [*composition.decompositions(), *range(0x41, 0x5B), *range(0x1100, 0x1113), 0xAC00]
+    behind = [*composition.classes(), *range(0x1161, 0x1176), *range(0x11A7, 0x11C3)]
+    for _ in range(20 * DECODES):
+        points = [
+            point
+            for _ in range(chance.randint(1, 4))
+            for point in (chance.choice(letters), *chance.choices(behind, k=chance.randint(0, 3)))
+        ]
+        text = "".join(map(chr, points))
+        yield {"text": text, "composed": nfc.normalize_str(text)}
+    for sample in texts:
+        yield {"text": sample.text, "composed": nfc.normalize_str(sample.text)}
 
 
 def _encodings(tokenizer: Tokenizer, texts: Iterable[Sample]) -> Iterator[dict[str, Any]]:

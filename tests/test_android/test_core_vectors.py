@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from android_demo.tools import code_points, jvm, vector_texts, vectors
+from android_demo.tools import code_points, composition, jvm, vector_texts, vectors
 from android_demo.tools.vector_bundle import write_bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.models.pictures import open_picture
@@ -30,6 +30,13 @@ def test_the_table_of_code_points_is_of_this_version_of_tokenizers():
     table = CORE / "src/main/kotlin/org/hydramobile/core/CodePointTables.kt"
     assert table.read_text(encoding="utf-8") == code_points.kotlin(), (
         "write it again: python -m android_demo.tools.code_points CodePointTables.kt"
+    )
+
+
+def test_the_table_of_compositions_is_of_this_version_of_tokenizers():
+    table = CORE / "src/main/kotlin/org/hydramobile/core/CompositionTables.kt"
+    assert table.read_text(encoding="utf-8") == composition.kotlin(), (
+        "write it again: python -m android_demo.tools.composition CompositionTables.kt"
     )
 
 

@@ -12,7 +12,10 @@ internal class Piece(val id: Int, val text: String, val isFirst: Boolean)
 /** Finds added tokens in texts: at each place the longest, from left to right. */
 internal class AddedTokens(val tokens: List<AddedToken>, normalizer: Normalizer) {
     private val ids = tokens.associate { it.content to it.id }
-    private val contents = tokens.associate { it.id to it.content }
+
+    /** As the Python side writes them out: what is found in normalised text is normalised itself. */
+    private val contents =
+        tokens.associate { it.id to if (it.normalized) normalizer.normalize(it.content) else it.content }
     private val special = tokens.filter { it.special }.map { it.content }.toSet()
     private val raw = Patterns(tokens.filter { !it.normalized }.map { it.content to it.id })
     private val normalized = Patterns(tokens.filter { it.normalized }.map { normalizer.normalize(it.content) to it.id })

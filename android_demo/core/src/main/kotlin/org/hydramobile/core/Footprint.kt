@@ -9,8 +9,8 @@ package org.hydramobile.core
 /**
  * Bytes of memory, by what they are for.
  *
- * [weights]: as the runtime holds them. [loading]: the largest weight, twice for a moment. [cache]: keys and
- * values. [prefill]: one decoder call. [picture]: bitmap, pixels and the largest step of the vision encoder.
+ * [weights]: as the runtime holds them. [loading]: the largest weight, twice for a moment. [cache]: keys,
+ * values and other states. [prefill]: one decoder call. [picture]: bitmap, pixels and the largest step of the vision encoder.
  * [tokenizer]: vocabulary and merges. [runtime]: the runtime itself.
  */
 class Footprint(
@@ -58,7 +58,10 @@ class Footprint(
             val limits = manifest.child("limits")
             val preset = manifest.child("preset")
             val sizes = if (manifest.lacks("sizes")) JsonObject(manifest.where, emptyMap()) else manifest.child("sizes")
-            val hidden = shapes.count("hidden_size").toLong()
+            // A row, which stands for a token, may hold more than its embedding.
+            val row = shapes.count("hidden_size").toLong()
+            val hidden = if (sizes.lacks("hidden_size")) row else sizes.count("hidden_size").toLong()
+            if (hidden > row) throw JsonException("${sizes.where}: key `hidden_size` is $hidden, a row has $row.")
             val headSize = shapes.count("head_dim").toLong()
             if (headSize == 0L) throw JsonException("${shapes.where}: key `head_dim` is 0.")
             val width = product(shapes.count("kv_heads").toLong(), headSize)
@@ -74,13 +77,21 @@ class Footprint(
                 weights = sum(weights, ((PACKED_4BIT - 1) * decoder).toLong())
             }
             val attention = sum(product(heads, headSize), product(2, width))
+            val layers = shapes.count("layers").toLong()
+            // Not every layer keeps keys and values, and some keep other states.
+            val kept =
+                if (sizes.lacks("cache_values")) product(2, layers, width) else sizes.count("cache_values").toLong()
             val layer = sum(product(4, hidden), product(2, attention), product(3, inner))
             val scores = if (keepsScores(manifest)) product(FLOAT, heads, tokens, context) else 0
             return Footprint(
                 weights = weights,
                 loading = (product(vocabulary, hidden) * weightBytes(preset)).toLong(),
-                cache = product(2, shapes.count("layers").toLong(), width, context, FLOAT),
-                prefill = sum(product(FLOAT, sum(product(tokens, layer), 2 * vocabulary)), scores),
+                cache = product(kept, context, FLOAT),
+                prefill = sum(
+                    product(FLOAT, sum(product(tokens, layer), 2 * vocabulary)),
+                    product(FLOAT, tokens, row - hidden),
+                    scores,
+                ),
                 picture = picture(shapes.count("image_size").toLong(), sizes),
                 tokenizer = product(TOKENIZER, files["tokenizer"] ?: 0),
                 runtime = runtime,

@@ -1,5 +1,5 @@
 /*
- * The first step from text to ids: replacing characters in the whole text.
+ * The first step from text to ids: replacing and composing characters in the whole text.
  */
 package org.hydramobile.core
 
@@ -22,7 +22,9 @@ internal fun interface Normalizer {
                 Normalizer { text -> text.replace(old, new) }
             }
 
-            else -> unknownPart(json, "normalizer", kind, "Sequence, Prepend, Replace")
+            "NFC" -> Normalizer(Composition::compose)
+
+            else -> unknownPart(json, "normalizer", kind, "Sequence, Prepend, Replace, NFC")
         }
     }
 }

@@ -24,7 +24,9 @@ internal fun interface Splitter {
 
             "Metaspace" -> metaspace(json)
 
-            else -> unknownPart(json, "pre-tokenizer", kind, "Sequence, Digits, ByteLevel, Metaspace")
+            "Split" -> pattern(SplitPattern.of(json), json.string("behavior"), json)
+
+            else -> unknownPart(json, "pre-tokenizer", kind, "Sequence, Digits, ByteLevel, Metaspace, Split")
         }
 
         private fun sequence(steps: List<Splitter>) = Splitter { text, isFirst ->
@@ -32,6 +34,31 @@ internal fun interface Splitter {
             for (step in steps) words = words.flatMapIndexed { index, word -> step.split(word, isFirst && index == 0) }
             words
         }
+
+        /** [inverted]: what lies between the matches counts as matched. */
+        private fun pattern(pattern: SplitPattern, behavior: String, json: JsonObject): Splitter {
+            val inverted = !json.lacks("invert") && json.boolean("invert")
+            if (behavior !in BEHAVIORS) unknownPart(json, "behavior", behavior, BEHAVIORS.joinToString())
+            return Splitter { text, _ ->
+                val words = ArrayList<String>()
+                var matchedBefore = false
+                pattern.cut(text) { part, isMatch ->
+                    val matched = isMatch != inverted
+                    when {
+                        matched && behavior == "Removed" -> Unit
+
+                        matched && behavior == "MergedWithPrevious" && !matchedBefore && words.isNotEmpty() ->
+                            words[words.size - 1] += part
+
+                        else -> words.add(part)
+                    }
+                    matchedBefore = matched
+                }
+                words
+            }
+        }
+
+        private val BEHAVIORS = listOf("Isolated", "Removed", "MergedWithPrevious")
 
         private fun digits(alone: Boolean) = Splitter { text, _ ->
             val words = ArrayList<String>()

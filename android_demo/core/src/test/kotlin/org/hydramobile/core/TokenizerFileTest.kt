@@ -13,10 +13,11 @@ class TokenizerFileTest {
     fun unknownParts() {
         refuses("the pre-tokenizer `Whitespace`", "pre_tokenizer" to """{"type": "Whitespace"}""")
         refuses(
-            "the pre-tokenizer `Split`",
-            "pre_tokenizer" to """{"type": "Sequence", "pretokenizers": [{"type": "Split"}]}""",
+            "the pre-tokenizer `Punctuation`",
+            "pre_tokenizer" to """{"type": "Sequence", "pretokenizers": [{"type": "Punctuation"}]}""",
         )
-        refuses("the normalizer `NFC`", "normalizer" to """{"type": "NFC"}""")
+        refuses("the behavior `Contiguous`", "pre_tokenizer" to split("""{"String": "-"}""", "Contiguous"))
+        refuses("the normalizer `NFKC`", "normalizer" to """{"type": "NFKC"}""")
         refuses(
             "the pattern `Regex`",
             "normalizer" to """{"type": "Replace", "pattern": {"Regex": "a"}, "content": ""}""",
@@ -27,6 +28,15 @@ class TokenizerFileTest {
         refuses("the prepend_scheme `last`", "pre_tokenizer" to METASPACE.replace("first", "last"))
         refuses("key `truncation` is set", "truncation" to """{"max_length": 5}""")
         refuses("key `padding` is set", "padding" to "{}")
+    }
+
+    @Test
+    fun patternsThatAreNotComputed() {
+        val patterns = listOf("a+?", "a++", ".", "^a", "[a-z]", "[a[b]]", "(a)", "(?=a)", "\\p{M}", "\\w", "a{", "(?:a")
+        for (pattern in patterns) {
+            val regex = """{"Regex": "${pattern.replace("\\", "\\\\")}"}"""
+            refuses("the pattern `$pattern`", "pre_tokenizer" to split(regex, "Isolated"))
+        }
     }
 
     @Test
@@ -81,6 +91,9 @@ class TokenizerFileTest {
         }
         assertTrue("$refused refused", refused > 2_500)
     }
+
+    private fun split(pattern: String, behavior: String) =
+        """{"type": "Split", "pattern": $pattern, "behavior": "$behavior", "invert": false}"""
 
     private fun model(merges: String, more: String = "") =
         """{"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": $merges$more}"""

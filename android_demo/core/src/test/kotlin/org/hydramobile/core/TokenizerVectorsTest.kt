@@ -38,7 +38,7 @@ class TokenizerVectorsTest {
         for (line in Vectors.lines(File(folder, "decodes.jsonl"))) {
             val text = line.string("text")
             // One broken byte makes broken what byte fallback has shown already.
-            if (Utf8.REPLACEMENT in text && folder.name in setOf("llama", "metaspace")) continue
+            if (Utf8.REPLACEMENT in text && folder.name in setOf("llama", "metaspace", "spaces")) continue
             val stream = tokenizer.streaming()
             val shown = StringBuilder()
             for (id in line.ints("ids")) {
