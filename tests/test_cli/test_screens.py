@@ -207,12 +207,12 @@ def long_work() -> ui.Result:
         stage.note("a note of some length that stays above the bar while work goes on")
         for step in range(1_000, 5_000, 1_000):
             stage.advance(step, 1_000, "loss 1.284", 4 * 2**30)
-            time.sleep(0.21)  # so long between two drawings
     return ui.Result()
 
 
 def test_a_bar_fits_its_window(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("hydra_mobile.cli.ui.live._REDRAW_SECONDS", 0.0)
     found = shown(monkeypatch, long_work)
     for width in WIDTHS:
         frames = [
@@ -246,7 +246,7 @@ def steps() -> ui.Result:
     with Board(["fetch", "data", "train"]) as board:
         with board.step("fetch") as step:
             step.say("downloading")
-            time.sleep(0.6)
+            time.sleep(0.3)
             step.say("base smol, 556 MB, and a result that is longer than a narrow window is wide")
         with board.step("data") as step:
             step.say("1,530 images")
@@ -288,7 +288,7 @@ def test_a_board_without_a_terminal_says_when_a_step_begins_and_ends(monkeypatch
 
 def test_a_board_without_a_terminal_says_what_a_long_step_does(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr("hydra_mobile.cli.ui.board.PLAIN_SECONDS", 0.5)
+    monkeypatch.setattr("hydra_mobile.cli.ui.board.PLAIN_SECONDS", 0.25)
     said = [line for line in shown(monkeypatch, steps)[80].splitlines() if "1/3 fetch" in line]
     assert len(said) == 3
     assert "base smol, 556 MB" in said[1]

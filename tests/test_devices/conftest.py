@@ -21,6 +21,12 @@ def bundle(exported: Exported) -> Path:
     return exported("executorch", "fp32")
 
 
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phone is looked at twice a second; one that is made for a test is ready at once."""
+    monkeypatch.setattr("hydra_mobile.devices.batch._POLL_SECONDS", 0.05)
+
+
 @pytest.fixture(scope="session")
 def build_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what is built in pytest's own cache: compiling takes longer than all tests here."""
