@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.core.boundaries import reason_of, shown
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices.errors import DeviceGone, NoDevice, SeveralDevices
 from hydra_mobile.devices.remote import ShellResult
@@ -25,8 +28,14 @@ ROOT = "/data/local/tmp/hydra-mobile"
 ROOT_VARIABLE = "HYDRA_MOBILE_DEVICE_ROOT"
 #: Names the device, as for adb itself.
 SERIAL_VARIABLE = "ANDROID_SERIAL"
+#: Where adb's server listens, as for adb itself.
+PORT_VARIABLE = "ANDROID_ADB_SERVER_PORT"
 
 _MARK = "__HYDRA_END__"
+# A server that takes longer to say which devices there are hangs.
+_ANSWER_SECONDS = 15.0
+# What adbutils raises for a server that does not answer, or answers what adb never says.
+_GARBLED = (ValueError, IndexError, struct.error, subprocess.SubprocessError)
 
 
 class AdbRemote:
@@ -162,8 +171,17 @@ def _client() -> Any:
             "The package `adbutils` is not installed; phones are reached through it.",
             'Install it with: pip install "hydra-mobile[device]"',
         ) from None
+    port = os.environ.get(PORT_VARIABLE, "")
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise HydraError(
+            f"{PORT_VARIABLE} is no port of a server",
+            "Set it to a number, or not at all: adb's own port is 5037.",
+            where=PORT_VARIABLE,
+            found=shown(port),
+            expected="a number from 1 to 65535",
+        )
     # Host and port as adb's own client takes them from the environment.
-    return adbutils.AdbClient()
+    return adbutils.AdbClient(socket_timeout=_ANSWER_SECONDS)
 
 
 def _connect(serial: str) -> None:
@@ -184,11 +202,17 @@ def _breaking(serial: str) -> Iterator[None]:
 
     try:
         yield
-    except (adbutils.AdbError, ConnectionError, TimeoutError, EOFError, OSError) as error:
+    except (adbutils.AdbError, EOFError, OSError, *_GARBLED) as error:
         if isinstance(error, FileNotFoundError):
-            raise
+            if Path(str(error.filename)).stem != "adb":
+                raise
+            raise HydraError(
+                f"adb's server does not run, and its program is not here: {error.filename}.",
+                'Install it with: pip install "hydra-mobile[device]"',
+                kind="missing",
+            ) from error
         raise DeviceGone(
-            f"The connection to {serial} broke: {error or type(error).__name__}.",
+            f"The connection to {serial} broke: {reason_of(error)}.",
             "Check the cable, and whether `hydra-mobile devices` lists it; the same command goes "
             "on where it stopped.",
         ) from error

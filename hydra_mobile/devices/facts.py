@@ -114,7 +114,10 @@ def parse(serial: str, text: str) -> DeviceFacts:
         memory_bytes=_kilobytes(memory, "MemTotal"),
         available_bytes=_kilobytes(memory, "MemAvailable"),
         cores=_number(r"^(\d+)$", said.get("cores", "")),
-        max_frequency_hz=tuple(1000 * int(n) for n in said.get("frequencies", "").split()),
+        max_frequency_hz=tuple(
+            1000 * int(n)
+            for n in re.findall(r"^\d{1,12}$", said.get("frequencies", ""), re.MULTILINE)
+        ),
         governors=tuple(dict.fromkeys(said.get("governor", "").split())),
         # In tenths of a degree.
         battery_celsius=None if temperature is None else temperature / 10,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import socketserver
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from test_device_batch import RUNNER, ask, program
 
 from hydra_mobile.devices import adb
 from hydra_mobile.devices.errors import DeviceGone, SeveralDevices
+from hydra_mobile.devices.facts import _SECTIONS, facts_of
 from hydra_mobile.devices.push import push_changed
 from hydra_mobile.devices.remote import ShellResult
 
@@ -122,3 +124,74 @@ def test_no_answer_is_lost_or_doubled_when_the_phone_is_unplugged(
     assert seen == Counter({f"q{n}": 1 for n in range(30)})
     lines = [json.loads(line) for line in answers.read_text().splitlines()]
     assert Counter(line["id"] for line in lines if "id" in line) == seen
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes | None], None]]:
+    """Start a server that answers everything with the same bytes, or with None never."""
+    servers = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            answer = self.server.answer  # type: ignore[attr-defined]
+            with contextlib.suppress(OSError):
+                self.request.recv(1 << 16)
+                if answer is None:
+                    self.request.recv(1 << 16)
+                else:
+                    self.request.sendall(answer)
+
+    def begin(answer: bytes | None) -> None:
+        servers.append(server := socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
+        server.daemon_threads, server.answer = True, answer  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.server_address[1]))
+
+    yield begin
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"OKAY",
+        b"OKAYzzzz",
+        b"OKAY-001",
+        b"OKAY0100short",
+        b"FAIL",
+        b"FAIL0004\xff\xfe\x00\x1b",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        bytes(range(256)),
+        None,
+    ],
+)
+def test_what_is_no_adb_is_told_and_the_rest_is_listed(answering, run_verb, monkeypatch, answer):
+    monkeypatch.setattr(adb, "_ANSWER_SECONDS", 0.2)
+    answering(answer)
+    code, out, err = run_verb("devices", "list", "--json")
+    assert code == 0, err
+    places = {p["option"]: p["state"] for p in json.loads(out)["result"]["places"]}
+    assert "native" in places
+    phones = [state for option, state in places.items() if option.startswith("adb")]
+    # A server that ends early has no phones.
+    assert all("broke" in state for state in phones)
+    assert "\x1b" not in run_verb("devices", "list")[1]
+
+
+@pytest.mark.parametrize("port", ["adb", "-1", "0", "70000", "5037.0", "\u0665"])
+def test_a_port_that_is_none_is_named(run_verb, monkeypatch, port):
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
+    code, out, _ = run_verb("devices", "list")
+    assert code == 0
+    assert "ANDROID_ADB_SERVER_PORT" in out
+
+
+def test_what_a_phone_says_of_itself_may_be_garbage(start: Start, monkeypatch) -> None:
+    start({SERIAL: "device"})
+    remote = adb.select()
+    text = "\n".join(f"=={name}==\nno such file \x00 99999999999999999999 -1" for name in _SECTIONS)
+    monkeypatch.setattr(remote, "shell", lambda command: ShellResult(0, text))
+    assert facts_of(remote).serial == SERIAL
