@@ -6,6 +6,7 @@ a page. A resumed run goes on in the same run of its tracker.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from uuid import uuid4
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-from hydra_mobile.core.boundaries import reason_of
-from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.core.boundaries import reason_of, shown
+from hydra_mobile.core.errors import ArtifactError, ConfigError, HydraError, MissingPackageError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.registry import require_packages
 
 PROJECT = "hydra-mobile"
+# Some end the process where they find no account.
+_FAULTS = (Exception, SystemExit)
 
 
 def require_trackers(names: Sequence[str]) -> None:
@@ -30,6 +33,16 @@ def require_trackers(names: Sequence[str]) -> None:
     """
     for name in names:
         require_packages((name,), name)
+        found = importlib.util.find_spec(name)
+        if found is not None and found.origin is None:
+            # Trackers leave folders of their own names behind, which Python takes for packages.
+            raise MissingPackageError(
+                f"The package `{name}` is not installed.",
+                f'Install it with: pip install "hydra-mobile[{name}]"',
+                where="runtime.trackers",
+                found=f"the folder {next(iter(found.submodule_search_locations or ()), '')}",
+                expected="the package",
+            )
 
 
 class Trackers:
@@ -67,7 +80,7 @@ class Trackers:
                     tracker.store_init_configuration(_flat(settings))
             except HydraError:
                 raise
-            except Exception as error:
+            except _FAULTS as error:
                 raise ConfigError(
                     f"The tracker `{name}` cannot start: {reason_of(error)}.",
                     "Set it up (most read environment variables), or leave it out of "
@@ -86,7 +99,7 @@ class Trackers:
         for name, tracker in list(self._live.items()):
             try:
                 tracker.log(dict(values), step=step)
-            except Exception as error:
+            except _FAULTS as error:
                 self._log(f"tracker {name} is left out from here: {reason_of(error)}")
                 del self._live[name]
 
@@ -95,15 +108,21 @@ class Trackers:
         for name, tracker in self._live.items():
             try:
                 tracker.finish()
-            except Exception as error:
+            except _FAULTS as error:
                 self._log(f"tracker {name} did not close: {reason_of(error)}")
         self._live = {}
 
     def _ids(self) -> dict[str, str]:
         file = self._folder / "ids.json"
         if file.is_file():
-            known: dict[str, str] = read_json(file, "the names of a run in its trackers")
-            return known
+            known = read_json(file, "the names of a run in its trackers")
+            if isinstance(known, dict):
+                return {str(name): str(found) for name, found in known.items()}
+            raise ArtifactError(
+                f"{file} holds {shown(known)}: expected names of trackers and of the run in them.",
+                "Remove the file: the run then begins anew in its trackers.",
+                where=str(file),
+            )
         return {"wandb": uuid4().hex[:12], "trackio": f"{self._run.name}-{uuid4().hex[:6]}"}
 
     def _made(self, name: str, ids: Mapping[str, str], resumed_at: int | None) -> Any:

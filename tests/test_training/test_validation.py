@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.numpy import load_file
 
 from hydra_mobile.api.run import Run
 from hydra_mobile.config import load_config
-from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.training.run import TrainingRun
 from hydra_mobile.training.run_folder import RunFolder
 
@@ -135,10 +136,61 @@ def test_a_share_changes_what_trains_so_a_run_cannot_be_resumed_with_another(
     assert RunFolder(run.config, 1).checkpoint() is not None
 
 
+TRACKIO = """
+import types
+config = types.SimpleNamespace(update=lambda *a, **k: None)
+class Run:
+    def log(self, values, step):
+        if step == 2:
+            raise SystemExit("no account")
+    def finish(self):
+        raise ValueError("closed twice")
+def init(**_):
+    return Run()
+"""
+
+
+def tracker(folder: Path, monkeypatch, text: str | None) -> None:
+    """Put a package `trackio` on the path; None: the folder that a tracker leaves behind."""
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    (folder / "trackio").mkdir()
+    if text is not None:
+        (folder / "trackio" / "__init__.py").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, "trackio.*not installed"),
+        ("raise RuntimeError('no wheel for this')", "trackio.*no wheel for this"),
+        ("raise SystemExit(1)", "trackio.*cannot start"),
+        ("init = None", "trackio.*cannot start"),
+    ],
+)
+def test_a_tracker_that_cannot_start_is_named(run_settings, tmp_path, monkeypatch, text, found):
+    tracker(tmp_path, monkeypatch, text)
+    with pytest.raises(HydraError, match=f"(?s){found}"):
+        train(run_settings(tmp_path / "run"), "runtime.trackers=[trackio]")
+
+
+def test_a_tracker_that_ends_meanwhile_ends_no_training(run_settings, tmp_path, monkeypatch):
+    tracker(tmp_path, monkeypatch, TRACKIO)
+    # Validated at the last step alone, and never for so long that it would end early.
+    more = ["runtime.evaluate_every=1000000", "runtime.early_stopping=1", "data.validation=0.25"]
+    run, said = train(run_settings(tmp_path / "run"), "runtime.trackers=[trackio]", *more)
+    assert run.finished
+    assert list(held_out(run)) == [6]
+    assert any("trackio" in line and "no account" in line for line in said)
+
+
 def test_wrong_settings_are_named(run_settings, tmp_path):
     with pytest.raises(ConfigError, match=r"data\.validation.*0\.9"):
         train(run_settings(tmp_path / "run"), "data.validation=0.9")
     with pytest.raises(ConfigError, match=r"early_stopping.*data\.validation"):
         train(run_settings(tmp_path / "run"), "runtime.early_stopping=2")
+    for patience in (-1, ".nan", 1.5, 1e30, "soon"):
+        with pytest.raises(ConfigError, match=r"early_stopping"):
+            train(run_settings(tmp_path / "run"), f"runtime.early_stopping={patience}")
     with pytest.raises(ConfigError, match=r"trackers.*tensorboad"):
         train(run_settings(tmp_path / "run"), "runtime.trackers=[tensorboad]")
