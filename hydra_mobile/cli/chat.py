@@ -13,8 +13,9 @@ import typer
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import CountOr, Model, Real, Seed, Threads, existing, opened
 from hydra_mobile.cli.ui.live import Loading
-from hydra_mobile.core.boundaries import shown
+from hydra_mobile.core.boundaries import reason_of, shown
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import tilde
 from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
@@ -159,8 +160,10 @@ def _command(line: str, talk: Talk) -> None:
 
     word, _, rest = line.partition(" ")
     if word == "/image" and rest:
-        picture = open_image(rest.strip())
-        talk.image = Path(rest.strip())
+        # No shell has read it.
+        chosen = tilde(Path(rest.strip()))
+        picture = open_image(chosen)
+        talk.image = chosen
         talk.history.clear()
         ui.facts({talk.image.name: f"{picture.width} x {picture.height}"})
     elif word == "/reset":
@@ -186,6 +189,13 @@ def _question() -> str:
                     return ""
         except EOFError:
             return ""
+        except UnicodeDecodeError as error:
+            raise HydraError(
+                "a question is no text in UTF-8",
+                "Send text in UTF-8.",
+                where="standard input",
+                found=reason_of(error),
+            ) from error
         if text.strip():
             return text.strip()
 

@@ -141,8 +141,16 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+def _open_streams() -> None:
+    """Put nothing in the place of streams that were closed by whoever started this process."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    _open_streams()
     before = signal.getsignal(signal.SIGTERM)
     # Outside of the main thread whoever called us handles signals.
     with contextlib.suppress(ValueError):

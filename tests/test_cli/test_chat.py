@@ -73,3 +73,72 @@ def test_a_conversation_remembers_begins_anew_and_draws_from_a_seed(
     assert again["answer"] == first["answer"]
     assert any("is not a number" in warning for warning in document["warnings"])
     assert talk("--seed", 5)["result"]["answers"][3]["answer"] == drawn["answer"]
+
+
+class Lines(io.StringIO):
+    """Standard input, line by line as it is asked for."""
+
+    def __init__(self, *lines):
+        super().__init__()
+        self._lines = list(lines)
+
+    def readline(self):
+        return self._lines.pop(0) if self._lines else ""
+
+
+def test_odd_lines_end_no_conversation(run_verb, tiny_base, tmp_path, monkeypatch):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    odd = [
+        *("/", "/foo", "/image", "/set", "/set nosuch 1", "/image a\0b", "/image /", "/image ~"),
+        *(f"/set temperature {value}" for value in ("nan", "inf", "-1", "1,5", "1e30")),
+        *(f"/set top_p {value}" for value in ("nan", "0", "2")),
+        *(f"/set new_tokens {value}" for value in ("nan", "-1", "1e30", "9" * 5000)),
+        *(f"/set seed {value}" for value in ("nan", "-1", "9" * 30)),
+        *(f"/image {'a' * 5000}", "/image \x1b]0;title\x07", "word " * 20000, "Wh\0at?"),
+    ]
+    monkeypatch.setattr(sys, "stdin", Lines(*(f"{line}\n" for line in [*odd, "And now?"])))
+    asked = ("chat", "tiny", "--image", tmp_path / "a.png", "--new-tokens", 2)
+    code, out, err = run_verb(*asked, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert [a["question"] for a in document["result"]["answers"]] == ["Wh\0at?", "And now?"]
+    assert "\x1b" not in err
+    told = document["warnings"]
+    assert len(told) > 15
+    assert any("context" in text or "tokens" in text for text in told)
+
+
+def test_an_image_that_vanishes_is_told_and_another_goes_on(
+    run_verb, tiny_base, tmp_path, monkeypatch
+):
+    class Vanishing(Lines):
+        def readline(self):
+            if len(self._lines) == 3:
+                (tmp_path / "a.png").unlink()
+            return super().readline()
+
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (30, 20)).save(tmp_path / name)
+    lines = ("One?\n", "Two?\n", f"/image {tmp_path / 'b.png'}\n", "Three?\n")
+    monkeypatch.setattr(sys, "stdin", Vanishing(*lines))
+    code, out, err = run_verb(
+        "chat", "tiny", "--image", tmp_path / "a.png", "--new-tokens", 2, "--json"
+    )
+    assert code == 0, err
+    document = json.loads(out)
+    assert [a["question"] for a in document["result"]["answers"]] == ["One?", "Three?"]
+    assert any("a.png" in text for text in document["warnings"])
+
+
+def test_questions_that_are_no_text_or_not_there_are_told(
+    run_verb, tiny_base, tmp_path, monkeypatch
+):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    asked = ("chat", "tiny", "--image", tmp_path / "a.png", "--new-tokens", 2)
+    binary = io.TextIOWrapper(io.BytesIO(b"Wh\xffat?\n"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", binary)
+    code, _, err = run_verb(*asked)
+    assert code == 2
+    assert "0xff" in err
+    monkeypatch.setattr(sys, "stdin", None)  # as after `<&-`
+    assert run_verb(*asked)[0] == 0

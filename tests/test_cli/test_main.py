@@ -193,3 +193,21 @@ def test_a_run_that_is_not_finished(run_verb, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "adapter")
     refused(run_verb("evaluate", tmp_path / "run", "--data", tmp_path), "--resume")
+
+
+@pytest.mark.parametrize(
+    "closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "| true", "2>&1 | head -1"]
+)
+def test_streams_that_are_closed_are_no_fault(closed):
+    command = f"{sys.executable} -m hydra_mobile config list {closed}"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_disk_that_is_full_is_told_for_the_output_too():
+    command = f"{sys.executable} -m hydra_mobile config list > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "full" in done.stderr
+    assert "Traceback" not in done.stderr
