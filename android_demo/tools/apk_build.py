@@ -21,6 +21,8 @@ from hydra_mobile import __version__
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import cache_home, require_free_space, write_atomically
 from hydra_mobile.core.made_once import made_once
+from hydra_mobile.core.own_files import APP as APK
+from hydra_mobile.core.own_files import own_file_atomically, require_replaceable_file
 
 PACKAGE = "org.hydramobile.demo"
 #: Flavors by the runtimes in them; the folder `android_demo/app/src/<flavor>` names these.
@@ -103,9 +105,15 @@ def build(say: _Say, contents: Contents | None = None, out: Path | None = None) 
 
     Raises:
         HydraError: a tool is missing or failed; the sources do not compile.
-        ArtifactError: a pinned package is not what it should be.
+        ArtifactError: a pinned package is not what it should be; or `out` is there and is no app
+            that was built here.
     """
     contents = contents or Contents()
+    if out:
+        require_replaceable_file(out, APK)
+    if contents.bundle:
+        # Before minutes of compiling.
+        apk_model.usable(contents.bundle, contents.runtimes)
     tools.require()
     folder = cache_home() / "android"
     say(f"libraries: {', '.join(contents.runtimes)} for {', '.join(contents.abis)}; Kotlin, D8")
@@ -123,7 +131,8 @@ def build(say: _Say, contents: Contents | None = None, out: Path | None = None) 
     dex = _dex([*inputs, kotlin.standard_library()], tools.android_jar())
     say("packing and signing")
     path = out or folder / "apk" / f"{contents.name}-{__version__}-debug.apk"
-    with write_atomically(path) as signed:
+    # What lies in the cache is ours, that of earlier versions too.
+    with own_file_atomically(path, APK) if out else write_atomically(path) as signed:
         unsigned = signed.with_name(f"{signed.name}.unsigned")
         try:
             apk_zip.write_apk(unsigned, _entries(base, dex, files))

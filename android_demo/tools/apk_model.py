@@ -20,6 +20,32 @@ ASSETS = "assets/models"
 MOST_BYTES = 2**32 - 2**24
 
 
+def usable(bundle: Path, runtimes: Sequence[str]) -> Bundle:
+    """Open a bundle that the app can run.
+
+    Args:
+        bundle: a folder that `hydra-mobile export` wrote.
+        runtimes: those that the app has.
+
+    Raises:
+        ArtifactError: the bundle is incomplete or altered.
+        HydraError: the app cannot run it.
+    """
+    opened = Bundle.open(bundle)
+    if opened.runtime not in runtimes:
+        raise HydraError(
+            f"{bundle} is a bundle for {opened.runtime}, and the app is built with "
+            f"{', '.join(runtimes)}.",
+            f"Build it with --runtimes {opened.runtime}, or export the bundle for {runtimes[0]}.",
+        )
+    if "adapters" in opened.manifest:
+        raise HydraError(
+            f"{bundle} holds adapters beside its program, and the app reads merged ones only.",
+            "Export it without `--adapter separate`.",
+        )
+    return opened
+
+
 def model_entries(
     bundle: Path, runtimes: Sequence[str], libraries: Mapping[str, Path], say: Callable[[str], None]
 ) -> dict[str, Path]:
@@ -35,18 +61,7 @@ def model_entries(
         ArtifactError: the bundle is incomplete or altered.
         HydraError: the app cannot run it, or the APK would be larger than Android's format allows.
     """
-    opened = Bundle.open(bundle)
-    if opened.runtime not in runtimes:
-        raise HydraError(
-            f"{bundle} is a bundle for {opened.runtime}, and the app is built with "
-            f"{', '.join(runtimes)}.",
-            f"Build it with --runtimes {opened.runtime}, or export the bundle for {runtimes[0]}.",
-        )
-    if "adapters" in opened.manifest:
-        raise HydraError(
-            f"{bundle} holds adapters beside its program, and the app reads merged ones only.",
-            "Export it without `--adapter separate`.",
-        )
+    opened = usable(bundle, runtimes)
     files = {name: bundle / name for name in [MANIFEST, *opened.manifest["files"]]}
     model = sum(file.stat().st_size for file in files.values())
     apk = model + sum(file.stat().st_size for file in libraries.values())

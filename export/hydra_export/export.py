@@ -29,6 +29,7 @@ from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import read_json, require_free_space, sha256_of
 from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
 from hydra_mobile.core.kept import key_of
+from hydra_mobile.core.marks import BUNDLE
 from hydra_mobile.core.model_folder import (
     MERGE_FILE,
     require_as_merged,
@@ -65,6 +66,7 @@ def export_bundle(
     attention: str = "auto",
     vision_backend: str = "auto",
     min_fast_path: float = MINIMUM,
+    force: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Export the merged model at `merged_folder` to a bundle at `out`.
@@ -86,6 +88,7 @@ def export_bundle(
         vision_backend: one of the target's `vision_backends`, for which the vision encoder is
             written a second time; "auto": none.
         min_fast_path: least share of each method's multiply-accumulates on fast kernels.
+        force: replace an older bundle for another runtime too.
         log: gets a line for each step.
 
     Raises:
@@ -116,7 +119,7 @@ def export_bundle(
     merged_folder, out = Path(merged_folder), Path(out)
     weights = weight_files(merged_folder)
     require_as_merged(merged_folder, again=True)
-    mark = _bundle_of(writer.runtime)
+    mark = BUNDLE if force else _bundle_of(writer.runtime)
     require_replaceable(out, mark)
     require_free_space(out, most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
@@ -257,15 +260,16 @@ def _bundle_of(runtime: str) -> Mark:
     """Return what a bundle of the same runtime holds: one for other phones is not replaced."""
 
     def matches(folder: Path) -> bool:
+        if not BUNDLE.matches(folder):
+            return False
         try:
-            manifest = read_json(folder / MANIFEST, "the manifest of a bundle")
+            found = read_json(folder / MANIFEST, "the manifest of a bundle")["runtime"]
         except ArtifactError:
             # One that was cut short is still of ours.
             return True
-        found = manifest.get("runtime", runtime) if isinstance(manifest, dict) else runtime
         return bool(found == runtime)
 
-    return Mark(MANIFEST, f"a bundle for {runtime}", matches)
+    return replace(BUNDLE, kind=f"a bundle for {runtime}", matches=matches)
 
 
 def _load(folder: Path) -> tuple[VisionLanguageModel, Any]:

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from torch import nn
 
 from hydra_export.graphs.llama_layers import require_llama_layers
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import read_json
+from hydra_mobile.core.files import read_foreign_json
 from hydra_mobile.core.model_folder import has_weights
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.families.base import Family
-from hydra_mobile.models.loading import load_model, load_processor
+from hydra_mobile.models.loading import OF_NO_MODEL, load_model, load_processor, of_no_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.vision_language import VisionLanguageModel
 from hydra_mobile.runtimes.base import Array, CacheState
@@ -120,14 +121,34 @@ def _model(family: Family, folder: Path, result: FamilyCheck) -> VisionLanguageM
     if has_weights(folder):
         return load_model(folder)
     result.random_weights = True
-    stored = read_json(folder / "config.json", "the configuration of a model")
+    stored = read_foreign_json(folder / "config.json", "the configuration of a model")
     torch.manual_seed(0)
-    model = family.empty_model(family.config_of(stored)).eval()
+    try:
+        config = family.config_of(stored)
+        with torch.device("meta"):
+            _require_memory(folder, family.empty_model(config))
+        model = family.empty_model(config).eval()
+    except OF_NO_MODEL as error:
+        raise of_no_model(folder, error) from error
     with torch.no_grad():
         # Initial weights give logits so flat that wrong positions do not show.
         for weight in model.parameters():
             weight.mul_(4.0 if weight.dim() == 2 else 1.0)
     return model
+
+
+def _require_memory(folder: Path, model: VisionLanguageModel) -> None:
+    """Raise where random weights would not fit: a config.json alone may describe any size."""
+    needed = 4 * sum(weight.numel() for weight in model.whole.parameters())
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise HydraError(
+            f"the model that {folder / 'config.json'} describes takes {needed / 1e9:.1f} GB",
+            "Give a folder with fewer or narrower layers: the comparison is the same.",
+            where=str(folder / "config.json"),
+            found=f"{free / 1e9:.1f} GB of memory are free",
+            kind="memory",
+        )
 
 
 def _targets(model: VisionLanguageModel, result: FamilyCheck) -> None:

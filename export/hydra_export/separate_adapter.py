@@ -21,6 +21,7 @@ from hydra_mobile.bundle.lora_file import (
     DECODER_SUFFIX,
     VISION_SUFFIX,
     adapter_tensors,
+    fixed_in_program,
     write_adapter_file,
 )
 from hydra_mobile.bundle.lora_manifest import require_name
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hydra_mobile.models.vision_language import VisionLanguageModel
 
 FOLDER = "adapters"
+_TEXT, _PROJECTOR = "language_model.", "projector."
 _MARK = Mark(GOLDEN, "golden vectors")
 #: Most bytes of golden vectors and pictures beside an adapter's tensors.
 _BESIDE_TENSORS = 16_000_000
@@ -53,12 +55,18 @@ class SeparateAdapter:
         name: what the adapter is called in the bundle.
 
     Raises:
-        ArtifactError: the adapter belongs to another base, or a file of it is damaged.
-        HydraError: the name cannot be used.
+        ArtifactError: the adapter belongs to another base, a file of it is damaged, or it changes
+            what is no input of a program.
+        HydraError: the name cannot be used, or the base is of a class without such programs.
     """
 
     def __init__(self, base: Path, adapter: Path | None, name: str) -> None:
         require_name(name)
+        if family_of(base).derives_prompts:
+            raise HydraError(
+                f"{base}: adapters beside a program are for MobileVLM's class alone.",
+                "Leave --adapter at merged.",
+            )
         self.base, self.folder, self.name = base, adapter, name
         self.identity = base_identity(base)
         self.adapter = None
@@ -66,6 +74,7 @@ class SeparateAdapter:
             names = {name for file in weight_files(base) for name in places(file)}
             found = read_adapter(adapter, base=self.identity)
             self.adapter = located(found, names, family_of(base).rename(base))
+            _require_inputs(self.adapter)
         self._projector: dict[str, Any] = {}
 
     def load(self) -> tuple[VisionLanguageModel, MobileVLMProcessor]:
@@ -77,11 +86,6 @@ class SeparateAdapter:
         from hydra_mobile.models.loading import load_model, load_processor
 
         model = load_model(self.base).requires_grad_(False)
-        if model.whole is not model:
-            raise HydraError(
-                f"{self.base}: adapters beside a program are for MobileVLM's class alone.",
-                "Leave --adapter at merged.",
-            )
         if self.folder is not None:
             state = model.projector.state_dict()
             self._projector = {name: tensor.clone() for name, tensor in state.items()}
@@ -177,6 +181,19 @@ def summary(entry: Mapping[str, Any]) -> str:
         f"{entry['modules']} linears (rank: linears {ranks}), {parameters['projector']:,} of the "
         "projector"
     )
+
+
+def _require_inputs(adapter: Adapter) -> None:
+    """Raise where an adapter changes more than a program has inputs for, which is known early.
+
+    They are the linears of the language model and the projector's tensors; which of them is known
+    when the program is there.
+    """
+    others = [name for name in adapter.rank_map if not name.startswith(_TEXT)]
+    for tensors in adapter.extra_tensors.values():
+        others += [name for name in tensors if not name.startswith(_PROJECTOR)]
+    if others:
+        raise fixed_in_program(adapter, others[0])
 
 
 def _with_adapter(

@@ -18,7 +18,7 @@ from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.integrity import CHECK, checked_line, is_sound_line
-from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.json_text import dumps, loads
 from hydra_mobile.core.typed import Range, decode
 
 SCHEMA = 1
@@ -223,7 +223,7 @@ class RankHistory:
                 continue
             where = f"{self.path}, line {number}"
             try:
-                value = json.loads(line)
+                value = loads(line)
             except (ValueError, RecursionError) as error:
                 raise ArtifactError(
                     f"{where}, is not readable JSON ({error}).",

@@ -7,13 +7,12 @@ policies, read by everything that builds, saves or reports an adapter.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_json, write_json
-from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.json_text import dumps, loads
 
 SCHEMA = 1
 
@@ -74,14 +73,14 @@ class RankMap(Mapping[str, int]):
             ArtifactError: no JSON, no map of names to ranks, or ranks that miss their digest.
         """
         try:
-            value = json.loads(text)
+            value = loads(text)
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{source} is not readable JSON ({error}).") from error
         return cls._from_value(value, source)
 
     def write(self, path: Path) -> None:
         """Write the map to a JSON file, atomically."""
-        write_json(path, json.loads(self.to_json()))
+        write_json(path, loads(self.to_json()))
 
     @classmethod
     def read(cls, path: Path) -> RankMap:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_mobile.api.paths import ModelLike, path_of
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.folders import require_replaceable
+from hydra_mobile.core.marks import REPORT
 from hydra_mobile.core.progress import SILENT, Log, LogProgress, Progress, silent
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.reporting import schema
@@ -211,8 +213,10 @@ def evaluation_of(
         interpret_coreml: interpret CoreML bundles where CoreML cannot run.
 
     Raises:
+        ArtifactError: `out` holds something else than a report or answers.
         HydraError: there is no such model, device or GPU; the device cannot run one of them.
     """
+    require_replaceable(Path(out), REPORT)
     if (limit is not None and limit < 1) or min(threads, workers) < 0:
         raise ConfigError("limit is at least 1 or None; threads and workers are 0 or more.")
     given: Sequence[Any] = models if isinstance(models, list | tuple) else [models]
@@ -338,8 +342,10 @@ def merge_shards(
         allow_partial: merge although parts or answers are missing.
 
     Raises:
+        ArtifactError: `out` holds something else than a report or answers.
         DataError: the parts are not those of one whole; says how they differ.
     """
+    require_replaceable(Path(out), REPORT)
     from hydra_mobile.evaluation.store.merge_shards import merge_all
 
     return merge_all([Path(folder) for folder in folders], Path(out), allow_partial=allow_partial)
@@ -362,8 +368,10 @@ def side_by_side(
         title: of the page; "": made of the names.
 
     Raises:
+        ArtifactError: `out` holds something else than a report or answers.
         HydraError: a result is missing, damaged, there twice, or where the new one is to go.
     """
+    require_replaceable(Path(out), REPORT)
     from hydra_mobile.evaluation.results.report_merge import results_beside
     from hydra_mobile.reporting.write import write_report
 

@@ -143,9 +143,13 @@ class ExportWork:
         name: str = "default",
         threads: int = 0,
         min_fast_path: float = MINIMUM,
+        force: bool = False,
         log: Log = print,
     ) -> Bundle:
-        """Export; arguments and errors are those of `export`."""
+        """Export; arguments and errors are those of `export`.
+
+        With `force` an older bundle for another runtime is replaced too.
+        """
         with quietly():
             from hydra_export.export import export_bundle
             from hydra_export.golden_samples import golden_inputs
@@ -173,6 +177,7 @@ class ExportWork:
                     attention=self.attention,
                     vision_backend=self.vision_backend,
                     min_fast_path=min_fast_path,
+                    force=force,
                     log=log,
                 )
 
@@ -231,6 +236,9 @@ def plan_export(
             vision_backend=vision_backend,
         )
         artifact = model_at(path_of(model))
+        if adapter == "separate":
+            # Adapters that no program takes are told before the base is opened.
+            _separate(artifact, "default")
         if out is None:
             out = default_bundle_folder(artifact.path, target, writer.runtime, chosen.name)
         limits = Limits(max_context, max_prefill)

@@ -15,6 +15,7 @@ from pathlib import Path
 from hydra_mobile.adapters.history import FILE, RankHistory
 from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.errors import ArtifactError, ConfigError
+from hydra_mobile.core.marks import RUN
 from hydra_mobile.core.progress import Log, LogProgress, Progress
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.evaluation.results.rank_history import rank_history
@@ -147,10 +148,7 @@ def refuse_existing(out: Path) -> None:
 
 def _failed_start(out: Path) -> bool:
     """Whether a folder holds a run without a checkpoint, or no more than its log."""
-    if not out.is_dir() or is_begun(out):
-        return False
-    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-    return "run.json" in names or names <= {"logs", "config.yaml"}
+    return out.is_dir() and not is_begun(out) and RUN.is_on(out)
 
 
 def replay_config(run: Path, out: Path, final: bool, overrides: Iterable[str]) -> TrainConfig:

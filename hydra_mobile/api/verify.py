@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from hydra_mobile.api.paths import ModelLike, path_of
 from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.core.folders import require_replaceable
+from hydra_mobile.core.marks import REPORT
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.parity.comparison import Comparison
@@ -59,6 +61,8 @@ def verify(
         from hydra_mobile.parity.suite import run_suite
 
         folder = Path(path_of(bundle, log))
+        if report is not None:
+            require_replaceable(Path(report), REPORT)
         result = run_suite(
             folder,
             adapter=Path(path_of(run, log)) if run is not None else None,

@@ -6,7 +6,6 @@ are read by POPE's official rule, letters as MMBench's offline rules do, classes
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.benchmarks.pope.scores import read_yesno
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.core.json_text import loads
 
 _LETTERS = "ABCD"
 _MANIFEST = "emojiqa.json"
@@ -136,7 +136,7 @@ class EmojiQA(Benchmark):
         """Return split -> entry of its file in the manifest, seen first."""
         path = self.places.expected(_MANIFEST)
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = loads(path.read_text(encoding="utf-8"))
             files = dict(manifest["files"])
         except FileNotFoundError:
             raise DataError(f"{path.parent} has no EmojiQA: {_MANIFEST} is missing.", _MEND) from (
@@ -158,7 +158,7 @@ class EmojiQA(Benchmark):
         if found != expected:
             raise DataError(f"{path} was altered: sha256 {found}, expected {expected}.", _MEND)
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [_sample(json.loads(line), split, path.parent) for line in lines]
+        return [_sample(loads(line), split, path.parent) for line in lines]
 
     # -- scoring ----------------------------------------------------------------------------
 

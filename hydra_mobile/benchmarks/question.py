@@ -6,7 +6,6 @@ and open neither the benchmark's files nor its code.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.benchmarks.pictures import FilePicture, Picture
 from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.core.files import write_atomically
-from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.json_text import dumps, loads
 
 
 @dataclass(frozen=True)
@@ -80,4 +79,4 @@ def read_questions(file: Path) -> Iterator[Question]:
     # Not str.splitlines: JSON keeps line ends of other alphabets inside of its texts.
     with file.open(encoding="utf-8", newline="\n") as lines:
         for line in lines:
-            yield Question.from_dict(json.loads(line))
+            yield Question.from_dict(loads(line))

@@ -152,14 +152,19 @@ def filled(slots: Iterable[Any], path: Path | None) -> dict[str, Any]:
     return values
 
 
+def fixed_in_program(adapter: Adapter, name: str, hint: str = "") -> ArtifactError:
+    """Return the error for an adapter that changes what a base program has no input for."""
+    return ArtifactError(
+        f"The adapter in {adapter.folder} changes `{name}`, which is fixed in a base program.",
+        f"Export it merged (--adapter merged).{hint}",
+    )
+
+
 def _require_input(
     adapter: Adapter, name: str, shape: list[int], inputs: Mapping[str, list[int]]
 ) -> None:
     if name not in inputs:
-        raise ArtifactError(
-            f"The adapter in {adapter.folder} changes `{name}`, which is fixed in a base program.",
-            f"Export it merged (--adapter merged). {nearest(name, inputs)[:200]}",
-        )
+        raise fixed_in_program(adapter, name, f" {nearest(name, inputs)[:200]}")
     if list(inputs[name]) != shape:
         raise ArtifactError(
             f"The adapter in {adapter.folder} has shape {shape} for `{name}`, the program "

@@ -19,8 +19,10 @@ from hydra_mobile.cli.options import (
     complete_benchmarks,
     names,
 )
+from hydra_mobile.cli.places import FilePlace
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import CheckFailed, HydraError
+from hydra_mobile.core.own_files import TABLE, require_replaceable_file
 
 app = ui.new_app("List benchmarks; check their data.", default="list")
 
@@ -130,7 +132,10 @@ def table(
     benchmark: Name,
     data: Data = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default="NAME.tsv", help="Table")
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=FilePlace(TABLE), show_default="NAME.tsv", help="Table"
+        ),
     ] = None,
     splits: Splits = "",
     limit: Limit = 0,
@@ -151,6 +156,7 @@ def table(
     """
     (name,) = benchmark_names([benchmark])
     made = out or Path(f"{name}.tsv")
+    require_replaceable_file(made, TABLE)
     folder = data_folder(data, (name,))
     ui.prepare()
     from hydra_mobile.api.benchmarks import write_table

@@ -9,7 +9,7 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Force
-from hydra_mobile.cli.places import require_place
+from hydra_mobile.cli.places import FolderPlace, require_place
 
 
 def compose(
@@ -29,7 +29,13 @@ def compose(
         ),
     ] = "openai/clip-vit-large-patch14-336",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="bases/NAME", help="Base folder")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("base"),
+            show_default="bases/NAME",
+            help="Base folder",
+        ),
     ] = None,
     force: Force = False,
     select_layer: Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Model, opened
+from hydra_mobile.cli.places import FolderPlace
 from hydra_mobile.core.errors import ConfigError
 
 
@@ -26,7 +27,13 @@ def convert(
         typer.Option(help="safetensors, or bin (pytorch_model.bin, layout mobilevlm only)"),
     ] = "safetensors",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="MODEL-LAYOUT", help="Folder")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("converted checkpoint"),
+            show_default="MODEL-LAYOUT",
+            help="Folder",
+        ),
     ] = None,
 ) -> ui.Result:
     """Write a model in the layout of another project.

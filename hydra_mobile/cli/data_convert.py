@@ -11,14 +11,21 @@ import typer
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.data_options import Columns, DataFile, columns_of, existing_data
 from hydra_mobile.cli.options import Images
+from hydra_mobile.cli.places import FilePlace
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.own_files import DATA, require_replaceable_file
 
 
 def convert(
     file: DataFile,
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="Result: a name in .json or .jsonl")
+        Path,
+        typer.Option(
+            metavar="FILE",
+            parser=FilePlace(DATA),
+            help="Result: a name in .json or .jsonl",
+        ),
     ] = Path("converted.json"),
     images: Images = None,
     columns: Columns = None,
@@ -39,6 +46,7 @@ def convert(
             found=out.suffix or "no ending",
             expected=".json or .jsonl",
         )
+    require_replaceable_file(out, DATA)
     ui.title(f"Converting {file}")
     ui.prepare()
     from hydra_mobile.api.data import convert_data

@@ -58,8 +58,8 @@ def head(
         if record.fault:
             ui.line(f"{place}   refused")
             ui.line(f"  {record.fault}")
-            continue
-        ui.line(f"{place}   {record.image or 'no image'}")
+        else:
+            ui.line(f"{place}   {record.image or 'no image'}")
         for line in record.marked().splitlines():
             ui.line(f"  {line}")
         if record.tokens:

@@ -10,8 +10,10 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import existing, names, opened
+from hydra_mobile.cli.places import FilePlace, FolderPlace
 from hydra_mobile.cli.ui.formats import megabytes
 from hydra_mobile.core.errors import CheckFailed, HydraError, MissingPackageError
+from hydra_mobile.core.own_files import APP
 
 app = ui.new_app("Build, check or test the Android app.")
 
@@ -76,7 +78,10 @@ def build(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default="in the cache", help="APK")
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=FilePlace(APP), show_default="in the cache", help="APK"
+        ),
     ] = None,
 ) -> ui.Result:
     """Build the app, sign it with a debug key, and check it.
@@ -126,7 +131,12 @@ def _bundle_of(model: Path, runtime: str) -> Path:
 
 def libraries(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder that <abi>/*.so are written into")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("native libraries"),
+            help="Folder that <abi>/*.so are written into",
+        ),
     ],
 ) -> ui.Result:
     """Write ExecuTorch's native libraries, for the Gradle project.
@@ -275,7 +285,14 @@ def _test_screens(slow: bool) -> ui.Result:
 
 
 def pictures(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that they are written into")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("pictures of the app"),
+            help="Folder that they are written into",
+        ),
+    ],
 ) -> ui.Result:
     """Draw every screen in every state.
 

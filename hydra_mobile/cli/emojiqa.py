@@ -9,13 +9,15 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import CountOr, Force, Seed
-from hydra_mobile.cli.places import require_place
+from hydra_mobile.cli.places import FolderPlace
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ConfigError
 
 
 def emojiqa(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder")] = Path("data/emojiqa"),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", parser=FolderPlace("EmojiQA data set"), help="Folder")
+    ] = Path("data/emojiqa"),
     force: Force = False,
     seed: Seed = 0,
     names: Annotated[
@@ -65,7 +67,6 @@ def emojiqa(
                 expected="NAME=FOLDER",
             )
         folders[name] = Path(folder)
-    require_place(out, "EmojiQA data set", force)
     ui.prepare()
     from hydra_mobile.api.data import build_emojiqa
 

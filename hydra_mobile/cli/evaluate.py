@@ -30,6 +30,7 @@ from hydra_mobile.cli.options import (
     names,
     opened,
 )
+from hydra_mobile.cli.places import FolderPlace
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import CheckFailed, HydraError
 
@@ -43,7 +44,12 @@ def evaluate(
     score: Score = "",
     data: Data = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the report and of the answers")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("report"),
+            help="Folder of the report and of the answers",
+        ),
     ] = Path("report"),
     protocol: Protocol = "",
     splits: Splits = "",
@@ -168,7 +174,12 @@ def merge_answers(
         list[Path], typer.Argument(metavar="FOLDER...", help="What `evaluate --shard` wrote")
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for the whole; `evaluate --out` goes on")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("report"),
+            help="Folder for the whole; `evaluate --out` goes on",
+        ),
     ] = Path("report"),
     allow_partial: AllowPartial = False,
 ) -> ui.Result:

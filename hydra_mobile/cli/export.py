@@ -26,7 +26,7 @@ from hydra_mobile.cli.options import (
     existing,
     opened,
 )
-from hydra_mobile.cli.places import require_place, run_of
+from hydra_mobile.cli.places import FolderPlace, require_place, run_of
 from hydra_mobile.cli.push import preparing_push
 from hydra_mobile.cli.ui.formats import clock, megabytes
 from hydra_mobile.core.errors import HydraError
@@ -57,7 +57,10 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", show_default="RUN/bundles/TARGET-RUNTIME-PRESET", help="Bundle folder"
+            metavar="DIR",
+            parser=FolderPlace("bundle"),
+            show_default="RUN/bundles/TARGET-RUNTIME-PRESET",
+            help="Bundle folder",
         ),
     ] = None,
     force: Force = False,
@@ -197,6 +200,7 @@ def export(
         name=name,
         threads=threads,
         min_fast_path=min_fast_path,
+        force=force,
         log=ui.say,
     )
     result = _result(bundle, made, given, target, time.monotonic() - began)

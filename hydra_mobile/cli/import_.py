@@ -9,7 +9,7 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Force
-from hydra_mobile.cli.places import require_place
+from hydra_mobile.cli.places import FolderPlace, require_place
 
 
 def import_checkpoint(
@@ -22,7 +22,13 @@ def import_checkpoint(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="bases/NAME", help="Base folder")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("base"),
+            show_default="bases/NAME",
+            help="Base folder",
+        ),
     ] = None,
     force: Force = False,
     vision: Annotated[

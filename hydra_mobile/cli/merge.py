@@ -11,7 +11,7 @@ import typer
 from hydra_mobile.api.paths import default_merged_folder
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Base, Force, Model, Private, Push, opened
-from hydra_mobile.cli.places import require_place, run_of
+from hydra_mobile.cli.places import FolderPlace, require_place, run_of
 from hydra_mobile.cli.push import preparing_push
 from hydra_mobile.cli.ui.formats import megabytes
 
@@ -19,7 +19,13 @@ from hydra_mobile.cli.ui.formats import megabytes
 def merge(
     model: Model,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="RUN/merged", help="Merged folder")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("merged model"),
+            show_default="RUN/merged",
+            help="Merged folder",
+        ),
     ] = None,
     force: Force = False,
     base: Base = "",

@@ -9,12 +9,18 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import CountOr, Overrides
+from hydra_mobile.cli.places import FolderPlace
 
 
 def quickstart(
     overrides: Overrides = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for everything that it makes")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("quickstart"),
+            help="Folder for everything that it makes",
+        ),
     ] = Path("quickstart"),
     questions: Annotated[
         int,

@@ -9,8 +9,10 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Overrides, Run
+from hydra_mobile.cli.places import FilePlace, FolderPlace
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import ConfigError
+from hydra_mobile.core.own_files import PLOT, require_replaceable_file
 
 app = ui.new_app("Show, plot or replay the ranks of a run.")
 
@@ -35,7 +37,10 @@ def show(
 def plot(
     run: Run,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default="RUN/ranks.svg", help="SVG")
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=FilePlace(PLOT), show_default="RUN/ranks.svg", help="SVG"
+        ),
     ] = None,
 ) -> ui.Result:
     """Draw the maps in force, and mean ranks over the steps.
@@ -47,6 +52,7 @@ def plot(
         raise ConfigError(
             f"{made} is not an SVG", "name a file that ends in .svg", where="--out", found=made.name
         )
+    require_replaceable_file(made, PLOT)
     ui.prepare()
     from hydra_mobile.api.ranks import read_record
 
@@ -59,7 +65,13 @@ def replay(
     run: Run,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="RUN-replay", help="New run folder")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("run"),
+            show_default="RUN-replay",
+            help="New run folder",
+        ),
     ] = None,
     final: Annotated[
         bool,

@@ -9,6 +9,7 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Data, existing
+from hydra_mobile.cli.places import FolderPlace
 
 
 def report(
@@ -20,7 +21,10 @@ def report(
             "trained model of the first is the reference",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report")] = Path("report"),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", parser=FolderPlace("report"), help="Folder of the report"),
+    ] = Path("report"),
     data: Data = None,
     title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page")] = "",
 ) -> ui.Result:

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
+from hydra_mobile.cli.places import FilePlace
+from hydra_mobile.core.own_files import PLOT
 
 _MARKS = "o·x+*#"
 _ROWS, _COLUMNS = 12, 60
@@ -16,9 +18,9 @@ _ROWS, _COLUMNS = 12, 60
 
 def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Run folders")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The plot as SVG")] = Path(
-        "runs/plot.svg"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", parser=FilePlace(PLOT), help="The plot as SVG")
+    ] = Path("runs/plot.svg"),
 ) -> ui.Result:
     """Draw the loss curves of runs beside each other.
 

@@ -139,8 +139,6 @@ def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> No
     from hydra_mobile.api.paths import is_begun, require_free
 
     run = Path(settings.output)
-    if not dry_run:
-        require_free(run, resume)
     if is_begun(run) and not resume and not dry_run:
         raise ArtifactError(
             f"{run} already holds a run",
@@ -149,6 +147,8 @@ def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> No
             found="run.json",
             expected="a new folder",
         )
+    if not dry_run:
+        require_free(run, resume)
     for key in ("stage1", "stage2"):
         file = getattr(settings.data, key)
         if file and not is_here(Path(file)):

@@ -18,6 +18,7 @@ from hydra_mobile.cli.options import (
     benchmark_names,
     opened,
 )
+from hydra_mobile.cli.places import FolderPlace
 from hydra_mobile.core.errors import ConfigError, HydraError, ParityError
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ def verify(
     device: Device = "host",
     report: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Report that gets a row for each step"),
+        typer.Option(
+            metavar="DIR",
+            parser=FolderPlace("report"),
+            help="Report that gets a row for each step",
+        ),
     ] = None,
 ) -> ui.Result:
     """Check that a bundle computes what was trained.

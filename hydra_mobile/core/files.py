@@ -13,13 +13,13 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.boundaries import reason_of, writing
+from hydra_mobile.core.boundaries import reason_of, shown, writing
 from hydra_mobile.core.errors import ArtifactError, DiskError
-from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.json_text import dumps, loads
 from hydra_mobile.core.temporary import held, sibling, sweep
 
 
@@ -128,10 +128,30 @@ def read_json(path: Path, what: str) -> Any:
     """Read a JSON file of ours.
 
     Raises:
-        ArtifactError: the file is missing, cannot be read, or is no JSON; `what` says what it
-            should have been.
+        ArtifactError: the file is missing, cannot be read, is no JSON, or has a key twice; `what`
+            says what it should have been.
     """
     return parse_json(read_bytes(path, what), path, what)
+
+
+def read_foreign_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object that another project's programs read too, as they do.
+
+    Of a key that is there twice the last one counts.
+
+    Raises:
+        ArtifactError: the file is missing, cannot be read, is no JSON, or holds no object.
+    """
+    value = _parsed(json.loads, read_bytes(path, what), path, what)
+    if not isinstance(value, dict):
+        raise ArtifactError(
+            f"{path} holds {shown(value)}: expected {what}, keys and values.",
+            "The file was altered; take it again from where the folder came from.",
+            where=str(path),
+            found=shown(value),
+            expected=what,
+        )
+    return value
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -159,10 +179,14 @@ def parse_json(data: bytes, path: Path, what: str) -> Any:
     """Return what the bytes of a JSON file say; `path` names it in messages.
 
     Raises:
-        ArtifactError: they are no JSON.
+        ArtifactError: they are no JSON, or have a key twice.
     """
+    return _parsed(loads, data, path, what)
+
+
+def _parsed(parse: Callable[[str], Any], data: bytes, path: Path, what: str) -> Any:
     try:
-        return json.loads(data.decode("utf-8"))
+        return parse(data.decode("utf-8"))
     # Not only JSONDecodeError: bad UTF-8, numbers of more than 4300 digits, deep nesting.
     except (ValueError, RecursionError) as error:
         raise ArtifactError(

@@ -31,18 +31,24 @@ class Mark:
     """What a folder of one kind holds, by which it is recognized before it is replaced.
 
     Attributes:
-        file: name of a file that every folder of this kind has, for example "manifest.json".
+        file: name of a file that every folder of this kind has, for example "manifest.json"; "":
+            there is none.
         kind: what such a folder is, for the message, for example "a bundle".
         matches: whether a folder with that file is of this kind; default: it is.
+        begun: whether a folder without that file is one in which work on it has begun; default: it
+            is not.
     """
 
     file: str
     kind: str
     matches: Callable[[Path], bool] = lambda folder: True
+    begun: Callable[[Path], bool] = lambda folder: False
 
     def is_on(self, folder: Path) -> bool:
         """Return whether `folder` is of this kind."""
-        return (folder / self.file).is_file() and self.matches(folder)
+        if self.file and (folder / self.file).is_file():
+            return self.matches(folder)
+        return self.begun(folder)
 
 
 def require_replaceable(path: Path, mark: Mark | None) -> None:
@@ -65,7 +71,9 @@ def require_replaceable(path: Path, mark: Mark | None) -> None:
     else:
         return
     expected = "nothing or an empty folder"
-    expected += f", or {mark.kind} (a folder with {mark.file})" if mark else ""
+    if mark:
+        expected += f", or {mark.kind}"
+        expected += f" (a folder with {mark.file})" if mark.file else ""
     raise ArtifactError(
         f"{path} exists and is not replaced: {found} is there.",
         "Choose another place for it, or move that away.",
@@ -107,7 +115,7 @@ def folder_atomically(path: Path, *, mark: Mark | None) -> Iterator[Path]:
             try:
                 with held(temporary), writing(path, temporary):
                     yield temporary
-                    if mark is not None and not (temporary / mark.file).is_file():
+                    if mark is not None and not mark.is_on(temporary):
                         raise AssertionError(f"{path} was written without its {mark.file}")
                     _settle(temporary)
                     require_replaceable(path, mark)

@@ -1,7 +1,12 @@
-"""The one writer of JSON: as the standard library's, but numbers that are not finite are refused.
+"""The one writer and reader of JSON: the standard library's, without what readers disagree on.
 
 `NaN` and `Infinity` are no JSON: other readers stop at them, and a measurement that became one is a
 fault to be told, not a value to be kept.
+
+A key that an object has twice is refused in files of ours and in data: RFC 8259 leaves open which
+one counts, the phone's reader refuses it, and whoever edited the file meant one of the two. Files
+of other projects that their own programs read beside us (a config.json of transformers, annotations
+of a benchmark) are read as these programs read them: the last one counts.
 """
 
 from __future__ import annotations
@@ -12,6 +17,46 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra_mobile.core.errors import HydraError
+
+_LONGEST = 60
+
+
+class DuplicateKey(ValueError):
+    """An object has a key twice."""
+
+    def __init__(self, key: str) -> None:
+        named = key if len(key) <= _LONGEST else f"{key[: _LONGEST - 3]}..."
+        super().__init__(f"the key {named!a} is there twice in one object")
+
+
+def loads(text: str | bytes, **options: Any) -> Any:
+    """Return what a JSON text says.
+
+    Args:
+        text: in UTF-8 where it is bytes.
+        options: of `json.loads`.
+
+    Raises:
+        ValueError: it is no JSON, or an object in it has a key twice.
+        RecursionError: its values are nested too deep.
+    """
+    return json.loads(text, object_pairs_hook=unique_object, **options)
+
+
+def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON.
+
+    Raises:
+        DuplicateKey: a key is there twice.
+    """
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise DuplicateKey(key)
+            seen.add(key)
+    return value
 
 
 def dumps(value: Any, **options: Any) -> str:

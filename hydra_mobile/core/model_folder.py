@@ -6,8 +6,9 @@ import hashlib
 import re
 from pathlib import Path
 
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json
+from hydra_mobile.core.files import read_foreign_json, read_json
 from hydra_mobile.core.folders import Mark
 from hydra_mobile.core.integrity import remembered_sha256, require_inside, require_recorded
 
@@ -84,8 +85,9 @@ def weight_files(folder: Path) -> list[Path]:
         ArtifactError: there are none, or the index names a file that is missing.
     """
     if (folder / INDEX).exists():
-        index = read_json(folder / INDEX, "an index of weight files")
-        names = sorted(set(index.get("weight_map", {}).values()))
+        index = read_foreign_json(folder / INDEX, "an index of weight files")
+        with reading(folder / INDEX, "an index of weight files, with `weight_map`"):
+            names = sorted(set(index["weight_map"].values()))
         for name in names:
             require_inside(name, str(folder / INDEX))
         files = [folder / name for name in names]

@@ -142,7 +142,7 @@ def unusable(
         # In batches: 665,000 tasks at once would fill the memory.
         for start in range(0, len(pictures), _PICTURES_PER_CALL):
             batch = pictures[start : start + _PICTURES_PER_CALL]
-            for number, why in enumerate(pool.map(_fault_of, batch), start):
+            for number, why in enumerate(pool.map(fault_of, batch), start):
                 if why:
                     bad[number] = why
             progress(start + len(batch), len(pictures))
@@ -156,7 +156,8 @@ def _short(path: Path) -> str:
     return text if len(text) <= _LONGEST_PATH else f"{text[: _LONGEST_PATH - 3]}..."
 
 
-def _fault_of(path: Path) -> str:
+def fault_of(path: Path) -> str:
+    """Return why training cannot use a picture, which is decoded for it; "" where it can."""
     for found in _findings(path, "", "full"):
         if found.kind in ("missing pictures", "corrupt pictures"):
             return found.why

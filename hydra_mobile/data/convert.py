@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.core.errors import DataError, HydraError
-from hydra_mobile.core.files import cache_home, write_atomically
+from hydra_mobile.core.files import cache_home
 from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.own_files import DATA, own_file_atomically
 from hydra_mobile.data.json_stream import Place
 from hydra_mobile.data.llava import Record, parse_record
 from hydra_mobile.data.source import Source
@@ -56,6 +57,7 @@ def convert_data(
     Raises:
         DataError: the data cannot be read; or a record is not as expected and `drop_bad` is False;
             or no record is left.
+        ArtifactError: `out` is there and is no file that was converted here.
     """
     source = Source(path, columns)
     folder = source.folder if images is None else images
@@ -65,7 +67,10 @@ def convert_data(
     kept, left_out, unpacked = 0, 0, False
     lines = out.suffix == ".jsonl"
     # JSON in any case: whoever reads it must not depend on the platform.
-    with write_atomically(out) as temporary, temporary.open("w", encoding="utf-8") as handle:
+    with (
+        own_file_atomically(out, DATA) as temporary,
+        temporary.open("w", encoding="utf-8") as handle,
+    ):
         handle.write("" if lines else "[")
         for number, place in enumerate(source, 1):
             try:

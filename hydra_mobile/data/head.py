@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.data.check_pictures import fault_of
 from hydra_mobile.data.llava import Record, parse_record
 from hydra_mobile.data.source import Source
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
@@ -66,7 +67,8 @@ def data_head(
     for place in itertools.islice(source, count):
         try:
             record = parse_record(place.value, place.where, folder)
-            seen.append(_seen(record, place.where, processor))
+            fault = fault_of(record.image) if record.image else ""
+            seen.append(replace(_seen(record, place.where, processor), fault=fault))
         except DataError as error:
             seen.append(SeenRecord(place.where, None, (), fault=error.what))
     if not seen:

@@ -6,7 +6,6 @@ A mix665k-style file has a gigabyte on one line; decoding it whole costs five ti
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -15,10 +14,11 @@ import ijson
 
 from hydra_mobile.core.boundaries import reason_of
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.json_text import DuplicateKey, dumps, loads
 from hydra_mobile.data.json_guard import GuardedFile, JsonGuard
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TWICE = "Leave one of them: readers differ in which one they take."
 _CUT_SHORT = "The file was cut short or altered; make or download it again."
 
 
@@ -75,8 +75,10 @@ class JsonRecords:
         self._expect_list(handle)
         index = 0
         try:
-            for index, value in enumerate(ijson.items(GuardedFile(handle), "item"), 1):
-                yield Place(index - 1, f"{self.path}, record {index - 1}", value)
+            items = ijson.items(GuardedFile(handle), "item", map_type=_Object)
+            for index, value in enumerate(items, 1):
+                where = f"{self.path}, record {index - 1}"
+                yield Place(index - 1, where, _without_duplicates(value, where))
         except DataError:
             raise
         except (ijson.JSONError, ValueError, RecursionError) as error:
@@ -115,6 +117,34 @@ class JsonRecords:
         handle.seek(-1, 1)
 
 
+class _Object(dict[str, Any]):
+    """An object of JSON that knows a key which it was given twice."""
+
+    twice: str | None = None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self:
+            self.twice = key
+        super().__setitem__(key, value)
+
+
+def _without_duplicates(value: Any, where: str) -> Any:
+    """Return a record, or in its place a `DataError` if an object of it has a key twice.
+
+    It is returned, not raised: one bad record of many may be left out.
+    """
+    open_values = [value]
+    while open_values:
+        each = open_values.pop()
+        if isinstance(each, _Object):
+            if each.twice is not None:
+                return DataError(f"{where}: {DuplicateKey(each.twice)}.", _TWICE)
+            open_values += each.values()
+        elif isinstance(each, list):
+            open_values += each
+    return value
+
+
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turn errors of the file system inside the block into `DataError`."""
@@ -145,12 +175,14 @@ def decoded(line: bytes, where: str) -> Any:
     """
     try:
         JsonGuard().feed(line)
-        value = json.loads(line, parse_constant=_refuse)
+        value = loads(line, parse_constant=_refuse)
         if b"\\ud" in line.lower():
             # Half a surrogate pair is no character: "?", as the parser of lists has it.
             whole = dumps(value, ensure_ascii=False).encode(errors="replace")
-            value = json.loads(whole)
+            value = loads(whole)
         return value
     # Not only JSONDecodeError: bad UTF-8, long numbers, deep nesting.
+    except DuplicateKey as error:
+        return DataError(f"{where}: {error}.", _TWICE)
     except (ValueError, RecursionError) as error:
         return DataError(f"{where} is not JSON: {reason_of(error)}.", _CUT_SHORT)

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
+from hydra_mobile.core.boundaries import FOREIGN, reason_of
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.model_folder import require_as_merged
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
 from hydra_mobile.models.tiles import Grid, tiles_in
 from hydra_mobile.models.vision_language import VisionLanguageModel
+
+#: What transformers raises for a config.json of which it can make no model.
+OF_NO_MODEL: tuple[type[Exception], ...] = (*FOREIGN, StrictDataclassError)
 
 
 def load_model(
@@ -44,6 +49,8 @@ def load_model(
             f"The weights in {folder} cannot be read: {error}.",
             "The file was cut short or altered; make or fetch the folder again.",
         ) from error
+    except OF_NO_MODEL as error:
+        raise of_no_model(folder, error) from error
     wrong = sorted(loading["missing_keys"]) + sorted(loading["unexpected_keys"])
     if wrong or loading["mismatched_keys"]:
         raise ArtifactError(
@@ -51,6 +58,17 @@ def load_model(
             f"or unknown, for example {wrong[:3] or list(loading['mismatched_keys'])[:3]}."
         )
     return family.split(model).eval()
+
+
+def of_no_model(folder: Path, error: Exception) -> ArtifactError:
+    """Return the error for a config.json of which transformers can make no model."""
+    return ArtifactError(
+        f"{folder / 'config.json'} describes no model: {reason_of(error)}.",
+        "The file was altered, or is of another version of transformers.",
+        where=str(folder / "config.json"),
+        found=reason_of(error),
+        expected="the configuration of a vision-language model",
+    )
 
 
 def load_processor(
@@ -72,7 +90,10 @@ def load_processor(
     if recipe is not None and (recipe / PROCESSOR_FILE).is_file():
         return MobileVLMProcessor.from_pretrained(folder, recipe=recipe)
     family, grid = family_of(folder), tiles or tiles_in(folder)
-    return family.tiled_processor(folder, grid) if grid else family.processor(folder)
+    try:
+        return family.tiled_processor(folder, grid) if grid else family.processor(folder)
+    except StrictDataclassError as error:
+        raise of_no_model(folder, error) from error
 
 
 @contextlib.contextmanager

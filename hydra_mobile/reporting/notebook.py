@@ -14,7 +14,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.own_files import PLOT, own_file_atomically
 
 _OPENING = re.compile(r'<svg viewBox="0 0 (?P<width>[\d.]+) (?P<height>[\d.]+)"[^>]*>')
 _FONT = 'svg{min-width:0}text{font-family:Inter,system-ui,"Segoe UI",Roboto,sans-serif}'
@@ -58,9 +58,13 @@ class Svg:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the document and return its path."""
+        """Write the document and return its path; an older plot there is replaced.
+
+        Raises:
+            ArtifactError: another file is there; it is not touched.
+        """
         path = Path(path)
-        with write_atomically(path) as temporary:
+        with own_file_atomically(path, PLOT) as temporary:
             temporary.write_text(self.markup, encoding="utf-8")
         return path
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hydra_mobile.core.boundaries import writing
+from hydra_mobile.core.folders import require_replaceable
 from hydra_mobile.core.locks import exclusive
+from hydra_mobile.core.marks import RUN
 from hydra_mobile.training.metrics import STAGES
 
 # A killed run's processes for data end within seconds.
@@ -56,12 +58,15 @@ def alone_in(run: Path, *, resume: bool) -> Iterator[None]:
         resume: whether the run is said to be there already; one that is not is not made.
 
     Raises:
+        ArtifactError: the folder of a new run holds something else.
         HydraError: another process trains there (names its id, host and start), or the folder
             cannot be made.
     """
     if os.environ.get("RANK", "0") != "0" or (resume and not run.is_dir()):
         yield
         return
+    if not resume:
+        require_replaceable(run, RUN)
     try:
         with contextlib.ExitStack() as held:
             with writing(run):

@@ -5,7 +5,6 @@ After an interruption, lines behind the checkpoint are dropped before training g
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from hydra_mobile.core.boundaries import reading, shown, writing
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import write_atomically
-from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.json_text import DuplicateKey, dumps, loads
 
 STAGES = ("align", "stage1", "stage2")
 
@@ -43,7 +42,14 @@ class MetricsFile:
         # Not `splitlines`, which ends lines at characters that JSON texts may hold.
         for number, line in enumerate(content.split(b"\n"), 1):
             try:
-                value = json.loads(line)
+                value = loads(line)
+            except DuplicateKey as error:
+                # No kill leaves that.
+                raise ArtifactError(
+                    f"{self.path}, line {number}: {error}.",
+                    "The file was altered: remove that line.",
+                    where=str(self.path),
+                ) from error
             except (ValueError, RecursionError):
                 continue
             if not isinstance(value, dict) or not self._is_placed(value):

@@ -55,10 +55,11 @@ class RunFolder:
                 raise ArtifactError(
                     f"{self.path} holds no run to resume.", "Leave --resume out to start one."
                 )
+            # First what a run is recognized by: a start that is killed between the two goes anew.
+            write_record(self.path, identity)
             text = yaml.safe_dump(self._config.to_dict(), sort_keys=False)
             with write_atomically(self.path / "config.yaml") as temporary:
                 temporary.write_text(text)
-            write_record(self.path, identity)
             return
         if not resume:
             raise HydraError(

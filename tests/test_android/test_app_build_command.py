@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,3 +65,24 @@ def test_a_run_is_exported_once(
         build_with(run, "--runtimes", runtime)
     assert exported == [(run, runtime, "int4")]
     assert built == [run / "bundles" / f"android-{runtime}-int4"] * 2
+
+
+def test_a_bundle_that_the_app_cannot_run_is_refused_before_compiling(
+    fp32_bundle: Path, tmp_path: Path, run_verb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(*_: object) -> None:
+        raise AssertionError("it was compiled")
+
+    monkeypatch.setattr(apk_build.tools, "require", compiled)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(fp32_bundle, damaged)
+    os.truncate(damaged / "tokenizer.json", 10)
+    for model, word in (
+        (fp32_bundle, "executorch"),
+        (damaged, "tokenizer.json"),
+        (tmp_path, "run"),
+    ):
+        code, _, err = run_verb("app", "build", "--bundle", model, "--runtimes", "onnx")
+        assert code == 2
+        assert word in err
+        assert "Traceback" not in err

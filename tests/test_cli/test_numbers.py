@@ -25,6 +25,7 @@ def numbers(group: typer.Typer, path: tuple[str, ...]):
 
 
 NUMBERS = list(numbers(app, ()))
+ODD = ("nan", "inf", "-inf", "1e30", "", " ", "1,5", "0x10", "one")
 
 
 def limits(option):
@@ -57,11 +58,11 @@ def test_what_lies_outside_of_the_range_is_refused_by_the_name_of_the_option(
 ):
     least, most = limits(option)
     # Where 0 is below the range it is "without a limit".
-    for value in (least - 1 or -1, most + 1, "nan"):
+    for value in (least - 1 or -1, most + 1, *ODD):
         refusal(run_verb, verb, name, value)
 
 
-@pytest.mark.parametrize("value", ["inf", "-inf", 10**23, "9" * 5000, "1e400", "\u00b2", "", "x"])
+@pytest.mark.parametrize("value", [10**23, "9" * 5000, "1e400", "\u00b2"])
 @pytest.mark.parametrize(
     ("verb", "name"),
     [("estimate", "--gpu-memory"), ("evaluate", "--threads"), ("bench", "--repeats")],

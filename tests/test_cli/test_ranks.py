@@ -149,8 +149,10 @@ def test_a_replay_decides_these_itself(run, key):
         replay_config(run, Path("new"), False, [f"{key}=x"])
 
 
-def test_an_existing_folder_is_refused(run_verb, run, tmp_path):
-    refused(run_verb("ranks", "replay", run, "--out", tmp_path), "already exists", "--resume")
+def test_an_existing_run_is_refused(run_verb, run):
+    (run / "run.json").write_text('{"config": {}}')
+    (run / "summary.json").write_text("{}")
+    refused(run_verb("ranks", "replay", run, "--out", run), "already exists", "--resume")
 
 
 def test_comparison(run, tmp_path):

@@ -7,9 +7,19 @@ import math
 
 import pytest
 
+from hydra_mobile.adapters.history import RankHistory
+from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.adapters.save_load import read_adapter
+from hydra_mobile.benchmarks.base import Benchmark
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.model_folder import weight_files
+from hydra_mobile.data.llava import read_llava
+from hydra_mobile.reporting.write import read_report
+from hydra_mobile.training.metrics import MetricsFile
+from hydra_mobile.training.run_identity import read_record
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
@@ -25,3 +35,63 @@ def test_what_is_finite_is_written_as_the_standard_library_does():
     assert dumps(value, sort_keys=True) == json.dumps(value, sort_keys=True)
     with pytest.raises(TypeError):
         dumps({"a": object()})
+
+
+TURNS = '"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]'
+#: What reads a file of ours or data, its name, and a content that says something twice.
+TWICE = {
+    "manifest": (Bundle.open, "manifest.json", '{"limits": {"rank": 1, "rank": 2}}'),
+    "adapter": (read_adapter, "adapter_config.json", '{"rank": 8, "rank": 16}'),
+    "run": (read_record, "run.json", '{"config": {"rank": 1, "rank": 1}}'),
+    "report": (read_report, "report.json", '{"rank": 1, "rank": 2}'),
+    "rank map": (lambda f: RankMap.read(f / "m.json"), "m.json", '{"rank": 1, "rank": 1}'),
+    "history": (
+        lambda f: RankHistory(f / "ranks.jsonl").read(),
+        "ranks.jsonl", '{"rank": 1, "rank": 2}\n',
+    ),
+    "metrics": (
+        lambda f: MetricsFile(f / "m.jsonl").read(),
+        "m.jsonl", '{"stage": "stage2", "step": 1, "rank": 1, "rank": 2}\n',
+    ),
+    "data": (
+        lambda f: list(read_llava(f / "d.json")), "d.json",
+        f'[{{{TURNS}}}, {{"meta": [{{"rank": 1, "rank": 2}}], {TURNS}}}]',
+    ),
+    "lines of data": (
+        lambda f: list(read_llava(f / "d.jsonl")),
+        "d.jsonl", f'{{"rank": 1, {TURNS}, "rank": 1}}\n',
+    ),
+    "test set": (
+        lambda f: Benchmark.open(str(f / "t.jsonl"), f).samples(),
+        "t.jsonl", '{"question": "What?", "answer": "a", "rank": 1, "rank": 2}\n',
+    ),
+    "test set in a list": (
+        lambda f: Benchmark.open(str(f / "t.json"), f).samples(),
+        "t.json", '[{"question": "What?", "answer": "a", "rank": 1, "rank": 2}]',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TWICE)
+def test_a_key_that_is_there_twice_is_named(kind, tmp_path):
+    read, name, text = TWICE[kind]
+    (tmp_path / name).write_text(text)
+    with pytest.raises(HydraError, match=rf"(?s){name}.*'rank'.*twice"):
+        read(tmp_path)
+
+
+def test_a_record_with_a_key_twice_is_one_bad_record(run_verb, tmp_path):
+    (tmp_path / "d.json").write_text(f'[{{{TURNS}}}, {{"id": 1, "id": 2, {TURNS}}}, {{{TURNS}}}]')
+    code, out, _ = run_verb("data", "check", tmp_path / "d.json")
+    assert code == 3
+    assert "record 1" in out
+    assert "'id'" in out
+    assert "3 records" in out
+
+
+def test_files_of_other_projects_are_read_as_these_read_them(tmp_path):
+    # transformers takes the last one as well.
+    index = '{"weight_map": {"a": "no.safetensors"}, "weight_map": {"a": "one.safetensors"}}'
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    (tmp_path / "one.safetensors").write_bytes(b"")
+    assert weight_files(tmp_path) == [tmp_path / "one.safetensors"]

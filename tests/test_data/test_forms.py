@@ -105,6 +105,24 @@ def test_head_shows_template_image_and_what_is_learned(forms, run_verb):
     assert "learned" in out.splitlines()[-3]
 
 
+def test_head_tells_of_images_as_check_does(run_verb, tmp_path):
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "a cat"}]
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    names = ("gone.png", "cut.png")
+    records = [{"image": name, "conversations": turns} for name in names]
+    (tmp_path / "d.json").write_text(json.dumps(records))
+    code, out, _ = run_verb("data", "head", tmp_path / "d.json")
+    assert code == 0
+    assert out.count("refused") == 2
+    assert "gone.png does not exist" in out
+    assert "a cat" in out
+    _, said, _ = run_verb("data", "check", tmp_path / "d.json")
+    code, shown, _ = run_verb("data", "head", tmp_path / "d.json", "--json")
+    for record, name in zip(json.loads(shown)["result"]["records"], names, strict=True):
+        assert name in record["fault"]
+        assert record["fault"] in said
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

@@ -78,3 +78,29 @@ def test_a_class_that_is_not_known_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "moondream"}')
     with pytest.raises(ArtifactError, match="moondream"):
         check_family(tmp_path)
+
+
+WIDE = {"hidden_size": 65536, "intermediate_size": 262144, "num_hidden_layers": 2}
+LLAMA = {"model_type": "llama", "num_attention_heads": 8, "num_key_value_heads": 8}
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ("[]", "a list of 0"),
+        ("3", "3"),
+        ("null", "None"),
+        ('{"model_type": ["smolvlm"]}', "smolvlm"),
+        ({"model_type": "smolvlm", "text_config": [1]}, "no model"),
+        ({"model_type": "smolvlm", "text_config": {**LLAMA, "hidden_size": "many"}}, "no model"),
+        ({"model_type": "smolvlm", "text_config": {**LLAMA, **WIDE}}, "GB"),
+    ],
+)
+def test_a_config_that_describes_no_model_is_told(run_verb, tmp_path, config, found):
+    text = config if isinstance(config, str) else json.dumps(config)
+    (tmp_path / "config.json").write_text(text)
+    code, out, err = run_verb("families", "check", tmp_path)
+    assert code == 2, out + err
+    assert "Traceback" not in err
+    assert "config.json" in err
+    assert found in err

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clip_bases import clip_model
+from clip_bases import clip_model, write_clip_base
 from damage import negate_a_weight
 from manifests import edited_manifest
 from PIL import Image
@@ -58,10 +58,13 @@ IDS = [5, 80, 17, 200, 3, 44, 9]
 PIXELS = np.random.default_rng(4).normal(size=(1, 3, 32, 32)).astype(np.float32)
 
 
-def make_adapter(base: Path, folder: Path, ranks: Mapping[str, int], seed: int) -> Path:
+def make_adapter(
+    base: Path, folder: Path, ranks: Mapping[str, int], seed: int, part: str = "language_model"
+) -> Path:
     """Write an adapter with random weights; `ranks`: end of a module's name -> rank, 0 for none."""
     model = load_model(base)
-    names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and "layers" in n]
+    linears = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and "layers" in n]
+    names = [name for name in linears if name.startswith(part)]
     budget = Budget.of(model, names, 8)
     rank_map = RankMap(
         {name: next((r for end, r in ranks.items() if name.endswith(end)), 0) for name in names}
@@ -447,6 +450,22 @@ class TestRefused:
     def test_names(self, bundle: Path, tiny_base: Path, adapters, name: str, why: str):
         with pytest.raises(HydraError, match=rf"`{name}` .*{why}"):
             add_adapter(bundle, tiny_base, adapters["two"], name)
+
+    def test_linears_of_the_tower_are_told_before_the_base_is_opened(
+        self, tiny_base: Path, tmp_path: Path
+    ):
+        base = write_clip_base(tiny_base, "mlp", tmp_path / "clip")
+        trained = make_adapter(base, tmp_path / "tower", {"q_proj": 2}, 7, "vision_tower")
+        with pytest.raises(ArtifactError, match=r"vision_tower.*fixed"):
+            SeparateAdapter(base, trained, "one")
+
+    def test_another_class_is_told_before_it_is_opened(self, smolvlm_base: Path, run_verb):
+        code, _, err = run_verb(
+            *("export", smolvlm_base, "--target", "onnx"),
+            *("--adapter", "separate", "--preset", "fp32", "--dry-run"),
+        )
+        assert code == 2
+        assert "MobileVLM" in err
 
     def test_a_runtime_without_adapters(self, tiny_base: Path, golden_inputs: Any, tmp_path: Path):
         pytest.importorskip("executorch", reason="needs the extra [executorch]")

@@ -106,8 +106,11 @@ VERBS = {
 }  # fmt: skip
 #: Over an older result of the same kind.
 OVER = ("merge", "export", "import", "compose", "report")
-#: What two undisturbed runs may have otherwise: logs, and the memory of hashes and of seconds.
-BESIDE = re.compile(r"(^|/)logs(/|$)|^home/hashes|^home/measured\.json|\.log$|^said$|^changes$")
+#: What two undisturbed runs may have otherwise: logs, and the memory of hashes, of files that were
+#: written and of seconds.
+BESIDE = re.compile(
+    r"(^|/)logs(/|$)|^home/(hashes|written)|^home/measured\.json|\.log$|^said$|^changes$"
+)
 
 
 class Place:

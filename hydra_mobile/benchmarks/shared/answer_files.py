@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.json_text import loads
 
 _CUT_SHORT = "The file was cut short or altered; copy it again, or mend that line."
 _SUFFIXES = (
@@ -131,7 +132,7 @@ def read_json_lines(path: Path) -> Iterator[Record]:
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             try:
-                value = json.loads(line)
+                value = loads(line)
             except (ValueError, RecursionError) as error:
                 raise DataError(
                     f"{path}, line {number} is not readable JSON: {error}.", _CUT_SHORT
@@ -148,7 +149,11 @@ def read_objects(path: Path) -> Iterator[Record]:
     if not read_text(path).lstrip().startswith("["):
         yield from read_json_lines(path)
         return
-    for number, value in enumerate(read_json_file(path), 1):
+    try:
+        values = loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not readable JSON: {error}.", _CUT_SHORT) from error
+    for number, value in enumerate(values, 1):
         yield _record(path, f"entry {number}", value)
 
 

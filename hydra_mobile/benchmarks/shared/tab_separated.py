@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.own_files import TABLE, own_file_atomically
 
 _SPECIAL = re.compile('[\t\r\n"]')
 _CUT = "The file was cut short or altered; download it again."
@@ -72,9 +72,12 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
         path: the table.
         columns: in order.
         rows: column -> text; a missing column is an empty cell.
+
+    Raises:
+        ArtifactError: `path` is there and is no table that was written here.
     """
     with (
-        write_atomically(path) as temporary,
+        own_file_atomically(path, TABLE) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as handle,
     ):
         handle.write("\t".join(map(_cell, columns)) + "\n")

@@ -20,11 +20,13 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from hydra_mobile.cli.places import FilePlace
 from hydra_mobile.cli.ui.faults import code_of, explained, print_error, print_interrupted
 from hydra_mobile.cli.ui.help import command_help, group_help, usage
 from hydra_mobile.cli.ui.layout import command_lines
 from hydra_mobile.cli.ui.screen import How, Screen, Settings, When, show_on
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.own_files import LOG
 
 COMMON = "Options for every command"
 # The version in which old names of commands and options stop working.
@@ -395,7 +397,13 @@ def _common_options() -> list[inspect.Parameter]:
         (
             "log",
             Path | None,
-            typer.Option(None, "--log", metavar="FILE", help="Write the log here."),
+            typer.Option(
+                None,
+                "--log",
+                metavar="FILE",
+                parser=FilePlace(LOG),
+                help="Write the log here.",
+            ),
         ),
     ]
     for _, _, option in options:

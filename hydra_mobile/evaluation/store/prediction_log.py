@@ -9,7 +9,6 @@ needed, never held.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO
 
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.integrity import checked_line, is_sound_line
-from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.json_text import dumps, loads
 from hydra_mobile.data.answer_line import AnswerLine
 
 ANSWERS = "answers.jsonl"
@@ -142,7 +141,7 @@ def _lines(file: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         for line in handle:
             start, at = at, at + len(line)
             try:
-                answer = json.loads(line)
+                answer = loads(line)
             except (ValueError, RecursionError):
                 continue
             whole = (

@@ -22,8 +22,9 @@ import PIL
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import require_free_space, sha256_of
-from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
+from hydra_mobile.core.folders import folder_atomically, require_replaceable
 from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.marks import EMOJIQA
 from hydra_mobile.examples.emojiqa.contact_sheet import Cell, contact_sheet
 from hydra_mobile.examples.emojiqa.names import Thing, all_things
 from hydra_mobile.examples.emojiqa.openmoji import (
@@ -52,7 +53,6 @@ from hydra_mobile.examples.emojiqa.questions import (
 )
 
 MANIFEST = "emojiqa.json"
-_MARK = Mark(MANIFEST, "an EmojiQA folder")
 SCHEMA = 1
 # Raise it with every change of what is drawn or asked: folders of older recipes are built again.
 RECIPE = 4
@@ -116,7 +116,7 @@ def build_emojiqa(
     """
     things = _choose_things(seed, names)
     _check_parameters(test_questions, pictures_per_name, image_size)
-    require_replaceable(out, _MARK)
+    require_replaceable(out, EMOJIQA)
     artists = [
         FolderArt(name, Path(folder)) for name, folder in sorted((art_folders or {}).items())
     ]
@@ -138,7 +138,7 @@ def build_emojiqa(
         return out
     plan = _plan(things, OpenMoji(), artists, seed, pictures_per_name, test_questions, quick)
     require_free_space(out, len(plan.pictures) * image_size * image_size, "EmojiQA")
-    with folder_atomically(out, mark=_MARK) as folder:
+    with folder_atomically(out, mark=EMOJIQA) as folder:
         _draw(plan.pictures, folder, image_size, progress)
         _write_records(plan, folder)
         _write_contact_sheet(plan, folder)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import require_free_space, write_json
-from hydra_mobile.core.folders import Mark
+from hydra_mobile.core.marks import CONVERTED_FILE
 from hydra_mobile.core.model_folder import IMPORT_FILE, revision_of
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import total_bytes
@@ -25,10 +25,6 @@ from hydra_mobile.models.save import write_streamed_base
 ORIGINAL_CONFIG = "original_config.json"
 TOKENIZER_MODEL = "tokenizer.model"
 _RECORD = IMPORT_FILE
-_CONVERTED = "hydra-mobile.json"
-#: What older folders of these kinds are recognized by before they are replaced.
-IMPORTED = Mark(_RECORD, "an imported base")
-CONVERTED = Mark(_CONVERTED, "a converted checkpoint")
 _SPARE_BYTES = 20_000_000
 
 
@@ -112,7 +108,7 @@ def source_name(source: str, folder: Path) -> str:
 
 def write_record(folder: Path, layout: str, source: Path) -> None:
     """Write into a checkpoint of another project's layout that we made it, and from what."""
-    write_json(folder / _CONVERTED, {"schema": 1, "layout": layout, "source": source.name})
+    write_json(folder / CONVERTED_FILE, {"schema": 1, "layout": layout, "source": source.name})
 
 
 def separate(out: Path, *sources: Path) -> Path:

@@ -16,9 +16,10 @@ from torch import Tensor
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import require_free_space, write_json
 from hydra_mobile.core.folders import folder_atomically
+from hydra_mobile.core.marks import CONVERTED
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import total_bytes, write_tensors
-from hydra_mobile.models.checkpoints.base_plan import CONVERTED, separate, write_record
+from hydra_mobile.models.checkpoints.base_plan import separate, write_record
 from hydra_mobile.models.checkpoints.exported_tokenizer import write_slow_tokenizer
 from hydra_mobile.models.checkpoints.exporting import Model, open_model, renamed
 from hydra_mobile.models.checkpoints.keys import (

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json
+from hydra_mobile.core.files import read_foreign_json
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.sentencepiece import tokenizer_from_sentencepiece
 
@@ -92,8 +93,10 @@ def _with_added_tokens(tokenizer: Tokenizer, folder: Path, rows: int, log: Log) 
     file = folder / "added_tokens.json"
     if not file.is_file():
         return tokenizer
-    added = read_json(file, "tokens added to a vocabulary")
-    for token, index in sorted(added.items(), key=lambda item: int(item[1])):
+    added = read_foreign_json(file, "tokens added to a vocabulary")
+    with reading(file, "tokens added to a vocabulary, with their numbers"):
+        numbered = sorted(added.items(), key=lambda item: int(item[1]))
+    for token, index in numbered:
         if index >= rows and token != IMAGE_TOKEN:
             # Vicuna's <pad>, for example: the model has never seen it.
             log(f"{file.name}: `{token}` (id {index}) has no row in the embedding table: left out")

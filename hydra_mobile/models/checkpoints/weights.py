@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hydra_mobile.core.boundaries import FOREIGN, reading, reason_of, shown
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json
+from hydra_mobile.core.files import read_foreign_json
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import DTYPES, Form, open_tensors, total_bytes, unknown_dtype
 
@@ -35,8 +35,8 @@ def weight_paths(folder: Path) -> list[Path]:
     """
     for index_name, single in zip(_INDEXES, _SINGLES, strict=True):
         if (folder / index_name).is_file():
-            index = read_json(folder / index_name, "an index of weight files")
-            names = index.get("weight_map") if isinstance(index, dict) else None
+            index = read_foreign_json(folder / index_name, "an index of weight files")
+            names = index.get("weight_map")
             if not isinstance(names, dict):
                 raise ArtifactError(f"{folder / index_name} has no `weight_map`.")
             for name, file in names.items():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_json
+from hydra_mobile.core.files import read_foreign_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.tiles import Tiles
 
@@ -33,10 +33,7 @@ def read_settings(file: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: it is missing, or no object.
     """
-    value = read_json(file, "a file of a vision-language checkpoint")
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{file}: expected an object, found {type(value).__name__}.")
-    return value
+    return read_foreign_json(file, "a file of a vision-language checkpoint")
 
 
 def stretched(
