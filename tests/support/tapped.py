@@ -36,7 +36,7 @@ def write_tapped(
         (folder / runtime).symlink_to(bundle.absolute(), target_is_directory=True)
     picture.save(folder / "picture.png")
     expected = {
-        runtime: generator.answer(question, lambda: picture, "0", max_new_tokens=TOKENS).text
+        runtime: generator.answer(question, lambda: picture, "tapped", max_new_tokens=TOKENS).text
         for runtime, generator in generators.items()
     }
     assert all(expected.values())
