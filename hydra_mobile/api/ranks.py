@@ -23,8 +23,8 @@ from hydra_mobile.reporting.formats import number
 from hydra_mobile.reporting.notebook import Svg, html_table
 from hydra_mobile.reporting.rank_history import totals
 from hydra_mobile.reporting.rank_history_svg import rank_history_file
-from hydra_mobile.reporting.schema import RankHistorySection
 from hydra_mobile.reporting.tables import rank_events_table
+from hydra_mobile.reporting.training_section import RankHistorySection
 from hydra_mobile.training.begun import is_begun
 from hydra_mobile.training.metrics import MetricsFile
 

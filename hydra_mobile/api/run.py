@@ -14,7 +14,7 @@ from hydra_mobile.core.files import read_json
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.reporting.notebook import Svg, html_facts
 from hydra_mobile.reporting.plots import loss_picture, rank_pictures
-from hydra_mobile.reporting.schema import LossPoint
+from hydra_mobile.reporting.training_section import LossPoint
 from hydra_mobile.training.metrics import MetricsFile
 
 Plot = Literal["loss", "ranks"]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from hydra_mobile.reporting import formats, svg
 from hydra_mobile.reporting.formats import score_label
 from hydra_mobile.reporting.measures import Measure, measures
-from hydra_mobile.reporting.schema import Report, Score, SystemResult
+from hydra_mobile.reporting.results import Score, SystemResult
+from hydra_mobile.reporting.schema import Report
 
 _WIDTH, _LEFT, _RIGHT, _ROW, _ABOVE = 1000.0, 200.0, 830.0, 25.0, 7.0
 _NAME = 27

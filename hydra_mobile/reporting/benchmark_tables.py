@@ -21,14 +21,8 @@ from hydra_mobile.reporting.formats import (
     shortened,
 )
 from hydra_mobile.reporting.measures import benchmarks, measures, place
-from hydra_mobile.reporting.schema import (
-    BenchmarkRun,
-    Comparison,
-    Report,
-    Score,
-    Spread,
-    SystemResult,
-)
+from hydra_mobile.reporting.results import BenchmarkRun, Comparison, Score, Spread, SystemResult
+from hydra_mobile.reporting.schema import Report
 from hydra_mobile.reporting.tables import Cell, Column, Table, bytes_cell, median_cell, score_cell
 
 #: Flipped answers that are shown of each comparison; the rest is in its file.

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from hydra_mobile.core.registry import extras
-from hydra_mobile.reporting.schema import Environment
+from hydra_mobile.reporting.results import Environment
 
 #: What computes always; the packages of our extras (runtimes, exporters) are reported beside them.
 PACKAGES = (

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hydra_mobile.reporting.schema import Report, Score, SystemResult
+from hydra_mobile.reporting.results import Score, SystemResult
+from hydra_mobile.reporting.schema import Report
 
 
 @dataclass(frozen=True)

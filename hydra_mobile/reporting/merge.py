@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra_mobile.reporting.evidence import renamed
-from hydra_mobile.reporting.schema import Comparison, Report, SystemResult, Timings
+from hydra_mobile.reporting.results import Comparison, SystemResult, Timings
+from hydra_mobile.reporting.schema import Report
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hydra_mobile.reporting import svg
 from hydra_mobile.reporting.formats import number
 from hydra_mobile.reporting.ranks import STEPS, RankGrid, grids, step_of
-from hydra_mobile.reporting.schema import LossPoint
+from hydra_mobile.reporting.training_section import LossPoint
 
 WIDTH = 1000
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hydra_mobile.reporting.formats import count, duration, percent
 from hydra_mobile.reporting.ranks import grids
-from hydra_mobile.reporting.schema import RankEventFacts, RankHistorySection
+from hydra_mobile.reporting.training_section import RankEventFacts, RankHistorySection
 
 MOST_PANELS = 8
 

@@ -22,7 +22,7 @@ from hydra_mobile.reporting.rank_history import (
     stairs,
 )
 from hydra_mobile.reporting.ranks import RankGrid, grids
-from hydra_mobile.reporting.schema import RankHistorySection
+from hydra_mobile.reporting.training_section import RankHistorySection
 
 _LEFT, _GAP = 84.0, 24.0
 _HEAD, _FOOT, _LEGEND = 22.0, 30.0, 46.0

@@ -25,17 +25,9 @@ from hydra_mobile.reporting.formats import (
 from hydra_mobile.reporting.measures import measures
 from hydra_mobile.reporting.rank_history import totals
 from hydra_mobile.reporting.ranks import grids, sparkline
-from hydra_mobile.reporting.schema import (
-    Environment,
-    ParityPart,
-    ParityScore,
-    RankHistorySection,
-    Report,
-    Score,
-    Spread,
-    SystemResult,
-    TrainingSection,
-)
+from hydra_mobile.reporting.results import Environment, Score, Spread, SystemResult
+from hydra_mobile.reporting.schema import ParityPart, ParityScore, Report
+from hydra_mobile.reporting.training_section import RankHistorySection, TrainingSection
 from hydra_mobile.reporting.verdicts import decode_ratio
 
 

@@ -13,7 +13,8 @@ from typing import Literal
 from hydra_mobile.reporting import formats
 from hydra_mobile.reporting.formats import count, percent, ratio
 from hydra_mobile.reporting.measures import benchmarks, measures
-from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemResult
+from hydra_mobile.reporting.results import BenchmarkRun, Score, SystemResult
+from hydra_mobile.reporting.schema import Report
 
 AGREEMENT_BOUND = {"fp32": 0.99}
 """Least share of answers equal to the reference's, by preset."""

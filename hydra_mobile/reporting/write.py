@@ -17,7 +17,8 @@ from hydra_mobile.core.integrity import SEAL, read_sealed, sealed
 from hydra_mobile.reporting.environment import collect
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
-from hydra_mobile.reporting.schema import REPORT_SCHEMA, Environment, ParityRow, Report
+from hydra_mobile.reporting.results import Environment
+from hydra_mobile.reporting.schema import REPORT_SCHEMA, ParityRow, Report
 
 
 def new_report(title: str, environment: Environment) -> Report:

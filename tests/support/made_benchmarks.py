@@ -3,16 +3,16 @@
 from dataclasses import replace
 
 from hydra_mobile.benchmarks.about import titles
-from hydra_mobile.reporting.schema import (
+from hydra_mobile.reporting.results import (
     BenchmarkRun,
     Comparison,
     FlippedAnswer,
-    Report,
     Score,
     ScoreChange,
     Spread,
     Timings,
 )
+from hydra_mobile.reporting.schema import Report
 
 #: benchmark -> split, kind, score of the trained model, unit, half of the interval, questions
 BENCHMARKS = {

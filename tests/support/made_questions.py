@@ -12,13 +12,9 @@ from hydra_mobile.reporting.evidence import (
     ShownQuestion,
     TrainingAnswer,
 )
-from hydra_mobile.reporting.schema import (
-    Comparison,
-    FlippedAnswer,
-    LossPoint,
-    Report,
-    ScoreChange,
-)
+from hydra_mobile.reporting.results import Comparison, FlippedAnswer, ScoreChange
+from hydra_mobile.reporting.schema import Report
+from hydra_mobile.reporting.training_section import LossPoint
 
 BEFORE, AFTER, EXPORT = "torch fp32 (untrained)", "torch fp32 (trained)", "ExecuTorch int4"
 #: One pixel.

@@ -3,20 +3,20 @@
 import math
 import random
 
-from hydra_mobile.reporting.schema import (
-    REPORT_SCHEMA,
+from hydra_mobile.reporting.results import (
     Agreement,
     Delegation,
     Environment,
-    LossPoint,
-    ParameterCounts,
-    ParityRow,
-    Report,
     Score,
     Spread,
-    StageFacts,
     SystemResult,
     Timings,
+)
+from hydra_mobile.reporting.schema import REPORT_SCHEMA, ParityRow, Report
+from hydra_mobile.reporting.training_section import (
+    LossPoint,
+    ParameterCounts,
+    StageFacts,
     TrainingSection,
 )
 

@@ -17,7 +17,7 @@ from hydra_mobile.evaluation.results.paired import (
     samples_digest,
     write_flips,
 )
-from hydra_mobile.reporting.schema import Comparison
+from hydra_mobile.reporting.results import Comparison
 
 
 class Capitals(Benchmark):

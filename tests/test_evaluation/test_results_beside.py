@@ -11,15 +11,15 @@ from hydra_mobile.cli.main import app
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.evaluation.results.report_merge import results_beside
 from hydra_mobile.evaluation.results.score_file import score_answers
-from hydra_mobile.reporting.schema import (
+from hydra_mobile.reporting.results import (
     BenchmarkRun,
     Environment,
-    Report,
     Score,
     Spread,
     SystemResult,
     Timings,
 )
+from hydra_mobile.reporting.schema import Report
 from hydra_mobile.reporting.verdicts import findings
 from hydra_mobile.reporting.write import read_report, write_report
 

@@ -35,7 +35,7 @@ from hydra_mobile.models.loading import load_model
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.registry import fetch
 from hydra_mobile.parity.reference import golden_outputs
-from hydra_mobile.reporting.schema import Environment
+from hydra_mobile.reporting.results import Environment
 from hydra_mobile.reporting.write import new_report, read_report, write_report
 from hydra_mobile.runtimes.model_ref import base_of
 from hydra_mobile.training.checkpoint import Checkpoint

@@ -6,7 +6,8 @@ from made_benchmarks import with_benchmarks
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.merge import Beside, Named, beside
-from hydra_mobile.reporting.schema import Environment, Report, SystemResult
+from hydra_mobile.reporting.results import Environment, SystemResult
+from hydra_mobile.reporting.schema import Report
 from hydra_mobile.reporting.verdicts import decode_ratio
 
 CREATED = "2026-11-01T00:00:00Z"

@@ -24,7 +24,8 @@ from hydra_mobile.reporting.rank_history import (
     totals,
 )
 from hydra_mobile.reporting.rank_history_svg import rank_history_file
-from hydra_mobile.reporting.schema import RankEventFacts, RankHistorySection, Report
+from hydra_mobile.reporting.schema import Report
+from hydra_mobile.reporting.training_section import RankEventFacts, RankHistorySection
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from hydra_mobile.reporting import bars, benchmark_tables, formats, tables
 from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.measures import measures
-from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score
+from hydra_mobile.reporting.results import BenchmarkRun, Score
+from hydra_mobile.reporting.schema import Report
 from hydra_mobile.reporting.verdicts import findings
 
 

@@ -10,7 +10,9 @@ from hydra_mobile.reporting.html import render_html
 from hydra_mobile.reporting.markdown import render_markdown
 from hydra_mobile.reporting.plots import loss_picture, rank_pictures, smooth
 from hydra_mobile.reporting.ranks import grids, sparkline, step_of
-from hydra_mobile.reporting.schema import LossPoint, ParityRow, SystemResult
+from hydra_mobile.reporting.results import SystemResult
+from hydra_mobile.reporting.schema import ParityRow
+from hydra_mobile.reporting.training_section import LossPoint
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 

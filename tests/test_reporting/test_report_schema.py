@@ -6,14 +6,8 @@ from dataclasses import replace
 import pytest
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.reporting.schema import (
-    REPORT_SCHEMA,
-    ParityRow,
-    Report,
-    Score,
-    Spread,
-    SystemResult,
-)
+from hydra_mobile.reporting.results import Score, Spread, SystemResult
+from hydra_mobile.reporting.schema import REPORT_SCHEMA, ParityRow, Report
 from hydra_mobile.reporting.write import new_report, read_report, write_report
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from hydra_mobile.reporting.formats import duration, number, percent
-from hydra_mobile.reporting.schema import Agreement, ParityRow, Score, Spread, Timings
+from hydra_mobile.reporting.results import Agreement, Score, Spread, Timings
+from hydra_mobile.reporting.schema import ParityRow
 from hydra_mobile.reporting.verdicts import decode_ratio, findings
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from hydra_mobile.evaluation.store.kept_logits import read_logits
 from hydra_mobile.evaluation.store.predictions import ArtifactResults, Predictions
 from hydra_mobile.evaluation.store.work_dir import LOGITS
-from hydra_mobile.reporting.schema import Agreement, ParityRow
+from hydra_mobile.reporting.results import Agreement
+from hydra_mobile.reporting.schema import ParityRow
 
 #: Logits of an exported fp32 program stay this close to torch.
 FP32_LOGITS_TOLERANCE = 1e-3

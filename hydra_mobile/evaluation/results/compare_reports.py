@@ -14,7 +14,7 @@ from hydra_mobile.benchmarks.base import Benchmark, Sample
 from hydra_mobile.benchmarks.own.names import is_known
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.evaluation.results.paired import AnswerSet, compare, write_flips
-from hydra_mobile.reporting.schema import BenchmarkRun, Comparison, SystemResult
+from hydra_mobile.reporting.results import BenchmarkRun, Comparison, SystemResult
 
 
 @dataclass(frozen=True)

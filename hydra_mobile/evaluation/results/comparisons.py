@@ -12,7 +12,8 @@ from hydra_mobile.evaluation.results.questions import questions_of
 from hydra_mobile.evaluation.results.rows import system_of
 from hydra_mobile.evaluation.store.predictions import ArtifactResults
 from hydra_mobile.reporting.evidence import QuestionSection
-from hydra_mobile.reporting.schema import Comparison, ParityRow, SystemResult
+from hydra_mobile.reporting.results import Comparison, SystemResult
+from hydra_mobile.reporting.schema import ParityRow
 
 
 @dataclass(frozen=True)

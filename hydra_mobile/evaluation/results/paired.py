@@ -21,7 +21,7 @@ from hydra_mobile.core.errors import DataError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.typed import encode
-from hydra_mobile.reporting.schema import Comparison, FlippedAnswer, ScoreChange
+from hydra_mobile.reporting.results import Comparison, FlippedAnswer, ScoreChange
 
 FLIPS = "flips"
 #: Flipped answers that the report itself shows; the file holds them all.

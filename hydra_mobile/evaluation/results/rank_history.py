@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.adapters.history import RankEvent, RankHistory
-from hydra_mobile.reporting.schema import RankEventFacts, RankHistorySection
+from hydra_mobile.reporting.training_section import RankEventFacts, RankHistorySection
 
 
 def rank_history(run: Path, steps: int) -> RankHistorySection | None:

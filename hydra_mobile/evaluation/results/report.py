@@ -18,12 +18,12 @@ from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.registry import LICENSES
 from hydra_mobile.reporting import environment
 from hydra_mobile.reporting.evidence import TrainingAnswer
-from hydra_mobile.reporting.schema import (
+from hydra_mobile.reporting.results import SystemResult
+from hydra_mobile.reporting.schema import Report
+from hydra_mobile.reporting.training_section import (
     LossPoint,
     ParameterCounts,
-    Report,
     StageFacts,
-    SystemResult,
     TrainingSection,
 )
 from hydra_mobile.reporting.write import new_report, write_report

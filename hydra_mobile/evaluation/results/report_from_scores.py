@@ -13,7 +13,8 @@ from hydra_mobile.benchmarks.about import titles
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.typed import decode
 from hydra_mobile.reporting.environment import collect
-from hydra_mobile.reporting.schema import BenchmarkRun, Report, Score, SystemResult
+from hydra_mobile.reporting.results import BenchmarkRun, Score, SystemResult
+from hydra_mobile.reporting.schema import Report
 from hydra_mobile.reporting.write import new_report
 
 _REASON = "an answers file was scored; nothing was run"

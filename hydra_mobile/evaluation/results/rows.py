@@ -19,7 +19,7 @@ from hydra_mobile.evaluation.results.paired import samples_digest
 from hydra_mobile.evaluation.store.predictions import ArtifactResults, Predictions
 from hydra_mobile.evaluation.store.work_dir import FACTS, ArtifactDir, TaskDir
 from hydra_mobile.reporting.evidence import PhoneMemory
-from hydra_mobile.reporting.schema import (
+from hydra_mobile.reporting.results import (
     BenchmarkRun,
     Delegation,
     Score,

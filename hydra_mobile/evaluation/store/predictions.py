@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.evaluation.store.work_dir import ArtifactDir, TaskDir
-from hydra_mobile.reporting.schema import BenchmarkRun, Role
+from hydra_mobile.reporting.results import BenchmarkRun, Role
 
 ROLES: dict[str, Role] = {
     "base": "untrained",

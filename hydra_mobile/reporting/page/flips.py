@@ -8,7 +8,7 @@ from hydra_mobile.reporting.evidence import LeadBin, SaidCounts
 from hydra_mobile.reporting.formats import DASH, shortened
 from hydra_mobile.reporting.page.marks import figure, fold, icon, number, percent, section
 from hydra_mobile.reporting.page.view import View, differing
-from hydra_mobile.reporting.schema import Comparison, FlippedAnswer
+from hydra_mobile.reporting.results import Comparison, FlippedAnswer
 
 _LONG = 90
 _MOST_LEADS, _MOST_LEANINGS = 2, 4

@@ -18,7 +18,7 @@ from hydra_mobile.reporting.page.marks import (
     score,
 )
 from hydra_mobile.reporting.page.view import Move, View
-from hydra_mobile.reporting.schema import Score
+from hydra_mobile.reporting.results import Score
 from hydra_mobile.reporting.verdicts import findings
 
 _MIB = 2**20

@@ -10,8 +10,8 @@ from hydra_mobile.reporting.page.draw import NARROW, WIDE, drawing, line, poly, 
 from hydra_mobile.reporting.plots import Curve, curves
 from hydra_mobile.reporting.rank_history import maps_in_force, spread_labels, stairs
 from hydra_mobile.reporting.ranks import grids
-from hydra_mobile.reporting.schema import LossPoint, RankHistorySection, TrainingSection
 from hydra_mobile.reporting.svg import number
+from hydra_mobile.reporting.training_section import LossPoint, RankHistorySection, TrainingSection
 
 STAGES = {"align": "alignment", "stage1": "stage 1", "stage2": "stage 2"}
 _GAP = 8.0

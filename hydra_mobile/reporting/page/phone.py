@@ -17,7 +17,7 @@ from hydra_mobile.reporting.page.marks import (
 )
 from hydra_mobile.reporting.page.table_html import table_html
 from hydra_mobile.reporting.page.view import View
-from hydra_mobile.reporting.schema import SystemResult
+from hydra_mobile.reporting.results import SystemResult
 
 _MIB = 2**20
 #: Pixels of a phone with 4 GiB; the area follows the memory.

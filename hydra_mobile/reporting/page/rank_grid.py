@@ -14,7 +14,7 @@ from hydra_mobile.reporting.page.marks import figure, fold, number, percent, plu
 from hydra_mobile.reporting.page.table_html import table_html
 from hydra_mobile.reporting.page.view import View, spans
 from hydra_mobile.reporting.ranks import RankGrid, grids
-from hydra_mobile.reporting.schema import TrainingSection
+from hydra_mobile.reporting.training_section import TrainingSection
 
 #: Projection -> the unit that is rounded with one precision.
 _UNITS = {

@@ -21,7 +21,7 @@ from hydra_mobile.reporting.page.marks import (
 )
 from hydra_mobile.reporting.page.table_html import table_html
 from hydra_mobile.reporting.page.view import View
-from hydra_mobile.reporting.schema import Score
+from hydra_mobile.reporting.results import Score
 
 OUTCOMES = (
     ("kept", "right before and after"),

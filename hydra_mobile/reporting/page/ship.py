@@ -20,7 +20,7 @@ from hydra_mobile.reporting.page.marks import (
 from hydra_mobile.reporting.page.side_by_side import side_by_side
 from hydra_mobile.reporting.page.table_html import table_html
 from hydra_mobile.reporting.page.view import View
-from hydra_mobile.reporting.schema import Score, SystemResult
+from hydra_mobile.reporting.results import Score, SystemResult
 from hydra_mobile.reporting.svg import ticks
 
 _MIB = 2**20

@@ -6,7 +6,7 @@ from hydra_mobile.reporting.formats import DASH
 from hydra_mobile.reporting.formats import percent as share_of
 from hydra_mobile.reporting.page.marks import bare, change, number, score
 from hydra_mobile.reporting.page.view import View
-from hydra_mobile.reporting.schema import Spread, SystemResult
+from hydra_mobile.reporting.results import Spread, SystemResult
 from hydra_mobile.reporting.tables import Cell, Column, Table, bytes_cell, median_cell
 
 _MIB = 2**20

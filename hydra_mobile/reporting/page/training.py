@@ -13,7 +13,7 @@ from hydra_mobile.reporting.page.table_html import table_html
 from hydra_mobile.reporting.page.view import View
 from hydra_mobile.reporting.plots import curves
 from hydra_mobile.reporting.rank_history import totals
-from hydra_mobile.reporting.schema import TrainingSection
+from hydra_mobile.reporting.training_section import TrainingSection
 
 _LONG, _LONG_QUESTION, _MOST_ANSWERS = 120, 160, 4
 _KEY = (

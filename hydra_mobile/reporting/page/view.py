@@ -11,7 +11,8 @@ from typing import Literal
 
 from hydra_mobile.reporting.measures import Measure, measures
 from hydra_mobile.reporting.page.marks import icon, percent
-from hydra_mobile.reporting.schema import Comparison, Report, Score, ScoreChange, SystemResult
+from hydra_mobile.reporting.results import Comparison, Score, ScoreChange, SystemResult
+from hydra_mobile.reporting.schema import Report
 from hydra_mobile.reporting.verdicts import LOSS_BOUND, busy
 
 Judgment = Literal["keeps", "open", "loses", "unknown"]
