@@ -118,15 +118,15 @@ def _prompts(family: Family, folder: Path, result: FamilyCheck) -> MobileVLMProc
 
 
 def _model(family: Family, folder: Path, result: FamilyCheck) -> VisionLanguageModel:
-    if has_weights(folder):
-        return load_model(folder)
-    result.random_weights = True
     stored = read_foreign_json(folder / "config.json", "the configuration of a model")
-    torch.manual_seed(0)
     try:
         config = family.config_of(stored)
         with torch.device("meta"):
             _require_memory(folder, family.empty_model(config))
+        if has_weights(folder):
+            return load_model(folder)
+        result.random_weights = True
+        torch.manual_seed(0)
         model = family.empty_model(config).eval()
     except OF_NO_MODEL as error:
         raise of_no_model(folder, error) from error
@@ -138,7 +138,10 @@ def _model(family: Family, folder: Path, result: FamilyCheck) -> VisionLanguageM
 
 
 def _require_memory(folder: Path, model: VisionLanguageModel) -> None:
-    """Raise where random weights would not fit: a config.json alone may describe any size."""
+    """Raise where the model would not fit: a config.json may describe any size.
+
+    Weights that are not in its files are made at random as well.
+    """
     needed = 4 * sum(weight.numel() for weight in model.whole.parameters())
     free = psutil.virtual_memory().available
     if needed > free:

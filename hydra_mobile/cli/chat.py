@@ -70,7 +70,8 @@ def chat(
     talk = Talk(image, new_tokens, temperature, top_p, seed)
     while question := ask or _question():
         try:
-            if question.startswith("/"):
+            # What is asked once is a question, whatever it begins with.
+            if not ask and question.startswith("/"):
                 _command(question, talk)
                 continue
             answer = loaded.ask(

@@ -89,6 +89,14 @@ def build(
     The exit code is 3 where a check fails.
     """
     _require_sources()
+    if not names(runtimes):
+        raise HydraError(
+            "--runtimes names none",
+            "Leave it out for all of them.",
+            where="--runtimes",
+            found=runtimes,
+            expected="executorch, onnx or both",
+        )
     model = Path(opened(bundle, "--bundle", names=False)) if bundle else None
     ui.title("Building the Android app")
     ui.prepare()

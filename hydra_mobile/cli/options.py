@@ -46,9 +46,11 @@ class CountOr:
         # Longer ones are too large, and Python may refuse to read them.
         plain = text.isascii() and text.isdigit() and len(text) <= len(str(self.most))
         if not plain or not self.least <= int(text) <= self.most:
+            numbers = f"a number from {self.least} to {self.most}"
             raise typer.BadParameter(
-                f"{shown(text)} is neither a number from {self.least} to {self.most} "
-                f"nor `{self.word}`"
+                f"{shown(text)} is neither {numbers} nor `{self.word}`"
+                if self.word
+                else f"{shown(text)} is not {numbers}"
             )
         return int(text)
 

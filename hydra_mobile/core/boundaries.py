@@ -49,7 +49,7 @@ FOREIGN: tuple[type[Exception], ...] = (
     IndexError,
     TypeError,
     AttributeError,
-    OverflowError,
+    ArithmeticError,
     RecursionError,
     EOFError,
     StopIteration,

@@ -42,7 +42,12 @@ def load_model(
     try:
         with without_progress_bars():
             model, loading = family.model_class().from_pretrained(
-                folder, dtype=dtype, local_files_only=True, output_loading_info=True
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                output_loading_info=True,
+                # They are told below, by their names.
+                ignore_mismatched_sizes=True,
             )
     except (SafetensorError, OSError) as error:
         raise ArtifactError(

@@ -77,6 +77,10 @@ def test_a_bundle_that_the_app_cannot_run_is_refused_before_compiling(
     damaged = tmp_path / "damaged"
     shutil.copytree(fp32_bundle, damaged)
     os.truncate(damaged / "tokenizer.json", 10)
+    for wrong in (("--runtimes", ""), ("--runtimes", ","), ("--runtimes", "torch"), ("--abi", "")):
+        code, _, err = run_verb("app", "build", *wrong)
+        assert code == 2
+        assert wrong[0] in err
     for model, word in (
         (fp32_bundle, "executorch"),
         (damaged, "tokenizer.json"),

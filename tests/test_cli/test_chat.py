@@ -42,6 +42,14 @@ def test_a_conversation_changes_its_picture_and_ends_with_its_input(
     assert any("none.png" in warning for warning in document["warnings"])
 
 
+def test_a_question_on_the_command_line_is_no_command(run_verb, tiny_base, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    asked = ("chat", "tiny", "--image", tmp_path / "a.png", "--ask", "/reset", "--new-tokens", 2)
+    code, out, err = run_verb(*asked, "--json")
+    assert code == 0, err
+    assert [a["question"] for a in json.loads(out)["result"]["answers"]] == ["/reset"]
+
+
 def test_quiet_prints_the_answer_alone(run_verb, tiny_base, tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     asked = ("chat", "tiny", "--image", tmp_path / "a.png", "--ask", "?", "--new-tokens", 4)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 from tiny_families import smolvlm
 
 from hydra_export.family_check import check_family
@@ -93,6 +94,7 @@ LLAMA = {"model_type": "llama", "num_attention_heads": 8, "num_key_value_heads":
         ('{"model_type": ["smolvlm"]}', "smolvlm"),
         ({"model_type": "smolvlm", "text_config": [1]}, "no model"),
         ({"model_type": "smolvlm", "text_config": {**LLAMA, "hidden_size": "many"}}, "no model"),
+        ({"model_type": "smolvlm", "text_config": {**LLAMA, "num_attention_heads": 0}}, "no model"),
         ({"model_type": "smolvlm", "text_config": {**LLAMA, **WIDE}}, "GB"),
     ],
 )
@@ -104,3 +106,14 @@ def test_a_config_that_describes_no_model_is_told(run_verb, tmp_path, config, fo
     assert "Traceback" not in err
     assert "config.json" in err
     assert found in err
+
+
+def test_weights_of_another_shape_are_named(run_verb, tiny_base, tmp_path):
+    for file in tiny_base.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tmp_path / "model.safetensors")
+    name = "language_model.model.norm.weight"
+    save_file({**tensors, name: tensors[name][:1].copy()}, tmp_path / "model.safetensors")
+    code, _, err = run_verb("families", "check", tmp_path)
+    assert code == 2
+    assert name in err
