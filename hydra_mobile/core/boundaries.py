@@ -122,15 +122,22 @@ def full_disk(path: Path) -> DiskError:
 
 def cannot_write(error: OSError, path: Path, temporary: Path | None) -> HydraError | None:
     """Return the error for a file that the system does not let us write, None for a defect."""
+    file = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    if error.errno == errno.ENOENT and file in path.parents:
+        # Any other file that is not there is none that we were to write.
+        return _refused(file, error, "No folder can be made there: choose another place.")
     if error.errno not in _REFUSED:
         return None
-    file = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
     if temporary is not None and temporary in (file, *file.parents):
         file = path
+    return _refused(file, error, _REFUSED[error.errno])
+
+
+def _refused(file: Path, error: OSError, fix: str) -> HydraError:
     reason = (error.strerror or str(error)).lower()
     return HydraError(
         f"{file} cannot be written: {reason}.",
-        _REFUSED[error.errno],
+        fix,
         where=str(file),
         found=reason,
         kind="disk",

@@ -22,6 +22,8 @@ from hydra_mobile.models.vision_language import VisionLanguageModel
 
 #: What transformers raises for a config.json of which it can make no model.
 OF_NO_MODEL: tuple[type[Exception], ...] = (*FOREIGN, StrictDataclassError)
+# Only values of config.json raise these.
+_WRONG_VALUES: tuple[type[Exception], ...] = (ArithmeticError, StrictDataclassError)
 
 
 def load_model(
@@ -97,7 +99,7 @@ def load_processor(
     family, grid = family_of(folder), tiles or tiles_in(folder)
     try:
         return family.tiled_processor(folder, grid) if grid else family.processor(folder)
-    except StrictDataclassError as error:
+    except _WRONG_VALUES as error:
         raise of_no_model(folder, error) from error
 
 

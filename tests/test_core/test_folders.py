@@ -249,3 +249,12 @@ def test_what_the_system_refuses_is_told_with_the_path(tmp_path: Path, number: i
     with pytest.raises(HydraError, match="out"):
         refused()
     assert names(tmp_path) == []
+
+
+def test_a_place_where_no_folder_can_be_made_is_told() -> None:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("needs /proc")
+    with pytest.raises(HydraError, match="nohome"):
+        write(Path("/proc/nohome/out"), "new")
+    with pytest.raises(HydraError, match="nohome"), write_atomically(Path("/proc/nohome/file")):
+        pass
