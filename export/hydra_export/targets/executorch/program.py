@@ -6,6 +6,7 @@ What makes a lowering quick enough for a laptop (30 layers, 8-bit and 4-bit weig
 
 * the garbage collector rests: it walks a graph of millions of live objects again and again, and
   took nearly half of the time;
+* graphs are decomposed once, not three times (`lowering`);
 * delegates of the decoder skip XNNPACK's rewrites for convolutions and activations, each of which
   re-traces every delegate; there is nothing in a decoder that they apply to.
 """
@@ -25,11 +26,7 @@ import executorch.kernels.quantized  # noqa: F401 (both imports register operato
 import torch
 from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import (
-    EdgeCompileConfig,
-    ExecutorchBackendConfig,
-    to_edge_transform_and_lower,
-)
+from executorch.exir import ExecutorchBackendConfig
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec
 from executorch.exir.passes import MemoryPlanningPass
@@ -54,6 +51,7 @@ from hydra_export.quantization.mixed_precision import plan_decoder
 from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.base import AUTO
 from hydra_export.targets.executorch import delegation, vulkan
+from hydra_export.targets.executorch.lowering import lowered
 from hydra_mobile.adapters.int4_grid import Int4Weight
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
@@ -404,20 +402,16 @@ def write_program(
         }
         if second is not None:
             partitioners[vulkan.METHOD] = [vulkan.partitioner()]
-        edge = to_edge_transform_and_lower(
-            programs,
-            partitioner=partitioners,
-            constant_methods={
-                "get_max_seq_len": limits.max_prefill,
-                "get_max_context_len": limits.max_context,
-                "get_eos_ids": _stop_ids(model),
-                **_first_id(model),
-                "use_kv_cache": True,
-                "enable_dynamic_shape": True,
-                "use_sdpa_with_kv_cache": build == "custom",
-            },
-            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
-        )
+        methods = {
+            "get_max_seq_len": limits.max_prefill,
+            "get_max_context_len": limits.max_context,
+            "get_eos_ids": _stop_ids(model),
+            **_first_id(model),
+            "use_kv_cache": True,
+            "enable_dynamic_shape": True,
+            "use_sdpa_with_kv_cache": build == "custom",
+        }
+        edge = lowered(programs, partitioners, methods)
         del programs, second
         watch.lap("lower")
         if backends:
