@@ -135,6 +135,13 @@ class Evaluation:
             report = report_on(list(self.models), self.settings, self.out, log, progress)
         return None if report is None else Report(self.out, report)
 
+    def answer(self, progress: Progress = SILENT) -> None:
+        """Answer alone; `run` of the same models and more measures speed later, and reports."""
+        from hydra_mobile.evaluation.evaluate import answer
+
+        with quietly():
+            answer(list(self.models), self.settings, self.out, progress)
+
     @property
     def answers(self) -> int:
         """How many answers all models give."""

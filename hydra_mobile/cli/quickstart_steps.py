@@ -8,8 +8,9 @@ of one thread each share two cores.
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ class _Quickstart:
         self._out, self._questions = out, questions
         self._run = out / "run"
         self._config = quickstart_config(out, overrides)
+        self._early: _Early | None = None
 
     def fetch(self, board: Board, step: Step) -> None:
         from hydra_mobile.api.bases import fetch
@@ -176,7 +178,10 @@ class _Quickstart:
         step.say(f"{'up to date' if merged.up_to_date else made}, {size}")
 
     def export(self, board: Board, step: Step) -> None:
-        """Export for both runtimes at a time: each exporter uses one core."""
+        """Export for both runtimes at a time: each exporter uses one core.
+
+        The core of the one that has ended answers the evaluation's questions in eager torch.
+        """
         weights = weights_sha256(self._run / "merged")
         verbs = []
         for runtime in _RUNTIMES:
@@ -193,6 +198,8 @@ class _Quickstart:
 
         def show(done: int) -> None:
             step.say(f"{done} of {len(verbs)} bundles exported")
+            if done == len(verbs) - 1 and not self._early:
+                self._early = _Early(self._torch_models(), self._questions_asked())
 
         run_verbs(verbs, log=board.log, poll=show)
         step.say(f"checking {len(_RUNTIMES)} bundles")
@@ -206,15 +213,13 @@ class _Quickstart:
     def evaluate(self, board: Board, step: Step) -> None:
         from hydra_mobile.api.evaluate import evaluate
 
-        models = ["smol", str(self._run / "merged")]
-        models += [str(self._bundle(runtime)) for runtime in _RUNTIMES]
         step.say("reading models and questions")
+        if self._early:
+            self._early.wait()
+        models = [*self._torch_models(), *(str(self._bundle(runtime)) for runtime in _RUNTIMES)]
         report = evaluate(
             models,
-            data=self._out / "emojiqa",
-            splits=("seen", "unseen"),
-            limit=self._questions or None,
-            out=self._out / "report",
+            **self._questions_asked(),
             log=board.log,
             progress=StepProgress(board, step),
         )
@@ -222,8 +227,49 @@ class _Quickstart:
         answers = sum(run.answered for system in self.report.systems for run in system.runs)
         step.say(f"{count(answers)} answers")
 
+    def _torch_models(self) -> list[str]:
+        return ["smol", str(self._run / "merged")]
+
+    def _questions_asked(self) -> dict[str, Any]:
+        return {
+            "data": self._out / "emojiqa",
+            "splits": ("seen", "unseen"),
+            "limit": self._questions or None,
+            "out": self._out / "report",
+        }
+
     def _bundle(self, runtime: str) -> Path:
         return self._out / f"android-{runtime}-{_PRESET}"
+
+
+class _Early:
+    """Models that answer in one process of one thread, beside what else is done.
+
+    Args:
+        models: of the evaluation to come.
+        asked: its questions, as `evaluate` takes them.
+    """
+
+    def __init__(self, models: Sequence[str], asked: Mapping[str, Any]) -> None:
+        from hydra_mobile.api.evaluate import evaluation_of
+
+        self._work = evaluation_of(models, **asked, threads=1, workers=1)
+        self._error: BaseException | None = None
+        # Workers end with this process, so that nobody waits for them on Ctrl-C.
+        self._thread = threading.Thread(target=self._answer, daemon=True)
+        self._thread.start()
+
+    def _answer(self) -> None:
+        try:
+            self._work.answer()
+        except Exception as error:
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait for the answers; raise what went wrong."""
+        self._thread.join()
+        if self._error:
+            raise self._error
 
 
 #: The output of a verb of ours goes to the log file.

@@ -129,6 +129,24 @@ def evaluate(
     return comparisons_of(done, out)
 
 
+def answer(
+    artifacts: Sequence[ModelRef], settings: EvalSettings, out: Path, progress: Progress = SILENT
+) -> None:
+    """Answer the benchmarks, and leave speed and report to a later `evaluate` into `out`.
+
+    Arguments and errors are those of `evaluate`.
+    """
+    artifacts = distinct(artifacts)
+    _require_runnable(artifacts, settings)
+    specs, cores = list(settings.specs), settings.threads or _cores()
+    with contextlib.ExitStack() as stack:
+        ours = _prepared(artifacts, specs, settings, settings.shard, out / "answers")
+        held = [(each, stack.enter_context(each.locked())) for each in ours]
+        answer_all(held, cores, settings.workers, progress)
+        for each in ours:
+            _finish(each, settings)
+
+
 def _require_runnable(artifacts: Sequence[ModelRef], settings: EvalSettings) -> None:
     called = Counter(Benchmark.named(name).name for name in dict.fromkeys(settings.benchmarks))
     if doubled := [name for name, count in called.items() if count > 1]:

@@ -12,6 +12,7 @@ from benchmark_tree import SIX, build_tree
 from PIL import Image
 
 from hydra_export.merge import merged_folder
+from hydra_mobile.api.evaluate import evaluation_of
 from hydra_mobile.core.errors import DataError, HydraError
 from hydra_mobile.core.integrity import checked_line
 from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
@@ -88,6 +89,22 @@ def test_report_of_base_run_and_merged_model(in_process, run, questions, tmp_pat
     decode = report.systems[0].timings.decode_tokens_per_second
     assert decode is not None
     assert decode.n == 5
+
+
+def test_what_was_answered_before_is_timed_and_reported(in_process, questions, tmp_path):
+    models, out = ["tiny"], tmp_path / "report"
+    evaluation_of(models, data=questions, out=out, threads=1, workers=1).answer()
+    (file,) = out.rglob("answers.jsonl")
+    answers = file.read_bytes()
+    assert len(answers.splitlines()) == 24
+    assert not list(out.rglob("facts.json"))
+    assert not (out / "report.json").exists()
+    report = evaluation_of(models, data=questions, out=out).run()
+    assert report is not None
+    assert file.read_bytes() == answers
+    (system,) = report.content.systems
+    assert system.runs[0].answered == 24
+    assert system.timings.decode_tokens_per_second.n == 5
 
 
 def test_report_says_how_each_benchmark_was_asked(in_process, run, questions, tmp_path):
