@@ -16,17 +16,20 @@ from hydra_mobile.cli.ui.live import Loading
 from hydra_mobile.core.boundaries import reason_of, shown
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import tilde
-from hydra_mobile.core.registry import nearest
+from hydra_mobile.core.registry import nearest, require_packages
 
 if TYPE_CHECKING:
     from hydra_mobile.api.model import Answer
+    from hydra_mobile.api.model import Model as LoadedModel
 
 _MOST_TOKENS = 1_000_000
 
 
 def chat(
     model: Model,
-    image: Annotated[Path, typer.Option(metavar="FILE", help="Image to ask about")],
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Image to ask about; --web needs none")
+    ] = None,
     ask: Annotated[
         str,
         typer.Option(metavar="TEXT", help="Ask once and end; without it, ask on the terminal"),
@@ -48,13 +51,36 @@ def chat(
     ] = 1.0,
     seed: Seed = 0,
     threads: Threads = 0,
+    web: Annotated[
+        bool, typer.Option("--web", help="Ask on a page of this machine, in the browser")
+    ] = False,
+    beside: Annotated[
+        str, typer.Option(metavar="MODEL", help="Second model on the page, asked the same")
+    ] = "",
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="N", parser=CountOr("any", 1024, 65535), show_default="free", help="Of the page"
+        ),
+    ] = 0,
 ) -> ui.Result:
     """Talk with a model about an image.
 
     Further questions know the earlier ones. /image FILE changes the image and begins anew, /reset
-    begins anew, /help lists what else there is; the end of input (Ctrl-D) ends.
+    begins anew, /help lists what else there is; the end of input (Ctrl-D) ends. With --web all of
+    that is on a page, for one model or two beside each other, until Ctrl-C.
     """
-    existing(image, "--image")
+    if image is not None:
+        existing(image, "--image")
+    if web:
+        if ask:
+            raise HydraError("--ask asks once, --web opens a page", "leave one of them out")
+        models = [model, *([beside] if beside else [])]
+        return _page(models, image, new_tokens, temperature, top_p, seed, threads, port)
+    if beside or port:
+        raise HydraError("--beside and --port are of the page", "add --web")
+    if image is None:
+        raise HydraError("no image is given", "add --image FILE, or --web", where="--image")
     ui.prepare()
     from hydra_mobile.api.model import load, open_image
 
@@ -102,6 +128,46 @@ def chat(
         if ask:
             break
     return ui.Result({"model": model, "answers": answers})
+
+
+def _page(
+    models: list[str],
+    image: Path | None,
+    new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    threads: int,
+    port: int,
+) -> ui.Result:
+    """Open the page and serve it until Ctrl-C."""
+    ui.prepare()
+    from hydra_mobile.api.model import load, open_image
+    from hydra_mobile.cli.chat_page import ChatPage
+
+    require_packages(("gradio",), "web")
+    picture = None if image is None else open_image(image)
+    loaded: list[LoadedModel] = []
+    for model in models:
+        path = opened(model, "MODEL")
+        with Loading(model):
+            loaded.append(load(path, threads=threads, own_process=not loaded))
+    page = ChatPage(
+        loaded,
+        picture,
+        new_tokens=new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        facts=lambda answer, limit: "; ".join(_facts(answer, limit, "New tokens")).replace(
+            "   ", "; "
+        ),
+    )
+    address = page.open(port, browser=sys.stdout.isatty())
+    ui.title(f"{' and '.join(one.name for one in loaded)} at {address}")
+    ui.note("Ctrl-C ends it.")
+    page.wait()
+    return ui.Result({"models": models, "address": address})
 
 
 @dataclass
@@ -248,6 +314,9 @@ def register(app: typer.Typer, panel: str) -> None:
         app,
         chat,
         panel=panel,
-        examples=['hydra-mobile chat runs/emojiqa --image sun.png --ask "Is this a sun?"'],
+        examples=[
+            'hydra-mobile chat runs/emojiqa --image sun.png --ask "Is this a sun?"',
+            "hydra-mobile chat runs/emojiqa --web --beside bundles/emojiqa-int4",
+        ],
         renamed={"--question": "--ask", "--max-new-tokens": "--new-tokens"},
     )

@@ -1,0 +1,112 @@
+"""The page of `chat --web` in a real browser: two models answer the same question side by side.
+
+Skipped, with the reason, where gradio, Playwright or Chromium is missing. `HYDRA_MOBILE_CHROMIUM`
+names another browser than those on the path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import hydra_mobile as hm
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUESTIONS = ("What is in the image?", "Is it red?")
+
+
+def test_options_of_the_page_are_refused_without_it(run_verb, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    code, _, err = run_verb("chat", "tiny", "--image", tmp_path / "a.png", "--beside", "tiny")
+    assert code == 2
+    assert "--web" in err
+    code, _, err = run_verb("chat", "tiny", "--web", "--ask", "What?")
+    assert code == 2
+    assert "--ask" in err
+    code, _, err = run_verb("chat", "tiny", "--ask", "What?")
+    assert code == 2
+    assert "--image" in err
+
+
+def test_the_extra_that_brings_the_page_is_named(run_verb, tiny_base, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    code, _, err = run_verb("chat", "tiny", "--web")
+    assert code == 2
+    assert "hydra-mobile[web]" in err
+
+
+@pytest.fixture
+def address(tiny_base: Path, sound_chain) -> Iterator[tuple[str, Path]]:
+    """The page of a base and a bundle, served by the command itself."""
+    pytest.importorskip("gradio", reason="needs the extra [web]")
+    models = [str(tiny_base), "--beside", str(sound_chain.bundle)]
+    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile", "chat", *models, "--web"]
+    process = subprocess.Popen(
+        [*command, "--new-tokens", "8"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr is not None
+    try:
+        told = ""
+        for line in process.stderr:
+            told += line
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                break
+        else:
+            pytest.fail(told)
+        yield found[0], sound_chain.bundle
+        process.terminate()
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_two_models_answer_side_by_side(address, tiny_base, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    named = os.environ.get("HYDRA_MOBILE_CHROMIUM")
+    browser = named or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no Chromium on the path, and HYDRA_MOBILE_CHROMIUM names none")
+    url, bundle = address
+    noise = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    picture = tmp_path / "picture.png"
+    Image.fromarray(noise).save(picture)
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1280, "height": 800})
+        # Nothing of it may be needed from elsewhere.
+        page.route(
+            lambda asked: urlsplit(asked).hostname not in ("127.0.0.1", None),
+            lambda route: route.abort(),
+        )
+        page.set_default_timeout(120_000)
+        page.goto(url)
+        page.set_input_files("input[type=file]", picture)
+        page.get_by_role("img").first.wait_for()
+        history: list[list[tuple[str, str]]] = [[], []]
+        models = [hm.load(tiny_base), hm.load(bundle)]
+        for count, question in enumerate(QUESTIONS, 1):
+            box = page.get_by_label("Question")
+            box.fill(question)
+            box.press("Enter")
+            for at, model in enumerate(models):
+                expected = model.ask(picture, question, max_new_tokens=8, history=history[at])
+                said = page.get_by_role("log").nth(at).get_by_test_id("bot").nth(count - 1)
+                playwright.expect(said).to_contain_text("[stopped")
+                assert " ".join(expected.text.split()) in " ".join(said.inner_text().split())
+                history[at].append((question, expected.text))
+        page.screenshot(path=os.environ.get("HYDRA_MOBILE_SHOT", tmp_path / "page.png"))
+        page.get_by_role("button", name="Begin anew").click()
+        playwright.expect(page.get_by_test_id("bot")).to_have_count(0)
+        chromium.close()
