@@ -27,8 +27,9 @@ from hydra_mobile.core.temporary import making_lock_of, sibling
 Kept = TypeVar("Kept")
 
 _RECORD = "kept.json"
-#: Entries of one shelf; the one that was used longest ago goes when another comes.
+#: Entries of one shelf; those that were used longest ago go when another comes.
 _MOST = 8
+_MOST_BYTES = 2_000_000_000
 
 
 def key_of(made_of: Mapping[str, Any]) -> str:
@@ -44,6 +45,7 @@ def kept(
     save: Callable[[Kept, Path], None],
     load: Callable[[Path], Kept],
     log: Log,
+    most_bytes: int = _MOST_BYTES,
 ) -> tuple[Kept, bool]:
     """Return what `make` makes, from the cache where it was made before, and whether it was.
 
@@ -56,6 +58,7 @@ def kept(
         save: writes it into an empty folder.
         load: reads it from such a folder.
         log: receives a line where it cannot be kept.
+        most_bytes: of the shelf; the entry itself stays, whatever its size.
     """
     folder = cache_home() / shelf / key
     with contextlib.ExitStack() as held:
@@ -79,7 +82,7 @@ def kept(
         except (HydraError, OSError) as error:
             log(f"{folder} is not kept: {error}")
         else:
-            _forget(folder.parent)
+            _forget(folder.parent, most_bytes)
         return made, False
 
 
@@ -93,14 +96,17 @@ def _is_sound(folder: Path) -> bool:
     return True
 
 
-def _forget(shelf: Path) -> None:
+def _forget(shelf: Path, most_bytes: int) -> None:
     """Remove the entries that were used longest ago, unless somebody is at them."""
     with contextlib.suppress(OSError):
         entries = [path for path in shelf.iterdir() if (path / _RECORD).is_file()]
         entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in entries[_MOST:]:
-            with contextlib.suppress(HydraError), exclusive(making_lock_of(path), str(path)):
-                _remove(path)
+        held = 0
+        for number, path in enumerate(entries):
+            held += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            if number and (number >= _MOST or held > most_bytes):
+                with contextlib.suppress(HydraError), exclusive(making_lock_of(path), str(path)):
+                    _remove(path)
 
 
 def _remove(folder: Path) -> None:

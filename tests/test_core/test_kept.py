@@ -110,6 +110,25 @@ def test_the_entries_used_last_stay(home: Path) -> None:
     assert names == {"0", *map(str, range(2, 9))}
 
 
+def test_a_shelf_has_so_many_bytes(home: Path) -> None:
+    def save(data: bytes, folder: Path) -> None:
+        (folder / "data").write_bytes(data)
+
+    for key in "abc":
+        kept(
+            "shelf",
+            key,
+            make=lambda: bytes(3000),
+            save=save,
+            load=lambda folder: (folder / "data").read_bytes(),
+            log=print,
+            most_bytes=8000 if key == "b" else 2000,
+        )
+        names = {path.name for path in (home / "shelf").iterdir()}
+        # The newest stays, whatever its size.
+        assert names == {"a": {"a"}, "b": {"a", "b"}, "c": {"c"}}[key]
+
+
 def _make_slowly(made: str) -> None:
     def make() -> str:
         Path(made, str(os.getpid())).touch()
