@@ -19,7 +19,8 @@ quickstart: $(VENV)/.quickstart
 	$(BIN)/hydra-mobile quickstart
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q -n $(WORKERS) --dist loadfile \
+		--no-loadscope-reorder
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow -q
