@@ -265,12 +265,12 @@ class TestVerb:
             save_file(values | {"0.logits": values["0.logits"] + 0.01}, path)
 
         respoil(chain.bundle, vectors, shift)
-        done = self.call(chain.bundle, "--report", tmp_path)
+        done = self.call(chain.bundle, "--report", tmp_path / "report")
         assert done.returncode == 3
         assert GOLDEN_STEP in done.stderr
         assert "decoder" in done.stderr
         assert "Traceback" not in done.stderr
-        assert read_report(tmp_path).parity[0].verdict == "fail"
+        assert read_report(tmp_path / "report").parity[0].verdict == "fail"
 
     @pytest.mark.slow
     def test_run_and_adapter_are_one(self, chain: Chain) -> None:
