@@ -19,8 +19,7 @@ quickstart: $(VENV)/.quickstart
 	$(BIN)/hydra-mobile quickstart
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q -n $(WORKERS) --dist loadfile \
-		--no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q -n $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow -q

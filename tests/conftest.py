@@ -29,15 +29,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-#: Files of minutes: the other processes have something left to do while one of these runs.
-_LONGEST = ("test_app_screens.py", "test_native_batch.py", "test_runtimes.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take the longest files first; `make test` keeps this order for its processes."""
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
-
-
 @pytest.fixture(scope="session")
 def real_home() -> str | None:
     """The user's own HYDRA_MOBILE_HOME, for slow tests on real weights."""
