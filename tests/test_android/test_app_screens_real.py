@@ -21,8 +21,8 @@ from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.devices.batch_format import Ask, write_requests
 
-_ASKED = 50
-_KILLED_AT = 20
+_ASKED = 100
+_KILLED_AT = 40
 _BATCH = "RealModelTest#aBatchIsAnsweredByTheIntentThatAHostSends"
 _RUNTIMES = ("onnx", "executorch")
 #: Where `make quickstart` left its folder, if not in the checkout.
