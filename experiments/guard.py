@@ -12,7 +12,7 @@ the committed ones. Ends with exit code 1 where one is slower, with 2 where noth
 from __future__ import annotations
 
 import argparse
-import functools
+import itertools
 import json
 import statistics
 import sys
@@ -24,7 +24,7 @@ from typing import Any
 from experiments.inference_speed import table as inference
 from experiments.shared.markdown import ranged, table
 from experiments.training_speed import table as training
-from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json
 
 TOLERANCE = 0.15
@@ -55,35 +55,21 @@ class Compared:
 
 def inference_ratios(committed: Value, now: Value) -> Iterator[Compared]:
     """Yield our forms over llama.cpp's of as many bits, in the cells that both results have."""
+    lengths = [n for n in now["protocol"]["prompts"] if n in committed["protocol"]["prompts"]]
+    cells = list(itertools.product(now["protocol"]["threads"], lengths, ("prefill", "decode")))
     for form, facts in now["forms"].items():
-        if facts["engine"] not in _OURS or form not in committed["forms"]:
-            continue
         peer = inference.peer_of(now, form)
-        if peer is None or peer not in committed["forms"]:
+        if facts["engine"] not in _OURS or peer is None:
             continue
-        for threads in now["protocol"]["threads"]:
-            for length in now["protocol"]["prompts"]:
-                for phase in ("prefill", "decode"):
-                    pairs = [
-                        inference.ratios(
-                            value,
-                            form,
-                            peer,
-                            threads,
-                            functools.partial(
-                                inference.rate,
-                                phase=phase,
-                                length=length,
-                                # Both answer as many, so that any number gives the ratio.
-                                tokens=1,
-                            ),
-                        )
-                        for value in (committed, now)
-                        if length in value["protocol"]["prompts"]
-                    ]
-                    if len(pairs) == 2 and all(pairs):
-                        what = f"{form} over {peer}, {phase} {length}, {threads} threads"
-                        yield Compared(what, *pairs)
+        for threads, length, phase in cells:
+
+            def speed(row: inference.Row, phase: str = phase, length: int = length) -> float:
+                # Both answer as many tokens, so that any number of them gives the ratio.
+                return inference.rate(row, phase, length, 1)
+
+            found = [inference.ratios(v, form, peer, threads, speed) for v in (committed, now)]
+            if all(found):
+                yield Compared(f"{form} over {peer}, {phase} {length}, {threads} threads", *found)
 
 
 def training_ratios(committed: Value, now: Value) -> Iterator[Compared]:
@@ -131,7 +117,7 @@ def main() -> None:
                     "`pip install --no-deps -r experiments/inference_speed/requirements.txt`.",
                 )
             compared += found
-    except (HydraError, ArtifactError) as error:
+    except HydraError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     print(render(compared))

@@ -32,8 +32,8 @@ _CORPUS = (
     "日本語の文字 中文字 한국어 привет ñ é ü 😀 👍 שלום مرحبا",
     *("a" * n + " " + "ab" * n + " " * n for n in range(1, 12)),
 )
-#: How newer byte-level tokenizers cut words; they differ in how they cut numbers.
-_WORDS = (
+#: How the files of Qwen, InternVL, FastVLM (numbers: "\\p{N}") and LFM2 ("\\p{N}{1,3}") cut words.
+WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}"
     r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -123,7 +123,7 @@ def composed() -> Tokenizer:
 
     One token, with its marks in the wrong order, is found in normalized text.
     """
-    tokenizer = _byte_level(_by_words(_WORDS.format(numbers=r"\p{N}"), "isolated"))
+    tokenizer = _byte_level(_by_words(WORDS.format(numbers=r"\p{N}"), "isolated"))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.add_tokens([AddedToken("Z\u0301\u0323", normalized=True, special=False)])
     return tokenizer
@@ -131,7 +131,7 @@ def composed() -> Tokenizer:
 
 def triples() -> Tokenizer:
     """Return a tokenizer as LFM2's file has it: numbers by threes, whole words without merges."""
-    tokenizer = _byte_level(_by_words(_WORDS.format(numbers=r"\p{N}{1,3}"), "removed", invert=True))
+    tokenizer = _byte_level(_by_words(WORDS.format(numbers=r"\p{N}{1,3}"), "removed", invert=True))
     value = json.loads(tokenizer.to_str())
     value["model"]["ignore_merges"] = True
     return Tokenizer.from_str(dumps(value))

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,8 +224,14 @@ def require_whole_picture(
 
 
 def _key_of(folder: Path, weights: str) -> str:
-    """Return the hash of what a model is loaded from, by which other exports know it again."""
-    return key_of({"weights": weights, "config": sha256_of(folder / "config.json")})
+    """Return the hash of what decides all that a model computes, by which exports know it again."""
+    return key_of(
+        {
+            "weights": weights,
+            "config": sha256_of(folder / "config.json"),
+            "versions": [version(package) for package in ("torch", "transformers")],
+        }
+    )
 
 
 def _base_of(folder: Path, config: Any) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from hydra_mobile.bundle.golden import (
@@ -42,7 +41,7 @@ def golden_of(
         inputs: pictures with a question each.
         folder: of the bundle.
         log: receives a line.
-        model_key: hash of all that the model was loaded from; "": they are made here and not kept.
+        model_key: hash of all that decides what the model computes; "": they are made and not kept.
 
     Returns:
         Relative path -> role of each file.
@@ -93,6 +92,5 @@ def _key(model_key: str, processor: MobileVLMProcessor, inputs: Sequence[GoldenI
             ],
             "questions": [question for _, question in inputs],
             "tokens": MAX_NEW_TOKENS,
-            "versions": [version(package) for package in ("torch", "transformers")],
         }
     )

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Force
-from hydra_mobile.cli.places import FolderPlace, require_place
+from hydra_mobile.cli.options import BaseFolder, Force
+from hydra_mobile.cli.places import require_place
 
 
 def compose(
@@ -28,15 +28,7 @@ def compose(
             help="Folder or hub id of a CLIP or SigLIP; of a whole one the vision part",
         ),
     ] = "openai/clip-vit-large-patch14-336",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            parser=FolderPlace("base"),
-            show_default="bases/NAME",
-            help="Base folder",
-        ),
-    ] = None,
+    out: BaseFolder = None,
     force: Force = False,
     select_layer: Annotated[
         int,

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.options import Force
-from hydra_mobile.cli.places import FolderPlace, require_place
+from hydra_mobile.cli.options import BaseFolder, Force
+from hydra_mobile.cli.places import require_place
 
 
 def import_checkpoint(
@@ -21,15 +21,7 @@ def import_checkpoint(
             "LlavaForConditionalGeneration",
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            parser=FolderPlace("base"),
-            show_default="bases/NAME",
-            help="Base folder",
-        ),
-    ] = None,
+    out: BaseFolder = None,
     force: Force = False,
     vision: Annotated[
         str,

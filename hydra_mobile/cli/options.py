@@ -13,6 +13,7 @@ from hydra_mobile.benchmarks import BENCHMARKS
 from hydra_mobile.benchmarks.own.names import FileName, is_known, own_name, with_score
 from hydra_mobile.benchmarks.score_names import SCORE_NAMES
 from hydra_mobile.cli import ui
+from hydra_mobile.cli.places import FolderPlace
 from hydra_mobile.cli.ui.faults import unknown
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
@@ -256,6 +257,16 @@ Config = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older result of the same kind")]
+BaseFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        parser=FolderPlace("base"),
+        show_default="bases/NAME",
+        help="Base folder",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Show what would be done and what it costs; write nothing"),

@@ -33,6 +33,18 @@ def quietly() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def errors_only(name: str = "") -> Iterator[None]:
+    """Keep a logger, by default the root's, from saying less than errors while the block runs."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _set_up() -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -97,7 +97,7 @@ def model_at(path: str) -> ModelRef:
         )
     if (folder / "run.json").is_file() and _trained_whole(folder):
         return model_at(str(folder / "merged"))
-    if (folder / "run.json").is_file() or (folder / "adapter_config.json").is_file():
+    if (folder / "run.json").is_file() or (folder / CONFIG_FILE).is_file():
         adapter = folder / "adapter" if (folder / "run.json").is_file() else folder
         files = adapter_files(adapter)
         record = adapter / HYDRA_FILE

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from hydra_mobile.adapters.folder_files import CONFIG_FILE
 from hydra_mobile.adapters.identity import base_identity
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError
@@ -37,7 +38,7 @@ def load_artifact(
         ArtifactError: the folder is none of these, or is not whole.
     """
     adapter = adapter_in(path)
-    if (adapter / "adapter_config.json").is_file():
+    if (adapter / CONFIG_FILE).is_file():
         base = base_of(adapter)
         model = load_model(base)
         rename = family_of(base).rename(base)

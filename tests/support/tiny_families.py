@@ -26,6 +26,7 @@ from tokenizers import (
     trainers,
 )
 
+from android_demo.tools.vector_tokenizers import WORDS
 from hydra_mobile.core.errors import MissingPackageError
 from hydra_mobile.models.families.fast_vlm import require_timm
 
@@ -53,13 +54,6 @@ SIGLIP = {
 }
 
 
-#: How the files of Qwen, InternVL, FastVLM ("\\p{N}") and LFM2 ("\\p{N}{1,3}") cut words.
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}"
-    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-
 def tokenizer_with(special: list[str], numbers: str = "", composes: bool = True) -> Tokenizer:
     """Return a byte-level BPE with control tokens; its size is a multiple of 32.
 
@@ -74,7 +68,7 @@ def tokenizer_with(special: list[str], numbers: str = "", composes: bool = True)
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
     )
     if numbers:
-        words = pre_tokenizers.Split(Regex(_WORDS.format(numbers=numbers)), "isolated")
+        words = pre_tokenizers.Split(Regex(WORDS.format(numbers=numbers)), "isolated")
         steps = [words, pre_tokenizers.ByteLevel(False, use_regex=False)]
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
         if composes:

@@ -17,8 +17,10 @@ from hydra_mobile.devices import native_build
 
 
 @pytest.fixture(scope="session")
-def bundle(exported: Exported) -> Path:
-    return exported("executorch", "fp32")
+def bundle(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: the C++ runner writes into a bundle what it has hashed, and others share that one."""
+    place = tmp_path_factory.mktemp("native") / "fp32"
+    return Path(shutil.copytree(exported("executorch", "fp32"), place))
 
 
 @pytest.fixture(autouse=True)

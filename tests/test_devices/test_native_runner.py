@@ -78,9 +78,8 @@ def test_it_computes_what_the_python_runtime_computes(native: Runtime, python: R
 
 
 def test_the_fast_attention_computes_what_the_python_runtime_computes(
-    binary: Path, exported: Exported
+    binary: Path, bundle: Path
 ) -> None:
-    bundle = exported("executorch", "fp32")
     ours, python = NativeRuntime.load(bundle, threads=2), ExecuTorchRuntime.load(bundle, threads=1)
     for runner in (ours, python):
         runner.decode(runner.embed(IDS[:18]), CacheState())
@@ -164,12 +163,11 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
 @pytest.mark.slow
 @pytest.mark.device
 def test_emulated_arm64_answers_as_the_host_does(
-    exported: Exported, build_cache: None, python: Runtime
+    bundle: Path, exported: Exported, build_cache: None, python: Runtime, tmp_path: Path
 ) -> None:
     missing = native_build.missing_packages(native_build.ARM64) + emulator.missing_packages()
     if missing:
         pytest.skip(f"no arm64 program can be built and run without {', '.join(set(missing))}")
-    bundle = exported("executorch", "fp32")
     runner = EmulatorRuntime.load(bundle, threads=1)
     assert runner._process.session["machine"] == "aarch64"
     expected = answers(python, bundle)
@@ -183,7 +181,7 @@ def test_emulated_arm64_answers_as_the_host_does(
         assert found.ids == case["ids"]
         np.testing.assert_allclose(found.first_logits, vectors[f"{index}.logits"], atol=1e-4)
     # Quantized kernels of both machines round alike but for the order of sums.
-    quantized = exported("executorch", "int8")
+    quantized = Path(shutil.copytree(exported("executorch", "int8"), tmp_path / "int8"))
     here, there = NativeRuntime.load(quantized), EmulatorRuntime.load(quantized)
     pixels = vectors["0.pixels"][None]
     images = [runner.encode_image(pixels) for runner in (here, there)]

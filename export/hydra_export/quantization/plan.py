@@ -7,7 +7,6 @@ an export, is done once for all of them.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def plan_key(model_key: str, preset: Preset, calibration: str) -> str:
     """Return the name under which a plan is kept.
 
     Args:
-        model_key: hash of the model's weights and configuration.
+        model_key: hash of the model's weights and configuration, and of the packages that run it.
         preset: every precision of it, the group and the budget decide; its name does not.
         calibration: `Calibration.digest`.
     """
@@ -59,8 +58,6 @@ def plan_key(model_key: str, preset: Preset, calibration: str) -> str:
             "model": model_key,
             "preset": asdict(preset) | {"name": ""},
             "calibration": calibration,
-            # They decide how the calibration runs through the model.
-            "versions": [version(package) for package in ("torch", "transformers")],
         }
     )
 

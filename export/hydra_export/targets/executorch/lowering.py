@@ -8,15 +8,14 @@ are kept whole from the start; where one is left over after all, ExecuTorch's ow
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
 
 from hydra_export.targets.executorch import delegation
+from hydra_mobile.core.quiet import errors_only
 
 _OPTIONS: dict[str, Any] = {"_check_ir_validity": False, "_skip_dim_order": True}
 
@@ -65,7 +64,7 @@ def _decomposed_once(
         compile_config=EdgeCompileConfig(preserve_ops=sorted(whole, key=str), **_OPTIONS),
     )
     # It says that this way is deprecated; the other's advantage is what `left` looks for.
-    with _errors_only(XnnpackPartitioner.__module__):
+    with errors_only(XnnpackPartitioner.__module__):
         for turn in range(max(map(len, partitioners.values()))):
             edge = edge.to_backend(
                 {name: each[turn] for name, each in partitioners.items() if turn < len(each)}
@@ -74,15 +73,3 @@ def _decomposed_once(
     graphs = [edge.exported_program(name).graph_module for name in partitioners]
     left = names & {name for graph in graphs for name in delegation.names_outside(graph)}
     return None if left else edge
-
-
-@contextlib.contextmanager
-def _errors_only(name: str) -> Iterator[None]:
-    """Keep a logger from warning."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

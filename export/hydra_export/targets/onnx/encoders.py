@@ -8,10 +8,8 @@ written by hand.
 from __future__ import annotations
 
 import ast
-import contextlib
-import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from hydra_export.targets.onnx.graph_writer import (
 from hydra_export.targets.onnx.linear import emit_int8_matmul, pack_int4, quantize_int8, widen
 from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
 from hydra_mobile.bundle.presets import Precision, Preset
+from hydra_mobile.core.quiet import errors_only
 from hydra_mobile.models.rows import RowLayout
 
 # Where torch's exporter notes the path of the module that a node came from.
@@ -258,7 +257,8 @@ def export_quietly(
         shapes: dynamic shapes of the arguments; None: all are numbers.
         outputs: names of the graph's outputs.
     """
-    with _quiet_exporter():
+    # The exporter's progress and its dependencies' deprecations are not for the terminal.
+    with errors_only("torch.onnx"), warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(
             encoder.eval(),
             kwargs=arguments,
@@ -411,17 +411,3 @@ def save_graph(model: Any, path: Path) -> list[Path]:
         size_threshold=LEAST_EXTERNAL,
     )
     return [path, data] if data.exists() else [path]
-
-
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's progress and its dependencies' deprecations off the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

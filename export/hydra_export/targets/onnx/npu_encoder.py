@@ -9,10 +9,7 @@ on an NPU: what is compared is the same file on ONNX Runtime's CPU provider.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,7 @@ from hydra_export.quantization.calibration import blobs
 from hydra_export.quantization.witness import golden_pixels, image_parity
 from hydra_export.targets.onnx.encoders import static_encoder
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.quiet import errors_only
 
 #: Role in the bundle, and the file.
 ROLE, FILE = "vision_encoder_npu", "vision_encoder_npu.onnx"
@@ -73,7 +71,8 @@ def write_npu_encoder(
     smooth = blobs(image_size, torch.Generator().manual_seed(0))[:_BLOBS].numpy()
     pictures = [*golden_pixels(folder), *(blob[None] for blob in smooth)]
     path = folder / FILE
-    with tempfile.TemporaryDirectory() as work, _quiet_quantizer():
+    # The quantizer logs advice on the root's logger.
+    with tempfile.TemporaryDirectory() as work, errors_only():
         plain, prepared = Path(work) / "plain.onnx", Path(work) / "prepared.onnx"
         onnx.save_model(static_encoder(tower, projector, image_size), plain)
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
@@ -103,15 +102,3 @@ def write_npu_encoder(
         "compared": "this file on ONNX Runtime's CPU provider, with the model's own embeddings",
         **parity,
     }
-
-
-@contextlib.contextmanager
-def _quiet_quantizer() -> Iterator[None]:
-    """Keep advice that the quantizer logs off the terminal."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
