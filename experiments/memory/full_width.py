@@ -29,7 +29,7 @@ from hydra_mobile.core.files import write_json
 from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.safetensors_io import Form
-from hydra_mobile.estimation.model import on_meta
+from hydra_mobile.estimation.model import empty_model
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.published import published_config
@@ -46,7 +46,7 @@ _SAMPLE = "The picture shows a bridge over a river and three people who look at 
 def random_base(name: str, folder: Path) -> None:
     """Write a base of a published model's sizes with random fp16 weights, a tensor at a time."""
     config = published_config(name)
-    shapes = on_meta(config).state_dict()
+    shapes = empty_model(config).state_dict()
     generator = torch.Generator().manual_seed(0)
 
     def read(tensor_name: str) -> Tensor:

@@ -15,7 +15,7 @@ from hydra_mobile.adapters.allocate import Grid, project
 from hydra_mobile.adapters.allocate_layers import by_layer
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.rank_map import RankMap
-from hydra_mobile.estimation.model import on_meta
+from hydra_mobile.estimation.model import empty_model
 from hydra_mobile.models.configuration import MobileVLMConfig
 from hydra_mobile.training.adapted_modules import adapted_modules
 
@@ -51,7 +51,7 @@ def shaped(shape: str, budget: Budget, grid: Grid) -> RankMap:
 
 @cache
 def _costs(base: Path) -> Mapping[str, int]:
-    model = on_meta(MobileVLMConfig.from_pretrained(base))
+    model = empty_model(MobileVLMConfig.from_pretrained(base))
     return Budget.of(model, adapted_modules(model), 1).cost
 
 

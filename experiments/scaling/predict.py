@@ -112,12 +112,12 @@ def computed(name: str, runtime: str, preset: str) -> dict[str, int]:
 
 def _sizes(name: str) -> dict[str, Any]:
     """Return counts of a published model, built without memory for its weights."""
-    from hydra_mobile.estimation.model import on_meta
+    from hydra_mobile.estimation.model import empty_model
     from hydra_mobile.models.published import published_config
     from hydra_mobile.training.adapted_modules import adapted_modules
 
     config: Any = published_config(name)
-    model = on_meta(config)
+    model = empty_model(config)
     text, vision = config.text_config, config.vision_config
     counts = {n: p.numel() for n, p in model.named_parameters()}
     table = text.vocab_size * text.hidden_size

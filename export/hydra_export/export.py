@@ -280,10 +280,10 @@ def _bundle_of(runtime: str) -> Mark:
 
 
 def _load(folder: Path) -> tuple[VisionLanguageModel, Any]:
-    from hydra_mobile.models.loading import load_model, load_processor
+    from hydra_mobile.models.loading import load_with_processor
 
-    processor = load_processor(folder)
-    return load_model(folder).requires_grad_(False), processor
+    model, processor = load_with_processor(folder)
+    return model.requires_grad_(False), processor
 
 
 def _trained_for(folder: Path) -> str:

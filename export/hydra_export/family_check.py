@@ -19,11 +19,11 @@ from torch import nn
 
 from hydra_export.graphs.llama_layers import require_llama_layers
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import read_foreign_json
-from hydra_mobile.core.model_folder import has_weights
+from hydra_mobile.core.model_folder import has_weights, read_config
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.families.base import Family
 from hydra_mobile.models.loading import OF_NO_MODEL, load_model, load_processor, of_no_model
+from hydra_mobile.models.on_meta import on_meta
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.vision_language import VisionLanguageModel
 from hydra_mobile.runtimes.base import Array, CacheState
@@ -118,11 +118,11 @@ def _prompts(family: Family, folder: Path, result: FamilyCheck) -> MobileVLMProc
 
 
 def _model(family: Family, folder: Path, result: FamilyCheck) -> VisionLanguageModel:
-    stored = read_foreign_json(folder / "config.json", "the configuration of a model")
+    file = folder / "config.json"
+    stored = read_config(file, "the configuration of a model")
     try:
         config = family.config_of(stored)
-        with torch.device("meta"):
-            _require_memory(folder, family.empty_model(config))
+        _require_memory(folder, on_meta(lambda: family.empty_model(config), str(file)))
         if has_weights(folder):
             return load_model(folder)
         result.random_weights = True

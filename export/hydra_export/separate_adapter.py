@@ -83,16 +83,17 @@ class SeparateAdapter:
         The processor is the one that the adapter was trained with.
         """
         from hydra_mobile.adapters.save_load import load_adapter
-        from hydra_mobile.models.loading import load_model, load_processor
+        from hydra_mobile.models.loading import load_with_processor
 
-        model = load_model(self.base).requires_grad_(False)
+        model, processor = load_with_processor(self.base, self.folder)
+        model.requires_grad_(False)
         if self.folder is not None:
             state = model.projector.state_dict()
             self._projector = {name: tensor.clone() for name, tensor in state.items()}
             names = family_of(self.base).rename(self.base)
             load_adapter(model.whole, self.folder, base=self.identity, rename=names)
             model.requires_grad_(False)
-        return model, load_processor(self.base, self.folder)
+        return model, processor
 
     def detach(self, model: VisionLanguageModel) -> None:
         """Make a model from `load` the base again, in place."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.files import read_foreign_json, read_json
+from hydra_mobile.core.files import read_json
 from hydra_mobile.core.model_folder import (
     IMPORT_FILE,
     MERGE_FILE,
     hub_name_of,
+    read_config,
     revision_of,
     weights_sha256,
 )
@@ -62,7 +63,7 @@ def base_identity(folder: Path, *, again: bool = False) -> BaseIdentity:
     Raises:
         ArtifactError: no config.json, or no safetensors weights.
     """
-    config = read_foreign_json(folder / "config.json", "the configuration of a base model")
+    config = read_config(folder / "config.json", "the configuration of a base model")
     called = hub_name_of(folder) or folder.name
     name = str(config.get("base") or config.get("_name_or_path") or called)
     if (folder / MERGE_FILE).is_file():

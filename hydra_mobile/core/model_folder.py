@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
-from hydra_mobile.core.boundaries import reading
+from hydra_mobile.core.boundaries import reading, shown
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_foreign_json, read_json
 from hydra_mobile.core.folders import Mark
@@ -20,6 +21,13 @@ IMPORT_FILE = "import.json"
 MERGED = Mark(MERGE_FILE, "a merged model")
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+# What is made one after the other, by its key: a configuration of transformers fills lists of this
+# length before anything is built.
+_REPEATED = re.compile(
+    r"(^|_)(layers?|depths?|blocks?|stages?|labels?|experts?|groups?|heads?|seq|image_tokens)(_|$)"
+    r"|tokens_per_image"
+)
+_MOST_REPEATED = 1_000_000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -52,6 +60,38 @@ def hub_name_of(folder: Path) -> str:
 def title_of(folder: Path) -> str:
     """Return what a model folder is called: its name, or that of its repository on the hub."""
     return hub_name_of(folder).rpartition("/")[2] or folder.absolute().name
+
+
+def read_config(file: Path, what: str) -> dict[str, Any]:
+    """Return what a config.json of transformers says.
+
+    Raises:
+        ArtifactError: it is missing, no JSON object, or asks for more of a part than memory holds.
+    """
+    stored = read_foreign_json(file, what)
+    _require_countable(stored, file, "")
+    return stored
+
+
+def _require_countable(value: Any, file: Path, key: str) -> None:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _require_countable(item, file, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            _require_countable(item, file, key)
+    elif (
+        isinstance(value, int | float)
+        and _REPEATED.search(key.rpartition(".")[2])
+        and not value <= _MOST_REPEATED  # NaN is no count either
+    ):
+        raise ArtifactError(
+            f"{file}: {key} is {shown(value)}, expected at most {_MOST_REPEATED:,}.",
+            "The file was altered: take it again from where the folder came from.",
+            where=f"{file}, {key}",
+            found=shown(value),
+            expected=f"at most {_MOST_REPEATED:,}",
+        )
 
 
 def require_as_merged(folder: Path, *, again: bool = False) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError, ConfigError
-from hydra_mobile.core.files import read_foreign_json
+from hydra_mobile.core.model_folder import read_config
 from hydra_mobile.core.registry import nearest
 from hydra_mobile.models.checkpoints.llava import is_llava, read_llava
 from hydra_mobile.models.checkpoints.mobilevlm import CLIP_L_336_ID, is_original, read_original
@@ -42,7 +42,7 @@ def base_config(base: str) -> Any:
 
 
 def _of_file(file: Path) -> Any:
-    stored: dict[str, Any] = read_foreign_json(file, "the configuration of a base")
+    stored: dict[str, Any] = read_config(file, "the configuration of a base")
     family = find_family(stored)
     if family is not None:
         return family.config_of(stored)

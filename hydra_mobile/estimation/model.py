@@ -20,6 +20,7 @@ from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.models.families import find_family
 from hydra_mobile.models.four_bit import SKIP
+from hydra_mobile.models.on_meta import on_meta
 from hydra_mobile.models.vision_language import VisionLanguageModel
 from hydra_mobile.training.adapted_modules import adapted_modules
 
@@ -47,7 +48,7 @@ def part_counts(config: Any, train: TrainConfig) -> dict[str, PartCount]:
     Adapters count as the budget, what uniform LoRA of rank `ranks.r_ref` has: no policy exceeds it
     but adalora, which begins above it and ends there.
     """
-    model = on_meta(config)
+    model = empty_model(config)
     full = train.ranks.policy == "full"
     adapters = (
         0 if full else Budget.of(model.whole, adapted_modules(model), train.ranks.r_ref).reference
@@ -76,7 +77,7 @@ def planned_model(config: Any, train: TrainConfig, stage: str) -> Any:
     Raises:
         HydraError: this system gives out no address space without memory behind it.
     """
-    model = on_meta(config)
+    model = empty_model(config)
     full = train.ranks.policy == "full"
     model.requires_grad_(False)
     if computes_in_bf16(train):
@@ -171,9 +172,8 @@ def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def on_meta(config: Any) -> VisionLanguageModel:
+def empty_model(config: Any) -> VisionLanguageModel:
     """Return the model without memory behind its weights."""
-    with torch.device("meta"):
-        found = find_family({"model_type": config.model_type})
-        assert found is not None, config.model_type
-        return found.empty_model(config)
+    found = find_family({"model_type": config.model_type})
+    assert found is not None, config.model_type
+    return on_meta(lambda: found.empty_model(config))

@@ -12,11 +12,13 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from hydra_mobile.core.boundaries import FOREIGN, reason_of
+from hydra_mobile.core.boundaries import FOREIGN, reason_of, shown
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.model_folder import require_as_merged
+from hydra_mobile.core.model_folder import read_config, require_as_merged
 from hydra_mobile.models.families import family_of
+from hydra_mobile.models.on_meta import on_meta
 from hydra_mobile.models.processor import PROCESSOR_FILE, MobileVLMProcessor
+from hydra_mobile.models.stored_weights import require_stored
 from hydra_mobile.models.tiles import Grid, tiles_in
 from hydra_mobile.models.vision_language import VisionLanguageModel
 
@@ -31,6 +33,8 @@ def load_model(
 ) -> VisionLanguageModel:
     """Load a base or merged folder in eval mode; "auto" is the dtype of its files.
 
+    Memory is asked for after config.json and the headers of the files were found to agree.
+
     Raises:
         ArtifactError: weights are missing, cut short or of another architecture; no family knows
             the architecture; or the folder is a merged one, and a file is not what its merge wrote.
@@ -41,15 +45,25 @@ def load_model(
         )
     family = family_of(folder)
     require_as_merged(folder)
+    file = folder / "config.json"
+    stored = read_config(file, "the configuration of a vision-language model")
+    if stored.get("quantization_config"):
+        raise ArtifactError(
+            f"{file} says that the weights are quantized: expected floating-point numbers.",
+            "Take the checkpoint as it was before; runtime.base_precision=4bit trains on 4 bits.",
+            where=f"{file}, quantization_config",
+            found=shown(stored["quantization_config"]),
+            expected="no such key",
+        )
     try:
+        empty = on_meta(lambda: family.empty_model(family.config_of(stored)).whole, str(file))
+        require_stored(folder, empty)
         with without_progress_bars():
             model, loading = family.model_class().from_pretrained(
                 folder,
                 dtype=dtype,
                 local_files_only=True,
                 output_loading_info=True,
-                # They are told below, by their names.
-                ignore_mismatched_sizes=True,
             )
     except (SafetensorError, OSError) as error:
         raise ArtifactError(
@@ -59,10 +73,13 @@ def load_model(
     except OF_NO_MODEL as error:
         raise of_no_model(folder, error) from error
     wrong = sorted(loading["missing_keys"]) + sorted(loading["unexpected_keys"])
-    if wrong or loading["mismatched_keys"]:
+    if wrong:
         raise ArtifactError(
             f"The weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing "
-            f"or unknown, for example {wrong[:3] or list(loading['mismatched_keys'])[:3]}."
+            f"or unknown, for example {', '.join(wrong[:3])}.",
+            "The files are of another model, or were altered: make or fetch the folder again.",
+            where=str(folder / "config.json"),
+            found=f"`{wrong[0]}`",
         )
     return family.split(model).eval()
 
@@ -101,6 +118,45 @@ def load_processor(
         return family.tiled_processor(folder, grid) if grid else family.processor(folder)
     except _WRONG_VALUES as error:
         raise of_no_model(folder, error) from error
+
+
+def load_with_processor(
+    folder: Path, recipe: Path | None = None
+) -> tuple[VisionLanguageModel, MobileVLMProcessor]:
+    """Load a base or merged folder in fp32 with its processor; see `load_processor`.
+
+    Raises:
+        ArtifactError: as both, or they are of different models.
+    """
+    processor = load_processor(folder, recipe)
+    model = load_model(folder)
+    require_same_pictures(recipe or folder, model, processor)
+    return model, processor
+
+
+def require_same_pictures(
+    folder: Path, model: VisionLanguageModel, processor: MobileVLMProcessor
+) -> None:
+    """Raise unless pictures are prepared as the model reads them; `folder` is the processor's.
+
+    Raises:
+        ArtifactError: another size, number of image tokens or image token.
+    """
+    theirs = {
+        "image.size": (processor.image.size, model.image_size),
+        "num_image_tokens": (processor.num_image_tokens, model.num_image_tokens),
+        "image_token_id": (processor.image_token_id, model.config.image_token_id),
+    }
+    for key, (found, expected) in theirs.items():
+        if found != expected:
+            raise ArtifactError(
+                f"{folder}: pictures are prepared for another model: {key} is {shown(found)}, "
+                f"the model's is {expected}.",
+                "Take the processor's file from where the model came from.",
+                where=f"{folder / PROCESSOR_FILE}, {key}",
+                found=shown(found),
+                expected=str(expected),
+            )
 
 
 @contextlib.contextmanager

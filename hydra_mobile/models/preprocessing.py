@@ -49,7 +49,8 @@ class ImagePreprocessing:
         tiles: which squares, with `fit` "tiles".
     """
 
-    size: Annotated[int, Range(minimum=1, maximum=65_536)]
+    # A wider one than any tower reads takes gigabytes before it is found to fit none.
+    size: Annotated[int, Range(minimum=1, maximum=2048)]
     mean: tuple[_Finite, _Finite, _Finite]
     std: tuple[_Positive, _Positive, _Positive]
     fit: Fit = "pad"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
-from hydra_mobile.core.boundaries import reading
+from hydra_mobile.core.boundaries import reading, shown
 from hydra_mobile.core.errors import ArtifactError, DataError
 from hydra_mobile.core.files import read_json, write_atomically, write_json
 from hydra_mobile.models import label_mask as supervision
@@ -252,9 +252,20 @@ class MobileVLMProcessor:
         Raises:
             ArtifactError: a key is missing, or the tokenizer cannot be read.
         """
-        for key in ("template", "image", "image_token_id", "num_image_tokens"):
+        kinds = {"template": dict, "image": dict, "image_token_id": int, "num_image_tokens": int}
+        for key, kind in kinds.items():
             if key not in value:
                 raise ArtifactError(f"{where}: key `{key}` is missing.")
+            found: Any = value[key]
+            name = "an object" if kind is dict else "a whole number"
+            if type(found) is not kind or (kind is int and found < 0):
+                raise ArtifactError(
+                    f"{where}: key `{key}` is {shown(found)}, expected {name}.",
+                    "The file was altered; make or fetch the folder again.",
+                    where=f"{where}, {key}",
+                    found=shown(found),
+                    expected=name,
+                )
         if not tokenizer_file.is_file():
             raise ArtifactError(f"{tokenizer_file} is missing: expected a tokenizer.")
         try:
@@ -265,8 +276,8 @@ class MobileVLMProcessor:
             tokenizer,
             Template.from_dict(value["template"], where),
             ImagePreprocessing.from_dict(value["image"], where),
-            image_token_id=int(value["image_token_id"]),
-            num_image_tokens=int(value["num_image_tokens"]),
+            image_token_id=value["image_token_id"],
+            num_image_tokens=value["num_image_tokens"],
         )
 
     @classmethod

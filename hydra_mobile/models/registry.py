@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import cache_home, read_foreign_json, read_json, tilde, write_json
+from hydra_mobile.core.files import cache_home, read_json, tilde, write_json
 from hydra_mobile.core.folders import folder_atomically, recover
 from hydra_mobile.core.hub_id import at_revision, is_hub_id
 from hydra_mobile.core.integrity import hashes_of, plain_files, require_recorded
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.made_once import alone
-from hydra_mobile.core.model_folder import IMPORT_FILE
+from hydra_mobile.core.model_folder import IMPORT_FILE, read_config
 from hydra_mobile.core.registry import nearest, resolve
 from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.families import find_family
@@ -114,7 +114,7 @@ def base_folder(name_or_folder: str, log: Log = print, revision: str = "") -> Pa
     if hub:
         folder = checkpoint_folder(at_revision(name_or_folder, revision), "a base", log)
     if (folder / "config.json").is_file():
-        config = read_foreign_json(folder / "config.json", "the configuration of a base")
+        config = read_config(folder / "config.json", "the configuration of a base")
         if find_family(config) is not None:
             return folder
         called = name_or_folder.partition("@")[0] if hub else folder.resolve().name

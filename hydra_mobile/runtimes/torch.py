@@ -20,7 +20,7 @@ from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.memory import keep_freed_memory
 from hydra_mobile.models.cache_rows import cache_tensors, joined_rows
 from hydra_mobile.models.families import family_of
-from hydra_mobile.models.loading import load_model, load_processor
+from hydra_mobile.models.loading import load_with_processor
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.registry import base_folder
 from hydra_mobile.models.vision_language import VisionLanguageModel
@@ -40,20 +40,20 @@ def load_artifact(
     adapter = adapter_in(path)
     if (adapter / CONFIG_FILE).is_file():
         base = base_of(adapter)
-        model = load_model(base)
+        model, processor = load_with_processor(base, adapter)
         rename = family_of(base).rename(base)
         # Its import of peft takes seconds, which bases and merged models need not wait for.
         from hydra_mobile.adapters.save_load import load_adapter
 
         load_adapter(model.whole, adapter, base=base_identity(base), rename=rename)
-        return model.eval(), load_processor(base, adapter)
+        return model.eval(), processor
     if (path / "run.json").is_file():
         raise ArtifactError(
             f"{path} holds a run without an adapter: it is not finished.",
             "Go on with `hydra-mobile train --resume`.",
         )
     folder = base_folder(str(path))
-    return load_model(folder), load_processor(folder)
+    return load_with_processor(folder)
 
 
 class TorchRuntime(BatchedRuntime):

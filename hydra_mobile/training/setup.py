@@ -17,7 +17,7 @@ from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.core.memory import keep_freed_memory
 from hydra_mobile.models.families import family_of
 from hydra_mobile.models.finite import require_finite_weights
-from hydra_mobile.models.loading import load_model, load_processor
+from hydra_mobile.models.loading import load_model, load_processor, require_same_pictures
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.registry import Log, base_folder
 from hydra_mobile.models.templates import template_named
@@ -64,6 +64,7 @@ class TrainingModel:
         # Dropout is the only user of the global generator; data order has its own.
         torch.manual_seed(config.seed + self.processes.index)
         self.model = self._load(device)
+        require_same_pictures(folder, self.model, self.processor)
         if config.runtime.base_precision == "4bit":
             from hydra_mobile.models.four_bit import quantize_linears
 

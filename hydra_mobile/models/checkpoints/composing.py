@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.core.errors import ConfigError
-from hydra_mobile.core.files import read_foreign_json
 from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.marks import IMPORTED
+from hydra_mobile.core.model_folder import read_config
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.registry import nearest, resolve
 from hydra_mobile.models.checkpoints.base_plan import (
@@ -96,7 +96,7 @@ def fill_from_parts(
 ) -> None:
     """Fill the empty `folder` with the base of the parts in two folders."""
     file = language / "config.json"
-    stored = read_foreign_json(file, "the configuration of a language model")
+    stored = read_config(file, "the configuration of a language model")
     require_llama(str(stored.get("model_type")), str(file))
     text = text_arguments(stored)
     config = MobileVLMConfig(

@@ -17,6 +17,7 @@ from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_foreign_json, require_free_space, write_json
 from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.marks import CONVERTED
+from hydra_mobile.core.model_folder import read_config
 from hydra_mobile.core.progress import Log
 from hydra_mobile.core.safetensors_io import Form, total_bytes, write_tensors
 from hydra_mobile.models.checkpoints.base_plan import (
@@ -76,7 +77,7 @@ def open_model(folder: Path, log: Log) -> Model:
         ArtifactError: it is another project's, or incomplete.
     """
     file = folder / "config.json"
-    stored = read_foreign_json(file, "the configuration of a base or merged model")
+    stored = read_config(file, "the configuration of a base or merged model")
     if stored.get("model_type") != MobileVLMConfig.model_type:
         raise ArtifactError(
             f"{file}: model_type is {stored.get('model_type')!r}, expected "
@@ -88,7 +89,7 @@ def open_model(folder: Path, log: Log) -> Model:
         imported = read_foreign_json(
             folder / ORIGINAL_CONFIG, "the configuration before the import"
         )
-    config = MobileVLMConfig.from_pretrained(folder)
+    config = MobileVLMConfig.from_dict(stored)
     return Model(folder, config, open_weights(folder, log), imported)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_foreign_json
 from hydra_mobile.core.folders import folder_atomically
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.marks import IMPORTED
+from hydra_mobile.core.model_folder import read_config
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.base_plan import (
     ORIGINAL_CONFIG,
@@ -69,7 +69,7 @@ def import_checkpoint(
 def fill_from_checkpoint(folder: Path, source: Path, *, vision: str, name: str, log: Log) -> None:
     """Fill the empty `folder` with the base of the checkpoint at `source`."""
     file = source / "config.json"
-    config = read_foreign_json(file, "the configuration of a checkpoint")
+    config = read_config(file, "the configuration of a checkpoint")
     if is_original(config):
         plan = _plan_original(source, config, vision, log)
     elif is_llava(config):

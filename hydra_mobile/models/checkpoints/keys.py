@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.core.files import read_foreign_json
+from hydra_mobile.core.model_folder import read_config
 from hydra_mobile.models.checkpoints.known_parts import known_towers, projector_of
 
 #: Constants that older versions stored and newer ones compute.
@@ -84,7 +84,7 @@ def published_names(folder: Path) -> Callable[[str], str | None]:
     Args:
         folder: of a base, whose projector decides.
     """
-    config = read_foreign_json(folder / "config.json", "the configuration of a base model")
+    config = read_config(folder / "config.json", "the configuration of a base model")
     projector = config.get("projector_config")
     return mobilevlm_layout(projector).ours if projector else lambda name: None
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hydra_mobile.core.errors import ArtifactError
@@ -14,6 +13,7 @@ from hydra_mobile.core.safetensors_io import Form
 from hydra_mobile.models.checkpoints.keys import Layout
 from hydra_mobile.models.checkpoints.weights import WeightFiles
 from hydra_mobile.models.configuration import MobileVLMConfig
+from hydra_mobile.models.on_meta import on_meta
 
 # Names of each kind of misfit that a message shows.
 _SHOWN = 5
@@ -74,8 +74,7 @@ def expected_shapes(config: MobileVLMConfig) -> tuple[dict[str, tuple[int, ...]]
     """
     from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
 
-    with torch.device("meta"):
-        model = MobileVLMForConditionalGeneration(config)
+    model = on_meta(lambda: MobileVLMForConditionalGeneration(config))
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     text: Any = config.text_config
     if text.tie_word_embeddings:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_foreign_json
+from hydra_mobile.core.model_folder import read_config
 from hydra_mobile.core.progress import Log
 from hydra_mobile.models.checkpoints.hub import checkpoint_folder
 from hydra_mobile.models.checkpoints.keys import vision_layout
@@ -19,9 +19,7 @@ from hydra_mobile.models.checkpoints.weights import open_weights
 def read_tower(folder: Path) -> dict[str, Any]:
     """Return the name and arguments of the tower in a CLIP or SigLIP folder."""
     file = folder / "config.json"
-    return vision_arguments(
-        read_foreign_json(file, "the configuration of a vision tower"), str(file)
-    )
+    return vision_arguments(read_config(file, "the configuration of a vision tower"), str(file))
 
 
 def tower_source(folder: Path, log: Log) -> Source:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import read_foreign_json
+from hydra_mobile.core.model_folder import read_config
 from hydra_mobile.core.registry import nearest, resolve
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def family_of(folder: Path) -> Family:
         ArtifactError: no config.json, or one of a class that no family knows.
     """
     file = folder / "config.json"
-    config = read_foreign_json(file, "the configuration of a vision-language model")
+    config = read_config(file, "the configuration of a vision-language model")
     found = find_family(config)
     if found is None:
         raise unknown_class(file, config)
@@ -76,7 +76,7 @@ def unknown_class(file: Path, config: Mapping[str, Any]) -> ArtifactError:
 
 def derives_prompts(folder: Path) -> bool:
     """Whether template and pictures of a model folder are in transformers' files, not in ours."""
-    config = read_foreign_json(folder / "config.json", "the configuration of a base model")
+    config = read_config(folder / "config.json", "the configuration of a base model")
     family = find_family(config)
     return family.derives_prompts if family else bool(config.get("architectures"))
 
@@ -87,7 +87,7 @@ def stored_names(folder: Path) -> Callable[[str], str | None]:
     Of any class of transformers, whether a family knows it or not: adapters are trained on others
     as well. None for a name that is none of the folder's.
     """
-    config = read_foreign_json(folder / "config.json", "the configuration of a base model")
+    config = read_config(folder / "config.json", "the configuration of a base model")
     family = find_family(config)
     return family.rename(folder) if family else _names_of_class(folder, config)
 
@@ -99,7 +99,7 @@ def _names_of_class(folder: Path, config: Mapping[str, Any]) -> Callable[[str], 
     found = getattr(transformers, name, None)
     if found is None:
         return lambda name: None
-    from hydra_mobile.models.families.stored_names import stored_name
+    from hydra_mobile.models.families.tensor_names import stored_name
 
     kind = found.config_class
     return stored_name(folder, lambda: found(kind.from_dict(dict(config))))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.core.files import read_foreign_json
+from hydra_mobile.core.model_folder import read_config
 from hydra_mobile.models.tiles import TILES_FILE, Grid
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Family(ABC):
 
     def rename(self, folder: Path) -> Callable[[str], str | None]:
         """Return what gives a tensor's name in `folder` for one that it has elsewhere, or None."""
-        from hydra_mobile.models.families.stored_names import stored_name
+        from hydra_mobile.models.families.tensor_names import stored_name
 
-        stored = read_foreign_json(folder / "config.json", "the configuration of a model")
+        stored = read_config(folder / "config.json", "the configuration of a model")
         return stored_name(folder, lambda: self.empty_model(self.config_of(stored)).whole)
 
     @abstractmethod
