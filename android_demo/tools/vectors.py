@@ -18,6 +18,7 @@ from typing import Any
 from tokenizers import Tokenizer, normalizers
 
 from android_demo.tools import code_points, composition, vector_tokenizers
+from android_demo.tools.vector_json import write_json_texts
 from android_demo.tools.vector_manifests import write_manifests
 from android_demo.tools.vector_pictures import write_pictures
 from android_demo.tools.vector_texts import Sample, samples
@@ -67,6 +68,7 @@ def write_vectors(
         _write_lines(folder / "prompts.jsonl", _prompts(tokenizer, texts))
     write_pictures(out / "pictures")
     write_manifests(out / "manifests")
+    write_json_texts(out / "json")
     _write_code_points(out / "code_points.json")
     _write_lines(out / "compositions.jsonl", _compositions(texts))
 

@@ -22,6 +22,9 @@ from hydra_mobile.core.errors import ArtifactError, DiskError
 from hydra_mobile.core.json_text import dumps, loads
 from hydra_mobile.core.temporary import held, sibling, sweep
 
+# Of files that are read whole: far above any report, below what fills the memory.
+_MOST_BYTES = 1 << 30
+
 
 def cache_home() -> Path:
     """Return the cache folder: `HYDRA_MOBILE_HOME`, or `~/.cache/hydra-mobile`."""
@@ -79,10 +82,15 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield a temporary sibling of `path` to write to; rename it to `path` on success.
 
-    It has the permissions that the umask gives. The contents are on the disk before the name is.
+    It has the permissions that the umask gives.
+
+    Args:
+        path: the file.
+        synced: have the contents on the disk before the name is. Off for thousands of small files
+            that are compared with what they were made of when they are used.
 
     Raises:
         DiskError: the disk filled up.
@@ -101,10 +109,12 @@ def write_atomically(path: Path) -> Iterator[Path]:
                 yield temporary
                 # Some libraries put a file of their own there, private to its owner.
                 temporary.chmod(mode)
-                with temporary.open("rb") as handle:
-                    os.fsync(handle.fileno())
+                if synced:
+                    with temporary.open("rb") as handle:
+                        os.fsync(handle.fileno())
                 temporary.replace(path)
-                sync_folder(path.parent)
+                if synced:
+                    sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -161,6 +171,24 @@ def read_bytes(path: Path, what: str) -> bytes:
         ArtifactError: the file is missing or cannot be read.
     """
     try:
+        found = path.stat()
+        # A pipe waits for ever; one of the shell's own, `<(...)`, is written to.
+        if not stat.S_ISREG(found.st_mode) and not path.is_relative_to("/dev"):
+            raise ArtifactError(
+                f"{path} is no file: expected {what}.",
+                "Name a file.",
+                where=str(path),
+                found="a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device",
+                expected=what,
+            )
+        if found.st_size > _MOST_BYTES:
+            raise ArtifactError(
+                f"{path} has {found.st_size / 1e9:.1f} GB: expected {what}.",
+                "The file was altered; make it again.",
+                where=str(path),
+                found=f"{found.st_size:,} bytes",
+                expected=what,
+            )
         return path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(

@@ -1,5 +1,6 @@
 """The one writer and reader of JSON: the standard library's, without what readers disagree on.
 
+The C++ runner (`native/src/json_text.h`) and the app (`Json.kt`) accept and refuse the same texts.
 `NaN` and `Infinity` are no JSON: other readers stop at them, and a measurement that became one is a
 fault to be told, not a value to be kept.
 
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.json_guard import DEEPEST, JsonGuard
 
 _LONGEST = 60
 
@@ -37,10 +39,33 @@ def loads(text: str | bytes, **options: Any) -> Any:
         options: of `json.loads`.
 
     Raises:
-        ValueError: it is no JSON, or an object in it has a key twice.
-        RecursionError: its values are nested too deep.
+        ValueError: it is no JSON; an object in it has a key twice; a number is NaN or infinite, by
+            its name or because it is too large; or values are nested deeper than `DEEPEST`.
     """
-    return json.loads(text, object_pairs_hook=unique_object, **options)
+    if _may_be_deep(text):
+        JsonGuard().feed(text if isinstance(text, bytes) else text.encode("utf-8", "replace"))
+    numbers = {"parse_constant": _no_number, "parse_float": _finite}
+    return json.loads(text, object_pairs_hook=unique_object, **{**numbers, **options})
+
+
+def _may_be_deep(text: str | bytes) -> bool:
+    opened = (
+        text.count(b"[") + text.count(b"{")
+        if isinstance(text, bytes)
+        else text.count("[") + text.count("{")
+    )
+    return opened > DEEPEST
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:_LONGEST]} is too large")
+    return value
 
 
 def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import ijson
 
 from hydra_mobile.core.boundaries import reason_of
 from hydra_mobile.core.errors import DataError
+from hydra_mobile.core.json_guard import GuardedFile, JsonGuard
 from hydra_mobile.core.json_text import DuplicateKey, dumps, loads
-from hydra_mobile.data.json_guard import GuardedFile, JsonGuard
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TWICE = "Leave one of them: readers differ in which one they take."

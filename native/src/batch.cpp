@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "failure.h"
 #include "generation.h"
+#include "json_text.h"
 #include "requests.h"
 #include "session.h"
 
@@ -35,7 +36,7 @@ std::unordered_set<std::string> answered(const std::filesystem::path& file,
   for (int number = 1; std::getline(stream, text) && !stream.eof(); ++number) {
     const std::string where = file.string() + ":" + std::to_string(number) + ": ";
     try {
-      const Json line = Json::parse(text);
+      const Json line = parse_json<Json>(text, file.string() + ":" + std::to_string(number));
       if (line.contains("id")) ids.insert(line.at("id").get<std::string>());
       if (line.contains("session") && line.at("session").at("program_sha256") != program_sha256) {
         throw Failure(Exit::kInput, where +

@@ -1,11 +1,10 @@
 #include "bundle.h"
 
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "failure.h"
 #include "hashes.h"
+#include "json_text.h"
 
 namespace hydra {
 namespace {
@@ -16,6 +15,9 @@ using Json = nlohmann::json;
 
 constexpr char kSeal[] = "manifest_sha256";
 constexpr std::size_t kDigits = 64;
+// Of the side of a picture, as in `hydra_mobile/models/preprocessing.py`, and of other numbers.
+constexpr int64_t kMostPixels = 2048;
+constexpr int64_t kMost = 10'000'000;
 
 // The sha256 that the text of a manifest should have in its key `manifest_sha256`: of its own
 // bytes, with zeros in that place. `hydra_mobile/bundle/manifest.py` writes it.
@@ -34,11 +36,9 @@ std::string seal_of(std::string text) {
 }
 
 Json read(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) refuse(path.string() + " is missing: expected the manifest of a bundle.");
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::string text = read_text(path, "the manifest of a bundle");
   try {
-    const Json manifest = Json::parse(text);
+    const Json manifest = parse_json<Json>(text, path.string());
     // Earlier bundles have no seal.
     const auto seal = manifest.is_object() ? manifest.find(kSeal) : manifest.end();
     if (seal != manifest.end() && *seal != seal_of(text)) {
@@ -100,11 +100,22 @@ void find_program(Bundle& bundle, const std::filesystem::path& folder, const Jso
   refuse((folder / "manifest.json").string() + " names no file with role `program`.");
 }
 
+// A whole number of the manifest: what is allocated depends on it.
+int64_t number(const Json& values, const std::string& key, int64_t least, int64_t most) {
+  const Json& value = values.at(key);
+  if (value.is_number_integer() && value >= least && value <= most) return value.get<int64_t>();
+  refuse("manifest.json: key `" + key + "` is " + value.dump().substr(0, 40) + ", expected " +
+         std::to_string(least) + " to " + std::to_string(most) + ".");
+}
+
 ImageRecipe image_recipe(const Json& value) {
   ImageRecipe recipe;
-  recipe.size = value.at("size").get<int>();
+  recipe.size = static_cast<int>(number(value, "size", 1, kMostPixels));
   recipe.mean = value.at("mean").get<std::array<double, 3>>();
   recipe.std = value.at("std").get<std::array<double, 3>>();
+  for (const double each : recipe.std) {
+    if (each <= 0) refuse("manifest.json: key `std` has numbers that are not above 0.");
+  }
   const auto fit = value.at("fit").get<std::string>();
   const auto filter = value.at("resample").get<std::string>();
   if (fit == "pad")
@@ -137,12 +148,12 @@ Bundle Bundle::open(const std::filesystem::path& folder) {
     find_program(bundle, folder, manifest);
     bundle.required_ops = manifest.at("details").at("required_ops").get<std::vector<std::string>>();
     bundle.preset = manifest.at("preset").at("name").get<std::string>();
-    bundle.max_context = manifest.at("limits").at("max_context").get<int64_t>();
-    bundle.max_prefill = manifest.at("limits").at("max_prefill").get<int64_t>();
+    bundle.max_context = number(manifest.at("limits"), "max_context", 1, kMost);
+    bundle.max_prefill = number(manifest.at("limits"), "max_prefill", 1, kMost);
     const Json& shapes = manifest.at("shapes");
-    bundle.vocab_size = shapes.at("vocab_size").get<int64_t>();
-    bundle.hidden_size = shapes.at("hidden_size").get<int64_t>();
-    bundle.num_image_tokens = shapes.at("num_image_tokens").get<int64_t>();
+    bundle.vocab_size = number(shapes, "vocab_size", 1, kMost);
+    bundle.hidden_size = number(shapes, "hidden_size", 1, kMost);
+    bundle.num_image_tokens = number(shapes, "num_image_tokens", 0, kMost);
     bundle.stop_ids = manifest.at("stop_ids").get<std::vector<int64_t>>();
     bundle.image = image_recipe(manifest.at("image"));
     // Earlier bundles do not say.

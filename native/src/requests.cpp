@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "failure.h"
+#include "json_text.h"
 
 namespace hydra {
 namespace {
@@ -68,7 +69,7 @@ std::vector<Question> read_requests(const std::filesystem::path& file, const Bun
     if (text.empty()) continue;
     const std::string where = file.string() + ":" + std::to_string(number);
     try {
-      questions.push_back(question_of(Json::parse(text), file, bundle));
+      questions.push_back(question_of(parse_json<Json>(text, where), file, bundle));
     } catch (const Json::exception& error) {
       refuse(where, error.what());
     }

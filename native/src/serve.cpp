@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "failure.h"
+#include "json_text.h"
 #include "session.h"
 
 namespace hydra {
@@ -45,7 +46,7 @@ void serve(Program& program) {
   std::string line;
   while (std::getline(std::cin, line)) {
     // A header that cannot be read says nothing about what follows it: that ends the run.
-    const Json header = Json::parse(line);
+    const Json header = parse_json<Json>(line, "a header");
     const auto given = received(header);
     try {
       const Stopwatch watch;

@@ -187,8 +187,8 @@ def test_a_class_in_a_file_that_cannot_be_run_is_told(
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ('{"question": NaN, "answer": "a"}', "nan"),
-        ('{"question": "q", "answer": 1e400}', "inf"),
+        ('{"question": NaN, "answer": "a"}', "NaN"),
+        ('{"question": "q", "answer": 1e400}', "1e400"),
         ('{"question": "\\ud83d", "answer": "a"}', "question"),
         ('{"question": "q", "answer": "\\ud83d"}', "answers"),
         ('{"id": "\\ud83d", "question": "q", "answer": "a"}', "id"),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 
+from android_demo.tools.vector_json import MARKED, REFUSED, SOUND, within
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.save_load import read_adapter
 from hydra_mobile.benchmarks.base import Benchmark
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.errors import HydraError
-from hydra_mobile.core.files import write_json
-from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.files import read_json, write_json
+from hydra_mobile.core.json_text import dumps, loads
 from hydra_mobile.core.model_folder import weight_files
 from hydra_mobile.data.llava import read_llava
 from hydra_mobile.reporting.write import read_report
@@ -35,6 +37,30 @@ def test_what_is_finite_is_written_as_the_standard_library_does():
     assert dumps(value, sort_keys=True) == json.dumps(value, sort_keys=True)
     with pytest.raises(TypeError):
         dumps({"a": object()})
+
+
+@pytest.mark.parametrize(("name", "text"), SOUND.items())
+def test_what_every_reader_takes(name, text):
+    assert loads(within(text))["value"] == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [*((n, within(t)) for n, t in REFUSED.items()), *MARKED.items()]
+)
+def test_what_no_reader_takes(name, text, tmp_path):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(ArtifactError, match=r"a\.json"):
+        read_json(tmp_path / "a.json", "a file")
+
+
+def test_a_pipe_and_a_file_of_gigabytes_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with (tmp_path / "large.json").open("wb") as handle:
+        handle.truncate(5_000_000_000)  # no block of it is on the disk
+    for name, word in (("pipe.json", "pipe"), ("large.json", "5.0 GB")):
+        with pytest.raises(ArtifactError, match=word) as told:
+            read_json(tmp_path / name, "a file")
+        assert name in told.value.what
 
 
 TURNS = '"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]'

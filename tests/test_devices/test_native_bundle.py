@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from android_demo.tools.vector_json import MARKED, REFUSED, SOUND
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.models.pictures import open_picture
@@ -137,3 +138,62 @@ def test_the_bundle_and_then_the_request_say_how_pictures_are_read(
     assert logits(bundle, "stored", turn=False) != turned
     assert logits(stored, "by-bundle") == logits(bundle, "stored-again", turn=False)
     assert logits(stored, "turned-again", turn=True) == turned
+
+
+def test_json_is_read_and_refused_as_in_python(
+    binary: Path, bundle: Path, copied: Copied, tmp_path: Path
+) -> None:
+    folder = copied()
+    file = folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["manifest_sha256"]  # as bundles of earlier versions
+    head = json.dumps(manifest)[:-1]
+    Image.new("RGB", (40, 24)).save(tmp_path / "a.png")
+
+    def opened(text: bytes) -> int:
+        file.write_bytes(text)
+        done = prepared(binary, folder, tmp_path / "a.png")
+        assert done.returncode in (0, 2), done.stderr
+        assert done.returncode == 0 or b"manifest.json" in done.stderr
+        return done.returncode
+
+    for name, value in SOUND.items():
+        assert opened(f'{head}, "value": {value}}}'.encode()) == 0, name
+    for name, value in REFUSED.items():
+        assert opened(f'{head}, "value": {value}}}'.encode()) == 2, name
+    for name, whole in MARKED.items():
+        start, end = whole[: whole.index(b"{")], whole[whole.index(b"{") + 1 : -1]
+        more = b", " + end if end else b""
+        assert opened(start + head.encode() + more + b"}") == 2, name
+
+
+def test_manifests_of_other_sizes_and_kinds_are_not_read(
+    binary: Path, copied: Copied, tmp_path: Path
+) -> None:
+    folder = copied()
+    Image.new("RGB", (40, 24)).save(tmp_path / "a.png")
+    file = folder / "manifest.json"
+    with file.open("r+b") as handle:
+        handle.truncate(5_000_000_000)  # no block of it is on the disk
+    refused(binary, folder, "5000000000 bytes")
+    file.unlink()
+    os.mkfifo(file)
+    refused(binary, folder, "is no file")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("image", "size", 1_000_000_000),
+        ("image", "size", 0),
+        ("image", "std", [0.0, 1.0, 1.0]),
+        ("shapes", "vocab_size", 10**15),
+        ("shapes", "num_image_tokens", -1),
+        ("limits", "max_context", 10**15),
+    ],
+)
+def test_numbers_of_a_manifest_have_ranges(
+    binary: Path, copied: Copied, part: str, key: str, value: Any
+) -> None:
+    folder = copied(lambda manifest: manifest[part].update({key: value}))
+    refused(binary, folder, key)
