@@ -9,6 +9,7 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import Device, Models, Threads, existing, opened
+from hydra_mobile.cli.ui.faults import interruption
 from hydra_mobile.cli.ui.live import progress
 
 
@@ -78,7 +79,7 @@ def bench(
         progress=progress,
     )
     if not result.models:
-        raise KeyboardInterrupt
+        raise interruption()
     columns = [ui.Column("median [quartiles]")]
     columns += [ui.Column(name, right=True) for name in result.models]
     ui.table(columns, result.rows())
@@ -86,7 +87,7 @@ def bench(
         ui.line(text)
     if result.interrupted:
         ui.going_on("Some models were measured less often, or not at all; the figures are above.")
-        raise KeyboardInterrupt
+        raise interruption()
     command = " ".join(["hydra-mobile bench", *models])
     return ui.Result(
         result.content, next=[f"{command} --json > before.json", f"{command} --against before.json"]

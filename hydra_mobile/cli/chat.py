@@ -12,6 +12,7 @@ import typer
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.options import CountOr, Model, Real, Seed, Threads, existing, opened
+from hydra_mobile.cli.ui.faults import Terminated
 from hydra_mobile.cli.ui.live import Loading
 from hydra_mobile.core.boundaries import reason_of, shown
 from hydra_mobile.core.errors import HydraError
@@ -67,8 +68,9 @@ def chat(
     """Talk with a model about an image.
 
     Further questions know the earlier ones. /image FILE changes the image and begins anew, /reset
-    begins anew, /help lists what else there is; the end of input (Ctrl-D) ends. With --web all of
-    that is on a page, for one model or two beside each other, until Ctrl-C.
+    begins anew, /help lists what else there is. Ctrl-C stops an answer; at the prompt it ends, as
+    the end of input (Ctrl-D) does. With --web all of that is on a page, for one model or two
+    beside each other, until Ctrl-C.
     """
     if image is not None:
         existing(image, "--image")
@@ -94,6 +96,7 @@ def chat(
     settings = ui.screen().settings
     answers: list[dict[str, Any]] = []
     talk = Talk(image, new_tokens, temperature, top_p, seed)
+    ui.going_on("A conversation is on the screen alone.")
     while question := ask or _question():
         try:
             # What is asked once is a question, whatever it begins with.
@@ -116,6 +119,13 @@ def chat(
                 raise
             begin = "\n/reset begins anew" if talk.history else ""
             ui.warn(f"{error}{begin}")
+            continue
+        except KeyboardInterrupt as interrupted:
+            # On a terminal it stops the answer; at the prompt, or twice, it ends the command.
+            if ask or not sys.stdin.isatty() or isinstance(interrupted, Terminated):
+                raise
+            ui.screen().raw("")
+            ui.note("[stopped; the conversation goes on without this question. Ctrl-D ends it]")
             continue
         if not settings.json:
             ui.screen().raw("")

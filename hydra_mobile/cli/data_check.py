@@ -10,6 +10,7 @@ import typer
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.data_options import Columns, columns_of, existing_data, require_base
 from hydra_mobile.cli.options import Base, Images, Workers
+from hydra_mobile.cli.ui.faults import interruption
 from hydra_mobile.cli.ui.live import progress
 from hydra_mobile.core.errors import CheckFailed
 
@@ -74,7 +75,7 @@ def check(
         ui.line(text)
     if result.stopped == "interrupted":
         ui.going_on("What was read so far is above.")
-        raise KeyboardInterrupt
+        raise interruption()
     return ui.Result(
         result.to_dict(),
         next=[f"hydra-mobile train --config emojiqa-smol data.stage2={file} --dry-run"],

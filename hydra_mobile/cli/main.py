@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-from types import FrameType
 
 import typer
 
@@ -39,7 +38,7 @@ from hydra_mobile.cli import (
     train,
     verify,
 )
-from hydra_mobile.cli.ui.faults import Terminated
+from hydra_mobile.cli.ui.faults import on_sigterm
 from hydra_mobile.cli.ui.verb import Group, aliases, refuse
 
 START, TRAIN, EXPORT, CHECK, PHONE, CONVERT = (
@@ -137,10 +136,6 @@ def _options(
     pass
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
 def _open_streams() -> None:
     """Put nothing in the place of streams that were closed by whoever started this process."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -154,7 +149,7 @@ def main() -> None:
     before = signal.getsignal(signal.SIGTERM)
     # Outside of the main thread whoever called us handles signals.
     with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         code = app(standalone_mode=False, prog_name="hydra-mobile") or 0
     except KeyboardInterrupt as raised:

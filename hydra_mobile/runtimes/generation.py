@@ -94,6 +94,24 @@ class Generator:
             raise HydraError(
                 f"max_new_tokens is {max_new_tokens}, expected at least 1: an answer has a token."
             )
+        try:
+            return self._answer(question, image, image_key, max_new_tokens, stop, on_token, choose)
+        except BaseException:
+            # Broken off between two layers, by Ctrl-C for example, the cache of the prefix has more
+            # tokens in some than in others: it must not answer the next question.
+            self._prefix_key = None
+            raise
+
+    def _answer(
+        self,
+        question: str | Prompt,
+        image: Callable[[], Image.Image | Array] | None,
+        image_key: str | None,
+        max_new_tokens: int,
+        stop: bool,
+        on_token: Callable[[int], None] | None,
+        choose: Callable[[Array], int],
+    ) -> Generation:
         runner, processor = self.runner, self.runner.processor
         if isinstance(question, str):
             prompt = processor.prompt(question, with_image=image is not None)
@@ -171,12 +189,7 @@ class Generator:
         return self._finite(logits, "the text decoder"), state
 
     def _finite(self, values: Array, part: str) -> Array:
-        try:
-            return require_finite(self.runner, values, part)
-        except ArtifactError:
-            # A prefix that broke must not answer the next question.
-            self._prefix_key = None
-            raise
+        return require_finite(self.runner, values, part)
 
 
 def require_finite(runner: Runtime, values: Array, part: str) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
 
 from PIL import Image
@@ -150,3 +151,49 @@ def test_questions_that_are_no_text_or_not_there_are_told(
     assert "0xff" in err
     monkeypatch.setattr(sys, "stdin", None)  # as after `<&-`
     assert run_verb(*asked)[0] == 0
+
+
+class _Keys(io.StringIO):
+    """Lines that a person types on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class _Pressing:
+    """Standard output; Ctrl-C is pressed after the first text behind `after`."""
+
+    def __init__(self, stream, after):
+        self._stream, self._after, self._armed = stream, after, False
+
+    def write(self, text):
+        written = self._stream.write(text)
+        if self._armed and text.strip():
+            self._after, self._armed = None, False
+            signal.raise_signal(signal.SIGINT)
+        if self._after and self._after in text:
+            self._armed = True
+        return written
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(
+    run_verb, tiny_base, tmp_path, monkeypatch
+):
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "a.png")
+    asked = ("chat", "tiny", "--image", tmp_path / "a.png", "--new-tokens", 5)
+    _, whole, _ = run_verb(*asked, "--ask", "And now?")
+    monkeypatch.setattr(sys, "stdin", _Keys("What is it?\nAnd now?\n"))
+    # The prompt is the last that is written before the answer.
+    monkeypatch.setattr(sys, "stdout", _Pressing(sys.stdout, "> "))
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, out, err = run_verb(*asked)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert code == 0
+    assert "[stopped; the conversation" in err
+    # The next question is the first of the conversation, and has the answer that it has alone.
+    assert f"> {whole.strip()}\n" in out

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
@@ -54,6 +55,21 @@ _NETWORK = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3", "urll
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: the same as Ctrl-C, with an exit code of its own."""
+
+
+class _Signals:
+    terminated = False
+
+
+def on_sigterm(number: int, frame: FrameType | None) -> None:
+    """Handle SIGTERM."""
+    _Signals.terminated = True
+    raise Terminated
+
+
+def interruption() -> KeyboardInterrupt:
+    """Return what ended a step that took it as the end of its work, and said so in its result."""
+    return Terminated() if _Signals.terminated else KeyboardInterrupt()
 
 
 def shown(value: object) -> str:
