@@ -20,9 +20,14 @@ import torch
 from torch import Tensor
 
 from hydra_mobile.adapters.folder_files import CONFIG_FILE
+from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import ArtifactError
 
 _PREFIX = "base_model.model."
+# What in a regular expression repeats: a group, or anything.
+_SLOW = re.compile(r"\)[*+{]")
+_REPEATS = re.compile(r"[*+{]")
+_MOST_REPEATS = 3
 _LORA = re.compile(r"(.+)\.lora_([AB])\.(?:default\.)?weight")
 #: Settings under which an adapter is not plain LoRA, with the value that plain LoRA has.
 _OTHER_KINDS: dict[str, Any] = {
@@ -97,6 +102,16 @@ def peft_tensors(
             whole[_plain_name(name)] = tensor
     if not sides and not whole:
         raise ArtifactError(f"{file} holds no tensor.", "Save the adapter again.")
+    for module in config.get("modules_to_save") or ():
+        if not any(f".{module}." in f".{name}" for name in whole):
+            raise ArtifactError(
+                f"{file} holds no tensor of `{module}`, which {CONFIG_FILE} names in "
+                "`modules_to_save`: what was trained there is missing.",
+                "Save the adapter again with the tool that trained it.",
+                where=str(file),
+                found="no such tensor",
+                expected=f"the weights of `{shown(module)}`",
+            )
     alpha = _number(file, config, "lora_alpha")
     pairs = {name: _folded(file, config, name, pair, alpha) for name, pair in sides.items()}
     return PeftTensors(pairs, alpha, whole)
@@ -160,32 +175,58 @@ def _folded(
             "Save the adapter again; LoRA on convolutions is not merged here.",
         )
     rank = a.shape[0]
-    named = _by_pattern(config, "rank_pattern", name, config.get("r"))
+    where = file.parent / CONFIG_FILE
+    named = _by_pattern(where, config, "rank_pattern", name, config.get("r"))
     if named != rank:
         raise ArtifactError(
             f"{file}: `{name}` has rank {rank}, {CONFIG_FILE} says {named}.",
             "One of the two was edited; save the adapter again.",
         )
-    own = float(_by_pattern(config, "alpha_pattern", name, alpha))
+    own = _positive(
+        where, "alpha_pattern", _by_pattern(where, config, "alpha_pattern", name, alpha)
+    )
     scale = own / (math.sqrt(rank) if config.get("use_rslora") else rank)
     factor = scale * rank / alpha
     a, b = a.float(), b.float()
     return (a, b) if factor == 1 else (a, (b.double() * factor).float())
 
 
-def _by_pattern(config: Mapping[str, Any], key: str, name: str, default: Any) -> Any:
+def _by_pattern(file: Path, config: Mapping[str, Any], key: str, name: str, default: Any) -> Any:
     """Return what the first matching entry of a pattern says (peft's `get_pattern_key`)."""
-    for pattern, value in (config.get(key) or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
+    entries = config.get(key) or {}
+    if not isinstance(entries, Mapping):
+        raise _no_entry(file, key, shown(entries), "patterns of names, each with its number")
+    for pattern, value in entries.items():
+        # A repeated group, or repetition within repetition, takes hours on one name.
+        if _SLOW.search(pattern) or len(_REPEATS.findall(pattern)) > _MOST_REPEATS:
+            raise _no_entry(file, key, shown(pattern), "names, or patterns that repeat no group")
+        try:
+            found = re.match(rf"(.*\.)?({pattern})$", name)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise _no_entry(file, key, shown(pattern), "regular expressions") from error
+        if found:
             return value
     return default
 
 
+def _no_entry(file: Path, key: str, found: str, expected: str) -> ArtifactError:
+    return ArtifactError(
+        f"{file}: `{key}` holds {found}, expected {expected}.",
+        "Write the modules' names out, or save the adapter again with the tool that trained it.",
+        where=f"{file}, {key}",
+        found=found,
+        expected=expected,
+    )
+
+
 def _number(file: Path, config: Mapping[str, Any], key: str) -> float:
-    value = config.get(key)
+    return _positive(file.parent / CONFIG_FILE, key, config.get(key))
+
+
+def _positive(file: Path, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ArtifactError(
-            f"{file.parent / CONFIG_FILE}: `{key}` is {value!r}, expected a number above 0.",
+            f"{file}: `{key}` is {shown(value)}, expected a number above 0.",
             "Take the adapter again from the tool that trained it.",
         )
     return float(value)

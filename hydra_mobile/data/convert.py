@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.core.errors import DataError, HydraError
-from hydra_mobile.core.files import cache_home
+from hydra_mobile.core.files import cache_home, write_atomically
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.own_files import DATA, own_file_atomically
 from hydra_mobile.data.json_stream import Place
@@ -106,11 +106,9 @@ def _image_name(record: Record, out: Path, beside: Path) -> tuple[str, bool]:
         return os.path.relpath(record.image.absolute(), out.absolute().parent), False
     target = beside / record.image.name
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(record.image, target)
-        except OSError:  # another disk
-            shutil.copyfile(record.image, target)
+        # No link: whoever edits the images must not change those of the cache.
+        with write_atomically(target, synced=False) as temporary:
+            shutil.copyfile(record.image, temporary)
     return f"{beside.name}/{target.name}", True
 
 

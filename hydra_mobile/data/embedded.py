@@ -7,11 +7,9 @@ be read at random.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
-from hydra_mobile.core.boundaries import writing
-from hydra_mobile.core.files import cache_home
+from hydra_mobile.core.files import cache_home, write_atomically
 
 _KINDS = (
     (b"\x89PNG", ".png"),
@@ -32,22 +30,18 @@ def place_of(data: bytes) -> str:
 
 
 def unpack(data: bytes) -> str:
-    """Write an image to the cache unless it is there; return its absolute path.
+    """Write an image to the cache unless it is there as it was; return its absolute path.
 
     Raises:
         HydraError: the disk is full or cannot be written.
     """
     path = Path(place_of(data))
     try:
-        known = path.stat().st_size == len(data)
+        known = path.read_bytes() == data
     except OSError:
         known = False
     if not known:
-        # Not synced to the disk one by one, which takes longer than all the rest: training decodes
-        # every image before its first step, and one that a power cut emptied has the wrong size.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with writing(path, temporary):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        # Syncing them to the disk one by one takes longer than all the rest.
+        with write_atomically(path, synced=False) as temporary:
             temporary.write_bytes(data)
-            temporary.replace(path)
     return str(path)

@@ -1,4 +1,4 @@
-"""Command lines killed in the middle: before the n-th change that they make to the disk.
+"""Command lines killed or interrupted: before the n-th change that they make to the disk.
 
 A process of its own imports everything once and forks for each command, which takes a fraction of
 the seconds that the imports would. What counts as a change is what Python asks of the system: files
@@ -51,12 +51,21 @@ class Commands:
             text=True,
         )
 
-    def run(self, arguments: Sequence[object], kill_at: int = 0) -> Ended:
-        """Run a command; `kill_at`: before which change it is killed, from 1."""
+    def run(
+        self, arguments: Sequence[object], kill_at: int = 0, number: int = signal.SIGKILL
+    ) -> Ended:
+        """Run a command.
+
+        Args:
+            arguments: its words.
+            kill_at: before which change it gets the signal, from 1; 0: never.
+            number: the signal. Ctrl-C goes to the workers of a command as well.
+        """
         ask = {
             "arguments": [str(a) for a in arguments],
             "folder": str(self._folder),
             "kill_at": kill_at,
+            "number": int(number),
         }
         assert self._process.stdin
         assert self._process.stdout
@@ -107,7 +116,8 @@ def _become(ask: Mapping[str, Any], main: Any, said: Path, counted: Path) -> Non
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.argv = ["hydra-mobile", *ask["arguments"]]
-        changes = _Changes(Path(ask["folder"]), ask["kill_at"])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        changes = _Changes(Path(ask["folder"]), ask["kill_at"], ask["number"])
         sys.addaudithook(changes.see)
         try:
             main()
@@ -124,8 +134,8 @@ def _become(ask: Mapping[str, Any], main: Any, said: Path, counted: Path) -> Non
 
 
 class _Changes:
-    def __init__(self, folder: Path, kill_at: int) -> None:
-        self.count, self.kill_at = 0, kill_at
+    def __init__(self, folder: Path, kill_at: int, number: int) -> None:
+        self.count, self.kill_at, self._number = 0, kill_at, number
         self._folder = str(folder)
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -140,7 +150,10 @@ class _Changes:
             return
         self.count += 1
         if self.count == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            if self._number == signal.SIGINT:
+                os.killpg(0, signal.SIGINT)
+            else:
+                os.kill(os.getpid(), self._number)
 
     def _below(self, path: Any) -> bool:
         if not isinstance(path, str | bytes | os.PathLike):

@@ -99,13 +99,22 @@ def test_unmerged_it_answers_as_merged(tiny_base, tmp_path):
         ("peft_type", "LOHA"),
         ("lora_alpha", 0),
         ("r", 4),
+        ("modules_to_save", ["lm_head"]),
+        # Expressions that take hours on one name, and what is none.
+        ("rank_pattern", {r"(\w+\.?)+!": 4}),
+        ("alpha_pattern", {"(.|.)*x": 4}),
+        ("rank_pattern", {".*.*.*.*x": 4}),
+        ("rank_pattern", {"[": 4}),
+        ("rank_pattern", [4]),
+        ("alpha_pattern", {"q_proj": "4"}),
+        ("alpha_pattern", {"q_proj": -4}),
     ],
 )
 def test_what_is_no_plain_lora_is_refused_by_name(tiny_base, tmp_path, key, value):
     write_adapter(tiny_base, tmp_path / "adapter", target_modules=["q_proj"])
     file = tmp_path / "adapter" / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
-    name = "rank" if key == "r" else key
+    name = {"r": "rank", "modules_to_save": "lm_head"}.get(key, key)
     with pytest.raises(ArtifactError, match=name) as caught:
         merge(tiny_base, tmp_path / "adapter", tmp_path / "merged")
     assert caught.value.fix
