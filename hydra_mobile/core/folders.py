@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from hydra_mobile.core.temporary import held, is_temporary, lock_of, sibling, sw
 _WAIT_SECONDS = 30.0
 _LINUX_CWD, _RENAME_EXCHANGE = -100, 2
 _DARWIN_SWAP = 2
+# What systems and other programs put into any folder.
+_BESIDE = (".DS_Store", "Thumbs.db", "desktop.ini", ".gitattributes", ".cache")
 _OLD, _READY = ".hydra-mobile-old", ".hydra-mobile-ready"
 
 
@@ -37,18 +40,42 @@ class Mark:
         matches: whether a folder with that file is of this kind; default: it is.
         begun: whether a folder without that file is one in which work on it has begun; default: it
             is not.
+        contents: names that are of such a folder, by its own record; a folder with others is not
+            replaced, they are its owner's. None: the record does not say.
     """
 
     file: str
     kind: str
     matches: Callable[[Path], bool] = lambda folder: True
     begun: Callable[[Path], bool] = lambda folder: False
+    contents: Callable[[Path], Collection[str] | None] = lambda folder: None
 
     def is_on(self, folder: Path) -> bool:
         """Return whether `folder` is of this kind."""
         if self.file and (folder / self.file).is_file():
             return self.matches(folder)
         return self.begun(folder)
+
+
+def recorded(file: str, needs: str, *more: str) -> Callable[[Path], Collection[str] | None]:
+    """Return what reads the names in a folder from its record.
+
+    Args:
+        file: the record, JSON with the paths of all files under `files`.
+        needs: a file that is among them; records of earlier versions name some files only.
+        more: names that the record leaves out.
+    """
+
+    def names(folder: Path) -> Collection[str] | None:
+        try:
+            files = json.loads((folder / file).read_bytes())["files"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        if not isinstance(files, dict) or needs not in files:
+            return None
+        return {file, *more, *(str(name).split("/")[0] for name in files)}
+
+    return names
 
 
 def require_replaceable(path: Path, mark: Mark | None) -> None:
@@ -61,11 +88,18 @@ def require_replaceable(path: Path, mark: Mark | None) -> None:
     if path.is_dir():
         # What a killed writer left half-way is ended before it is replaced.
         half = (path / _OLD).is_dir() or (path / _READY).is_dir()
-        mine = half or (mark is not None and mark.is_on(path))
-        foreign = [] if mine else [name for name in os.listdir(path) if not _is_own(name)]
+        if half:
+            return
+        mine = mark is not None and mark.is_on(path)
+        known = mark.contents(path) if mark is not None and mine else ()
+        if known is None:
+            return
+        others = (name for name in os.listdir(path) if not _is_own(name))
+        foreign = [n for n in others if n not in known and not (mine and n in _BESIDE)]
         if not foreign:
             return
-        found = f"a folder with {len(foreign)} other files or folders, {foreign[0]!r} among them"
+        what = mark.kind if mark is not None and mine else "a folder"
+        found = f"{what} with {len(foreign)} other files or folders, {foreign[0]!r} among them"
     elif os.path.lexists(path) and not path.is_symlink():
         found = "a file"
     else:

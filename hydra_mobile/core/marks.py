@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hydra_mobile.core.folders import Mark
+from hydra_mobile.core.folders import Mark, recorded
 from hydra_mobile.core.model_folder import IMPORT_FILE, MERGED
 
 #: Marks a checkpoint in another project's layout that `convert` wrote.
@@ -86,6 +86,8 @@ BUNDLE = Mark(
         *("target", "runtime", "preset"),
         beside=("tokenizer.json", "golden.json"),
     ),
+    # The C++ runner notes what it has hashed.
+    contents=recorded("manifest.json", "tokenizer.json", "README.md", "adapters", ".sha256.json"),
 )
 IMPORTED = Mark(
     IMPORT_FILE,

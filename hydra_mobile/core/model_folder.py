@@ -10,7 +10,7 @@ from typing import Any
 from hydra_mobile.core.boundaries import reading, shown
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.core.files import read_foreign_json, read_json
-from hydra_mobile.core.folders import Mark
+from hydra_mobile.core.folders import Mark, recorded
 from hydra_mobile.core.integrity import remembered_sha256, require_inside, require_recorded
 
 #: Marks a merged model: its weights are no longer those of the base that its config.json names.
@@ -18,7 +18,9 @@ MERGE_FILE = "merge.json"
 #: What an imported base remembers of where it came from.
 IMPORT_FILE = "import.json"
 #: What an older merged folder is recognized by before it is replaced.
-MERGED = Mark(MERGE_FILE, "a merged model")
+MERGED = Mark(
+    MERGE_FILE, "a merged model", contents=recorded(MERGE_FILE, "config.json", "README.md")
+)
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # What is made one after the other, by its key: a configuration of transformers fills lists of this

@@ -15,7 +15,7 @@ import pytest
 from hydra_mobile.core import folders
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import write_atomically
-from hydra_mobile.core.folders import Mark, folder_atomically, recover
+from hydra_mobile.core.folders import Mark, folder_atomically, recorded, recover
 from hydra_mobile.core.locks import exclusive
 
 MARK = Mark("record.json", "a thing")
@@ -49,6 +49,23 @@ def test_without_an_exchange_the_older_folder_is_replaced_too(
     write(tmp_path / "out", "new")
     assert (tmp_path / "out" / "sub" / "data").read_text() == "new"
     assert names(tmp_path) == ["out"]
+
+
+def test_files_of_others_in_a_folder_of_ours_are_not_replaced_with_it(tmp_path: Path) -> None:
+    mark = Mark("record.json", "a thing", contents=recorded("record.json", "sub/data", "README.md"))
+    record = '{"files": {"sub/data": "0"}}'
+    write(tmp_path / "out", record, mark)
+    for name in ("README.md", ".DS_Store"):
+        (tmp_path / "out" / name).write_text("")
+    write(tmp_path / "out", record, mark)
+    (tmp_path / "out" / "bundle").mkdir()
+    (tmp_path / "out" / "bundle" / "thesis.txt").write_text("precious")
+    with pytest.raises(ArtifactError, match=r"a thing with 1 other.*bundle"):
+        write(tmp_path / "out", record, mark)
+    assert (tmp_path / "out" / "bundle" / "thesis.txt").read_text() == "precious"
+    # A record that does not name them, as earlier versions wrote: nothing can be told.
+    (tmp_path / "out" / "record.json").write_text('{"files": {}}')
+    write(tmp_path / "out", record, mark)
 
 
 def test_foreign_folder_is_refused_and_kept(tmp_path: Path) -> None:

@@ -240,8 +240,8 @@ def test_a_kill_loses_nothing_and_leaves_nothing(
         laid(place, name, over=False)
         assert place.run(verb.arguments).code == 0
         shutil.copytree(place.folder / verb.out, place.folder.parent / "older")
-        # An older result is told from a new one.
-        (place.folder.parent / "older" / "note.txt").write_text("of the older one")
+        # An older result is told from a new one; what is of nobody goes with it.
+        (place.folder.parent / "older" / "Thumbs.db").write_text("of the older one")
     whole = []
     for _ in range(2):
         laid(place, name, over)
