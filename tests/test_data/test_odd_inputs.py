@@ -142,6 +142,27 @@ def test_a_compressed_list_is_not_called_a_damaged_tar(tmp_path):
     assert "gunzip" in caught.value.fix
 
 
+def test_a_tar_that_is_cut_short_anywhere_is_told(tmp_path):
+    talk = json.dumps({"messages": TALK}).encode()
+    members = [(f"{n}.{kind}", talk if kind == "json" else picture()) for n in range(4) for kind in
+               ("json", "png")]  # fmt: skip
+    whole = write_tar(tmp_path / "a.tar", *members).read_bytes()
+    packed, file = gzip.compress(whole), tmp_path / "cut"
+    ended = len(whole.rstrip(b"\0")) // 512 + 2
+    cuts = [whole[: 512 * n] for n in range(2, ended - 1)]
+    cuts += [gzip.compress(cut) for cut in cuts[::3]]
+    cuts += [packed[:n] for n in range(100, len(packed), 37)]
+    stored = bytearray(gzip.compress(whole, 0))
+    stored[bytes(stored).index(b"This.") + 1] ^= 1  # the checksum alone tells
+    for cut in [*cuts, bytes(stored)]:
+        file.write_bytes(cut)
+        with pytest.raises(DataError, match="cut"):
+            list(iter_llava(file))
+    for sound in (whole, packed, whole[: 512 * ended]):
+        file.write_bytes(sound)
+        assert len(list(iter_llava(file))) == 4
+
+
 @pytest.mark.parametrize("packed", [bytes, gzip.compress], ids=["tar", "tgz"])
 def test_flipped_bits_of_a_tar_raise_nothing_foreign(tmp_path, packed):
     talk = json.dumps({"messages": TALK}).encode()

@@ -6,11 +6,12 @@ is the record, its picture members are the record's images.
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self, cast
 
 from hydra_mobile.core.boundaries import FOREIGN, reason_of, shown
 from hydra_mobile.core.errors import DataError, HydraError
@@ -29,6 +30,7 @@ _HEADERS = (
 )
 _DAMAGED: tuple[type[Exception], ...] = (tarfile.TarError, lzma.LZMAError, *FOREIGN)
 _BLOCK = 512
+_CHUNK = 1 << 20
 
 
 class _Header(tarfile.TarInfo):
@@ -36,7 +38,14 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the header that a block holds."""
+        """Return the header that a block holds.
+
+        Raises:
+            tarfile.ReadError: nothing is left, and no block of zeros has closed the archive;
+                `tarfile` takes that for its end.
+        """
+        if len(buf) < _BLOCK:
+            raise tarfile.ReadError("it ends without an end of the archive")
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0 or (header.size > _LARGEST_HEADER and header.type in _HEADERS):
             raise tarfile.ReadError(
@@ -65,7 +74,8 @@ class TarFile:
         try:
             with (
                 self._path.open("rb") as handle,
-                tarfile.open(fileobj=handle, mode="r|*", tarinfo=_Header) as tar,
+                _unpacked(handle) as stream,
+                tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar,
             ):
                 for member in tar:
                     # A stream keeps every header it has seen: 665,000 of them take a gigabyte.
@@ -84,6 +94,9 @@ class TarFile:
                         )
                     members[kind] = self._content(tar, member, sum(map(len, members.values())))
                     self.bytes_read = min(handle.tell(), self.bytes_total)
+                # Behind the archive is the checksum of what was compressed.
+                while stream is not handle and stream.read(_CHUNK):
+                    pass
         except HydraError:
             raise
         except _DAMAGED as error:
@@ -99,20 +112,7 @@ class TarFile:
             ) from error
         if members:
             yield self._place(number, key, members)
-        self._require_end(key)
         self.bytes_read = self.bytes_total
-
-    def _require_end(self, key: str) -> None:
-        """Raise where the blocks that close an archive are missing, which `tarfile` overlooks."""
-        with self._path.open("rb") as handle:
-            compressed = handle.read(2) == b"\x1f\x8b"
-            handle.seek(max(0, self.bytes_total - _BLOCK))
-            if not compressed and handle.read().strip(b"\0"):
-                raise DataError(
-                    f"{self._path} is cut short: it ends behind sample {shown(key)} without an end "
-                    "of the archive.",
-                    _CUT_SHORT,
-                )
 
     def _content(self, tar: tarfile.TarFile, member: tarfile.TarInfo, before: int) -> bytes:
         opened = tar.extractfile(member)
@@ -134,6 +134,13 @@ class TarFile:
     def count(self) -> int | None:
         """Return None: only reading tells."""
         return None
+
+
+def _unpacked(handle: BinaryIO) -> BinaryIO:
+    """Return a file's bytes, decompressed and compared with their checksum where it is packed."""
+    packed = handle.read(2) == b"\x1f\x8b"
+    handle.seek(0)
+    return cast("BinaryIO", gzip.open(handle)) if packed else handle
 
 
 def _split(name: str) -> tuple[str, str]:
