@@ -99,8 +99,9 @@ class FakeQuant:
 
     @property
     def extra_bytes(self) -> int:
-        """Bytes that the second copy of the weights takes."""
-        return sum(part.plain.numel() * part.plain.element_size() for part in self._parts.values())
+        """Bytes that the second copy of the weights and their scales take."""
+        weights = [part.plain for part in self._parts.values()]
+        return sum(w.numel() * w.element_size() + 4 * w.numel() // self._group for w in weights)
 
     def watch(self, optimizer: torch.optim.Optimizer) -> None:
         """Make codes anew after each step of an optimizer: fused ones leave no other trace."""
@@ -160,6 +161,18 @@ class FakeQuant:
                 _refresh(part, found._group, found._steps)
 
         return before
+
+
+def bytes_for(model: nn.Module, group: int = GROUP) -> int:
+    """Return the bytes that 4-bit weights in the forward passes of a model would add to it.
+
+    Raises:
+        ConfigError: as `FakeQuant`.
+    """
+    quant = FakeQuant(model, group=group)
+    needed = quant.extra_bytes
+    quant.remove()
+    return needed
 
 
 def _quantizable(root: nn.Module) -> Iterable[tuple[str, Any]]:

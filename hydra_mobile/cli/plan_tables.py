@@ -18,6 +18,7 @@ _MEMORY = {
     "activations": "activations kept",
     "transient": "loss, temporaries, batch",
     "averaging": "gradient averaging",
+    "copies": "weights rounded to 4 bits",
     "libraries": "libraries",
 }
 

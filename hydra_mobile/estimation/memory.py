@@ -54,6 +54,7 @@ class StageMemory:
         transient: logits, temporaries, recomputed layers, the batch itself.
         averaging: a second copy of the gradients, for several processes.
         libraries: workspaces.
+        copies: of weights that `stage2.qat` rounds, with their scales.
     """
 
     weights: int
@@ -63,6 +64,7 @@ class StageMemory:
     transient: int
     averaging: int
     libraries: int = _LIBRARIES
+    copies: int = 0
 
     @property
     def total(self) -> int:
@@ -127,8 +129,9 @@ class _Pass:
 class StageSimulation:
     """The memory of one stage at any setting; simulates on demand, a few seconds each time."""
 
-    def __init__(self, model: Any, train: TrainConfig, rows: Rows) -> None:
+    def __init__(self, model: Any, train: TrainConfig, rows: Rows, copies: int = 0) -> None:
         self._model = model
+        self._copies = copies
         self._rows = rows
         self._autocast = torch.bfloat16 if computes_in_bf16(train) else None
         self._trained = [p for p in model.parameters() if p.requires_grad]
@@ -162,6 +165,7 @@ class StageSimulation:
             activations=of_pass.activations,
             transient=of_pass.transient + extra + batch,
             averaging=gradients if gpus > 1 else 0,
+            copies=self._copies,
         )
 
     def _at_rest(self, setting: Setting, gpus: int) -> tuple[int, int]:

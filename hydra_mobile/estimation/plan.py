@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra_mobile.adapters.qat import bytes_for
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.estimation.architecture import base_config
@@ -168,7 +169,9 @@ def _stage(
     log(f"simulating {name}")
     model = planned_model(config, train, name)
     rows = _rows(model, train, name, asked.tokens[number])
-    simulation = StageSimulation(model, train, rows)
+    simulation = StageSimulation(
+        model, train, rows, bytes_for(model.language_model) if of_stage.qat else 0
+    )
     setting = configured_setting(train, name)
     simulation.simulate(setting.batch_size, setting.gradient_checkpointing)
     memory = simulation.memory(setting, asked.gpus)

@@ -53,6 +53,7 @@ class DryRun:
         conversations: in the step.
         seconds: that it took.
         peak_bytes: measured so far.
+        qat: preset whose rounding the step has seen, as the last ones of the run do; "": none.
     """
 
     row: tuple[tuple[str, bool], ...]
@@ -65,6 +66,7 @@ class DryRun:
     conversations: int
     seconds: float
     peak_bytes: int
+    qat: str = ""
 
     def marked_row(self) -> str:
         """Return the row as plain text, with what the loss learns in [brackets]."""
@@ -72,6 +74,7 @@ class DryRun:
 
     def lines(self) -> list[str]:
         """Return everything but the row."""
+        seen = f" at {self.qat}, as the last steps" if self.qat else ""
         return [
             f"parameters: {self.parameters:,} in all; trained: {self.trained_parameters:,} in the "
             f"language model, {self.projector_parameters:,} projector",
@@ -82,8 +85,9 @@ class DryRun:
             ),
             "memory of stage II:",
             *(f"  {line}" for line in self.memory),
-            f"one step of stage II: loss {self.loss:.3f}, {self.conversations} conversations, "
-            f"{self.seconds:.1f} s, {self.peak_bytes / 2**30:.2f} GiB peak measured. "
+            f"one step of stage II{seen}: loss {self.loss:.3f}, "
+            f"{self.conversations} conversations, {self.seconds:.1f} s, "
+            f"{self.peak_bytes / 2**30:.2f} GiB peak measured. "
             "Nothing was written.",
         ]
 
@@ -111,6 +115,7 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
         optimizer = setup.optimizer("stage2", strategy.parameters())
         strategy.begin(optimizer)
         memory = run.estimate_memory(setup, optimizer.parameters())
+        strategy.rehearse()
         setup.model.train()
         began = time.monotonic()
         result = train_step(
@@ -139,6 +144,7 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
             conversations=result.conversations,
             seconds=time.monotonic() - began,
             peak_bytes=peak_memory_bytes(setup.accelerator.device),
+            qat=config.stage2.qat,
         )
 
 

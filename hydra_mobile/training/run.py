@@ -201,7 +201,16 @@ class TrainingRun:
             "autocast_dtype": torch.bfloat16 if setup.precision == "bf16" else None,
             "device": setup.accelerator.device,
             "accumulation": self.config.stage2.accumulation,
+            "copies": self._copies(setup),
         }
+
+    def _copies(self, setup: TrainingModel) -> int:
+        """Return the bytes of weights that are held twice while training sees 4 bits."""
+        if not self.config.stage2.qat:
+            return 0
+        from hydra_mobile.adapters.qat import bytes_for
+
+        return bytes_for(setup.model.language_model)
 
     def _announce_memory(self, setup: TrainingModel, optimizer: NamedAdamW) -> None:
         """Say what stage II will take, before hours are spent on it."""

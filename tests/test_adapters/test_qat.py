@@ -15,7 +15,7 @@ from hydra_mobile.adapters.int4_grid import on_grid, round_nearest
 from hydra_mobile.adapters.integrations.trainer_callback import HydraCallback
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers
-from hydra_mobile.adapters.qat import FakeQuant
+from hydra_mobile.adapters.qat import FakeQuant, bytes_for
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.adapters.resize import resize
 from hydra_mobile.core.errors import ConfigError
@@ -147,6 +147,14 @@ def test_tied_weights_count_once_and_odd_widths_are_left_alone() -> None:
     assert len(FakeQuant(model, group=GROUP)) == 3 * 7 + 1
     # 40 inputs of down_proj are no multiple of 16.
     assert len(FakeQuant(llama(), group=16)) == 3 * 6 + 2
+
+
+def test_bytes_are_those_of_a_second_copy_and_its_scales(adapted: nn.Module) -> None:
+    before = {name: value.clone() for name, value in adapted.state_dict().items()}
+    frozen = [m for m in adapted.modules() if isinstance(m, nn.Linear | nn.Embedding)]
+    numbers = sum(m.weight.numel() for m in frozen if not m.weight.requires_grad)
+    assert bytes_for(adapted, GROUP) == 4 * (numbers + numbers // GROUP)
+    assert all(torch.equal(value, before[name]) for name, value in adapted.state_dict().items())
 
 
 def test_what_merging_does_not_give_is_refused() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,13 @@ def test_dry_run_shows_what_the_loss_sees_and_writes_nothing(run_verb, tiny_sett
     assert "peak, estimated" in out
     assert "one step of stage II" in out
     assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_takes_the_step_that_sees_4_bits(run_verb, tiny_settings):
+    code, out, err = run_verb("train", "--dry-run", *tiny_settings, "stage2.qat=int4")
+    assert code == 0, err
+    assert re.search(r"weights rounded to 4 bits +\d", out)
+    assert "one step of stage II at int4" in out
 
 
 def test_dry_run_shows_a_row_with_an_image_where_there_is_one(run_verb, tiny_settings, tmp_path):

@@ -14,6 +14,7 @@ from hydra_mobile.config import load_config
 from hydra_mobile.estimation.architecture import base_config
 from hydra_mobile.estimation.memory import Rows, Setting, StageMemory, StageSimulation
 from hydra_mobile.estimation.model import frozen_sizes, planned_model, set_checkpointing
+from hydra_mobile.estimation.plan import Asked, make_plan
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.memory.estimate import estimate
@@ -167,6 +168,20 @@ def test_four_bit_changes_only_the_frozen_linears(fp32):
     saved = whole.weights - packed.weights
     assert saved == pytest.approx(frozen.linears * (1 - 4.127 / 32), rel=1e-3)
     assert packed.transient == whole.transient + 4 * 64 * 160
+
+
+def test_weights_that_are_rounded_are_held_twice(tiny_base):
+    """As `make_plan` reckons: the simulated model has the shapes of the one that trains."""
+    asked = Asked(gpus=1, gpu_memory=80.0, tokens=(64, 96), samples=(100, 100))
+    plain, rounded = (
+        make_plan(settings("data.stage1=", *more), asked).stages[-1].memory
+        for more in ((), ("stage2.qat=int4", "ranks.dropout=0"))
+    )
+    assert rounded.total - plain.total == rounded.copies
+    text = base_config("tiny").text_config
+    # Table or head, and the linears of the layers, in bf16, and a scale for 32 of them.
+    assert rounded.copies > 2 * (1 + 2 / 32) * text.vocab_size * text.hidden_size
+    assert plain.copies == 0
 
 
 def test_the_total_is_the_sum_of_the_parts():

@@ -29,11 +29,12 @@ def dry_peak(
     autocast_dtype: torch.dtype | None,
     device: torch.device,
     accumulation: int = 1,
+    copies: int = 0,
 ) -> int:
     """Return the peak in bytes that training on batches as large as one will reach.
 
     Weights, gradients, modes and random state are as before afterwards. Arguments as for
-    `estimate`; call it before the optimizer's first step, since AdamW's moments
+    `estimate`; call it before the optimizer's first step, since AdamW's moments and `copies`
     are added to what was measured.
     """
     trained = list(trained)
@@ -52,7 +53,7 @@ def dry_peak(
                 _drop_gradients(trained)
     _drop_gradients(trained)
     moments = sum(2 * 4 * parameter.numel() for parameter in trained)
-    return peak_memory_bytes(device) + moments
+    return peak_memory_bytes(device) + moments + copies
 
 
 def _drop_gradients(trained: Iterable[nn.Parameter]) -> None:

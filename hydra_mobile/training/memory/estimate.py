@@ -53,6 +53,7 @@ class MemoryEstimate:
         transient: everything else that a pass makes: logits in fp32, temporaries, recomputation.
         process: on a CPU Python, libraries and whatever the process held besides; on a GPU the
             libraries' workspace.
+        copies: of weights that `stage2.qat` rounds, with their scales.
         total: the peak: resident set on a CPU, allocated memory on a GPU.
     """
 
@@ -62,12 +63,14 @@ class MemoryEstimate:
     activations: int
     transient: int
     process: int
+    copies: int = 0
 
     @property
     def total(self) -> int:
         """Return the estimated peak."""
         return (
             self.weights
+            + self.copies
             + self.gradients
             + self.moments
             + self.activations
@@ -79,6 +82,7 @@ class MemoryEstimate:
         """Return the estimate for people, one part a line, the total last."""
         parts = {
             "weights": self.weights,
+            **({"weights rounded to 4 bits": self.copies} if self.copies else {}),
             "gradients at the peak": self.gradients,
             "optimizer moments": self.moments,
             "activations kept for backward": self.activations,
@@ -97,6 +101,7 @@ def estimate(
     autocast_dtype: torch.dtype | None,
     device: torch.device,
     accumulation: int = 1,
+    copies: int = 0,
 ) -> MemoryEstimate:
     """Estimate the peak of training steps on batches as large as one.
 
@@ -110,6 +115,7 @@ def estimate(
         autocast_dtype: the dtype of autocast, or None without it.
         device: where the model is.
         accumulation: micro-batches per optimizer step; above 1 gradients exist in the forward.
+        copies: bytes of weights that are held twice later in the run.
     """
     trained = list(trained)
     weights, process = _at_rest(model, device)
@@ -124,6 +130,7 @@ def estimate(
         activations=peak.kept,
         transient=peak.live - peak.kept - peak.gradients,
         process=process,
+        copies=copies,
     )
 
 

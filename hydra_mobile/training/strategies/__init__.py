@@ -131,6 +131,9 @@ class Strategy(ABC):
     def before_step(self, step: int) -> None:  # noqa: B027
         """Prepare for step `step` (from 0), which is about to be taken."""
 
+    def rehearse(self) -> None:  # noqa: B027
+        """Bring the model into the state in which a step takes most; for a trial step."""
+
     def after_backward(  # noqa: B027
         self, step: int, rows: Sequence[Row], scale: float
     ) -> None:

@@ -154,6 +154,10 @@ class LoraStrategy(Strategy):
             # Compiled layers cannot be looked into; these few steps run without.
             torch.compiler.set_stance("force_eager")
 
+    def rehearse(self) -> None:
+        """Put weights on the grid of export, if the last steps will have them there."""
+        self._quantize(self.stage.stream.steps - 1)
+
     def after_backward(self, step: int, rows: Sequence[Row], scale: float) -> None:
         """Count a watched micro-batch."""
         kind: Literal["image", "text"] = "image" if any(row.image for row in rows) else "text"
