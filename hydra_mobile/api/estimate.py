@@ -13,13 +13,13 @@ from hydra_mobile.bundle.lora_manifest import split_selection
 from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.memory.footprint import Footprint
 from hydra_mobile.bundle.memory.phones import CLASSES, Fit, fit_on
-from hydra_mobile.config import load_config
+from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.progress import Log, silent
 from hydra_mobile.core.quiet import quietly
 from hydra_mobile.reporting.notebook import html_table
 
 if TYPE_CHECKING:
-    from hydra_mobile.estimation.plan import Plan
+    from hydra_mobile.estimation.plan import Asked, Plan
 
 
 @dataclass(frozen=True)
@@ -139,19 +139,11 @@ def estimate(
             model = Bundle.open(folder, verify_hashes=False)
     if isinstance(model, Bundle):
         return memory_of(model, device_memory)
-    return plan_of(
-        model,
-        *overrides,
-        gpus=gpus,
-        gpu_memory=gpu_memory,
-        samples=samples,
-        tokens=tokens,
-        global_batch=global_batch,
-        samples_per_second=samples_per_second,
-        measured=measured,
-        log=log,
-        **sections,
-    )
+    from hydra_mobile.estimation.plan import Asked
+
+    rate = Path(measured) if measured else None
+    asked = Asked(gpus, gpu_memory, samples, tokens, global_batch, samples_per_second, rate)
+    return plan_of(load_config(model, overrides, sections), asked, log)
 
 
 def memory_of(bundle: Bundle, device_memory: float = 0.0) -> PhoneMemory:
@@ -165,30 +157,9 @@ def memory_of(bundle: Bundle, device_memory: float = 0.0) -> PhoneMemory:
     return PhoneMemory(bundle.path, footprint, target.memory_basis, fits)
 
 
-def plan_of(
-    config: ConfigLike,
-    *overrides: str,
-    gpus: int = 1,
-    gpu_memory: float = 80.0,
-    samples: tuple[int, int] = (0, 0),
-    tokens: tuple[int, int] = (0, 0),
-    global_batch: int = 0,
-    samples_per_second: float = 0.0,
-    measured: str | Path | None = None,
-    log: Log = silent,
-    **sections: Any,
-) -> Plan:
+def plan_of(config: TrainConfig, asked: Asked, log: Log = silent) -> Plan:
     """Estimate a training run on GPUs; see `estimate`."""
     with quietly():
-        from hydra_mobile.estimation.plan import Asked, make_plan
+        from hydra_mobile.estimation.plan import make_plan
 
-        asked = Asked(
-            gpus,
-            gpu_memory,
-            samples,
-            tokens,
-            global_batch,
-            samples_per_second,
-            Path(measured) if measured else None,
-        )
-        return make_plan(load_config(config, overrides, sections), asked, log)
+        return make_plan(config, asked, log)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,73 +183,34 @@ class Evaluation:
 
 def evaluation_of(
     models: ModelLike | Sequence[ModelLike],
-    benchmarks: str | Sequence[str] = ("emojiqa",),
-    *,
-    data: str | Path = ".",
+    settings: EvalSettings,
     out: str | Path = "report",
-    splits: Sequence[str] = (),
-    limit: int | None = None,
-    protocol: str = "",
-    threads: int = 0,
-    workers: int = 0,
-    shard: str = "",
-    torchrun: bool = False,
-    allow_partial: bool = False,
     device: str = "host",
-    torch_device: str = "cpu",
-    interpret_coreml: bool = False,
 ) -> Evaluation:
-    """Return what `evaluate` would run; models and numbers are those of `evaluate`.
+    """Return what `evaluate` would run; models, folder and device are those of `evaluate`.
 
     Args:
         models: what answers.
-        benchmarks: see `evaluate`.
-        data: the folder of their files.
+        settings: benchmarks, sizes, processes; torch may run on "auto".
         out: the report's folder.
-        splits: empty: all.
-        limit: about how many questions of each split; None: all.
-        protocol: see `evaluate`.
-        threads: CPU threads altogether; 0: all cores.
-        workers: processes per model; 0 chooses.
-        shard: "I/N": only part I of N is answered.
-        torchrun: all processes that torchrun started run this, and each answers its part; the
-            first waits for the others and goes on with all answers.
-        allow_partial: leave out questions that cannot be asked.
         device: where bundles run.
-        torch_device: where torch runs: "cpu", "cuda", or "auto".
-        interpret_coreml: interpret CoreML bundles where CoreML cannot run.
 
     Raises:
         ArtifactError: `out` holds something else than a report or answers.
+        ConfigError: a number is out of its range.
         HydraError: there is no such model, device or GPU; the device cannot run one of them.
     """
     require_replaceable(Path(out), REPORT)
-    if (limit is not None and limit < 1) or min(threads, workers) < 0:
+    if (settings.limit is not None and settings.limit < 1) or (
+        min(settings.threads, settings.workers) < 0
+    ):
         raise ConfigError("limit is at least 1 or None; threads and workers are 0 or more.")
     given: Sequence[Any] = models if isinstance(models, list | tuple) else [models]
     with quietly():
-        from hydra_mobile.evaluation.evaluate import EvalSettings
-        from hydra_mobile.evaluation.store.shards import Shard
         from hydra_mobile.evaluation.workers.placement import moved
         from hydra_mobile.runtimes.model_ref import model_at
 
-        group = Shard.of_process() if torchrun else None
-        if group and shard:
-            raise ConfigError("--shard and torchrun both name a part", "give one of them")
-        settings = EvalSettings(
-            benchmarks=(benchmarks,) if isinstance(benchmarks, str) else tuple(benchmarks),
-            data=Path(data),
-            splits=tuple(splits),
-            limit=limit,
-            threads=threads,
-            protocol=protocol,
-            workers=workers,
-            shard=group or (Shard.parse(shard) if shard else Shard()),
-            grouped=group is not None,
-            allow_partial=allow_partial,
-            interpret_coreml=interpret_coreml,
-            torch_device=_torch_device(torch_device),
-        )
+        settings = replace(settings, torch_device=_torch_device(settings.torch_device))
         placed = moved([model_at(path_of(model)) for model in given], device)
         return Evaluation(tuple(placed), settings, Path(out))
 
@@ -317,21 +278,21 @@ def evaluate(
     Raises:
         HydraError: whatever is wrong with models or data, before the first question if possible.
     """
-    evaluation = evaluation_of(
-        models,
-        benchmarks,
-        data=data,
-        out=out,
-        splits=splits,
+    from hydra_mobile.evaluation.evaluate import EvalSettings
+
+    settings = EvalSettings(
+        benchmarks=(benchmarks,) if isinstance(benchmarks, str) else tuple(benchmarks),
+        data=Path(data),
+        splits=tuple(splits),
         limit=limit,
-        protocol=protocol,
         threads=threads,
+        protocol=protocol,
         workers=workers,
         allow_partial=allow_partial,
-        device=device,
-        torch_device=torch_device,
         interpret_coreml=interpret_coreml,
+        torch_device=torch_device,
     )
+    evaluation = evaluation_of(models, settings, out, device)
     report = evaluation.run(log, progress or LogProgress(log))
     # None is for parts, and this is the whole.
     assert report is not None

@@ -166,18 +166,18 @@ def estimate(
     ui.prepare()
     from hydra_mobile.api.estimate import plan_of
     from hydra_mobile.cli.plan_tables import show_plan
+    from hydra_mobile.estimation.plan import Asked
 
-    plan = plan_of(
-        settings,
-        gpus=gpus,
-        gpu_memory=gpu_memory,
+    asked = Asked(
+        gpus,
+        gpu_memory,
         samples=(stage1_samples, samples),
         tokens=(stage1_tokens, tokens),
         global_batch=global_batch,
         samples_per_second=samples_per_second,
         measured=measured,
-        log=ui.say,
     )
+    plan = plan_of(settings, asked, ui.say)
     show_plan(plan)
     words = " ".join(["train", *([f"--config {config}"] if config else []), *overrides])
     start = "hydra-mobile" if gpus == 1 else f"torchrun --nproc-per-node {gpus} -m hydra_mobile"

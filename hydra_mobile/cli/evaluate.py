@@ -108,23 +108,24 @@ def evaluate(
     ui.prepare()
     from hydra_mobile.api.evaluate import evaluation_of
     from hydra_mobile.cli.work_view import evaluation_facts
+    from hydra_mobile.evaluation.evaluate import EvalSettings
+    from hydra_mobile.evaluation.store.shards import Shard
 
-    planned = evaluation_of(
-        opened_models,
-        chosen,
+    part, grouped = Shard.asked(shard)
+    settings = EvalSettings(
+        benchmarks=chosen,
         data=folder,
-        out=out,
-        splits=names(splits),
+        splits=tuple(names(splits)),
         limit=limit or None,
-        protocol=protocol,
         threads=threads,
+        protocol=protocol,
         workers=workers,
-        shard=shard,
-        torchrun=True,
+        shard=part,
+        grouped=grouped,
         allow_partial=allow_partial,
-        device=device,
         torch_device=torch_device,
     )
+    planned = evaluation_of(opened_models, settings, out, device)
     found = planned.models
     many = "s" if len(found) > 1 else ""
     doing = "Would evaluate" if dry_run else "Evaluating"

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -23,6 +24,9 @@ from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.files import read_json, write_atomically
 from hydra_mobile.core.model_folder import weights_sha256
 from hydra_mobile.core.subprocesses import run_verbs
+
+if TYPE_CHECKING:
+    from hydra_mobile.evaluation.evaluate import EvalSettings
 
 _PRESET = "int4"
 _RUNTIMES = ("executorch", "onnx")
@@ -199,7 +203,7 @@ class _Quickstart:
         def show(done: int) -> None:
             step.say(f"{done} of {len(verbs)} bundles exported")
             if done == len(verbs) - 1 and not self._early:
-                self._early = _Early(self._torch_models(), self._questions_asked())
+                self._early = _Early(self._torch_models(), self._settings(), self._report)
 
         run_verbs(verbs, log=board.log, poll=show)
         step.say(f"checking {len(_RUNTIMES)} bundles")
@@ -211,18 +215,15 @@ class _Quickstart:
         step.say(f"{len(_RUNTIMES)} bundles, {made}; all pass parity")
 
     def evaluate(self, board: Board, step: Step) -> None:
-        from hydra_mobile.api.evaluate import evaluate
+        from hydra_mobile.api.evaluate import evaluation_of
 
         step.say("reading models and questions")
         if self._early:
             self._early.wait()
         models = [*self._torch_models(), *(str(self._bundle(runtime)) for runtime in _RUNTIMES)]
-        report = evaluate(
-            models,
-            **self._questions_asked(),
-            log=board.log,
-            progress=StepProgress(board, step),
-        )
+        work = evaluation_of(models, self._settings(), self._report)
+        report = work.run(board.log, StepProgress(board, step))
+        assert report is not None, "these are all questions and not a part of them"
         self.report = report.content
         answers = sum(run.answered for system in self.report.systems for run in system.runs)
         step.say(f"{count(answers)} answers")
@@ -230,13 +231,19 @@ class _Quickstart:
     def _torch_models(self) -> list[str]:
         return ["smol", str(self._run / "merged")]
 
-    def _questions_asked(self) -> dict[str, Any]:
-        return {
-            "data": self._out / "emojiqa",
-            "splits": ("seen", "unseen"),
-            "limit": self._questions or None,
-            "out": self._out / "report",
-        }
+    def _settings(self) -> EvalSettings:
+        from hydra_mobile.evaluation.evaluate import EvalSettings
+
+        return EvalSettings(
+            ("emojiqa",),
+            self._out / "emojiqa",
+            splits=("seen", "unseen"),
+            limit=self._questions or None,
+        )
+
+    @property
+    def _report(self) -> Path:
+        return self._out / "report"
 
     def _bundle(self, runtime: str) -> Path:
         return self._out / f"android-{runtime}-{_PRESET}"
@@ -247,13 +254,14 @@ class _Early:
 
     Args:
         models: of the evaluation to come.
-        asked: its questions, as `evaluate` takes them.
+        settings: its questions.
+        out: the folder of its report.
     """
 
-    def __init__(self, models: Sequence[str], asked: Mapping[str, Any]) -> None:
+    def __init__(self, models: Sequence[str], settings: EvalSettings, out: Path) -> None:
         from hydra_mobile.api.evaluate import evaluation_of
 
-        self._work = evaluation_of(models, **asked, threads=1, workers=1)
+        self._work = evaluation_of(models, replace(settings, threads=1, workers=1), out)
         self._error: BaseException | None = None
         # Workers end with this process, so that nobody waits for them on Ctrl-C.
         self._thread = threading.Thread(target=self._answer, daemon=True)

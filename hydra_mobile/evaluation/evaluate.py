@@ -49,7 +49,8 @@ class EvalSettings:
             the first process waits for them and goes on with all answers.
         allow_partial: leave out questions that cannot be asked, and say so in the result.
         interpret_coreml: interpret CoreML bundles where CoreML cannot run.
-        torch_device: where eager torch runs: "cpu" or "cuda", of a group each process its own.
+        torch_device: where eager torch runs: "cpu" or "cuda", of a group each process its own;
+            "auto" until a GPU was looked for.
     """
 
     benchmarks: Sequence[str]

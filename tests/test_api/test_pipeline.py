@@ -120,7 +120,8 @@ def test_a_second_run_in_another_precision_leaves_no_trace(tmp_path, run_setting
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     for precision in ("fp32", "bf16"):
         more = ["data.stage1=", "stage2.steps=1", f"runtime.precision={precision}"]
-        values = values_of([*run_settings(tmp_path / precision), *more, "runtime.threads=1"])
+        more += [f"runtime.threads={threads + 1}"]
+        values = values_of([*run_settings(tmp_path / precision), *more])
         assert hm.train(values, log=lambda line: None).summary["precision"] == precision
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -228,11 +229,12 @@ def test_load_takes_a_base_by_name():
     assert hm.load("tiny").kind == "base"
 
 
-def test_evaluate_writes_a_report_and_reads_it_again(merged, shapes_data, tmp_path):
+def test_evaluate_writes_a_report_and_reads_it_again(bundle, shapes_data, tmp_path):
+    """A bundle, whose processes start without torch; `test_the_lines_of_the_readme` asks a run."""
     data = build_tree(tmp_path / "data", [Image.open(shapes_data / f"{i}.png") for i in range(6)])
     said: list[str] = []
     report = hm.evaluate(
-        merged, "pope", data=data, out=tmp_path / "r", limit=4, threads=1, log=said.append
+        bundle, "pope", data=data, out=tmp_path / "r", limit=4, threads=1, log=said.append
     )
     assert report.path == tmp_path / "r"
     assert {row["benchmark"] for row in report.scores} == {"pope"}
@@ -282,13 +284,13 @@ def test_the_ranks_of_a_run_show_themselves(run):
     assert record.history.final_map() == run.rank_map
 
 
-def test_models_are_measured_in_processes_of_their_own(merged):
+def test_models_are_measured_in_processes_of_their_own(bundle):
     found = hm.bench(
-        merged, prompt_tokens=16, new_tokens=2, repeats=1, warmup=0, rounds=1,
+        bundle, prompt_tokens=16, new_tokens=2, repeats=1, warmup=0, rounds=1,
         log=lambda line: None,
     )  # fmt: skip
     assert not found.interrupted
-    assert found.models == [hm.load(merged).name]
+    assert found.models == [hm.load(bundle).name]
     assert found.models[0] in found._repr_html_()
     assert found.against(found)
 
@@ -297,6 +299,7 @@ def test_a_plan_knows_only_what_was_measured(run, merged, shapes_data, tmp_path,
     from hydra_mobile.api.evaluate import evaluation_of
     from hydra_mobile.api.export import plan_export
     from hydra_mobile.api.training import plan_training
+    from hydra_mobile.evaluation.evaluate import EvalSettings
 
     other = plan_training(run.config, "stage2.steps=30", output=str(tmp_path / "x"))
     assert [stage.steps for stage in other.stages] == [1, 30]
@@ -311,7 +314,7 @@ def test_a_plan_knows_only_what_was_measured(run, merged, shapes_data, tmp_path,
     assert plan_export(merged, "android", runtime="onnx", preset="fp32").cost.seconds is None
     images = [Image.open(shapes_data / f"{i}.png") for i in range(6)]
     data = build_tree(tmp_path / "data", images)
-    planned = evaluation_of([merged], "pope", data=data, out=tmp_path / "r", limit=4)
+    planned = evaluation_of([merged], EvalSettings(("pope",), data, limit=4), tmp_path / "r")
     assert planned.answers == sum(planned.questions.values()) > 0
     assert planned.cost.seconds is None
     assert not (tmp_path / "r").exists()

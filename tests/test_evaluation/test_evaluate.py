@@ -93,13 +93,14 @@ def test_report_of_base_run_and_merged_model(in_process, run, questions, tmp_pat
 
 def test_what_was_answered_before_is_timed_and_reported(in_process, questions, tmp_path):
     models, out = ["tiny"], tmp_path / "report"
-    evaluation_of(models, data=questions, out=out, threads=1, workers=1).answer()
+    settings = EvalSettings(("emojiqa",), questions)
+    evaluation_of(models, dataclasses.replace(settings, threads=1, workers=1), out).answer()
     (file,) = out.rglob("answers.jsonl")
     answers = file.read_bytes()
     assert len(answers.splitlines()) == 24
     assert not list(out.rglob("facts.json"))
     assert not (out / "report.json").exists()
-    report = evaluation_of(models, data=questions, out=out).run()
+    report = evaluation_of(models, settings, out).run()
     assert report is not None
     assert file.read_bytes() == answers
     (system,) = report.content.systems

@@ -80,6 +80,23 @@ class Shard:
             )
         return cls(int(rank) + 1, int(world)) if int(world) > 1 else None
 
+    @classmethod
+    def asked(cls, text: str) -> tuple[Shard, bool]:
+        """Return the part of this process, and whether torchrun's others answer the rest.
+
+        Args:
+            text: "i/n"; "": the whole, or what torchrun gives this process.
+
+        Raises:
+            ConfigError: it is neither, or there are both.
+        """
+        group = cls.of_process()
+        if group and text:
+            raise ConfigError("--shard and torchrun both name a part", "give one of them")
+        if group:
+            return group, True
+        return (cls.parse(text) if text else WHOLE), False
+
 
 #: All questions.
 WHOLE = Shard()
