@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
+from hydra_mobile.adapters.compensation import Compensate
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig, Start
 from hydra_mobile.configs import config_file, config_names, find_config
 from hydra_mobile.core.boundaries import reading, shown
@@ -131,7 +132,11 @@ class RanksConfig:
     r_ref: Rank = 128
     """Rank of the uniform LoRA whose parameter count is never exceeded."""
     alpha_ref: Annotated[float, Range(above=0, maximum=1e6)] = 256.0
-    """Scale is alpha_ref / r_ref for every module, whatever its rank."""
+    """Scale is alpha_ref / r_ref for every module, whatever its rank, unless `compensate` says
+    otherwise."""
+    compensate: Compensate = "neither"
+    """At one scale and learning rate a module of higher rank moves faster. What falls as r_ref /
+    rank against that: a module's scale, its learning rate, both, or neither."""
     rank_step: Rank = 8
     """Ranks are multiples of this."""
     r_min: Rank = 8

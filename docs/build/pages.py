@@ -26,6 +26,7 @@ from experiments.memory import table as memory
 from experiments.planted_need import table as planted_need
 from experiments.presets import table as presets
 from experiments.quality import plots as quality_plots
+from experiments.quality import screen
 from experiments.quality import table as quality
 from experiments.quickstart import table as quickstart
 from experiments.scaling import table as scaling
@@ -39,6 +40,7 @@ EXPERIMENTS = ROOT / "experiments"
 #: What makes the table of a result file.
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "quality/result_*.json": quality.render,
+    "quality/screen.json": screen.render,
     "training_speed/result.json": training_speed.render,
     "inference_speed/result.json": inference_speed.render,
     "inference_speed/profile.json": inference_speed.render_operators,

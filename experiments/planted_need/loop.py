@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from experiments.planted_need.world import World, loss
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.compensation import Compensate
 from hydra_mobile.adapters.importance import learned_update
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.probe_loop import ProbeLoop
@@ -56,7 +57,14 @@ class Student:
         highest_parameters: most parameters that received a gradient in any step.
     """
 
-    def __init__(self, world: World, first: RankMap, steps: int, peak: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        first: RankMap,
+        steps: int,
+        peak: float,
+        compensate: Compensate = "neither",
+    ) -> None:
         self._world = world
         self._steps = steps
         self._peak = peak
@@ -66,10 +74,24 @@ class Student:
         self.judged = 0
         self.highest_parameters = 0
         r_ref = self.budget.r_ref
-        inject(self.model, first, r_ref=r_ref, alpha_ref=SCALE * r_ref, seed=world.seed)
+        inject(
+            self.model,
+            first,
+            r_ref=r_ref,
+            alpha_ref=SCALE * r_ref,
+            seed=world.seed,
+            compensate=compensate,
+        )
         parameters = list(lora_parameters(self.model).values())
         self.optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=0.0, fused=True)
-        self.loop = ProbeLoop(self.model, self.budget, self.optimizer, self, seed=world.seed)
+        self.loop = ProbeLoop(
+            self.model,
+            self.budget,
+            self.optimizer,
+            self,
+            seed=world.seed,
+            compensate=compensate,
+        )
 
     def step(self, step: int, after_backward: Callable[[], None] = lambda: None) -> float:
         """Take the optimizer step after step `step` and return the loss before it."""

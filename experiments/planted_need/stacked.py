@@ -27,6 +27,8 @@ from hydra_mobile.adapters.resize import svd_transforms
 
 LAYERS, HIDDEN, HEADS = 4, 32, 4
 R_REF, R_MAX, SCALE = World.r_ref, 16, 2.0
+#: Training batches that tell where a module that grows should move.
+GRADIENT_BATCHES = 4
 #: Of the modules' names in the product's students (`loop.py`).
 PREFIX = "language_model."
 EMBEDDING, HEAD = "model.embed_tokens", "lm_head"
@@ -118,7 +120,7 @@ class Students:
     AdamW without decay, ten steps of ramp, half a cosine to zero, s = 2 at the reference rank.
     Twice the rank at the same s and rate moves W about twice as far per Adam step. `hold` says what
     falls as R_REF / rank against that, by student: a module's "rate", its "scale", "both", or
-    nothing ("").
+    nothing (""). `along` are the students whose new rows of A lie along the residual gradient.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class Students:
         steps: int,
         peak: float,
         hold: Sequence[str] | None = None,
+        along: Sequence[int] = (),
     ) -> None:
         self.data, self.world, self.steps, self.peak = data, torch.tensor(world), steps, peak
         self.modules, self._shape = data.modules, data.shape
@@ -139,6 +142,7 @@ class Students:
         size = R_MAX * sum(sum(s) for s in self._shape.values())
         self._flat, self._first, self._second = (torch.zeros(self.count, size) for _ in range(3))
         self._hold = list(hold or [""] * self.count)
+        self._along = frozenset(along)
         self._pace = torch.ones(self.count, size)
         self._scale = {m: torch.full((self.count, 1, 1), SCALE) for m in self.modules}
         self.a, self.b = self._views(self._flat)
@@ -167,6 +171,39 @@ class Students:
         key = hashlib.sha256(f"{seed}:grow:{self.step}:{old}".encode()).digest()
         into = self._shape[m][1]
         return initial_a(f"{PREFIX}{m}", rows, into, int.from_bytes(key[:6], "big"))
+
+    def _along_gradient(self, s: int, grown: Mapping[str, int]) -> dict[str, Tensor]:
+        """Return new rows of A by module: where the residual gradient says that W should move.
+
+        dL/dW of the last four batches at the weights as they are, without what B's columns and A's
+        rows span; its leading right singular vectors, as long as random rows are.
+
+        Args:
+            s: the student.
+            grown: new rows by module.
+        """
+        world, own = int(self.world[s]), slice(s, s + 1)
+        weights = {name: every[own] for name, every in self.base.items()}
+        with torch.enable_grad():
+            moved = {m: (weights[m] + self._delta(m, own)).detach() for m in self.modules}
+            for m in grown:
+                moved[m].requires_grad_()
+            loss = torch.zeros(())
+            for step in range(self.step - GRADIENT_BATCHES, self.step):
+                ids, answer = (x[world : world + 1] for x in self.data.batch(step))
+                found = logits(weights | moved, ids, self.modules)
+                loss = loss + divergence(found, answer).sum()
+            gradients = torch.autograd.grad(loss, [moved[m] for m in grown])
+        rows = {}
+        for (m, count), gradient in zip(grown.items(), gradients, strict=True):
+            r = self.ranks[s][m]
+            qb = torch.linalg.qr(self.b[m][s, :, :r].double()).Q
+            qa = torch.linalg.qr(self.a[m][s, :r].double().mT).Q
+            g = gradient[0].double()
+            g = g - qb @ (qb.mT @ g)
+            g = g - (g @ qa) @ qa.mT
+            rows[m] = (torch.linalg.svd(g, full_matrices=False).Vh[:count] / math.sqrt(3)).float()
+        return rows
 
     def _delta(self, m: str, who: slice = slice(None)) -> Tensor:
         """Return s B A of students, (students, out, in)."""
@@ -267,10 +304,12 @@ class Students:
                 for a, b in states:
                     a[m][s, new:], b[m][s, :, new:] = 0.0, 0.0
         (value, _), (second_a, second_b) = states[0], states[2]
+        grown = {m: new - self.ranks[s][m] for m, new in ranks.items() if new > self.ranks[s][m]}
+        along = self._along_gradient(s, grown) if s in self._along and grown else {}
         for m, new in ranks.items():
             old = self.ranks[s][m]
             if new > old:
-                value[m][s, old:new] = self._fresh(s, m, new - old)
+                value[m][s, old:new] = along.get(m, self._fresh(s, m, new - old))
                 second_a[m][s, old:new] = second_a[m][s, :old].mean(0)
                 second_b[m][s, :, old:new] = second_b[m][s, :, :old].mean(1, keepdim=True)
         self.ranks[s] = dict(ranks)

@@ -16,6 +16,8 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,41 +40,71 @@ from hydra_mobile.reporting import environment
 OUT = Path("experiments/planted_need/trailing.json")
 GRID = Grid(2, 2, 16)
 PEAK = 2e-2
+RULE = DynamicConfig(model="off")
 FIRST_SEED = 23
 SEEDS = 10
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to move ranks.
+
+    Attributes:
+        settings: of the dynamic stage; None: no rank moves by it.
+        hold: what of a module falls as reference rank / rank, see `Students`.
+        along_gradient: whether new rows of A lie along the residual gradient.
+        by_kind: whether last directions are compared relative to their kind of projection.
+    """
+
+    settings: DynamicConfig | None = RULE
+    hold: str = ""
+    along_gradient: bool = False
+    by_kind: bool = True
+
+
 ARMS = {
-    "uniform": None,
-    "model": DynamicConfig(model="drop_cost"),
-    "trailing": DynamicConfig(model="off"),
-    "no_check": DynamicConfig(model="off", undo=False),
-    "margin_8": DynamicConfig(model="off", margin=8),
-    "margin_1": DynamicConfig(model="off", margin=1),
-    "random_moves": DynamicConfig(model="off"),
-    "rate_by_rank": DynamicConfig(model="off"),
-    "scale_by_rank": DynamicConfig(model="off"),
-    "both_by_rank": DynamicConfig(model="off"),
+    "uniform": Arm(None),
+    "trailing": Arm(),
+    "model": Arm(DynamicConfig(model="drop_cost")),
+    "no_check": Arm(DynamicConfig(model="off", undo=False)),
+    "no_kinds": Arm(by_kind=False),
+    "no_cap": Arm(DynamicConfig(model="off", share=1.0)),
+    "margin_8": Arm(DynamicConfig(model="off", margin=8)),
+    "margin_1": Arm(DynamicConfig(model="off", margin=1)),
+    "random_moves": Arm(None),
+    "along_gradient": Arm(along_gradient=True),
+    "rate_by_rank": Arm(hold="rate"),
+    "scale_by_rank": Arm(hold="scale"),
+    "both_by_rank": Arm(hold="both"),
 }
-HELD = {"rate_by_rank": "rate", "scale_by_rank": "scale", "both_by_rank": "both"}
-"""What of a module falls as reference rank / rank, see `Students`."""
 PLACEBO = "random_moves"
+HELD = ("rate_by_rank", "scale_by_rank", "both_by_rank")
+OFF = ("no_kinds", "no_cap")
 PLAN = (
     ("heterogeneous", 600, ("uniform", "trailing")),
     ("homogeneous", 600, ("uniform", "trailing")),
     ("homogeneous", 1200, ("uniform", "trailing")),
     ("homogeneous", 600, ("margin_1",)),
-    ("heterogeneous", 600, ("random_moves",)),
+    ("heterogeneous", 600, (PLACEBO,)),
     ("changing", 600, ("uniform", "trailing")),
     ("correlated", 600, ("uniform", "trailing")),
     ("heterogeneous", 1200, ("uniform", "trailing")),
     ("heterogeneous", 600, ("model",)),
     ("homogeneous", 600, ("model",)),
-    ("heterogeneous", 600, ("rate_by_rank", "scale_by_rank", "both_by_rank")),
-    ("homogeneous", 1200, ("model",)),
+    ("heterogeneous", 600, HELD),
+    ("homogeneous", 600, HELD),
+    ("heterogeneous", 600, ("along_gradient",)),
+    ("homogeneous", 600, ("along_gradient",)),
+    ("heterogeneous", 600, OFF),
+    ("homogeneous", 600, OFF),
+    ("heterogeneous", 1200, (PLACEBO,)),
+    ("heterogeneous", 1200, HELD),
     ("correlated", 600, ("model",)),
-    ("heterogeneous", 1200, ("model",)),
     ("changing", 600, ("model",)),
+    ("homogeneous", 1200, ("model",)),
+    ("heterogeneous", 1200, ("model",)),
     ("heterogeneous", 600, ("no_check", "margin_8")),
-    ("homogeneous", 600, ("margin_8",)),
+    ("homogeneous", 600, ("margin_8", "no_check")),
 )
 """(world, steps, arms) in the order in which they are run."""
 
@@ -121,22 +153,23 @@ def train(
     """
     who = [(arm, world.seed) for arm in arms for world in worlds]
     places = [w for _ in arms for w in range(len(worlds))]
-    held = [HELD.get(arm, "") for arm, _ in who]
-    students = Students(Data(worlds), places, steps, PEAK, held)
+    held = [ARMS[arm].hold for arm, _ in who]
+    along = [s for s, (arm, _) in enumerate(who) if ARMS[arm].along_gradient]
+    students = Students(Data(worlds), places, steps, PEAK, held, along)
     budget = Budget(students.cost, R_REF)
     logs: list[list[dict[str, Any]]] = [[] for _ in who]
     controllers = [
-        controller(settings, seed, steps, budget, log) if settings else None
+        controller(ARMS[arm], seed, steps, budget, log)
         for (arm, seed), log in zip(who, logs, strict=True)
-        for settings in [None if arm == PLACEBO else ARMS[arm]]
     ]
-    stops = {e for arm in arms if (s := ARMS[arm]) for e in Schedule.of_run(steps, s).events}
+    stops = set(Schedule.of_run(steps, DynamicConfig()).events)
     for step in sorted(stops):
         students.train(step)
         for s, (arm, seed) in enumerate(who):
             decides = controllers[s]
             if decides:
-                decides.after_step(step, StudentLoop(students, s))
+                loop = StudentLoop(students, s)
+                decides.after_step(step, loop if ARMS[arm].by_kind else OneKind(loop))
             elif arm == PLACEBO and (count := (counts or {})[seed].get(step, 0)):
                 draw = random.Random(f"{seed}:{step}:placebo")
                 ranks = students.ranks[s]
@@ -165,20 +198,59 @@ def train(
     return found_by
 
 
+class OneKind:
+    """A student all of whose linears bear one last name, so that they are one kind."""
+
+    def __init__(self, loop: StudentLoop) -> None:
+        self._loop = loop
+
+    def spectra(self) -> dict[str, list[float]]:
+        """Return the singular values of s B A by module."""
+        return {_one_kind(m): values for m, values in self._loop.spectra().items()}
+
+    def held_out_losses(self, step: int, batches: int) -> list[float]:
+        """Return losses on the batches that follow the student's step."""
+        return self._loop.held_out_losses(step, batches)
+
+    def truncated(self, ranks: Mapping[str, int]) -> AbstractContextManager[None]:
+        """Keep only the first directions of modules inside the block."""
+        return self._loop.truncated({_own_name(m): rank for m, rank in ranks.items()})
+
+    def resize(self, rank_map: RankMap, step: int, shrink: Any = None) -> None:
+        """Bring the student to `rank_map`."""
+        self._loop.resize(RankMap({_own_name(m): r for m, r in rank_map.items()}), step, shrink)
+
+
+_KIND = ".linear"
+
+
+def _one_kind(name: str) -> str:
+    return name + _KIND
+
+
+def _own_name(name: str) -> str:
+    return name.removesuffix(_KIND)
+
+
 def controller(
-    settings: DynamicConfig,
+    arm: Arm,
     seed: int,
     steps: int,
     budget: Budget,
     log: list[dict[str, Any]],
-) -> TrailingController:
-    """Return the product's own controller of a run from uniform ranks."""
+) -> TrailingController | None:
+    """Return the product's own controller of a run from uniform ranks; None: no rank moves."""
+    if arm.settings is None:
+        return None
+    if not arm.by_kind:
+        cost = {_one_kind(m): each for m, each in budget.cost.items()}
+        budget = Budget(cost, budget.r_ref)
     return TrailingController(
         RankMap(dict.fromkeys(budget.cost, R_REF)),
         budget,
         GRID,
-        Schedule.of_run(steps, settings),
-        settings,
+        Schedule.of_run(steps, arm.settings),
+        arm.settings,
         log.append,
         policy="hydra",
         held_out_batches=HELD_OUT_BATCHES,
@@ -199,7 +271,7 @@ def run(
             own = todo[first : first + at_once]
             began = time.process_time()
             counts = None
-            if "random_moves" in arms:
+            if PLACEBO in arms:
                 counts = {
                     seed: {
                         int(step): count
@@ -225,8 +297,11 @@ def _content(outcomes: dict[str, Any]) -> dict[str, Any]:
         "at equal LoRA parameters; change against uniform LoRA, paired by seed, geometric mean",
         "interval": "95%, Student's t over seeds",
         "settings": {
-            arm: None if s is None else {"margin": s.margin, "undo": s.undo, "model": s.model}
-            for arm, s in ARMS.items()
+            name: None
+            if (s := arm.settings) is None
+            else {"margin": s.margin, "undo": s.undo, "model": s.model, "share": s.share}
+            | {"hold": arm.hold, "by_kind": arm.by_kind, "along_gradient": arm.along_gradient}
+            for name, arm in ARMS.items()
         }
         | {"peak": PEAK, "events": list(DynamicConfig().events), "grid": dataclasses.asdict(GRID)},
         "environment": vars(environment.collect()),

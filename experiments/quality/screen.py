@@ -1,15 +1,17 @@
-"""Where can a rank map show anything? Uniform LoRA of rank r, 2 r and 4 r, each at its best rate.
+"""Where can a rank map show anything? Uniform LoRA of rank r and 2 r, each at its best rate.
 
 No map whose ranks go up to 2 r can be expected to beat uniform rank 2 r at its best learning rate.
 So only a task and budget where rank 2 r lowers the loss by at least 5% is worth the comparison of
-`run.py`. Two seeds; the loss is that of the first split, on which rates are chosen too, so small
-gains are flattered.
+`run.py`.
 
-Every cell is a process of its own and is never done twice; the same command goes on:
+The first seed looks for the rate: from `FIRST_RATE` by factors of two, until the best rate has a
+worse one on either side. The other seeds train at that rate and at the one beside it that was
+second best. The loss is that of the task's first split, on which rates are chosen too, so small
+gains are flattered. Runs are short and small, so that a night of one core is enough.
 
-    python -m experiments.quality.screen --work runs/quality --minutes 120
+Every run is written at once and never done twice; the same command goes on:
 
-Not run yet: 24 cells a task of 500 steps are hours of two cores.
+    python -m experiments.quality.screen --work runs/quality
 """
 
 from __future__ import annotations
@@ -17,26 +19,59 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import subprocess
-import sys
+import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.quality.one_run import SCORE
+import torch
+
+from experiments.quality import phone_book
+from experiments.quality.one_run import SCORE, one_run
 from experiments.quality.run import base
-from experiments.quality.tasks import TASKS, emojiqa
+from experiments.quality.tasks import TASKS, Task, emojiqa
+from experiments.shared.markdown import table
 from hydra_mobile.core.files import write_json
+from hydra_mobile.core.quiet import quiet
+from hydra_mobile.reporting import environment
 
 RESULT = Path(__file__).with_name("screen.json")
-RATES = ("2.5e-4", "5e-4", "1e-3", "2e-3")
-MULTIPLES = (1, 2, 4)
+FIRST_RATE = 4e-3
 SEEDS = 2
+SCREENED = {**TASKS, "phone_book": Task(phone_book.build, phone_book.SPLITS, 200)}
 WORTH_IT = 0.05
 """Share of the loss by which rank 2 r must beat rank r."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A task at a budget of steps, and the ranks that are compared there.
+
+    Attributes:
+        task: of `SCREENED`.
+        steps: optimizer steps.
+        batch: questions of a step.
+        ranks: each twice the one before it.
+    """
+
+    task: str
+    steps: int
+    batch: int
+    ranks: tuple[int, ...]
+
+
+PLAN = (
+    Place("phone_book", 60, 8, (2, 4)),
+    Place("emojiqa", 100, 15, (2, 4)),
+    Place("phone_book", 300, 8, (2, 4)),
+    Place("phone_book", 300, 8, (1, 2)),
+    Place("phone_book", 300, 8, (4, 8)),
+    Place("handwriting", 100, 15, (2, 4)),
+    Place("emojiqa", 100, 15, (16, 32)),
+)
+"""In the order in which they are run."""
 
 
 @dataclass(frozen=True)
@@ -45,35 +80,123 @@ class Cell:
 
     task: str
     steps: int
+    batch: int
     rank: int
-    rate: str
+    rate: float
     seed: int
 
     @property
     def name(self) -> str:
         """Folder of the run, relative to the work folder."""
-        return f"screen/{self.task}-{self.steps}/rank{self.rank}/rate{self.rate}/seed{self.seed}"
+        return f"screen/{self.task}-{self.steps}/rank{self.rank}/rate{self.rate:g}/seed{self.seed}"
 
 
-def cells(tasks: Iterable[str], steps: int, r_ref: int) -> list[Cell]:
-    """Return the runs: ranks r and 2 r at all rates first, since they decide."""
-    return [
-        Cell(task, steps, multiple * r_ref, rate, seed)
-        for task in tasks
-        for multiple in MULTIPLES
-        for seed in range(SEEDS)
-        for rate in RATES
-    ]
+Losses = Mapping[Cell, float]
+"""Held-out loss in nats by cell."""
 
 
-def overrides(cell: Cell, work: Path, start: Path) -> list[str]:
+def next_cell(place: Place, rank: int, seeds: int, losses: Losses) -> Cell | None:
+    """Return the run that a rank needs next; None where its best rate is known with all seeds."""
+
+    def cell(rate: float, seed: int) -> Cell:
+        return Cell(place.task, place.steps, place.batch, rank, rate, seed)
+
+    found = {c.rate: loss for c, loss in losses.items() if c == cell(c.rate, 0)}
+    if not found:
+        return cell(FIRST_RATE, 0)
+    best = min(found, key=found.__getitem__)
+    for rate in (best / 2, best * 2):
+        if rate not in found:
+            return cell(rate, 0)
+    second = min((best / 2, best * 2), key=found.__getitem__)
+    for seed in range(1, seeds):
+        for rate in (best, second):
+            if cell(rate, seed) not in losses:
+                return cell(rate, seed)
+    return None
+
+
+def summary(losses: Losses) -> list[dict[str, Any]]:
+    """Return, by task, steps and rank, the best rate's loss and the gain over half the rank.
+
+    The best rate is the one with the lowest geometric mean among those that have most seeds.
+    """
+    by_rate: dict[tuple[str, int, int], dict[float, dict[int, float]]] = {}
+    for cell, loss in losses.items():
+        rates = by_rate.setdefault((cell.task, cell.steps, cell.rank), {})
+        rates.setdefault(cell.rate, {})[cell.seed] = math.log(loss)
+    best = {place: _best(rates) for place, rates in by_rate.items()}
+    rows = []
+    for (task, steps, rank), (rate, logs) in sorted(best.items()):
+        half = best.get((task, steps, rank // 2)) if rank % 2 == 0 else None
+        common = sorted(logs.keys() & half[1].keys()) if half else []
+        gains = [1 - math.exp(logs[seed] - half[1][seed]) for seed in common] if half else []
+        gain = (
+            1 - math.exp(statistics.fmean(logs[s] - half[1][s] for s in common)) if half else None
+        )
+        rows.append(
+            {
+                "task": task,
+                "steps": steps,
+                "rank": rank,
+                "best_rate": rate,
+                "rates": {
+                    f"{r:g}": _mean(seeds)
+                    for r, seeds in sorted(by_rate[task, steps, rank].items())
+                },
+                "seeds": len(logs),
+                "loss": _mean(logs),
+                "gain_over_half_the_rank": gain,
+                "gain_by_seed": gains,
+                "worth_comparing": None if gain is None else gain >= WORTH_IT,
+            }
+        )
+    return rows
+
+
+def _best(rates: Mapping[float, dict[int, float]]) -> tuple[float, dict[int, float]]:
+    most = max(map(len, rates.values()))
+    full = {rate: logs for rate, logs in rates.items() if len(logs) == most}
+    rate = min(full, key=lambda r: statistics.fmean(full[r].values()))
+    return rate, full[rate]
+
+
+def _mean(logs: Mapping[int, float]) -> float:
+    return math.exp(statistics.fmean(logs.values()))
+
+
+def render(value: Mapping[str, Any]) -> str:
+    """Return the table of `screen.json`."""
+    lines = []
+    for row in value["summary"]:
+        gain = row["gain_over_half_the_rank"]
+        own = ", ".join(f"{100 * g:+.1f}" for g in row["gain_by_seed"])
+        lines.append(
+            [
+                row["task"],
+                f"{row['steps']}",
+                f"{row['rank']}",
+                f"{row['best_rate']:g}",
+                f"{row['seeds']}",
+                f"{row['loss']:.4f}",
+                "" if gain is None else f"{100 * gain:+.1f}% ({own})",
+                "" if gain is None else ("yes" if row["worth_comparing"] else "no"),
+            ]
+        )
+    titles = ["task", "steps", "rank", "best rate", "seeds", "loss, nats"]
+    return table(
+        [*titles, "loss less than at half the rank (by seed)", "worth a comparison of maps"], lines
+    )
+
+
+def overrides(cell: Cell, data: Path, start: str) -> list[str]:
     """Return the configuration of a run: plain LoRA at the scale 2, whatever its rank."""
     return [
         f"base={start}",
         f"seed={cell.seed}",
-        f"data.stage2={work / 'data' / cell.task / 'train.json'}",
+        f"data.stage2={data / 'train.json'}",
         f"stage2.steps={cell.steps}",
-        "stage2.batch_size=15",
+        f"stage2.batch_size={cell.batch}",
         f"stage2.learning_rate={cell.rate}",
         "stage2.projector_learning_rate=1e-4",
         "ranks.policy=uniform",
@@ -83,95 +206,68 @@ def overrides(cell: Cell, work: Path, start: Path) -> list[str]:
         "ranks.r_min=1",
         "runtime.log_every=5",
         "runtime.checkpoint_every=0",
+        "runtime.memory_check=false",
+        f"runtime.threads={torch.get_num_threads()}",
     ]
 
 
-def summary(losses: Mapping[Cell, float]) -> list[dict[str, Any]]:
-    """Return, by task, steps and rank, the best rate's loss and the gain over half the rank.
-
-    Args:
-        losses: held-out loss in nats by cell. Means are geometric, over seeds.
-    """
-    by_rate: dict[tuple[str, int, int], dict[str, list[float]]] = {}
-    for cell, loss in losses.items():
-        rates = by_rate.setdefault((cell.task, cell.steps, cell.rank), {})
-        rates.setdefault(cell.rate, []).append(math.log(loss))
-    best = {
-        place: min((sum(logs) / len(logs), rate) for rate, logs in rates.items())
-        for place, rates in by_rate.items()
-    }
-    rows = []
-    for (task, steps, rank), (log, rate) in sorted(best.items()):
-        half = best.get((task, steps, rank // 2)) if rank % 2 == 0 else None
-        gain = None if half is None else 1 - math.exp(log - half[0])
-        rows.append(
-            {
-                "task": task,
-                "steps": steps,
-                "rank": rank,
-                "best_rate": rate,
-                "runs": sum(map(len, by_rate[task, steps, rank].values())),
-                "loss": math.exp(log),
-                "gain_over_half_the_rank": gain,
-                "worth_comparing": None if gain is None else gain >= WORTH_IT,
-            }
-        )
-    return rows
-
-
-def collect(work: Path, wanted: Iterable[Cell]) -> dict[Cell, float]:
-    """Return the mean loss on the task's first split of every cell that is done."""
-    found = {}
-    for cell in wanted:
-        file = work / cell.name / SCORE
-        if file.is_file():
-            own = json.loads(file.read_text())["splits"][TASKS[cell.task].splits[0]]["loss"]
-            found[cell] = sum(own) / len(own)
-    return found
-
-
-def run(cell: Cell, work: Path, start: Path) -> None:
-    """Train and score a cell.
-
-    Raises:
-        CalledProcessError: it failed; its run.log says why.
-    """
+def loss_of(cell: Cell, work: Path) -> float:
+    """Return the mean loss of a cell's run on the task's first split, training it if need be."""
     folder = work / cell.name
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-W", "ignore", "-m", "experiments.quality.one_run", str(folder)]
-    command += ["--data", str(work / "data" / cell.task), "--splits", *TASKS[cell.task].splits]
-    command += ["--set", *overrides(cell, work, start)]
-    with (folder / "run.log").open("w") as log:
-        subprocess.run(command, stdout=log, stderr=log, check=True, env=dict(os.environ))
+    splits = SCREENED[cell.task].splits[:1]
+    if not (folder / SCORE).is_file():
+        data = work / "data" / cell.task
+        SCREENED[cell.task].build(data)
+        # A task without pictures needs no projector that was trained for them.
+        start = "smol" if cell.task == "phone_book" else str(_aligned(work))
+        folder.mkdir(parents=True, exist_ok=True)
+        one_run(folder, data, splits, overrides(cell, data, start))
+    own = json.loads((folder / SCORE).read_text())["splits"][splits[0]]["loss"]
+    return statistics.fmean(own)
+
+
+def _aligned(work: Path) -> Path:
+    emojiqa(work / "data" / "emojiqa")
+    return base(work).absolute()
+
+
+def cells(losses: Losses, seeds: int) -> Iterator[Cell]:
+    """Yield the runs that are due, as `losses` fills."""
+    for place in PLAN:
+        for rank in place.ranks:
+            while cell := next_cell(place, rank, seeds, losses):
+                yield cell
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("runs/quality"))
-    parser.add_argument("--tasks", nargs="*", choices=TASKS, default=["emojiqa"])
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--r-ref", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--minutes", type=float, default=0, help="start no run later; 0: never end")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
-    emojiqa(given.work / "data" / "emojiqa")  # the base needs its captions
-    for task in given.tasks:
-        TASKS[task].build(given.work / "data" / task)
-    start, began = base(given.work).absolute(), time.monotonic()
-    wanted = cells(given.tasks, given.steps, given.r_ref)
-    for cell in wanted:
-        if (given.work / cell.name / SCORE).is_file():
-            continue
+    quiet()
+    torch.set_float32_matmul_precision("highest")
+    began = time.monotonic()
+    losses: dict[Cell, float] = {}
+    for cell in cells(losses, given.seeds):
         if given.minutes and time.monotonic() - began > 60 * given.minutes:
             print("time is up: the same command goes on")
             break
-        run(cell, given.work, start)
-        losses = collect(given.work, wanted)
+        spent = time.process_time()
+        losses[cell] = loss_of(cell, given.work)
+        spent = time.process_time() - spent
+        print(f"{cell.name}: loss {losses[cell]:.4f}, {spent:.0f} s of one core", flush=True)
         runs = [{**vars(c), "loss": loss} for c, loss in losses.items()]
-        write_json(given.out, {"summary": summary(losses), "runs": runs})
-        print(f"{cell.name}: loss {losses[cell]:.4f}", flush=True)
-    for row in summary(collect(given.work, wanted)):
-        print(row)
+        value = {
+            "what": "uniform LoRA of rank r and 2 r, each at its best rate; loss in nats of the "
+            "reference answers on the first split",
+            "plan": [vars(place) for place in PLAN],
+            "environment": vars(environment.collect()),
+            "summary": summary(losses),
+            "runs": runs,
+        }
+        write_json(given.out, value)
 
 
 if __name__ == "__main__":

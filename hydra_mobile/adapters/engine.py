@@ -25,6 +25,7 @@ from hydra_mobile.adapters import broadcast, lora
 from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.allocate_kinds import relative_to_kind
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.compensation import Compensate, words
 from hydra_mobile.adapters.dynamic.cells import groups_of
 from hydra_mobile.adapters.dynamic.controller import RankController
 from hydra_mobile.adapters.dynamic.probe_controller import ProbeController
@@ -65,6 +66,7 @@ class Hydra:
         dynamic: see `DynamicConfig`.
         seed: seeds A, new rows, random policies and probes.
         shrink: what a shrinking module keeps, see `resize.py`.
+        compensate: what of a module falls as r_ref / rank, see `compensation.py`.
         waits: whether ranks are uniform because importance is not known yet.
         measured: the importance at the end of the warm-up, once it is known.
         restored: what `restore` read, until training resumes from it.
@@ -93,6 +95,7 @@ class Hydra:
         seed: int = 0,
         dropout: float = 0.0,
         shrink: Shrink = "index",
+        compensate: Compensate = "neither",
         dynamic: DynamicConfig | None = None,
         freeze: bool = True,
     ) -> None:
@@ -101,7 +104,8 @@ class Hydra:
         Args:
             model: a model without LoRA whose linears are `nn.Linear`.
             r_ref: rank of the uniform LoRA whose parameter count is never exceeded.
-            alpha_ref: the scale is alpha_ref / r_ref for every module, whatever its rank.
+            alpha_ref: the scale is alpha_ref / r_ref for every module, whatever its rank, unless
+                `compensate` says otherwise.
             targets: the linears to adapt: their full names; or a regular expression that matches
                 full names from end to end; or "all-linear", see `target_names`.
             policy: a name in `policies.POLICIES`.
@@ -121,6 +125,7 @@ class Hydra:
             seed: see the class.
             dropout: dropout on the input of A.
             shrink: see the class.
+            compensate: see the class.
             dynamic: see the class.
             freeze: False leaves `requires_grad` of all other parameters as it is.
 
@@ -146,6 +151,7 @@ class Hydra:
         self.dynamic = dynamic or DynamicConfig()
         self.seed = seed
         self.shrink: Shrink = shrink
+        self.compensate: Compensate = compensate
         self.budget = Budget.of(model, target_names(model, targets), r_ref)
         self.measured: Importance | None = None
         self.restored: dict[str, Any] | None = None
@@ -167,6 +173,7 @@ class Hydra:
             "seed": seed,
             "dropout": dropout,
             "shrink": shrink,
+            "compensate": compensate,
             "dynamic": self.dynamic.to_dict(),
             "freeze": freeze,
         }
@@ -221,6 +228,7 @@ class Hydra:
             alpha_ref=self._alpha_ref,
             dropout=dropout,
             seed=self.seed,
+            compensate=self.compensate,
         )
         self.budget.check_live(self.model)
         broadcast.require_same("the ranks", self.rank_map.digest())
@@ -345,6 +353,8 @@ class Hydra:
         reason = f"ranks of policy {self._label}"
         if self.waits:
             reason = f"uniform until importance is known, after step {self.schedule.warmup_end}"
+        if falls := words(self.compensate, self.budget.r_ref):
+            reason += f"; {falls}"
         self.controller.record(0, "initial", reason, ranks=dict(self.rank_map))
         self.controller.announce()
 
@@ -487,6 +497,7 @@ class Hydra:
             budget=self.budget,
             alpha_ref=self._alpha_ref,
             base=BaseIdentity(name, base_sha or lora.weights_sha256(self.model)),
+            compensate=self.compensate,
         )
 
     def write_checkpoint(self, folder: Path, step: int) -> None:
@@ -530,7 +541,7 @@ class Hydra:
         ranks = RankMap(state["ranks"])
         if set(ranks) != set(self.budget.cost):
             raise ArtifactError(f"{folder / STATE_FILE} adapts other modules than this model.")
-        resize(self.model, ranks, self.budget, seed=self.seed)
+        resize(self.model, ranks, self.budget, seed=self.seed, compensate=self.compensate)
         self.waits = bool(state["waits"])
         self.restored = {**state, "folder": str(folder)}
         self.load_tensors(folder)
@@ -551,5 +562,6 @@ def _read_state(folder: Path) -> dict[str, Any]:
         settings["calibration_batches"] = dynamic.pop("calibration_batches")
     # Nor was there a choice of the target's kind until then: all were probes.
     dynamic = DynamicConfig(target="paired_probe").to_dict() | dynamic
-    settings = {"ranks": None, "freeze": True, "start": "auto"} | settings | {"dynamic": dynamic}
+    settings = {"ranks": None, "freeze": True, "start": "auto", "compensate": "neither"} | settings
+    settings["dynamic"] = dynamic
     return {**state, "settings": settings}

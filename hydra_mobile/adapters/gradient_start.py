@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hydra_mobile.adapters.compensation import Compensate, size_at
 from hydra_mobile.adapters.lora import initial_a
 from hydra_mobile.adapters.lora_layers import lora_tensors
 
@@ -47,7 +48,14 @@ def leading_directions(gradient: Tensor, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def align(model: nn.Module, gradients: Mapping[str, Tensor], seed: int) -> float:
+def align(
+    model: nn.Module,
+    gradients: Mapping[str, Tensor],
+    seed: int,
+    *,
+    r_ref: int = 1,
+    compensate: Compensate = "neither",
+) -> float:
     """Turn the rows of every A, in place, to the leading directions of its module's gradient.
 
     Rows that a gradient has no direction for (its rank is lower, or it is zero) stay random.
@@ -56,6 +64,8 @@ def align(model: nn.Module, gradients: Mapping[str, Tensor], seed: int) -> float
         model: carries LoRA whose B is zero.
         gradients: mean dL/dW [out, in] of every adapted module, by name.
         seed: the run's seed, for the rows that stay random.
+        r_ref: the reference rank, where something is compensated.
+        compensate: what of a module falls as r_ref / rank.
 
     Returns:
         The share of the gradients' squared norm that A now catches, over all modules.
@@ -72,5 +82,5 @@ def align(model: nn.Module, gradients: Mapping[str, Tensor], seed: int) -> float
             value[: len(rows)] = rows / math.sqrt(3.0)
             caught += float((gradient @ rows.T).square().sum())
             whole += total
-        a.copy_(value)
+        a.copy_(size_at(rank, r_ref, compensate) * value)
     return caught / whole if whole else 0.0

@@ -1,9 +1,10 @@
-"""LoRA layers in a model, at the ranks of a map and at one scale that never changes.
+"""LoRA layers in a model, at the ranks of a map.
 
 Injection by peft, initialization by us. Every module computes W x + s B A x with the same s =
-alpha_ref / r_ref whatever its rank, so that changing a rank does not rescale the function. A comes
-from a private generator seeded by (seed, module name): the global random stream is not consumed,
-and a module's start does not depend on the other modules. B starts at zero.
+alpha_ref / r_ref whatever its rank, so that changing a rank does not rescale the function; a
+compensation of rates gives each rank a scale of its own (`compensation.py`). A comes from a private
+generator seeded by (seed, module name): the global random stream is not consumed, and a module's
+start does not depend on the other modules. B starts at zero.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
+from hydra_mobile.adapters.compensation import Compensate, scale_at, size_at
 from hydra_mobile.adapters.lora_layers import ADAPTER, adapted_linears, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.core.errors import ArtifactError, ConfigError
@@ -32,6 +34,7 @@ def inject(
     alpha_ref: float,
     dropout: float = 0.0,
     seed: int = 0,
+    compensate: Compensate = "neither",
 ) -> None:
     """Wrap the map's linears with LoRA, in place.
 
@@ -45,6 +48,7 @@ def inject(
         alpha_ref: see `r_ref`.
         dropout: probability of dropout on the input of A.
         seed: seeds A, together with each module's name.
+        compensate: what of a module falls as r_ref / rank.
 
     Raises:
         ConfigError: a name is not a linear of the model, or is the end of another module's name.
@@ -62,11 +66,11 @@ def inject(
         base_name = name.replace(".base_layer.", ".")
         if base_name in trainable:
             parameter.requires_grad_(trainable[base_name] and base_name not in frozen)
-    scale = alpha_ref / r_ref
     for name, layer in lora_layers(model).items():
+        rank = rank_map[name]
         # alpha_m / r_m may differ from the scale in the last bit; all modules share one number.
-        layer.scaling[ADAPTER] = scale
-        _initialize(layer, name, seed)
+        layer.scaling[ADAPTER] = scale_at(rank, r_ref, alpha_ref, compensate)
+        _initialize(layer, name, seed, size_at(rank, r_ref, compensate))
     found = live_rank_map(model)
     if found != rank_map:
         wrong = sorted(set(found.items()) ^ set(rank_map.items()))[:4]
@@ -177,13 +181,13 @@ def weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _initialize(layer: Any, name: str, seed: int) -> None:
+def _initialize(layer: Any, name: str, seed: int, size: float) -> None:
     a, b = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
     rank, in_features = a.weight.shape
     device = a.weight.device
     if device.type == "meta":
         return
-    a.weight = nn.Parameter(initial_a(name, rank, in_features, seed).to(device))
+    a.weight = nn.Parameter((size * initial_a(name, rank, in_features, seed)).to(device))
     b.weight = nn.Parameter(torch.zeros(b.weight.shape, dtype=torch.float32, device=device))
 
 

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra_mobile.adapters.compensation import words
+
 
 def model_card(
     record: Mapping[str, Any],
@@ -46,7 +48,7 @@ independent reconstruction of HyDRA. Base weights: sha256 `{base["sha256"]}`.
 
 - LoRA parameters: {counts["lora"]:,}, which is {share:.2f}% of the {counts["lora_reference"]:,}
   of uniform LoRA of rank {record["r_ref"]}.
-- Scale of every module in training: {record["scale"]:g}. It is folded into `lora_B`, so that
+- Scale {_of_modules(record)} in training: {record["scale"]:g}. It is folded into `lora_B`, so that
   `lora_alpha / rank` reproduces it; readers need nothing but peft.
 
 | rank | modules |
@@ -69,6 +71,13 @@ from a run's own checkpoints.
 
 - PEFT {importlib.metadata.version("peft")}
 """
+
+
+def _of_modules(record: Mapping[str, Any]) -> str:
+    """Return which modules had the record's scale."""
+    r_ref = record["r_ref"]
+    falls = words(record.get("compensate", "neither"), r_ref)
+    return f"of a module of rank {r_ref} ({falls})" if falls else "of every module"
 
 
 def _extra_code(files: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from hydra_mobile.adapters import broadcast
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.compensation import Compensate
 from hydra_mobile.adapters.lora import live_rank_map
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers, lora_tensors
 from hydra_mobile.adapters.rank_map import RankMap
@@ -64,6 +65,7 @@ class ProbeLoop:
         stepper: takes the steps.
         seed: the run's seed, for new rows of A.
         shrink: see `resize.py`.
+        compensate: what of a module falls as reference rank / rank.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ProbeLoop:
         *,
         seed: int = 0,
         shrink: Shrink = "index",
+        compensate: Compensate = "neither",
     ) -> None:
         self._model = model
         self._budget = budget
@@ -82,6 +85,7 @@ class ProbeLoop:
         self._stepper = stepper
         self._seed = seed
         self._shrink = shrink
+        self._compensate = compensate
 
     def snapshot(self) -> _Snapshot:
         """Copy everything that decides the next steps."""
@@ -200,6 +204,7 @@ class ProbeLoop:
             seed=self._seed,
             event=step,
             shrink=shrink or self._shrink,
+            compensate=self._compensate,
         ).changed
         if changed:
             self._stepper.resized()

@@ -1,9 +1,9 @@
 """Ranks that really change: LoRA tensors shrink and grow in a model that is being trained.
 
-The scale s stays, so the function W x + s B A x changes only by what shrinking drops: new rows of A
-are random, new columns of B are zero. Everything that shrinks does so before anything grows, so the
-parameter count is within the budget at every instant. Optimizer state moves along by row (see
-`optimizer_state.py`).
+The function W x + s B A x changes only by what shrinking drops: new rows of A are random, new
+columns of B are zero, and the scale s stays, or changes together with B (`compensation.py`).
+Everything that shrinks does so before anything grows, so the parameter count is within the budget
+at every instant. Optimizer state moves along by row (see `optimizer_state.py`).
 
 Shrinking to k of r components:
 
@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.compensation import Compensate, scale_at, size_at
 from hydra_mobile.adapters.lora import initial_a, live_rank_map
 from hydra_mobile.adapters.lora_layers import ADAPTER, lora_layers
 from hydra_mobile.adapters.optimizer_state import replace_parameter
@@ -59,6 +60,7 @@ def resize(
     seed: int = 0,
     event: int = 0,
     shrink: Shrink = "index",
+    compensate: Compensate = "neither",
 ) -> Resized:
     """Bring the model's LoRA layers to the ranks of `target`, in place.
 
@@ -73,6 +75,7 @@ def resize(
         seed: the run's seed.
         event: number of the event, for example the step; keeps new rows of two events apart.
         shrink: how components are dropped.
+        compensate: what of a module falls as reference rank / rank; as it was injected.
 
     Raises:
         ConfigError: the target names other modules than the model carries.
@@ -94,13 +97,14 @@ def resize(
         if new < old:
             _shrink(layers[name], new, shrink, optimizers)
     lowest = budget.check_live(model)
-    for name in changed:
+    for name, (old, new) in changed.items():
         layer = layers[name]
         missing = target[name] - layer.lora_A[ADAPTER].weight.shape[0]
         # Also after an SVD that found fewer directions than the target has ranks.
         if missing > 0:
             fresh = _fresh_rows(layer, name, missing, seed, event)
-            _grow(layer, fresh, optimizers)
+            _grow(layer, size_at(old, budget.r_ref, compensate) * fresh, optimizers)
+        _rescale(layer, old, new, budget.r_ref, compensate, optimizers)
         layer.r[ADAPTER] = target[name]
     budget.check_live(model)
     return Resized(changed, lowest)
@@ -121,6 +125,25 @@ def _grow(layer: Any, fresh: Tensor, optimizers: list[torch.optim.Optimizer]) ->
     zeros = b.weight.new_zeros(b.weight.shape[0], rows)
     _put(a, torch.cat([a.weight.detach(), fresh]), optimizers, _GrownRows(rows, 0))
     _put(b, torch.cat([b.weight.detach(), zeros], 1), optimizers, _GrownRows(rows, 1))
+
+
+def _rescale(
+    layer: Any,
+    old: int,
+    new: int,
+    r_ref: int,
+    compensate: Compensate,
+    optimizers: list[torch.optim.Optimizer],
+) -> None:
+    """Give a layer whose rank became `new` the scale and size of that rank; s B A stays."""
+    was, now = (scale_at(rank, r_ref, 1.0, compensate) for rank in (old, new))
+    of_a = size_at(new, r_ref, compensate) / size_at(old, r_ref, compensate)
+    of_b = was / (now * of_a)
+    for side, factor in ((layer.lora_A, of_a), (layer.lora_B, of_b)):
+        if factor != 1:
+            linear = side[ADAPTER]
+            _put(linear, linear.weight.detach() * factor, optimizers, _Scaled(factor))
+    layer.scaling[ADAPTER] *= now / was
 
 
 def _shrink(layer: Any, rank: int, how: Shrink, optimizers: list[torch.optim.Optimizer]) -> None:
@@ -223,3 +246,16 @@ class _Mixed:
     def _times(self, moment: Tensor, matrix: Tensor) -> Tensor:
         m = moment.double()
         return (m @ matrix if self.right else matrix @ m).to(moment)
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """Moments of a tensor that is stored `factor` times as large: its gradient is as much less."""
+
+    factor: float
+
+    def first(self, moment: Tensor) -> Tensor:
+        return moment / self.factor
+
+    def second(self, moment: Tensor) -> Tensor:
+        return moment / self.factor**2

@@ -23,7 +23,7 @@ from hydra_mobile.core.errors import ArtifactError
 RELATIVE_TOLERANCE = 1e-5
 
 
-def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, scale: float) -> None:
+def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget) -> None:
     """Load `folder` with stock peft and compare it with the live LoRA of `model`.
 
     Args:
@@ -31,7 +31,6 @@ def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, sc
         model: carries the LoRA that was saved.
         rank_map: the ranks expected.
         budget: the parameter budget.
-        scale: the scale of every module in `model`.
 
     Raises:
         ArtifactError: another set of modules, another rank, another delta W or another parameter
@@ -54,6 +53,7 @@ def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, sc
     wrong = sorted(set(layers) ^ set(rank_map))
     if wrong:
         raise ArtifactError(f"Stock peft adapts other modules than were trained: {wrong[:4]}.")
+    trained = lora_layers(model)
     for name, (live_a, live_b) in lora_tensors(model).items():
         a, b = tensors[name]
         if a.shape[0] != rank_map[name]:
@@ -61,7 +61,8 @@ def verify(folder: Path, model: nn.Module, rank_map: RankMap, budget: Budget, sc
                 f"Stock peft reads rank {a.shape[0]} for `{name}`, trained was {rank_map[name]}."
             )
         with torch.no_grad():
-            expected = scale * (live_b.float().cpu() @ live_a.float().cpu())
+            expected = live_b.float().cpu() @ live_a.float().cpu()
+            expected *= trained[name].scaling[ADAPTER]
             off = (layers[name].scaling[ADAPTER] * (b @ a) - expected).abs().max().item()
             largest = expected.abs().max().item()
         # `not <=` also catches a NaN.

@@ -1,7 +1,7 @@
 """The adapter folder: plain peft LoRA with a rank per module, read by stock peft without our code.
 
 One scalar `lora_alpha`, no `alpha_pattern`, exact names. Readers scale a module by
-lora_alpha / rank, so the constant scale s of training is folded into B, in fp32:
+lora_alpha / rank, so the scale s that a module has in training is folded into B, in fp32:
 B_saved = B * (s * rank / lora_alpha). `hydra.json` next to it holds what peft has no place for:
 the base's hash, the budget and the hashes of the files. A saved folder is verified by loading it
 with stock peft before the save counts as done (`roundtrip.py`).
@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hydra_mobile.adapters.budget import Budget
+from hydra_mobile.adapters.compensation import Compensate
 from hydra_mobile.adapters.folder_files import (
     CONFIG_FILE,
     HYDRA_FILE,
@@ -102,6 +103,7 @@ def save_adapter(
     load_base: Sequence[str] = (),
     pipeline_tag: str = "",
     trained_for: str = "",
+    compensate: Compensate = "neither",
 ) -> None:
     """Write the LoRA of `model` as a portable folder, atomically, read again and compared.
 
@@ -120,6 +122,7 @@ def save_adapter(
         load_base: lines of Python for the card that load the base as `base`.
         pipeline_tag: for the card, the hub's name of the model's task.
         trained_for: preset whose rounding training has seen (`qat.py`); "": none.
+        compensate: what of a module fell as r_ref / rank in training, for the record.
 
     Raises:
         BudgetError: the live tensors exceed the budget.
@@ -133,12 +136,13 @@ def save_adapter(
             "Use `base_identity` of the base's folder.",
         )
     live = lora_tensors(model)
+    scales = {name: layer.scaling[ADAPTER] for name, layer in lora_layers(model).items()}
     used = budget.check_live(model)
     if {name: a.shape[0] for name, (a, _) in live.items()} != dict(rank_map):
         raise ArtifactError("The model's LoRA ranks are not those of the rank map to save.")
     extra_tensors = extra_tensors or {}
     with folder_atomically(folder, mark=_MARK) as temporary:
-        _save(folded_tensors(live, alpha_ref, budget.r_ref), temporary / TENSOR_FILE)
+        _save(folded_tensors(live, scales, alpha_ref, budget.r_ref), temporary / TENSOR_FILE)
         for file, tensors in extra_tensors.items():
             _save(dict(tensors), temporary / file)
         write_json(temporary / CONFIG_FILE, peft_config(rank_map, alpha_ref, base.name))
@@ -159,12 +163,13 @@ def save_adapter(
             "ranks": dict(rank_map),
             "cost_per_rank": dict(budget.cost),
             **({"trained_for": trained_for} if trained_for else {}),
+            **({"compensate": compensate} if compensate != "neither" else {}),
         }
         write_json(temporary / HYDRA_FILE, record)
         (temporary / "README.md").write_text(
             model_card(record, sorted(extra_tensors), load_base, pipeline_tag), encoding="utf-8"
         )
-        verify(temporary, model, rank_map, budget, alpha_ref / budget.r_ref)
+        verify(temporary, model, rank_map, budget)
 
 
 def read_adapter(folder: Path, *, base: BaseIdentity | None = None) -> Adapter:
@@ -293,13 +298,17 @@ def require_same_base(folder: Path, own: BaseIdentity, other: BaseIdentity | Non
 
 
 def folded_tensors(
-    live: Mapping[str, tuple[Tensor, Tensor]], alpha_ref: float, r_ref: int
+    live: Mapping[str, tuple[Tensor, Tensor]],
+    scales: Mapping[str, float],
+    alpha_ref: float,
+    r_ref: int,
 ) -> dict[str, Tensor]:
-    """Return the tensors under peft's file names, with the scale folded into B, fp32 on the CPU."""
+    """Return the tensors under peft's file names, scales folded into B, in fp32 on the CPU."""
     folded: dict[str, Tensor] = {}
     for name, (a, b) in live.items():
-        # s * rank / lora_alpha with s = alpha_ref / r_ref and lora_alpha = alpha_ref.
-        factor = a.shape[0] / r_ref
+        # scale * rank / lora_alpha with lora_alpha = alpha_ref. At the scale alpha_ref / r_ref the
+        # second factor is exactly one.
+        factor = a.shape[0] / r_ref * (scales[name] / (alpha_ref / r_ref))
         folded[f"{_PREFIX}{name}.lora_A.weight"] = a.detach().float().cpu()
         folded[f"{_PREFIX}{name}.lora_B.weight"] = (b.detach().float() * factor).cpu()
     return folded

@@ -582,6 +582,7 @@ class TrainingRun:
             extra_files={PROCESSOR_FILE: dumps(setup.processor.to_dict(), indent=2) + "\n"},
             load_base=loading_code(self.config.base),
             trained_for=self.config.stage2.qat,
+            compensate=self.config.ranks.compensate,
             pipeline_tag="image-text-to-text",
         )
         self._say(f"adapter written to {out}, read again with stock peft and compared")

@@ -119,6 +119,7 @@ def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     # Settings of ranks that did not exist then and change nothing for the targets that did.
     ranks = config.setdefault("ranks", {})
     ranks.setdefault("start", "auto")
+    ranks.setdefault("compensate", "neither")
     recorded_dynamic = ranks.setdefault("dynamic", {})
     for key, value in DynamicConfig().to_dict().items():
         recorded_dynamic.setdefault(key, value)

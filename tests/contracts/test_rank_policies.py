@@ -17,9 +17,11 @@ from trainer_models import LAYERS, batches, llama, texts
 from hydra_mobile.adapters import DynamicConfig, Hydra
 from hydra_mobile.adapters.integrations.batch_stepper import BatchStepper
 from hydra_mobile.adapters.lora import extract_state, lora_parameters
+from hydra_mobile.adapters.lora_layers import lora_layers
 from hydra_mobile.adapters.policies import POLICIES, policy_named
 from hydra_mobile.adapters.probe_loop import ProbeLoop
 from hydra_mobile.adapters.rank_map import RankMap
+from hydra_mobile.adapters.save_load import read_adapter
 
 STEPS = 12
 DYNAMIC = DynamicConfig(
@@ -33,6 +35,8 @@ DYNAMIC = DynamicConfig(
 )
 #: At this margin every event moves.
 TRAILING = DynamicConfig(events=(0.34, 0.5, 0.67), margin=1, least_steps=0, undo=False)
+#: What of a module falls with its rank is part of the name.
+MOVING = ["hydra trailing", *(f"hydra trailing {falls}" for falls in ("scale", "rate", "both"))]
 BATCHES = batches(texts())
 
 
@@ -59,7 +63,15 @@ class Run:
         stepper = BatchStepper(
             model, optimizer, probe_batches=BATCHES[20:24], held_out=BATCHES[24:26]
         )
-        hydra.attach(ProbeLoop(model, hydra.budget, optimizer, stepper, seed=hydra.seed))
+        loop = ProbeLoop(
+            model,
+            hydra.budget,
+            optimizer,
+            stepper,
+            seed=hydra.seed,
+            compensate=hydra.compensate,
+        )
+        hydra.attach(loop)
         return cls(hydra, optimizer, [], events)
 
     def train(self, start: int, until: int) -> None:
@@ -94,23 +106,25 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Hydra]:
     RankMap({name: 2 + i % 3 for i, name in enumerate(names)}).write(file)
 
     def hydra(policy: str) -> Hydra:
+        name, _, more = policy.partition(" ")
         return Hydra(
             llama(),
             r_ref=4,
             alpha_ref=8,
             targets=LAYERS,
-            policy=policy.partition(" ")[0],
+            policy=name,
             calibration_batches=4,
             map_file=file,
             seed=3,
             dropout=0.1,
-            dynamic=TRAILING if policy == "hydra trailing" else DYNAMIC,
+            dynamic=TRAILING if more else DYNAMIC,
+            compensate=more.removeprefix("trailing").strip() or "neither",
         )
 
     return hydra
 
 
-@pytest.fixture(scope="module", params=[*POLICIES, "hydra trailing"])
+@pytest.fixture(scope="module", params=[*POLICIES, *MOVING])
 def policy(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -135,7 +149,7 @@ def test_it_is_within_the_budget_at_every_step(policy: str, whole: Run) -> None:
     needs = policy == "hydra" or (" " not in policy and policy_named(policy).needs_importance)
     assert bool(allocated) == needs
     moved = [event["step"] for event in whole.events if event["event"] == "move"]
-    assert moved == ([4, 6, 8] if policy == "hydra trailing" else [])
+    assert moved == ([4, 6, 8] if policy in MOVING else [])
     assert not whole.hydra.waits
 
 
@@ -173,11 +187,27 @@ def test_a_resumed_run_is_bit_identical(
     assert digests == [event["digest"] for event in whole.events]
 
 
+def test_the_scale_is_that_of_the_rank(policy: str, whole: Run) -> None:
+    power = {"scale": 1, "rate": 2, "both": 3}.get(policy.split()[-1], 0)
+    for name, layer in lora_layers(whole.hydra.model).items():
+        expected = 2.0 * (4 / whole.hydra.rank_map[name]) ** power
+        assert layer.scaling["default"] == pytest.approx(expected, rel=1e-12), name
+    assert len(set(whole.hydra.rank_map.values())) > 1 or policy not in MOVING
+
+
+def test_merging_adds_what_was_trained(whole: Run, tmp_path: Path) -> None:
+    whole.hydra.save(tmp_path / "adapter", base_name="tiny")
+    read = read_adapter(tmp_path / "adapter")
+    for name, layer in lora_layers(whole.hydra.model).items():
+        live = layer.get_delta_weight("default")
+        assert (read.delta(name) - live).abs().max() <= 1e-6 * live.abs().max(), name
+
+
 def test_stock_peft_loads_the_adapter(whole: Run, tmp_path: Path) -> None:
     whole.hydra.save(tmp_path / "adapter", base_name="tiny")
     loaded = PeftModel.from_pretrained(llama(), tmp_path / "adapter").eval()
     with torch.no_grad():
         theirs, ours = loaded(**BATCHES[0]).logits, whole.hydra.model.eval()(**BATCHES[0]).logits
         plain = llama().eval()(**BATCHES[0]).logits
-    assert torch.allclose(theirs, ours, atol=1e-5)
+    assert torch.allclose(theirs, ours, atol=1e-6)
     assert not torch.allclose(plain, ours, atol=1e-3)

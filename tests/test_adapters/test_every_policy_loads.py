@@ -41,7 +41,7 @@ class Trained:
     folder: Path
 
     def check(self) -> None:
-        verify(self.folder, self.model, self.rank_map, self.budget, ALPHA / self.budget.r_ref)
+        verify(self.folder, self.model, self.rank_map, self.budget)
 
 
 def loss_of(model, ids):

@@ -297,6 +297,22 @@ def test_a_move_goes_through_model_and_optimizer(tmp_path, monkeypatch):
     assert max(ledger.counts) <= hydra.budget.reference
 
 
+@pytest.mark.parametrize("compensate", ["neither", "both"])
+def test_trailing_directions_move_under_the_trainer(tmp_path, compensate):
+    # At this margin every event moves.
+    moving = DynamicConfig(events=(0.34, 0.6), margin=1, least_steps=0)
+    hydra = hydra_of(llama(), dynamic=moving, compensate=compensate)
+    ledger = Ledger(hydra)
+    trainer(hydra.model, tmp_path, [HydraCallback(hydra), ledger]).train()
+    events = RankHistory.of_run(tmp_path).read()
+    assert [e.event for e in events].count("move") == 2
+    assert max(ledger.counts) <= hydra.budget.reference
+    power = {"neither": 0, "both": 3}[compensate]
+    for name, layer in lora_layers(hydra.model).items():
+        assert layer.scaling["default"] == pytest.approx(2 * (4 / hydra.rank_map[name]) ** power)
+    hydra.save(tmp_path / "adapter")
+
+
 def test_without_batches_the_dynamic_stage_abstains_and_says_so_once(tmp_path, caplog):
     model = llama()
     hydra = hydra_of(model)

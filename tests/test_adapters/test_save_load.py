@@ -128,7 +128,7 @@ class TestReloadCatches:
 
     @pytest.fixture
     def check(self, trained, rank_map, budget):
-        return lambda folder: verify(folder, trained, rank_map, budget, ALPHA / 8)
+        return lambda folder: verify(folder, trained, rank_map, budget)
 
     def edit(self, folder, change):
         path = folder / "adapter_config.json"
@@ -197,7 +197,7 @@ class TestReloadCatches:
 
 
 def test_a_failed_check_leaves_no_folder(save, monkeypatch, tmp_path):
-    def unfolded(live, alpha_ref, r_ref):
+    def unfolded(live, scales, alpha_ref, r_ref):
         return {
             f"base_model.model.{name}.lora_{side}.weight": tensor.detach()
             for name, pair in live.items()

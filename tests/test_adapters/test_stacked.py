@@ -17,11 +17,24 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("kind", ["heterogeneous", "changing", "correlated"])
-def test_a_stacked_student_is_the_products(kind):
+@pytest.mark.parametrize(
+    ("kind", "compensate"),
+    [
+        ("heterogeneous", "neither"),
+        ("heterogeneous", "scale"),
+        ("heterogeneous", "rate"),
+        ("heterogeneous", "both"),
+        ("changing", "neither"),
+        ("correlated", "neither"),
+    ],
+)
+def test_a_stacked_student_is_the_products(kind, compensate):
+    # Compensation is written twice: here by learning rates, in the product by sizes of tensors.
     worlds = [World(kind, seed, 24) for seed in (3, 4)]
-    students = Students(Data(worlds), [0, 1], 24, 2e-2)
-    ours = Student(worlds[1], RankMap(dict.fromkeys(ledger(worlds[1]).cost, 8)), 24, 2e-2)
+    students = Students(Data(worlds), [0, 1], 24, 2e-2, [compensate] * 2)
+    ours = Student(
+        worlds[1], RankMap(dict.fromkeys(ledger(worlds[1]).cost, 8)), 24, 2e-2, compensate
+    )
     for step in range(12):
         ours.step(step)
     students.train(12)

@@ -142,7 +142,13 @@ class HydraCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         )
         hydra.attach(
             ProbeLoop(
-                hydra.model, hydra.budget, inner, stepper, seed=hydra.seed, shrink=hydra.shrink
+                hydra.model,
+                hydra.budget,
+                inner,
+                stepper,
+                seed=hydra.seed,
+                shrink=hydra.shrink,
+                compensate=hydra.compensate,
             )
         )
         self._history = RankHistory.of_run(Path(args.output_dir))

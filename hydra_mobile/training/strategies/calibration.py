@@ -59,10 +59,11 @@ def start_along(stage: StageTwo, gradients: Mapping[str, Tensor]) -> None:
     """
     model = stage.setup.model.whole
     mean = {name: broadcast.mean(gradient) for name, gradient in gradients.items()}
-    caught = align(model, mean, stage.config.seed)
+    ranks = stage.config.ranks
+    caught = align(model, mean, stage.config.seed, r_ref=ranks.r_ref, compensate=ranks.compensate)
     # Decompositions may differ in the last bit between processes.
     broadcast.same_tensors(lora_parameters(model).values())
     stage.log(
-        f"start: A along the gradient of {stage.config.ranks.calibration_batches} micro-batches, "
+        f"start: A along the gradient of {ranks.calibration_batches} micro-batches, "
         f"{caught:.0%} of its squared norm"
     )

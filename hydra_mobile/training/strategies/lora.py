@@ -136,6 +136,7 @@ class LoraStrategy(Strategy):
             _Stepper(self, optimizer),
             seed=self.hydra.seed,
             shrink=self.hydra.shrink,
+            compensate=self.hydra.compensate,
         )
         self.hydra.attach(loop)
         self._optimizer = optimizer
@@ -295,6 +296,7 @@ class LoraStrategy(Strategy):
             seed=self.stage.config.seed,
             dropout=config.dropout,
             shrink=config.shrink,
+            compensate=config.compensate,
             dynamic=config.dynamic,
             # The projector trains too.
             freeze=False,
