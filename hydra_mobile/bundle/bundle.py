@@ -48,6 +48,8 @@ _KEYS = {
 
 #: Keys of `shapes` that every host reads.
 _NUMBERS = ("vocab_size", "hidden_size", "image_token_id", "num_image_tokens")
+# What is allocated depends on them; the C++ runner has the same bound.
+_MOST = 10_000_000
 _LATER = (
     "A later version of hydra-mobile may have made the bundle: open it with that one, or export it "
     "again with this one."
@@ -211,7 +213,8 @@ class Bundle:
 
 
 def _check_manifest(path: Path, manifest: Any) -> None:
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict) or type(schema) is not int or schema != SCHEMA:
         found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
         raise ArtifactError(
             f"{path}: key `schema` is {found!r}, expected {SCHEMA}.",
@@ -225,11 +228,18 @@ def _check_manifest(path: Path, manifest: Any) -> None:
             )
     for key in _NUMBERS:
         value = manifest["shapes"].get(key)
-        if type(value) is not int or value < 0:
+        if type(value) is not int or not 0 <= value <= _MOST:
             raise ArtifactError(
-                f"{path}: key `shapes.{key}` is {value!r}, expected a whole number.",
+                f"{path}: key `shapes.{key}` is {shown(value)}, expected a whole number up to "
+                f"{_MOST:,}.",
                 "The manifest was altered; export the bundle again.",
             )
+    turn = manifest.get("pictures", {"turn": True})
+    if not isinstance(turn, dict) or not isinstance(turn.get("turn", True), bool):
+        raise ArtifactError(
+            f"{path}: key `pictures` is {shown(turn)}, expected whether to `turn` them.",
+            "The manifest was altered; export the bundle again.",
+        )
     _preset_of(manifest, path)
     _limits_of(manifest, path)
     Template.from_dict(manifest["template"], str(path))

@@ -17,6 +17,10 @@ TEXT_DECODER = "text_decoder"
 METHODS = (VISION_ENCODER, TOKEN_EMBEDDING, TEXT_DECODER)
 
 
+# Of any model, with room; the C++ runner has the same bound.
+_LONGEST_CONTEXT = 10_000_000
+
+
 @dataclass(frozen=True)
 class Limits:
     """Sizes that are fixed when a program is made.
@@ -30,6 +34,13 @@ class Limits:
     max_prefill: int = 256
 
     def __post_init__(self) -> None:
+        if self.max_context > _LONGEST_CONTEXT:
+            # The cache is allocated for it.
+            raise HydraError(
+                f"max_context is {self.max_context:,}, expected at most {_LONGEST_CONTEXT:,}.",
+                where="max_context",
+                found=f"{self.max_context:,}",
+            )
         if not 2 <= self.max_prefill < self.max_context:
             raise HydraError(
                 f"Limits max_prefill={self.max_prefill}, max_context={self.max_context} "

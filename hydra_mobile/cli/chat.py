@@ -32,9 +32,9 @@ def chat(
         Path | None, typer.Option(metavar="FILE", help="Image to ask about; --web needs none")
     ] = None,
     ask: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="TEXT", help="Ask once and end; without it, ask on the terminal"),
-    ] = "",
+    ] = None,
     new_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, max=_MOST_TOKENS, help="Longest answer in tokens")
     ] = 64,
@@ -74,6 +74,9 @@ def chat(
     """
     if image is not None:
         existing(image, "--image")
+    if ask is not None and not ask.strip():
+        # An empty variable of a script: nobody is there to type a question.
+        raise HydraError("--ask is empty", "name a question, or leave it out", where="--ask")
     if web:
         if ask:
             raise HydraError("--ask asks once, --web opens a page", "leave one of them out")

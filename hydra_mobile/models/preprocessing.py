@@ -19,8 +19,9 @@ from hydra_mobile.models.pictures import as_rgb
 from hydra_mobile.models.tiles import Tiles
 
 Fit = Literal["pad", "crop", "stretch", "tiles"]
-_Finite = Annotated[float, Range()]
-_Positive = Annotated[float, Range(above=0)]
+# In units of [0, 1]; what is far outside makes of every picture one color, or infinities.
+_Mean = Annotated[float, Range(minimum=-100, maximum=100)]
+_Deviation = Annotated[float, Range(minimum=1e-6, maximum=1e6)]
 
 #: How many times longer than wide a picture may be before cropping cuts its ends off first:
 #: enlarging a strip of one pixel by thousands, to look at its middle, would take gigabytes.
@@ -51,8 +52,8 @@ class ImagePreprocessing:
 
     # A wider one than any tower reads takes gigabytes before it is found to fit none.
     size: Annotated[int, Range(minimum=1, maximum=2048)]
-    mean: tuple[_Finite, _Finite, _Finite]
-    std: tuple[_Positive, _Positive, _Positive]
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Deviation, _Deviation, _Deviation]
     fit: Fit = "pad"
     resample: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
     # Not in its text: features that were kept under it belong to one square still.

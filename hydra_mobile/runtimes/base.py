@@ -8,8 +8,10 @@ around it, stand here once for all of them.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.core.boundaries import first_line_of
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.memory import peak_resident_bytes
 from hydra_mobile.core.registry import require_packages
@@ -182,7 +185,8 @@ class Runtime(ABC):
             )
         began = time.perf_counter()
         tiles = pixels.reshape(-1, *pixels.shape[-3:])
-        encoded = [self._encode_image(tile[None]) for tile in tiles]
+        with self._engine("the vision encoder"):
+            encoded = [self._encode_image(tile[None]) for tile in tiles]
         result = encoded[0] if len(encoded) == 1 else np.concatenate(encoded, axis=1)
         self.seconds += time.perf_counter() - began
         return result
@@ -203,7 +207,8 @@ class Runtime(ABC):
         if not ids:
             return np.zeros((1, 0, self.hidden_size), np.float32)
         began = time.perf_counter()
-        result = self._embed(ids)
+        with self._engine("the token embedding"):
+            result = self._embed(ids)
         self.seconds += time.perf_counter() - began
         return result
 
@@ -215,18 +220,28 @@ class Runtime(ABC):
         """
         processor = self.processor
         if processor.image.tiles is None:
+            if embeddings.shape[1] != processor.num_image_tokens:
+                raise self._other_count(embeddings, processor.num_image_tokens)
             return embeddings
         ids = np.array(processor.image_ids)
         pictured = ids == processor.image_token_id
         if embeddings.shape[1] != pictured.sum():
-            raise HydraError(
-                f"A picture has {embeddings.shape[1]} embeddings, expected {pictured.sum()}.",
-                "Take them from `encode_image` of the same runtime.",
-            )
+            raise self._other_count(embeddings, int(pictured.sum()))
         rows = np.zeros((1, len(ids), self.hidden_size), np.float32)
         rows[:, pictured] = embeddings
         rows[:, ~pictured] = self.embed(ids[~pictured].tolist())
         return rows
+
+    @staticmethod
+    def _other_count(embeddings: Array, expected: int) -> HydraError:
+        return HydraError(
+            f"A picture has {embeddings.shape[1]} embeddings, expected {expected}.",
+            "Program and processor are of different models; export the bundle again.",
+        )
+
+    def _engine(self, part: str) -> contextlib.AbstractContextManager[None]:
+        """Return what stands around a call of the engine; `part` is of the model."""
+        return contextlib.nullcontext()
 
     def decode(self, embeddings: Array, state: CacheState) -> tuple[Array, CacheState]:
         """Append embeddings [1, n, hidden] to the cache; return the last logits [V] and new state.
@@ -249,7 +264,8 @@ class Runtime(ABC):
                 "Shorten the prompt or the answer, or export with a larger max_context.",
             )
         began = time.perf_counter()
-        result = self._decode(embeddings, state)
+        with self._engine("the text decoder"):
+            result = self._decode(embeddings, state)
         self.seconds += time.perf_counter() - began
         return result
 
@@ -286,6 +302,22 @@ class BundleRuntime(Runtime):
         )
         self.bundle = bundle
         self.max_prefill = bundle.limits.max_prefill
+
+    @contextlib.contextmanager
+    def _engine(self, part: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # onnxruntime's exceptions share no base class.
+            engine = type(error).__module__.partition(".")[0] == "onnxruntime"
+            if not engine and not isinstance(error, RuntimeError):
+                raise
+            raise ArtifactError(
+                f"{self.bundle.path}: {self.name} cannot run {part}: {first_line_of(error)}",
+                "Manifest and program are of different models; export the bundle again.",
+                where=str(self.bundle.path),
+                found=first_line_of(error),
+            ) from error
 
     @classmethod
     def load(cls, model: Bundle | Path, *, threads: int = 0) -> Self:

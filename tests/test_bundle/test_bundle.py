@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from manifests import edited_manifest
+from PIL import Image
 
 from hydra_export.export import export_bundle
 from hydra_export.targets import TARGETS, Limits, TargetResult, target_for
+from hydra_mobile.api.model import load
 from hydra_mobile.bundle.bundle import SCHEMA, Bundle, write_manifest
 from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.presets import preset_named
@@ -241,3 +243,40 @@ def test_delegation_reaches_the_report(fp32_bundle: Path) -> None:
     assert delegation is not None
     assert delegation.nodes is not None
     assert 0.0 < delegation.nodes <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("limits", "max_context", 10**12),
+        ("shapes", "num_image_tokens", 10**12),
+        ("shapes", "vocab_size", 10**12),
+        ("image", "size", 50_000),
+        ("image", "std", [1e-300, 1.0, 1.0]),
+        ("image", "mean", [1e300, 0.0, 0.0]),
+        ("pictures", "turn", "no"),
+    ],
+)
+def test_numbers_from_which_memory_is_taken_have_ranges(
+    copied: Callable[[], Path], part: str, key: str, value: Any
+) -> None:
+    folder = copied()
+    with edited_manifest(folder) as manifest:
+        manifest[part][key] = value
+    with pytest.raises(HydraError, match=key if part != "pictures" else part):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "executorch"])
+def test_a_manifest_for_other_programs_is_told(
+    exported: Callable[..., Path], tmp_path: Path, runtime: str
+) -> None:
+    folder = Path(shutil.copytree(exported(runtime), tmp_path / "copy"))
+    image = Image.new("RGB", (40, 30))
+    for part, key, value in (("image", "size", 64), ("shapes", "num_image_tokens", 9)):
+        with edited_manifest(folder) as manifest:
+            before, manifest[part][key] = manifest[part][key], value
+        with pytest.raises(HydraError, match="export the bundle again"):
+            load(folder).ask(image, "What is it?", max_new_tokens=2)
+        with edited_manifest(folder) as manifest:
+            manifest[part][key] = before

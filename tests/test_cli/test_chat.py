@@ -51,6 +51,14 @@ def test_a_question_on_the_command_line_is_no_command(run_verb, tiny_base, tmp_p
     assert [a["question"] for a in json.loads(out)["result"]["answers"]] == ["/reset"]
 
 
+def test_an_empty_question_on_the_command_line_is_refused(run_verb, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    for text in ("", " \n"):
+        code, _, err = run_verb("chat", "tiny", "--image", tmp_path / "a.png", "--ask", text)
+        assert code == 2
+        assert "--ask is empty" in err
+
+
 def test_quiet_prints_the_answer_alone(run_verb, tiny_base, tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     asked = ("chat", "tiny", "--image", tmp_path / "a.png", "--ask", "?", "--new-tokens", 4)
