@@ -139,6 +139,9 @@ def gradle_builds_the_same_app(demo: Path) -> Findings:
     for name, expected in (("kotlin", kotlin.VERSION), ("onnxruntime", onnxruntime_aar.VERSION)):
         if versions[name] != expected:
             yield f"libs.versions.toml: {name} is {versions[name]!r}, expected {expected!r}"
+    shown = demo / "runtime-ort/src/main/kotlin/org/hydramobile/runtime/ort/OrtRuntime.kt"
+    if f'VERSION = "{onnxruntime_aar.VERSION}"' not in shown.read_text():
+        yield f"{shown.name}: VERSION is not {onnxruntime_aar.VERSION!r}"
     file = demo / "app" / "build.gradle.kts"
     build = file.read_text()
     abis = ", ".join(f'"{abi}"' for abi in apk_build.ABIS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import lzma
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -50,6 +52,13 @@ def test_the_screens(
 @pytest.mark.slow
 def test_the_screens_in_every_state_and_condition(framework: None) -> None:
     assert sum(suite.run(slow=True).tests.values()) > 0
+
+
+def test_the_table_names_every_scenario() -> None:
+    table = (suite.SOURCES.parent / "README.md").read_text()
+    files = [file.read_text() for file in suite.SOURCES.rglob("*Test.kt")]
+    written = [re.findall(r"@Test\b.*?fun (\w+)\(", text, re.DOTALL) for text in files]
+    assert sorted(re.findall(r"\| `(\w+)` \|", table)) == sorted(itertools.chain(*written))
 
 
 def _pack(path: Path, *records: tuple[int, bytes]) -> None:

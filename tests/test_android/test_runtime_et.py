@@ -131,7 +131,10 @@ def test_what_ends_the_app_is_an_error_in_words(
 def test_what_the_app_calls_its_library() -> None:
     source = Path(executorch_bridge.SOURCE).parents[1] / "kotlin/org/hydramobile/runtime/et"
     text = (source / "EtRuntime.kt").read_text()
-    assert f'LIBRARY = "{executorch_package.DESCRIPTION}"' in text
+    version = executorch_package.NPM_VERSION
+    assert f'VERSION = "{version}"' in text
+    described = executorch_package.DESCRIPTION.replace(version, "$VERSION")
+    assert f'LIBRARY = "{described}"' in text
     # The virtual machine finds native functions by name; the bridge has one for each.
     declared = re.findall(r"external fun (\w+)\(", (source / "Native.kt").read_text())
     defined = re.findall(

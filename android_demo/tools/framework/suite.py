@@ -112,6 +112,10 @@ def _command(properties: Mapping[str, str], classpath: Sequence[Path]) -> list[s
         *(kotlin.java(), "-Xmx2g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
         # With what it has at this level, the JVM stops compiling in the middle of the suite.
         "-XX:ReservedCodeCacheSize=256m",
+        # Screens are made and thrown away: with more room for what is new, little of it is copied.
+        *("-Xms1g", "-Xmn512m"),
+        # Verifying thousands of framework classes takes seconds; D8 verifies the app's for the APK.
+        *("-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote"),
         *(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in opened),
         *("-Drobolectric.offline=true", f"-Drobolectric.dependency.dir={jars_here.folder}"),
         *(f"-D{key}={value}" for key, value in properties.items()),

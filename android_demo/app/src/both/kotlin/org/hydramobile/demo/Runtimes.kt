@@ -11,3 +11,6 @@ internal val RUNTIMES = mapOf<String, RuntimeFactory>(
     EtRuntime.NAME to RuntimeFactory(EtRuntime::load),
     OrtRuntime.NAME to RuntimeFactory(OrtRuntime::load),
 )
+
+/** The builds of them that are inside. */
+internal val VERSIONS = mapOf(EtRuntime.NAME to EtRuntime.VERSION, OrtRuntime.NAME to OrtRuntime.VERSION)

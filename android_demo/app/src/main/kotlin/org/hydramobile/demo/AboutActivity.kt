@@ -21,7 +21,7 @@ class AboutActivity : Activity() {
         findViewById<TextView>(R.id.version).text = getString(R.string.version, version())
         val limits = demo.phone.limits()
         val runtimes = findViewById<ViewGroup>(R.id.runtimes)
-        for (name in demo.runtimes.keys) runtimes.fact(runtimeName(name), name)
+        for (name in demo.runtimes.keys) runtimes.fact(runtimeName(name), build(name))
         val device = findViewById<ViewGroup>(R.id.device)
         device.fact(getString(R.string.device_model), "${Build.MANUFACTURER} ${Build.MODEL}")
         device.fact(
@@ -44,13 +44,19 @@ class AboutActivity : Activity() {
         findViewById<View>(R.id.copy_log).setOnClickListener { copyLog() }
     }
 
+    /** Which build of a runtime is inside. */
+    private fun build(runtime: String): String {
+        val version = VERSIONS[runtime].orEmpty()
+        return if (runtime == "executorch") getString(R.string.executorch_build, version) else version
+    }
+
     private fun version(): String = packageManager.getPackageInfo(packageName, 0).versionName.orEmpty()
 
     private fun copyLog() {
         val limits = demo.phone.limits()
         val facts = listOf(
             "app ${version()}",
-            "runtimes ${demo.runtimes.keys.joinToString()}",
+            "runtimes ${demo.runtimes.keys.joinToString { "${runtimeName(it)} ${build(it)}" }}",
             deviceFacts().entries.joinToString { "${it.key} ${it.value}" },
             "abis ${limits.abis.joinToString()}, memory ${limits.totalBytes}, available ${limits.availableBytes}",
         )

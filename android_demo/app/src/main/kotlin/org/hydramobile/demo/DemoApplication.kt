@@ -14,6 +14,7 @@ import android.os.Handler
 import android.os.Looper
 import org.hydramobile.core.RuntimeFactory
 import org.hydramobile.screens.AskSettings
+import org.hydramobile.screens.BundleSource
 import org.hydramobile.screens.Chat
 import org.hydramobile.screens.Draft
 import org.hydramobile.screens.Imports
@@ -44,6 +45,9 @@ open class DemoApplication : Application() {
 
     /** Runs tasks on the thread of the screens. */
     open val screens: Executor by lazy { Handler(Looper.getMainLooper()).let { Executor(it::post) } }
+
+    /** The model that was built into the app; null: none. Looking for it opens the app's own file. */
+    internal open fun builtIn(): BundleSource? = AssetFolder.find(assets)
 
     internal val log = Log { clock() }
 
@@ -131,10 +135,7 @@ open class DemoApplication : Application() {
         draft.read()
         measurements.read()
         chat.told.listen(Listener { state -> turns(state.turns.lastOrNull()?.let { it.id to it.end }) })
-        folders.execute {
-            // Looking for it opens the app's own file.
-            if (AssetFolder.find(assets) != null) screens.execute { imports.unpack { AssetFolder.find(assets) } }
-        }
+        folders.execute { if (builtIn() != null) screens.execute { imports.unpack { builtIn() } } }
     }
 
     private var last: Pair<String, TurnEnd>? = null

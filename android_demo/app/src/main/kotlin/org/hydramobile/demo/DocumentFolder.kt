@@ -7,8 +7,13 @@ import android.content.ContentResolver
 import android.net.Uri
 import android.provider.DocumentsContract
 import org.hydramobile.screens.BundleSource
+import org.hydramobile.screens.Problem
+import org.hydramobile.screens.ProblemException
 import java.io.IOException
 import java.io.InputStream
+
+/** The app that has the files says nothing. */
+internal fun silent() = ProblemException(Problem(Problem.SOURCE_SILENT))
 
 /** The folder [tree]; its listings are read once. */
 internal class DocumentFolder(private val resolver: ContentResolver, private val tree: Uri) : BundleSource {
@@ -41,7 +46,7 @@ internal class DocumentFolder(private val resolver: ContentResolver, private val
             DocumentsContract.Document.COLUMN_DISPLAY_NAME,
             DocumentsContract.Document.COLUMN_DOCUMENT_ID,
         )
-        val cursor = resolver.query(uri, columns, null, null, null) ?: throw IOException("it gives no answer")
+        val cursor = resolver.query(uri, columns, null, null, null) ?: throw silent()
         cursor.use {
             val found = HashMap<String, List<String>>()
             while (it.moveToNext()) {

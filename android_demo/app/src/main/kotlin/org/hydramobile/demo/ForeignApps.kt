@@ -93,9 +93,7 @@ internal class ForeignApps(private val activity: Activity) {
     fun import(zip: Uri) {
         val resolver = activity.applicationContext.contentResolver
         import(lastName(zip)) {
-            ZipSource(titleOf(resolver, zip)) {
-                resolver.openInputStream(zip) ?: throw IOException("it gives no answer")
-            }
+            ZipSource(titleOf(resolver, zip)) { resolver.openInputStream(zip) ?: throw silent() }
         }
     }
 

@@ -29,6 +29,7 @@ import org.hydramobile.screens.ImportState
 import org.hydramobile.screens.Listener
 import org.hydramobile.screens.ModelsState
 import org.hydramobile.screens.Problem
+import org.hydramobile.screens.ProblemException
 import org.hydramobile.screens.Turn
 
 class MainActivity :
@@ -239,7 +240,7 @@ class MainActivity :
     private fun picture(uri: Uri) {
         coming = uri
         val resolver = applicationContext.contentResolver
-        demo.draft.take { resolver.openInputStream(uri) ?: throw java.io.IOException() }
+        demo.draft.take { resolver.openInputStream(uri) ?: throw ProblemException(Problem(Problem.PICTURE_NONE)) }
     }
 
     // What is shown.

@@ -14,6 +14,8 @@ import org.hydramobile.core.GrayPng
 import org.hydramobile.core.Orientation
 import org.hydramobile.core.PictureDecoder
 import org.hydramobile.screens.PictureStore
+import org.hydramobile.screens.Problem
+import org.hydramobile.screens.ProblemException
 import java.io.File
 import java.io.IOException
 import java.util.concurrent.Executor
@@ -77,6 +79,10 @@ internal class Thumbnails(private val store: PictureStore, private val hands: Ex
 private fun upright(file: File, pixels: Int) =
     Orientation.upright(pixelsOf(file, reduction(file, pixels)), orientationOf(file))
 
+/** Android's decoders give no reason. */
+private fun unreadable(file: File) =
+    ProblemException(Problem(if (file.isFile) Problem.PICTURE_FORMAT else Problem.PICTURE_GONE))
+
 private fun pixelsOf(file: File, reduction: Int): DecodedPicture {
     GrayPng.read(file, reduction)?.let { return it }
     val options = BitmapFactory.Options()
@@ -84,7 +90,7 @@ private fun pixelsOf(file: File, reduction: Int): DecodedPicture {
     options.inPremultiplied = false
     options.inPreferredConfig = Bitmap.Config.ARGB_8888
     options.inSampleSize = reduction
-    val bitmap = BitmapFactory.decodeFile(file.path, options) ?: throw IOException("no format that Android knows")
+    val bitmap = BitmapFactory.decodeFile(file.path, options) ?: throw unreadable(file)
     val argb = IntArray(bitmap.width * bitmap.height)
     bitmap.getPixels(argb, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
     return DecodedPicture(argb, bitmap.width, bitmap.height).also { bitmap.recycle() }
@@ -95,7 +101,7 @@ private fun reduction(file: File, pixels: Int): Int {
     val bounds = BitmapFactory.Options()
     bounds.inJustDecodeBounds = true
     BitmapFactory.decodeFile(file.path, bounds)
-    if (bounds.outWidth <= 0 || bounds.outHeight <= 0) throw IOException("no format that Android knows")
+    if (bounds.outWidth <= 0 || bounds.outHeight <= 0) throw unreadable(file)
     var reduction = 1
     val area = bounds.outWidth.toLong() * bounds.outHeight
     val longest = maxOf(bounds.outWidth, bounds.outHeight)

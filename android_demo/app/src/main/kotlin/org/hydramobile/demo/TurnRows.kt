@@ -140,6 +140,8 @@ internal class TurnRows(
             ViewGroup.LayoutParams.MATCH_PARENT,
             ViewGroup.LayoutParams.WRAP_CONTENT,
         )
+        val below = (phase.parent as ViewGroup).findViewById<View>(R.id.percent)
+        (below.layoutParams as LinearLayout.LayoutParams).marginStart = 0
     }
 
     /** With large letters the buttons go below the facts. */
@@ -229,14 +231,10 @@ internal class TurnRows(
         }
         val isChecking = live.phase == Phase.CHECKING && !live.isStopping
         val rate = live.rate
-        view.findViewById<TextView>(R.id.percent).text =
-            if (isChecking) {
-                context.percent(live.share)
-            } else if (rate != null) {
-                context.rate(rate)
-            } else {
-                ""
-            }
+        view.findViewById<TextView>(R.id.percent).run {
+            text = if (isChecking) context.percent(live.share) else rate?.let { context.rate(it) }
+            isShownHere = text.isNotEmpty()
+        }
         view.findViewById<ProgressBar>(R.id.phase_bar).run {
             isShownHere = isChecking
             progress = (100 * live.share).toInt()

@@ -76,8 +76,11 @@ internal class MenuRow(
 )
 
 /** Show a menu at [anchor], the one kind that there is: a list with icons, on any Android. */
-internal fun Activity.popUp(anchor: View, rows: List<MenuRow>, width: Int, atEnd: Boolean = false): ListPopupWindow {
+internal fun Activity.popUp(anchor: View, rows: List<MenuRow>, width: Int, atEnd: Boolean = false) {
+    // The second tap of a double tap may come before the menu takes all taps.
+    if ((anchor.getTag(R.id.menu_title) as? ListPopupWindow)?.isShowing == true) return
     val popup = ListPopupWindow(this)
+    anchor.setTag(R.id.menu_title, popup)
     popup.anchorView = anchor
     popup.isModal = true
     popup.setDropDownGravity(if (atEnd) Gravity.END else Gravity.START)
@@ -96,7 +99,6 @@ internal fun Activity.popUp(anchor: View, rows: List<MenuRow>, width: Int, atEnd
         rows[position].action()
     }
     popup.show()
-    return popup
 }
 
 private class MenuRows(private val rows: List<MenuRow>) : BaseAdapter() {

@@ -35,11 +35,16 @@ private val PROBLEMS = mapOf(
     BundleProblem.UNREADABLE_FILE.name to R.string.problem_unreadable,
     BundleProblem.UNWRITABLE_FILE.name to R.string.problem_unwritable,
     Problem.SOURCE to R.string.problem_source,
+    Problem.SOURCE_SILENT to R.string.problem_source_silent,
+    Problem.ZIP_DAMAGED to R.string.problem_zip,
     GenerationProblem.CANNOT_LOAD.name to R.string.problem_load,
     GenerationProblem.EMPTY_PROMPT.name to R.string.problem_empty,
     GenerationProblem.PROMPT_TOO_LONG.name to R.string.problem_prompt_long,
     GenerationProblem.UNUSABLE_PICTURE.name to R.string.problem_picture,
     Problem.PICTURE_UNREADABLE to R.string.problem_picture,
+    Problem.PICTURE_NONE to R.string.no_picture_given,
+    Problem.PICTURE_FORMAT to R.string.problem_picture_format,
+    Problem.PICTURE_GONE to R.string.problem_picture_gone,
     Problem.PICTURE_TOO_LARGE to R.string.problem_picture_large,
     GenerationProblem.MISUSED.name to R.string.problem_broke,
     GenerationProblem.RUNTIME_FAILED.name to R.string.problem_broke,
@@ -66,7 +71,9 @@ private const val PLACES = 3
 
 /** [problem] for people. */
 internal fun Context.worded(problem: Problem): String {
-    val given = problem.arguments.ifEmpty { listOf(problem.code) }
+    val own = problem.arguments.ifEmpty { listOf(problem.code) }
+    val isOfRuntimes = problem.code == BundleProblem.OTHER_RUNTIME.name
+    val given = if (isOfRuntimes) own.map { names -> names.split(", ").joinToString { runtimeName(it) } } else own
     val text = PROBLEMS[problem.code] ?: R.string.problem_failed
     val arguments = Array(PLACES) { given.getOrElse(it) { "" } }
     return resources.getString(text, *arguments)

@@ -96,11 +96,9 @@ class Checks(private val root: View, private val picture: Bitmap) {
         val across = view.width - view.compoundPaddingLeft - view.compoundPaddingRight
         val words = "${name(view)} \"${view.text.take(40)}\""
         if (view is EditText) {
-            if (view.text.isEmpty() && layout.height > room + 1 &&
-                view.maxLines == 1
-            ) {
-                found.faults.add("cut hint: $words")
-            }
+            val isOneLine = view.text.isEmpty() && view.maxLines == 1
+            val isWhole = layout.height <= room + 1 && view.paint.measureText("${view.hint}") <= across + 1
+            if (isOneLine && !isWhole) found.faults.add("cut hint: $words")
             return
         }
         if (layout.height > room + 1) found.faults.add("cut below: $words")
@@ -131,7 +129,7 @@ class Checks(private val root: View, private val picture: Bitmap) {
         if (!view.isEnabled) return
         val seen = Rect()
         // What is half gone below an edge that fades out has colors of its own.
-        if (!view.getGlobalVisibleRect(seen) || 2 * seen.height() < view.height) return
+        if (!view.getGlobalVisibleRect(seen) || 2 * seen.height() < view.height || fades(view, seen)) return
         val counts = HashMap<Int, Int>()
         for (y in max(0, seen.top) until min(picture.height, seen.bottom) step 2) {
             for (x in max(0, seen.left) until min(picture.width, seen.right) step 2) {
@@ -147,6 +145,16 @@ class Checks(private val root: View, private val picture: Bitmap) {
             val pair = "%06X on %06X".format(ink and 0xFFFFFF, ground and 0xFFFFFF)
             found.faults.add("contrast %.2f: ${name(view)} $pair".format(ratio))
         }
+    }
+
+    /** Whether [view], seen at [seen], reaches into the edge of a list beyond which more can be scrolled to. */
+    private fun fades(view: View, seen: Rect): Boolean {
+        val list = generateSequence(view.parent) { it.parent }.firstOrNull { it is ScrollView || it is AbsListView }
+        val edge = Rect()
+        if (list !is View || !list.getGlobalVisibleRect(edge)) return false
+        val fade = list.verticalFadingEdgeLength
+        return (list.canScrollVertically(1) && seen.bottom > edge.bottom - list.paddingBottom - fade) ||
+            (list.canScrollVertically(-1) && seen.top < edge.top + list.paddingTop + fade)
     }
 
     companion object {

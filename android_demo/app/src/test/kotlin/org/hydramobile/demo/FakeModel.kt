@@ -6,8 +6,10 @@ package org.hydramobile.demo
 import org.hydramobile.core.FakeRuntime
 import org.hydramobile.core.RuntimeFactory
 import org.hydramobile.core.VlmRuntime
+import org.hydramobile.screens.BundleSource
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicBoolean
 
 /** By the manifest's runtime. */
 internal val FAKE_RUNTIMES: Map<String, RuntimeFactory> = listOf("onnx", "executorch").associateWith { _ ->
@@ -72,6 +74,11 @@ internal object Model {
     val decoding = Door()
     val loads: MutableList<String> = java.util.Collections.synchronizedList(ArrayList())
     val pictures: MutableList<FloatArray> = java.util.Collections.synchronizedList(ArrayList())
+
+    /** The model in the APK; null: what its assets have. It stays when a process ends. */
+    @Volatile
+    var builtIn: BundleSource? = null
+    val isLookedFor = AtomicBoolean()
 
     @Volatile
     var closed = 0

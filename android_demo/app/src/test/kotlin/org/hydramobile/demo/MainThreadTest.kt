@@ -50,7 +50,9 @@ class MainThreadTest : PhoneTest() {
         Model.answers(1000)
         phone.open().allowTokens(1000)
         val count = Count(phone.app.chat.told) { it.live?.text.orEmpty().isNotEmpty() }
-        phone.ask("?").beBusy(3)
+        Model.decoding.close(letting = 990)
+        phone.ask("?").beBusyUntil { Model.decoding.reached }
+        Model.decoding.open()
         phone.settle()
         println("    ${count.times} updates for 1,000 tokens that were there at once")
         assertTrue("${count.times} updates for an answer that was there at once", count.times in 1..20)

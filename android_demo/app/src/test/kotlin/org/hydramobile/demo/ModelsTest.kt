@@ -60,7 +60,7 @@ class ModelsTest : PhoneTest() {
     @Test
     fun anImportFromAnAppThatHangsCanBeEnded() {
         phone.open().menu(Words.MODELS).chooseFolder(stuckFolder())
-        phone.comes(1) { false }
+        phone.waitForCopy()
         phone.tap(Words.STOP)
         phone.waitFor("it is to stop", 20) { phone.canTap(Words.IMPORT) }
     }
@@ -68,7 +68,7 @@ class ModelsTest : PhoneTest() {
     @Test
     fun theScreenStaysOnDuringAnImport() {
         phone.open().menu(Words.MODELS).chooseFolder(stuckFolder())
-        phone.comes(1) { false }
+        phone.waitForCopy()
         assertTrue("nothing keeps the screen on", phone.keepsScreenOn())
     }
 
@@ -249,7 +249,7 @@ class ModelsTest : PhoneTest() {
     @Test
     fun anImportThatTheSystemEndedIsToldOf() {
         phone.open().menu(Words.MODELS).chooseFolder(stuckFolder())
-        phone.comes(1) { false }
+        phone.waitForCopy()
         phone.dieAndReturn()
         phone.drain()
         val isTold = phone.texts().any { it.contains("was ended while it imported") }

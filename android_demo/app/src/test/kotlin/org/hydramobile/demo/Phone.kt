@@ -34,8 +34,10 @@ import android.widget.TextView
 import org.hydramobile.core.Json
 import org.hydramobile.core.MadeBundle
 import org.hydramobile.screens.AskSettings
+import org.hydramobile.screens.BundleSource
 import org.junit.After
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Before
 import org.junit.runner.RunWith
@@ -73,6 +75,7 @@ abstract class PhoneTest {
     @After
     fun switchOff() {
         Model.reset()
+        Model.builtIn = null
         OtherApps.release()
         assertEquals("errors that nobody caught: each would have ended the app", emptyList<Throwable>(), phone.crashes)
     }
@@ -129,6 +132,10 @@ open class TestApp : DemoApplication() {
     /** The process has ended: what it still had to do is done no more, as on a phone. */
     @Volatile
     var isEnded = false
+
+    /** The assets are looked through in the first process alone: Robolectric reads all of Android's for that. */
+    override fun builtIn(): BundleSource? =
+        Model.builtIn ?: if (Model.isLookedFor.getAndSet(true)) null else super.builtIn()
 
     override fun oneByOne(name: String): Executor = untilTheEnd(super.oneByOne(name))
 
@@ -642,6 +649,14 @@ class Phone {
 
     fun seesPicture() = pictures().isNotEmpty()
 
+    /** Whether no picture is shown, nor comes: one on its way is waited for. */
+    fun staysWithoutPicture(): Boolean {
+        drain()
+        comes { !app.draft.told.now.isComing }
+        drain()
+        return !seesPicture()
+    }
+
     /** The middle colours of the shown pictures. */
     fun pictureColours(): List<Int> = pictures().map { view ->
         val bitmap = (view.drawable as BitmapDrawable).bitmap
@@ -678,6 +693,17 @@ class Phone {
 
     /** The thread of the screens is busy with something else for a while. */
     fun beBusy(seconds: Int) = Thread.sleep(seconds * 1000L)
+
+    /** The thread of the screens is busy with something else until [condition], which looks at no state of theirs. */
+    fun beBusyUntil(condition: () -> Boolean): Phone {
+        val end = System.nanoTime() + 60_000_000_000L
+        while (!condition() && System.nanoTime() < end) Thread.sleep(5)
+        assertTrue("what the screens wait for does not end", condition())
+        return this
+    }
+
+    /** Until an import has begun to copy. */
+    fun waitForCopy(): Phone = waitFor("it is to copy") { app.imports.told.now.share > 0 }
 
     val isBusy get() = app.chat.told.now.isBusy || app.imports.told.now.isBusy || app.measurements.told.now.isBusy
 

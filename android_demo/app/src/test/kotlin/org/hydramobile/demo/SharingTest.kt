@@ -41,7 +41,7 @@ class SharingTest : PhoneTest() {
         phone.turn()
         phone.waitFor("it is shown after a turn") { phone.seesColour(BLUE) }
         phone.removePicture().turn()
-        assertFalse("it comes back with the next turn", phone.comes(1) { phone.seesPicture() })
+        assertTrue("it comes back with the next turn", phone.staysWithoutPicture())
     }
 
     @Test

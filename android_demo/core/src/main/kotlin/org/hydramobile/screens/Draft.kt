@@ -57,7 +57,7 @@ class Draft(
         worker.execute {
             val (id, problem) = try {
                 pictures.take(stream()) to null
-            } catch (error: PictureException) {
+            } catch (error: ProblemException) {
                 null to error.problem
             } catch (error: Throwable) {
                 null to Problem(Problem.PICTURE_UNREADABLE, error.message ?: error.toString())

@@ -101,7 +101,7 @@ class Imports(
             ImportState(problem = Problem.of(error))
         } catch (error: Throwable) {
             // Of whoever provides the files: it may be any app, with errors of its own.
-            ImportState(problem = Problem(Problem.SOURCE, error.message ?: error.toString()))
+            ImportState(problem = Problem.known(error) ?: Problem(Problem.SOURCE, error.message ?: error.toString()))
         }
         // An interruption that came late is not for who has the thread next.
         Thread.interrupted()

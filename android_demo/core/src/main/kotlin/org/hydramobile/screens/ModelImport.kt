@@ -89,6 +89,7 @@ class ModelImport(
     private fun <T> explained(action: () -> T): T = try {
         action()
     } catch (error: IOException) {
+        Problem.known(error)?.let { throw error }
         throw BundleException(BundleProblem.UNREADABLE_FILE, error.message ?: error.toString())
     }
 

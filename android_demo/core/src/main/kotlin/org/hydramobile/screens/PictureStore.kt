@@ -12,9 +12,6 @@ import java.io.InputStream
 import java.util.UUID
 import java.util.concurrent.ConcurrentHashMap
 
-/** A picture that cannot be taken. */
-class PictureException(val problem: Problem) : Exception(problem.code)
-
 /** Pictures in [folder]; [check] throws IOException for a file that is no picture. For any thread. */
 class PictureStore(private val folder: File, private val check: (File) -> Unit) {
     /** Names of the files that are being written. */
@@ -23,7 +20,7 @@ class PictureStore(private val folder: File, private val check: (File) -> Unit) 
     /**
      * The id of the picture that [stream] gives, which is read to its end and closed.
      *
-     * @throws PictureException it is too large, or no picture.
+     * @throws ProblemException it is too large, or no picture.
      */
     fun take(stream: InputStream): String {
         val id = UUID.randomUUID().toString()
@@ -34,11 +31,11 @@ class PictureStore(private val folder: File, private val check: (File) -> Unit) 
             check(temporary)
             if (!temporary.renameTo(file(id))) throw IOException("the file cannot be kept")
             return id
-        } catch (error: PictureException) {
+        } catch (error: ProblemException) {
             throw error
         } catch (error: Exception) {
             // Whoever gives it may be any app, with errors of its own.
-            throw PictureException(Problem(Problem.PICTURE_UNREADABLE, error.message ?: error.toString()))
+            throw ProblemException(Problem(Problem.PICTURE_UNREADABLE, error.message ?: error.toString()), error)
         } finally {
             temporary.delete()
             coming.remove(temporary.name)
@@ -69,7 +66,7 @@ class PictureStore(private val folder: File, private val check: (File) -> Unit) 
                 if (count < 0) break
                 size += count
                 if (size > MOST_BYTES) {
-                    throw PictureException(Problem(Problem.PICTURE_TOO_LARGE, "${MOST_BYTES shr 20} MiB"))
+                    throw ProblemException(Problem(Problem.PICTURE_TOO_LARGE, "${MOST_BYTES shr 20} MiB"))
                 }
                 out.write(piece, 0, count)
             }

@@ -5,9 +5,11 @@ package org.hydramobile.screens
 
 import org.hydramobile.core.Manifest
 import java.io.Closeable
+import java.io.EOFException
 import java.io.FilterInputStream
-import java.io.IOException
 import java.io.InputStream
+import java.io.InterruptedIOException
+import java.util.zip.ZipException
 import java.util.zip.ZipInputStream
 
 /**
@@ -35,22 +37,25 @@ class ZipSource(override val title: String, private val stream: () -> InputStrea
     }
 
     private fun find(from: ZipInputStream?, wanted: String): InputStream? {
+        val zip = from ?: return null
         while (true) {
-            val entry = from?.nextEntry ?: return null
-            if (entry.name == wanted) return Entry(from)
+            val entry = next(zip) ?: return null
+            if (entry.name == wanted) return Entry(zip)
         }
     }
 
+    private fun next(zip: ZipInputStream) = whole { zip.nextEntry }
+
     private fun again(): ZipInputStream {
         close()
-        return ZipInputStream(stream()).also { zip = it }
+        return ZipInputStream(Interruptible(stream())).also { zip = it }
     }
 
     /** Where the manifest lies. */
     private fun folderOf(): String {
         val all = again()
         while (true) {
-            val name = all.nextEntry?.name ?: break
+            val name = next(all)?.name ?: break
             if (name == Manifest.NAME || name.endsWith("/${Manifest.NAME}")) {
                 // It is read from the beginning again.
                 close()
@@ -61,14 +66,31 @@ class ZipSource(override val title: String, private val stream: () -> InputStrea
         return ""
     }
 
-    /** One entry; closing it leaves the zip open. Damage is an IOException by the JVM, but for one kind. */
+    /** Ends with the import: what lies between two files may unpack to more than anyone waits for. */
+    private class Interruptible(stream: InputStream) : FilterInputStream(stream) {
+        override fun read(bytes: ByteArray, from: Int, count: Int): Int {
+            if (Thread.currentThread().isInterrupted) throw InterruptedIOException("the import was stopped")
+            return super.read(bytes, from, count)
+        }
+    }
+
+    /** One entry; closing it leaves the zip open. */
     private class Entry(zip: ZipInputStream) : FilterInputStream(zip) {
         override fun close() = Unit
 
-        override fun read(bytes: ByteArray, from: Int, count: Int): Int = try {
-            super.read(bytes, from, count)
+        override fun read(bytes: ByteArray, from: Int, count: Int): Int = whole { super.read(bytes, from, count) }
+    }
+
+    private companion object {
+        /** The kinds of errors by which the JVM tells of damage. */
+        fun <T> whole(action: () -> T): T = try {
+            action()
+        } catch (error: ZipException) {
+            throw ProblemException(Problem(Problem.ZIP_DAMAGED), error)
+        } catch (error: EOFException) {
+            throw ProblemException(Problem(Problem.ZIP_DAMAGED), error)
         } catch (error: IllegalArgumentException) {
-            throw IOException("the zip is damaged: ${error.message}", error)
+            throw ProblemException(Problem(Problem.ZIP_DAMAGED), error)
         }
     }
 }

@@ -103,8 +103,11 @@ class EtRuntime private constructor(private var handle: Long, bundle: Bundle, be
         /** The manifest's name of this runtime. */
         const val NAME = "executorch"
 
-        /** What computes; held equal to the pinned package by a test. */
-        const val LIBRARY = "executorch (react-native-executorch 0.9.0)"
+        /** Of the package that is built in; held equal to the pinned one by a test. */
+        const val VERSION = "0.9.0"
+
+        /** What computes. */
+        const val LIBRARY = "executorch (react-native-executorch $VERSION)"
         private const val VISION_ENCODER = "vision_encoder"
         private const val TOKEN_EMBEDDING = "token_embedding"
         private const val TEXT_DECODER = "text_decoder"

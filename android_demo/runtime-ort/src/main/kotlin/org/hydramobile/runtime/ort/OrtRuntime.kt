@@ -135,6 +135,9 @@ class OrtRuntime private constructor(
     companion object {
         /** The manifest's name of this runtime. */
         const val NAME = "onnx"
+
+        /** Of the package that is built in; what is loaded tells its own. */
+        const val VERSION = "1.29.0"
         private const val EMBEDDINGS = "inputs_embeds"
         private const val FEATURES = "image_features"
 
