@@ -153,7 +153,8 @@ class TrainingRun:
         place, names = self._place, list(self.config.runtime.trackers)
         done = self._steps_before(place.stage) + place.step if resume else None
         settings = self.config.to_dict()
-        self._trackers = Trackers(names, self.folder, settings, done, self._say)
+        history = (self._tracked(**row) for row in self.metrics.read()) if names and resume else ()
+        self._trackers = Trackers(names, self.folder, settings, done, self._say, history)
 
     def _finished(self, name: str) -> bool:
         return (self.folder / "summary.json").is_file() and (self.folder / name).is_dir()
@@ -516,8 +517,12 @@ class TrainingRun:
         due = step in (1, steps) or step % self.config.runtime.log_every == 0
         if self._main and (due or "validation_loss" in values):
             self.metrics.append(stage, step, **values)
-            tracked = {f"{stage}/{name}": value for name, value in values.items()}
-            self._trackers.log(self._steps_before(stage) + step, tracked)
+            self._trackers.log(*self._tracked(stage, step, **values))
+
+    def _tracked(self, stage: str, step: int, **values: Any) -> tuple[int, dict[str, Any]]:
+        """Return a row of the metrics as trackers take it: the step over all stages, and names."""
+        named = {f"{stage}/{name}": value for name, value in values.items()}
+        return self._steps_before(stage) + step, named
 
     def _steps_before(self, stage: str) -> int:
         """Return the steps of the stages before one, for trackers, which have one axis."""

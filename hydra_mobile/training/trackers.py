@@ -7,7 +7,7 @@ a page. A resumed run goes on in the same run of its tracker.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +21,8 @@ from hydra_mobile.core.progress import Log
 from hydra_mobile.core.registry import require_packages
 
 PROJECT = "hydra-mobile"
+# What is stored later is not found again (trackio), or is lost where the process is killed (wandb).
+_TAKE_SETTINGS_AT_START = ("trackio", "wandb")
 # Some end the process where they find no account.
 _FAULTS = (Exception, SystemExit)
 
@@ -53,6 +55,7 @@ class Trackers:
         run: the run folder; what trackers write offline goes to `trackers/` in it.
         settings: the run's configuration.
         resumed_at: the last step that a resumed run has; None for a new one.
+        history: what was logged up to there, by step.
         log: receives a line where a tracker fails.
 
     Raises:
@@ -66,8 +69,10 @@ class Trackers:
         settings: Mapping[str, Any],
         resumed_at: int | None,
         log: Log,
+        history: Iterable[tuple[int, Mapping[str, Any]]] = (),
     ) -> None:
         self._log = log
+        self._settings = _flat(settings)
         self._folder = run / "trackers"
         self._run = run
         self._live: dict[str, Any] = {}
@@ -76,8 +81,12 @@ class Trackers:
             try:
                 tracker = self._made(name, ids, resumed_at)
                 tracker.start()
-                if resumed_at is None:
-                    tracker.store_init_configuration(_flat(settings))
+                if resumed_at is None and name not in _TAKE_SETTINGS_AT_START:
+                    tracker.store_init_configuration(self._settings)
+                if resumed_at is not None and name == "wandb" and tracker.run.offline:
+                    # The folder of a killed process may lack all that it had not written yet.
+                    for step, values in history:
+                        tracker.log(dict(values), step=step)
             except HydraError:
                 raise
             except _FAULTS as error:
@@ -134,10 +143,15 @@ class Trackers:
         if name == "wandb":
             self._folder.mkdir(parents=True, exist_ok=True)
             return make(
-                PROJECT, dir=str(self._folder), id=ids[name], name=self._run.name, resume="allow"
+                PROJECT,
+                dir=str(self._folder),
+                id=ids[name],
+                name=self._run.name,
+                resume="allow",
+                config=self._settings,
             )
         if name == "trackio":
-            return make(PROJECT, name=ids[name], resume="allow")
+            return make(PROJECT, name=ids[name], resume="allow", config=self._settings)
         return make(PROJECT, run_id=ids.get(name), run_name=self._run.name)
 
 
