@@ -117,8 +117,15 @@ def _planted_need(value: Any) -> Figures:
 def _trailing(value: Any) -> Figures:
     summary = value["summary"]
     found: Figures = {}
-    for name, world in (("cut", "heterogeneous:600"), ("cut_longer", "heterogeneous:1200")):
-        row = summary.get(world, {}).get("trailing", {}).get("relative_to_uniform")
+    for name, world, arm in (
+        ("cut", "heterogeneous:600", "trailing"),
+        ("cut_longer", "heterogeneous:1200", "trailing"),
+        ("cut_scale", "heterogeneous:600", "scale_by_rank"),
+        ("cut_rate", "heterogeneous:600", "rate_by_rank"),
+        ("cut_both", "heterogeneous:600", "both_by_rank"),
+        ("cut_along", "heterogeneous:600", "along_gradient"),
+    ):
+        row = summary.get(world, {}).get(arm, {}).get("relative_to_uniform")
         if row:
             mean, ends = -100 * row["mean"], sorted(-100 * row[key] for key in ("low", "high"))
             found[f"trailing_{name}"] = f"{mean:.0f}% [{ends[0]:.0f}, {ends[1]:.0f}]"

@@ -47,10 +47,13 @@ _ARMS = {
     "no_check": "without the check",
     "margin_8": "margin 8",
     "margin_1": "margin 1",
+    "no_kinds": "last directions not relative to their kind",
+    "no_cap": "no limit to what may move at an event",
     "random_moves": "as many random moves",
-    "rate_by_rank": "learning rate falls with the rank",
-    "scale_by_rank": "scale falls with the rank",
-    "both_by_rank": "both fall with the rank",
+    "along_gradient": "new rows along the residual gradient",
+    "scale_by_rank": "`compensate=scale`",
+    "rate_by_rank": "`compensate=rate`",
+    "both_by_rank": "`compensate=both`",
 }
 
 

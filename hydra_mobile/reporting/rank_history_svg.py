@@ -62,12 +62,14 @@ def _panels(
     stack: Sequence[RankGrid], maps: Sequence[MapInForce], of: int, r_ref: int, index: int
 ) -> str:
     layers, rows = max(len(g.layers) for g in stack), max(len(g.projections) for g in stack)
-    wide = min(30.0, (WIDTH - _LEFT - _GAP) / 2 / layers)
+    # Also where a stack has few layers: the titles need the room.
+    half = (WIDTH - _LEFT - _GAP) / 2
+    wide = min(30.0, half / layers)
     tall = 15.5
     block = _HEAD + tall * rows + _FOOT
     parts = []
     for i, (grid, at) in enumerate(zip(stack, maps, strict=True)):
-        x = _LEFT + (i % 2) * (wide * layers + _GAP)
+        x = _LEFT + (i % 2) * (half + _GAP)
         y = block * (i // 2)
         before = stack[i - 1].cells if i else grid.cells
         parts.append(_panel(grid, at, before, (x, y), (wide, tall), r_ref, i % 2 == 0))

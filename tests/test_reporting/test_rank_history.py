@@ -210,3 +210,14 @@ def test_the_file_holds_the_pictures_and_their_style(history):
     assert "rank 2" in rank_history_file(one, 2)
     with pytest.raises(ArtifactError, match="no map"):
         rank_history_file(of(RankEventFacts(0, "freeze")), 2)
+
+
+def test_titles_of_maps_beside_each_other_have_room():
+    first = RankEventFacts(0, "initial", ranks={"x.0.a": 2, "x.1.a": 2})
+    moved = RankEventFacts(9, "move", moved="q_proj → up_proj, 2 modules", ranks={"x.0.a": 4})
+    root = ElementTree.fromstring(rank_history_file(of(first, moved), 2))
+    found = [e for e in root.iter() if (e.text or "").startswith("Step ") and e.get("x")]
+    places = {e.text: float(e.get("x")) for e in found}
+    left, right = sorted(places.values())
+    # A letter is about 7 units wide.
+    assert right - left > 7 * max(map(len, places))
