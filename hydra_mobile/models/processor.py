@@ -258,7 +258,8 @@ class MobileVLMProcessor:
                 raise ArtifactError(f"{where}: key `{key}` is missing.")
             found: Any = value[key]
             name = "an object" if kind is dict else "a whole number"
-            if type(found) is not kind or (kind is int and found < 0):
+            negative = isinstance(found, int) and found < 0
+            if type(found) is not kind or negative:
                 raise ArtifactError(
                     f"{where}: key `{key}` is {shown(found)}, expected {name}.",
                     "The file was altered; make or fetch the folder again.",

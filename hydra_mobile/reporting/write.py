@@ -31,18 +31,25 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     """Write the three files, each whole or not at all, and return their paths.
 
     Other files in `folder` stay. The JSON comes last, so that a report.json never stands beside
-    renderings that are older than it.
+    renderings that are older than it; where there is none yet it comes first, because by it the
+    folder is known as ours when this is cut short.
     """
     # Rendered before anything is written: a report that cannot be shown leaves the old one alone.
     rendered = {"report.md": render_markdown(report), "report.html": render_html(report)}
+    data = sealed(report.to_dict())
+    file = folder / "report.json"
     paths = []
+    first = not file.exists()
+    if first:
+        write_json(file, data)
     for name, text in rendered.items():
         path = folder / name
         with write_atomically(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         paths.append(path)
-    write_json(folder / "report.json", sealed(report.to_dict()))
-    return [folder / "report.json", *paths]
+    if not first:
+        write_json(file, data)
+    return [file, *paths]
 
 
 def add_parity(folder: Path, rows: Sequence[ParityRow]) -> Path:

@@ -1,11 +1,18 @@
+import contextlib
 import copy
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from hydra_mobile.core import files
 from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.core.files import write_atomically
+from hydra_mobile.core.folders import require_replaceable
+from hydra_mobile.core.marks import MARKS
+from hydra_mobile.reporting import write
 from hydra_mobile.reporting.results import Score, Spread, SystemResult
 from hydra_mobile.reporting.schema import REPORT_SCHEMA, ParityRow, Report
 from hydra_mobile.reporting.write import new_report, read_report, write_report
@@ -172,3 +179,33 @@ def test_new_report_is_empty_and_writable(report, tmp_path):
     assert empty.created.endswith("Z")
     write_report(empty, tmp_path)
     assert read_report(tmp_path) == empty
+
+
+def test_a_folder_of_a_report_that_was_cut_short_is_ours(report, tmp_path, monkeypatch):
+    # Wherever it stops, the same command may write there again; one that was there stays known.
+    out = tmp_path / "out"
+    for older in (False, True):
+        for writes in range(3):
+            shutil.rmtree(out, ignore_errors=True)
+            if older:
+                write_report(report, out)
+            left = iter(range(writes))
+            with monkeypatch.context() as patch:
+                for place in (files, write):
+                    patch.setattr(place, "write_atomically", interrupted_after(left))
+                with pytest.raises(KeyboardInterrupt):
+                    write_report(report, out)
+            require_replaceable(out, MARKS["report"])
+            write_report(report, out)
+            assert read_report(out) == report
+
+
+def interrupted_after(left):
+    @contextlib.contextmanager
+    def interrupted(path, **options):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        with write_atomically(path, **options) as temporary:
+            yield temporary
+
+    return interrupted
