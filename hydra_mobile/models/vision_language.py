@@ -407,7 +407,9 @@ class SplitModel(VisionLanguageModel):
             [K * N, hidden], and the features of a deep stack beside it, where the class has one.
         """
         inputs = self._picture_inputs(_squares(pixel_values))
-        output = self.whole.get_image_features(**inputs, return_dict=True)
+        # Some classes have it in the model inside alone.
+        own = self.whole if hasattr(self.whole, "get_image_features") else self.whole.model
+        output = own.get_image_features(**inputs, return_dict=True)
         # Some classes give a list of pictures, others a batch.
         parts = [torch.cat(list(output.pooler_output))]
         parts += [found[0] for found in getattr(output, "deepstack_features", None) or ()]

@@ -7,7 +7,7 @@ positions or masks do not show.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tokenizers import (
     models,
     normalizers,
     pre_tokenizers,
+    processors,
     trainers,
 )
 
@@ -47,7 +48,7 @@ TEXT = {
 SIGLIP = {
     "hidden_size": 48,
     "intermediate_size": 96,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "image_size": 64,
     "patch_size": 16,
@@ -252,21 +253,21 @@ def qwen2_5_vl(folder: Path) -> None:
 
 def qwen3_vl(folder: Path) -> None:
     """Write a Qwen3-VL: tower of 64 pixels with a deep stack of two, 4 image tokens."""
-    vision = {"depth": 3, "patch_size": 16, "num_position_embeddings": 16}
+    vision = {"depth": 2, "patch_size": 16, "num_position_embeddings": 16}
     vision["deepstack_visual_indexes"] = [0, 1]  # type: ignore[assignment]
     axes = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 2, 2]}
     axes["mrope_interleaved"] = True
-    text = {"head_dim": 16, "num_hidden_layers": 3, "rope_parameters": axes}
+    text = {"head_dim": 16, "rope_parameters": axes}
     _qwen(folder, "Qwen3VL", vision, text)
 
 
 def lfm2_vl(folder: Path) -> None:
-    """Write an LFM2-VL: tower of 64 pixels, 4 image tokens, three convolutions and attention."""
+    """Write an LFM2-VL: tower of 64 pixels, 4 image tokens, attention between two convolutions."""
     names = ["<|startoftext|>", *_CHATML, "<|image_start|>", "<|image_end|>", "<image>"]
     tokenizer = tokenizer_with(names, r"\p{N}{1,3}", composes=False)
-    text = _text(tokenizer, "<|im_end|>", num_hidden_layers=4)
+    text = _text(tokenizer, "<|im_end|>", num_hidden_layers=3)
     text |= {
-        "layer_types": ["conv", "conv", "full_attention", "conv"],
+        "layer_types": ["conv", "full_attention", "conv"],
         "conv_L_cache": 3,
         "block_auto_adjust_ff_dim": False,
         "block_ff_dim": 128,
@@ -287,13 +288,13 @@ def lfm2_vl(folder: Path) -> None:
 
 
 def gemma3(folder: Path) -> None:
-    """Write a Gemma 3: tower of 64 pixels, 4 image tokens, windows of 12 in two of three layers."""
+    """Write a Gemma 3: tower of 64 pixels, 4 image tokens, a window of 12 in one of two layers."""
     names = ["<bos>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>"]
     tokenizer = tokenizer_with([*names, "<image_soft_token>"])
-    text = _text(tokenizer, "<end_of_turn>", num_hidden_layers=3, head_dim=16)
+    text = _text(tokenizer, "<end_of_turn>", head_dim=16)
     text |= {
         "sliding_window": 12,
-        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "layer_types": ["sliding_attention", "full_attention"],
         "query_pre_attn_scalar": 24,
     }
     torch.manual_seed(3)
@@ -372,6 +373,34 @@ def fast_vlm(folder: Path) -> None:
     write_checkpoint(folder, liven(model), tokenizer, FAST_VLM_CHAT, image)
 
 
+#: After DeepSeek-VL's: an answer ends only where another question follows.
+DEEPSEEK_CHAT = (
+    "You are a helpful assistant.\n\n{% for message in messages %}"
+    "{{ message['role'] | replace('user', 'User: ') | replace('assistant', 'Assistant: ') }}"
+    "{% for item in message['content'] %}{% if item['type'] == 'image' %}<image_placeholder>"
+    "{% else %}{{ item['text'] }}{% endif %}{% endfor %}"
+    "{% if not loop.last or add_generation_prompt %}"
+    "{{ '\n\n' if message['role'] == 'user' else '<end_of_sentence>' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+def deepseek_vl(folder: Path) -> None:
+    """Write a DeepSeek-VL: SigLIP of 64 pixels, 16 image tokens, a Llama; BOS by the tokenizer."""
+    tokenizer = tokenizer_with(["<bos>", "<end_of_sentence>", "<image_placeholder>"])
+    opening = ("<bos>", tokenizer.token_to_id("<bos>"))
+    tokenizer.post_processor = processors.TemplateProcessing("<bos> $A", special_tokens=[opening])
+    torch.manual_seed(3)
+    config = transformers.DeepseekVLConfig(
+        vision_config={"model_type": "siglip_vision_model", **SIGLIP, "vision_use_head": False},
+        text_config={"model_type": "llama", **_text(tokenizer, "<end_of_sentence>")},
+        image_token_id=tokenizer.token_to_id("<image_placeholder>"),
+    )
+    model = liven(transformers.DeepseekVLForConditionalGeneration(config))
+    image = {"image_processor_type": "DeepseekVLImageProcessor", "resample": 3, **_HALF}
+    write_checkpoint(folder, model, tokenizer, DEEPSEEK_CHAT, image)
+
+
 def mobilevlm(folder: Path) -> None:
     """Write base `tiny`."""
     from hydra_mobile.models.tiny import build
@@ -388,6 +417,7 @@ def tiled(write: Callable[[Path], None], folder: Path) -> None:
 #: Family -> what writes a tiny checkpoint of it.
 TINY: dict[str, Callable[[Path], None]] = {
     "mobilevlm": mobilevlm,
+    "deepseek_vl": deepseek_vl,
     "fast_vlm": fast_vlm,
     "gemma3": gemma3,
     "internvl": internvl,
@@ -407,3 +437,31 @@ BASES: dict[str, Callable[[Path], None]] = {
 #: Those whose pictures are one square, beside MobileVLM.
 SQUARE = [name for name in BASES if name != "mobilevlm" and not name.endswith("_tiles")]
 TILED = [name for name in BASES if name.endswith("_tiles")]
+
+
+def every_family(names: Sequence[str], *quick: str) -> list[Any]:
+    """Return families as parameters of a test: slow but for the quick ones, and each a group.
+
+    With `--dist loadgroup` what a family's tests share is made in one process: no other waits.
+    """
+    return [
+        name if name in quick else pytest.param(name, marks=[pytest.mark.slow, group(name)])
+        for name in names
+    ]
+
+
+def group(family: str) -> pytest.MarkDecorator:
+    """Return the mark of tests that share what is made of a family."""
+    return pytest.mark.xdist_group(family)
+
+
+#: Family and runtime of the bundle that is tested every day, of an untrained checkpoint.
+QUICK = ("smolvlm", "onnx")
+
+
+def every_pair(runtimes: Sequence[str]) -> list[Any]:
+    """Return families whose pictures are one square, with runtimes: slow but for the quick one."""
+    return [
+        pair if pair == QUICK else pytest.param(pair, marks=[pytest.mark.slow, group(pair[0])])
+        for pair in ((family, runtime) for family in SQUARE for runtime in runtimes)
+    ]

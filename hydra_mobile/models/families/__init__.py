@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: name -> "module:class".
 FAMILIES = {
     "mobilevlm": "hydra_mobile.models.families.mobilevlm:MobileVLM",
+    "deepseek_vl": "hydra_mobile.models.families.deepseek_vl:DeepseekVL",
     "fast_vlm": "hydra_mobile.models.families.fast_vlm:FastVLM",
     "gemma3": "hydra_mobile.models.families.gemma3:Gemma3",
     "internvl": "hydra_mobile.models.families.internvl:InternVL",

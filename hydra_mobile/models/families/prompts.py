@@ -122,6 +122,20 @@ class _ChatTemplate:
             found = found[0]
         return found
 
+    def opens_with_bos(self, text: str) -> bool:
+        """Whether the tokenizer opens a rendered text with its BOS, which the text does not have.
+
+        As transformers' processors ask for it.
+        """
+        bos = self._tokens.get("bos_token")
+        return not (bos and text.startswith(bos)) and bool(self.tokenizer.encode("").ids)
+
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of a rendered text, as transformers' processors do."""
+        own = self.opens_with_bos(text)
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=own).ids
+        return ids
+
 
 def read_chat_template(folder: Path) -> tuple[Path, str]:
     """Return a checkpoint's chat template and the file that holds it."""
@@ -160,8 +174,11 @@ def _derived(chat: _ChatTemplate, around: Around) -> Template:
     plain = cut(chat.render(_Q1, picture=False, answering=True), _Q1)[0]
     if not answering.startswith(asked):
         raise _inexpressible(chat, "an answer does not begin where generation does")
-    common = _common_start(head, plain)
+    # A space is of what follows it: tokenizers join it with the question.
+    common = _common_start(head, plain).rstrip(" ")
     lead = plain[len(common) :]
+    # Some write the end of an answer only where another question follows.
+    tail = tail or between[: len(between) - len(_common_end(between, common + lead))]
     if not between.startswith(tail) or not between.endswith(lead):
         raise _inexpressible(chat, "later turns are written in another way than the first")
     user_prefix = between[len(tail) : len(between) - len(lead)]
@@ -180,6 +197,7 @@ def _derived(chat: _ChatTemplate, around: Around) -> Template:
         answer_lead=answering[len(asked) :],
         answer_suffix=suffix,
         turn_suffix=tail[len(suffix) :],
+        bos=chat.opens_with_bos(plain),
     )
 
 
@@ -188,6 +206,10 @@ def _common_start(one: str, other: str) -> str:
     while at < min(len(one), len(other)) and one[at] == other[at]:
         at += 1
     return one[:at]
+
+
+def _common_end(one: str, other: str) -> str:
+    return _common_start(one[::-1], other[::-1])[::-1]
 
 
 def _first_special(text: str, tokenizer: Tokenizer) -> str:
@@ -205,9 +227,7 @@ def _require_same_tokens(
     picture = around.before + inside + around.after
 
     def theirs(text: str) -> list[int]:
-        text = text.replace(around.mark, picture, 1)
-        ids: list[int] = chat.tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        return chat.ids(text.replace(around.mark, picture, 1))
 
     image = processor.image_ids
     for question, answer in zip(_QUESTIONS, _ANSWERS, strict=True):
@@ -218,8 +238,9 @@ def _require_same_tokens(
             _require_equal(processor, chat, ours, wanted, f"the question `{question}`")
             turns = [Turn(question, answer), Turn(answer, question)]
             record = processor.encode_record(turns, pictured)
-            wanted = theirs(chat.render(question, answer, answer, question, picture=pictured))
-            # What follows the last answer's end is of the next turn.
+            # What follows the last answer's end is of a third question.
+            conversation = (question, answer, answer, question, question)
+            wanted = theirs(chat.render(*conversation, picture=pictured))
             ours = [*record.prefix, *record.ids]
             _require_equal(processor, chat, ours, wanted[: len(ours)], "two questions in turn")
 
