@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bundle_fixtures import Exported
+from bundle_fixtures import Exported, Trained
 from PIL import Image
-from tiny_families import BASES
+from tiny_families import QUICK, SQUARE, TILED, every_family, every_pair, group
 
 import hydra_mobile as hm
 from hydra_mobile.bundle.bundle import Bundle
@@ -18,30 +18,25 @@ from hydra_mobile.models.loading import load_model
 Inputs = list[tuple[Image.Image, str]]
 Run = Callable[..., tuple[int, str, str]]
 RUNTIMES = ("onnx", "executorch")
-FAMILIES = [name for name in BASES if name != "mobilevlm"]
 
 
-def _every_bundle() -> list[object]:
-    """Return families and runtimes; all but one are for `make test-slow`."""
-    quick = ("smolvlm", "onnx")
-    pairs = [(family, runtime) for family in FAMILIES for runtime in RUNTIMES]
-    slow = [pytest.param(pair, marks=pytest.mark.slow) for pair in pairs if pair != quick]
-    return [quick, *slow]
-
-
-@pytest.fixture(params=_every_bundle(), ids="-".join)
+@pytest.fixture(params=every_pair(RUNTIMES), ids="-".join)
 def asked(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param
 
 
 @pytest.fixture
-def base(asked: tuple[str, str], family_base: Callable[[str], Path]) -> Path:
-    return family_base(asked[0])
+def base(
+    asked: tuple[str, str],
+    family_base: Callable[[str], Path],
+    family_trained: Callable[[str], Trained],
+) -> Path:
+    return family_base(asked[0]) if asked == QUICK else family_trained(asked[0]).merged
 
 
 @pytest.fixture
-def bundle(asked: tuple[str, str], family_bundle: Exported) -> Bundle:
-    return Bundle.open(family_bundle(*asked))
+def bundle(asked: tuple[str, str], checked_bundle: Exported) -> Bundle:
+    return Bundle.open(checked_bundle(*asked))
 
 
 @pytest.fixture
@@ -77,31 +72,55 @@ def test_chat_and_verify_say_what_python_says(
     assert code == 0, err
 
 
-@pytest.mark.slow
-def test_estimate_bench_and_evaluate_run(
-    bundle: Bundle, base: Path, golden_inputs: Inputs, run_verb: Run, tmp_path: Path
+@pytest.mark.parametrize("family", every_family([*SQUARE, *TILED]))
+def test_evaluate_says_what_python_says(
+    family: str,
+    family_trained: Callable[[str], Trained],
+    trained_bundle: Exported,
+    golden_inputs: Inputs,
+    run_verb: Run,
+    tmp_path: Path,
 ) -> None:
-    code, _, err = run_verb("estimate", bundle.folder, "--json")
-    assert code == 0, err
-    code, _, err = run_verb(
-        "bench", bundle.folder, *("--new-tokens", "4", "--repeats", "1", "--rounds", "1"), "--json"
-    )
-    assert code == 0, err
     lines = []
     for index, (image, question) in enumerate(golden_inputs[:2]):
         image.save(tmp_path / f"{index}.png")
         lines.append({"question": question, "image": f"{index}.png", "answer": "yes"})
     own = tmp_path / "own.jsonl"
     own.write_text("\n".join(map(json.dumps, lines)))
+    runtimes = ("onnx",) if family in TILED else RUNTIMES
+    bundles = [trained_bundle(family, runtime) for runtime in runtimes]
     report = tmp_path / "report"
     code, _, err = run_verb(
-        "evaluate", base, bundle.folder, "--benchmarks", own, "--data", tmp_path, "--out", report
+        "evaluate", *bundles, "--benchmarks", own, "--data", tmp_path, "--out", report
     )
     assert code == 0, err
-    found = [
-        [(row["key"], row["ids"]) for row in map(json.loads, file.open())]
-        for file in sorted(report.glob("answers/*/*/answers.jsonl"))
+    model = hm.load(family_trained(family).merged)
+    wanted = [
+        list(model.ask(tmp_path / f"{index}.png", question, max_new_tokens=64).ids)
+        for index, (_, question) in enumerate(golden_inputs[:2])
     ]
-    assert len(found) == 2
-    assert len(found[0]) == 2
-    assert sorted(found[0]) == sorted(found[1])
+    found = sorted(report.glob("answers/*/*/answers.jsonl"))
+    assert len(found) == len(runtimes)
+    for file in found:
+        rows = sorted(map(json.loads, file.open()), key=lambda row: row["key"])
+        # A bundle's context may be full before the model's own.
+        assert [row["ids"] for row in rows] == [
+            ids[: len(row["ids"])] for ids, row in zip(wanted, rows, strict=True)
+        ]
+        assert all(row["ids"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("family", "runtime"),
+    [
+        # One decoder by hand, one traced.
+        pytest.param("smolvlm", "onnx", marks=group("smolvlm")),
+        pytest.param("qwen3_vl", "executorch", marks=group("qwen3_vl")),
+    ],
+)
+@pytest.mark.slow
+def test_bench_measures(family: str, runtime: str, trained_bundle: Exported, run_verb: Run) -> None:
+    few = ("--new-tokens", "4", "--repeats", "1", "--rounds", "1")
+    code, out, err = run_verb("bench", trained_bundle(family, runtime), *few, "--json")
+    assert code == 0, err
+    assert json.loads(out)["result"]["rows"]

@@ -1,4 +1,4 @@
-"""Bundles of base `tiny`, exported once for all tests and all processes of the session."""
+"""Bundles of base `tiny` and of tiny families, and the native runner: made once a session."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from parity_chain import Chain, export, make_adapter
 from PIL import Image
 
 from hydra_export.targets import Limits
+from hydra_mobile.core.files import cache_home
 from hydra_mobile.core.locks import exclusive
+from hydra_mobile.devices import native_build
 from hydra_mobile.models.tiny import build
 
 QUESTIONS = ("Is there a red car in the image?", "What is in the image?")
@@ -23,6 +26,14 @@ QUESTIONS = ("Is there a red car in the image?", "What is in the image?")
 Once = Callable[[str, Callable[[Path], object]], Path]
 #: Exports base `tiny`: runtime, preset, attention.
 Exported = Callable[..., Path]
+
+
+class Trained(NamedTuple):
+    """Folders of a tiny base, of its adapter, and of both merged."""
+
+    base: Path
+    adapter: Path
+    merged: Path
 
 
 @pytest.fixture(scope="session")
@@ -90,24 +101,84 @@ def smolvlm_base(family_base: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def family_trained(
+    family_base: Callable[[str], Path], run_settings: Callable[[Path], list[str]], once: Once
+) -> Callable[[str], Trained]:
+    """Tiny checkpoints by their name in `tiny_families.BASES`, trained with HyDRA and merged.
+
+    Tests must not write into them.
+    """
+    from family_training import train_and_merge
+
+    def make(family: str) -> Trained:
+        base = family_base(family.removesuffix("_tiles"))
+
+        def fill(folder: Path) -> None:
+            run = folder / "run"
+            train_and_merge(family, base, run_settings(run), run)
+
+        folder = once(f"trained-{family}", fill)
+        return Trained(base, folder / "run" / "adapter", folder / "merged")
+
+    return make
+
+
+#: Of the bundles of tiny families: a prompt with five tiles fits, and one with a picture in one go.
+_FAMILY_LIMITS = Limits(max_context=96, max_prefill=48)
+
+
+@pytest.fixture(scope="session")
 def family_bundle(
     family_base: Callable[[str], Path],
     golden_inputs: list[tuple[Image.Image, str]],
     once: Once,
 ) -> Exported:
-    """Bundles of tiny checkpoints by name, runtime and preset.
+    """Bundles of tiny untrained checkpoints by name, runtime and preset.
 
     Tests must not write into them. A runtime whose packages are missing skips the test.
     """
-    limits = Limits(max_context=96, max_prefill=48)
 
     def make(family: str, runtime: str, preset: str = "fp32") -> Path:
         base = family_base(family)
 
         def fill(folder: Path) -> None:
-            target_bundles.export(runtime, preset, base, folder, golden_inputs, limits=limits)
+            target_bundles.export(
+                runtime, preset, base, folder, golden_inputs, limits=_FAMILY_LIMITS
+            )
 
         return once(f"{family}-{runtime}-{preset}", fill)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained_bundle(
+    family_trained: Callable[[str], Trained],
+    golden_inputs: list[tuple[Image.Image, str]],
+    once: Once,
+) -> Exported:
+    """The same of what `family_trained` has merged: the end of a family's whole way."""
+
+    def make(family: str, runtime: str, preset: str = "fp32") -> Path:
+        def fill(folder: Path) -> None:
+            merged = family_trained(family).merged
+            target_bundles.export(
+                runtime, preset, merged, folder, golden_inputs, limits=_FAMILY_LIMITS
+            )
+
+        return once(f"trained-{family}-{runtime}-{preset}", fill)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checked_bundle(family_bundle: Exported, trained_bundle: Exported) -> Exported:
+    """Bundles in fp32 by family and runtime: trained, but for the one that is tested every day."""
+    from tiny_families import QUICK
+
+    def make(family: str, runtime: str) -> Path:
+        bundle = family_bundle if (family, runtime) == QUICK else trained_bundle
+        return bundle(family, runtime)
 
     return make
 
@@ -170,3 +241,25 @@ def sound_chain(tiny_base: Path, golden_inputs: list[tuple[Image.Image, str]], o
 def chain(sound_chain: Chain, tmp_path: Path) -> Chain:
     """A copy that a test may spoil."""
     return Chain(*(Path(shutil.copytree(path, tmp_path / path.name)) for path in sound_chain))
+
+
+@pytest.fixture(scope="session")
+def build_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what is built in pytest's own cache: compiling takes longer than all tests here."""
+    # There is none with `-p no:cacheprovider`.
+    cache = getattr(request.config, "cache", None)
+    kept = cache.mkdir("hydra-native") if cache else tmp_path_factory.mktemp("hydra-native")
+    for shelf in ("native", "wheels"):
+        (kept / shelf).mkdir(exist_ok=True)
+        place = cache_home() / shelf
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(kept / shelf, target_is_directory=True)
+
+
+@pytest.fixture(scope="session")
+def binary(build_cache: None) -> Path:
+    pytest.importorskip("executorch", reason="needs the extra [executorch]")
+    if missing := native_build.missing_packages(native_build.X86_64):
+        pytest.skip(f"the native runner cannot be built without {', '.join(missing)}")
+    return native_build.native_runner(native_build.host())

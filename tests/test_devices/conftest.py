@@ -1,4 +1,4 @@
-"""Bundles that the native runner takes, and the runner itself, built once for all sessions."""
+"""Bundles that the native runner takes, and questions to it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ import pytest
 from bundle_fixtures import Exported
 from manifests import edited_manifest
 
-from hydra_mobile.core.files import cache_home
-from hydra_mobile.devices import native_build
-
 
 @pytest.fixture(scope="session")
 def bundle(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,28 +24,6 @@ def bundle(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A phone is looked at twice a second; one that is made for a test is ready at once."""
     monkeypatch.setattr("hydra_mobile.devices.batch._POLL_SECONDS", 0.05)
-
-
-@pytest.fixture(scope="session")
-def build_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what is built in pytest's own cache: compiling takes longer than all tests here."""
-    # There is none with `-p no:cacheprovider`.
-    cache = getattr(request.config, "cache", None)
-    kept = cache.mkdir("hydra-native") if cache else tmp_path_factory.mktemp("hydra-native")
-    for shelf in ("native", "wheels"):
-        (kept / shelf).mkdir(exist_ok=True)
-        place = cache_home() / shelf
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(kept / shelf, target_is_directory=True)
-
-
-@pytest.fixture(scope="session")
-def binary(build_cache: None) -> Path:
-    pytest.importorskip("executorch", reason="needs the extra [executorch]")
-    if missing := native_build.missing_packages(native_build.X86_64):
-        pytest.skip(f"the native runner cannot be built without {', '.join(missing)}")
-    return native_build.native_runner(native_build.host())
 
 
 @pytest.fixture

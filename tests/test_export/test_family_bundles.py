@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from bundle_fixtures import Exported
+from bundle_fixtures import Exported, Trained
 from PIL import Image
 from target_bundles import export
-from tiny_families import BASES, SIGLIP, TEXT, TINY
+from tiny_families import SIGLIP, SQUARE, TEXT, TILED, TINY, group
 from torch import nn
 
 import hydra_mobile as hm
@@ -109,30 +109,33 @@ def test_onnx_answers_as_transformers_does(
     check_bundle(base, bundle, tmp_path / "picture.png", golden_inputs, "fp32", 1e-4)
 
 
+def _every_program() -> list[Any]:
+    """Return family, runtime and preset; programs with tiles are those without, called again."""
+    presets = ("fp32", "int4")
+    return [
+        pytest.param(family, runtime, preset, marks=group(family))
+        for family in [*SQUARE, *TILED]
+        for runtime in ("onnx", "executorch")
+        for preset in presets
+        if family in SQUARE or (runtime, preset) == ("onnx", "fp32")
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("runtime", "preset", "bound"),
-    [
-        ("executorch", "fp32", 1e-4),
-        ("executorch", "int4", 1.0),
-        ("onnx", "fp32", 1e-4),
-        ("onnx", "int4", 1.0),
-    ],
-)
-@pytest.mark.parametrize("family", [name for name in BASES if name != "mobilevlm"])
-def test_programs_of_every_family_answer_as_transformers_does(
-    family_base: Callable[[str], Path],
-    family_bundle: Exported,
-    golden_inputs: Inputs,
-    tmp_path: Path,
+@pytest.mark.parametrize(("family", "runtime", "preset"), _every_program())
+def test_programs_of_a_trained_family_answer_as_transformers_does(
     family: str,
     runtime: str,
     preset: str,
-    bound: float,
+    family_trained: Callable[[str], Trained],
+    trained_bundle: Exported,
+    golden_inputs: Inputs,
+    tmp_path: Path,
 ) -> None:
-    bundle = family_bundle(family, runtime, preset)
-    picture = tmp_path / "picture.png"
-    check_bundle(family_base(family), bundle, picture, golden_inputs, preset, bound)
+    bundle = trained_bundle(family, runtime, preset)
+    merged, picture = family_trained(family).merged, tmp_path / "picture.png"
+    bound = 1e-4 if preset == "fp32" else 1.0
+    check_bundle(merged, bundle, picture, golden_inputs, preset, bound)
 
 
 @pytest.mark.slow
@@ -240,7 +243,8 @@ def test_decoders_written_by_hand_refuse_what_they_would_leave_out(model: Any, l
 
 
 def test_the_spelled_out_gelu_is_the_same_function() -> None:
-    tower = transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**SIGLIP)).eval()
+    config = transformers.SiglipVisionConfig(**{**SIGLIP, "num_hidden_layers": 2})
+    tower = transformers.SiglipVisionModel(config).eval()
     pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = tower(pixels).last_hidden_state

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from bundle_fixtures import Trained
+from family_training import train
 from peft import PeftModel
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_families import TINY
+from tiny_families import SQUARE, TILED, TINY, every_family
 from transformers import AutoModelForImageTextToText
 
 from hydra_export.merge import merge
-from hydra_mobile.config import load_config
 from hydra_mobile.core.errors import ConfigError, HydraError
 from hydra_mobile.models.loading import load_model, load_processor
 from hydra_mobile.models.vision_language import SplitModel
 from hydra_mobile.runtimes.torch import TorchRuntime
-from hydra_mobile.training.run import TrainingRun
 
 Settings = Callable[[Path], list[str]]
 
@@ -27,32 +27,6 @@ Settings = Callable[[Path], list[str]]
 @pytest.fixture
 def base(smolvlm_base: Path) -> Path:
     return smolvlm_base
-
-
-def trained(base: Path, run_settings: Settings, out: Path, *changes: str) -> Path:
-    """Train stage II alone: the connector is trained already."""
-    config = load_config(None, [*run_settings(out), f"base={base}", "data.stage1=", *changes])
-    return TrainingRun(config).train()
-
-
-def trained_and_merged(
-    family: str, run_settings: Settings, tmp_path: Path, *changes: str
-) -> tuple[Path, Path]:
-    """Train a tiny base of a family for twenty steps and merge it; return base and adapter."""
-    base = tmp_path / "base"
-    base.mkdir()
-    TINY[family](base)
-    adapter = trained(
-        base,
-        run_settings,
-        tmp_path / "run",
-        "ranks.policy=hydra",
-        "stage2.steps=20",
-        "stage2.learning_rate=0.01",
-        *changes,
-    )
-    merge(base, tmp_path / "run", tmp_path / "merged")
-    return base, adapter
 
 
 def check_chain(base: Path, adapter: Path, merged: Path, picture: Path) -> None:
@@ -90,9 +64,8 @@ def check_chain(base: Path, adapter: Path, merged: Path, picture: Path) -> None:
 def test_adapter_is_stock_peft_and_merges_into_the_class_it_came_from(
     base: Path, run_settings: Settings, shapes_data: Path, tmp_path: Path
 ) -> None:
-    adapter = trained(
-        base, run_settings, tmp_path / "run", "ranks.policy=uniform", "stage2.learning_rate=0.01"
-    )
+    settings = run_settings(tmp_path / "run")
+    adapter = train(base, settings, "ranks.policy=uniform", "stage2.learning_rate=0.01")
     merge(base, tmp_path / "run", tmp_path / "merged")
     check_chain(base, adapter, tmp_path / "merged", shapes_data / "0.png")
     # The folder is the checkpoint's own, with other weights.
@@ -102,33 +75,22 @@ def test_adapter_is_stock_peft_and_merges_into_the_class_it_came_from(
         assert (tmp_path / "merged" / name).read_bytes() == (base / name).read_bytes()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", [name for name in TINY if name != "mobilevlm"])
-def test_hydra_ranks_move_in_twenty_steps(
-    family: str, run_settings: Settings, shapes_data: Path, tmp_path: Path
+@pytest.mark.parametrize("family", every_family(SQUARE))
+def test_after_twenty_steps_of_hydra_every_family_merges_into_its_class(
+    family: str, family_trained: Callable[[str], Trained], shapes_data: Path
 ) -> None:
-    base, adapter = trained_and_merged(
-        family,
-        run_settings,
-        tmp_path,
-        "ranks.dynamic.least_steps=0",
-        "ranks.dynamic.margin=1",
-        # Convolutions over rows would mix questions that share one.
-        *(["data.share_prefix=false"] if family == "lfm2_vl" else []),
-    )
-    check_chain(base, adapter, tmp_path / "merged", shapes_data / "0.png")
+    check_chain(*family_trained(family), shapes_data / "0.png")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["smolvlm", "internvl"])
+@pytest.mark.parametrize("family", every_family(TILED))
 def test_a_model_trained_on_tiles_is_merged_as_one_that_reads_tiles(
-    family: str, run_settings: Settings, shapes_data: Path, tmp_path: Path
+    family: str, family_trained: Callable[[str], Trained], shapes_data: Path
 ) -> None:
-    base, adapter = trained_and_merged(family, run_settings, tmp_path, "data.tiles=2x2")
-    processor = load_processor(tmp_path / "merged")
+    base, adapter, merged = family_trained(family)
+    processor = load_processor(merged)
     assert processor.image.squares == 5
     assert processor.image == load_processor(base, adapter).image
-    check_chain(base, adapter, tmp_path / "merged", shapes_data / "0.png")
+    check_chain(base, adapter, merged, shapes_data / "0.png")
 
 
 @pytest.mark.slow
@@ -138,11 +100,11 @@ def test_questions_do_not_share_a_row_with_convolutions(
     (tmp_path / "base").mkdir()
     TINY["lfm2_vl"](tmp_path / "base")
     with pytest.raises(HydraError, match="share_prefix"):
-        trained(tmp_path / "base", run_settings, tmp_path / "run", "stage2.steps=2")
+        train(tmp_path / "base", run_settings(tmp_path / "run"), "stage2.steps=2")
 
 
 def test_template_of_a_checkpoint_is_not_to_choose(
     base: Path, run_settings: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="template=v1"):
-        trained(base, run_settings, tmp_path / "run", "data.template=v1")
+        train(base, run_settings(tmp_path / "run"), "data.template=v1")

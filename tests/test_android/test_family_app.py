@@ -1,0 +1,76 @@
+"""The app's code in a JVM on bundles of every family: template, tokenizer, pixels, rows, loop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bundle_fixtures import Exported
+from tiny_families import every_family, every_pair
+
+from android_demo.tools import onnxruntime_aar
+from android_demo.tools.desktop import benchmark, libraries
+from android_demo.tools.vector_bundle import made_picture
+from hydra_mobile.bundle.bundle import Bundle
+from hydra_mobile.core.errors import ArtifactError
+from hydra_mobile.devices.android import executorch_package, toolchain
+from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.generation import Generator
+
+QUESTIONS = ("Is there a red car in the image?", "What's 1234?\n 'S Grüße Z\u0301\u0323 東京 👍🏽!")
+RUNTIMES = ("onnx", "executorch")
+
+
+@pytest.fixture
+def cache(compiler_cache: Path) -> Path:
+    """The user's own cache with both runtimes for Android in it."""
+    if reason := libraries.missing():
+        pytest.skip(reason)
+    for file in (
+        f"npm/{onnxruntime_aar.NPM_NAME}-{onnxruntime_aar.NPM_VERSION}.tgz",
+        f"npm/{executorch_package.NPM_NAME}-{executorch_package.NPM_VERSION}.tgz",
+        f"wheels/{toolchain.WHEEL}",
+    ):
+        if not (compiler_cache / file).is_file():
+            pytest.skip(f"{file} is not in the cache: run `hydra-mobile app setup` once")
+    return compiler_cache
+
+
+@pytest.mark.parametrize("asked", every_pair(RUNTIMES), ids="-".join)
+def test_the_app_answers_as_python_does(
+    asked: tuple[str, str], cache: Path, checked_bundle: Exported, tmp_path: Path
+) -> None:
+    """Also of a second question about a picture, for which states go back to its end."""
+    bundle, runtime = checked_bundle(*asked), asked[1]
+    asks = [
+        Ask(f"{seed} {question}", question, lambda s=seed: made_picture(s), str(seed), 8, False)
+        for seed in range(2)
+        for question in QUESTIONS
+    ]
+    asks.append(Ask("text", QUESTIONS[0], max_new_tokens=8, stop=False))
+    write_requests(tmp_path, asks, Bundle.open(bundle).processor())
+    answers = tmp_path / "answers.jsonl"
+    benchmark.run_benchmark(bundle, tmp_path / REQUESTS, answers, threads=1)
+    told = {line.get("id"): line for line in map(json.loads, answers.read_text().splitlines())}
+    generator = Generator(runtime_class(runtime).load(bundle, threads=1))
+    for ask in asks:
+        wanted = generator.answer(
+            ask.question, ask.image, ask.image_key, max_new_tokens=8, stop=False
+        )
+        assert told[ask.key]["prefill_tokens"] == wanted.prefill_tokens, ask.key
+        assert told[ask.key]["ids"] == wanted.ids, ask.key
+        assert told[ask.key]["text"] == wanted.text
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("family", every_family(["smolvlm_tiles"]))
+def test_the_app_refuses_pictures_in_tiles(
+    family: str, runtime: str, cache: Path, trained_bundle: Exported, tmp_path: Path
+) -> None:
+    (tmp_path / REQUESTS).write_text("")
+    with pytest.raises(ArtifactError, match="tiles"):
+        benchmark.run_benchmark(
+            trained_bundle(family, runtime), tmp_path / REQUESTS, tmp_path / "answers.jsonl"
+        )
