@@ -16,10 +16,13 @@ from hydra_mobile.bundle.memory.phones import CLASSES, Fit, fit_on
 from hydra_mobile.config import TrainConfig, load_config
 from hydra_mobile.core.progress import Log, silent
 from hydra_mobile.core.quiet import quietly
+from hydra_mobile.estimation.asked import Asked
 from hydra_mobile.reporting.notebook import html_table
 
 if TYPE_CHECKING:
-    from hydra_mobile.estimation.plan import Asked, Plan
+    from hydra_mobile.estimation.plan import Plan
+
+__all__ = ["Asked", "PhoneMemory", "estimate", "memory_of", "plan_of"]
 
 
 @dataclass(frozen=True)
@@ -139,8 +142,6 @@ def estimate(
             model = Bundle.open(folder, verify_hashes=False)
     if isinstance(model, Bundle):
         return memory_of(model, device_memory)
-    from hydra_mobile.estimation.plan import Asked
-
     rate = Path(measured) if measured else None
     asked = Asked(gpus, gpu_memory, samples, tokens, global_batch, samples_per_second, rate)
     return plan_of(load_config(model, overrides, sections), asked, log)

@@ -17,6 +17,8 @@ from hydra_mobile.core.folders import require_replaceable
 from hydra_mobile.core.marks import REPORT
 from hydra_mobile.core.progress import SILENT, Log, LogProgress, Progress, silent
 from hydra_mobile.core.quiet import quietly
+from hydra_mobile.evaluation.evaluate import EvalSettings
+from hydra_mobile.evaluation.store.shards import Shard
 from hydra_mobile.reporting import schema
 from hydra_mobile.reporting.bars import score_bars
 from hydra_mobile.reporting.formats import DASH
@@ -27,9 +29,19 @@ from hydra_mobile.reporting.write import read_report
 
 if TYPE_CHECKING:
     from hydra_mobile.estimation.cost import Cost
-    from hydra_mobile.evaluation.evaluate import EvalSettings
     from hydra_mobile.evaluation.store.merge_shards import Merged
     from hydra_mobile.runtimes.model_ref import ModelRef
+
+__all__ = [
+    "EvalSettings",
+    "Evaluation",
+    "Report",
+    "Shard",
+    "evaluate",
+    "evaluation_of",
+    "merge_shards",
+    "side_by_side",
+]
 
 
 @dataclass(frozen=True)
@@ -278,8 +290,6 @@ def evaluate(
     Raises:
         HydraError: whatever is wrong with models or data, before the first question if possible.
     """
-    from hydra_mobile.evaluation.evaluate import EvalSettings
-
     settings = EvalSettings(
         benchmarks=(benchmarks,) if isinstance(benchmarks, str) else tuple(benchmarks),
         data=Path(data),

@@ -164,9 +164,8 @@ def estimate(
     ui.title(f"Estimate for {name} on {gpus} GPU{'s' if gpus > 1 else ''} of {gpu_memory:g} GiB")
     ui.facts({"base": f"{settings.base}, policy {settings.ranks.policy}"})
     ui.prepare()
-    from hydra_mobile.api.estimate import plan_of
+    from hydra_mobile.api.estimate import Asked, plan_of
     from hydra_mobile.cli.plan_tables import show_plan
-    from hydra_mobile.estimation.plan import Asked
 
     asked = Asked(
         gpus,

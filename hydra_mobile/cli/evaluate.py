@@ -106,10 +106,8 @@ def evaluate(
         ui.log_beside(out, "evaluate")
     ui.going_on("Answers so far stay; the same command goes on at the next question.")
     ui.prepare()
-    from hydra_mobile.api.evaluate import evaluation_of
+    from hydra_mobile.api.evaluate import EvalSettings, Shard, evaluation_of
     from hydra_mobile.cli.work_view import evaluation_facts
-    from hydra_mobile.evaluation.evaluate import EvalSettings
-    from hydra_mobile.evaluation.store.shards import Shard
 
     part, grouped = Shard.asked(shard)
     settings = EvalSettings(

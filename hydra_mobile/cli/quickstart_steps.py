@@ -26,7 +26,7 @@ from hydra_mobile.core.model_folder import weights_sha256
 from hydra_mobile.core.subprocesses import run_verbs
 
 if TYPE_CHECKING:
-    from hydra_mobile.evaluation.evaluate import EvalSettings
+    from hydra_mobile.api.evaluate import EvalSettings
 
 _PRESET = "int4"
 _RUNTIMES = ("executorch", "onnx")
@@ -232,7 +232,7 @@ class _Quickstart:
         return ["smol", str(self._run / "merged")]
 
     def _settings(self) -> EvalSettings:
-        from hydra_mobile.evaluation.evaluate import EvalSettings
+        from hydra_mobile.api.evaluate import EvalSettings
 
         return EvalSettings(
             ("emojiqa",),

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra_mobile.adapters.qat import bytes_for
 from hydra_mobile.config import StageConfig, TrainConfig
 from hydra_mobile.core.errors import ConfigError
 from hydra_mobile.estimation.architecture import base_config
+from hydra_mobile.estimation.asked import Asked
 from hydra_mobile.estimation.memory import Rows, StageMemory, StageSimulation
 from hydra_mobile.estimation.model import PartCount, part_counts, planned_model
 from hydra_mobile.estimation.schedule import (
@@ -40,29 +40,6 @@ _SHORT_CAPTION = 128
 _LONG_CAPTION = 512
 # Batches are padded to multiples of this.
 _LENGTH_STEP = 32
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the person asks about a run.
-
-    Attributes:
-        gpus: processes.
-        gpu_memory: of each, in GiB.
-        samples: conversations of stage I and II; 0: count.
-        tokens: longest row of stage I and II; 0: assume.
-        global_batch: for the table of settings of stage II; 0: as configured on `gpus`.
-        samples_per_second: of all GPUs; 0: not known.
-        measured: folder of a run whose log gives the rate.
-    """
-
-    gpus: int
-    gpu_memory: float
-    samples: tuple[int, int] = (0, 0)
-    tokens: tuple[int, int] = (0, 0)
-    global_batch: int = 0
-    samples_per_second: float = 0.0
-    measured: Path | None = None
 
 
 @dataclass(frozen=True)

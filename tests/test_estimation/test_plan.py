@@ -10,8 +10,9 @@ import pytest
 from hydra_mobile.config import StageConfig, load_config
 from hydra_mobile.core.errors import ArtifactError, ConfigError
 from hydra_mobile.estimation.architecture import base_config
+from hydra_mobile.estimation.asked import Asked
 from hydra_mobile.estimation.model import part_counts
-from hydra_mobile.estimation.plan import Asked, make_plan
+from hydra_mobile.estimation.plan import make_plan
 from hydra_mobile.estimation.schedule import given_rate, measured_rate, samples_of, steps_of
 from hydra_mobile.estimation.settings import (
     Candidate,

@@ -12,9 +12,10 @@ from hydra_mobile.adapters.lora import inject
 from hydra_mobile.adapters.rank_map import RankMap
 from hydra_mobile.config import load_config
 from hydra_mobile.estimation.architecture import base_config
+from hydra_mobile.estimation.asked import Asked
 from hydra_mobile.estimation.memory import Rows, Setting, StageMemory, StageSimulation
 from hydra_mobile.estimation.model import frozen_sizes, planned_model, set_checkpointing
-from hydra_mobile.estimation.plan import Asked, make_plan
+from hydra_mobile.estimation.plan import make_plan
 from hydra_mobile.models.loading import load_model
 from hydra_mobile.training.adapted_modules import adapted_modules
 from hydra_mobile.training.memory.estimate import estimate
