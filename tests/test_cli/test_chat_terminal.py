@@ -49,12 +49,16 @@ def stop_an_answer(terminal: Terminal, keys: str = CTRL_C) -> None:
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "executorch"])
 def test_ctrl_c_stops_the_answer_and_then_the_command(
-    opened: Open, runtime: str, tmp_path: Path, tiny_merged: Path
+    opened: Open,
+    runtime: str,
+    tmp_path: Path,
+    tiny_merged: Path,
+    golden_inputs: list[tuple[Image.Image, str]],
 ) -> None:
     model: object = "tiny"
     if runtime != "torch":
         limits = Limits(max_context=1024, max_prefill=64)
-        export(runtime, "fp32", tiny_merged, tmp_path / "bundle", [], limits=limits)
+        export(runtime, "fp32", tiny_merged, tmp_path / "bundle", golden_inputs, limits=limits)
         model = "bundle"
     terminal = opened(model)
     stop_an_answer(terminal)
