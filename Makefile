@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 #   make quickstart TORCH_INDEX=URL       (pytorch.org, "Get Started", pip and CPU, shows it)
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
+# Python compiles what it imports, when it first does; to compile all of it takes pip a minute.
+PIP := $(PIP) --no-compile
 # Processes of `make test`. A worker takes about 2 GiB.
 WORKERS ?= 2
 
@@ -40,7 +42,7 @@ bench: $(VENV)/.peers
 	$(BIN)/python -m experiments.guard --runs runs/bench
 
 $(VENV)/.peers: $(VENV)/.installed experiments/inference_speed/requirements.txt
-	$(BIN)/pip install --quiet --no-deps -r experiments/inference_speed/requirements.txt
+	$(PIP) --no-deps -r experiments/inference_speed/requirements.txt
 	touch $@
 
 # What the docs say of the code, made again, and the site of it all: build/site/index.html.
@@ -57,7 +59,7 @@ apk: $(VENV)/.installed
 
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	$(PIP) $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	@$(BIN)/python -c "import torch; print('torch', torch.__version__)"
 	@if [ "$$(uname)" = Linux ] && [ ! -e /dev/nvidiactl ] \
 	  && $(BIN)/python -c "import sys, torch; sys.exit(torch.version.cuda is None)"; then \
@@ -67,11 +69,11 @@ $(VENV)/.torch:
 
 # What the quickstart needs; tests and checks need more, which `.installed` brings.
 $(VENV)/.quickstart: $(VENV)/.torch pyproject.toml
-	$(BIN)/pip install --quiet -e ".[executorch,onnx,quickstart]"
+	$(PIP) -e ".[executorch,onnx,quickstart]"
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
-	$(BIN)/pip install --quiet -e ".[executorch,onnx,coreml,quickstart,data,tensorboard,mmbench,bitsandbytes,device,android,dev]"
+	$(PIP) -e ".[executorch,onnx,coreml,quickstart,data,tensorboard,mmbench,bitsandbytes,device,android,dev]"
 	touch $@
 
 clean:

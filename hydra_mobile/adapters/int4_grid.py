@@ -7,6 +7,7 @@ with the same weights. It is the candidate with the least squared error. Export 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ GROUP = 32
 _LEAST_SCALE = 2.0**-14
 # Scales tried, as shares of the one that just covers the largest weight; 7 eighths lets it be -8.
 _SHRINKS = tuple(1.0 - 0.025 * step for step in range(17))
+#: Weights that are looked at together: what is made of them on the way stays in a core's cache.
+_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,13 @@ def best_scales(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
 
     Args:
         blocks: float32 weights, one group along the last axis.
-        importance: [group] or broadcastable: weight of each input's error; None: all alike.
+        importance: [group], weight of each input's error; None: all alike.
     """
+    rows = max(1, _AT_ONCE // max(1, math.prod(blocks.shape[1:])))
+    return torch.cat([_best_scales(part, importance) for part in blocks.split(rows)])
+
+
+def _best_scales(blocks: Tensor, importance: Tensor | None) -> Tensor:
     largest = blocks.abs().amax(-1) / 7
     best_error = torch.full_like(largest, float("inf"))
     best = storable(largest)

@@ -182,9 +182,10 @@ class _Quickstart:
         step.say(f"{'up to date' if merged.up_to_date else made}, {size}")
 
     def export(self, board: Board, step: Step) -> None:
-        """Export for both runtimes at a time: each exporter uses one core.
+        """Export for both runtimes at a time, one thread each; the model answers meanwhile.
 
-        The core of the one that has ended answers the evaluation's questions in eager torch.
+        ONNX waits for the weights that ExecuTorch's export rounds, and ends soon after it has them,
+        so the second core would have nothing to do for most of the time.
         """
         weights = weights_sha256(self._run / "merged")
         verbs = []
@@ -200,10 +201,11 @@ class _Quickstart:
                 verb += [f"--{name.replace('_', '-')}", str(value)]
             verbs.append(verb)
 
+        if verbs:
+            self._early = _Early(self._torch_models(), self._settings(), self._report)
+
         def show(done: int) -> None:
             step.say(f"{done} of {len(verbs)} bundles exported")
-            if done == len(verbs) - 1 and not self._early:
-                self._early = _Early(self._torch_models(), self._settings(), self._report)
 
         run_verbs(verbs, log=board.log, poll=show)
         step.say(f"checking {len(_RUNTIMES)} bundles")

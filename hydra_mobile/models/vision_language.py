@@ -108,8 +108,7 @@ class VisionLanguageModel(nn.Module):
 
     def name_of(self, module: nn.Module) -> str:
         """Return the name of a module in the whole model."""
-        names: list[str] = [n for n, found in self.whole.named_modules() if found is module]
-        return names[0]
+        return next(str(name) for name, found in self.whole.named_modules() if found is module)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of training; the tower is frozen and stays in that of evaluation.
@@ -196,7 +195,8 @@ class VisionLanguageModel(nn.Module):
             input_ids: int64 [B, S].
             pixel_values: float [B, 3, H, W], or instead
             vision_features: [B, P, C], the tower's output, for example from a cache on disk.
-            attention_mask: [B, S_total] of ones and zeros, or additive float [B, 1, S, S_total].
+            attention_mask: [B, S_total] of ones and zeros; or [B, 1, S, S_total], bool (True where
+                a row may look at a column) or additive float.
             position_ids: int64 [B, S]; needed with a 4-D mask.
             cache: keys and values of earlier calls.
             inputs_embeds: [B, S, hidden] in place of `input_ids`.
@@ -222,7 +222,7 @@ class VisionLanguageModel(nn.Module):
         if self.row_text.plain:
             outputs = self.language_model.model(
                 inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
+                attention_mask=self._additive(attention_mask, inputs_embeds.dtype),
                 position_ids=position_ids,
                 cache=cache,
                 use_cache=use_cache,
@@ -244,6 +244,18 @@ class VisionLanguageModel(nn.Module):
         logits = self.language_model.lm_head(flat.index_select(0, chosen))
         loss = F.cross_entropy(logits.float(), targets.index_select(0, chosen))
         return CausalLMOutputWithPast(loss=loss, logits=logits, cache=cache)
+
+    def _additive(self, mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """Return a mask as the text model's attention reads it.
+
+        transformers' "eager" adds a mask of 4 dimensions to the scores: a bool one would hide
+        nothing.
+        """
+        eager = self.language_model.config._attn_implementation == "eager"
+        if mask is None or mask.dtype is not torch.bool or mask.dim() != 4 or not eager:
+            return mask
+        hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=mask.device)
+        return torch.where(mask, torch.zeros_like(hidden), hidden)
 
     def _read_rows(
         self,

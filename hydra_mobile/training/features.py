@@ -27,6 +27,9 @@ from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.vision_language import VisionLanguageModel
 
 _CHUNK = 32
+#: Pictures that the tower sees at once on a CPU: their activations stay in its cache. Base `smol`:
+#: 30 ms an image, 59 with 32 at once.
+_CPU_PICTURES = 4
 
 Progress = Callable[[int, int], None]
 
@@ -160,6 +163,9 @@ class VisionFeatures:
         if device.type == "cuda":
             # The copy to the device then overlaps with what the device still has to do.
             pixels = pixels.pin_memory()
+        if device.type == "cpu":
+            parts = pixels.to(weight.dtype).split(_CPU_PICTURES)
+            return torch.cat([self._model.vision_features(part) for part in parts])
         return self._model.vision_features(pixels.to(device, weight.dtype, non_blocking=True))
 
 

@@ -571,10 +571,12 @@ class TrainingRun:
             write_merged(setup, out, self.config.ranks.policy)
             self._say(f"trained model written to {out}")
             return
+        # Its name is looked for among all modules, so not once per tensor.
+        prefix = f"{setup.model.projector_name}."
         projector = {
             name: value
             for name, value in setup.model.whole.state_dict().items()
-            if name.startswith(f"{setup.model.projector_name}.")
+            if name.startswith(prefix)
         }
         save_adapter(
             setup.model.whole,

@@ -72,6 +72,7 @@ class RunData:
             self.rows["stage2"], self.rows[VALIDATION] = self._held_out(self.rows["stage2"])
         for name, rows in self.rows.items():
             _say_what_is_missing(name, rows, log)
+        setup.fit_attention(max(int(rows.lengths.max()) for rows in self.rows.values()))
         self._features: dict[ImagePreprocessing, VisionFeatures] = {}
 
     def _held_out(self, rows: Rows) -> tuple[Rows, Rows]:

@@ -28,6 +28,8 @@ from hydra_mobile.training.optimizer import NamedAdamW
 from hydra_mobile.training.processes import Processes
 
 _LONGEST_WAIT = timedelta(hours=12)
+#: Tokens up to which a row is short: plain attention keeps a square of them for each head.
+_SHORT_ROW = 256
 
 
 class TrainingModel:
@@ -99,6 +101,22 @@ class TrainingModel:
         model.vision_tower.to(torch.bfloat16 if bf16 and device.type == "cuda" else torch.float32)
         model.projector.to(torch.float32)
         return model
+
+    def fit_attention(self, longest: int) -> None:
+        """Choose how the text model attends, by the longest row in tokens.
+
+        On a CPU torch's fused attention goes backward three times as slowly as plain matrix
+        products do where rows are short: 18.5 against 4.6 ms a layer for 7 rows of 96 tokens and 9
+        heads of 64 in bf16, 276 against 426 for 2 of 1,024 and 16 heads.
+        """
+        text = self.model.language_model
+        if (
+            self.accelerator.device.type == "cpu"
+            and self.model.row_text.plain
+            and longest <= _SHORT_ROW
+            and text.config._attn_implementation == "sdpa"
+        ):
+            text.set_attn_implementation("eager")
 
     @property
     def processor(self) -> MobileVLMProcessor:

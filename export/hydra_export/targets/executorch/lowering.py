@@ -15,6 +15,7 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
 
 from hydra_export.targets.executorch import delegation
+from hydra_export.targets.executorch.xnnpack_passes import needed_passes
 from hydra_mobile.core.quiet import errors_only
 
 _OPTIONS: dict[str, Any] = {"_check_ir_validity": False, "_skip_dim_order": True}
@@ -32,15 +33,16 @@ def lowered(
         partitioners: method -> its partitioners, in their order.
         constant_methods: method without arguments -> what it returns.
     """
-    found = _decomposed_once(programs, partitioners, constant_methods)
-    if found is not None:
-        return found
-    return to_edge_transform_and_lower(
-        dict(programs),
-        partitioner={name: list(each) for name, each in partitioners.items()},
-        constant_methods=dict(constant_methods),
-        compile_config=EdgeCompileConfig(**_OPTIONS),
-    )
+    with needed_passes():
+        found = _decomposed_once(programs, partitioners, constant_methods)
+        if found is not None:
+            return found
+        return to_edge_transform_and_lower(
+            dict(programs),
+            partitioner={name: list(each) for name, each in partitioners.items()},
+            constant_methods=dict(constant_methods),
+            compile_config=EdgeCompileConfig(**_OPTIONS),
+        )
 
 
 def _decomposed_once(
