@@ -81,7 +81,7 @@ class StageConfig:
     """Optimization of one stage."""
 
     epochs: Annotated[float, Range(minimum=0, maximum=1e6)] = 1.0
-    """Passes over the data; ignored where `steps` is set."""
+    """Passes over the data; ignored where `steps` is set. Stage 1 may have 0, with `align_steps`."""
     steps: Count = 0
     """Optimizer steps; 0 derives them from `epochs`."""
     batch_size: Positive = 8
@@ -363,9 +363,16 @@ def _read_override(override: str) -> dict[str, Any]:
 def _check_together(config: TrainConfig, where: str) -> None:
     """Refuse values that are each in their range, but do not go together."""
     ranks = config.ranks
+    one, two = config.stage1, config.stage2
+    more = "above 0, or `steps`"
     checks = [
-        (stage.epochs > 0 or stage.steps > 0, f"{name}.epochs", stage.epochs, "above 0, or `steps`")
-        for name, stage in (("stage1", config.stage1), ("stage2", config.stage2))
+        (
+            one.epochs > 0 or one.steps > 0 or one.align_steps > 0,
+            "stage1.epochs",
+            one.epochs,
+            f"{more}, or `align_steps`",
+        ),
+        (two.epochs > 0 or two.steps > 0, "stage2.epochs", two.epochs, more),
     ]
     checks += [
         (ranks.r_min <= ranks.r_ref, "ranks.r_min", ranks.r_min, f"at most r_ref, {ranks.r_ref}"),

@@ -161,6 +161,11 @@ def test_values_that_do_not_go_together_are_named():
     ):
         with pytest.raises(ConfigError, match=key):
             load_config(None, [override, "ranks.policy=adalora"])
+    # Only stage 1 has something else to do.
+    alone = ["stage1.epochs=0", "stage1.align_steps=1", "stage2.align_steps=1"]
+    assert load_config(None, alone).stage1.steps == 0
+    with pytest.raises(ConfigError, match=r"stage2\.epochs"):
+        load_config(None, [*alone, "stage2.epochs=0"])
 
 
 # -- the published recipes ------------------------------------------------------------------------

@@ -120,6 +120,8 @@ class BatchStream:
 
     def _batches_of_stage(self) -> int:
         """Return the number of micro-batches that all processes train on, by `epochs`."""
+        if not self._config.epochs:
+            return 0
         whole = math.floor(self._config.epochs)
         begun = self._config.epochs - whole
         total = self._start(whole)

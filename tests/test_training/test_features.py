@@ -78,14 +78,14 @@ def test_announced_pictures_are_read_once_and_by_the_pool(model, recipe, picture
     assert {name.split("_")[0] for _, name in read} == {"pictures"}
 
 
-def test_the_tower_runs_once_a_batch(model, recipe, pictures, monkeypatch):
+def test_the_tower_sees_each_picture_of_a_batch_once_and_few_together(model, recipe, pictures, monkeypatch):
     seen = []
     actual = model.vision_features
     monkeypatch.setattr(
         model, "vision_features", lambda pixels: seen.append(len(pixels)) or actual(pixels)
     )
     VisionFeatures(model, recipe, use_cache=False).batch([*pictures[:5], None, pictures[0]])
-    assert seen == [5]
+    assert seen == [4, 1]
 
 
 def test_pictures_that_nobody_asks_for_do_not_pile_up(recipe, pictures, monkeypatch):

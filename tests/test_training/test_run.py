@@ -128,6 +128,12 @@ def test_uniform_policy_and_no_stage_one(tiny_settings):
     assert set(ranks.values()) == {8}
 
 
+def test_stage_one_aligns_alone(tiny_settings):
+    adapter = train(tiny_settings, "stage1.steps=0", "stage1.epochs=0", "stage2.steps=1")
+    summary = json.loads((adapter.parent / "summary.json").read_text())
+    assert summary["steps"] == {"align": 3, "stage2": 1}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", [pytest.param("uniform", marks=pytest.mark.slow), "coarse_fine"])
 def test_a_start_along_the_gradient(run_settings, tmp_path, policy):
