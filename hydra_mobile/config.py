@@ -81,7 +81,7 @@ class StageConfig:
     """Optimization of one stage."""
 
     epochs: Annotated[float, Range(minimum=0, maximum=1e6)] = 1.0
-    """Passes over the data; ignored where `steps` is set. Stage 1 may have 0, with `align_steps`."""
+    """Passes over the data; ignored where `steps` is set. Stage 1 may have 0 beside alignment."""
     steps: Count = 0
     """Optimizer steps; 0 derives them from `epochs`."""
     batch_size: Positive = 8

@@ -77,7 +77,7 @@ def best_scales(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
         importance: [group], weight of each input's error; None: all alike.
     """
     rows = max(1, _AT_ONCE // max(1, math.prod(blocks.shape[1:])))
-    return torch.cat([_best_scales(part, importance) for part in blocks.split(rows)])
+    return torch.cat([_best_scales(part, importance) for part in torch.split(blocks, rows)])
 
 
 def _best_scales(blocks: Tensor, importance: Tensor | None) -> Tensor:

@@ -164,7 +164,7 @@ class VisionFeatures:
             # The copy to the device then overlaps with what the device still has to do.
             pixels = pixels.pin_memory()
         if device.type == "cpu":
-            parts = pixels.to(weight.dtype).split(_CPU_PICTURES)
+            parts = torch.split(pixels.to(weight.dtype), _CPU_PICTURES)
             return torch.cat([self._model.vision_features(part) for part in parts])
         return self._model.vision_features(pixels.to(device, weight.dtype, non_blocking=True))
 

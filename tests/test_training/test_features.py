@@ -78,7 +78,7 @@ def test_announced_pictures_are_read_once_and_by_the_pool(model, recipe, picture
     assert {name.split("_")[0] for _, name in read} == {"pictures"}
 
 
-def test_the_tower_sees_each_picture_of_a_batch_once_and_few_together(model, recipe, pictures, monkeypatch):
+def test_the_tower_sees_each_picture_of_a_batch_once(model, recipe, pictures, monkeypatch):
     seen = []
     actual = model.vision_features
     monkeypatch.setattr(

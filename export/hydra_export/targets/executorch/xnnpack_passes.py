@@ -42,8 +42,9 @@ class _NeededPasses(xnnpack.XNNPACKPassManager):  # type: ignore[misc]
         found = " ".join(
             str(node.target) for node in exported_program.graph.nodes if node.op == "call_function"
         )
+        every: list[type] = self.passes
         self.passes = [
-            each for each in self.passes if any(name in found for name in _CHANGED.get(each, ("",)))
+            each for each in every if any(name in found for name in _CHANGED.get(each, ("",)))
         ]
 
 
