@@ -37,14 +37,15 @@ _CHANGED: dict[type, tuple[str, ...]] = {
 class _NeededPasses(xnnpack.XNNPACKPassManager):  # type: ignore[misc]
     """The passes of a delegate that can change it."""
 
+    passes: list[type]
+
     def __init__(self, exported_program: Any, passes: list[type] | None = None) -> None:
         super().__init__(exported_program, passes)
         found = " ".join(
             str(node.target) for node in exported_program.graph.nodes if node.op == "call_function"
         )
-        every: list[type] = self.passes
         self.passes = [
-            each for each in every if any(name in found for name in _CHANGED.get(each, ("",)))
+            each for each in self.passes if any(name in found for name in _CHANGED.get(each, ("",)))
         ]
 
 
