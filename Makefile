@@ -11,7 +11,9 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
 # Python compiles what it imports, when it first does; to compile all of it takes pip a minute.
-PIP := $(PIP) --no-compile
+PIP := $(BIN)/pip install --quiet --no-compile
+# What is compiled is kept, whatever the environment says: tests start a hundred commands.
+unexport PYTHONDONTWRITEBYTECODE
 # Processes of `make test`. A worker takes about 2 GiB.
 WORKERS ?= 2
 
@@ -20,8 +22,10 @@ WORKERS ?= 2
 quickstart: $(VENV)/.quickstart
 	$(BIN)/hydra-mobile quickstart
 
+# In the order of the files: xdist's own ends with the app's screens, one test that takes longest.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not device" -q -n $(WORKERS) --dist loadfile \
+		--no-loadscope-reorder
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow -q

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
+import typer.testing
 from PIL import Image, ImageDraw
 
-pytest_plugins = ["bundle_fixtures"]
+pytest_plugins = ["bundle_fixtures", "worker_fixtures"]
 
 # Before anything asks for the cache folder: tests never touch the user's own.
 _HOME = tempfile.TemporaryDirectory(prefix="hydra-mobile-tests-")
@@ -29,10 +33,42 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what is imported here: millions of objects, none of them garbage.
+
+    A full collection over them takes seconds, and training makes one due every few tests.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Spare it also what a file of tests has imported or left in caches."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def real_home() -> str | None:
     """The user's own HYDRA_MOBILE_HOME, for slow tests on real weights."""
     return REAL_HOME or None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tree_of_verbs() -> Iterator[None]:
+    """Build a command line's parser once: that takes longer than most of what is asked of it."""
+    built = functools.cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", built)
+        patch.setattr(typer.testing, "_get_command", built)
+        yield
 
 
 @pytest.fixture
@@ -121,6 +157,7 @@ def run_settings(shapes_data: Path) -> Callable[[Path], list[str]]:
             "ranks.alpha_ref=16",
             "ranks.calibration_batches=2",
             "runtime.precision=fp32",
+            "runtime.threads=1",  # the cores are shared by the processes of the session
             "runtime.memory_check=false",  # half the time of so short a run
             "runtime.checkpoint_every=2",
             "runtime.log_every=1",

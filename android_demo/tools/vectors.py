@@ -28,8 +28,8 @@ from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import TEMPLATES, Template
 
-#: Strings for each tokenizer, and lists of ids to decode.
-STRINGS, DECODES = 10_000, 1_000
+#: Strings for each tokenizer.
+STRINGS = 10_000
 _PROMPTS = 40
 _UNUSED_IMAGE = ImagePreprocessing(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -42,7 +42,8 @@ def write_vectors(
     Args:
         out: a folder, made if it is not there.
         bases: names or folders; named ones that are not in the cache are fetched.
-        strings: how many for each tokenizer.
+        strings: how many for each tokenizer; a tenth as many lists of ids are decoded, and twice
+            as many texts composed.
     """
     tokenizers: dict[str, Tokenizer] = {
         Path(name).name: vector_tokenizers.base_tokenizer(name) for name in bases
@@ -73,13 +74,13 @@ def write_vectors(
     _write_lines(out / "compositions.jsonl", _compositions(texts))
 
 
-def _compositions(texts: Iterable[Sample]) -> Iterator[dict[str, Any]]:
+def _compositions(texts: list[Sample]) -> Iterator[dict[str, Any]]:
     """Yield texts and what NFC makes of them: samples, and marks behind letters in any order."""
     chance = random.Random(3)
     nfc = normalizers.NFC()
     letters = [*composition.decompositions(), *range(0x41, 0x5B), *range(0x1100, 0x1113), 0xAC00]
     behind = [*composition.classes(), *range(0x1161, 0x1176), *range(0x11A7, 0x11C3)]
-    for _ in range(20 * DECODES):
+    for _ in range(2 * len(texts)):
         points = [
             point
             for _ in range(chance.randint(1, 4))
@@ -102,7 +103,7 @@ def _decodings(tokenizer: Tokenizer, texts: list[Sample]) -> Iterator[dict[str, 
     chance = random.Random(1)
     size = tokenizer.get_vocab_size()
     processor = _processor(tokenizer, TEMPLATES["chatml"])
-    for index in range(DECODES):
+    for index in range(len(texts) // 10):
         if index % 2:
             text = texts[chance.randrange(len(texts))].text
             ids = tokenizer.encode(text, add_special_tokens=False).ids

@@ -34,6 +34,8 @@ PORT_VARIABLE = "ANDROID_ADB_SERVER_PORT"
 _MARK = "__HYDRA_END__"
 # A server that takes longer to say which devices there are hangs.
 _ANSWER_SECONDS = 15.0
+#: Between two looks at a phone that is away.
+_AGAIN_SECONDS = 0.5
 # What adbutils raises for a server that does not answer, or answers what adb never says.
 _GARBLED = (ValueError, IndexError, struct.error, subprocess.SubprocessError)
 
@@ -92,7 +94,7 @@ class AdbRemote:
                         f"{self.serial} did not come back within {seconds:.0f} s.",
                         "Connect it again; the same command goes on where it stopped.",
                     ) from error
-            time.sleep(0.5)
+            time.sleep(_AGAIN_SECONDS)
 
 
 def devices() -> dict[str, str]:

@@ -176,6 +176,7 @@ class TestBatches:
     def no_long_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """As in `tests/test_devices`: what is made for a test is ready at once."""
         monkeypatch.setattr("hydra_mobile.devices.batch._POLL_SECONDS", 0.05)
+        monkeypatch.setattr("hydra_mobile.devices.adb._AGAIN_SECONDS", 0.05)
 
     def session(self, name: str, bundle: Path, said: list[str]) -> BatchSession:
         device = device_named(f"{name}:{SERIAL}")

@@ -6,19 +6,21 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
-import target_bundles
-from parity_chain import Chain, export, make_adapter
 from PIL import Image
 
 from hydra_export.targets import Limits
 from hydra_mobile.core.files import cache_home
 from hydra_mobile.core.locks import exclusive
 from hydra_mobile.devices import native_build
-from hydra_mobile.models.tiny import build
+
+# Fixtures import what they need: the process that hands out the tests reads this file too, and
+# nobody would use its torch.
+if TYPE_CHECKING:
+    from parity_chain import Chain
 
 QUESTIONS = ("Is there a red car in the image?", "What is in the image?")
 
@@ -72,6 +74,8 @@ def golden_inputs() -> list[tuple[Image.Image, str]]:
 
 @pytest.fixture(scope="session")
 def tiny_merged(once: Once) -> Path:
+    from hydra_mobile.models.tiny import build
+
     def fill(folder: Path) -> None:
         folder.mkdir()
         build(folder, lambda _: None)
@@ -137,6 +141,7 @@ def family_bundle(
 
     Tests must not write into them. A runtime whose packages are missing skips the test.
     """
+    import target_bundles
 
     def make(family: str, runtime: str, preset: str = "fp32") -> Path:
         base = family_base(family)
@@ -158,6 +163,7 @@ def trained_bundle(
     once: Once,
 ) -> Exported:
     """The same of what `family_trained` has merged: the end of a family's whole way."""
+    import target_bundles
 
     def make(family: str, runtime: str, preset: str = "fp32") -> Path:
         def fill(folder: Path) -> None:
@@ -191,6 +197,7 @@ def exported(
 
     Tests must not write into them. A runtime whose packages are missing skips the test.
     """
+    import target_bundles
 
     def make(runtime: str, preset: str = "fp32", attention: str = "auto") -> Path:
         def fill(folder: Path) -> None:
@@ -226,6 +233,8 @@ def copied(fp32_bundle: Path, tmp_path: Path) -> Callable[[], Path]:
 def sound_chain(tiny_base: Path, golden_inputs: list[tuple[Image.Image, str]], once: Once) -> Chain:
     """Adapter, merged model and ONNX fp32 bundle of one model. Tests must not write into it."""
     pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
+    from parity_chain import Chain, export, make_adapter
+
     from hydra_export.merge import merge
 
     def fill(folder: Path) -> None:
@@ -240,6 +249,8 @@ def sound_chain(tiny_base: Path, golden_inputs: list[tuple[Image.Image, str]], o
 @pytest.fixture
 def chain(sound_chain: Chain, tmp_path: Path) -> Chain:
     """A copy that a test may spoil."""
+    from parity_chain import Chain
+
     return Chain(*(Path(shutil.copytree(path, tmp_path / path.name)) for path in sound_chain))
 
 

@@ -8,7 +8,6 @@ import pytest
 from bundle_fixtures import Once
 
 from android_demo.tools import kotlin
-from android_demo.tools.desktop import libraries
 from android_demo.tools.framework import jars, suite
 from android_demo.tools.vector_bundle import write_bundle
 from hydra_mobile.core.errors import HydraError
@@ -43,6 +42,9 @@ def framework(compiler_cache: Path) -> None:
 @pytest.fixture
 def native_libraries(framework: None) -> Path:
     """The folder of Android's x86-64 libraries; skipped where they cannot be had."""
+    # It reads binaries with a library that takes a second to import.
+    from android_demo.tools.desktop import libraries
+
     if reason := libraries.missing():
         pytest.skip(reason)
     try:

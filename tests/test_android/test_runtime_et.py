@@ -106,6 +106,7 @@ def test_the_bridge_for_arm64_in_an_emulated_jvm(
         benchmark.run_benchmark(bundle, tmp_path / REQUESTS, tmp_path / "b.jsonl", kind=kind)
 
 
+@pytest.mark.slow  # the compiler takes a quarter of a minute
 def test_runtime_in_a_jvm(cache: Path, exported: Callable[[str], Path]) -> None:
     if reason := jvm.missing():
         pytest.skip(reason)

@@ -100,7 +100,7 @@ def test_a_broken_or_empty_file_is_named(tmp_path: Path) -> None:
 
 
 def test_evaluated_and_scored_by_its_file_name(
-    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_base: Path, in_process: None
 ) -> None:
     path, out = made(tmp_path, *LINES), tmp_path / "report"
     chosen = ["--benchmarks", str(path), "--score", "contains", "--out", str(out)]

@@ -112,8 +112,9 @@ def test_no_command_imports_torch_to_refuse_an_option(tmp_path):
     """All commands in one process; what one imports too much would show with the next ones too."""
     verbs = [list(path) for path, command in SHOWN[1:] if not hasattr(command, "commands")]
     program = (
-        "import sys\n"
+        "import functools, sys\nimport typer.main\n"
         "from hydra_mobile.cli.main import main\n"
+        "typer.main.get_command = functools.cache(typer.main.get_command)\n"
         f"for verb in {verbs!r}:\n"
         "    for wrong in (['--no-such-option'], ['--help']):\n"
         "        sys.argv = ['hydra-mobile', *verb, *wrong]\n"

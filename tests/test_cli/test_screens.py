@@ -120,8 +120,8 @@ def rules(lines: list[str]) -> list[int]:
     return [at for at, line in enumerate(lines) if line.strip() and not line.strip(" \u2500")]
 
 
-def test_the_steps_of_a_check(run_verb, monkeypatch, fp32_bundle):
-    found = screens(run_verb, monkeypatch, "verify", fp32_bundle)
+def test_the_steps_of_a_check(run_verb, monkeypatch, exported):
+    found = screens(run_verb, monkeypatch, "verify", exported("onnx"))
     for width in WIDTHS:
         require_whole(found[width], found[300], width)
         # In a narrow window a table turns into names and values.

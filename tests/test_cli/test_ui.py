@@ -228,17 +228,22 @@ def test_quiet_prints_the_path_alone(run_verb, tmp_path):
     assert (code, out, err) == (0, f"{tmp_path / 'a.yaml'}\n", "")
 
 
-def test_colors_are_asked_for_or_not():
-    assert b"\x1b[" in run("config", "--color", "always").stdout
-    assert b"\x1b[" in run("config", FORCE_COLOR="1").stdout
-    assert b"\x1b[" not in run("config", FORCE_COLOR="1", NO_COLOR="1").stdout
-    assert b"\x1b[" not in run("config", "--color", "never", FORCE_COLOR="1").stdout
+def test_colors_are_asked_for_or_not(run_verb, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in run_verb("config", "--color", "always")[1]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in run_verb("config")[1]
+    assert "\x1b[" not in run_verb("config", "--color", "never")[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in run_verb("config")[1]
 
 
 @pytest.mark.parametrize("width", [60, 100])
-def test_tables_keep_to_the_width(width):
+def test_tables_keep_to_the_width(run_verb, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
     for arguments in (["config"], ["benchmarks"], ["fetch"]):
-        lines = run(*arguments, COLUMNS=str(width)).stdout.decode().splitlines()
+        lines = run_verb(*arguments)[1].splitlines()
+        assert lines
         assert max(map(len, lines)) <= width, arguments
 
 

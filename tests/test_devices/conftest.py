@@ -24,6 +24,7 @@ def bundle(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A phone is looked at twice a second; one that is made for a test is ready at once."""
     monkeypatch.setattr("hydra_mobile.devices.batch._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("hydra_mobile.devices.adb._AGAIN_SECONDS", 0.05)
 
 
 @pytest.fixture

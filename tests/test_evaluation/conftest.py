@@ -1,19 +1,12 @@
-"""A small benchmark with drawn pictures, and workers inside of the test."""
+"""A small benchmark with drawn pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-
-from hydra_mobile.core.errors import HydraError
-from hydra_mobile.evaluation.store.shards import Shard
-from hydra_mobile.evaluation.workers import pool as worker_pool
-from hydra_mobile.evaluation.workers import process as worker
 
 
 @pytest.fixture(scope="session")
@@ -44,28 +37,3 @@ def questions(shapes_data: Path, tmp_path_factory) -> Path:
     files = {"test_seen.jsonl": {"sha256": hashlib.sha256(content).hexdigest()}}
     (folder / "emojiqa.json").write_text(json.dumps({"files": files}))
     return folder
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let workers run inside the test: a process of their own takes seconds to import torch."""
-
-    def start(
-        task: str, folder: Path, threads: int, part: Shard, lock: int, log: Path
-    ) -> SimpleNamespace:
-        code = 0
-        try:
-            worker.answer(folder, threads, part) if task == "answer" else worker.measure(folder, 1)
-        except HydraError as error:
-            log.write_text(str(error))
-            code = error.exit_code
-        return SimpleNamespace(
-            returncode=code,
-            pid=os.getpid(),
-            poll=lambda: code,
-            wait=lambda: code,
-            terminate=lambda: None,
-        )
-
-    monkeypatch.setattr(worker_pool, "_start", start)
-    monkeypatch.setattr(worker_pool, "_POLL_SECONDS", 0.0)

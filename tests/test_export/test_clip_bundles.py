@@ -12,7 +12,7 @@ from hydra_export.targets import Limits
 from hydra_mobile.parity.suite import run_suite
 
 
-@pytest.mark.parametrize("projector", ["ldpnet", "ldpnetv2"])
+@pytest.mark.parametrize("projector", [pytest.param("ldpnet", marks=pytest.mark.slow), "ldpnetv2"])
 @pytest.mark.parametrize("runtime", ["onnx", pytest.param("executorch", marks=pytest.mark.slow)])
 def test_exported_model_answers_as_the_merged_one(
     tiny_base: Path, golden_inputs, tmp_path: Path, projector: str, runtime: str

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bundle_fixtures import Exported
 from manifests import edited_manifest
-from PIL import Image
 
-from hydra_export.export import export_bundle
-from hydra_export.targets import TARGETS, Limits, target_for
+from hydra_export.targets import TARGETS, target_for
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError, HydraError, ParityError
 from hydra_mobile.core.files import sha256_of
@@ -38,7 +37,6 @@ from hydra_mobile.runtimes.coreml.runtime import CoreMLRuntime, NativeEngine
 
 pytestmark = pytest.mark.coreml
 
-LIMITS = Limits(max_context=80, max_prefill=16)
 IDS = [5, 80, 17, 200, 3, 44, 260, 91, 130, 7, 61, 18, 299, 150, 33, 72, 8, 211, 64, 12, 101]
 #: Preset -> largest difference of logits, whose spread is about 1.
 LOGITS = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.3}
@@ -64,23 +62,8 @@ def model(tiny_merged: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def bundles(
-    tiny_merged: Path,
-    golden_inputs: list[tuple[Image.Image, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, Path]:
-    def make(preset: str) -> Path:
-        return export_bundle(
-            tiny_merged,
-            target="ios",
-            runtime=None,
-            preset=preset,
-            out=tmp_path_factory.mktemp(preset) / "bundle",
-            golden_inputs=golden_inputs,
-            limits=LIMITS,
-        ).folder
-
-    return Made(make)
+def bundles(exported: Exported) -> dict[str, Path]:
+    return Made(lambda preset: exported("coreml", preset))
 
 
 @pytest.fixture(scope="session")

@@ -147,7 +147,7 @@ def test_refuses_a_bundle_of_another_runtime(copied: Callable[[], Path]) -> None
         ExecuTorchRuntime.load(folder)
 
 
-def test_manifest_says_what_the_program_needs(fp32_bundle: Path, int4_bundle: Path) -> None:
+def test_manifest_says_what_the_program_needs(fp32_bundle: Path) -> None:
     details = Bundle.open(fp32_bundle).manifest["details"]
     assert details["attention"] == "custom"
     assert "llama::custom_sdpa.out" in details["required_ops"]
@@ -161,6 +161,9 @@ def test_manifest_says_what_the_program_needs(fp32_bundle: Path, int4_bundle: Pa
     assert all(entry["multiply_accumulates"] == 0 for entry in decoder["most_expensive_off_path"])
     assert Bundle.open(fp32_bundle).manifest["fallbacks"] == []
 
+
+@pytest.mark.slow  # another export
+def test_manifest_of_4_bits_says_what_fell_back(fp32_bundle: Path, int4_bundle: Path) -> None:
     quantized = Bundle.open(int4_bundle).manifest
     assert "quantized_decomposed::embedding_4bit.out" in quantized["details"]["required_ops"]
     assert len(quantized["fallbacks"]) == 1
@@ -168,6 +171,7 @@ def test_manifest_says_what_the_program_needs(fp32_bundle: Path, int4_bundle: Pa
     assert Bundle.open(int4_bundle).size_bytes < 0.6 * Bundle.open(fp32_bundle).size_bytes
 
 
+@pytest.mark.slow
 def test_int4_is_close_to_the_quantized_model(int4_bundle: Path, model: Any) -> None:
     runner = ExecuTorchRuntime.load(int4_bundle)
     logits, _ = runner.decode(runner.embed(IDS), CacheState())

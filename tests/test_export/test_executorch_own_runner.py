@@ -26,6 +26,8 @@ from transformers import AutoTokenizer
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.models.templates import Template
 
+pytestmark = pytest.mark.slow  # an export of its own
+
 
 @pytest.fixture(scope="module")
 def bundle(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

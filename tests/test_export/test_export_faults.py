@@ -55,12 +55,10 @@ def old_bundle(folder: Path, merged: Path) -> str:
     return (folder / MANIFEST).read_text()
 
 
-# Where nothing was before, less can go wrong.
-@pytest.mark.parametrize("with_old", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize(
-    "moment",
-    [pytest.param("golden vectors", marks=pytest.mark.slow), "decoder_model_merged.onnx"],
-)
+# A process of its own each. Every day: tests/contracts/test_targets.py interrupts exports.
+@pytest.mark.slow
+@pytest.mark.parametrize("with_old", [False, True])
+@pytest.mark.parametrize("moment", ["golden vectors", "decoder_model_merged.onnx"])
 def test_a_killed_export_leaves_no_half_bundle(
     tiny_merged: Path, tmp_path: Path, moment: str, with_old: bool
 ) -> None:

@@ -56,6 +56,7 @@ def test_golden_ids_vary(fp32_bundle: Path) -> None:
     assert max(distinct) > 8
 
 
+@pytest.mark.slow
 def test_int4_is_held_to_its_own_tolerance(int4_bundle: Path) -> None:
     (comparison,) = run_suite(int4_bundle).comparisons
     assert comparison.tolerance == QUANTIZED_TOLERANCE

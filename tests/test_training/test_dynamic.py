@@ -120,16 +120,11 @@ def test_moves_are_made_measured_and_within_the_budget(run_settings, tmp_path, e
     assert json.loads((tmp_path / "run" / "rank_map.json").read_text())["ranks"] == dict(final)
 
 
-@pytest.mark.parametrize(
-    ("shrink", "least"),
-    [
-        ("index", 8),
-        # A dozen resumed runs each.
-        pytest.param("index", 3, marks=pytest.mark.slow),
-        pytest.param("svd", 3, marks=pytest.mark.slow),
-    ],
-)
-def test_interrupted_in_steps_and_probes(run_settings, tmp_path, eager, monkeypatch, shrink, least):
+# A dozen resumed runs each. One interruption every day: tests/contracts/test_strategies.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("shrink", ["index", "svd"])
+def test_interrupted_in_steps_and_probes(run_settings, tmp_path, eager, monkeypatch, shrink):
+    least = 3
     reference = train(run_settings(tmp_path / "whole"), f"ranks.shrink={shrink}")
     real = run_module.train_step
     budget = {"steps": least}

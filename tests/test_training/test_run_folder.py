@@ -58,7 +58,7 @@ def test_places_threads_and_workers_are_no_part_of_a_run(started, tmp_path):
     moved = tmp_path / "moved"
     data.rename(moved)
     more = [f"data.stage2={moved / 'questions.json'}", f"data.images={moved}", "base=/else/tiny"]
-    more += ["runtime.threads=1", "runtime.workers=2", "runtime.vision_cache=false"]
+    more += ["runtime.threads=3", "runtime.workers=2", "runtime.vision_cache=false"]
     more += ["runtime.log_every=1", "runtime.checkpoint_every=7"]
     RunFolder(load_config(None, [*settings, *more]), 1, "a" * 64).open(resume=True)
     # Kept for information: `merge` looks for the base where it lies today.
@@ -72,7 +72,7 @@ def test_places_threads_and_workers_are_no_part_of_a_run(started, tmp_path):
         ("stage2.loss_reduction=micro_batches", "a", r"stage2\.loss_reduction"),
         ("seed=1", "a", "seed"),
         ("runtime.precision=bf16", "a", r"runtime\.precision"),
-        ("runtime.threads=1", "b", "base_sha256"),
+        ("runtime.threads=3", "b", "base_sha256"),
     ],
 )
 def test_what_changes_results_is(started, more, base, key):

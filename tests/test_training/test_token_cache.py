@@ -37,9 +37,19 @@ def processor(tiny_base: Path) -> MobileVLMProcessor:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """More records than one batch of the tokenizer; pictures come back far apart."""
+    return write_data(tmp_path / "data.json", 1300)
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Records of the same kinds, for what is made again and again."""
+    return write_data(tmp_path / "few.json", 100)
+
+
+def write_data(path: Path, count: int) -> Path:
     draw = random.Random(1)
     records = []
-    for number in range(1300):
+    for number in range(count):
         turns = []
         for turn in range(draw.randint(1, 3)):
             question = f"What is {number}, part {turn}? " * draw.randint(1, 3)
@@ -50,7 +60,6 @@ def data(tmp_path: Path) -> Path:
             turns[0]["value"] = "<image>\n" + turns[0]["value"]
             record["image"] = f"bilder/ä {draw.randrange(300)}.png"
         records.append(record)
-    path = tmp_path / "data.json"
     path.write_text(json.dumps(records))
     return path
 
@@ -85,24 +94,24 @@ def test_the_second_start_reads_nothing_anew(data, processor):
     assert not seen
 
 
-def test_the_image_folder_is_no_part_of_the_store(data, processor):
-    here = open_rows(data, None, processor, **PACKING)
-    there = open_rows(data, Path("/elsewhere"), processor, **PACKING)
+def test_the_image_folder_is_no_part_of_the_store(few, processor):
+    here = open_rows(few, None, processor, **PACKING)
+    there = open_rows(few, Path("/elsewhere"), processor, **PACKING)
     assert len(stores()) == 1
-    assert [data.parent / p.relative_to("/elsewhere") for p in there.images()] == here.images()
+    assert [few.parent / p.relative_to("/elsewhere") for p in there.images()] == here.images()
 
 
-def test_whatever_decides_the_rows_makes_another_store(data, processor):
-    open_rows(data, None, processor, **PACKING)
-    open_rows(data, None, processor, **PACKING | {"questions_per_row": 3})
-    open_rows(data, None, processor, **PACKING | {"max_length": 599})
-    open_rows(data, None, processor, **PACKING, over_length="drop")
+def test_whatever_decides_the_rows_makes_another_store(few, processor):
+    open_rows(few, None, processor, **PACKING)
+    open_rows(few, None, processor, **PACKING | {"questions_per_row": 3})
+    open_rows(few, None, processor, **PACKING | {"max_length": 599})
+    open_rows(few, None, processor, **PACKING, over_length="drop")
     processor.template = replace(processor.template, user_suffix=" ")
-    open_rows(data, None, processor, **PACKING)
+    open_rows(few, None, processor, **PACKING)
     processor.num_image_tokens += 1
-    open_rows(data, None, processor, **PACKING)
-    data.write_text(data.read_text() + " ")
-    open_rows(data, None, processor, **PACKING)
+    open_rows(few, None, processor, **PACKING)
+    few.write_text(few.read_text() + " ")
+    open_rows(few, None, processor, **PACKING)
     assert len(stores()) == 7
 
 
@@ -141,24 +150,24 @@ def test_a_killed_build_leaves_nothing_that_loads(data, processor, tiny_base):
 @pytest.mark.parametrize(
     "name", ["ids", "learned", "starts", "pictures", "names", "order", "first"]
 )
-def test_a_damaged_store_is_made_anew(data, processor, name):
-    expected = list(open_rows(data, None, processor, **PACKING))
+def test_a_damaged_store_is_made_anew(few, processor, name):
+    expected = list(open_rows(few, None, processor, **PACKING))
     file = stores()[0] / f"{name}.npy"
     whole = file.read_bytes()
     flip_bit(file, 0.9)
-    assert list(open_rows(data, None, processor, **PACKING)) == expected
+    assert list(open_rows(few, None, processor, **PACKING)) == expected
     assert file.read_bytes() == whole
     os.truncate(file, file.stat().st_size - 4)
-    assert list(open_rows(data, None, processor, **PACKING)) == expected
+    assert list(open_rows(few, None, processor, **PACKING)) == expected
 
 
-def test_a_damaged_record_of_a_store_is_made_anew(data, processor):
-    expected = list(open_rows(data, None, processor, **PACKING))
+def test_a_damaged_record_of_a_store_is_made_anew(few, processor):
+    expected = list(open_rows(few, None, processor, **PACKING))
     record = stores()[0] / "rows.json"
     whole = record.read_bytes()
     for share in (0.0, 0.3, 0.6, 0.9):
         flip_bit(record, share, 0)
-        assert list(open_rows(data, None, processor, **PACKING)) == expected
+        assert list(open_rows(few, None, processor, **PACKING)) == expected
         assert record.read_bytes() == whole
 
 
