@@ -33,6 +33,7 @@ SETTINGS = [
 TRAILING = [
     "ranks.dynamic.target=trailing",
     "ranks.dynamic.margin=1",
+    "ranks.compensate=both",
     "ranks.dynamic.least_steps=0",
     "ranks.dynamic.events=[0.3,0.5,0.7]",
 ]

@@ -1,4 +1,4 @@
-"""Forty SIGKILLs at random moments: during steps, rank events, probes and saves. Minutes."""
+"""Forty SIGKILLs at random moments, and forty inside of rank events. Minutes."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ SETTINGS = [
 TRAILING = [
     "ranks.dynamic.target=trailing",
     "ranks.dynamic.margin=1",
+    "ranks.compensate=both",
     "ranks.dynamic.least_steps=0",
     f"ranks.dynamic.events={[round(0.02 * i, 2) for i in range(1, 50)]}",
 ]
@@ -141,3 +142,119 @@ def test_forty_kills_lose_nothing(run_settings, tmp_path, more):
         best = [sorted(file.name for file in (run / "best").iterdir()) for run in both]
         assert best[0] == best[1]
         assert scalars(tmp_path / "whole") == scalars(tmp_path / "run")
+
+
+#: Where in an event a process ends: what it was about to do when it was killed.
+PLACES = ("read", "check", "checked", "undo", "grow", "record", "save")
+INSIDE = """
+import os, signal, sys, traceback
+
+from hydra_mobile.adapters import resize
+from hydra_mobile.adapters.dynamic import trailing_controller
+from hydra_mobile.adapters.history import RankHistory
+from hydra_mobile.adapters.probe_loop import ProbeLoop
+from hydra_mobile.config import load_config
+from hydra_mobile.training.run import TrainingRun
+
+place, times = "", 0
+
+def reached(name):
+    global times
+    if name == place:
+        times -= 1
+        if times == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def before(owner, attribute, name):
+    whole = getattr(owner, attribute)
+
+    def first(*given, **more):
+        reached(name(*given, **more) if callable(name) else name)
+        return whole(*given, **more)
+
+    setattr(owner, attribute, first)
+
+checks = 0
+
+def nth_check(*given):
+    global checks
+    checks += 1
+    return "check" if checks % 2 else "checked"
+
+def harms(rise, t):
+    # About half of the events, the same in a run that was resumed.
+    harm = int(abs(rise) * 1e9) % 2 == 0
+    if harm:
+        reached("undo")
+    return harm
+
+before(ProbeLoop, "spectra", "read")
+before(ProbeLoop, "held_out_losses", nth_check)
+before(resize, "_grow", "grow")
+before(RankHistory, "append", lambda history, event: "record" if event["event"] == "move" else "")
+trailing_controller.is_harm = harms
+after = ProbeLoop.resize
+
+def resized(self, rank_map, step, shrink=None):
+    after(self, rank_map, step, shrink)
+    reached("save")
+
+ProbeLoop.resize = resized
+
+kills, places, run, overrides = int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3], sys.argv[4:]
+done = []
+while True:
+    attempt = len(done)
+    child = os.fork()
+    if child == 0:
+        if attempt < kills:
+            place, times = places[attempt % len(places)], 1 + attempt % 2
+        try:
+            begun = os.path.exists(run + "/run.json")
+            TrainingRun(load_config(None, overrides), print).train(begun)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(3)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status != -signal.SIGKILL:
+        break
+    done.append(places[attempt % len(places)])
+print("killed:", *done)
+sys.exit(status)
+"""
+MANY_EVENTS = [
+    *TRAILING,
+    "stage2.steps=200",
+    "ranks.dynamic.probe_share=0.07",
+    f"ranks.dynamic.events={[round(0.01 * i, 2) for i in range(1, 99)]}",
+]
+
+
+@pytest.mark.slow
+def test_forty_kills_inside_events_lose_nothing(run_settings, tmp_path):
+    """Before ranks are read, around the check, in an undo, between shrinking and growing, after."""
+    driver = tmp_path / "driver.py"
+    driver.write_text(INSIDE)
+
+    def train(name, kills):
+        run = tmp_path / name
+        command = [sys.executable, "-W", "ignore", str(driver), str(kills), ",".join(PLACES)]
+        command += [str(run), *run_settings(run), *SETTINGS, *MANY_EVENTS]
+        done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout.splitlines()[-1].split()[1:]
+
+    assert train("whole", 0) == []
+    killed = train("run", KILLS)
+    assert len(killed) == KILLS
+    assert set(killed) == set(PLACES)
+    both = [tmp_path / name for name in ("whole", "run")]
+    adapters = [{f.name: sha256_of(f) for f in (run / "adapter").iterdir()} for run in both]
+    assert adapters[0] == adapters[1]
+    histories = [RankHistory.of_run(run).read() for run in both]
+    first, second = ([(e.step, e.event, e.digest, e.realised) for e in h] for h in histories)
+    assert first == second
+    undone = [event.realised["undone"] for event in histories[0] if event.realised]
+    assert any(undone)
+    assert not all(undone)
