@@ -53,6 +53,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "planted_need/result.json": planted_need.render,
     "planted_need/trailing.json": planted_need.render_trailing,
     "presets/result.json": presets.render,
+    "presets/calibration.json": presets.render_calibration,
     "devices/device_parity.json": devices.render,
     "devices/routes.json": devices.render_routes,
     "devices/app_loop_fp32.json": devices.render_app_loop,

@@ -22,6 +22,7 @@ from hydra_export.quantization.calibration import Calibration, from_data, padded
 from hydra_export.quantization.gptq import linear_units, round_int8, stacked, weights_replaced
 from hydra_export.quantization.mixed_precision import plan_decoder
 from hydra_export.quantization.plan import QuantizationPlan
+from hydra_export.training_data import TrainingData
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.presets import PRESETS, Preset
 from hydra_mobile.core.files import write_json
@@ -122,7 +123,7 @@ def main() -> None:
     language_model: Any = model.language_model
     data = arguments.quickstart / "emojiqa"
     asked = questions(model, processor, data, arguments.questions)
-    task = from_data(model, processor, data / "train_stage2.json")
+    task = from_data(model, processor, TrainingData(data / "train_stage2.json"))
     own = self_sampled(model, processor.image.size)
     variants: dict[str, tuple[Preset, Calibration]] = {
         "int8": (PRESETS["int8"], own),

@@ -20,6 +20,7 @@ import numpy as np
 from hydra_export.export import export_bundle
 from hydra_export.golden_samples import golden_inputs
 from hydra_export.targets.executorch import target
+from hydra_export.training_data import TrainingData
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.presets import PRESETS, Preset
@@ -97,7 +98,7 @@ def main() -> None:
             out=arguments.work / name.replace(" ", "-").replace(",", ""),
             golden_inputs=golden_inputs(merged)[:1],
             limits=Limits(256, 128),
-            calibrate=arguments.quickstart / "emojiqa" / "train_stage2.json",
+            calibrate=TrainingData(arguments.quickstart / "emojiqa" / "train_stage2.json"),
         )
         seconds = time.perf_counter() - began
         runner = ExecuTorchRuntime.load(bundle.folder)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_export.card.card import CARD, adapter_summary, bundle_card
 from hydra_export.golden_kept import golden_of
-from hydra_export.quantization.calibration import from_data
+from hydra_export.quantization.calibration import Calibration, from_data
 from hydra_export.quantization.ranges import require_fits
 from hydra_export.targets import TARGETS, Limits, WriteOptions, writer_for
 from hydra_mobile.adapters.identity import BaseIdentity, base_identity
@@ -26,7 +26,7 @@ from hydra_mobile.bundle.kernel_coverage import MINIMUM, require_fast, sentence
 from hydra_mobile.bundle.manifest import MANIFEST
 from hydra_mobile.bundle.memory.sizes import sizes_of
 from hydra_mobile.bundle.presets import Preset
-from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.errors import ArtifactError, DataError, HydraError
 from hydra_mobile.core.files import read_json, require_free_space, sha256_of
 from hydra_mobile.core.folders import Mark, folder_atomically, require_replaceable
 from hydra_mobile.core.kept import key_of
@@ -45,6 +45,7 @@ from hydra_mobile.models.hub_files import TOKENIZER_CONFIG, write_tokenizer_conf
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
+    from hydra_export.training_data import TrainingData
     from hydra_mobile.models.processor import MobileVLMProcessor
     from hydra_mobile.models.vision_language import VisionLanguageModel
 
@@ -61,8 +62,7 @@ def export_bundle(
     runtime: str | None = None,
     preset: str | Preset | None = None,
     limits: Limits | None = None,
-    calibrate: Path | None = None,
-    images: Path | None = None,
+    calibrate: TrainingData | None = None,
     separate: SeparateAdapter | None = None,
     attention: str = "auto",
     vision_backend: str = "auto",
@@ -80,9 +80,8 @@ def export_bundle(
         runtime: of that platform; None takes its default.
         preset: name of a preset, or one of the caller's own; None takes the target's default.
         limits: length of the cache and of one call.
-        calibrate: LLaVA json of the task, on which 4-bit weights are rounded; None: the model
+        calibrate: data of the task, on which 4-bit weights are rounded; None: the model
             calibrates itself on text that it writes.
-        images: the folder that the pictures of `calibrate` are relative to.
         separate: keep this adapter a file beside a program of its base; `merged_folder` is then
             the base's folder.
         attention: one of the target's `attentions`; "auto" leaves the choice to the target.
@@ -96,7 +95,7 @@ def export_bundle(
         HydraError: unknown target, runtime or preset; missing extra; no space; `out` is a folder
             that is no bundle; the runtime has nothing to calibrate; too little of the program runs
             on fast kernels.
-        DataError: `calibrate` or a picture that it names cannot be read.
+        DataError: `calibrate` is required, and it or a picture that it names cannot be read.
         ArtifactError: the merged folder is incomplete or altered; a weight is not finite, or too
             large for the preset; the model answers a golden question with numbers that are not.
     """
@@ -128,13 +127,7 @@ def export_bundle(
     require_finite_weights(model.whole, merged_folder)
     require_fits(model, chosen, merged_folder)
     require_whole_picture(model, processor, limits)
-    calibration = None
-    if calibrate and chosen.rounding == "nearest":
-        log(f"Weights are rounded to the nearest: {calibrate.name} is not needed")
-    elif calibrate and not chosen.has_4bit_weights:
-        log(f"Preset {chosen.name} rounds no weight to 4 bits: {calibrate.name} is not needed")
-    elif calibrate:
-        calibration = from_data(model, processor, Path(calibrate), images)
+    calibration = _calibration(model, processor, chosen, calibrate, log) if calibrate else None
     sources = {
         **_base_of(merged_folder, model.config),
         "merged_sha256": weights_sha256(merged_folder, again=True),
@@ -284,6 +277,26 @@ def _load(folder: Path) -> tuple[VisionLanguageModel, Any]:
 
     model, processor = load_with_processor(folder)
     return model.requires_grad_(False), processor
+
+
+def _calibration(
+    model: Any, processor: Any, preset: Preset, data: TrainingData, log: Callable[[str], None]
+) -> Calibration | None:
+    """Return what 4-bit weights are rounded on; None: nothing is needed, or its own text."""
+    if preset.rounding == "nearest" or not preset.has_4bit_weights:
+        if data.required:
+            why = "rounds no weight to 4 bits"
+            if preset.has_4bit_weights:
+                why = "rounds weights to the nearest"
+            log(f"{data.file.name} is not needed: preset {preset.name} {why}")
+        return None
+    try:
+        return from_data(model, processor, data)
+    except DataError as error:
+        if data.required:
+            raise
+        log(f"weights are rounded on text that the model writes, not on {data.file}: {error}")
+        return None
 
 
 def _trained_for(folder: Path) -> str:

@@ -10,7 +10,7 @@ from hydra_mobile.api.paths import ModelLike, default_bundle_folder, path_of
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.interface import Limits
 from hydra_mobile.bundle.kernel_coverage import MINIMUM
-from hydra_mobile.bundle.presets import Preset
+from hydra_mobile.bundle.presets import SELF, Preset
 from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.model_folder import hub_name_of, title_of
 from hydra_mobile.core.progress import Log
@@ -19,6 +19,7 @@ from hydra_mobile.core.registry import nearest
 
 if TYPE_CHECKING:
     from hydra_export.separate_adapter import SeparateAdapter
+    from hydra_export.training_data import TrainingData
     from hydra_mobile.estimation.cost import Cost
     from hydra_mobile.runtimes.model_ref import ModelRef
 
@@ -57,8 +58,9 @@ def export(
         out: the bundle's folder; None: `RUN/bundles/TARGET-RUNTIME-PRESET`.
         golden: LLaVA json to take the golden questions from; None: the run's training data, else
             drawn pictures.
-        calibrate: LLaVA json of the task to round 4-bit weights on; None: text that the model
-            writes itself.
+        calibrate: data of the task, in any form, to round 4-bit weights on; "self": text that the
+            model writes; None: the run's training data where they still exist, else "self".
+            Programs with a separate adapter are rounded on "self" unless data are given.
         images: folder of the images of `calibrate`.
         adapter: "merged" into the weights, or "separate": a program of the base and the adapter
             in a file that can be swapped.
@@ -86,6 +88,7 @@ def export(
         preset=preset,
         out=out,
         calibrate=calibrate,
+        images=images,
         adapter=adapter,
         attention=attention,
         vision_backend=vision_backend,
@@ -94,7 +97,6 @@ def export(
     )
     return work.run(
         golden=golden,
-        images=images,
         name=name,
         threads=threads,
         min_fast_path=min_fast_path,
@@ -113,7 +115,8 @@ class ExportWork:
         preset: of the bundle.
         limits: of the bundle.
         out: its folder.
-        calibrate: see `export`.
+        calibrate: data that 4-bit weights are rounded on; None: text that the model writes, or no
+            weight is rounded on anything.
         adapter: see `export`.
         attention: see `export`.
         vision_backend: see `export`.
@@ -128,7 +131,7 @@ class ExportWork:
     preset: Preset
     limits: Limits
     out: Path
-    calibrate: Path | None
+    calibrate: TrainingData | None
     adapter: AdapterForm
     attention: str
     vision_backend: str
@@ -139,7 +142,6 @@ class ExportWork:
         self,
         *,
         golden: str | Path | None = None,
-        images: str | Path | None = None,
         name: str = "default",
         threads: int = 0,
         min_fast_path: float = MINIMUM,
@@ -172,7 +174,6 @@ class ExportWork:
                     golden_inputs=inputs,
                     limits=self.limits,
                     calibrate=self.calibrate,
-                    images=Path(images) if images else None,
                     separate=separate,
                     attention=self.attention,
                     vision_backend=self.vision_backend,
@@ -189,6 +190,7 @@ class ExportWork:
             "target": self.target,
             "runtime": self.runtime,
             "preset": self.preset.name,
+            "calibrate": str(self.calibrate.file) if self.calibrate else "",
             "max_context": self.limits.max_context,
             "max_prefill": self.limits.max_prefill,
             "out": str(self.out),
@@ -204,6 +206,7 @@ def plan_export(
     preset: str | Preset | None = None,
     out: str | Path | None = None,
     calibrate: str | Path | None = None,
+    images: str | Path | None = None,
     adapter: AdapterForm = "merged",
     attention: str = "auto",
     vision_backend: str = "auto",
@@ -219,6 +222,7 @@ def plan_export(
     with quietly():
         from hydra_export.export import most_bytes
         from hydra_export.targets import writer_for
+        from hydra_export.training_data import TrainingData, of_run
         from hydra_mobile.core.model_folder import weight_files
         from hydra_mobile.estimation.cost import cost_of
         from hydra_mobile.estimation.kinds import export_key
@@ -230,7 +234,7 @@ def plan_export(
             target,
             runtime,
             preset,
-            calibrate=calibrate is not None,
+            calibrate=calibrate is not None and str(calibrate) != SELF,
             adapters=adapter == "separate",
             attention=attention,
             vision_backend=vision_backend,
@@ -241,12 +245,19 @@ def plan_export(
             _separate(artifact, "default")
         if out is None:
             out = default_bundle_folder(artifact.path, target, writer.runtime, chosen.name)
+        rounds = writer.calibrates and chosen.has_4bit_weights and chosen.rounding != "nearest"
+        data = None
+        if calibrate is not None:
+            if str(calibrate) != SELF:
+                data = TrainingData(Path(calibrate), Path(images) if images else None)
+        elif rounds and adapter == "merged" and _trained_for(artifact.path) != chosen.name:
+            data = of_run(artifact.path)
         limits = Limits(max_context, max_prefill)
         details = (
             adapter,
             attention,
             vision_backend,
-            f"rounded on {calibrate}" if calibrate else "",
+            f"rounded on {data.file}" if data else "",
         )
         key = export_key(artifact, target, writer.runtime, chosen.name, limits, details)
         whole = base_of(artifact.path) if artifact.kind == "run" else artifact.path
@@ -259,7 +270,7 @@ def plan_export(
             chosen,
             limits,
             Path(out),
-            Path(calibrate) if calibrate else None,
+            data,
             adapter,
             attention,
             vision_backend,
@@ -271,8 +282,6 @@ def plan_export(
 def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
     """Return base and adapter of a run; a base or a merged folder is a base without one."""
     from hydra_export.separate_adapter import SeparateAdapter
-    from hydra_mobile.adapters.folder_files import HYDRA_FILE
-    from hydra_mobile.core.files import read_json
     from hydra_mobile.runtimes.model_ref import adapter_in, base_of
 
     if artifact.kind == "bundle":
@@ -282,16 +291,31 @@ def _separate(artifact: ModelRef, name: str) -> SeparateAdapter:
     if artifact.kind != "run":
         return SeparateAdapter(artifact.path, None, name)
     adapter = adapter_in(artifact.path)
-    record = adapter / HYDRA_FILE
-    trained_for = read_json(record, "an adapter").get("trained_for") if record.is_file() else ""
-    if trained_for:
+    if trained_for := _trained_for(artifact.path):
         raise HydraError(
             f"The adapter was trained for {trained_for}: its base and itself were rounded together",
             "--adapter merged",
-            where=str(record),
+            where=str(adapter),
             found=f"trained_for {trained_for}, and --adapter separate, which rounds the base alone",
         )
     return SeparateAdapter(base_of(artifact.path), adapter, name)
+
+
+def _trained_for(folder: Path) -> str:
+    """Return the preset whose rounding the training of a run or merged folder has seen; "": none.
+
+    Raises:
+        ArtifactError: the record of the adapter or of the merge cannot be read.
+    """
+    from hydra_mobile.adapters.folder_files import HYDRA_FILE
+    from hydra_mobile.core.files import read_json
+    from hydra_mobile.core.model_folder import MERGE_FILE
+    from hydra_mobile.runtimes.model_ref import adapter_in
+
+    for record in (adapter_in(folder) / HYDRA_FILE, folder / MERGE_FILE):
+        if record.is_file():
+            return str(read_json(record, "a record of training").get("trained_for", ""))
+    return ""
 
 
 def add_adapter(

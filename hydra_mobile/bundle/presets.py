@@ -16,6 +16,8 @@ from hydra_mobile.core.registry import nearest
 #: quantized at run time; "w4a8": int4 weights per group, int8 activations at run time; "w8", "w4":
 #: int8 rows or int4 groups, weights only.
 Precision = Literal["fp32", "fp16", "w8", "w8a8", "w4", "w4a8"]
+#: In place of data that 4-bit weights are rounded on: text that the model writes.
+SELF = "self"
 
 
 @dataclass(frozen=True)

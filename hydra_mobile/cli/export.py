@@ -12,8 +12,9 @@ import typer
 
 from hydra_export.targets import TARGETS, writer_for
 from hydra_mobile.api.paths import default_bundle_folder
-from hydra_mobile.bundle.presets import PRESETS
+from hydra_mobile.bundle.presets import PRESETS, SELF
 from hydra_mobile.cli import ui
+from hydra_mobile.cli.data_options import is_here
 from hydra_mobile.cli.options import (
     DryRun,
     Force,
@@ -68,8 +69,8 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="LLaVA json of the task that 4-bit weights are rounded on; default: text that "
-            "the model writes",
+            help="Data that 4-bit weights are rounded on, or self: text that the model writes; "
+            "default: the run's training data",
         ),
     ] = None,
     images: Images = None,
@@ -148,14 +149,14 @@ def export(
     run is merged first.
     """
     for option, file in (("--calibrate", calibrate), ("--golden", golden), ("--images", images)):
-        if file:
+        if file and (option, str(file)) != ("--calibrate", SELF) and not is_here(file):
             existing(file, option)
     # What cannot be done is told before the model is opened.
     writer, selected = writer_for(
         target,
         runtime,
         preset,
-        calibrate=calibrate is not None,
+        calibrate=calibrate is not None and str(calibrate) != SELF,
         adapters=adapter == "separate",
         attention=attention,
         vision_backend=vision_backend,
@@ -181,13 +182,14 @@ def export(
         preset=precision,
         out=made,
         calibrate=calibrate,
+        images=images,
         adapter=adapter,
         attention=attention,
         vision_backend=vision_backend,
         max_context=max_context,
         max_prefill=max_prefill,
     )
-    ui.facts(export_facts(work, str(calibrate or "")), result=dry_run)
+    ui.facts(export_facts(work), result=dry_run)
     if dry_run:
         command = [each for each in ui.screen().command if each != "--dry-run"]
         return ui.Result(work.to_dict(), next=[shlex.join(["hydra-mobile", *command])])
@@ -196,7 +198,6 @@ def export(
     began = time.monotonic()
     bundle = work.run(
         golden=golden,
-        images=images,
         name=name,
         threads=threads,
         min_fast_path=min_fast_path,

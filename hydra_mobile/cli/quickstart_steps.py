@@ -206,7 +206,6 @@ class _Quickstart:
                 continue
             verb = ["export", str(self._run / "merged"), "--target", "android"]
             verb += ["--runtime", runtime, "--preset", _PRESET, "--out", str(bundle), *_PLAIN]
-            verb += ["--calibrate", str(self._config.data.stage2)]
             for name, value in _LIMITS.items():
                 verb += [f"--{name.replace('_', '-')}", str(value)]
             verbs.append(verb)

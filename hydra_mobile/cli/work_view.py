@@ -79,19 +79,14 @@ def training_facts(work: TrainingWork) -> dict[str, str]:
     }
 
 
-def export_facts(work: ExportWork, calibrated: str) -> dict[str, str]:
-    """Return what an export will make.
-
-    Args:
-        work: the export.
-        calibrated: the data that weights are rounded on, "" for none.
-    """
+def export_facts(work: ExportWork) -> dict[str, str]:
+    """Return what an export will make."""
     limits = work.limits
     return {
         "model": f"{work.model.path}, {work.model.kind}",
         "runtime": work.runtime,
         "preset": work.preset.name,
-        "calibrated": f"on {calibrated}" if calibrated else "",
+        "calibrated": f"on {work.calibrate.file}" if work.calibrate else "",
         "limits": f"{limits.max_context} tokens of context, {limits.max_prefill} in one call",
         "out": str(work.out),
         **_end(work.cost),

@@ -153,7 +153,8 @@ class TrainingRun:
         place, names = self._place, list(self.config.runtime.trackers)
         done = self._steps_before(place.stage) + place.step if resume else None
         settings = self.config.to_dict()
-        history = (self._tracked(**row) for row in self.metrics.read()) if names and resume else ()
+        rows = self.metrics.read() if names and resume else []
+        history = [self._tracked(**row) for row in rows]
         self._trackers = Trackers(names, self.folder, settings, done, self._say, history)
 
     def _finished(self, name: str) -> bool:

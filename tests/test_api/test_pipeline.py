@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -422,3 +423,52 @@ def test_the_merged_models_card_runs_as_it_stands(merged, shapes_data, tmp_path,
     text = (merged / "README.md").read_text(encoding="utf-8")
     assert "library_name: transformers" in text
     assert "pipeline_tag: image-text-to-text" in text
+
+
+def test_int4_is_rounded_on_the_data_of_the_run(run, merged, tmp_path):
+    """However the run is named, so that the second export takes the weights of the first."""
+
+    def rounded(model: object, **more: object) -> tuple[dict[str, object], str]:
+        said: list[str] = []
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        made = hm.export(
+            model, "android", runtime="onnx", preset="int4", out=out, log=said.append, **more
+        )
+        return made.manifest["details"]["quantisation"]["calibration"], "\n".join(said)
+
+    first, _ = rounded(run)
+    assert first["kind"] == "training data"
+    assert first["file"] == Path(run.config.data.stage2).name
+    for model in (run.path, merged):
+        again, said = rounded(model)
+        assert again == first
+        assert "4-bit weights: those of an earlier export" in said
+    own, said = rounded(merged, calibrate="self")
+    assert own["kind"] != first["kind"]
+    assert "4-bit weights: those of an earlier export" not in said
+
+
+def test_int4_without_the_data_of_the_run(merged, tmp_path):
+    """The model is rounded on its own text, and the export tells so where data are damaged."""
+    run = tmp_path / "run"
+    shutil.copytree(merged, run / "merged")
+    data = tmp_path / "data.json"
+
+    def rounded() -> tuple[object, str]:
+        said: list[str] = []
+        out = tmp_path / "bundle"
+        made = hm.export(
+            run / "merged", "android", runtime="onnx", preset="int4", out=out, log=said.append
+        )
+        return made.manifest["details"]["quantisation"]["calibration"]["kind"], "\n".join(said)
+
+    settings = {"stage2": str(data), "images": "", "columns": {}}
+    (run / "run.json").write_text(json.dumps({"config": {"data": settings}}))
+    kind, said = rounded()
+    assert kind != "training data"
+    assert str(data) not in said
+    turns = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]
+    data.write_text(json.dumps([{"id": "a", "conversations": turns}]))
+    kind, said = rounded()
+    assert kind != "training data"
+    assert "data.json has no record with an image" in said

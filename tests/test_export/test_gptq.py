@@ -20,6 +20,7 @@ from hydra_export.quantization.gptq import (
     weights_replaced,
 )
 from hydra_export.quantization.sensitivity import PartCost, bytes_at, keep_at_8_bits
+from hydra_export.training_data import TrainingData
 from hydra_mobile.adapters.int4_grid import round_nearest
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.models.loading import load_model
@@ -194,7 +195,7 @@ def test_calibration_from_training_data(model, tiny_merged, tmp_path):
     path = tmp_path / "data.json"
     path.write_text(json.dumps(records))
     processor = MobileVLMProcessor.from_pretrained(tiny_merged)
-    found = from_data(model, processor, path, records=3)
+    found = from_data(model, processor, TrainingData(path), records=3)
     assert found.source["kind"] == "training data"
     assert found.source["sequences"] == 3
     assert len(found.source["sha256"]) == 64
@@ -226,4 +227,4 @@ def test_data_without_pictures_is_refused(model, tiny_merged, tmp_path):
     path.write_text(json.dumps([{"id": "a", "conversations": turns}]))
     processor = MobileVLMProcessor.from_pretrained(tiny_merged)
     with pytest.raises(DataError, match=r"text\.json.*image"):
-        from_data(model, processor, path)
+        from_data(model, processor, TrainingData(path))

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hydra_export.export import export_bundle
+from hydra_export.training_data import TrainingData
 from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.bundle.presets import Preset, preset_named
 
@@ -87,7 +88,7 @@ def export(
         out=model.parent / f"bundle-{number}",
         golden_inputs=inputs,
         limits=target_bundles.LIMITS,
-        calibrate=data,
+        calibrate=TrainingData(data) if data else None,
         min_fast_path=0.0,
         log=log,
     )

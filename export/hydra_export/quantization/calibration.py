@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hydra_export.training_data import TrainingData
 from hydra_mobile.core.errors import ArtifactError, DataError
-from hydra_mobile.core.files import sha256_of
-from hydra_mobile.data.llava import read_llava
+from hydra_mobile.data.source import Source
 from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.processor import MobileVLMProcessor
 
@@ -68,29 +67,22 @@ class Calibration:
 
 @torch.no_grad()
 def from_data(
-    model: Any,
-    processor: MobileVLMProcessor,
-    path: Path,
-    images: Path | None = None,
-    records: int = _RECORDS,
+    model: Any, processor: MobileVLMProcessor, data: TrainingData, records: int = _RECORDS
 ) -> Calibration:
-    """Return the calibration that conversations of a LLaVA file give.
+    """Return the calibration that conversations give.
 
     Args:
         model: the whole vision-language model, fp32 on the CPU.
         processor: of the model.
-        path: LLaVA json or jsonl.
-        images: the folder that its pictures are relative to; None for the file's own.
-        records: how many conversations with a picture to take, evenly spread over the file.
+        data: what it was trained on, or other data of its task.
+        records: how many conversations with a picture to take, evenly spread over the data.
 
     Raises:
-        DataError: the file or a picture cannot be read, or no record has both picture and answer.
+        DataError: the data or a picture cannot be read, or no record has both picture and answer.
     """
-    pictured = [record for record in read_llava(path, images) if record.image]
-    step = max(1, len(pictured) // records)
     pieces: list[tuple[list[int], Tensor, list[bool]]] = []
     shown = hashlib.sha256()
-    for record in pictured[::step][:records]:
+    for record in data.pictured(records):
         assert record.image is not None
         encoded = processor.encode_record(record.turns, True)
         if not encoded.matched:
@@ -108,10 +100,11 @@ def from_data(
         pieces.append((ids[:_LONGEST], embeddings[:_LONGEST], learned[:_LONGEST]))
     if not any(any(learned) for _, _, learned in pieces):
         raise DataError(
-            f"{path} has no record with an image and an answer to calibrate on.",
-            "Give the LLaVA json that the model was trained on.",
+            f"{data.file} has no record with an image and an answer to calibrate on.",
+            "Give the data that the model was trained on, or --calibrate self.",
         )
-    source = {"kind": "training data", "file": path.name, "sha256": sha256_of(path)}
+    sha256 = Source(data.file, data.columns).sha256()
+    source = {"kind": "training data", "file": data.file.name, "sha256": sha256}
     return replace(padded(pieces, source), digest=shown.hexdigest())
 
 
