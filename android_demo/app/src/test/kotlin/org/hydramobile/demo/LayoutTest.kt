@@ -76,6 +76,41 @@ class LayoutTest : PhoneTest() {
     fun aSplitScreen() = assertAllScreens()
 
     @Test
+    @Config(qualifiers = "w640dp-h146dp-land-xhdpi")
+    fun acrossWithTheKeyboard() {
+        // 360 dp of height less a keyboard of 190 and a status bar of 24, which Robolectric's window does not have.
+        phone.addModel("first")
+        phone.history(2)
+        phone.open()
+        assertEquals(emptyList<String>(), faults())
+        // A long question takes the room of nothing else, and leaves it as it was.
+        val field = phone.question.height
+        phone.type("What is to be seen here, and where? ".repeat(40))
+        assertEquals(emptyList<String>(), faults())
+        phone.type("?")
+        assertEquals(emptyList<String>(), faults())
+        assertEquals(field, phone.question.height)
+    }
+
+    @Test
+    fun theBarIsThereAgainWhenTheKeyboardIsClosed() {
+        phone.addModel("first")
+        phone.history(2)
+        phone.open().draw()
+        val content = phone.screen.findViewById<View>(android.R.id.content)
+        val high = content.layoutParams.height
+        val seen = listOf(146, -1, 146, -1).map {
+            content.layoutParams.height = if (it < 0) high else phone.screen.dp(it)
+            content.requestLayout()
+            phone.draw()
+            phone.screen.findViewById<View>(R.id.bar).isShown
+        }
+        assertEquals(listOf(false, true, false, true), seen)
+        phone.menu(Words.ABOUT)
+        assertTrue(phone.sees(Words.ABOUT))
+    }
+
+    @Test
     fun aPictureCanBeChosenWithoutScrollingThroughTheHistory() {
         phone.addModel("first")
         phone.history(10)
