@@ -1,6 +1,6 @@
 """Measured figures that stand in the sentences of README and docs, taken from the experiments.
 
-A page holds a figure between marks, `<!-- n:training_speed.hydra_cost -->4%<!-- /n -->`;
+A page holds a figure between marks, `<!-- n:training_speed.peer_ratio -->2.4<!-- /n -->`;
 `docs.build.pages` fills them. The words around a mark are free.
 """
 
