@@ -116,7 +116,8 @@ class TrainingModel:
             and longest <= _SHORT_ROW
             and text.config._attn_implementation == "sdpa"
         ):
-            text.set_attn_implementation("eager")
+            # Of the text model itself: what holds it and its head may be no class of transformers.
+            text.model.set_attn_implementation("eager")
 
     @property
     def processor(self) -> MobileVLMProcessor:
