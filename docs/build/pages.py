@@ -28,6 +28,7 @@ from experiments.presets import table as presets
 from experiments.quality import plots as quality_plots
 from experiments.quality import screen
 from experiments.quality import table as quality
+from experiments.quickstart import parts as quickstart_parts
 from experiments.quickstart import table as quickstart
 from experiments.scaling import table as scaling
 from experiments.startup import run as startup
@@ -50,6 +51,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "scaling/result.json": scaling.render,
     "startup/result.json": startup.render,
     "quickstart/result.json": quickstart.render,
+    "quickstart/parts.json": quickstart_parts.render,
     "planted_need/result.json": planted_need.render,
     "planted_need/trailing.json": planted_need.render_trailing,
     "presets/result.json": presets.render,

@@ -27,8 +27,8 @@ from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.vision_language import VisionLanguageModel
 
 _CHUNK = 32
-#: Pictures that the tower sees at once on a CPU: their activations stay in its cache. Base `smol`:
-#: 30 ms an image, 59 with 32 at once.
+#: Pictures that the tower sees at once on a CPU: their activations stay in its cache. Base `smol`
+#: then needs half the time (experiments/quickstart/parts.py).
 _CPU_PICTURES = 4
 
 Progress = Callable[[int, int], None]

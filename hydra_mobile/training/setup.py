@@ -105,9 +105,8 @@ class TrainingModel:
     def fit_attention(self, longest: int) -> None:
         """Choose how the text model attends, by the longest row in tokens.
 
-        On a CPU torch's fused attention goes backward three times as slowly as plain matrix
-        products do where rows are short: 18.5 against 4.6 ms a layer for 7 rows of 96 tokens and 9
-        heads of 64 in bf16, 276 against 426 for 2 of 1,024 and 16 heads.
+        On a CPU torch's fused attention takes three times as long as plain matrix products, forward
+        and backward, where rows are short (experiments/quickstart/parts.py).
         """
         text = self.model.language_model
         if (
