@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_mobile.adapters.dynamic.settings import DynamicConfig
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.errors import DataError
@@ -38,6 +37,15 @@ _PLACES_AND_MACHINE: tuple[tuple[str, ...], ...] = (
     ("runtime", "sample_answers"),
     ("runtime", "trackers"),
 )
+
+
+#: What runs did before there was a key for it, where that is not the key's default of today: a new
+#: key's default leaves everything as it was.
+_BEFORE: Mapping[str, Any] = {
+    "stage1": {"loss_reduction": "micro_batches"},
+    "stage2": {"loss_reduction": "micro_batches"},
+    "data": {"bad_pictures": "stop"},
+}
 
 
 def run_record(
@@ -106,23 +114,8 @@ def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
         now: what `run_record` returns for the resumption.
     """
     old, new = copy.deepcopy(recorded), copy.deepcopy(now)
-    config = old["config"] = current_names(TrainConfig, old.get("config") or {})
-    # Written before there was a choice: micro-batches weighed alike, missing pictures stopped.
-    for stage in ("stage1", "stage2"):
-        config.setdefault(stage, {}).setdefault("loss_reduction", "micro_batches")
-    config.setdefault("data", {}).setdefault("bad_pictures", "stop")
-    config["data"].setdefault("columns", {})
-    # Written before there was validation.
-    config["data"].setdefault("validation", "")
-    config.setdefault("runtime", {}).setdefault("early_stopping", 0)
-    config["runtime"].setdefault("evaluate_every", 50)
-    # Settings of ranks that did not exist then and change nothing for the targets that did.
-    ranks = config.setdefault("ranks", {})
-    ranks.setdefault("start", "auto")
-    ranks.setdefault("compensate", "neither")
-    recorded_dynamic = ranks.setdefault("dynamic", {})
-    for key, value in DynamicConfig().to_dict().items():
-        recorded_dynamic.setdefault(key, value)
+    recorded_config = current_names(TrainConfig, old.get("config") or {})
+    old["config"] = _filled(recorded_config, _filled(_BEFORE, TrainConfig().to_dict()))
     # Older records have fewer hashes: the name is all that can be compared then.
     named: set[tuple[str, ...]] = set()
     if "map_file" not in old.get("data", {}):
@@ -144,6 +137,17 @@ def changes(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
                     section = section.get(key, {})
                 section.pop(path[-1], None)
     return _differences(old, new)
+
+
+def _filled(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with what they lack of nested `defaults`."""
+    missing = {key: copy.deepcopy(value) for key, value in defaults.items() if key not in values}
+    return missing | {
+        key: _filled(value, defaults[key])
+        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping)
+        else value
+        for key, value in values.items()
+    }
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -103,6 +103,23 @@ def test_a_record_of_an_earlier_version_goes_on_with_its_own_loss(started, tmp_p
     RunFolder(load_config(None, [*settings, *as_before]), 1, "a" * 64).open(resume=True)
 
 
+def test_a_run_goes_on_whose_record_is_older_than_most_keys(started, tmp_path):
+    settings, _ = started
+    file = tmp_path / "run" / "run.json"
+    record = json.loads(file.read_text())
+    del record["record_sha256"]
+    config = record["config"]
+    for section in ("stage1", "stage2"):
+        config[section] = {"loss_reduction": config[section]["loss_reduction"]}
+    config["ranks"] = {"policy": config["ranks"]["policy"]}
+    config["data"] = {key: config["data"][key] for key in ("stage1", "stage2", "images")}
+    del config["runtime"]
+    file.write_text(json.dumps(record))
+    RunFolder(load_config(None, settings), 1, "a" * 64).open(resume=True)
+    with pytest.raises(ConfigError, match=r"stage2\.qat: '' -> 'int4'"):
+        RunFolder(load_config(None, [*settings, "stage2.qat=int4"]), 1, "a" * 64).open(resume=True)
+
+
 def test_a_run_in_which_somebody_trains_is_refused_and_says_who(started, tmp_path, monkeypatch):
     settings, _ = started
     monkeypatch.setattr(begun, "_WAIT_SECONDS", 0.0)
