@@ -262,6 +262,8 @@ class Phone {
     /** As new: nothing open, no model, nothing kept. */
     fun wipe() {
         while (stack.isNotEmpty()) back()
+        // Screens that were asked for and not followed are none of the next phone's.
+        while (shadowOf(RuntimeEnvironment.getApplication()).nextStartedActivity != null) continue
         comes(20) { !isBusy }
         drain()
         for (folder in listOf(app.filesDir, app.cacheDir, app.shared)) {
@@ -690,9 +692,6 @@ class Phone {
     }
 
     fun waitUntilSeen(text: String): Phone = waitFor("\"$text\" is to be seen") { sees(text) }
-
-    /** The thread of the screens is busy with something else for a while. */
-    fun beBusy(seconds: Int) = Thread.sleep(seconds * 1000L)
 
     /** The thread of the screens is busy with something else until [condition], which looks at no state of theirs. */
     fun beBusyUntil(condition: () -> Boolean): Phone {
