@@ -62,6 +62,18 @@ def real_home() -> str | None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def pools_of_their_own() -> Iterator[None]:
+    """Keep sessions of onnxruntime apart.
+
+    A command takes its process for its own and makes one pool for all sessions; here it is the
+    tests' process, and the sessions of later tests would have to know of the pool.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hydra_mobile.runtimes.onnx.share_pool", lambda threads: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_tree_of_verbs() -> Iterator[None]:
     """Build a command line's parser once: that takes longer than most of what is asked of it."""
     built = functools.cache(typer.main.get_command)
