@@ -33,6 +33,7 @@ _FITS = {
     "pad": "mean color, to a square",
     "crop": "none, middle square",
     "stretch": "none, stretched",
+    "tiles": "none, in squares",
 }
 
 
