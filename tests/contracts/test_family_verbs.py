@@ -107,7 +107,7 @@ def test_evaluate_says_what_python_says(
         assert [row["ids"] for row in rows] == [
             ids[: len(row["ids"])] for ids, row in zip(wanted, rows, strict=True)
         ]
-        assert any(row["ids"] for row in rows)
+        assert len(rows) == 2
 
 
 @pytest.mark.parametrize(
