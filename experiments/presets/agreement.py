@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.presets.prompts import prompts_of
 from hydra_export.quantization.calibration import Calibration, from_data, padded, self_sampled
 from hydra_export.quantization.gptq import linear_units, round_int8, stacked, weights_replaced
 from hydra_export.quantization.mixed_precision import plan_decoder
@@ -36,20 +37,12 @@ _AT_ONCE = 24
 
 def questions(model: Any, processor: Any, data: Path, limit: int) -> Calibration:
     """Return the prompts of both splits; the position that answers is the last."""
-    pieces: list[tuple[list[int], Tensor, list[bool]]] = []
-    seen: dict[str, Tensor] = {}
-    for sample in EmojiQA(data).samples(splits=("seen", "unseen"), limit=limit):
-        assert sample.image is not None
-        key = sample.image.key
-        if key not in seen:
-            pixels = processor.preprocess(sample.image.open())
-            seen[key] = model.encode_image(torch.from_numpy(pixels)[None])[0]
-        prompt = processor.prompt(sample.question)
-        before = model.embed_tokens(torch.tensor([prompt.before]))[0]
-        after = model.embed_tokens(torch.tensor([prompt.after]))[0]
-        ids = [*prompt.before, *[-1] * len(seen[key]), *prompt.after]
-        answers = [False] * (len(ids) - 1) + [True]
-        pieces.append((ids, torch.cat([before, seen[key], after]), answers))
+    samples = EmojiQA(data).samples(splits=("seen", "unseen"), limit=limit)
+    table = model.language_model.get_input_embeddings().weight
+    pieces = [
+        (prompt.ids.tolist(), prompt.embeddings(table), [False] * (len(prompt.ids) - 1) + [True])
+        for prompt in prompts_of(model, processor, samples)
+    ]
     return padded(pieces, {})
 
 

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from experiments.presets.agreement import inputs_by_row, on_grid
+from experiments.presets.prompts import Prompt, prompts_of
 from hydra_export.quantization.calibration import from_data, self_sampled
 from hydra_export.quantization.gptq import weights_replaced
 from hydra_export.quantization.mixed_precision import plan_decoder
 from hydra_export.training_data import TrainingData
 from hydra_mobile.benchmarks.emojiqa import EmojiQA
-from hydra_mobile.benchmarks.types import Sample
 from hydra_mobile.bundle.presets import PRESETS
 from hydra_mobile.core.quiet import quiet
 from hydra_mobile.runtimes.torch import load_artifact
@@ -34,36 +34,6 @@ _AT_ONCE = 16
 #: What 4-bit weights can be rounded on; a model that was trained for 4 bits is exported "nearest".
 ROUNDINGS = ("training data", "own text", "nearest")
 Row = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-    """One question: its ids, -1 where the picture is, and the picture's rows [N, hidden]."""
-
-    ids: Tensor
-    picture: Tensor
-
-    def embeddings(self, table: Tensor) -> Tensor:
-        """Return what the decoder reads [T, hidden]."""
-        rows = table[self.ids.clamp(min=0)]
-        rows[self.ids < 0] = self.picture
-        return rows
-
-
-def prompts_of(model: Any, processor: Any, samples: list[Sample]) -> list[Prompt]:
-    """Return the prompts of questions about pictures."""
-    pictures: dict[str, Tensor] = {}
-    prompts = []
-    for sample in samples:
-        assert sample.image is not None
-        key = sample.image.key
-        if key not in pictures:
-            pixels = processor.preprocess(sample.image.open())
-            pictures[key] = model.encode_image(torch.from_numpy(pixels)[None])[0]
-        parts = processor.prompt(sample.question)
-        ids = [*parts.before, *[-1] * len(pictures[key]), *parts.after]
-        prompts.append(Prompt(torch.tensor(ids), pictures[key]))
-    return prompts
 
 
 def answered(

@@ -25,7 +25,7 @@ from unittest.mock import patch
 import torch
 from torch.nn import functional as F
 
-from experiments.shared.markdown import ranged, table
+from experiments.shared.markdown import before_and_now
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.reporting import environment
@@ -135,13 +135,7 @@ PARTS = {
 
 def render(value: dict[str, Any]) -> str:
     """Return the table of a result."""
-    lines = []
-    for name in dict.fromkeys(row["part"] for row in value["rows"]):
-        rows = [row for row in value["rows"] if row["part"] == name]
-        ratios = [row["before"] / row["now"] for row in rows]
-        cells = [ranged([row[key] for row in rows]) for key in ("before", "now")]
-        lines.append([name, *cells, ranged(ratios)])
-    return table(["part", "before, s", "now, s", "times as fast"], lines)
+    return before_and_now("part", value["rows"])
 
 
 def main() -> None:

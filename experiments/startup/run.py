@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.shared.markdown import ranged, table
+from experiments.shared.markdown import before_and_now
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.reporting import environment
@@ -58,13 +58,7 @@ def seconds(checkout: Path, command: Sequence[str]) -> float:
 
 def render(value: dict[str, Any]) -> str:
     """Return the table of a result."""
-    lines = []
-    for name in dict.fromkeys(row["command"] for row in value["rows"]):
-        rows = [row for row in value["rows"] if row["command"] == name]
-        ratios = [row["before"] / row["now"] for row in rows]
-        cells = [ranged([row[key] for row in rows]) for key in ("before", "now")]
-        lines.append([name, *cells, ranged(ratios)])
-    return table(["command", "before, s", "now, s", "times as fast"], lines)
+    return before_and_now("command", value["rows"])
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from experiments.training_speed.step_time import quick_stage2
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig
 from hydra_mobile.config import load_config
 from hydra_mobile.core.files import write_json
@@ -41,19 +42,11 @@ ARMS = {
 
 
 def settings(data: Path, run: Path, steps: int) -> list[str]:
-    """Return the overrides that both arms share: the quickstart's stage II, smaller batches."""
+    """Return the overrides that both arms share."""
     return [
-        "base=smol",
-        f"output={run}",
-        f"data.stage2={data / 'train_stage2.json'}",
-        f"stage2.steps={steps}",
-        "stage2.batch_size=4",
-        "stage2.learning_rate=5e-4",
-        "ranks.r_ref=16",
-        "ranks.alpha_ref=32",
+        *quick_stage2(data, run, steps),
         "ranks.rank_step=4",
         "ranks.r_min=4",
-        "runtime.checkpoint_every=0",
         "runtime.threads=1",
         "runtime.memory_check=false",
     ]

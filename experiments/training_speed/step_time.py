@@ -36,11 +36,8 @@ POLICIES = {
 }
 
 
-def settings(data: Path, run: Path, steps: int, rank_step: int) -> list[str]:
-    """Return the overrides that all policies share: the quickstart's stage II, smaller batches.
-
-    Small batches are the hard case: what a policy costs per step does not grow with them.
-    """
+def quick_stage2(data: Path, run: Path, steps: int) -> list[str]:
+    """Return the overrides of a run of the quickstart's stage II with smaller batches."""
     return [
         "base=smol",
         f"output={run}",
@@ -48,16 +45,26 @@ def settings(data: Path, run: Path, steps: int, rank_step: int) -> list[str]:
         f"stage2.steps={steps}",
         "stage2.batch_size=4",
         "stage2.learning_rate=5e-4",
-        "stage2.projector_learning_rate=1e-4",
         "ranks.r_ref=16",
         "ranks.alpha_ref=32",
+        "runtime.checkpoint_every=0",
+    ]
+
+
+def settings(data: Path, run: Path, steps: int, rank_step: int) -> list[str]:
+    """Return the overrides that all policies share: the quickstart's stage II, smaller batches.
+
+    Small batches are the hard case: what a policy costs per step does not grow with them.
+    """
+    return [
+        *quick_stage2(data, run, steps),
+        "stage2.projector_learning_rate=1e-4",
         f"ranks.rank_step={rank_step}",
         f"ranks.r_min={rank_step}",
         "ranks.calibration_batches=6",
         "ranks.dynamic.candidates=1",
         "ranks.dynamic.probe_steps=6",
         "ranks.dynamic.holdout_batches=2",
-        "runtime.checkpoint_every=0",
         "runtime.log_every=1",
     ]
 

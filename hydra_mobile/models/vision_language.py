@@ -251,7 +251,7 @@ class VisionLanguageModel(nn.Module):
         transformers' "eager" adds a mask of 4 dimensions to the scores: a bool one would hide
         nothing.
         """
-        eager = self.language_model.config._attn_implementation == "eager"
+        eager = self.language_model.model.config._attn_implementation == "eager"
         if mask is None or mask.dtype is not torch.bool or mask.dim() != 4 or not eager:
             return mask
         hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=mask.device)

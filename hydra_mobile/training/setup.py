@@ -108,15 +108,15 @@ class TrainingModel:
         On a CPU torch's fused attention takes three times as long as plain matrix products, forward
         and backward, where rows are short (experiments/quickstart/parts.py).
         """
-        text = self.model.language_model
+        # Of the text model itself: what holds it and its head may be no class of transformers.
+        text = self.model.language_model.model
         if (
             self.accelerator.device.type == "cpu"
             and self.model.row_text.plain
             and longest <= _SHORT_ROW
             and text.config._attn_implementation == "sdpa"
         ):
-            # Of the text model itself: what holds it and its head may be no class of transformers.
-            text.model.set_attn_implementation("eager")
+            text.set_attn_implementation("eager")
 
     @property
     def processor(self) -> MobileVLMProcessor:

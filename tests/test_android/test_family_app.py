@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from app_answers import app_answers
 from bundle_fixtures import Exported
 from tiny_families import every_family, every_pair
 
 from android_demo.tools import onnxruntime_aar
 from android_demo.tools.desktop import benchmark, libraries
-from android_demo.tools.vector_bundle import made_picture
-from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.devices.android import executorch_package, toolchain
-from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
+from hydra_mobile.devices.batch_format import REQUESTS
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator
 
@@ -44,16 +42,8 @@ def test_the_app_answers_as_python_does(
 ) -> None:
     """Also of a second question about a picture, for which states go back to its end."""
     bundle, runtime = checked_bundle(*asked), asked[1]
-    asks = [
-        Ask(f"{seed} {question}", question, lambda s=seed: made_picture(s), str(seed), 8, False)
-        for seed in range(2)
-        for question in QUESTIONS
-    ]
-    asks.append(Ask("text", QUESTIONS[0], max_new_tokens=8, stop=False))
-    write_requests(tmp_path, asks, Bundle.open(bundle).processor())
-    answers = tmp_path / "answers.jsonl"
-    benchmark.run_benchmark(bundle, tmp_path / REQUESTS, answers, threads=1)
-    told = {line.get("id"): line for line in map(json.loads, answers.read_text().splitlines())}
+    asks, lines = app_answers(bundle, QUESTIONS, 8, tmp_path)
+    told = {line.get("id"): line for line in lines}
     generator = Generator(runtime_class(runtime).load(bundle, threads=1))
     for ask in asks:
         wanted = generator.answer(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app_answers import app_answers
 
 from android_demo.tools import executorch_bridge, jvm
 from android_demo.tools.desktop import arm64, benchmark, libraries
@@ -48,16 +49,7 @@ def test_the_app_answers_as_python_does(
 
     bundle = exported(preset)
     assert Bundle.open(bundle).manifest["details"]["attention"] == "custom"
-    asks = [
-        Ask(f"{seed} {question}", question, lambda s=seed: made_picture(s), str(seed), 24, False)
-        for seed in range(2)
-        for question in QUESTIONS
-    ]
-    asks.append(Ask("text", QUESTIONS[0], max_new_tokens=24, stop=False))
-    write_requests(tmp_path, asks, Bundle.open(bundle).processor())
-    answers = tmp_path / "answers.jsonl"
-    benchmark.run_benchmark(bundle, tmp_path / REQUESTS, answers, threads=1)
-    lines = list(map(json.loads, answers.read_text().splitlines()))
+    asks, lines = app_answers(bundle, QUESTIONS, 24, tmp_path)
     assert lines[0]["session"]["library"] == executorch_package.DESCRIPTION
     assert lines[0]["session"]["threads"] == 1
     told = {line["id"]: line for line in lines if "id" in line}

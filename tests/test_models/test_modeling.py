@@ -79,6 +79,21 @@ def test_loss_is_that_of_the_supervised_tokens_only(model, processor):
     assert output.logits.shape[0] == sum(label != -100 for label in labels)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_bool_mask_hides_in_any_attention(tiny_base, attention):
+    model = load_model(tiny_base)
+    model.language_model.model.set_attn_implementation(attention)
+    seen = torch.ones(6, 6, dtype=torch.bool).tril()
+    # The last two are another conversation, which shares the first row with the others.
+    seen[4:, 1:4] = False
+    given = {"attention_mask": seen[None, None], "position_ids": torch.tensor([[0, 1, 2, 3, 1, 2]])}
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
+    with torch.no_grad():
+        both = model(input_ids=ids, use_cache=False, **given).logits
+        alone = model(input_ids=ids[:, [0, 4, 5]], use_cache=False).logits
+    torch.testing.assert_close(both[:, [0, 4, 5]], alone, rtol=1e-4, atol=1e-5)
+
+
 def test_save_and_load_give_the_same_logits(model, processor, tmp_path):
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)

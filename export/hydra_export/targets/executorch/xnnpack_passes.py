@@ -15,8 +15,8 @@ from unittest.mock import patch
 from executorch.backends.xnnpack import _passes as xnnpack
 from executorch.backends.xnnpack import xnnpack_preprocess
 
-#: Pass -> what is in the names of the operators that it changes, or none of which it starts from.
-#: A pass that is not named here always runs.
+#: Pass -> parts of operators' names, of which a delegate must have one for the pass to change it. A
+#: pass that is not here always runs.
 _CHANGED: dict[type, tuple[str, ...]] = {
     xnnpack.XNNPACKRemoveCloneOpsTransform: ("clone", "alias", "dim_order", "copy"),
     xnnpack.DimOrderOpsRevertPass: ("dim_order",),
