@@ -1,11 +1,13 @@
 """How fast each form of training data is read at mix665k's size, and in how much memory.
 
 The same made-up conversations in every form, each read by `hydra-mobile data check` in a process
-started for it. Image files are neither written nor looked at: `data_check.py` measures that.
+started for it, at a tenth of the size and at the whole. Image files are neither written nor looked
+at: `data_check.py` measures that. The data set of the hub is a local repository in its place.
 
-    python -m experiments.benchmarks.data_forms [--records 665000]
+    python -m experiments.benchmarks.data_forms [--records 66500 665000]
 
-Needs the extra `data` and, at full size, 6 GB of disk while it runs.
+Needs the extra `data` and, at full size, 8 GB of disk while it runs. What is measured already is
+not measured again.
 """
 
 from __future__ import annotations
@@ -15,20 +17,34 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.made_mix import MadeMix
+from experiments.shared.markdown import table
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.data.json_stream import JsonRecords
 
 RESULT = Path(__file__).with_name("data_forms.json")
 _ROWS = 2000
+#: The command line, for which `made/mix` at the hub is a folder.
+_AT_THE_HUB = """
+import sys
+from pathlib import Path
+import datasets
+from hydra_mobile.cli.main import main
+real, folder = datasets.load_dataset, Path(sys.argv.pop(1))
+datasets.load_dataset = lambda name, config, *, split, revision: real(
+    str(folder), split=split, cache_dir=str(folder.with_name("cache"))
+)
+main()
+"""
 
 
 def messages(record: dict[str, Any]) -> dict[str, Any]:
@@ -92,70 +108,105 @@ def write_tar(path: Path, records: Iterator[dict[str, Any]]) -> None:
             tar.members = []  # type: ignore[attr-defined]
 
 
-def check(path: str) -> dict[str, Any]:
+def write_repository(folder: Path, records: Iterator[dict[str, Any]]) -> None:
+    """Write what a data set's repository has, and the cache that downloading it leaves."""
+    import datasets
+
+    folder.mkdir()
+    write_lines(folder / "train.jsonl", records)
+    datasets.load_dataset(str(folder), split="train", cache_dir=str(folder.with_name("cache")))
+
+
+def check(path: Path) -> dict[str, Any]:
     """Run `data check` on one form in a process started for it."""
-    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile", "data", "check", path]
-    done = subprocess.run(
-        [*command, "--pictures", "none", "--json"], check=True, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile"]
+    named = str(path)
+    if path.is_dir():
+        command = [sys.executable, "-W", "ignore", "-c", _AT_THE_HUB, str(path)]
+        named = "made/mix"
+    command += ["data", "check", named, "--pictures", "none", "--json"]
+    # Where `made/mix` is no path.
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=path.parent)
     result: dict[str, Any] = json.loads(done.stdout)["result"]
     kept = ("form", "records", "bytes_read", "seconds", "records_per_second", "peak_memory_bytes")
     return {name: result[name] for name in kept}
 
 
-def measure(folder: Path, records: int) -> dict[str, Any]:
-    """Return what reading each form took; forms are removed as they have been read."""
+def measure(folder: Path, records: int, done: Container[str]) -> Iterator[tuple[str, Any]]:
+    """Yield what reading each form took, but those that are done; forms are removed again."""
     made = MadeMix(folder, records, {}, words_of_a_long_sample=3000, with_pictures=False)
+    if all(name in done for name in FORMS):
+        return
     made.write()
 
     def read() -> Iterator[dict[str, Any]]:
         return (place.value for place in JsonRecords(made.file))
 
-    forms = {
-        "LLaVA json": lambda path: made.file,
-        "LLaVA jsonl": lambda path: write_lines(path.with_suffix(".jsonl"), read()),
-        "messages jsonl": lambda path: write_lines(
-            path.with_suffix(".jsonl"), map(messages, read())
-        ),
-        "ShareGPT jsonl": lambda path: write_lines(
-            path.with_suffix(".jsonl"), map(sharegpt, read())
-        ),
-        "messages parquet": lambda path: write_parquet(
-            path.with_suffix(".parquet"), map(messages, read())
-        ),
-        "webdataset tar": lambda path: write_tar(path.with_suffix(".tar"), read()),
-    }
-    measured = {}
-    for name, write in forms.items():
-        path = write(folder / "form") or next(folder.glob("form.*"))
-        measured[name] = check(str(path))
-        print(f"{name}: {measured[name]}", flush=True)
-        if path != made.file:
+    for name in (name for name in FORMS if name not in done):
+        suffix, shape, write = FORMS[name]
+        path = made.file
+        if write is not None:
+            path = folder / f"form{suffix}"
+            write(path, map(shape, read()))
+        result = check(path)
+        if result["records"] != records:
+            raise SystemExit(f"{name}: {result['records']} of {records} records read")
+        yield name, result
+        for other in (folder / "form", folder / "cache"):
+            shutil.rmtree(other, ignore_errors=True)
+        if path.is_file() and path != made.file:
             path.unlink()
-    return measured
+
+
+Shape = Callable[[dict[str, Any]], dict[str, Any]]
+Write = Callable[[Path, Iterator[dict[str, Any]]], None]
+#: Form -> ending of the file, what a record becomes, what writes it; None: as it is made.
+FORMS: dict[str, tuple[str, Shape, Write | None]] = {
+    "LLaVA json": (".json", dict, None),
+    "LLaVA jsonl": (".jsonl", dict, write_lines),
+    "messages jsonl": (".jsonl", messages, write_lines),
+    "ShareGPT jsonl": (".jsonl", sharegpt, write_lines),
+    "messages parquet": (".parquet", messages, write_parquet),
+    "ShareGPT webdataset tar": (".tar", dict, write_tar),
+    "messages hub data set": ("", messages, write_repository),
+}
+
+
+def render(value: Mapping[str, Any]) -> str:
+    """Return rate and memory of each form, at every size that was measured."""
+    sizes = [str(size) for size in value["sizes"]]
+    titles = ["form", "MB", "records/s", *(f"MiB at {int(size):,} records" for size in sizes)]
+    lines = []
+    for name, by_size in value["forms"].items():
+        last = by_size[max(by_size, key=int)]
+        peaks = [
+            f"{by_size[size]['peak_memory_bytes'] / 2**20:.0f}" if size in by_size else ""
+            for size in sizes
+        ]
+        megabytes = f"{last['bytes_read'] / 1e6:,.0f}"
+        lines.append([name, megabytes, f"{last['records_per_second']:,.0f}", *peaks])
+    return table(titles, lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--records", type=int, default=665_000)
+    parser.add_argument("--records", type=int, nargs="+", default=[66_500, 665_000])
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        measured = measure(Path(folder), arguments.records)
-    for name, result in measured.items():
-        if result["records"] != arguments.records:
-            raise SystemExit(f"{name}: {result['records']} of {arguments.records} records read")
-    value = {
-        "records": arguments.records,
-        "forms": measured,
+    value: dict[str, Any] = {
+        "sizes": sorted(arguments.records),
+        "forms": {},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
     }
-    arguments.out.write_text(dumps(value, indent=2) + "\n")
-    for name, result in measured.items():
-        print(
-            f"{name}: {result['records_per_second']:,.0f} records/s, "
-            f"{result['peak_memory_bytes'] / 2**20:,.0f} MiB at the peak"
-        )
+    if arguments.out.is_file():
+        value["forms"] = json.loads(arguments.out.read_text())["forms"]
+    for records in value["sizes"]:
+        done = {name for name, sizes in value["forms"].items() if str(records) in sizes}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, result in measure(Path(folder), records, done):
+                value["forms"].setdefault(name, {})[str(records)] = result
+                arguments.out.write_text(dumps(value, indent=2) + "\n")
+    print(render(value))
     print(arguments.out)
 
 
