@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
+import shutil
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +23,7 @@ from hydra_mobile.core.files import cache_home, require_free_space, write_atomic
 from hydra_mobile.core.made_once import made_once
 from hydra_mobile.core.own_files import APP as APK
 from hydra_mobile.core.own_files import own_file_atomically, require_replaceable_file
+from hydra_mobile.core.temporary import scratch, working_folder
 
 PACKAGE = "org.hydramobile.demo"
 #: Flavors by the runtimes in them; the folder `android_demo/app/src/<flavor>` names these.
@@ -132,14 +133,15 @@ def build(say: _Say, contents: Contents | None = None, out: Path | None = None) 
     say("packing and signing")
     path = out or folder / "apk" / f"{contents.name}-{__version__}-debug.apk"
     # What lies in the cache is ours, that of earlier versions too.
-    with own_file_atomically(path, APK) if out else write_atomically(path) as signed:
-        unsigned = signed.with_name(f"{signed.name}.unsigned")
-        try:
-            apk_zip.write_apk(unsigned, _entries(base, dex, files))
-            sign(unsigned, signed)
-        finally:
-            for left in signed.parent.glob(f"{signed.name}?*"):
-                left.unlink()
+    with (
+        own_file_atomically(path, APK) if out else write_atomically(path) as finished,
+        # Tools leave files beside theirs when they are killed, of names that nobody would sweep.
+        scratch(folder, "apk") as work,
+    ):
+        unsigned, signed = work / "unsigned.apk", work / "signed.apk"
+        apk_zip.write_apk(unsigned, _entries(base, dex, files))
+        sign(unsigned, signed)
+        shutil.copyfile(signed, finished)
     return path
 
 
@@ -277,10 +279,10 @@ def _dex(inputs: Sequence[Path], platform: Path) -> Path:
 
     def make(out: Path) -> None:
         options = ["--min-api", str(MIN_SDK), "--debug", "--lib", str(platform)]
-        with tempfile.TemporaryDirectory() as temporary:
+        with working_folder("dex") as work:
             jars = []
             for number, path in enumerate(inputs):
-                jar = Path(temporary) / f"{number}.jar" if path.is_dir() else path
+                jar = work / f"{number}.jar" if path.is_dir() else path
                 if path.is_dir():
                     _pack(path, jar)
                 jars.append(jar)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from pathlib import Path
 
 from android_demo.tools.kotlin import APP
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.made_once import made_once
+from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.devices.android import executorch_package, fbjni_stub, toolchain
 from hydra_mobile.devices.android.toolchain import Toolchain
 
@@ -41,8 +41,7 @@ def libraries(abi: str) -> Path:
 
 
 def _build(abi: str, out: Path) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
+    with working_folder("bridge") as work:
         tools = Toolchain(abi, work)
         strict = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"]
         strict += ["-fno-exceptions", "-fno-rtti", *executorch_package.include_options()]

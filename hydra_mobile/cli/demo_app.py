@@ -241,17 +241,15 @@ def run_tests(
     ui.prepare()
     if screens:
         return _test_screens(slow)
-    import tempfile
-
     from android_demo.tools import jvm, vectors
     from android_demo.tools.desktop import benchmark
     from android_demo.tools.desktop import libraries as native_libraries
     from android_demo.tools.vector_bundle import write_bundle
+    from hydra_mobile.core.temporary import working_folder
 
     if reason := jvm.missing():
         raise HydraError(f"The app's tests cannot run here: {reason}", kind="missing")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with working_folder("app-test") as folder:
         ui.say("writing vectors and a small bundle")
         vectors.write_vectors(folder / "vectors", bases=("tiny",))
         onnx = {"hydra.bundle": str(write_bundle(folder / "onnx"))}

@@ -31,6 +31,7 @@ from hydra_mobile.cli.places import FolderPlace, require_place, run_of
 from hydra_mobile.cli.push import preparing_push
 from hydra_mobile.cli.ui.formats import clock, megabytes
 from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.files import json_if_sound
 
 if TYPE_CHECKING:
     from hydra_mobile import Bundle
@@ -210,12 +211,10 @@ def export(
 
 def _older(folder: Path) -> str:
     """Return what the bundle at `folder` is, for example "executorch int4 for android"."""
-    import json
-
+    manifest = json_if_sound(folder / "manifest.json")
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
         return f"{manifest['runtime']} {manifest['preset']['name']} for {manifest['target']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return ""
 
 

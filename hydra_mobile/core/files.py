@@ -144,6 +144,19 @@ def read_json(path: Path, what: str) -> Any:
     return parse_json(read_bytes(path, what), path, what)
 
 
+def json_if_sound(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of ours that can be done without; {} where it is damaged.
+
+    For the memory in the cache, and for looking at what is to be replaced: whoever needs the file
+    takes `read_json`, which says what is wrong.
+    """
+    try:
+        value = read_json(path, "a file of ours")
+    except ArtifactError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def read_foreign_json(path: Path, what: str) -> dict[str, Any]:
     """Read a JSON object that another project's programs read too, as they do.
 

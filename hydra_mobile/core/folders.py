@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import shutil
 import stat
@@ -16,7 +15,7 @@ from typing import Any
 
 from hydra_mobile.core.boundaries import writing
 from hydra_mobile.core.errors import ArtifactError
-from hydra_mobile.core.files import sync_folder, tilde
+from hydra_mobile.core.files import json_if_sound, sync_folder, tilde
 from hydra_mobile.core.locks import exclusive
 from hydra_mobile.core.temporary import held, is_temporary, lock_of, sibling, sweep
 
@@ -67,10 +66,7 @@ def recorded(file: str, needs: str, *more: str) -> Callable[[Path], Collection[s
     """
 
     def names(folder: Path) -> Collection[str] | None:
-        try:
-            files = json.loads((folder / file).read_bytes())["files"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
+        files = json_if_sound(folder / file).get("files")
         if not isinstance(files, dict) or needs not in files:
             return None
         return {file, *more, *(str(name).split("/")[0] for name in files)}

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import cache_home, read_json, sha256_of, write_json
+from hydra_mobile.core.files import cache_home, json_if_sound, read_json, sha256_of, write_json
 from hydra_mobile.core.json_text import dumps
 
 #: Key of a record that holds the digest of all its other keys.
@@ -45,12 +44,9 @@ def remembered_sha256(path: Path, *, again: bool = False) -> str:
     facts = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
     place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     memory = cache_home() / "hashes" / f"{place}.json"
-    try:
-        known = json.loads(memory.read_text("utf-8"))
-        if not again and known["facts"] == facts and seal_of(known) == known[SEAL]:
-            return str(known["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    known = {} if again else json_if_sound(memory)
+    if known.get("facts") == facts and seal_of(known) == known.get(SEAL):
+        return str(known.get("sha256"))
     settled = time.time() - max(found.st_mtime, found.st_ctime) > _SETTLED_SECONDS
     digest = sha256_of(path)
     if settled:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.core.errors import ArtifactError, HydraError
-from hydra_mobile.core.files import cache_home, tilde, write_atomically, write_json
+from hydra_mobile.core.files import cache_home, json_if_sound, tilde, write_atomically, write_json
 
 # The last one that we wrote, and the one before: a kill may leave either at its place.
 _KEPT = 2
@@ -128,11 +127,8 @@ def _facts_of(path: Path) -> list[int]:
 
 
 def _remembered(path: Path) -> list[list[int]]:
-    try:
-        facts = json.loads(_memory_of(path).read_bytes())["facts"]
-        return facts if isinstance(facts, list) else []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []
+    facts = json_if_sound(_memory_of(path)).get("facts")
+    return facts if isinstance(facts, list) else []
 
 
 def _is_remembered(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,12 @@ _POLL_SECONDS = 0.2
 _LINES = 30
 #: A verb that was interrupted gets so long to end by itself.
 _PATIENCE_SECONDS = 10.0
+_VERB = """
+from hydra_mobile.core.subprocesses import end_with_parent
+end_with_parent()
+from hydra_mobile.cli.main import main
+main()
+"""
 
 
 @dataclass
@@ -28,6 +35,24 @@ class _Verb:
     process: subprocess.Popen[str]
     said: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
     reader: threading.Thread | None = None
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, whatever ended that.
+
+    Standard input must be a pipe that the parent holds open and writes nothing to. The process
+    gets SIGTERM, so that it ends at its next safe place, and is ended if there comes none.
+    """
+
+    def watch() -> None:
+        # Not through sys.stdin: its lock, held by a thread, would abort the interpreter's end.
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_PATIENCE_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_verbs(
@@ -48,7 +73,7 @@ def run_verbs(
     Raises:
         HydraError: one of them failed; it has what the verb said. The others are stopped.
     """
-    command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile"]
+    command = [sys.executable, "-W", "ignore", "-c", _VERB]
     environment = {**os.environ, "PYTHONUTF8": "1"}
     if min(at_once, len(verbs)) > 1:
         # Threads that wait for work sleep: where they spin, they take the cores from other verbs.
@@ -61,8 +86,7 @@ def run_verbs(
             time.sleep(_POLL_SECONDS)
             for verb in [each for each in running if each.process.poll() is not None]:
                 running.remove(verb)
-                if verb.reader:
-                    verb.reader.join()
+                _close(verb)
                 if verb.process.returncode:
                     raise _failure(verb)
                 done += 1
@@ -76,6 +100,8 @@ def _started(
 ) -> _Verb:
     process = subprocess.Popen(
         [*command, *words],
+        # Its end tells the verb that we have ended.
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -94,6 +120,15 @@ def _started(
     verb.reader = threading.Thread(target=read, daemon=True)
     verb.reader.start()
     return verb
+
+
+def _close(verb: _Verb) -> None:
+    """Read what an ended verb still said, and drop the pipe that it watched."""
+    if verb.reader:
+        verb.reader.join()
+    if verb.process.stdin:
+        with contextlib.suppress(OSError):
+            verb.process.stdin.close()
 
 
 def _failure(verb: _Verb) -> HydraError:
@@ -121,6 +156,7 @@ def _stop(running: Sequence[_Verb]) -> None:
         except subprocess.TimeoutExpired:
             _terminate([verb])
             verb.process.wait()
+        _close(verb)
 
 
 def _terminate(verbs: Sequence[_Verb]) -> None:

@@ -20,6 +20,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,21 +62,36 @@ def held(temporary: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def scratch(folder: Path, name: str) -> Iterator[Path]:
+def scratch(folder: Path, name: str, mode: int = 0o777) -> Iterator[Path]:
     """Yield an empty folder in `folder`, removed at the end; that of a dead process is swept.
 
     Args:
         folder: where it lies; must exist.
         name: of what is worked on.
+        mode: its permissions, of which the umask takes.
     """
     sweep(folder)
     made = sibling(folder / name)
-    made.mkdir()
+    made.mkdir(mode)
     try:
         with held(made):
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def working_folder(name: str) -> Iterator[Path]:
+    """Yield an empty folder for intermediate files, readable by its owner alone.
+
+    It is in the system's folder for such, and removed at the end. What a killed process left there
+    is swept by the next one.
+
+    Args:
+        name: of what is worked on.
+    """
+    with scratch(Path(tempfile.gettempdir()), f"hydra-mobile-{name}", mode=0o700) as made:
+        yield made
 
 
 def lock_of(path: Path, folder: Path | None = None) -> Path:

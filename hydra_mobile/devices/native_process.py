@@ -7,7 +7,6 @@ Each message is a line of JSON followed by the raw float32 values that its key `
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import tempfile
 import weakref
@@ -23,6 +22,8 @@ from hydra_mobile.core.json_text import dumps
 #: Exit codes of the runner that mean that bundle or program cannot be used.
 _UNUSABLE = (2, 3)
 _NO_MEMORY = 5
+#: By SIGKILL, a name that Windows lacks.
+_KILLED = -9
 _TAIL = 2000
 
 Array = NDArray[np.float32]
@@ -101,7 +102,7 @@ class NativeProcess:
         said = said.removeprefix("error: ") or "nothing"
         if code in _UNUSABLE:
             raise ArtifactError(said)
-        if code in (-signal.SIGKILL, _NO_MEMORY):
+        if code in (_KILLED, _NO_MEMORY):
             how = "had no memory left" if code == _NO_MEMORY else "was killed"
             raise HydraError(
                 f"The native runner {how}. The system does that to a process that takes the last "

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_mobile.core.files import sha256_of
 from hydra_mobile.core.json_text import dumps
+from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.devices.errors import DeviceFull, DeviceGone
 from hydra_mobile.devices.remote import Remote
 
@@ -142,11 +142,11 @@ def _hashes(remote: Remote, folder: str) -> dict[str, str]:
 
 
 def _write_hashes(remote: Remote, folder: str, held: Mapping[str, str]) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as handle:
-        handle.write(dumps(dict(held)))
-        handle.flush()
+    with working_folder("push") as work:
+        listed = work / HASHES
+        listed.write_text(dumps(dict(held)), encoding="utf-8")
         target = f"{folder}/{HASHES}"
-        remote.push(Path(handle.name), f"{target}.part")
+        remote.push(listed, f"{target}.part")
         _do(remote, f"mv -f {shlex.quote(target + '.part')} {shlex.quote(target)}", "no list")
 
 

@@ -7,14 +7,15 @@ decides the time. What was never measured here has no estimate.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
-from hydra_mobile.core.errors import HydraError
-from hydra_mobile.core.files import cache_home, write_json
+from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.files import cache_home, json_if_sound, write_json
 from hydra_mobile.core.memory import peak_resident_bytes
+from hydra_mobile.core.typed import Range, decode
 
 _FILE = "measured.json"
 _SCHEMA = 1
@@ -33,20 +34,19 @@ class Measured:
         when: end, in seconds since 1970.
     """
 
-    units: float
-    seconds: float
-    peak_bytes: int | None
-    when: float
+    units: Annotated[float, Range(minimum=1e-3, maximum=1e9)]
+    seconds: Annotated[float, Range(minimum=0, maximum=1e9)]
+    peak_bytes: Annotated[int, Range(minimum=0, maximum=1 << 50)] | None
+    when: Annotated[float, Range(minimum=0, maximum=1e10)]
 
 
 def last_measured(key: str) -> Measured | None:
     """Return the last measurement of a kind on this machine."""
     value = _read().get(key)
     # A file of another version, or one that somebody edited, is no measurement.
-    with contextlib.suppress(TypeError, ValueError):
-        if isinstance(value, dict):
-            found = Measured(**value)
-            return found if found.units > 0 and found.seconds > 0 else None
+    with contextlib.suppress(ArtifactError):
+        found = decode(Measured, value, key, complete=True)
+        return found if found.seconds > 0 else None
     return None
 
 
@@ -78,11 +78,8 @@ def measuring(key: str, units: float = 1.0, *, here: bool = True) -> Iterator[No
 
 
 def _read() -> dict[str, object]:
-    try:
-        value = json.loads((cache_home() / _FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(value, dict) or value.get("schema") != _SCHEMA:
+    value = json_if_sound(cache_home() / _FILE)
+    if value.get("schema") != _SCHEMA:
         return {}
     found = value.get("measured")
     return found if isinstance(found, dict) else {}

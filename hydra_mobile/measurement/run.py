@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, unwrapped, write_json
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
+from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.devices import device_class, device_named
 from hydra_mobile.devices.device import BatchDevice
 from hydra_mobile.evaluation.workers.placement import loadable
@@ -107,8 +107,8 @@ def _measured(
 
 def _in_process(artifact: ModelRef, plan: Plan, cold: bool) -> dict[str, Any]:
     """Measure in a separate process."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        task, result = Path(name) / "task.json", Path(name) / "result.json"
+    with working_folder("bench") as work:
+        task, result = work / "task.json", work / "result.json"
         write_json(
             task,
             {
@@ -157,9 +157,9 @@ def _in_batches(
             "Unset HYDRA_MOBILE_LAUNCHER, or use a device of the runner's own kind.",
         )
     question = question_of(plan, bundle.processor(), bundle.limits.max_context)
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+    with working_folder("bench") as work:
         timed = session.time(
-            Path(name),
+            work,
             question=question,
             new_tokens=plan.new_tokens,
             repeats=plan.repeats,

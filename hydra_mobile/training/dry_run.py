@@ -7,14 +7,13 @@ optimizer step of stage II.
 from __future__ import annotations
 
 import itertools
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from hydra_mobile.config import TrainConfig
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
+from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.data.head import segments
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
@@ -98,10 +97,10 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
     Raises:
         HydraError: whatever the run itself would refuse.
     """
-    with tempfile.TemporaryDirectory() as scratch, separate_state():
+    with working_folder("dry-run") as scratch, separate_state():
         config = replace(
             config,
-            output=str(Path(scratch) / "run"),
+            output=str(scratch / "run"),
             # The features of a whole data set are not needed to see one sample.
             runtime=replace(config.runtime, vision_cache=False),
         )

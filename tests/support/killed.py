@@ -22,6 +22,12 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link")
 
 
+#: The system's folder for temporary files, in that of the commands; whoever lays that makes it.
+TEMPORARY = "temporary"
+#: The exit code of a command whose processes went on for minutes after it was killed.
+ORPHANS = 999
+
+
 class Ended(NamedTuple):
     """How a command ended: its exit code (-9: killed), how many changes it made, what it said."""
 
@@ -40,6 +46,7 @@ class Commands:
             "HYDRA_MOBILE_HOME": str(home),
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
+            "TMPDIR": str(folder / TEMPORARY),
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         self._process = subprocess.Popen(
@@ -97,10 +104,10 @@ def _serve() -> None:
         if child == 0:
             _become(ask, main, said, counted)
         _, status = os.waitpid(child, 0)
-        _wait_for_orphans(child)
-        ended = (
-            os.waitstatus_to_exitcode(status), int(counted.read_bytes()), said.read_text("utf-8")
-        )  # fmt: skip
+        code, text = os.waitstatus_to_exitcode(status), said.read_text("utf-8")
+        if not _orphans_end(child):
+            code, text = ORPHANS, f"{text}\nIts processes go on without it."
+        ended = (code, int(counted.read_bytes()), text)
         said.unlink()
         counted.unlink()
         answers.write(json.dumps(ended) + "\n")
@@ -161,16 +168,17 @@ class _Changes:
         return os.path.abspath(os.fsdecode(path)).startswith(self._folder)
 
 
-def _wait_for_orphans(group: int) -> None:
-    """Wait until the workers of a killed command have ended by themselves."""
+def _orphans_end(group: int) -> bool:
+    """Wait until the workers of a killed command have ended; return whether they did."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
-            return
+            return True
         time.sleep(0.1)
     os.killpg(group, signal.SIGKILL)
+    return False
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from benchmark_tree import emojiqa as write_emojiqa
 from data_forms import draw, write_parquet
-from killed import Commands, Ended
+from killed import TEMPORARY, Commands, Ended
 from original_checkpoints import write_clip, write_llama, write_original
 from parity_chain import Chain
 from PIL import Image
@@ -130,10 +130,11 @@ VERBS = {
 OVER = ("merge", "export", "import", "compose", "convert", "report")
 #: Over a file that the same command wrote.
 OVER_FILES = ("data convert", "runs plot", "benchmarks table")
-#: What two undisturbed runs may have otherwise: logs, and the memory of hashes, of files that were
-#: written and of seconds.
+#: What two undisturbed runs may have otherwise: logs, the memory of hashes, of files that were
+#: written and of seconds, and torch's own cache.
 BESIDE = re.compile(
     r"(^|/)logs(/|$)|^home/(hashes|written)|^home/measured\.json|\.log$|^said$|^changes$"
+    rf"|^{TEMPORARY}/torchinductor"
 )
 
 
@@ -171,6 +172,7 @@ def template(
 ) -> Path:  # fmt: skip
     """What the verbs start from."""
     folder = tmp_path_factory.mktemp("template")
+    (folder / TEMPORARY).mkdir()
     shutil.copytree(sound_chain.adapter, folder / "adapter")
     shutil.copytree(sound_chain.merged, folder / "merged")
     shutil.copytree(shapes_data, folder / "shapes")

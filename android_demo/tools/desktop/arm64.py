@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from android_demo.tools.desktop import c_library
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.made_once import made_once
+from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.devices import emulator
 
 _HERE = Path(__file__).parent
@@ -88,5 +88,5 @@ def _jvm() -> Path | None:
 
 
 def _make(out: Path, users: list[Path]) -> None:
-    with tempfile.TemporaryDirectory() as work:
-        c_library.write(out, Path(work), c_library.ARM64, users)
+    with working_folder("libraries") as work:
+        c_library.write(out, work, c_library.ARM64, users)

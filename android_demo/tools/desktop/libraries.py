@@ -12,13 +12,13 @@ import importlib.util
 import platform
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from android_demo.tools import executorch_bridge, onnxruntime_aar
 from android_demo.tools.desktop import c_library
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.made_once import made_once
+from hydra_mobile.core.temporary import working_folder
 
 #: Whose ONNX Runtime computes: Android's build, or the library of the installed Python package.
 KINDS = ("android", "host")
@@ -99,8 +99,7 @@ def _make(out: Path, abi: str, host: Path | None) -> None:
     machine = c_library.X86_64 if abi == "x86_64" else c_library.ARM64
     theirs = [android / name for name in onnxruntime_aar.LIBRARIES]
     theirs += [executorch / name for name in executorch_bridge.LIBRARIES]
-    with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
+    with working_folder("libraries") as work:
         c_library.write(out, work, machine, theirs)
         for library in theirs:
             shutil.copy(library, out)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 
 from android_demo.tools.framework import suite
+from hydra_mobile.core.temporary import working_folder
 
 _CLASS = "Album"
 _COLORS = 96
@@ -25,9 +25,9 @@ def draw(out: Path, say: Callable[[str], None], scenes: str | None = None) -> li
     Raises:
         HydraError, ArtifactError: as `suite.run`.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with working_folder("pictures") as temporary:
         say("starting the app in every state")
-        properties = {"hydra.pictures": temporary}
+        properties = {"hydra.pictures": str(temporary)}
         if scenes:
             properties["hydra.scenes"] = scenes
         suite.run([_CLASS], properties=properties)

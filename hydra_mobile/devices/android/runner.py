@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.made_once import made_once
+from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.devices.android import executorch_package, fbjni_stub, toolchain
 from hydra_mobile.devices.android.toolchain import Toolchain
 
@@ -67,8 +67,7 @@ def _build(sources: Path, out: Path, name: str) -> None:
             f"The native runner for Android cannot be built: {', '.join(missing)} is missing.",
             f"On Debian: apt-get install {' '.join(missing)}",
         )
-    with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
+    with working_folder("runner") as work:
         tools = Toolchain(ABI, work)
         executorch = out / executorch_package.LIBRARY
         shutil.copy2(executorch_package.library(ABI), executorch)

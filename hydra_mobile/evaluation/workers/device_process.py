@@ -7,7 +7,6 @@ to the log that resume, shards and reports read. ANDROID_SERIAL names the device
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from hydra_mobile.benchmarks.pictures import TURNED
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.integrity import sealed
+from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.data.answer_line import AnswerLine
 from hydra_mobile.devices.batch_format import Ask, write_requests
 from hydra_mobile.devices.device import BatchSession
@@ -87,9 +87,9 @@ def answer_batch(
 
 def measure_device(session: BatchSession, folder: Path) -> None:
     """Time the bundle on the device and write facts.json, the device's own facts in it."""
-    with tempfile.TemporaryDirectory(prefix="timing-") as name:
+    with working_folder("timing") as work:
         timed = session.time(
-            Path(name),
+            work,
             question=QUESTION,
             new_tokens=NEW_TOKENS,
             repeats=REPEATS,

@@ -7,9 +7,7 @@ and requests that `work_dir` wrote as JSON and writes beside them.
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.integrity import sealed
 from hydra_mobile.core.quiet import quiet
+from hydra_mobile.core.subprocesses import end_with_parent
 from hydra_mobile.devices import device_named
 from hydra_mobile.devices.device import BatchDevice, Device
 from hydra_mobile.devices.host import HostDevice
@@ -214,18 +213,6 @@ class _Memory:
         return {"answered": self._answered, "resident_bytes": self._notes}
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it has ended, whatever ended it."""
-
-    def watch() -> None:
-        # Not through sys.stdin: its lock, held by a thread, would abort the interpreter's end.
-        while os.read(0, 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main(arguments: Sequence[str]) -> int:
     """`answer FOLDER THREADS PART` or `measure FOLDER THREADS [PART]`; errors go to stderr.
 
@@ -233,7 +220,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     task, folder, threads = arguments[0], Path(arguments[1]), int(arguments[2])
     if len(arguments) > 3:
-        _end_with_parent()
+        end_with_parent()
     quiet()
     try:
         if task == "answer":

@@ -21,7 +21,7 @@ from typing import Any
 import PIL
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.core.files import require_free_space, sha256_of
+from hydra_mobile.core.files import json_if_sound, require_free_space, sha256_of
 from hydra_mobile.core.folders import folder_atomically, require_replaceable
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.marks import EMOJIQA
@@ -173,13 +173,13 @@ def _check_parameters(test_questions: int, pictures_per_name: int, image_size: i
 
 def _is_built(out: Path, parameters: dict[str, Any]) -> bool:
     try:
-        manifest = json.loads((out / MANIFEST).read_text())
+        manifest = json_if_sound(out / MANIFEST)
         same = manifest["parameters"] == json.loads(dumps(parameters))
         return bool(same) and all(
             (out / name).stat().st_size == entry["bytes"]
             for name, entry in manifest["files"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, AttributeError, KeyError, TypeError):
         return False
 
 

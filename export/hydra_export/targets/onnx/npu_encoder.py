@@ -9,7 +9,6 @@ on an NPU: what is compared is the same file on ONNX Runtime's CPU provider.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from hydra_export.quantization.witness import golden_pixels, image_parity
 from hydra_export.targets.onnx.encoders import static_encoder
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.quiet import errors_only
+from hydra_mobile.core.temporary import working_folder
 
 #: Role in the bundle, and the file.
 ROLE, FILE = "vision_encoder_npu", "vision_encoder_npu.onnx"
@@ -72,8 +72,8 @@ def write_npu_encoder(
     pictures = [*golden_pixels(folder), *(blob[None] for blob in smooth)]
     path = folder / FILE
     # The quantizer logs advice on the root's logger.
-    with tempfile.TemporaryDirectory() as work, errors_only():
-        plain, prepared = Path(work) / "plain.onnx", Path(work) / "prepared.onnx"
+    with working_folder("encoder") as work, errors_only():
+        plain, prepared = work / "plain.onnx", work / "prepared.onnx"
         onnx.save_model(static_encoder(tower, projector, image_size), plain)
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         quantize_static(
