@@ -1,16 +1,19 @@
 """The quickstart: every stage of the pipeline in order, each skipped when it is done already.
 
 Training, exports and their checks are verbs in processes of their own, not calls of the Python API:
-a process gives its memory back when it ends, which keeps the whole within 6 GiB, and two exporters
-of one thread each share two cores.
+a process gives its memory back when it ends, which keeps the whole within 6 GiB, and what answers
+beside an exporter runs on the cores that it leaves.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import queue
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 _PRESET = "int4"
 _RUNTIMES = ("executorch", "onnx")
+#: Niceness of work that must not slow down what everything waits for.
+_BEHIND = 5
 _LIMITS = {"max_context": 256, "max_prefill": 128}
 _STEPS = {
     "fetch": "SmolLM2-135M-Instruct + EfficientNet-Lite0",
@@ -123,7 +128,7 @@ class _Quickstart:
         self._run = out / "run"
         self._config = quickstart_config(out, overrides)
         self._drawn: _Ahead | None = None
-        self._answered: _Ahead | None = None
+        self._answered: _Answering | None = None
 
     def fetch(self, board: Board, step: Step) -> None:
         from hydra_mobile.api.bases import fetch
@@ -192,7 +197,7 @@ class _Quickstart:
         step.say(f"{'up to date' if merged.up_to_date else made}, {size}")
 
     def export(self, board: Board, step: Step) -> None:
-        """Export for both runtimes at a time, one thread each; the model answers meanwhile.
+        """Export for both runtimes at a time; meanwhile what is there already answers.
 
         ONNX waits for the weights that ExecuTorch's export rounds, and ends soon after it has them,
         so the second core would have nothing to do for most of the time.
@@ -210,17 +215,19 @@ class _Quickstart:
                 verb += [f"--{name.replace('_', '-')}", str(value)]
             verbs.append(verb)
 
+        answering = _Answering(self._settings(), self._report)
         if verbs:
-            from hydra_mobile.api.evaluate import evaluation_of
-
-            models = self._torch_models()
-            settings = replace(self._settings(), threads=1, workers=1)
-            self._answered = _Ahead(lambda: evaluation_of(models, settings, self._report).answer())
+            answering.ask(self._torch_models())
 
         def show(done: int) -> None:
             step.say(f"{done} of {len(verbs)} bundles exported")
+            if 0 < done < len(verbs):
+                bundles = map(self._bundle, _RUNTIMES)
+                answering.ask(str(each) for each in bundles if _made_of(each) == weights)
 
         run_verbs(verbs, log=board.log, poll=show)
+        answering.no_more()
+        self._answered = answering
         step.say(f"checking {len(_RUNTIMES)} bundles")
         checks = [
             ["verify", str(self._bundle(runtime)), "--quiet", *_PLAIN] for runtime in _RUNTIMES
@@ -289,6 +296,42 @@ class _Ahead:
         self._thread.join()
         if self._error:
             raise self._error
+
+
+class _Answering(_Ahead):
+    """Models that answer one after the other, on what other work leaves of the processor.
+
+    Args:
+        settings: of the evaluation that goes on with these answers.
+        report: its folder.
+    """
+
+    def __init__(self, settings: EvalSettings, report: Path) -> None:
+        self._settings = replace(settings, threads=1, workers=1)
+        self._report = report
+        self._asked: set[str] = set()
+        self._waiting = queue.SimpleQueue[list[str] | None]()
+        super().__init__(self._answer)
+
+    def ask(self, models: Iterable[str]) -> None:
+        """Let models answer that were not asked before."""
+        new = [model for model in models if model not in self._asked]
+        self._asked.update(new)
+        if new:
+            self._waiting.put(new)
+
+    def no_more(self) -> None:
+        """End after the models that were asked."""
+        self._waiting.put(None)
+
+    def _answer(self) -> None:
+        from hydra_mobile.api.evaluate import evaluation_of
+
+        if sys.platform == "linux":
+            # There a thread has a priority of its own, and the processes that it starts inherit it.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BEHIND)
+        while models := self._waiting.get():
+            evaluation_of(models, self._settings, self._report).answer()
 
 
 #: The output of a verb of ours goes to the log file.
