@@ -1,6 +1,6 @@
 """Export: from a merged folder to a bundle for one target.
 
-Loads the merged model in fp32, lets it answer the golden questions, hands it to the target, and
+Loads the merged model, lets it answer the golden questions, hands it to the target, and
 closes the bundle with a manifest.
 """
 
@@ -99,6 +99,7 @@ def export_bundle(
         ArtifactError: the merged folder is incomplete or altered; a weight is not finite, or too
             large for the preset; the model answers a golden question with numbers that are not.
     """
+    from hydra_export.load import load_for_export
     from hydra_mobile.models.vision_language import head_dim
 
     start = time.perf_counter()
@@ -123,7 +124,7 @@ def export_bundle(
     require_replaceable(out, mark)
     require_free_space(out, most_bytes(weights), f"the bundle {out.name}")
     log(f"loading {merged_folder}")
-    model, processor = separate.load() if separate else _load(merged_folder)
+    model, processor = separate.load() if separate else load_for_export(merged_folder)
     require_finite_weights(model.whole, merged_folder)
     require_fits(model, chosen, merged_folder)
     require_whole_picture(model, processor, limits)
@@ -270,13 +271,6 @@ def _bundle_of(runtime: str) -> Mark:
         return bool(found == runtime)
 
     return replace(BUNDLE, kind=f"a bundle for {runtime}", matches=matches)
-
-
-def _load(folder: Path) -> tuple[VisionLanguageModel, Any]:
-    from hydra_mobile.models.loading import load_with_processor
-
-    model, processor = load_with_processor(folder)
-    return model.requires_grad_(False), processor
 
 
 def _calibration(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ _LEAST_SCALE = 2.0**-14
 _SHRINKS = tuple(1.0 - 0.025 * step for step in range(17))
 #: Weights that are looked at together: what is made of them on the way stays in a core's cache.
 _AT_ONCE = 2**16
+#: Weights that are rounded together: what is made of them on the way is several times their size,
+#: and a head or token table can be a tenth of a model.
+_ROUNDED_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,30 @@ class Int4Weight:
     """A weight at 4 bits: value = scale of the group * code.
 
     Attributes:
-        codes: int8 [out, in], -8..7.
+        pairs: the codes as `packed` returns them, uint8 [out, in / 2].
         scales: float32 [out, in / group]; each is a bfloat16 and a float16 value.
         error: what rounding changes of the output, relative to it (Frobenius norms over the
             calibration's inputs); None where no inputs were seen.
     """
 
-    codes: Tensor
+    pairs: Tensor
     scales: Tensor
     error: float | None = None
+
+    @classmethod
+    def of(cls, codes: Tensor, scales: Tensor, error: float | None = None) -> Self:
+        """Return the weight of codes int8 [out, in], -8..7."""
+        return cls(packed(codes), scales, error)
+
+    @property
+    def codes(self) -> Tensor:
+        """The codes one by one, int8 [out, in]."""
+        return unpacked(self.pairs)
 
     @property
     def group(self) -> int:
         """Inputs that share a scale."""
-        return self.codes.shape[1] // self.scales.shape[1]
+        return 2 * self.pairs.shape[1] // self.scales.shape[1]
 
     def values(self) -> Tensor:
         """Return the weight float32 [out, in] that the codes stand for."""
@@ -49,7 +63,7 @@ class Int4Weight:
 
     def rows(self, start: int, count: int) -> Int4Weight:
         """Return the weight of `count` outputs from `start`."""
-        return Int4Weight(self.codes[start : start + count], self.scales[start : start + count])
+        return Int4Weight(self.pairs[start : start + count], self.scales[start : start + count])
 
 
 def packed(codes: Tensor) -> Tensor:
@@ -99,6 +113,11 @@ def on_grid(values: Tensor, scale: Tensor) -> Tensor:
     return (values / scale).round_().clamp_(-8, 7)
 
 
+def in_parts(weight: Tensor) -> tuple[Tensor, ...]:
+    """Return a weight [out, in] as views of some rows each, few enough to be rounded together."""
+    return torch.split(weight, max(1, _ROUNDED_AT_ONCE // weight.shape[1]))
+
+
 def round_nearest(weight: Tensor, group: int) -> Int4Weight:
     """Round a weight [out, in] to the nearest codes under scales of least error.
 
@@ -106,8 +125,10 @@ def round_nearest(weight: Tensor, group: int) -> Int4Weight:
         weight: float; not changed.
         group: inputs that share a scale; it must divide the number of inputs.
     """
-    out_features, in_features = weight.shape
-    blocks = weight.float().reshape(out_features, in_features // group, group)
-    scales = best_scales(blocks)
-    codes = on_grid(blocks, scales[..., None]).reshape(out_features, in_features)
-    return Int4Weight(codes.to(torch.int8), scales)
+    pairs, scales = [], []
+    for part in in_parts(weight):
+        blocks = part.float().reshape(len(part), -1, group)
+        scales.append(best_scales(blocks))
+        codes = on_grid(blocks, scales[-1][..., None]).flatten(1)
+        pairs.append(packed(codes.to(torch.int8)))
+    return Int4Weight(torch.cat(pairs), torch.cat(scales))

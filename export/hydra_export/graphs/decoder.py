@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydra_export.graphs.llama_layers import require_llama_layers
+from hydra_export.graphs.stored import StoredLinear, StoredStack
 from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.models.vision_language import head_dim
 
@@ -31,7 +32,10 @@ def fuse_linears(*linears: nn.Linear) -> nn.Linear:
     """Return one linear that computes all of `linears` side by side.
 
     Their weights become views of the new one, so nothing is held twice and they go on working.
+    Stored ones keep theirs until the new one is widened.
     """
+    if isinstance(linears[0], StoredLinear):
+        return StoredStack(linears)
     fused = nn.Linear(1, 1, bias=linears[0].bias is not None, device="meta")
     fused.in_features = linears[0].in_features
     fused.out_features = sum(linear.out_features for linear in linears)

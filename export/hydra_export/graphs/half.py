@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hydra_export.graphs.stored import widen
+
 
 class HalfLinear(nn.Linear):
     """A linear whose weight is float16; inputs and outputs are float32."""
@@ -35,4 +37,5 @@ def halve_linears(module: nn.Module, names: set[str]) -> None:
         parent, _, child = name.rpartition(".")
         linear = module.get_submodule(name)
         assert isinstance(linear, nn.Linear)
+        widen(linear)
         setattr(module.get_submodule(parent), child, HalfLinear.of(linear))

@@ -10,13 +10,20 @@ on the calibration keep the nearest.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hydra_mobile.adapters.int4_grid import Int4Weight, best_scales, on_grid, round_nearest
+from hydra_mobile.adapters.int4_grid import (
+    Int4Weight,
+    best_scales,
+    in_parts,
+    on_grid,
+    round_nearest,
+)
 
 # Part of the mean curvature that is added to each input's own: inputs that the calibration never
 # saw keep some weight.
@@ -43,11 +50,22 @@ def round_calibrated(weight: Tensor, curvature: Tensor, group: int) -> Int4Weigh
         curvature: X^T X [in, in] of the inputs; its diagonal is damped here.
         group: inputs that share a scale; it must divide the number of inputs.
     """
-    weight = weight.float()
     damped = curvature.clone()
     damped.diagonal().add_(curvature.diagonal().mean() * _DAMPING + 1e-8)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor = torch.linalg.cholesky(inverse, upper=True)
+    parts = [_round_rows(part.float(), factor, curvature, group) for part in in_parts(weight)]
+    pairs, scales, left, whole = zip(*parts, strict=True)
+    error, size = sum(left), sum(whole)
+    return Int4Weight(
+        torch.cat(pairs), torch.cat(scales), math.sqrt(error / size) if size > 0 else None
+    )
+
+
+def _round_rows(
+    weight: Tensor, factor: Tensor, curvature: Tensor, group: int
+) -> tuple[Tensor, Tensor, float, float]:
+    """Return pairs and scales of some rows, their squared output error, and that of zeros."""
     with _one_thread():
         careful = _round_columns(weight, factor, group)
     nearest = round_nearest(weight, group)
@@ -56,10 +74,11 @@ def round_calibrated(weight: Tensor, curvature: Tensor, group: int) -> Int4Weigh
     worse = plain < errors
     whole = output_error(weight, torch.zeros_like(weight), curvature).sum()
     left = torch.minimum(errors, plain).sum().clamp(min=0)
-    return Int4Weight(
-        torch.where(worse[:, None], nearest.codes, careful.codes),
+    return (
+        torch.where(worse[:, None], nearest.pairs, careful.pairs),
         torch.where(worse[:, None], nearest.scales, careful.scales),
-        float((left / whole).sqrt()) if whole > 0 else None,
+        float(left),
+        float(whole),
     )
 
 
@@ -82,7 +101,7 @@ def _round_columns(weight: Tensor, factor: Tensor, group: int) -> Int4Weight:
             block[column + 1 :] -= torch.outer(factor[at, at + 1 : end], errors[column])
         left[end:] -= factor[start:end, end:].T @ errors
         scales.append(scale)
-    return Int4Weight(codes.T.contiguous(), torch.stack(scales, 1))
+    return Int4Weight.of(codes.T.contiguous(), torch.stack(scales, 1))
 
 
 def linear_units(layer: Any, index: int) -> dict[str, tuple[Any, ...]]:
@@ -113,8 +132,8 @@ def single_units(layer: Any, index: int) -> dict[str, tuple[Any, ...]]:
 
 
 def stacked(parts: Sequence[Any]) -> Tensor:
-    """Return the weights of linears that read one input as one [sum of out, in]."""
-    return torch.cat([part.weight.detach() for part in parts])
+    """Return the weights of linears that read one input as one, float32 [sum of out, in]."""
+    return torch.cat([part.weight.detach().float() for part in parts])
 
 
 @torch.no_grad()

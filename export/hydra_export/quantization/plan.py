@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from hydra_mobile.adapters.int4_grid import Int4Weight, packed, unpacked
+from hydra_mobile.adapters.int4_grid import Int4Weight
 from hydra_mobile.bundle.presets import Precision, Preset
 from hydra_mobile.core.files import read_json, require_free_space, write_json
 from hydra_mobile.core.kept import key_of
@@ -70,7 +70,7 @@ def save_plan(plan: QuantizationPlan, folder: Path) -> None:
     """
     tensors = {}
     for name, weight in plan.int4.items():
-        tensors[f"{name}.codes"] = packed(weight.codes)
+        tensors[f"{name}.codes"] = weight.pairs
         # Every scale is a bfloat16 value.
         tensors[f"{name}.scales"] = weight.scales.bfloat16()
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -91,7 +91,7 @@ def load_plan(folder: Path) -> QuantizationPlan:
     tensors = load_file(folder / _WEIGHTS)
     int4 = {
         name: Int4Weight(
-            unpacked(tensors[f"{name}.codes"]), tensors[f"{name}.scales"].to(torch.float32), error
+            tensors[f"{name}.codes"], tensors[f"{name}.scales"].to(torch.float32), error
         )
         for name, error in facts["errors"].items()
     }

@@ -92,6 +92,9 @@ class Target(ABC):
     calibrates: ClassVar[bool] = False
     #: Whether programs can take an adapter from a file (`WriteOptions.adapters`).
     takes_adapters: ClassVar[bool] = False
+    #: Whether it widens matrices that are kept as stored (`hydra_export.graphs.stored`) itself,
+    #: one at a time; else they are all float32 when it begins.
+    reads_stored: ClassVar[bool] = False
     #: Ways to build the decoder's attention, where there are several (`WriteOptions.attention`).
     attentions: ClassVar[tuple[str, ...]] = ()
     #: Backends for which the vision encoder can be written a second time
@@ -171,7 +174,8 @@ class Target(ABC):
         """Write program files of `model`.
 
         Args:
-            model: merged, fp32, on the CPU, in eval mode; may be changed in place (quantized).
+            model: merged, fp32 or as `hydra_export.load` leaves it, on the CPU, in eval mode; may
+                be changed in place (quantized).
             preset: precision of each part.
             folder: existing folder.
             limits: cache length and longest call.
@@ -187,6 +191,10 @@ class Target(ABC):
             adapters=options.adapters,
             attention=options.attention,
         )
+        if not self.reads_stored:
+            from hydra_export.graphs.stored import widen_all
+
+            widen_all((model,))
         result = self._write(model, preset, folder, limits, log, options)
         return replace(result, versions={package: version(package) for package in self.packages})
 

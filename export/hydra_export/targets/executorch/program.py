@@ -17,7 +17,7 @@ import contextlib
 import gc
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,6 +44,7 @@ from hydra_export.graphs.embedding import TokenEmbedding
 from hydra_export.graphs.half import halve_linears
 from hydra_export.graphs.llama_layers import is_llama
 from hydra_export.graphs.pointwise import PointwiseLinear, linearize_pointwise
+from hydra_export.graphs.stored import widen, widen_all
 from hydra_export.graphs.traced_decoder import TracedDecoder
 from hydra_export.graphs.vision import VisionEncoder
 from hydra_export.quantization.calibration import Calibration
@@ -166,14 +167,14 @@ def quantize_linears(
             weight_dtype=torch.int4,  # type: ignore[attr-defined] # absent from torch's stubs
             weight_granularity=PerGroup(group_size),
         )
-        quantize_(module, config, filter_fn=lambda _, name: name in four)
+        quantize_(module, config, filter_fn=_chosen(four))
         for name in four & set(int4 or {}):
             _write_codes(linears[name].weight, (int4 or {})[name])
     if eight:
         config = Int8DynamicActivationIntxWeightConfig(
             weight_dtype=torch.int8, weight_granularity=PerAxis(0)
         )
-        quantize_(module, config, filter_fn=lambda _, name: name in eight)
+        quantize_(module, config, filter_fn=_chosen(eight))
     if precision != "w4a8":
         return []
     return [
@@ -181,6 +182,18 @@ def quantize_linears(
         f"{group_size}; its weights are 8-bit."
         for name in sorted(eight)
     ]
+
+
+def _chosen(names: set[str]) -> Callable[[nn.Module, str], bool]:
+    """Return a filter of torchao that widens a linear just before it is quantized."""
+
+    def matches(module: nn.Module, name: str) -> bool:
+        if name not in names:
+            return False
+        widen(module)
+        return True
+
+    return matches
 
 
 def _write_codes(quantized: Any, rounded: Int4Weight) -> None:
@@ -217,6 +230,7 @@ def _quantize(
         chosen = {name for name in names if plan.precisions[name] == kind}
         fallbacks += quantize_linears(decoder, chosen, kind, group, "decoder", plan.int4)
     fallbacks += _quantize_embedding(embedding, plan, group)
+    widen_all((decoder, embedding))
     return fallbacks
 
 
@@ -233,6 +247,7 @@ def _quantize_embedding(embedding: TokenEmbedding, plan: QuantizationPlan, group
         told = f"embedding: {precision} has no kernel here; it stays fp32."
         return [] if precision == "fp32" else [told]
     dtype, granularity = granularities[precision]
+    widen(embedding.table)
     quantize_(
         embedding,
         IntxWeightOnlyConfig(weight_dtype=dtype, granularity=granularity),

@@ -25,6 +25,7 @@ class ExecuTorchTarget(Target):
     extra = "executorch"
     packages = ("executorch", "torch", "torchao", "transformers")
     calibrates = True
+    reads_stored = True
     #: custom needs the `llama::` kernels in the app's runtime and decodes fastest; manual needs
     #: none of them. "auto" is custom.
     attentions = ("custom", "manual")

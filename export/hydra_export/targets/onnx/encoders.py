@@ -27,7 +27,7 @@ from hydra_export.targets.onnx.graph_writer import (
     Graph,
     data_file,
 )
-from hydra_export.targets.onnx.linear import emit_int8_matmul, pack_int4, quantize_int8, widen
+from hydra_export.targets.onnx.linear import emit_int8_matmul, quantize_int8, widen
 from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
 from hydra_mobile.bundle.presets import Precision, Preset
 from hydra_mobile.core.quiet import errors_only
@@ -102,7 +102,7 @@ def _emit_lookup(
         graph.node(
             "GatherBlockQuantized",
             [
-                graph.constant("table_int4", pack_int4(rounded).reshape(rows, -1)),
+                graph.constant("table_int4", rounded.pairs.numpy()),
                 ids,
                 widen(graph, graph.constant("scales", halves)),
             ],

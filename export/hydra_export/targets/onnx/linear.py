@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
-from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
+from hydra_mobile.adapters.int4_grid import Int4Weight, in_parts, round_nearest
 from hydra_mobile.bundle.presets import Precision
 
 
@@ -126,17 +126,27 @@ def _emit_int4(graph: Graph, x: str, linear: Linear, group: int) -> str:
     rounded = linear.int4 or round_nearest(_padded(linear.weight(), group), group)
     scales = graph.constant(f"{linear.name}.scales", rounded.scales.to(torch.float16).numpy())
     weights = [
-        graph.constant(f"{linear.name}.weight_int4", pack_int4(rounded)),
+        graph.constant(f"{linear.name}.weight_int4", matmul_nbits(rounded)),
         widen(graph, scales),
     ]
     return _emit_groups(graph, x, linear, weights, 4, group)
 
 
 def _emit_int8(graph: Graph, x: str, linear: Linear, group: int) -> str:
-    values, scales = quantize_int8_groups(linear.weight(), group)
+    out_features, in_features = linear.shape
+    groups = -(-in_features // group)
+
+    # Rounded twice, when each is written: a model's codes together would be as large as it is.
+    def codes() -> NDArray[np.uint8]:
+        return quantize_int8_groups(linear.weight(), group)[0]
+
+    def scales() -> NDArray[np.float32]:
+        return quantize_int8_groups(linear.weight(), group)[1]
+
+    shape = (out_features, groups)
     weights = [
-        graph.constant(f"{linear.name}.weight_int8", values),
-        graph.constant(f"{linear.name}.scales", scales),
+        graph.weight(f"{linear.name}.weight_int8", np.uint8, (*shape, group), codes),
+        graph.weight(f"{linear.name}.scales", np.float32, shape, scales),
     ]
     return _emit_groups(graph, x, linear, weights, 8, group)
 
@@ -173,16 +183,16 @@ def emit_int8_matmul(graph: Graph, x: str, name: str, weight: str, scale: str, o
     return graph.node("Mul", [product, both], output)
 
 
-def pack_int4(rounded: Int4Weight) -> NDArray[np.uint8]:
+def matmul_nbits(rounded: Int4Weight) -> NDArray[np.uint8]:
     """Return codes as MatMulNBits stores them without zero points: 8 means zero.
 
     Returns:
-        uint8 [out, groups, group / 2]; the even code of a pair in the low half.
+        uint8 [out, groups, group / 2], a view; the even code of a pair in the low half.
     """
-    out_features, in_features = rounded.codes.shape
-    codes = (rounded.codes + 8).to(torch.uint8)
-    codes = codes.reshape(out_features, in_features // rounded.group, rounded.group)
-    return (codes[..., 0::2] | (codes[..., 1::2] << 4)).contiguous().numpy()
+    pairs: NDArray[np.uint8] = rounded.pairs.reshape(
+        len(rounded.pairs), -1, rounded.group // 2
+    ).numpy()
+    return pairs
 
 
 def _padded(weight: Tensor, group: int) -> Tensor:
@@ -198,15 +208,20 @@ def quantize_int8_groups(
     Returns:
         Codes [out, groups, group] and scales [out, groups].
     """
-    out_features = weight.shape[0]
-    blocks = _padded(weight, group).reshape(out_features, -1, group)
-    scale = (blocks.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-10)
-    codes = (blocks / scale).round_().clamp_(-127, 127) + 128
-    return codes.to(torch.uint8).numpy(), scale.squeeze(-1).numpy()
+    codes, scales = [], []
+    for part in in_parts(weight):
+        blocks = _padded(part, group).reshape(len(part), -1, group)
+        scale = (blocks.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-10)
+        codes.append(((blocks / scale).round_().clamp_(-127, 127) + 128).to(torch.uint8))
+        scales.append(scale.squeeze(-1))
+    return torch.cat(codes).numpy(), torch.cat(scales).numpy()
 
 
 def quantize_int8(weight: Tensor) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Quantize a weight [out, in] to int8 with one scale for each row, symmetric around zero."""
-    scale = (weight.float().abs().amax(-1) / 127).clamp(min=1e-10)
-    values = (weight.float() / scale[:, None]).round().clamp(-127, 127)
-    return values.to(torch.int8).numpy(), scale.numpy()
+    codes, scales = [], []
+    for part in in_parts(weight):
+        scale = (part.float().abs().amax(-1) / 127).clamp(min=1e-10)
+        codes.append((part.float() / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8))
+        scales.append(scale)
+    return torch.cat(codes).numpy(), torch.cat(scales).numpy()

@@ -22,6 +22,7 @@ class OnnxTarget(Target):
     extra = "onnx"
     packages = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")
     calibrates = True
+    reads_stored = True
     takes_adapters = True
     #: npu: a second encoder of static shapes, quantized as QDQ.
     vision_backends = ("npu",)
