@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.inference_speed.table import rate, ratio
+from experiments.qat import table as qat
 from experiments.quality.arms import HYDRA
 from experiments.quality.table import cells_of
 from experiments.shared.markdown import spread
 from experiments.training_speed.table import PEER, UNIFORM, ratios
 
 Result = Mapping[str, Any]
+#: How an export rounds a model by itself, by what the model was trained in.
+_EXPORTED = {"none": "training data", "int4": "nearest"}
 Figures = dict[str, str]
 
 
@@ -172,13 +175,18 @@ def _data_check(value: Any) -> Figures:
 
 
 def _data_forms(value: Any) -> Figures:
-    forms = value["forms"].values()
-    rates = [round(form["records_per_second"], -2) for form in forms]
+    few, most = (str(size(value["sizes"])) for size in (min, max))
+    whole = [by_size[most] for by_size in value["forms"].values()]
+    # Those of the small size were measured on a machine that did nothing else.
+    rates = [round(by_size[few]["records_per_second"], -2) for by_size in value["forms"].values()]
+    hub = value["forms"]["messages hub data set"][most]
     return {
-        "forms_records": f"{value['records']:,}",
+        "forms_records": f"{int(most):,}",
+        "forms_few": f"{int(few):,}",
         "forms_slowest": f"{min(rates):,.0f}",
         "forms_fastest": f"{max(rates):,.0f}",
-        "forms_memory": f"{max(form['peak_memory_bytes'] for form in forms) / 2**20:.0f}",
+        "forms_memory": f"{max(f['peak_memory_bytes'] for f in whole if f is not hub) / 2**20:.0f}",
+        "forms_hub_memory": f"{hub['peak_memory_bytes'] / 2**20:,.0f}",
     }
 
 
@@ -191,6 +199,15 @@ def _full_width(value: Any) -> Figures:
     return {
         f"full_width_{name}": f"{value['parts'][part]['peak_gib']:.1f}"
         for name, part in parts.items()
+    }
+
+
+def _qat(value: Any) -> Figures:
+    kept = {arm: qat.compared(value, arm, how, ("none", "fp32")) for arm, how in _EXPORTED.items()}
+    return {
+        "cost": f"{qat.cost(value):.2f}",
+        "steps": str(value["steps"]),
+        **{f"{arm}_change": spread(change, "+.1f") for arm, change in kept.items()},
     }
 
 
@@ -274,6 +291,7 @@ _MAKERS: dict[str, Callable[[Any], Figures]] = {
     "benchmarks/result.json": _six_benchmarks,
     "benchmarks/many.json": _six_benchmarks_many,
     "presets/result.json": _presets,
+    "qat/result.json": _qat,
     "presets/separate_adapter.json": _separate_adapter,
     "devices/app_loop.json": _app_loop,
 }

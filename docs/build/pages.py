@@ -22,9 +22,11 @@ from experiments.devices import table as devices
 from experiments.inference_speed import decoders, kernels, native_table
 from experiments.inference_speed import plots as inference_plots
 from experiments.inference_speed import table as inference_speed
+from experiments.memory import exports
 from experiments.memory import table as memory
 from experiments.planted_need import table as planted_need
 from experiments.presets import table as presets
+from experiments.qat import table as qat
 from experiments.quality import plots as quality_plots
 from experiments.quality import screen
 from experiments.quality import table as quality
@@ -56,12 +58,14 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "planted_need/trailing.json": planted_need.render_trailing,
     "presets/result.json": presets.render,
     "presets/calibration.json": presets.render_calibration,
+    "qat/result.json": qat.render,
     "devices/device_parity.json": devices.render,
     "devices/routes.json": devices.render_routes,
     "devices/app_loop_fp32.json": devices.render_app_loop,
     "devices/apk_sizes.json": devices.render_apk_sizes,
     "devices/processors.json": devices.render_processors,
     "memory/original_full_width.json": memory.render,
+    "memory/exports.json": exports.render,
 }
 #: What draws the plot of a result file; it goes beside the file, `plot` in place of `result`.
 PLOTS: dict[str, Callable[[dict[str, Any], Path], None]] = {
