@@ -13,6 +13,7 @@ from hydra_mobile.bundle.memory.phones import PROCESS_BYTES, fit_on
 from hydra_mobile.core.files import write_json
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.templates import TEMPLATES
+from hydra_mobile.models.tiles import Tiles
 
 _PRECISIONS = ("fp32", "fp16", "w8", "w8a8", "w4", "w4a8")
 _ROLES = {
@@ -47,6 +48,15 @@ def write_manifests(folder: Path, count: int = 200) -> int:
     return count
 
 
+def _image(chance: random.Random) -> ImagePreprocessing:
+    half = (0.5, 0.5, 0.5)
+    if chance.random() < 0.7:
+        return ImagePreprocessing(336, half, half)
+    rows, columns = chance.randint(1, 4), chance.randint(2, 4)
+    tiles = Tiles(rows, columns, "image", ("",) * (rows * columns + 1))
+    return ImagePreprocessing(336, half, half, "tiles", "bicubic", tiles)
+
+
 def _manifest(chance: random.Random) -> dict[str, Any]:
     runtime = chance.choice(tuple(_ROLES))
     roles = (*_ROLES[runtime], "tokenizer", "golden", "golden_image", "golden_vectors")
@@ -73,7 +83,7 @@ def _manifest(chance: random.Random) -> dict[str, Any]:
             "num_image_tokens": chance.choice((4, 16, 144)),
         },
         "template": chance.choice(tuple(TEMPLATES.values())).to_dict(),
-        "image": ImagePreprocessing(336, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).to_dict(),
+        "image": _image(chance).to_dict(),
         "stop_ids": [2],
         "files": {
             f"{role}.bin": {

@@ -18,6 +18,7 @@ from PIL import Image
 from hydra_mobile.core.files import write_json
 from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.tiles import Tiles
 
 #: Width and height: a pixel, strips, high and wide ones, the recipe's own size, photographs.
 _SIZES = (
@@ -44,11 +45,16 @@ _SIZES = (
 _MODES = ("RGB", "RGBA", "P")
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_RECIPES = tuple(
-    ImagePreprocessing(size=size, mean=mean, std=std, fit=fit, resample=resample)
-    for size, (mean, std) in ((32, _HALF), (56, _CLIP))
-    for fit in ("pad", "crop", "stretch")
-    for resample in ("bicubic", "bilinear", "lanczos")
+_RECIPES = (
+    *(
+        ImagePreprocessing(size=size, mean=mean, std=std, fit=fit, resample=resample)
+        for size, (mean, std) in ((32, _HALF), (56, _CLIP))
+        for fit in ("pad", "crop", "stretch")
+        for resample in ("bicubic", "bilinear", "lanczos")
+    ),
+    # As SmolVLM and as InternVL read tiles.
+    ImagePreprocessing(32, *_HALF, "tiles", "lanczos", Tiles(2, 3, "grid", ("",) * 7)),
+    ImagePreprocessing(24, *_CLIP, "tiles", "bicubic", Tiles(2, 2, "image", ("",) * 5)),
 )
 
 

@@ -63,7 +63,7 @@ def write_requests(
         asks: the questions, those about one picture one after another.
         processor: of the bundle; gives the token ids.
         recipe: how pictures are prepared where that is not the bundle's own way: they are then
-            written as raw pixels, float32 [3, H, W] in a file `*.f32`.
+            written as raw pixels, float32 [3, H, W] or [K, 3, H, W] in a file `*.f32`.
     """
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
     with write_atomically(folder / REQUESTS) as temporary, temporary.open("w") as out:
@@ -87,6 +87,9 @@ def _line(
     if ask.image is not None:
         name = _picture(folder, ask, recipe)
         line |= {"image": name, "image_key": ask.image_key or name, "turn": ask.turn}
+        if processor.image.tiles is not None:
+            # The native runner has no tokenizer.
+            line["tiles"] = processor.tile_ids
     return line
 
 

@@ -124,9 +124,13 @@ class MobileVLMProcessor:
     def image_ids(self) -> list[int]:
         """Ids of a picture's place: one image token for each embedding, and tiles' texts."""
         square = [self.image_token_id] * self.num_image_tokens
-        if self.image.tiles is None:
-            return square
-        return [i for text in self.image.tiles.texts for i in (*self.text_ids(text), *square)]
+        return [i for text in self.tile_ids for i in (*text, *square)]
+
+    @property
+    def tile_ids(self) -> list[list[int]]:
+        """Ids of the text before each square of a picture; one empty list without tiles."""
+        tiles = self.image.tiles
+        return [self.text_ids(text) for text in tiles.texts] if tiles else [[]]
 
     def prompt(
         self, question: str, with_image: bool = True, history: Sequence[Turn] = ()

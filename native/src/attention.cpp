@@ -66,26 +66,38 @@ void update_cache(KernelRuntimeContext& context, Span<EValue*> stack) {
               static_cast<std::size_t>(value.numel()) * sizeof(float));
 }
 
-// Causal attention of the queries at positions `start`.. over a cache, softmax(q k / sqrt(D)) v
-// (Vaswani et al. 2017, eq. 1): q [1, S, heads, D], keys and values [1, L, kv_heads, D].
+// Attention of the queries at positions `start`.. over a cache, softmax(q k / sqrt(D)) v (Vaswani
+// et al. 2017, eq. 1): q [1, S, heads, D], keys and values [1, L, kv_heads, D]. Without a mask each
+// query sees the positions up to its own; a mask [S, L], added to the scores, says what it sees of
+// all L: windows, and pictures that look both ways.
 struct Attention {
   const float* query;
   const float* keys;
   const float* values;
+  const float* mask;
   float* out;
-  int64_t length, heads, kv_heads, size, start;
+  int64_t length, heads, kv_heads, size, start, slots;
   float scale;
 
   void head(int64_t head) const {
     const int64_t group = head / (heads / kv_heads);
     const int64_t stride = kv_heads * size;
-    std::vector<float> weights(static_cast<std::size_t>(start + length));
+    constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+    std::vector<float> weights(static_cast<std::size_t>(mask ? slots : start + length));
     for (int64_t at = 0; at < length; ++at) {
       const float* own = query + (at * heads + head) * size;
-      const int64_t seen = start + at + 1;
-      float most = -std::numeric_limits<float>::infinity();
+      const float* added = mask ? mask + at * slots : nullptr;
+      const int64_t seen = mask ? slots : start + at + 1;
+      float most = kUnseen;
       for (int64_t key = 0; key < seen; ++key) {
+        // Masks hold the lowest number where a key is not seen: most of a cache is behind the last
+        // token. The token itself is always seen.
+        if (added && added[key] <= std::numeric_limits<float>::lowest()) {
+          weights[key] = kUnseen;
+          continue;
+        }
         weights[key] = scale * dot(own, keys + key * stride + group * size, size);
+        if (added) weights[key] += added[key];
         most = std::max(most, weights[key]);
       }
       float total = 0;
@@ -95,6 +107,7 @@ struct Attention {
       std::fill_n(result, size, 0.0F);
       for (int64_t key = 0; key < seen; ++key) {
         const float weight = weights[key] / total;
+        if (weight == 0) continue;
         const float* value = values + key * stride + group * size;
         for (int64_t i = 0; i < size; ++i) result[i] += weight * value[i];
       }
@@ -102,8 +115,8 @@ struct Attention {
   }
 };
 
-// The operator's other arguments (a mask, dropout, attention to what comes later) are refused: no
-// program of ours has them.
+// The operator's other arguments (dropout, attention without a mask to what comes later) are
+// refused: no program of ours has them.
 void custom_sdpa(KernelRuntimeContext& context, Span<EValue*> stack) {
   const Tensor query = stack[0]->toTensor();
   const Tensor keys = stack[1]->toTensor();
@@ -114,8 +127,19 @@ void custom_sdpa(KernelRuntimeContext& context, Span<EValue*> stack) {
                     is_float_of_rank_four(values) && keys.sizes() == values.sizes() &&
                     query.size(3) == keys.size(3) && query.size(2) % keys.size(2) == 0 &&
                     start >= 0 && start + query.size(1) <= keys.size(1);
-  const bool plain = stack[4]->isNone() && stack[5]->toDouble() == 0 && stack[6]->toBool();
-  if (!fits || !plain) return context.fail(Error::InvalidArgument);
+  if (!fits || stack[5]->toDouble() != 0) return context.fail(Error::InvalidArgument);
+  // Either a mask says what is seen, or what comes later is not.
+  const bool masked = !stack[4]->isNone(), causal = stack[6]->toBool();
+  if (masked == causal) return context.fail(Error::InvalidArgument);
+  const float* mask = nullptr;
+  if (masked) {
+    const Tensor given = stack[4]->toTensor();
+    if (given.scalar_type() != ScalarType::Float || given.dim() != 2 ||
+        given.size(0) != query.size(1) || given.size(1) != keys.size(1)) {
+      return context.fail(Error::InvalidArgument);
+    }
+    mask = given.const_data_ptr<float>();
+  }
   if (executorch::runtime::resize_tensor(out, query.sizes()) != Error::Ok) {
     return context.fail(Error::InvalidArgument);
   }
@@ -123,12 +147,14 @@ void custom_sdpa(KernelRuntimeContext& context, Span<EValue*> stack) {
   attention.query = query.const_data_ptr<float>();
   attention.keys = keys.const_data_ptr<float>();
   attention.values = values.const_data_ptr<float>();
+  attention.mask = mask;
   attention.out = out.mutable_data_ptr<float>();
   attention.length = query.size(1);
   attention.heads = query.size(2);
   attention.kv_heads = keys.size(2);
   attention.size = query.size(3);
   attention.start = start;
+  attention.slots = keys.size(1);
   attention.scale = stack[7]->isNone() ? 1.0F / std::sqrt(static_cast<float>(attention.size))
                                        : static_cast<float>(stack[7]->toDouble());
   executorch::extension::parallel_for(0, attention.heads, 1, [&](int64_t begin, int64_t end) {

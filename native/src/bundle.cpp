@@ -17,6 +17,7 @@ constexpr char kSeal[] = "manifest_sha256";
 constexpr std::size_t kDigits = 64;
 // Of the side of a picture, as in `hydra_mobile/models/preprocessing.py`, and of other numbers.
 constexpr int64_t kMostPixels = 2048;
+constexpr int64_t kMostTiles = 64;
 constexpr int64_t kMost = 10'000'000;
 
 // The sha256 that the text of a manifest should have in its key `manifest_sha256`: of its own
@@ -108,6 +109,22 @@ int64_t number(const Json& values, const std::string& key, int64_t least, int64_
          std::to_string(least) + " to " + std::to_string(most) + ".");
 }
 
+void take_tiles(ImageRecipe& recipe, const Json& value) {
+  recipe.fit = Fit::kTiles;
+  recipe.rows = static_cast<int>(number(value, "rows", 1, kMostTiles));
+  recipe.columns = static_cast<int>(number(value, "columns", 1, kMostTiles));
+  const auto overview = value.at("overview").get<std::string>();
+  if (overview != "grid" && overview != "image") {
+    refuse("manifest.json: key `overview` is `" + overview + "`; expected grid or image.");
+  }
+  recipe.overview_of_grid = overview == "grid";
+  const auto texts = value.at("texts").get<std::vector<std::string>>().size();
+  if (static_cast<int64_t>(texts) != recipe.squares()) {
+    refuse("manifest.json: tiles have " + std::to_string(texts) + " `texts`, expected " +
+           std::to_string(recipe.squares()) + ", one for each tile and one for the overview.");
+  }
+}
+
 ImageRecipe image_recipe(const Json& value) {
   ImageRecipe recipe;
   recipe.size = static_cast<int>(number(value, "size", 1, kMostPixels));
@@ -124,8 +141,13 @@ ImageRecipe image_recipe(const Json& value) {
     recipe.fit = Fit::kCrop;
   else if (fit == "stretch")
     recipe.fit = Fit::kStretch;
+  else if (fit == "tiles")
+    take_tiles(recipe, value.at("tiles"));
   else
-    refuse("image fit `" + fit + "` is unknown; expected pad, crop or stretch.");
+    refuse("image fit `" + fit + "` is unknown; expected pad, crop, stretch or tiles.");
+  if (fit != "tiles" && value.contains("tiles")) {
+    refuse("manifest.json: `tiles` and `fit` \"tiles\" belong together.");
+  }
   if (filter == "bicubic")
     recipe.filter = Filter::kBicubic;
   else if (filter == "bilinear")

@@ -12,15 +12,21 @@
 
 namespace hydra {
 
-enum class Fit { kPad, kCrop, kStretch };
+enum class Fit { kPad, kCrop, kStretch, kTiles };
 enum class Filter { kBicubic, kBilinear, kLanczos };
 
+// With `Fit::kTiles` a picture is several squares: tiles row by row, then an overview.
 struct ImageRecipe {
-  int size = 0;                  // side of the square, in pixels
+  int size = 0;                  // side of a square, in pixels
   std::array<double, 3> mean{};  // RGB, in units of [0, 1]
   std::array<double, 3> std{};
   Fit fit = Fit::kPad;
   Filter filter = Filter::kBicubic;
+  int rows = 0;  // of tiles
+  int columns = 0;
+  bool overview_of_grid = false;  // resized from the stretched grid, not from the picture
+
+  int64_t squares() const { return fit == Fit::kTiles ? int64_t{rows} * columns + 1 : 1; }
 };
 
 struct Bundle {
@@ -32,7 +38,7 @@ struct Bundle {
   int64_t max_prefill = 0;                // most tokens of one call
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
-  int64_t num_image_tokens = 0;
+  int64_t num_image_tokens = 0;  // of one square
   std::vector<int64_t> stop_ids;
   ImageRecipe image;
   bool turn = true;  // picture files are read as people see them, see read_picture

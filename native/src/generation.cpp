@@ -28,9 +28,9 @@ Answer Generator::answer(const Question& question) {
     if (new_picture) {
       prefix_key_.reset();
       const Stopwatch encoding;
-      pixels = program_.encode_image(pixels);
+      const std::vector<float> features = encode(pixels);
       answer.encode_seconds = encoding.seconds();
-      prefix_seconds = take_picture(question, std::move(pixels));
+      prefix_seconds = take_picture(question, features);
       prefix_key_ = question.image_key;
       answer.prefill_tokens = prefix_length_;
     }
@@ -70,10 +70,30 @@ Answer Generator::answer(const Question& question) {
   return answer;
 }
 
-double Generator::take_picture(const Question& question, std::vector<float> features) {
+// Rows of all squares of a picture, one behind the other; the program sees one square at a time.
+std::vector<float> Generator::encode(const std::vector<float>& pixels) {
+  const std::size_t count = pixels.size() / program_.bundle().image.squares();
+  std::vector<float> features;
+  for (std::size_t at = 0; at < pixels.size(); at += count) {
+    const auto rows = program_.encode_image(std::span(pixels).subspan(at, count));
+    features.insert(features.end(), rows.begin(), rows.end());
+  }
+  return features;
+}
+
+double Generator::take_picture(const Question& question, const std::vector<float>& features) {
   const Stopwatch watch;
   std::vector<float> embeddings = program_.embed(question.before);
-  embeddings.insert(embeddings.end(), features.begin(), features.end());
+  const auto squares = program_.bundle().image.squares();
+  const auto count = static_cast<std::ptrdiff_t>(features.size()) / squares;
+  for (int64_t square = 0; square < squares; ++square) {
+    if (!question.tiles.empty()) {
+      const auto text = program_.embed(question.tiles[square]);
+      embeddings.insert(embeddings.end(), text.begin(), text.end());
+    }
+    const auto rows = features.begin() + square * count;
+    embeddings.insert(embeddings.end(), rows, rows + count);
+  }
   prefix_logits_ = program_.decode(embeddings, 0);
   prefix_length_ = static_cast<int64_t>(embeddings.size()) / program_.bundle().hidden_size;
   return watch.seconds();

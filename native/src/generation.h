@@ -18,10 +18,11 @@ namespace hydra {
 struct Question {
   std::string id;
   std::optional<std::filesystem::path> image;
-  std::string image_key;        // equal keys mean equal pictures
-  bool turn = true;             // how its file is read, see read_picture
-  std::vector<int64_t> before;  // ids before the image, or all of them without one
-  std::vector<int64_t> after;   // ids behind the image
+  std::string image_key;                    // equal keys mean equal pictures
+  bool turn = true;                         // how its file is read, see read_picture
+  std::vector<int64_t> before;              // ids before the image, or all of them without one
+  std::vector<int64_t> after;               // ids behind the image
+  std::vector<std::vector<int64_t>> tiles;  // with tiles: ids before each square of the image
   int64_t max_new_tokens = 16;
   bool stop = true;                             // end at a stop id
   std::optional<std::filesystem::path> logits;  // file for the first logits, float32 [vocab]
@@ -46,7 +47,8 @@ class Generator {
   Answer answer(const Question& question);
 
  private:
-  double take_picture(const Question& question, std::vector<float> features);
+  std::vector<float> encode(const std::vector<float>& pixels);
+  double take_picture(const Question& question, const std::vector<float>& features);
 
   Program& program_;
   std::optional<std::string> prefix_key_;

@@ -108,6 +108,46 @@ Picture cropped(Picture picture, const ImageRecipe& recipe) {
              recipe.size);
 }
 
+// The squares of a picture in tiles.
+std::vector<Picture> tiled(const Picture& picture, const ImageRecipe& recipe) {
+  const int size = recipe.size;
+  const Picture grid = resize(picture, recipe.columns * size, recipe.rows * size, recipe.filter);
+  std::vector<Picture> squares;
+  for (int y = 0; y < recipe.rows; ++y) {
+    for (int x = 0; x < recipe.columns; ++x) {
+      squares.push_back(cut(grid, x * size, y * size, size, size));
+    }
+  }
+  squares.push_back(resize(recipe.overview_of_grid ? grid : picture, size, size, recipe.filter));
+  return squares;
+}
+
+// The one square of a picture without tiles.
+Picture square(Picture picture, const ImageRecipe& recipe) {
+  if (picture.width != picture.height && recipe.fit == Fit::kPad) {
+    picture = padded(picture, recipe);
+  } else if (picture.width != picture.height && recipe.fit == Fit::kCrop) {
+    picture = cropped(std::move(picture), recipe);
+  }
+  if (picture.width != recipe.size || picture.height != recipe.size) {
+    picture = resize(picture, recipe.size, recipe.size, recipe.filter);
+  }
+  return picture;
+}
+
+// Pixels [3, size, size] of a square.
+void normalize(const Picture& square, const ImageRecipe& recipe, float* pixels) {
+  const std::size_t area = static_cast<std::size_t>(recipe.size) * recipe.size;
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    const float mean = static_cast<float>(recipe.mean[channel]);
+    const float deviation = static_cast<float>(recipe.std[channel]);
+    for (std::size_t at = 0; at < area; ++at) {
+      const float value = static_cast<float>(square.rgb[3 * at + channel]) / 255.0F;
+      pixels[channel * area + at] = (value - mean) / deviation;
+    }
+  }
+}
+
 }  // namespace
 
 Picture read_picture(const std::filesystem::path& file, bool turn) {
@@ -158,23 +198,16 @@ Picture read_picture(const std::filesystem::path& file, bool turn) {
 }
 
 std::vector<float> preprocess(Picture picture, const ImageRecipe& recipe) {
-  if (picture.width != picture.height && recipe.fit == Fit::kPad) {
-    picture = padded(picture, recipe);
-  } else if (picture.width != picture.height && recipe.fit == Fit::kCrop) {
-    picture = cropped(std::move(picture), recipe);
+  std::vector<Picture> squares;
+  if (recipe.fit == Fit::kTiles) {
+    squares = tiled(picture, recipe);
+  } else {
+    squares.push_back(square(std::move(picture), recipe));
   }
-  if (picture.width != recipe.size || picture.height != recipe.size) {
-    picture = resize(picture, recipe.size, recipe.size, recipe.filter);
-  }
-  const std::size_t area = static_cast<std::size_t>(recipe.size) * recipe.size;
-  std::vector<float> pixels(3 * area);
-  for (std::size_t channel = 0; channel < 3; ++channel) {
-    const float mean = static_cast<float>(recipe.mean[channel]);
-    const float deviation = static_cast<float>(recipe.std[channel]);
-    for (std::size_t at = 0; at < area; ++at) {
-      const float value = static_cast<float>(picture.rgb[3 * at + channel]) / 255.0F;
-      pixels[channel * area + at] = (value - mean) / deviation;
-    }
+  const std::size_t count = std::size_t{3} * recipe.size * recipe.size;
+  std::vector<float> pixels(squares.size() * count);
+  for (std::size_t at = 0; at < squares.size(); ++at) {
+    normalize(squares[at], recipe, pixels.data() + at * count);
   }
   return pixels;
 }
@@ -183,11 +216,13 @@ std::vector<float> read_pixels(const std::filesystem::path& file, const ImageRec
                                bool turn) {
   if (file.extension() != ".f32") return preprocess(read_picture(file, turn), recipe);
   const auto bytes = read_bytes(file);
-  const std::size_t expected = std::size_t{3} * recipe.size * recipe.size * sizeof(float);
+  const std::size_t expected =
+      static_cast<std::size_t>(recipe.squares()) * 3 * recipe.size * recipe.size * sizeof(float);
   if (bytes.size() != expected) {
+    const std::string side = std::to_string(recipe.size);
     throw Failure(Exit::kInput, file.string() + " has " + std::to_string(bytes.size()) +
-                                    " bytes; pixels float32 [1, 3, " + std::to_string(recipe.size) +
-                                    ", " + std::to_string(recipe.size) + "] have " +
+                                    " bytes; pixels float32 [" + std::to_string(recipe.squares()) +
+                                    ", 3, " + side + ", " + side + "] have " +
                                     std::to_string(expected) + ".");
   }
   std::vector<float> pixels(expected / sizeof(float));

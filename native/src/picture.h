@@ -25,10 +25,10 @@ struct Picture {
 // Throws Failure(kInput) when the file is missing or is neither PNG nor JPEG.
 Picture read_picture(const std::filesystem::path& file, bool turn = true);
 
-// Pixels float32 [3, size, size].
+// Pixels float32 [squares, 3, size, size].
 std::vector<float> preprocess(Picture picture, const ImageRecipe& recipe);
 
-// Pixels float32 [3, size, size] of a picture, or of raw little-endian float32 in a file `*.f32`.
+// The same of a file: a picture, or raw little-endian float32 where its name ends in `.f32`.
 std::vector<float> read_pixels(const std::filesystem::path& file, const ImageRecipe& recipe,
                                bool turn = true);
 

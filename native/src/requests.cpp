@@ -29,6 +29,9 @@ Question question_of(const Json& line, const std::filesystem::path& file, const 
     question.image_key = line.value("image_key", question.image->string());
     question.after = line.at("after").get<std::vector<int64_t>>();
     question.turn = line.value("turn", bundle.turn);
+    if (bundle.image.fit == Fit::kTiles) {
+      question.tiles = line.at("tiles").get<std::vector<std::vector<int64_t>>>();
+    }
   }
   if (line.contains("logits")) question.logits = beside(file, line.at("logits"));
   question.max_new_tokens = line.value("max_new_tokens", question.max_new_tokens);
@@ -37,15 +40,25 @@ Question question_of(const Json& line, const std::filesystem::path& file, const 
 }
 
 void check(const Question& question, const Bundle& bundle, const std::string& where) {
-  for (const auto* ids : {&question.before, &question.after}) {
-    for (const int64_t id : *ids) {
+  int64_t tokens = question.image ? bundle.image.squares() * bundle.num_image_tokens : 0;
+  const auto count = [&](const std::vector<int64_t>& ids) {
+    tokens += static_cast<int64_t>(ids.size());
+    for (const int64_t id : ids) {
       if (id >= 0 && id < bundle.vocab_size) continue;
       refuse(where, "token id " + std::to_string(id) + " lies outside of 0.." +
                         std::to_string(bundle.vocab_size - 1) + ".");
     }
+  };
+  count(question.before);
+  count(question.after);
+  for (const auto& ids : question.tiles) count(ids);
+  if (question.image && bundle.image.fit == Fit::kTiles) {
+    const auto squares = static_cast<int64_t>(question.tiles.size());
+    if (squares != bundle.image.squares()) {
+      refuse(where, "key `tiles` has " + std::to_string(squares) + " texts, the bundle reads " +
+                        std::to_string(bundle.image.squares()) + " squares.");
+    }
   }
-  const int64_t tokens = static_cast<int64_t>(question.before.size() + question.after.size()) +
-                         (question.image ? bundle.num_image_tokens : 0);
   if (tokens == 0) refuse(where, "the prompt is empty.");
   if (tokens >= bundle.max_context) {
     refuse(where, "the prompt has " + std::to_string(tokens) + " tokens; the program holds " +

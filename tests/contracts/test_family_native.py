@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from bundle_fixtures import Exported
 from PIL import Image
-from tiny_families import SQUARE, every_family
+from tiny_families import SQUARE, TILED, every_family
 
 import hydra_mobile as hm
 from hydra_mobile.bundle.bundle import Bundle
-from hydra_mobile.core.errors import ArtifactError
 from hydra_mobile.devices.batch_format import REQUESTS, Ask, write_requests
 from hydra_mobile.runtimes.generation import Generator
 
@@ -27,8 +26,6 @@ from hydra_mobile.runtimes.native import NativeRuntime
 
 #: A second question goes back to the picture of the first.
 QUESTIONS = ("Is there a red car in the image?", "What is in the image?")
-#: Its windows and pictures are masks, which the runner's own attention does not read.
-MASKED = "gemma3"
 
 
 @pytest.fixture
@@ -41,7 +38,7 @@ def bundle(trained_bundle: Exported, tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
-@pytest.mark.parametrize("family", every_family([name for name in SQUARE if name != MASKED]))
+@pytest.mark.parametrize("family", every_family([*SQUARE, *TILED]))
 def test_it_answers_as_the_python_runtime_does(
     family: str, binary: Path, bundle: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -77,26 +74,3 @@ def test_it_answers_as_the_python_runtime_does(
         assert found.ids == wanted.ids, ask.key
         np.testing.assert_allclose(found.first_logits, wanted.first_logits, atol=1e-4)
         assert told[ask.key]["ids"] == wanted.ids, ask.key
-
-
-@pytest.mark.parametrize("family", every_family(["smolvlm_tiles"]))
-def test_it_refuses_pictures_in_tiles(
-    family: str, binary: Path, bundle: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folder = bundle(family)
-    with pytest.raises(ArtifactError, match="tiles"):
-        NativeRuntime.load(folder)
-    (tmp_path / REQUESTS).write_text("")
-    command = [binary, "--bundle", folder, "--requests", tmp_path / REQUESTS]
-    command += ["--answers", tmp_path / "answers.jsonl"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, check=False, timeout=60)
-    assert done.returncode == 2
-    assert "tiles" in done.stderr.decode()
-
-
-@pytest.mark.parametrize("family", every_family([MASKED]))
-def test_it_refuses_attention_with_a_mask(
-    family: str, binary: Path, bundle: Callable[[str], Path]
-) -> None:
-    with pytest.raises(ArtifactError, match="custom_sdpa"):
-        NativeRuntime.load(bundle(family))

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from app_answers import app_answers
 from bundle_fixtures import Exported
-from tiny_families import every_family, every_pair
+from tiny_families import SQUARE, TILED, every_pair
 
 from android_demo.tools import onnxruntime_aar
-from android_demo.tools.desktop import benchmark, libraries
-from hydra_mobile.core.errors import ArtifactError
+from android_demo.tools.desktop import libraries
 from hydra_mobile.devices.android import executorch_package, toolchain
-from hydra_mobile.devices.batch_format import REQUESTS
 from hydra_mobile.runtimes import runtime_class
 from hydra_mobile.runtimes.generation import Generator
 
@@ -36,7 +34,7 @@ def cache(compiler_cache: Path) -> Path:
     return compiler_cache
 
 
-@pytest.mark.parametrize("asked", every_pair(RUNTIMES), ids="-".join)
+@pytest.mark.parametrize("asked", every_pair(RUNTIMES, [*SQUARE, *TILED]), ids="-".join)
 def test_the_app_answers_as_python_does(
     asked: tuple[str, str], cache: Path, checked_bundle: Exported, tmp_path: Path
 ) -> None:
@@ -52,15 +50,3 @@ def test_the_app_answers_as_python_does(
         assert told[ask.key]["prefill_tokens"] == wanted.prefill_tokens, ask.key
         assert told[ask.key]["ids"] == wanted.ids, ask.key
         assert told[ask.key]["text"] == wanted.text
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("family", every_family(["smolvlm_tiles"]))
-def test_the_app_refuses_pictures_in_tiles(
-    family: str, runtime: str, cache: Path, trained_bundle: Exported, tmp_path: Path
-) -> None:
-    (tmp_path / REQUESTS).write_text("")
-    with pytest.raises(ArtifactError, match="tiles"):
-        benchmark.run_benchmark(
-            trained_bundle(family, runtime), tmp_path / REQUESTS, tmp_path / "answers.jsonl"
-        )

@@ -14,8 +14,13 @@ from manifests import edited_manifest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.files import sha256_of
+from hydra_mobile.devices.batch_format import Ask, write_requests
 from hydra_mobile.models.preprocessing import ImagePreprocessing
+from hydra_mobile.models.tiles import Tiles
+from hydra_mobile.runtimes import runtime_class
+from hydra_mobile.runtimes.generation import Generator
 
 Asked = Callable[[list[dict[str, Any]]], Path]
 
@@ -107,6 +112,109 @@ def test_pixels_equal_pythons_bit_for_bit(
         assert done.returncode == 0, done.stderr
         found = np.frombuffer(done.stdout, np.float32).reshape(3, 48, 48)
         np.testing.assert_array_equal(found, recipe(picture), err_msg=f"{size}")
+
+
+@pytest.mark.parametrize("overview", ["grid", "image"])
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear", "lanczos"])
+def test_squares_of_a_picture_equal_pythons_bit_for_bit(
+    binary: Path, copied: Callable[..., Path], overview: Any, resample: Any, tmp_path: Path
+) -> None:
+    mean, std = (0.481, 0.457, 0.408), (0.268, 0.261, 0.275)
+    tiles = Tiles(2, 3, overview, ("",) * 7)
+    recipe = ImagePreprocessing(24, mean, std, "tiles", resample, tiles)
+    folder = copied(lambda manifest: manifest.update(image=recipe.to_dict()))
+    rng = np.random.default_rng(3)
+    for size in [(72, 48), (24, 24), (200, 90), (90, 201), (7, 5), (1, 1), (900, 2)]:
+        picture = Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+        picture.save(tmp_path / "p.png")
+        done = run(binary, "--bundle", folder, "--pixels", tmp_path / "p.png")
+        assert done.returncode == 0, done.stderr
+        found = np.frombuffer(done.stdout, np.float32).reshape(7, 3, 24, 24)
+        np.testing.assert_array_equal(found, recipe(picture), err_msg=f"{size}")
+
+
+@pytest.fixture
+def tiled(copied: Callable[..., Path]) -> Path:
+    """The bundle as one that reads three squares of a picture, with text before each."""
+    tiles = {"rows": 1, "columns": 2, "overview": "image", "texts": ["left", " right ", "all"]}
+    return copied(lambda manifest: manifest["image"].update(fit="tiles", tiles=tiles))
+
+
+def test_pictures_in_tiles_are_answered_as_in_python(
+    binary: Path, tiled: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    pictures = [
+        Image.fromarray(rng.integers(0, 256, (40, 90, 3), dtype=np.uint8)) for _ in range(2)
+    ]
+    asks = [
+        Ask(f"{number} {question}", question, lambda p=picture: p, f"{number}", 8, stop=False)
+        for number, picture in enumerate(pictures)
+        for question in ("a", "Is it?")
+    ]
+    processor = Bundle.open(tiled).processor()
+    write_requests(tmp_path, asks, processor)
+    write_requests(tmp_path / "raw", asks, processor, processor.image)
+    found = []
+    for folder in (tmp_path, tmp_path / "raw"):
+        done = answer(binary, tiled, folder / "requests.jsonl", folder / "answers.jsonl")
+        assert done.returncode == 0, done.stderr
+        found.append(by_id(folder / "answers.jsonl"))
+    generator = Generator(runtime_class("executorch").load(tiled, threads=1))
+    answers = set()
+    for ask in asks:
+        wanted = generator.answer(
+            ask.question, ask.image, ask.image_key, max_new_tokens=8, stop=False
+        )
+        answers.add(tuple(wanted.ids))
+        for told in found:
+            assert told[ask.key]["ids"] == wanted.ids
+            assert told[ask.key]["prefill_tokens"] == wanted.prefill_tokens
+            assert (told[ask.key]["encode_seconds"] is None) == (wanted.encode_seconds is None)
+    assert len(answers) == 4
+
+
+def test_texts_of_tiles_are_counted_and_all_there(
+    binary: Path, tiled: Path, asked: Asked, tmp_path: Path
+) -> None:
+    golden = str(tiled / "golden" / "0.png")
+    request = {"id": "a", "image": golden, "before": [1], "after": [2], "tiles": [[], [3], [4, 5]]}
+    # Three squares of four tokens, and five tokens of text.
+    fitting = {**request, "before": [1] * (79 - 12 - 4)}
+    done = answer(binary, tiled, asked([fitting]), tmp_path / "fits.jsonl")
+    assert done.returncode == 0, done.stderr
+    for change, message in (
+        ({"before": [1] * (80 - 12 - 4)}, "the prompt has 80 tokens"),
+        ({"tiles": [[], [3]]}, "key `tiles` has 2 texts, the bundle reads 3 squares"),
+        ({"tiles": [[], [3], [320]]}, "token id 320 lies outside"),
+        ({"tiles": None}, "requests.jsonl:1"),
+    ):
+        done = answer(binary, tiled, asked([{**request, **change}]), tmp_path / "a.jsonl")
+        assert done.returncode == 2
+        assert message in done.stderr.decode()
+    del request["tiles"]
+    done = answer(binary, tiled, asked([request]), tmp_path / "a.jsonl")
+    assert done.returncode == 2
+    assert "tiles" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"texts": ["", ""]}, "texts"),
+        ({"rows": 0}, "rows"),
+        ({"columns": 65}, "columns"),
+        ({"overview": "none"}, "overview"),
+    ],
+)
+def test_tiles_that_cannot_be_are_refused(
+    binary: Path, tiled: Path, change: dict[str, Any], word: str
+) -> None:
+    with edited_manifest(tiled) as manifest:
+        manifest["image"]["tiles"].update(change)
+    done = run(binary, "--bundle", tiled, "--pixels", tiled / "golden" / "0.png")
+    assert done.returncode == 2
+    assert word in done.stderr.decode()
 
 
 def test_raw_pixels_and_modes_of_pictures(

@@ -229,14 +229,15 @@ internal class TurnRows(
             // The same words again would be read out again.
             if (text.toString() != now) text = now
         }
-        val isChecking = live.phase == Phase.CHECKING && !live.isStopping
+        // The check of a model, and the reading of a picture in tiles.
+        val isCounted = (live.phase == Phase.CHECKING || live.share > 0) && !live.isStopping
         val rate = live.rate
         view.findViewById<TextView>(R.id.percent).run {
-            text = if (isChecking) context.percent(live.share) else rate?.let { context.rate(it) }
+            text = if (isCounted) context.percent(live.share) else rate?.let { context.rate(it) }
             isShownHere = text.isNotEmpty()
         }
         view.findViewById<ProgressBar>(R.id.phase_bar).run {
-            isShownHere = isChecking
+            isShownHere = isCounted
             progress = (100 * live.share).toInt()
         }
         view.findViewById<TextView>(R.id.phase_about).run {

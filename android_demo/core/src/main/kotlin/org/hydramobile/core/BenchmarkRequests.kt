@@ -90,7 +90,7 @@ internal class BenchmarkRequests(private val file: File, private val bundle: Bun
             val what = "token id $outside lies outside of 0..$last."
             throw wrong(BenchmarkFault.REQUEST_OUTSIDE, where, what, "$outside", "$last")
         }
-        val tokens = ids.size + if (request.image == null) 0 else manifest.imageTokens
+        val tokens = ids.size + if (request.image == null) 0 else bundle.pictureTokens
         if (tokens == 0) throw wrong(BenchmarkFault.REQUEST_EMPTY, where, "the prompt is empty.")
         if (tokens >= manifest.maxContext) {
             val room = "the program holds ${manifest.maxContext}, answer included."

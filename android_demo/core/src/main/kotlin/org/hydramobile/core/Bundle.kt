@@ -20,6 +20,14 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
     /** The template, with the tokenizer's ids. */
     val template: PromptTemplate by lazy { PromptTemplate(manifest.template, tokenizer, manifest.imageToken) }
 
+    /** Ids of the text before each square of a picture; one empty list without tiles. */
+    val squareTexts: List<IntArray> by lazy {
+        manifest.image.tiles?.texts?.map(template::idsOf) ?: listOf(IntArray(0))
+    }
+
+    /** Tokens in a picture's place: those of all squares, and of the texts between them. */
+    val pictureTokens: Int get() = squareTexts.sumOf { it.size + manifest.imageTokens }
+
     /** Picture to pixels, as the model was trained. */
     val preprocessor: ImagePreprocessor get() = ImagePreprocessor(manifest.image)
 

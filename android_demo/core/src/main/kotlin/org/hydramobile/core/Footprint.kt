@@ -92,7 +92,7 @@ class Footprint(
                     product(FLOAT, tokens, row - hidden),
                     scores,
                 ),
-                picture = picture(shapes.count("image_size").toLong(), sizes),
+                picture = picture(shapes.count("image_size").toLong(), sizes, squares(manifest)),
                 tokenizer = product(TOKENIZER, files["tokenizer"] ?: 0),
                 runtime = runtime,
             ).also { sum(it.resting, it.loading, it.picture, it.prefill) }
@@ -111,10 +111,16 @@ class Footprint(
         private fun keepsScores(manifest: JsonObject): Boolean =
             manifest.string("runtime") == "onnx" || manifest.child("details").values["attention"] == "manual"
 
-        private fun picture(side: Long, sizes: JsonObject): Long {
+        /** How many squares a picture is read as. */
+        private fun squares(manifest: JsonObject): Long {
+            val image = manifest.child("image")
+            return if (image.lacks("tiles")) 1L else maxOf(1L, image.child("tiles").list("texts").size.toLong())
+        }
+
+        private fun picture(side: Long, sizes: JsonObject, squares: Long): Long {
             val pixels = product(side, side)
             val step = if (sizes.lacks("vision_step")) product(pixels, 11, FLOAT) else sizes.long("vision_step")
-            return sum(product(pixels, 4 + 2 * 3 * FLOAT), product(2, step))
+            return sum(product(squares, pixels, 4 + 2 * 3 * FLOAT), product(2, step))
         }
 
         private fun product(vararg factors: Long) = factors.reduce(Math::multiplyExact)

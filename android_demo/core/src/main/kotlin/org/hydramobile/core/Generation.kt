@@ -22,7 +22,7 @@ enum class AnswerEnd {
 class Picture(
     /** Equal keys mean equal pictures, which are encoded once; null: never equal. */
     val key: String?,
-    /** Gives its pixels float32 [3 * size * size]; called only when it is not in the cache. */
+    /** Gives its pixels float32 [squares * 3 * size * size]; called only when it is not in the cache. */
     val pixels: () -> FloatArray,
 )
 
@@ -50,6 +50,9 @@ class StopSignal {
 
 /** What a running answer tells; all on the thread that called `Generator.answer`. */
 interface AnswerListener {
+    /** The vision encoder has seen [done] of the [count] squares of the picture. */
+    fun onSquare(done: Int, count: Int) {}
+
     /** The prompt is in the cache and the first token is known. */
     fun onFirstToken(timings: Timings) {}
 

@@ -15,12 +15,14 @@ package org.hydramobile.core
 class Generator(private val bundle: Bundle, private val runtime: VlmRuntime) {
     private val limits = bundle.manifest
     private val tokenizer = bundle.tokenizer
+    private val squareTexts = bundle.squareTexts
     private var prefixKey: String? = null
     private var prefixLength = 0
     private var prefixLogits = FloatArray(0)
 
     /**
-     * Answer one [prompt], whose image embeddings of [picture] come between its two parts.
+     * Answer one [prompt], whose image embeddings of [picture] come between its two parts; in tiles, the text before
+     * each square comes with them.
      *
      * [signal] ends it between two steps; what was generated until then is returned.
      *
@@ -51,7 +53,7 @@ class Generator(private val bundle: Bundle, private val runtime: VlmRuntime) {
 
     private fun requireFits(prompt: Prompt, withPicture: Boolean) {
         val text = prompt.before.size + prompt.after.size
-        val count = text + if (withPicture) limits.imageTokens else 0
+        val count = text + if (withPicture) bundle.pictureTokens else 0
         if (count == 0) {
             throw GenerationException(GenerationProblem.EMPTY_PROMPT, "The prompt is empty. Ask a question.")
         }
@@ -128,25 +130,55 @@ class Generator(private val bundle: Bundle, private val runtime: VlmRuntime) {
         private fun takePicture(picture: Picture, before: IntArray): Boolean {
             prefixKey = null
             val pixels = picture.pixels()
-            if (pixels.size != 3 * limits.image.size * limits.image.size) {
+            val image = limits.image
+            if (pixels.size != image.squares * image.squareValues) {
+                val squares = if (image.squares == 1) "" else "${image.squares} * "
                 throw GenerationException(
                     GenerationProblem.UNUSABLE_PICTURE,
-                    "The picture has ${pixels.size} values, the model reads 3 * ${limits.image.size} * " +
-                        "${limits.image.size}. Prepare it with the bundle's own recipe.",
+                    "The picture has ${pixels.size} values, the model reads ${squares}3 * ${image.size} * " +
+                        "${image.size}. Prepare it with the bundle's own recipe.",
                 )
             }
             if (signal.isSet) return false
-            val features = clock.encode { runtime.encodeImage(pixels) }
+            val features = clock.encode { encoded(pixels) }
             if (signal.isSet) return false
-            val count = before.size + limits.imageTokens
-            clock.prefill(count) {
-                val embeddings = (if (before.isEmpty()) FloatArray(0) else runtime.embed(before)) + features
-                prefixLogits = runtime.decode(embeddings, count, 0)
-            }
+            val count = before.size + bundle.pictureTokens
+            clock.prefill(count) { prefixLogits = runtime.decode(rows(before, features), count, 0) }
             prefixLength = count
             prefixKey = picture.key
             return true
         }
+
+        /** Embeddings of each square, which the vision encoder sees one at a time; fewer where it was stopped. */
+        private fun encoded(pixels: FloatArray): List<FloatArray> {
+            val size = limits.image.squareValues
+            val features = ArrayList<FloatArray>()
+            for (square in squareTexts.indices) {
+                if (signal.isSet) break
+                features.add(runtime.encodeImage(pixels.copyOfRange(square * size, (square + 1) * size)))
+                listener?.onSquare(square + 1, squareTexts.size)
+            }
+            return features
+        }
+
+        /** What is before a picture, and the picture: each square behind its text. */
+        private fun rows(before: IntArray, features: List<FloatArray>): FloatArray {
+            val parts = ArrayList<FloatArray>()
+            parts.add(embedded(before))
+            for ((text, square) in squareTexts.zip(features)) {
+                parts.add(embedded(text))
+                parts.add(square)
+            }
+            val all = FloatArray(parts.sumOf { it.size })
+            var at = 0
+            for (part in parts) {
+                part.copyInto(all, at)
+                at += part.size
+            }
+            return all
+        }
+
+        private fun embedded(ids: IntArray) = if (ids.isEmpty()) FloatArray(0) else runtime.embed(ids)
 
         private fun generation(end: AnswerEnd): Generation {
             val generated = ids.toArray()

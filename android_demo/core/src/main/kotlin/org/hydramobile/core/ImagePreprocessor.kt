@@ -19,25 +19,39 @@ enum class Fit {
     ;
 
     companion object {
-        /** The name in manifests and requests. JsonException: there is none. */
-        fun named(name: String, where: String): Fit = values().firstOrNull { it.name.lowercase() == name }
-            ?: throw JsonException("$where: `fit` is \"${name.take(40)}\", expected pad, crop or stretch.")
+        /** The name in manifests and requests. JsonException: there is none; [expected] are those that may be. */
+        fun named(name: String, where: String, expected: String = "pad, crop or stretch"): Fit =
+            values().firstOrNull { it.name.lowercase() == name }
+                ?: throw JsonException("$where: `fit` is \"${name.take(40)}\", expected $expected.")
     }
 }
 
-/** The manifest's `image`: side in pixels; mean and deviation of red, green and blue in units of [0, 1]. */
+/**
+ * The manifest's `image`: side of a square in pixels; mean and deviation of red, green and blue in units of [0, 1].
+ *
+ * [tiles]: the squares of a picture; null: it is one.
+ */
 class ImageRecipe internal constructor(
     val size: Int,
     internal val mean: DoubleArray,
     internal val std: DoubleArray,
     val fit: Fit,
     internal val filter: Filter,
+    val tiles: Tiles? = null,
 ) {
-    /** The same recipe with another way to become square, which some benchmarks ask for. */
-    fun with(fit: Fit) = ImageRecipe(size, mean, std, fit, filter)
+    /** How many squares a picture becomes. */
+    val squares: Int get() = tiles?.count ?: 1
+
+    /** Values of one square's pixels. */
+    val squareValues: Int get() = CHANNELS * size * size
+
+    /** The same recipe with another way to become one square, which some benchmarks ask for; tiles stay tiles. */
+    fun with(fit: Fit) = if (tiles == null) ImageRecipe(size, mean, std, fit, filter) else this
 
     companion object {
         private const val LARGEST = 4096
+        private const val CHANNELS = 3
+        private const val TILES = "tiles"
 
         /** JsonException: a key is missing or has an unknown value. */
         fun of(json: JsonObject): ImageRecipe {
@@ -65,7 +79,20 @@ class ImageRecipe internal constructor(
                     "${json.where}: `resample` is \"${name.take(40)}\", expected bicubic, bilinear or lanczos.",
                 )
             }
-            return ImageRecipe(size, mean, std, Fit.named(json.string("fit"), json.where), filter)
+            val fit = json.string("fit")
+            if ((fit == TILES) == json.lacks(TILES)) {
+                throw JsonException("${json.where}: `tiles` and `fit` \"tiles\" belong together.")
+            }
+            if (fit != TILES) {
+                val one = Fit.named(fit, json.where, "pad, crop, stretch or tiles")
+                return ImageRecipe(size, mean, std, one, filter)
+            }
+            // The grid is stretched, and so is the overview.
+            val recipe = ImageRecipe(size, mean, std, Fit.STRETCH, filter, Tiles.of(json.child(TILES)))
+            if (recipe.squares.toLong() * recipe.squareValues > Int.MAX_VALUE) {
+                throw JsonException("${json.where}: ${recipe.squares} tiles of $size pixels are more than can be held.")
+            }
+            return recipe
         }
     }
 }
@@ -73,7 +100,7 @@ class ImageRecipe internal constructor(
 /** Applies one recipe. */
 class ImagePreprocessor(val recipe: ImageRecipe) {
     /**
-     * Pixels float32 [3, size, size] of a picture of [width] * [height] colours 0xAARRGGBB, row by row.
+     * Pixels float32 [squares, 3, size, size] of a picture of [width] * [height] colours 0xAARRGGBB, row by row.
      *
      * Transparent pixels are shown on white; colours must not be premultiplied by their alpha.
      *
@@ -84,9 +111,11 @@ class ImagePreprocessor(val recipe: ImageRecipe) {
             "the picture has ${argb.size} pixels, expected $width * $height"
         }
         var rows: Rows = ArgbRows(argb, width, height)
+        val tiles = recipe.tiles
+        if (tiles != null) return normalised(tiles.squares(rows, recipe.size, recipe.filter))
         if (width != height && recipe.fit == Fit.PAD) rows = PaddedRows(rows, recipe.mean)
         if (width != height && recipe.fit == Fit.CROP) rows = cropped(rows)
-        return normalised(Resample.resize(rows, recipe.size, recipe.size, recipe.filter))
+        return normalised(listOf(Resample.resize(rows, recipe.size, recipe.size, recipe.filter)))
     }
 
     /** The middle of a picture whose shortest side is `size`. */
@@ -106,15 +135,22 @@ class ImagePreprocessor(val recipe: ImageRecipe) {
         return CutRows(whole, (whole.width - size) / 2, (whole.height - size) / 2, size, size)
     }
 
-    private fun normalised(picture: Pixels): FloatArray {
-        val area = picture.width * picture.height
-        val pixels = FloatArray(3 * area)
-        for (channel in 0 until 3) {
-            val mean = recipe.mean[channel].toFloat()
-            val std = recipe.std[channel].toFloat()
-            for (at in 0 until area) {
-                val value = (picture.rgb[3 * at + channel].toInt() and 0xFF).toFloat() / 255f
-                pixels[channel * area + at] = (value - mean) / std
+    private fun normalised(squares: List<Rows>): FloatArray {
+        val size = recipe.size
+        val pixels = FloatArray(squares.size * recipe.squareValues)
+        val row = ByteArray(3 * size)
+        for ((number, square) in squares.withIndex()) {
+            for (y in 0 until size) {
+                square.read(y, row)
+                for (channel in 0 until 3) {
+                    val mean = recipe.mean[channel].toFloat()
+                    val std = recipe.std[channel].toFloat()
+                    val start = number * recipe.squareValues + (channel * size + y) * size
+                    for (x in 0 until size) {
+                        val value = (row[3 * x + channel].toInt() and 0xFF).toFloat() / 255f
+                        pixels[start + x] = (value - mean) / std
+                    }
+                }
             }
         }
         return pixels

@@ -30,6 +30,8 @@ class Manifest private constructor(private val json: JsonObject) {
     val layers: Int = positive("shapes", "layers")
     val kvHeads: Int = positive("shapes", "kv_heads")
     val headSize: Int = positive("shapes", "head_dim")
+
+    /** Tokens of one square of a picture. */
     val imageTokens: Int = positive("shapes", "num_image_tokens")
 
     /** Id that stands for a picture in a tokenizer's text; no program embeds it. */

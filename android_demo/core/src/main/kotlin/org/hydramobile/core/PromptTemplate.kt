@@ -65,6 +65,9 @@ class PromptTemplate(val text: TemplateText, private val tokenizer: Tokenizer, i
         return Prompt(bos + idsOf(opening + text.imagePrefix), idsOf(listOf(text.imageSuffix) + asked))
     }
 
+    /** Ids of a text of the bundle's own, what is written before a tile for example. */
+    fun idsOf(text: String): IntArray = control.encode(text)
+
     private fun idsOf(pieces: List<String>): IntArray {
         if (text.whole) return control.encode(pieces.joinToString(""))
         val ids = IdList()

@@ -15,9 +15,9 @@ class RuntimeUse(private val limits: Manifest) {
         isClosed = true
     }
 
-    /** Of one picture: float32 [3 * size * size]. */
+    /** Of one square: float32 [3 * size * size]. */
     fun requirePixels(pixels: FloatArray) {
-        val expected = 3 * limits.image.size * limits.image.size
+        val expected = limits.image.squareValues
         require(pixels.size == expected) { "pixels are ${pixels.size}, expected $expected" }
     }
 

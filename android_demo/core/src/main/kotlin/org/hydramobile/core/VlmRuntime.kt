@@ -24,7 +24,7 @@ interface VlmRuntime : AutoCloseable {
     /** Seconds that loading took, until the first operation could run. */
     val loadSeconds: Double
 
-    /** Map [pixels] float32 [3 * size * size] of one picture to its embeddings [image tokens * hidden]. */
+    /** Map [pixels] float32 [3 * size * size] of one square to its embeddings [image tokens * hidden]. */
     fun encodeImage(pixels: FloatArray): FloatArray
 
     /** Map n token ids to embeddings [n * hidden]. */

@@ -19,7 +19,11 @@ import java.io.IOException
 import java.util.UUID
 import java.util.concurrent.Executor
 
-/** The answer on its way: of which turn, how far, its text so far. [rate]: tokens a second. */
+/**
+ * The answer on its way: of which turn, how far, its text so far.
+ *
+ * [share]: of the [phase], 0 where it is not known. [rate]: tokens a second.
+ */
 class Live(
     val turn: String,
     val phase: Phase,
@@ -183,6 +187,11 @@ class Chat(
             val picture = turn.picture?.let { id -> Picture(id) { pixels(loaded, id) } }
             val answer = loaded.generator.answer(prompt, picture, settings.options, stop, this)
             return turn.ended(Turn.endOf(answer.end), answer.text, Facts.of(answer.timings, memory.bytes()))
+        }
+
+        override fun onSquare(done: Int, count: Int) {
+            // A single one is a single step; of several, the decoder's reading of them all is one more.
+            if (count > 1) show(Phase.READING, done / (count + 1.0))
         }
 
         override fun onText(text: String, timings: Timings) {

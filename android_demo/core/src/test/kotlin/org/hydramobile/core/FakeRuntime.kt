@@ -3,7 +3,7 @@
  */
 package org.hydramobile.core
 
-/** [rule] gives the next token of what the cache holds; pixels count as token -1 for each image token. */
+/** [rule] gives the next token of what the cache holds; pixels count as [pixelOf] for each image token. */
 internal class FakeRuntime(private val manifest: Manifest, private val rule: (List<Int>) -> Int) : VlmRuntime {
     override val name = "fake"
     override val library = "fake 1"
@@ -18,6 +18,7 @@ internal class FakeRuntime(private val manifest: Manifest, private val rule: (Li
 
     /** Called at the start of each decoder call. */
     var onDecode: (Int) -> Unit = {}
+    var pixelOf: (FloatArray) -> Float = { PIXEL }
     var logitsOf: (Int) -> FloatArray = { token ->
         FloatArray(manifest.vocabSize) {
             if (it ==
@@ -32,11 +33,12 @@ internal class FakeRuntime(private val manifest: Manifest, private val rule: (Li
 
     override fun encodeImage(pixels: FloatArray): FloatArray {
         calls.add("encode")
+        val pixel = pixelOf(pixels)
         return FloatArray(manifest.imageTokens * manifest.hiddenSize) {
             if (it % manifest.hiddenSize ==
                 0
             ) {
-                PIXEL
+                pixel
             } else {
                 0f
             }

@@ -66,6 +66,64 @@ class GeneratorTest {
     }
 
     @Test
+    fun squaresOfAPictureStandBehindTheirTexts() {
+        tiles("a", "b", "ab")
+        val rule = FakeRuntime.mixed(40)
+        val (generator, runtime) = generator(rule)
+        runtime.pixelOf = { -1 - it[0] }
+        val told = ArrayList<String>()
+        val listener = object : AnswerListener {
+            override fun onSquare(done: Int, count: Int) {
+                told.add("$done of $count")
+            }
+        }
+        val squares = FloatArray(3 * pixels.size).also { it[pixels.size] = 1f }.also { it[2 * pixels.size] = 2f }
+        val answer = generator.answer(first, picture("one") { squares }, AnswerOptions(50), listener = listener)
+        // "ab" is one token, the third.
+        val inTiles = listOf(0) + List(4) { -1 } + 1 + List(4) { -2 } + 2 + List(4) { -3 }
+        assertEquals(FakeRuntime.expected(rule, listOf(3) + inTiles + listOf(1, 2, 0), 50), answer.ids.toList())
+        assertEquals(listOf("encode", "encode", "encode", "decode 16 at 0", "decode 3 at 16"), runtime.calls.take(5))
+        assertEquals(19, answer.timings.prefillTokens)
+        assertEquals(listOf("1 of 3", "2 of 3", "3 of 3"), told)
+        runtime.calls.clear()
+        val again = generator.answer(second, picture("one") { throw AssertionError("the picture was read again") })
+        assertEquals("decode 2 at 16", runtime.calls.first())
+        assertEquals(FakeRuntime.expected(rule, listOf(3) + inTiles + listOf(1, 1), 16), again.ids.toList())
+    }
+
+    @Test
+    fun stoppedBetweenTwoSquares() {
+        tiles("", "", "")
+        val (generator, runtime) = generator { 1 }
+        val signal = StopSignal()
+        val listener = object : AnswerListener {
+            override fun onSquare(done: Int, count: Int) {
+                if (done == 2) signal.stop()
+            }
+        }
+        val squares = FloatArray(3 * pixels.size)
+        val answer = generator.answer(first, picture("one") { squares }, signal = signal, listener = listener)
+        assertEquals(AnswerEnd.STOPPED, answer.end)
+        assertEquals(listOf("encode", "encode"), runtime.calls)
+        // What was not read whole is no picture that a question can go back to.
+        generator.answer(second, picture("one") { squares })
+        assertEquals(listOf("encode", "encode", "encode"), runtime.calls.subList(2, 5))
+    }
+
+    @Test
+    fun everySquareAndTextCounts() {
+        tiles("a", "b", "ab")
+        limits(maxContext = 18)
+        refused(GenerationProblem.PROMPT_TOO_LONG, "has 19 tokens, and the bundle was made for 18") {
+            generator { 1 }.first.answer(first, picture("one"))
+        }
+        limits(maxContext = 256)
+        refused(GenerationProblem.UNUSABLE_PICTURE, "the model reads 3 * 3 * 32 * 32") {
+            generator { 1 }.first.answer(first, picture("one"))
+        }
+    }
+
+    @Test
     fun anotherPictureATextOrNoKeyEncodeAgain() {
         val (generator, runtime) = generator(FakeRuntime.mixed(12))
         fun encodes(action: () -> Unit): Boolean {
@@ -278,6 +336,13 @@ class GeneratorTest {
 
     private fun listener(onText: (String) -> Unit) = object : AnswerListener {
         override fun onText(text: String, timings: Timings) = onText(text)
+    }
+
+    private fun tiles(vararg texts: String) {
+        made.part("image")["fit"] = "tiles"
+        made.part("image")["tiles"] =
+            mapOf("rows" to 1, "columns" to texts.size - 1, "overview" to "image", "texts" to texts.toList())
+        made.write()
     }
 
     private fun limits(maxContext: Int) {

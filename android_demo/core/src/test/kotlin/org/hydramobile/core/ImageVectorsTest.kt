@@ -36,6 +36,16 @@ class ImageVectorsTest {
         assertEquals(false, stretched.contentEquals(ImagePreprocessor(recipe).preprocess(argb, 4, 2)))
     }
 
+    @Test
+    fun anotherFitOfTiles() {
+        val tiles = """"tiles": {"rows": 1, "columns": 1, "overview": "grid", "texts": ["", ""]}, "fit": "tiles""""
+        val recipe = ImageRecipe.of(Json.parseObject(PAD.replace("\"fit\": \"pad\"", tiles), "recipe"))
+        val argb = IntArray(8) { -0x1000000 or it }
+        val found = ImagePreprocessor(recipe.with(Fit.CROP)).preprocess(argb, 4, 2)
+        assertEquals(2, recipe.squares)
+        assertArrayEquals(ImagePreprocessor(recipe).preprocess(argb, 4, 2), found, 0f)
+    }
+
     @Test(expected = IllegalArgumentException::class)
     fun tooFewPixels() {
         ImagePreprocessor(ImageRecipe.of(Json.parseObject(PAD, "recipe"))).preprocess(IntArray(3), 2, 2)

@@ -38,7 +38,13 @@ class ManifestTest {
             "key `size` is 100000, expected 1 to 4096" to { it.part("image")["size"] = 100_000 },
             "expected three numbers above 0" to { it.part("image")["std"] = listOf(0.5, 0, 0.5) },
             "expected three numbers from 0 to 1" to { it.part("image")["mean"] = listOf(0.5) },
-            "expected pad, crop or stretch" to { it.part("image")["fit"] = "tile" },
+            "expected pad, crop, stretch or tiles" to { it.part("image")["fit"] = "tile" },
+            "belong together" to { it.part("image")["fit"] = "tiles" },
+            "`tiles` and `fit`" to { it.part("image")["tiles"] = tiles() },
+            "key `rows` is 0" to { tiled(it, tiles("rows" to 0)) },
+            "key `columns` is 65" to { tiled(it, tiles("columns" to 65)) },
+            "`overview` is \"none\"" to { tiled(it, tiles("overview" to "none")) },
+            "key `texts` has 3, expected 4" to { tiled(it, tiles("columns" to 3)) },
             "expected bicubic, bilinear" to { it.part("image")["resample"] = "nearest" },
             "expected 64 hexadecimal digits" to { it.entry("embed_tokens.onnx")["sha256"] = "12" },
             "key `bytes` is -1" to { it.entry("embed_tokens.onnx")["bytes"] = -1 },
@@ -59,6 +65,14 @@ class ManifestTest {
         refused(made, "line 1, column 14: expected a key in double quotes")
         made.file("manifest.json").writeBytes(ByteArray((Manifest.MOST_BYTES + 1).toInt()))
         refused(made, "expected at most")
+    }
+
+    private fun tiles(vararg changes: Pair<String, Any>) =
+        mapOf("rows" to 1, "columns" to 2, "overview" to "grid", "texts" to listOf("", "", "")) + changes
+
+    private fun tiled(made: MadeBundle, tiles: Map<String, Any>) {
+        made.part("image")["fit"] = "tiles"
+        made.part("image")["tiles"] = tiles
     }
 
     private fun refused(made: MadeBundle, message: String) {

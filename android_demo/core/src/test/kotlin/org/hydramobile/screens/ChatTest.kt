@@ -81,6 +81,20 @@ class ChatTest {
     }
 
     @Test
+    fun theReadingOfAPictureInTilesIsCounted() {
+        made.part("image")["fit"] = "tiles"
+        made.part("image")["tiles"] =
+            mapOf("rows" to 1, "columns" to 2, "overview" to "image", "texts" to listOf("", "a", "b"))
+        made.write()
+        ask()
+        fun shares() = states.mapNotNull { it.live }.filter { it.phase == Phase.READING }.map { it.share }.distinct()
+        assertEquals(listOf(0.0, 0.25, 0.5, 0.75), shares())
+        states.clear()
+        ask("ba")
+        assertEquals("the squares are in the cache", listOf(0.0), shares())
+    }
+
+    @Test
     fun aQuestionIsKeptFromTheMomentItIsAsked() {
         assertTrue(chat.ask(choice(), AskSettings(), "Why?", null))
         // The process ends here.
