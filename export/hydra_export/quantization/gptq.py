@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_export.quantization.unfinished import TimeLeft, Unfinished
 from hydra_mobile.adapters.int4_grid import (
     Int4Weight,
     best_scales,
@@ -144,6 +145,7 @@ def round_decoder(
     precisions: Mapping[str, str],
     group: int,
     log: Callable[[str], None] = lambda _: None,
+    unfinished: Unfinished | None = None,
 ) -> dict[str, Int4Weight]:
     """Round the 4-bit units of a LlamaForCausalLM; the model is left as it was.
 
@@ -158,11 +160,13 @@ def round_decoder(
             which is left in fp32.
         group: inputs that share a scale; it must divide the inputs of every 4-bit unit.
         log: gets a line now and then.
+        unfinished: what was rounded before, and where the units go.
 
     Returns:
         The 4-bit weights by unit.
     """
-    body = language_model.model
+    body, unfinished = language_model.model, unfinished or Unfinished()
+    left = TimeLeft("rounded", len(body.layers), log)
     rounded: dict[str, Int4Weight] = {}
     positions = torch.arange(embeddings.shape[1])[None]
     rotary = body.rotary_emb(embeddings, positions)
@@ -172,12 +176,16 @@ def round_decoder(
         def run(layer: Any = layer, hidden: Tensor = hidden) -> Tensor:
             return run_layer(layer, hidden, positions, rotary)
 
-        hidden = _round_layer(linear_units(layer, index), run, used, precisions, group, rounded)
-        if (index + 1) % 10 == 0:
-            log(f"rounded {index + 1} of {len(body.layers)} layers")
+        values, new = _round_units(
+            linear_units(layer, index), run, used, precisions, group, rounded, unfinished
+        )
+        with weights_replaced(values):
+            hidden = run()
+        (left.done if new else left.skipped)(index + 1)
     if precisions.get("head") == "w4a8":
-        curvature = _curvature(body.norm(hidden), used)
-        rounded["head"] = round_calibrated(language_model.lm_head.weight.detach(), curvature, group)
+        rounded["head"] = _round_head(
+            language_model, lambda: body.norm(hidden), used, group, unfinished
+        )
     return rounded
 
 
@@ -189,6 +197,7 @@ def round_by_forward(
     precisions: Mapping[str, str],
     group: int,
     log: Callable[[str], None] = lambda _: None,
+    unfinished: Unfinished | None = None,
 ) -> dict[str, Int4Weight]:
     """Round the 4-bit linears of any text model; the model is left as it was.
 
@@ -202,27 +211,19 @@ def round_by_forward(
         precisions: see `round_decoder`, by the names of `single_units`.
         group: inputs that share a scale.
         log: gets a line now and then.
+        unfinished: see `round_decoder`.
     """
     rounded: dict[str, Int4Weight] = {}
+    unfinished = unfinished or Unfinished()
+    left = TimeLeft("rounded", len(language_model.model.layers), log)
     with contextlib.ExitStack() as stack:
         for index, layer in enumerate(language_model.model.layers):
             units = single_units(layer, index)
-            four = {name: parts for name, parts in units.items() if precisions[name] == "w4a8"}
-            curvatures = _record(four, forward, used) if four else {}
-            values: dict[tuple[Any, ...], Tensor] = {}
-            for name, parts in units.items():
-                if name in four:
-                    found = round_calibrated(stacked(parts), curvatures[name], group)
-                    rounded[name], values[parts] = found, found.values()
-                elif precisions[name] == "w8a8":
-                    values[parts] = round_int8(stacked(parts))
+            values, new = _round_units(units, forward, used, precisions, group, rounded, unfinished)
             stack.enter_context(weights_replaced(values))
-            if (index + 1) % 10 == 0:
-                log(f"rounded {index + 1} of {len(language_model.model.layers)} layers")
+            (left.done if new else left.skipped)(index + 1)
         if precisions.get("head") == "w4a8":
-            curvature = _curvature(forward(), used)
-            head = language_model.lm_head.weight.detach()
-            rounded["head"] = round_calibrated(head, curvature, group)
+            rounded["head"] = _round_head(language_model, forward, used, group, unfinished)
     return rounded
 
 
@@ -233,26 +234,51 @@ def run_layer(layer: Any, hidden: Tensor, positions: Tensor, rotary: Any) -> Ten
     return result
 
 
-def _round_layer(
+def _round_units(
     units: Mapping[str, tuple[Any, ...]],
     run: Callable[[], Tensor],
     used: Tensor,
     precisions: Mapping[str, str],
     group: int,
     rounded: dict[str, Int4Weight],
-) -> Tensor:
-    """Round one layer into `rounded`; return its output with the rounded weights."""
-    four = {name: parts for name, parts in units.items() if precisions.get(name) == "w4a8"}
-    curvatures = _record(four, run, used) if four else {}
-    replaced: dict[str, Tensor] = {}
+    unfinished: Unfinished,
+) -> tuple[dict[tuple[Any, ...], Tensor], bool]:
+    """Round one layer's 4-bit units into `rounded`.
+
+    Returns:
+        What its quantized linears hold now, and whether any was not rounded before.
+    """
+    four = [name for name in units if precisions.get(name) == "w4a8"]
+    before = {name: weight for name in four if (weight := unfinished.rounded(name)) is not None}
+    new = {name: units[name] for name in four if name not in before}
+    curvatures = _record(new, run, used) if new else {}
+    values: dict[tuple[Any, ...], Tensor] = {}
     for name, parts in units.items():
-        if name in four:
-            rounded[name] = round_calibrated(stacked(parts), curvatures[name], group)
-            replaced[name] = rounded[name].values()
+        if name in new:
+            found = round_calibrated(stacked(parts), curvatures[name], group)
+            rounded[name] = unfinished.keep(name, found)
+        elif name in before:
+            rounded[name] = before[name]
+        if name in rounded:
+            values[parts] = rounded[name].values()
         elif precisions.get(name) == "w8a8":
-            replaced[name] = round_int8(stacked(parts))
-    with weights_replaced({units[name]: value for name, value in replaced.items()}):
-        return run()
+            values[parts] = round_int8(stacked(parts))
+    return values, bool(new)
+
+
+def _round_head(
+    language_model: Any,
+    last_hidden: Callable[[], Tensor],
+    used: Tensor,
+    group: int,
+    unfinished: Unfinished,
+) -> Int4Weight:
+    found = unfinished.rounded("head")
+    if found is None:
+        head = language_model.lm_head.weight.detach()
+        found = round_calibrated(head, _curvature(last_hidden(), used), group)
+        unfinished.keep("head", found)
+    return found
 
 
 @contextlib.contextmanager

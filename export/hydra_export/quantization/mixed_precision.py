@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -33,6 +34,7 @@ from hydra_export.quantization.plan import (
     plan_key,
     save_plan,
 )
+from hydra_export.quantization.unfinished import Unfinished
 from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
 from hydra_mobile.bundle.interface import Log
 from hydra_mobile.bundle.presets import Precision, Preset
@@ -80,15 +82,19 @@ def plan_decoder(
     if not any(value in ("w4", "w4a8") for value in precisions.values()):
         return QuantizationPlan(precisions, fallbacks=fallbacks)
 
-    def make() -> QuantizationPlan:
-        return _made(model, preset, calibration, image_size, precisions, fallbacks, log)
+    def make(unfinished: Unfinished | None = None) -> QuantizationPlan:
+        return _made(model, preset, calibration, image_size, precisions, fallbacks, log, unfinished)
 
     digest = calibration.digest if calibration else self_sampled_digest(image_size)
     # Rounding to the nearest takes less time than reading.
     if not (_is_calibrated(preset) and model_key and digest):
         return make()
     key = plan_key(model_key, preset, digest)
-    plan, reused = kept(SHELF, key, make=make, save=save_plan, load=load_plan, log=log)
+    unfinished = Unfinished(key)
+    plan, reused = kept(
+        SHELF, key, make=partial(make, unfinished), save=save_plan, load=load_plan, log=log
+    )
+    unfinished.remove()
     if reused:
         log(f"4-bit weights: those of an earlier export of this model ({SHELF}/{key})")
     return plan
@@ -106,6 +112,7 @@ def _made(
     precisions: dict[str, Precision],
     fallbacks: list[str],
     log: Log,
+    unfinished: Unfinished | None,
 ) -> QuantizationPlan:
     """Measure and round; arguments as for `plan_decoder`, with what the preset alone decides."""
     language_model = model.language_model
@@ -123,8 +130,12 @@ def _made(
     }
     by_hand = is_llama(language_model)
     if preset.sensitive and preset.budget and by_hand and calibration:
-        details["mixed_precision"] = _mix(model, preset, calibration, parts, precisions, log)
-    rounded = _round(model, preset, precisions, calibration, details, log)
+        details["mixed_precision"] = _mix(
+            model, preset, calibration, parts, precisions, log, unfinished
+        )
+    rounded = _round(model, preset, precisions, calibration, details, log, unfinished)
+    if unfinished and unfinished.taken:
+        log("part of it was measured and rounded by an export that was cut short")
     return QuantizationPlan(precisions, rounded, details, fallbacks)
 
 
@@ -135,6 +146,7 @@ def _mix(
     parts: Mapping[str, tuple[int, int]],
     precisions: dict[str, Precision],
     log: Log,
+    unfinished: Unfinished | None,
 ) -> dict[str, Any]:
     """Raise parts in `precisions` to 8 bits as far as the budget goes; return the facts."""
     assert preset.budget is not None
@@ -146,7 +158,11 @@ def _mix(
     costs = [
         cost
         for cost in sensitivity.measure(
-            model.language_model, calibration.first(_MEASURED_SEQUENCES), preset.group_size, log
+            model.language_model,
+            calibration.first(_MEASURED_SEQUENCES),
+            preset.group_size,
+            log,
+            unfinished,
         )
         if precisions[cost.name] in ("w4", "w4a8")
     ]
@@ -170,6 +186,7 @@ def _round(
     calibration: Calibration | None,
     details: dict[str, Any],
     log: Log,
+    unfinished: Unfinished | None,
 ) -> dict[str, Int4Weight]:
     log("Rounding to 4 bits")
     began = time.perf_counter()
@@ -193,12 +210,15 @@ def _round(
             precisions,
             group,
             log,
+            unfinished,
         )
     else:
         embeddings, used = calibration.embeddings, calibration.used
         if "embedding" in rounded:
             embeddings = calibration.with_table(rounded["embedding"].values())
-        rounded |= round_decoder(language_model, embeddings, used, precisions, group, log)
+        rounded |= round_decoder(
+            language_model, embeddings, used, precisions, group, log, unfinished
+        )
     details["seconds"] = round(time.perf_counter() - began, 1)
     errors = {name: weight.error for name, weight in rounded.items()}
     details["output_errors"] = {k: round(e, 5) for k, e in errors.items() if e is not None}

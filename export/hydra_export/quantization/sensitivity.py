@@ -22,6 +22,7 @@ from hydra_export.quantization.gptq import (
     stacked,
     weights_replaced,
 )
+from hydra_export.quantization.unfinished import TimeLeft, Unfinished
 from hydra_mobile.adapters.int4_grid import round_nearest
 
 
@@ -75,6 +76,7 @@ def measure(
     calibration: Calibration,
     group: int,
     log: Callable[[str], None] = lambda _: None,
+    unfinished: Unfinished | None = None,
 ) -> list[PartCost]:
     """Return the cost of every linear unit, the head and the embedding, in the model's order.
 
@@ -83,8 +85,11 @@ def measure(
         calibration: a few sequences; each part costs about half a pass over them.
         group: inputs that share a scale; parts whose inputs it does not divide are left out.
         log: gets a line now and then.
+        unfinished: what was measured before, and where it goes.
     """
-    body = language_model.model
+    body, unfinished = language_model.model, unfinished or Unfinished()
+    left = TimeLeft("measured", len(body.layers), log)
+    known = unfinished.costs()
     positions = torch.arange(calibration.embeddings.shape[1])[None]
     rotary = body.rotary_emb(calibration.embeddings, positions)
     answers = calibration.answers
@@ -100,31 +105,42 @@ def measure(
         inputs.append(run_layer(layer, inputs[-1], positions, rotary))
     reference = finish(inputs[-1], len(body.layers))
 
-    def cost(name: str, shape: Sequence[int], changed: Tensor, eight: str) -> PartCost:
-        divergence = (reference.exp() * (reference - changed)).sum(-1).mean()
+    def cost(
+        name: str, shape: Sequence[int], changed: Callable[[], Tensor], eight: str
+    ) -> PartCost:
+        if name not in known:
+            divergence = (reference.exp() * (reference - changed())).sum(-1).mean()
+            known[name] = max(0.0, float(divergence))
         extra = bytes_at(eight, shape, group) - bytes_at("w4", shape, group)
-        return PartCost(name, shape[0] * shape[1], max(0.0, float(divergence)), extra)
+        return PartCost(name, shape[0] * shape[1], known[name], extra)
+
+    def with_rounded(parts: tuple[Any, ...], index: int) -> Callable[[], Tensor]:
+        def run() -> Tensor:
+            with weights_replaced({parts: round_nearest(stacked(parts), group).values()}):
+                return finish(inputs[index], index)
+
+        return run
 
     costs = []
+    # Layers before a part are not run again, so the first ones take longest.
+    work = [len(body.layers) - index + 1 for index in range(len(body.layers))]
     for index, layer in enumerate(body.layers):
         for name, parts in linear_units(layer, index).items():
-            weight = stacked(parts)
-            if weight.shape[1] % group:
-                continue
-            with weights_replaced({parts: round_nearest(weight, group).values()}):
-                changed = finish(inputs[index], index)
-            costs.append(cost(name, weight.shape, changed, "w8a8"))
-        if (index + 1) % 10 == 0:
-            log(f"measured {index + 1} of {len(body.layers)} layers")
+            shape = (sum(part.out_features for part in parts), parts[0].in_features)
+            if shape[1] % group == 0:
+                costs.append(cost(name, shape, with_rounded(parts, index), "w8a8"))
+        unfinished.keep_costs(known)
+        left.done(index + 1, sum(work[: index + 1]) / sum(work))
     head, table = language_model.lm_head, body.embed_tokens.weight.detach()
     if head.in_features % group == 0:
-        rounded = round_nearest(head.weight.detach(), group).values()
-        with weights_replaced({(head,): rounded}):
-            changed = finish(inputs[-1], len(body.layers))
-        costs.append(cost("head", head.weight.shape, changed, "w8a8"))
-        rounded = round_nearest(table, group).values()
-        changed = finish(calibration.with_table(rounded), 0)
-        costs.append(cost("embedding", table.shape, changed, "w8"))
+        last = with_rounded((head,), len(body.layers))
+        costs.append(cost("head", head.weight.shape, last, "w8a8"))
+
+        def with_table() -> Tensor:
+            return finish(calibration.with_table(round_nearest(table, group).values()), 0)
+
+        costs.append(cost("embedding", table.shape, with_table, "w8"))
+        unfinished.keep_costs(known)
     return costs
 
 
