@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_mobile.api.paths import ModelLike, path_of
 from hydra_mobile.core.boundaries import first_line_of
 from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.core.marks import ADAPTER, BUNDLE
+from hydra_mobile.core.model_folder import MERGED
 from hydra_mobile.core.progress import Log, silent
 from hydra_mobile.core.quiet import quietly
 
@@ -93,15 +96,14 @@ def push(
             if revision:
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
             there = api.list_repo_files(repo_id, revision=revision or None)
-        mark = _MARKS[kind]
-        others = [name for name in there if name not in (*_STAYS, _CARD)]
-        if others and mark not in there:
+            others = _others(repo_id, revision, kind, there)
+        if others:
             raise HydraError(
                 f"{repo_id} holds something else, which is not replaced",
                 "Choose another repository, or a branch that is no copy of that: --revision.",
                 where=repo_id,
                 found=f"{len(others)} files, `{others[0]}` among them",
-                expected=f"an empty repository, or an older {kind} ({mark})",
+                expected=f"an empty repository, or an older {kind} ({_MARKS[kind].file}) alone",
             )
         with _at_the_hub(repo_id):
             made = api.upload_folder(
@@ -109,8 +111,9 @@ def push(
                 folder_path=folder,
                 revision=revision or None,
                 commit_message=message or f"{kind} of hydra-mobile",
-                allow_patterns=names,
-                delete_patterns=[name for name in there if name not in (*_STAYS, *names)],
+                # Names, not patterns: `a[1].json` is to mean itself.
+                allow_patterns=[escape(name) for name in names],
+                delete_patterns=[escape(n) for n in there if n not in (*_STAYS, *names)],
             )
         commit = str(made.oid)
         url = f"{api.endpoint}/{repo_id}/tree/{commit}"
@@ -118,12 +121,34 @@ def push(
         return Pushed(repo_id, kind, commit, url, len(names), size)
 
 
-#: Kind -> the file that a repository of that kind has.
+#: What another trainer's adapter holds that peft opens.
+_PEFT = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+#: Kind -> by what an older model in a repository is recognized.
 _MARKS = {
-    "adapter": "adapter_config.json",
-    "merged model": "merge.json",
-    "bundle": "manifest.json",
+    "adapter": ADAPTER,
+    "merged model": MERGED,
+    "bundle": BUNDLE,
 }
+
+
+def _others(repo_id: str, revision: str, kind: str, there: Sequence[str]) -> list[str]:
+    """Return the files of a repository that are of no older model of this kind.
+
+    Names such as manifest.json are common, and somebody's own file may lie beside a model: the
+    record of the older model says which files are its own.
+    """
+    from huggingface_hub import snapshot_download
+
+    mark = _MARKS[kind]
+    others = [name for name in there if name not in (*_STAYS, _CARD)]
+    if mark.file not in others:
+        return [name for name in others if kind != "adapter" or name not in _PEFT]
+    folder = snapshot_download(repo_id, revision=revision or None, allow_patterns=[mark.file])
+    if not mark.is_on(Path(folder)):
+        return others
+    known = mark.contents(Path(folder))
+    # Records of earlier versions name some of their files only.
+    return [] if known is None else [n for n in others if n.partition("/")[0] not in known]
 
 
 def require_login(repo_id: str, log: Log = silent) -> None:

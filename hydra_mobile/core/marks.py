@@ -89,6 +89,12 @@ BUNDLE = Mark(
     # The C++ runner notes what it has hashed.
     contents=recorded("manifest.json", "tokenizer.json", "README.md", "adapters", ".sha256.json"),
 )
+ADAPTER = Mark(
+    "hydra.json",
+    "an adapter",
+    _says("hydra.json", "base", "files", beside=("adapter_model.safetensors",)),
+    contents=recorded("hydra.json", "adapter_config.json", "README.md"),
+)
 IMPORTED = Mark(
     IMPORT_FILE,
     "an imported base",

@@ -48,12 +48,14 @@ class LocalHub:
         cache: of what was fetched.
         user: who is logged in; "": nobody.
         online: False: every call fails as without a network.
+        breaks_after: so many files of a download arrive, then the network is gone; None: all.
         asked: revisions that were fetched, in order.
     """
 
     cache: Path
     user: str = "me"
     online: bool = True
+    breaks_after: int | None = None
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[str | None] = field(default_factory=list)
 
@@ -128,7 +130,9 @@ class LocalHub:
         if revision != commit:
             (home / "refs" / (revision or "main")).write_text(commit)
         folder = home / "snapshots" / commit
-        for name, content in self.files(repo_id, commit).items():
+        for count, (name, content) in enumerate(sorted(self.files(repo_id, commit).items())):
+            if count == self.breaks_after:
+                raise ConnectionError("the network is gone")
             if allow_patterns and not any(fnmatch(name, pattern) for pattern in allow_patterns):
                 continue
             blob = home / "blobs" / hashlib.sha256(content).hexdigest()

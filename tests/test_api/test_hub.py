@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from parity_chain import make_adapter
 
 import hydra_mobile as hm
 from hydra_mobile.core.errors import ArtifactError, HydraError
+from hydra_mobile.runtimes.hub_models import resolved
 
 Verb = Callable[..., tuple[int, str, str]]
 
@@ -101,7 +103,11 @@ def test_an_adapter_is_merged_from_the_hub_and_pushed_merged(
 def test_an_older_model_of_the_same_kind_is_replaced_whole(
     hub: LocalHub, adapter: Path, run_verb: Verb
 ) -> None:
-    hub.add("me/lora", files_in(adapter) | {"old.safetensors": b"x", "LICENSE": b"mine"})
+    older = files_in(adapter) | {"old.safetensors": b"x", "LICENSE": b"mine"}
+    record = json.loads(older["hydra.json"])
+    record["files"]["old.safetensors"] = hashlib.sha256(b"x").hexdigest()
+    older["hydra.json"] = json.dumps(record).encode()
+    hub.add("me/lora", older)
     hm.push(adapter, "me/lora", revision="v2", log=lambda line: None)
     assert "old.safetensors" in hub.files("me/lora")
     assert "old.safetensors" not in hub.files("me/lora", "v2")
@@ -111,6 +117,32 @@ def test_an_older_model_of_the_same_kind_is_replaced_whole(
     assert code == 2
     assert "train.parquet" in err
     assert hub.files("me/data") == {"train.parquet": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "foreign"),
+    [
+        # The record of a program of another kind, with a name that is common.
+        ("bundle", {"manifest.json": b'{"name": "my site", "icons": []}', "index.html": b"x"}),
+        ("bundle", {"manifest.json": b"not JSON", "index.html": b"x"}),
+        ("adapter", {"hydra.json": b"[" * 100_000, "notes.txt": b"x"}),
+        ("adapter", {"adapter_config.json": b"{}", "diary.txt": b"x"}),
+        # Somebody's own file beside an older model of ours.
+        ("adapter", {"train[1].parquet": b"x"}),
+        ("bundle", {"pictures/me.png": b"x"}),
+    ],
+)
+def test_files_of_others_in_a_repository_stay(
+    kind: str, foreign: dict[str, bytes], hub: LocalHub, adapter: Path,
+    exported: Callable[..., Path], run_verb: Verb,
+) -> None:  # fmt: skip
+    model = adapter if kind == "adapter" else exported("onnx")
+    held = foreign if any(name.endswith(".json") for name in foreign) else files_in(model) | foreign
+    hub.add("me/mine", held)
+    code, _, err = run_verb("push", model, "me/mine")
+    assert code == 2
+    assert "me/mine" in err
+    assert hub.files("me/mine") == held
 
 
 @pytest.mark.parametrize(
@@ -183,3 +215,21 @@ def test_a_revision_that_is_not_there_is_named(hub: LocalHub, adapter: Path) -> 
     hub.add("me/lora", files_in(adapter))
     with pytest.raises(HydraError, match="revision"):
         hm.load("me/lora@v9")
+
+
+def test_a_download_that_broke_off_is_no_model_and_goes_on(
+    hub: LocalHub, exported: Callable[..., Path], run_verb: Verb
+) -> None:
+    hub.add("me/small", files_in(exported("onnx")))
+    hub.breaks_after = 3
+    for _ in range(2):
+        code, _, err = run_verb("bundle", "show", "me/small")
+        assert code == 2
+        assert "the network is gone" in " ".join(err.split())
+    hub.breaks_after = None
+    assert run_verb("bundle", "show", "me/small")[0] == 0
+    # Later without a network, or with a repository that is gone: that, and it is said.
+    hub.online = False
+    lines: list[str] = []
+    assert resolved("me/small", lines.append)
+    assert any("fetched before" in line for line in lines)

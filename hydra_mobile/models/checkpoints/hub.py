@@ -63,6 +63,7 @@ def repository(hub_id: str, what: str, log: Log) -> Path:
     name, _, wanted = hub_id.partition("@")
     revision = wanted or None
     log(f"Fetching {name} from the hub ({what}; once)")
+    files: list[str] = []
     try:
         files = HfApi().list_repo_files(name, revision=revision)
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_patterns(files)))
@@ -72,9 +73,19 @@ def repository(hub_id: str, what: str, log: Log) -> Path:
             folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
         except failures:
             raise _not_had(hub_id, what, error) from error
+        # A download that was cut short leaves a folder that looks like the whole.
+        if not all((folder / file).exists() for file in _wanted(files)):
+            raise _not_had(hub_id, what, error) from error
+        log(f"The hub gave nothing new: {first_line_of(error)}. What was fetched before is used")
     if found := revision_of(folder):
         log(f"{name} is at {found}; `{name}@{found}` names the same again")
     return folder
+
+
+def _wanted(files: list[str]) -> list[str]:
+    """Return those of a repository's files that are fetched."""
+    patterns = _patterns(files)
+    return [f for f in files if patterns is None or any(fnmatch(f, each) for each in patterns)]
 
 
 def _patterns(files: list[str]) -> list[str] | None:
