@@ -64,7 +64,8 @@ class DataConfig:
     it is left out; cut and dropped ones are counted."""
     bad_records: Literal["refuse", "drop"] = "refuse"
     """What happens to a record that is malformed (an empty turn, roles out of order, a mark without
-    its image): an error that names it, or it is left out and counted."""
+    its image) or has images where the base takes none: an error that names it, or it is left out
+    and counted."""
     bad_pictures: Literal["stop", "drop"] = "stop"
     """What happens where an image is missing or damaged; all are decoded once before the first
     step. An error names the first ones, or their conversations are left out and counted."""

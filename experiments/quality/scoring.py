@@ -84,7 +84,7 @@ def _answers(
             labels=batch.labels.to(device),
             position_ids=batch.position_ids.to(device),
             attention_mask=None if mask is None else mask.to(device),
-            vision_features=features.batch([row.image for row in batch_rows]).to(device),
+            vision_features=features.batch([row.images for row in batch_rows]).to(device),
             use_cache=False,
         ).logits.float()
         # The model gives logits of the supervised positions alone, row by row: so are the targets.
@@ -119,7 +119,9 @@ def _places(rows: Rows, records_of: list[str]) -> list[int]:
     waiting: dict[str, list[int]] = {}
     at = 0
     for row in rows:
-        waiting.setdefault(str(row.image), []).extend(range(at, at + len(row.segments)))
+        waiting.setdefault(str(next(iter(row.images), None)), []).extend(
+            range(at, at + len(row.segments))
+        )
         at += len(row.segments)
     taken = dict.fromkeys(waiting, 0)
     places = []

@@ -114,6 +114,12 @@ def _prompts(family: Family, folder: Path, result: FamilyCheck) -> MobileVLMProc
         result.checks.append(Check(name, "same", f"{found}, {len(processor.image_ids)} tokens"))
     else:
         result.checks.append(Check(name, "absent", "the folder is of our own form"))
+    placing = processor.placing
+    several = "anywhere in questions" if placing else "one, before the first question"
+    if placing and placing.before is None:
+        several = "before the text of questions"
+    status: Status = "same" if placing else "absent"
+    result.checks.append(Check("several images a conversation, in training", status, several))
     return processor
 
 

@@ -180,6 +180,7 @@ def _processor(base: str, template: str, log: Log) -> MobileVLMProcessor | None:
     processor = load_processor(base_folder(base, log))
     if template:
         processor.template = template_named(template)
+        processor.placing = None  # how the base's own template writes several images
     return processor
 
 

@@ -59,7 +59,8 @@ def head(
             ui.line(f"{place}   refused")
             ui.line(f"  {record.fault}")
         else:
-            ui.line(f"{place}   {record.image or 'no image'}")
+            named = [str(image) for image in record.images] or ["no image"]
+            ui.line(f"{place}   {', '.join(named)}")
         for line in record.marked().splitlines():
             ui.line(f"  {line}")
         if record.tokens:

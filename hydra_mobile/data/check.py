@@ -22,8 +22,8 @@ from hydra_mobile.data.json_stream import Place
 from hydra_mobile.data.llava import Record, parse_record, record_place
 from hydra_mobile.data.source import Source
 from hydra_mobile.data.tokenize import encoded_records
-from hydra_mobile.data.validate import faults_in
-from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
+from hydra_mobile.data.validate import faults_in, images_of
+from hydra_mobile.models.processor import Encoded, MobileVLMProcessor, of_images
 from hydra_mobile.models.templates import IGNORE_INDEX
 
 _PROGRESS_EVERY_BYTES = 1 << 20
@@ -88,6 +88,7 @@ class CheckResult:
         findings: problems and remarks.
         records, with_picture, text_only: how many.
         turns: questions and answers per record.
+        images: per record that has any.
         different_pictures: how many different ones the records name.
         tokens: by "with a picture" and "text only".
         bytes_read: of the file.
@@ -104,6 +105,7 @@ class CheckResult:
     with_picture: int = 0
     text_only: int = 0
     turns: Histogram = field(default_factory=Histogram)
+    images: Histogram = field(default_factory=Histogram)
     different_pictures: int = 0
     tokens: dict[str, TokenCounts] = field(
         default_factory=lambda: {"with a picture": TokenCounts(), "text only": TokenCounts()}
@@ -129,6 +131,7 @@ class CheckResult:
             "with_picture": self.with_picture,
             "text_only": self.text_only,
             "turns": self.turns.total,
+            "most_images": self.images.quantiles(1.0)[0] if self.images.count else 0,
             "different_pictures": self.different_pictures,
             "pictures_looked_at": self.options.pictures,
             "problems": {kind: found.get(kind, none) for kind in PROBLEMS},
@@ -227,12 +230,14 @@ class _Check:
             return sound
         turns = value.get("conversations")
         result.turns.add(len(turns) if isinstance(turns, list) else 0)
-        image = value.get("image")
-        if image is None:
+        if value.get("image") is None:
             result.text_only += 1
         else:
             result.with_picture += 1
-        if isinstance(image, str) and image:
+        images = images_of(value)
+        if images:
+            result.images.add(len(images))
+        for image in images:
             self._pictures.add(self._folder, image, name)
         self._look_at_id(value.get("id"), name)
         return sound
@@ -248,7 +253,9 @@ class _Check:
     def _count_tokens(self, name: str, record: Record, encoded: Encoded | DataError) -> None:
         findings = self._result.findings
         if isinstance(encoded, DataError):
-            findings.add("refused by the template", f"{name}: {encoded.what}")
+            # The one thing that a base takes and another does not.
+            placed = "several images" if len(record.placed) > 1 else "refused by the template"
+            findings.add(placed, f"{name}: {encoded.what}")
             return
         processor = self._options.processor
         if processor is not None and (
@@ -257,14 +264,14 @@ class _Check:
             )
         ):
             findings.add("named control tokens", f"{name} names {named[0]}, which stays text.")
-        length = len(encoded.prefix) + len(encoded.ids)
+        length = encoded.length
         learned = len(encoded.labels) - encoded.labels.count(IGNORE_INDEX)
-        kind = "text only" if record.image is None else "with a picture"
+        kind = "with a picture" if record.images else "text only"
         self._result.tokens[kind].add(length, learned)
         if not encoded.matched:
             findings.add("masked whole", f"{name}: its text holds a separator of the template.")
         elif length > self._options.max_length:
-            findings.add("over-long samples", f"{name} has {length} tokens.")
+            findings.add("over-long samples", f"{name} has {length} tokens{of_images(encoded)}.")
 
     def _bad_picture(self, bad: BadPicture) -> None:
         self._result.findings.add(bad.kind, f"{bad.record}: {bad.why}")

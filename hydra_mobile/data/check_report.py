@@ -14,7 +14,9 @@ _LOOKED_AT = {
     "none": "not looked at",
 }
 _NEEDS_PICTURES = {"missing pictures", "corrupt pictures"}
-_NEEDS_TOKENS = {"refused by the template", "over-long samples", "masked whole"}
+_NEEDS_TOKENS = {
+    *("refused by the template", "several images", "over-long samples", "masked whole"),
+}
 _COLUMNS = ("min", "median", "mean", "p95", "p99", "max")
 
 
@@ -52,6 +54,8 @@ def _read(result: CheckResult) -> Iterator[str]:
     yield _line(
         "with an image", result.with_picture, pictures + _LOOKED_AT[result.options.pictures]
     )
+    if result.images.count and (most := result.images.quantiles(1.0)[0]) > 1:
+        yield _line("images", result.images.total, f"up to {most:,} a record")
     yield _line("text only", result.text_only)
     turns = result.turns
     if turns.count:

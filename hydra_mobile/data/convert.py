@@ -13,7 +13,7 @@ from hydra_mobile.core.files import cache_home, write_atomically
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.own_files import DATA, own_file_atomically
 from hydra_mobile.data.json_stream import Place
-from hydra_mobile.data.llava import Record, parse_record
+from hydra_mobile.data.llava import Record, parse_record, with_marks
 from hydra_mobile.data.source import Source
 from hydra_mobile.data.validate import IMAGE_MARK
 
@@ -80,9 +80,10 @@ def convert_data(
                     raise
                 left_out += 1
                 continue
-            name, inside = _image_name(record, out, beside)
-            unpacked |= inside
-            text = dumps(_llava(record, place, name), ensure_ascii=False)
+            names = [_image_name(image, out, beside) for image in record.images]
+            unpacked |= any(inside for _, inside in names)
+            value = _llava(record, place, [name for name, _ in names])
+            text = dumps(value, ensure_ascii=False)
             handle.write(f"{text}\n" if lines else f"{',' if kept else ''}\n{text}")
             kept += 1
             if number % 1000 == 0:
@@ -97,27 +98,26 @@ def convert_data(
     return Converted(out, source.title, kept, left_out, beside if unpacked else None)
 
 
-def _image_name(record: Record, out: Path, beside: Path) -> tuple[str, bool]:
+def _image_name(image: Path, out: Path, beside: Path) -> tuple[str, bool]:
     """Return the name of a record's image relative to `out`, and whether it was in the data."""
-    if record.image is None:
-        return "", False
     cache = cache_home().absolute() / "images"
-    if not record.image.is_relative_to(cache):
-        return os.path.relpath(record.image.absolute(), out.absolute().parent), False
-    target = beside / record.image.name
+    if not image.is_relative_to(cache):
+        return os.path.relpath(image.absolute(), out.absolute().parent), False
+    target = beside / image.name
     if not target.exists():
         # No link: whoever edits the images must not change those of the cache.
         with write_atomically(target, synced=False) as temporary:
-            shutil.copyfile(record.image, temporary)
+            shutil.copyfile(image, temporary)
     return f"{beside.name}/{target.name}", True
 
 
-def _llava(record: Record, place: Place, image: str) -> dict[str, object]:
+def _llava(record: Record, place: Place, images: list[str]) -> dict[str, object]:
     turns = []
     for number, turn in enumerate(record.turns):
-        mark = f"{IMAGE_MARK}\n" if image and number == 0 else ""
-        turns.append({"from": "human", "value": mark + turn.question})
+        mark = f"{IMAGE_MARK}\n" if record.image and number == 0 else ""
+        turns.append({"from": "human", "value": mark + with_marks(turn)})
         turns.append({"from": "gpt", "value": turn.answer})
     known = isinstance(place.value, dict) and place.value.get("id") is not None
     value: dict[str, object] = {"id": record.id} if known else {}
-    return value | ({"image": image} if image else {}) | {"conversations": turns}
+    named = {"image": images[0] if len(images) == 1 else images} if images else {}
+    return value | named | {"conversations": turns}

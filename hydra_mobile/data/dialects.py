@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,9 @@ def conversation_of(value: Any, columns: Columns, keep: Keep) -> tuple[Any, str]
     if turns is not None:
         if given is value and _is_llava(value, turns):
             return value, "LLaVA"
-        return _mapped(given, "conversations", turns, keep), "ShareGPT"
+        # A list of images, as LLaVA's later data have it, is mapped as others' are.
+        listed = given is value and _is_llava({**value, "image": None}, turns)
+        return _mapped(given, "conversations", turns, keep), "LLaVA" if listed else "ShareGPT"
     if "answer" in columns.names:
         return _flat(given, columns, keep), "columns"
     return value, ""
@@ -122,7 +125,7 @@ def _mapped(given: dict[str, Any], key: str, turns: Any, keep: Keep) -> Any:
     reader = _Reader(keep)
     for named in ("images", "image"):
         if given.get(named) is not None:
-            reader.add_pictures(given[named], named)
+            reader.waiting = reader.pictures_in(given[named], named)
             break
     if not isinstance(turns, list):
         fixed: Any = turns
@@ -130,21 +133,14 @@ def _mapped(given: dict[str, Any], key: str, turns: Any, keep: Keep) -> Any:
         fixed = reader.turns(turns)
         first = fixed[0] if fixed and isinstance(fixed[0], dict) else {}
         # What is no text stays what it is, and is told.
-        if reader.pictures and not reader.marks and isinstance(first.get("value"), str):
-            # Where nothing says where the image is, it is before the first question.
-            first["value"] = f"{IMAGE_MARK}\n{first['value']}"
+        if reader.waiting and not reader.marks and isinstance(first.get("value"), str):
+            # Where nothing says where images are, they are before the first question.
+            marks = f"{IMAGE_MARK}\n" * len(reader.waiting)
+            first["value"] = f"{marks}{first['value']}"
     result: dict[str, Any] = {"id": given["id"]} if "id" in given else {}
-    if len(reader.pictures) > 1:
-        reader.faults.append(
-            Fault(
-                "several images",
-                f": `{reader.field}` names {len(reader.pictures)} images; every family here reads "
-                "one image per conversation.",
-                "Split the record, or leave such records out with data.bad_records=drop",
-            )
-        )
-    elif reader.pictures:
-        result["image"] = reader.pictures[0]
+    pictures = [*reader.pictures, *reader.waiting]
+    if pictures:
+        result["image"] = pictures[0] if len(pictures) == 1 else pictures
     return Mapped({**result, "conversations": fixed}, tuple(reader.faults), key)
 
 
@@ -153,20 +149,29 @@ class _Reader:
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
+        #: Those of the record's own field that no mark has had yet, in order.
+        self.waiting: list[str] = []
+        #: In the order of the marks.
         self.pictures: list[str] = []
         self.faults: list[Fault] = []
         self.marks = 0
-        self.field = ""
 
-    def add_pictures(self, value: Any, key: str) -> None:
-        """Take the pictures of a field: one or a list, of paths, bytes or both."""
+    def pictures_in(self, value: Any, key: str) -> list[str]:
+        """Return the pictures of a field: one or a list, of paths, bytes or both."""
+        pictures = []
         for item in value if isinstance(value, list) else [value]:
             found = self._picture(item)
             if found:
-                self.field = key
-                self.pictures.append(found)
+                pictures.append(found)
             else:
                 self._fault(f": `{key}` holds {describe(item)}: expected a path or an image.")
+        return pictures
+
+    def _mark(self, count: int = 1) -> None:
+        """Give the next pictures of the record's own field to marks."""
+        self.marks += count
+        self.pictures += self.waiting[:count]
+        del self.waiting[:count]
 
     def _picture(self, item: Any) -> str:
         if isinstance(item, dict):
@@ -216,29 +221,34 @@ class _Reader:
             # bundle, a record's is not.
             first = fixed[0]["value"]
             if isinstance(first, str):
-                mark = f"{IMAGE_MARK}\n" if IMAGE_MARK in first else ""
-                first = first.replace(IMAGE_MARK, "", 1).strip() if mark else first
-                fixed[0]["value"] = f"{mark}{system.strip()}\n\n{first}"
+                # Pictures that open the question stay in front.
+                lead = _LEADING_MARKS.match(first)
+                marks = lead[0].count(IMAGE_MARK) if lead else 0
+                first = first[lead.end() :] if lead else first
+                fixed[0]["value"] = f"{IMAGE_MARK}\n" * marks + f"{system.strip()}\n\n{first}"
         return fixed
 
     def _text(self, content: Any, number: int) -> Any:
         if isinstance(content, dict):
             content = [content]
         if not isinstance(content, list):
-            self.marks += content.count(IMAGE_MARK) if isinstance(content, str) else 0
+            self._mark(content.count(IMAGE_MARK) if isinstance(content, str) else 0)
             return content
         text = ""
         for part in content:
             if isinstance(part, str):
+                self._mark(part.count(IMAGE_MARK))
                 text += part
                 continue
             kind = part.get("type") if isinstance(part, dict) else None
             if kind in ("image", "image_url", "input_image"):
-                self.marks += 1
                 text += f"{IMAGE_MARK}\n"
                 inside = next((part[n] for n in ("image_url", *_INSIDE) if part.get(n)), None)
-                if inside is not None:
-                    self.add_pictures(inside, "content")
+                if inside is None:
+                    self._mark()
+                else:
+                    self.marks += 1
+                    self.pictures += self.pictures_in(inside, "content")
             elif kind in ("text", "input_text", "output_text"):
                 said = part.get("text", "")
                 if not isinstance(said, str):
@@ -247,6 +257,7 @@ class _Reader:
                         "text."
                     )
                     continue
+                self._mark(said.count(IMAGE_MARK))
                 text += said
             else:
                 self._fault(
@@ -259,6 +270,7 @@ class _Reader:
 
 
 _INSIDE = ("image", "path", "url", "bytes", "data")
+_LEADING_MARKS = re.compile(rf"\s*(?:{IMAGE_MARK}\s*)+")
 
 
 def _role(role: Any) -> Any:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.check_pictures import fault_of
-from hydra_mobile.data.llava import Record, parse_record
+from hydra_mobile.data.llava import Record, parse_record, with_marks
 from hydra_mobile.data.source import Source
+from hydra_mobile.data.validate import IMAGE_MARK
 from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
 from hydra_mobile.models.templates import IGNORE_INDEX
 
@@ -21,7 +22,8 @@ class SeenRecord:
 
     Attributes:
         where: its place in the file.
-        image: its path; None without one.
+        image: path of the first one; None without one.
+        images: paths of all.
         text: in segments; True where the loss learns it. Without a tokenizer: questions and
             answers.
         tokens: in all, image included; 0 without a tokenizer.
@@ -35,6 +37,7 @@ class SeenRecord:
     tokens: int = 0
     learned: int = 0
     fault: str = ""
+    images: tuple[Path, ...] = ()
 
     def marked(self) -> str:
         """Return the text with what the loss learns in [brackets]."""
@@ -67,7 +70,7 @@ def data_head(
     for place in itertools.islice(source, count):
         try:
             record = parse_record(place.value, place.where, folder)
-            fault = fault_of(record.image) if record.image else ""
+            fault = next(filter(None, map(fault_of, record.images)), "")
             seen.append(replace(_seen(record, place.where, processor), fault=fault))
         except DataError as error:
             seen.append(SeenRecord(place.where, None, (), fault=error.what))
@@ -81,14 +84,24 @@ def _seen(record: Record, where: str, processor: MobileVLMProcessor | None) -> S
         text = [
             part
             for turn in record.turns
-            for part in ((turn.question + "\n", False), (turn.answer, True), ("\n", False))
+            for part in ((with_marks(turn) + "\n", False), (turn.answer, True), ("\n", False))
         ]
-        mark = [("<image>\n", False)] if record.image else []
-        return SeenRecord(where, record.image, tuple(mark + text[:-1]))
+        mark = [(f"{IMAGE_MARK}\n", False)] if record.image else []
+        return _of(record, where, tuple(mark + text[:-1]))
     encoded = processor.encode_record(record.turns, record.image is not None)
     learned = sum(label != IGNORE_INDEX for label in encoded.labels)
-    length = len(encoded.prefix) + len(encoded.ids)
-    return SeenRecord(where, record.image, marked_text(encoded, processor), length, learned)
+    return _of(record, where, marked_text(encoded, processor), encoded.length, learned)
+
+
+def _of(
+    record: Record,
+    where: str,
+    text: tuple[tuple[str, bool], ...],
+    tokens: int = 0,
+    learned: int = 0,
+) -> SeenRecord:
+    first = next(iter(record.images), None)
+    return SeenRecord(where, first, text, tokens, learned, images=record.images)
 
 
 def marked_text(encoded: Encoded, processor: MobileVLMProcessor) -> tuple[tuple[str, bool], ...]:

@@ -1,10 +1,11 @@
-"""Training records: conversations, each with at most one picture, read one at a time.
+"""Training records: conversations with their pictures, read one at a time.
 
 Strict: a record that a trainer would have to guess about is refused, by file, place and id.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from hydra_mobile.core.boundaries import shown
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.source import Source
-from hydra_mobile.data.validate import IMAGE_MARK, faults_in
+from hydra_mobile.data.validate import IMAGE_MARK, faults_in, images_of
 from hydra_mobile.models.templates import Turn
 
 
@@ -23,14 +24,24 @@ class Record:
 
     Attributes:
         id: as in the file, or "#index" when the record has none.
-        image: the picture's path, joined to the image folder; None for a text-only record.
-        turns: at least one, with the text that the file has. Only the first question about a
-            picture differs: it lacks the image mark and the white space around itself.
+        image: path of the only picture, which is before the first question, joined to the image
+            folder; None for a text-only record, and where pictures are `placed`.
+        turns: at least one, with the text that the file has. Questions differ: the first one about
+            `image` lacks the image mark and the white space around itself, others lack each mark
+            with the line break behind it.
+        placed: paths of the pictures of a record that has several, or one in a later question, in
+            the order of the turns' `places`.
     """
 
     id: str
     image: Path | None
     turns: tuple[Turn, ...]
+    placed: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """All pictures, in order."""
+        return self.placed if self.image is None else (self.image,)
 
 
 def read_llava(
@@ -86,15 +97,31 @@ def parse_record(value: Any, where: str, images: Path) -> Record:
         raise value
     for fault in faults_in(value):
         raise DataError(record_place(value, where) + fault.what, fault.fix)
-    image = value.get("image")
+    names = images_of(value)
     texts = [turn["value"] for turn in value["conversations"]]
-    if image is not None:
+    key = _id_of(value) or f"#{where.rsplit(maxsplit=1)[-1]}"
+    if len(names) == 1 and IMAGE_MARK in texts[0]:
         texts[0] = texts[0].replace(IMAGE_MARK, "").strip()
-    return Record(
-        _id_of(value) or f"#{where.rsplit(maxsplit=1)[-1]}",
-        None if image is None else images / image,
-        tuple(Turn(*texts[i : i + 2]) for i in range(0, len(texts), 2)),
-    )
+        return Record(key, images / names[0], _turns(texts))
+    turns = tuple(_placed(turn) for turn in _turns(texts))
+    return Record(key, None, turns, tuple(images / name for name in names))
+
+
+def _turns(texts: list[str]) -> tuple[Turn, ...]:
+    return tuple(Turn(texts[i], texts[i + 1]) for i in range(0, len(texts), 2))
+
+
+def _placed(turn: Turn) -> Turn:
+    """Return a turn whose question's marks are places: a line break behind a mark belongs to it."""
+    first, *behind = turn.question.split(IMAGE_MARK)
+    texts = [first, *(text.removeprefix("\n") for text in behind)]
+    places = tuple(itertools.accumulate(map(len, texts[:-1])))
+    return Turn("".join(texts), turn.answer, places)
+
+
+def with_marks(turn: Turn) -> str:
+    """Return a question with a mark, and a line break, where its pictures are."""
+    return f"{IMAGE_MARK}\n".join(turn.texts)
 
 
 def record_place(value: Any, where: str) -> str:

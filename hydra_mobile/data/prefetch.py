@@ -97,7 +97,7 @@ class PictureReader:
         """The pictures that are held ready or being read."""
         return list(self._ahead.held)
 
-    def announce(self, images: Sequence[Path | None]) -> None:
+    def announce(self, images: Sequence[Path]) -> None:
         """Start to read pictures of a coming batch; does nothing without workers."""
         if not self.workers:
             return
@@ -106,7 +106,7 @@ class PictureReader:
                 break
             self._ahead.forget(image)
             del self._since[image]
-        for image in dict.fromkeys(image for image in images if image is not None):
+        for image in dict.fromkeys(images):
             if image not in self._ahead.held and len(self._ahead.held) < MOST_ANNOUNCED:
                 self._start(image)
 

@@ -53,6 +53,7 @@ def _become(one: MobileVLMProcessor, other: MobileVLMProcessor) -> None:
         other.image,
         image_token_id=other.image_token_id,
         num_image_tokens=other.num_image_tokens,
+        placing=other.placing,
     )
     one.control = other.control
 

@@ -22,7 +22,6 @@ Kind = Literal[
     "empty turns",
     "wrong roles",
     "mismatched <image> marks",
-    "several images",
 ]
 
 
@@ -76,9 +75,10 @@ def faults_in(value: Any) -> Iterator[Fault]:
         key = value.key
         yield from value.faults
     image = value.get("image")
-    if image is not None and (not isinstance(image, str) or not image):
+    if image is not None and not images_of(value):
         yield Fault(
-            "malformed records", f": `image` is {describe(image)}: expected a path or no key."
+            "malformed records",
+            f": `image` is {describe(image)}: expected a path, a list of paths or no key.",
         )
     turns = value["conversations"]
     if not isinstance(turns, list) or not turns:
@@ -92,9 +92,14 @@ def faults_in(value: Any) -> Iterator[Fault]:
         yield from _turn_faults(turn, index)
     if len(turns) % 2:
         yield Fault("wrong roles", ": the last turn is a question: expected an answer after it.")
-    if any(fault.kind == "several images" for fault in getattr(value, "faults", ())):
-        return  # its marks were counted for them
-    yield from _mark_faults(turns, has_image=image is not None)
+    yield from _mark_faults(turns, 0 if image is None else max(1, len(images_of(value))))
+
+
+def images_of(value: Mapping[str, Any]) -> list[str]:
+    """Return the images that a record in LLaVA's shape names; none where `image` is no path."""
+    image = value.get("image")
+    names: list[Any] = image if isinstance(image, list) else [image]
+    return names if all(isinstance(name, str) and name for name in names) else []
 
 
 def _turn_faults(turn: Any, index: int) -> Iterator[Fault]:
@@ -126,7 +131,7 @@ def _turn_faults(turn: Any, index: int) -> Iterator[Fault]:
         yield Fault("empty turns", f", turn {index} is empty ({shown(text)}): expected text.")
 
 
-def _mark_faults(turns: list[Any], *, has_image: bool) -> Iterator[Fault]:
+def _mark_faults(turns: list[Any], images: int) -> Iterator[Fault]:
     marks = [
         turn["value"].count(IMAGE_MARK)
         if isinstance(turn, dict) and isinstance(turn.get("value"), str)
@@ -134,24 +139,35 @@ def _mark_faults(turns: list[Any], *, has_image: bool) -> Iterator[Fault]:
         for turn in turns
     ]
     kind: Kind = "mismatched <image> marks"
-    if has_image and not any(marks):
+    at = [index for index, count in enumerate(marks) if count]
+    answers = [index for index in at if index % 2]
+    if images and not at:
+        named = "an `image`" if images == 1 else f"{images} images"
         yield Fault(
             kind,
-            f" has an `image` but no {IMAGE_MARK} in its first turn.",
+            f" has {named} but no {IMAGE_MARK} in its first turn.",
             f"Put {IMAGE_MARK} where the image belongs, or remove `image`.",
         )
-    elif not has_image and any(marks):
+    elif at and not images:
         yield Fault(
             kind,
             f" says {IMAGE_MARK} but has no `image`.",
             f"Add `image`, or remove {IMAGE_MARK} from the text.",
         )
-    elif sum(marks) > 1 or any(marks[1:]):
+    elif sum(marks) != images:
+        named = "one image" if images == 1 else f"{images} images"
+        plural = "" if sum(marks) == 1 else "s"
         yield Fault(
             kind,
-            f" has {sum(marks)} {IMAGE_MARK} marks, in turns "
-            f"{[i for i, count in enumerate(marks) if count]}: expected one, in turn 0.",
-            "A conversation has one image, before its first question.",
+            f" has {sum(marks)} {IMAGE_MARK} mark{plural}, in turns {at}, and {named}: expected as "
+            "many of both.",
+            "Each mark is the place of one image, in the order of the list.",
+        )
+    elif answers:
+        yield Fault(
+            kind,
+            f" has {IMAGE_MARK} in turn {answers[0]}, an answer: expected it in questions.",
+            "A model here reads images and writes none.",
         )
 
 

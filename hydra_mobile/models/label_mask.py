@@ -1,13 +1,15 @@
 """A conversation to ids and labels: what follows its prefix, and what of it is learned.
 
-Two ways, as `Template` describes them.
+Two ways, as `Template` describes them, and one for pictures anywhere in the questions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from hydra_mobile.models.templates import IGNORE_INDEX, Template, Turn
+from hydra_mobile.core.errors import DataError
+from hydra_mobile.models.templates import IGNORE_INDEX, Placing, Template, Turn
 
 
 def in_pieces(
@@ -90,3 +92,81 @@ def _asked(turn: Turn, template: Template, behind_picture: bool) -> str:
     """Return a question with what stands before one that follows no picture."""
     question = turn.question if template.questions else ""
     return question if behind_picture else template.question_lead + question
+
+
+class Placed(NamedTuple):
+    """A conversation with pictures in its questions, behind the prefix of one without a picture.
+
+    Attributes:
+        ids: of the tokens, those of pictures among them.
+        labels: as long as `ids`; the id where it is learned, else -100.
+        pictures: where each picture's ids begin and end in `ids`.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    pictures: tuple[tuple[int, int], ...]
+
+
+def with_places(
+    turns: Sequence[Turn],
+    template: Template,
+    placing: Placing,
+    text_ids: Callable[[str], list[int]],
+    image_ids: Sequence[int],
+) -> Placed:
+    """Return ids and labels of turns whose questions hold pictures.
+
+    What stands between two pictures of a question is tokenized as one string, as a checkpoint's own
+    processor does.
+
+    Args:
+        turns: with their places.
+        template: of the rest, tokenized in pieces.
+        placing: how pictures are written in questions.
+        text_ids: tokenizes a string.
+        image_ids: of a picture's place.
+
+    Raises:
+        DataError: a question has text before a picture, and the template writes none there.
+    """
+    t = template
+    ids: list[int] = []
+    labels: list[int] = []
+    pictures: list[tuple[int, int]] = []
+    for index, turn in enumerate(turns):
+        ids += [] if index == 0 else text_ids(t.turn_suffix) + text_ids(t.user_prefix)
+        *before, last = _strings(turn, t, placing)
+        for text in before:
+            ids += text_ids(text)
+            pictures.append((len(ids), len(ids) + len(image_ids)))
+            ids += image_ids
+        ids += text_ids(last) + text_ids(t.user_suffix) + text_ids(t.answer_prefix)
+        labels += [IGNORE_INDEX] * (len(ids) - len(labels))
+        answer = text_ids(t.answer_lead + turn.answer)
+        suffix = text_ids(t.answer_suffix)
+        ids += answer + suffix
+        labels += answer + suffix[:1] + [IGNORE_INDEX] * (len(suffix) - 1)
+    return Placed(ids, labels, tuple(pictures))
+
+
+def _strings(turn: Turn, template: Template, placing: Placing) -> list[str]:
+    """Return what stands before, between and behind the pictures of a question."""
+    texts = [text.strip() for text in turn.texts] if placing.trims else turn.texts
+    *before, last = texts
+    if not before:
+        return [template.question_lead + last]
+    if any(before) and placing.before is None:
+        raise DataError(
+            "A question has text before an image, and this base's chat template writes images "
+            "before the text.",
+            "Put its <image> marks at the beginning of the question.",
+        )
+    strings = []
+    for number, text in enumerate(before):
+        if number == 0:
+            lead, alone = template.question_lead, template.image_prefix
+        else:
+            lead, alone = template.image_suffix, placing.between
+        strings.append(f"{lead}{text}{placing.before}" if text else alone)
+    return [*strings, template.image_suffix + last if last else placing.end]

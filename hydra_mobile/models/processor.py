@@ -6,6 +6,7 @@ serves a merged folder and an exported bundle, and needs no model.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ from hydra_mobile.models import label_mask as supervision
 from hydra_mobile.models.control_tokens import ControlTokens
 from hydra_mobile.models.hub_files import write_processor_files
 from hydra_mobile.models.preprocessing import ImagePreprocessing
-from hydra_mobile.models.templates import Template, Turn
+from hydra_mobile.models.templates import Placing, Template, Turn
 
 #: Template and image preprocessing, in the folder of a model or of an adapter.
 PROCESSOR_FILE = "processor_config.json"
@@ -50,18 +51,36 @@ class Encoded:
         labels: as long as `ids`; the id where it is learned, else -100.
         matched: False when the conversation itself holds the text that separates its turns. LLaVA
             then cannot tell questions from answers and learns nothing: every label is -100.
+        pictures: where each picture in the questions begins and ends in `ids`; none where the only
+            picture is in `prefix`.
     """
 
     prefix: list[int]
     ids: list[int]
     labels: list[int]
     matched: bool
+    pictures: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def length(self) -> int:
+        """Tokens in all, those of images included."""
+        return len(self.prefix) + len(self.ids)
+
+
+def of_images(encoded: Encoded) -> str:
+    """Return how much of a conversation its images are, for messages; "" for at most one."""
+    count = len(encoded.pictures)
+    if count < 2:
+        return ""
+    first, end = encoded.pictures[0]
+    return f", {count} images of {end - first} each among them"
 
 
 class MobileVLMProcessor:
     """Tokenizer, template and image preprocessing of one model.
 
-    `num_image_tokens` are those of one square: with tiles, a picture has several.
+    `num_image_tokens` are those of one square: with tiles, a picture has several. `placing` is not
+    stored: only training from a checkpoint's own files reads several pictures a conversation.
 
     Training, every runtime and the phone take their ids from here, and so see the same ones.
     """
@@ -74,12 +93,26 @@ class MobileVLMProcessor:
         *,
         image_token_id: int,
         num_image_tokens: int,
+        placing: Placing | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.template = template
         self.image = image
         self.image_token_id = image_token_id
         self.num_image_tokens = num_image_tokens
+        #: How training writes pictures in questions; None: it knows one, before the first.
+        self.placing = placing
+
+    def placed(self, placing: Placing | None) -> MobileVLMProcessor:
+        """Return this processor with another way to write pictures in questions."""
+        return MobileVLMProcessor(
+            self.tokenizer,
+            self.template,
+            self.image,
+            image_token_id=self.image_token_id,
+            num_image_tokens=self.num_image_tokens,
+            placing=placing,
+        )
 
     @cached_property
     def control(self) -> ControlTokens:
@@ -173,12 +206,16 @@ class MobileVLMProcessor:
         """Return the ids and labels of a conversation.
 
         Args:
-            turns: at least one; texts as the record has them, without the image mark.
-            with_image: the record has a picture; its place is before the first question.
+            turns: at least one; texts as the record has them, without image marks.
+            with_image: the record has one picture, whose place is before the first question; False
+                for one whose pictures are where its turns say.
 
         Raises:
-            DataError: several turns in a template that drops questions.
+            DataError: several turns in a template that drops questions; or pictures where this base
+                knows none.
         """
+        if any(turn.places for turn in turns):
+            return self._placed(turns)
         if len(turns) > 1 and not self.template.questions:
             raise DataError(
                 f"A conversation has {len(turns)} questions; template `{self.template.name}` "
@@ -195,6 +232,26 @@ class MobileVLMProcessor:
             return Encoded(prefix, ids, labels, matched=True)
         ids, labels, matched = supervision.as_whole(turns, self.template, self.text_ids, with_image)
         return Encoded(prefix, ids, labels, matched)
+
+    def _placed(self, turns: Sequence[Turn]) -> Encoded:
+        if self.placing is None or self.template.whole or not self.template.questions:
+            count = sum(len(turn.places) for turn in turns)
+            images = f"{count} images" if count > 1 else "its image in a later question"
+            raise DataError(
+                f"A conversation has {images}; template `{self.template.name}` of this base takes "
+                "one, before the first question.",
+                "Leave such records out with data.bad_records=drop, or train a base whose own "
+                "template takes several (docs/families.md).",
+            )
+        marked = []
+        for turn in turns:
+            texts = [self.control.as_text(text) for text in turn.texts]
+            places = tuple(itertools.accumulate(map(len, texts[:-1])))
+            marked.append(Turn("".join(texts), self.control.as_text(turn.answer), places))
+        found = supervision.with_places(
+            marked, self.template, self.placing, self.text_ids, self.image_ids
+        )
+        return Encoded(self._prefix(False), found.ids, found.labels, True, found.pictures)
 
     def _ids_of(self, pieces: Sequence[str]) -> list[int]:
         """Return the ids of texts that follow each other."""

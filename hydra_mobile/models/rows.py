@@ -29,7 +29,8 @@ class RowLayout:
             2406.04334).
         axes: four columns follow: how far the position moves after this row, then its offsets on
             the axes time, height and width (multi-axis rotary positions).
-        marks: one column follows, 1 in a picture, whose rows see each other both ways.
+        marks: one column follows, above 0 in a picture, whose rows see each other both ways: 1, or
+            the number of the picture where there are several.
     """
 
     hidden: int
@@ -320,8 +321,9 @@ class RowText:
     ) -> Any:
         """Return additive masks [B or 1, 1, S, T], by kind of layer where there are several."""
         if self.layout.marks:
-            # One picture in a row: several would need a number each.
-            picture = (constants[..., -1:] > 0) & (kept[..., -1][:, None] > 0)
+            # Of the same picture: its rows all have its number.
+            own, others = constants[..., -1:], kept[..., -1][:, None]
+            picture = (own > 0) & (own == others)
             visible = visible | (picture & (slots <= where[-1])[None, None])
 
         def additive(seen: Tensor) -> Tensor:

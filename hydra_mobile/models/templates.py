@@ -19,10 +19,45 @@ IGNORE_INDEX = -100
 
 @dataclass(frozen=True)
 class Turn:
-    """A question and its answer."""
+    """A question and its answer.
+
+    Attributes:
+        question: text.
+        answer: text.
+        places: of pictures in the question, as offsets in rising order: each stands before the
+            character there. None for the picture before the first question of a conversation that
+            has one picture.
+    """
 
     question: str
     answer: str
+    places: tuple[int, ...] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        """The question's texts before, between and behind its pictures: one more than places."""
+        ends = (*self.places, len(self.question))
+        return [self.question[a:b] for a, b in zip((0, *self.places), ends, strict=True)]
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How a checkpoint's template writes pictures elsewhere than before the first question.
+
+    A picture that opens a question, and text behind a picture, are written as `Template` says.
+
+    Attributes:
+        before: text between a text and the picture behind it; None: pictures of a question are
+            written before its text, whatever the order.
+        between: text between two pictures.
+        end: text between a picture and what follows the question.
+        trims: white space around each text is dropped.
+    """
+
+    before: str | None
+    between: str
+    end: str
+    trims: bool = False
 
 
 @dataclass(frozen=True)

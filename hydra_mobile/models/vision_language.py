@@ -18,7 +18,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from hydra_mobile.models.rows import PictureRows, RowLayout, RowText, token_rows
 from hydra_mobile.models.templates import IGNORE_INDEX
 
-#: Keyword arguments of a model's own forward, from pixels [1, 3, H, W].
+#: Keyword arguments of a model's own forward, from the squares [K, 3, H, W] of its pictures.
 PictureInputs = Callable[[Tensor], dict[str, Tensor]]
 
 
@@ -33,7 +33,8 @@ class VisionLanguageModel(nn.Module):
     `input_ids` int64 [B, S] hold `config.image_token_id` once per image embedding, N times in a
     row for each square; `pixel_values` float [B, 3, H, W] hold one picture per row of the batch
     (rows without image tokens ignore theirs). A picture that is read in K tiles is
-    [B, K, 3, H, W], and has K times as many features and embeddings.
+    [B, K, 3, H, W], and has K times as many features and embeddings. Several pictures of a row
+    follow each other in the same way, in the order of their image tokens.
 
     Attributes:
         config: of the whole model; has `text_config` and `image_token_id`.
@@ -140,7 +141,15 @@ class VisionLanguageModel(nn.Module):
             if self.picture_rows is not None
             else self.projector(features)
         )
-        return rows if squares <= 1 else rows.reshape(batch, -1, rows.shape[-1])
+        if squares <= 1:
+            return rows
+        rows = rows.reshape(batch, squares, -1, rows.shape[-1])
+        if self.layout and self.layout.marks:
+            # Rows of one picture see each other both ways, and not those of another.
+            numbers = torch.arange(1, squares + 1, device=rows.device, dtype=rows.dtype)
+            marks = rows[..., -1:] * numbers[:, None, None]
+            rows = torch.cat([rows[..., :-1], marks], -1)
+        return rows.flatten(1, 2)
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """Map pixels [B, 3, H, W] to image embeddings [B, N, hidden]."""
@@ -395,14 +404,14 @@ class SplitModel(VisionLanguageModel):
 
         Args:
             input_ids: with one image token for each embedding of the picture.
-            pixel_values: [1, 3, H, W], or [1, K, 3, H, W].
+            pixel_values: [1, 3, H, W], or [1, K, 3, H, W] of tiles or of several pictures.
         """
         output = self.whole(**self.own_inputs(input_ids, pixel_values), use_cache=False)
         logits: Tensor = output.logits[:, -1]
         return logits
 
     def own_inputs(self, input_ids: Tensor, pixel_values: Tensor) -> dict[str, Tensor]:
-        """Return what transformers' own forward takes for `input_ids` [1, S] and a picture."""
+        """Return what transformers' own forward takes for `input_ids` [1, S] and its pictures."""
         inputs = self._picture_inputs(_squares(pixel_values))
         if self._token_kinds:
             inputs[self._token_kinds] = (input_ids == self.config.image_token_id).long()
@@ -429,5 +438,5 @@ class SplitModel(VisionLanguageModel):
 
 
 def _squares(pixel_values: Tensor) -> Tensor:
-    """Return the squares [K, 3, H, W] of one picture."""
+    """Return the squares [K, 3, H, W] of one picture, or of several."""
     return pixel_values[0] if pixel_values.dim() == 5 else pixel_values

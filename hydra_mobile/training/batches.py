@@ -93,9 +93,15 @@ def _bucketed(rows: Rows, order: NDArray[Any], most: int) -> list[list[int]]:
 
 
 def largest_batch(rows: Rows, batches: Sequence[Sequence[int]]) -> Sequence[int]:
-    """Return the batch of the most `cells`, without making its rows."""
-    lengths = rows.lengths
-    return max(batches, key=lambda batch: len(batch) * int(lengths[batch].max()))
+    """Return the batch of the most `cells`, and of these the most pictures in a row.
+
+    Its rows are not made.
+    """
+    lengths, images = rows.lengths, rows.image_counts
+    return max(
+        batches,
+        key=lambda batch: (len(batch) * int(lengths[batch].max()), int(images[batch].max())),
+    )
 
 
 def cells(rows: Sequence[Row]) -> int:

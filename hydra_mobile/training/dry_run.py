@@ -149,7 +149,7 @@ def dry_run(config: TrainConfig, log: Log = silent, progress: Progress = SILENT)
 
 def _shown(rows: Sequence[Row]) -> Row:
     """Return the row to show: where any has an image, one that shows what becomes of it."""
-    return next((row for row in itertools.islice(rows, _LOOKED_AT) if row.image), rows[0])
+    return next((row for row in itertools.islice(rows, _LOOKED_AT) if row.images), rows[0])
 
 
 def _segments(row: Row, processor: MobileVLMProcessor) -> tuple[tuple[str, bool], ...]:

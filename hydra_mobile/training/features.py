@@ -103,7 +103,7 @@ class VisionFeatures:
         """Whether `prefetch` does anything."""
         return not self._use_cache and self._reader.workers > 0
 
-    def prefetch(self, images: Sequence[Path | None]) -> None:
+    def prefetch(self, images: Sequence[Path]) -> None:
         """Start to read the pictures of a coming batch; does nothing with a cache or no workers.
 
         Changes no result: a picture that was not announced is read when it is asked for.
@@ -111,35 +111,46 @@ class VisionFeatures:
         if not self._use_cache:
             self._reader.announce(images)
 
-    def batch(self, images: Sequence[Path | None]) -> Tensor:
-        """Return features [B, P, C]; zeros where there is no picture.
+    def batch(self, images: Sequence[Sequence[Path]]) -> Tensor:
+        """Return the features of several rows' pictures.
 
         From a cache float32 on the CPU; else as the tower gives them, where it is: it runs once,
         on all pictures of the batch together.
 
+        Args:
+            images: of each row, in order; a row may have none.
+
+        Returns:
+            [B, M * P, C] for M pictures, one at least, in the row that has the most; zeros where a
+            row has fewer.
+
         Raises:
             DataError: a picture is missing or corrupt; names it and its record.
         """
-        pictures = list(dict.fromkeys(image for image in images if image is not None))
+        wanted_pictures = [image for row in images for image in row]
+        pictures = list(dict.fromkeys(wanted_pictures))
         if self._use_cache or not pictures:
             return self._stored(images)
         features = self._compute(pictures)
-        if len(pictures) == len(images):
-            return features
-        # One row of zeros behind the pictures, for all that have none.
-        features = torch.cat([features, torch.zeros_like(features[:1])])
+        most = max(map(len, images))
+        if len(wanted_pictures) < len(images) * most:
+            # One picture of zeros behind the others, where a row has fewer.
+            features = torch.cat([features, torch.zeros_like(features[:1])])
         places = {picture: place for place, picture in enumerate(pictures)}
-        wanted = [len(pictures) if image is None else places[image] for image in images]
-        return features[torch.tensor(wanted, device=features.device)]
+        wanted = [
+            [places[image] for image in row] + [len(pictures)] * (most - len(row)) for row in images
+        ]
+        chosen = features[torch.tensor(wanted, device=features.device)]
+        return chosen.reshape(len(images), -1, features.shape[-1])
 
-    def _stored(self, images: Sequence[Path | None]) -> Tensor:
-        shape = (len(images), self._patches, self._model.feature_size)
-        result = torch.zeros(shape)
-        for row, image in enumerate(images):
-            if image is not None:
+    def _stored(self, images: Sequence[Sequence[Path]]) -> Tensor:
+        most = max(1, *map(len, images))
+        result = torch.zeros(len(images), most, self._patches, self._model.feature_size)
+        for row, own in enumerate(images):
+            for place, image in enumerate(own):
                 stored, index = self._places[image]
-                result[row] = torch.from_numpy(np.asarray(stored[index], dtype=np.float32))
-        return result
+                result[row, place] = torch.from_numpy(np.asarray(stored[index], dtype=np.float32))
+        return result.flatten(1, 2)
 
     def _key(self, images: Sequence[Path]) -> str:
         digest = hashlib.sha256(self._tower.encode())

@@ -67,7 +67,7 @@ class Objective:
         """Say which batches come next: their pictures are read ahead, if there are workers."""
         if self._features.reads_ahead:
             for rows in batches:
-                self._features.prefetch([row.image for row in rows])
+                self._features.prefetch([image for row in rows for image in row.images])
 
     def __call__(self, model: nn.Module, rows: Sequence[Row]) -> Tensor:
         """Return the mean loss over the supervised tokens of `rows`."""
@@ -90,7 +90,7 @@ class Objective:
         device, made = self._accelerator.device, list[int]()
         inputs: dict[str, Any] = {
             "input_ids": torch.tensor([ids], device=device),
-            "vision_features": self._features.batch([row.image]).to(device),
+            "vision_features": self._features.batch([row.images]).to(device),
         }
         while True:
             with self._accelerator.autocast():
@@ -115,7 +115,7 @@ class Objective:
             "labels": batch.labels.to(device),
             "position_ids": batch.position_ids.to(device),
             "attention_mask": None if mask is None else mask.to(device),
-            "vision_features": self._features.batch([row.image for row in rows]).to(device),
+            "vision_features": self._features.batch([row.images for row in rows]).to(device),
             "use_cache": False,
         }
 

@@ -324,7 +324,7 @@ class TrainingRun:
                     (min(_ALIGN_BATCH, len(pictures)),),
                     generator=torch.Generator().manual_seed(self.config.seed * 100_003 + step),
                 )
-                features = vision.batch([pictures[int(i)] for i in chosen])
+                features = vision.batch([(pictures[int(i)],) for i in chosen])
                 with setup.accelerator.autocast():
                     embeddings = setup.model.project(features.to(device))
                 same = label[chosen].unsqueeze(0) == label[chosen].unsqueeze(1)

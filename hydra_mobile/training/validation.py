@@ -111,7 +111,8 @@ class Validation:
         image = processor.image_token_id
         asked = [token for token in ids if token != image]
         return {
-            "image": None if row.image is None else str(row.image),
+            "image": str(row.images[0]) if row.images else None,
+            **({"images": [*map(str, row.images)]} if len(row.images) > 1 else {}),
             "question": processor.decode(asked),
             "expected": processor.decode([x for x in later[:end] if x not in stop]),
             "answer": processor.decode(made),

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_forms import TALKS, Talk, llava, messages, write_forms
+from data_forms import PLACED, TALKS, Talk, llava, messages, write_forms
 
 from hydra_mobile.core.errors import DataError
-from hydra_mobile.data.llava import iter_llava
+from hydra_mobile.data.llava import iter_llava, read_llava
+from hydra_mobile.models.loading import load_processor
 from hydra_mobile.models.pictures import open_picture
-from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.training.data.token_cache import open_rows
 
 PACKING = {"share_prefix": True, "questions_per_row": 8, "max_length": 512}
@@ -22,28 +22,45 @@ PACKING = {"share_prefix": True, "questions_per_row": 8, "max_length": 512}
 @pytest.fixture(scope="module")
 def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pytest.importorskip("pyarrow")
-    return write_forms(tmp_path_factory.mktemp("forms"))
+    return write_forms(tmp_path_factory.mktemp("forms"), PLACED)
 
 
-def seen(path: Path, base: Path, **more: Any) -> list[Any]:
+@pytest.fixture
+def base(smolvlm_base: Path) -> Path:
+    """A base whose own template takes several images."""
+    return smolvlm_base
+
+
+def seen(path: Path, base: Path, images: Path | None = None, **more: Any) -> list[Any]:
     """Return everything that training sees of a data file."""
-    rows = open_rows(path, None, MobileVLMProcessor.from_pretrained(base), **PACKING, **more)
+    rows = open_rows(path, images, load_processor(base), **PACKING, **more)
     return [
         (
             row.prefix,
             [(segment.ids, segment.labels) for segment in row.segments],
-            None if row.image is None else np.asarray(open_picture(row.image)).tolist(),
+            [np.asarray(open_picture(image)).tolist() for image in row.images],
         )
         for row in rows
     ]
 
 
-def test_the_same_conversations_in_every_form_give_the_same_rows(forms, tiny_base):
-    expected = seen(forms["llava-json"], tiny_base)
-    assert len(expected) == 4  # two conversations about one picture share a row
+def test_the_same_conversations_in_every_form_give_the_same_rows(forms, base):
+    expected = seen(forms["llava-json"], base)
+    # Two conversations about one picture share a row.
+    assert [len(images) for _, _, images in expected] == [0, 0, 3, 3, 1, 2, 1, 1]
     for form, path in forms.items():
-        found = seen(path, tiny_base)
+        found = seen(path, base)
         assert found == expected, form
+
+
+def test_a_base_of_one_image_leaves_others_out_in_every_form(forms, tiny_base, tmp_path):
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps([llava(talk) for talk in TALKS]))
+    expected = seen(plain, tiny_base, images=forms["llava-json"].parent)
+    for form, path in forms.items():
+        with pytest.raises(DataError, match=r"Record 5 \(id 'f'\).*3 images.*chatml"):
+            seen(path, tiny_base)
+        assert seen(path, tiny_base, bad_records="drop") == expected, form
 
 
 def test_columns_name_what_nothing_recognizes(tmp_path, tiny_base, forms):
@@ -74,23 +91,25 @@ def test_columns_name_what_nothing_recognizes(tmp_path, tiny_base, forms):
         list(iter_llava(file, columns={"question": "other", "answer": "a"}))
 
 
-def test_check_head_and_convert_read_every_form(forms, run_verb, tmp_path, tiny_base):
-    expected = seen(forms["llava-json"], tiny_base)
+def test_check_head_and_convert_read_every_form(forms, run_verb, tmp_path, base):
+    expected = seen(forms["llava-json"], base)
     texts = None
     for form, path in forms.items():
-        code, out, err = run_verb("data", "check", path, "--base", "tiny")
+        code, out, err = run_verb("data", "check", path, "--base", base)
         assert code == 0, err
-        assert out.splitlines()[-1].endswith(f"clean, {len(TALKS)} records"), form
-        code, out, _ = run_verb("data", "head", path, "--base", "tiny", "--limit", 9, "--json")
+        assert out.splitlines()[-1].endswith(f"clean, {len(PLACED)} records"), form
+        assert "up to 3 a record" in out
+        code, out, _ = run_verb("data", "head", path, "--base", base, "--limit", 9, "--json")
         assert code == 0
         records = json.loads(out)["result"]["records"]
+        assert [len(r["images"]) for r in records] == [len(talk.images) for talk in PLACED]
         found = [(r["text"], r["tokens"], r["learned"]) for r in records]
         texts = texts or found
         assert found == texts, form
         out_file = tmp_path / form / "made.json"
         code, _, err = run_verb("data", "convert", path, "--out", out_file)
         assert code == 0, err
-        assert seen(out_file, tiny_base) == expected, form
+        assert seen(out_file, base) == expected, form
     assert (tmp_path / "tar" / "made-images").is_dir()
     assert not (tmp_path / "messages" / "made-images").exists()
 
@@ -133,7 +152,8 @@ def test_head_tells_of_images_as_check_does(run_verb, tmp_path):
             {"messages": [{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}]},
             "turn 0.*type, video",
         ),
-        ({**messages(TALKS[0]), "images": ["a.png", "b.png"]}, "`images`.*2 images"),
+        ({**messages(TALKS[0]), "images": ["a.png", "b.png"]}, "1 <image> mark.*2 images"),
+        ({**messages(PLACED[5]), "images": ["a.png"]}, r"3 <image> marks.*\[0, 2\].*one image"),
         (
             messages(Talk("x", "http://host/a.png", "", (("What?", "x"),))),
             "http://host/a.png.*file",
@@ -149,16 +169,44 @@ def test_a_wrong_record_of_another_dialect_is_named(tmp_path, record, message):
     assert f"{file}, line 2" in str(caught.value)
 
 
-def test_several_images_are_counted_once_and_can_be_left_out(tmp_path, run_verb, tiny_base):
-    file = tmp_path / "chats.jsonl"
-    two = {**messages(TALKS[0]), "images": ["a.png", "b.png"]}
-    file.write_text(json.dumps(messages(TALKS[2])) + "\n" + json.dumps(two) + "\n")
-    code, out, _ = run_verb("data", "check", file, "--json")
+def test_check_counts_what_a_base_of_one_image_refuses(forms, run_verb):
+    code, out, _ = run_verb("data", "check", forms["messages"], "--base", "tiny", "--json")
     found = json.loads(out)["result"]
     assert code == 3
-    assert sum(kind["count"] for kind in found["problems"].values()) == 1
-    assert found["problems"]["several images"]["count"] == 1
-    assert len(seen(file, tiny_base, bad_records="drop")) == 1
+    problems = {kind: n["count"] for kind, n in found["problems"].items() if n["count"]}
+    assert problems == {"several images": 3, "refused by the template": 1}
+    assert found["most_images"] == 3
+    # Without a base nothing is known of its template.
+    code, out, _ = run_verb("data", "check", forms["messages"])
+    assert code == 0
+    assert "several images" in out
+
+
+def test_too_many_images_for_the_context_are_told_and_left_out(base, run_verb, tmp_path):
+    path = tmp_path / "several.json"
+    path.write_text(json.dumps([llava(talk) for talk in (PLACED[5], TALKS[3])]))
+    processor = load_processor(base)
+    record = read_llava(path)[0]
+    assert len(record.images) == 3
+    encoded = processor.encode_record(record.turns, False)
+    third, end = encoded.pictures[2]
+    # In the middle of the third.
+    limit = len(encoded.prefix) + third + 2
+    short = {**PACKING, "max_length": limit}
+    told = rf"id 'f'.* {encoded.length} tokens, 3 images of 4.*data\.max_length is {limit}"
+    with pytest.raises(DataError, match=told):
+        open_rows(path, None, processor, **short)
+    rows = open_rows(path, None, processor, **short, over_length="drop")
+    assert (rows.dropped, len(rows), rows.images()) == (1, 1, [])
+    rows = open_rows(path, None, processor, **short, over_length="truncate")
+    # An image is there as a whole or not at all.
+    assert rows.truncated == 1
+    assert rows[0].images == record.images[:2]
+    assert list(rows[0].segments[0].ids) == encoded.ids[:third]
+    assert end - third == 4
+    code, out, _ = run_verb("data", "check", path, "--base", base, "--max-length", limit)
+    assert code == 3
+    assert "3 images of 4" in out
 
 
 @pytest.mark.parametrize("form", ["parquet", "tar"])
@@ -171,8 +219,8 @@ def test_a_damaged_container_is_named(forms, tmp_path, form):
             list(iter_llava(file))
 
 
-def test_images_cleared_from_the_cache_are_unpacked_again(forms, tiny_base):
-    processor = MobileVLMProcessor.from_pretrained(tiny_base)
+def test_images_cleared_from_the_cache_are_unpacked_again(forms, base):
+    processor = load_processor(base)
     rows = open_rows(forms["tar"], None, processor, **PACKING)
     for image in rows.images():
         image.unlink()

@@ -55,9 +55,11 @@ def test_the_mark_may_stand_behind_the_question(tmp_path: Path) -> None:
         ({"conversations": ["hi"]}, 'turn 0.*"hi".*`from` and `value`'),
         ({"conversations": turns("What?", "A dog")}, "`image`.*<image>"),
         ({"image": None}, "<image>.*`image`"),
-        ({"image": ["a", "b"]}, "`image`.*2"),
+        ({"image": ["a", "b"]}, "1 <image> mark.*2 images"),
+        ({"image": ["a", 3]}, "`image` holds 3"),
         ({"conversations": turns("<image><image> What?", "A dog")}, "2 <image>"),
-        ({"conversations": turns("What?", "A", "<image>?", "B")}, r"turns \[2\]"),
+        ({"conversations": turns("<image>?", "A", "<image>?", "B")}, r"turns \[0, 2\].*one image"),
+        ({"conversations": turns("What?", "A <image>")}, "turn 1, an answer"),
     ],
 )
 def test_a_wrong_record_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -25,7 +25,7 @@ def test_a_checkpoint_is_held_against_transformers(base: Path) -> None:
     assert found.model_class == "SmolVLMForConditionalGeneration"
     assert not found.random_weights
     assert {check.status for check in found.checks} == {"same"}
-    assert len(found.checks) == 9
+    assert len(found.checks) == 10
 
 
 def test_the_older_name_of_the_same_class_is_read_as_well(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_epochs_train_on_each_record_once(prepared, batch, accumulation, count, 
         for own in batches:
             for micro in own:
                 if micro.share:
-                    seen.update(str(row.segments) + str(row.image) for row in micro.rows)
+                    seen.update(str(row.segments) + str(row.images) for row in micro.rows)
     assert set(seen.values()) == {epochs}
     counted = sum(streams[0].conversations(step) for step in range(streams[0].steps))
     assert counted == epochs * len(rows)

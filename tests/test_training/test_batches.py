@@ -26,6 +26,8 @@ def rows_of_numbers(count: int, seed: int = 0, longest: int = 60) -> Rows:
         learned=np.ones(tokens, np.bool_),
         starts=starts,
         pictures=pictures,
+        placed=np.zeros(0, np.int64),
+        placed_starts=np.zeros(count + 1, np.int64),
         names=Strings.of(f"{i}.png" for i in range(max(1, count // 2))),
         owners=Strings.of([]),
         prefix_with=(1,) * 9,
@@ -106,7 +108,7 @@ def test_a_stream_finds_its_largest_batch_and_groups_modalities():
     config = StageConfig(batch_size=4, accumulation=2)
     stream = BatchStream(rows, config, seed=1, by_modality=True)
     seen = [batch for step in range(stream.steps) for batch in stream.step_rows(step)]
-    assert all(len({row.image is None for row in batch}) == 1 for batch in seen)
+    assert all(len({bool(row.images) for row in batch}) == 1 for batch in seen)
     assert cells(stream.largest()) == max(cells(batch) for batch in seen)
     assert BatchStream(rows, config, seed=1).steps == pytest.approx(stream.steps, abs=2)
 

@@ -40,14 +40,16 @@ def alone(model, recipe, picture):
 @pytest.mark.parametrize("workers", [0, 3])
 def test_a_batch_holds_each_pictures_features_in_its_place(model, recipe, pictures, workers):
     features = VisionFeatures(model, recipe, use_cache=False, workers=workers)
-    wanted = [pictures[4], None, pictures[1], pictures[4], None]
+    one, two, three = pictures[4], pictures[1], pictures[7]
+    wanted = [(one,), (), (two, one, three), (one,), ()]
     batch = features.batch(wanted)
-    for row, picture in zip(batch, wanted, strict=True):
-        if picture is None:
-            assert not row.any()
-        else:
-            torch.testing.assert_close(row, alone(model, recipe, picture))
-    assert not features.batch([None, None]).any()
+    each = batch.unflatten(1, (3, -1))
+    for row, own in zip(each, wanted, strict=True):
+        for part, picture in zip(row, own, strict=False):
+            torch.testing.assert_close(part, alone(model, recipe, picture))
+        assert not row[len(own) :].any()
+    assert not features.batch([(), ()]).any()
+    torch.testing.assert_close(features.batch([(two,), (one,)]), each[[2, 0], [0, 0]])
 
 
 def test_prefetching_changes_no_bit(model, recipe, pictures):
@@ -55,9 +57,9 @@ def test_prefetching_changes_no_bit(model, recipe, pictures):
     ahead = VisionFeatures(model, recipe, use_cache=False, workers=2)
     batches = [pictures[i : i + 3] for i in range(0, 12, 3)]
     for now, coming in zip(batches, [*batches[1:], []], strict=True):
-        expected = plain.batch(now)
+        expected = plain.batch([(image,) for image in now])
         ahead.prefetch(coming)
-        assert torch.equal(ahead.batch(now), expected)
+        assert torch.equal(ahead.batch([(image,) for image in now]), expected)
 
 
 def test_announced_pictures_are_read_once_and_by_the_pool(model, recipe, pictures, monkeypatch):
@@ -71,9 +73,9 @@ def test_announced_pictures_are_read_once_and_by_the_pool(model, recipe, picture
     monkeypatch.setattr(prefetch, "open_picture", noting)
     features = VisionFeatures(model, recipe, use_cache=False, workers=2)
     assert features.reads_ahead
-    features.prefetch([*pictures[:4], None])
+    features.prefetch(pictures[:4])
     features.prefetch(pictures[2:6])
-    features.batch(pictures[:6])
+    features.batch([pictures[:2], pictures[2:6]])
     assert sorted(image for image, _ in read) == sorted(pictures[:6])
     assert {name.split("_")[0] for _, name in read} == {"pictures"}
 
@@ -84,7 +86,7 @@ def test_the_tower_sees_each_picture_of_a_batch_once(model, recipe, pictures, mo
     monkeypatch.setattr(
         model, "vision_features", lambda pixels: seen.append(len(pixels)) or actual(pixels)
     )
-    VisionFeatures(model, recipe, use_cache=False).batch([*pictures[:5], None, pictures[0]])
+    VisionFeatures(model, recipe, use_cache=False).batch([pictures[:5], [], pictures[:1]])
     assert seen == [4, 1]
 
 
@@ -113,9 +115,9 @@ def test_a_bad_picture_is_named_with_its_record(model, recipe, tmp_path, workers
     )
     features.prefetch([bad, absent])
     with pytest.raises(DataError, match=r"bad\.png.*'r7'"):
-        features.batch([bad])
+        features.batch([(bad,)])
     with pytest.raises(DataError, match=r"absent\.png.*'r9'"):
-        features.batch([absent, bad])
+        features.batch([(absent, bad)])
     cached = VisionFeatures(model, recipe, record_of=names.__getitem__)
     with pytest.raises(DataError, match=r"absent\.png.*'r9'"):
         cached.prepare([absent], lambda done, total: None)
@@ -124,9 +126,10 @@ def test_a_bad_picture_is_named_with_its_record(model, recipe, tmp_path, workers
 def test_the_cache_gives_what_the_tower_gives(model, recipe, pictures):
     features = VisionFeatures(model, recipe, workers=2)
     features.prepare(pictures, lambda done, total: None)
-    computed = VisionFeatures(model, recipe, use_cache=False).batch(pictures)
+    rows = [pictures[:3], pictures[3:4], [], pictures[2:6]]
+    computed = VisionFeatures(model, recipe, use_cache=False).batch(rows)
     # Kept in fp16.
-    torch.testing.assert_close(features.batch(pictures), computed, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(features.batch(rows), computed, atol=1e-3, rtol=1e-3)
 
 
 def stored_chunks() -> list[Path]:
@@ -137,12 +140,12 @@ def stored_chunks() -> list[Path]:
 def test_a_damaged_chunk_is_computed_anew(model, recipe, pictures, share):
     features = VisionFeatures(model, recipe)
     features.prepare(pictures, lambda done, total: None)
-    expected = features.batch(pictures)
+    expected = features.batch([pictures])
     for chunk in stored_chunks():
         flip_bit(chunk, share)
     again = VisionFeatures(model, recipe)
     again.prepare(pictures, lambda done, total: None)
-    assert torch.equal(again.batch(pictures), expected)
+    assert torch.equal(again.batch([pictures]), expected)
 
 
 def test_features_that_half_precision_cannot_hold_are_refused(tiny_base, recipe, pictures):

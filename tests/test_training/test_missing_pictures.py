@@ -54,7 +54,7 @@ def test_dropped_they_are_counted_and_the_rest_is_trained(run_settings, images, 
     rows = run.data.rows["stage2"]
     assert not {images / "3.png", images / "4.png"} & set(rows.images())
     assert len(rows.images()) == 10
-    assert {row.image for row in rows} == set(rows.images())
+    assert {image for row in rows for image in row.images} == set(rows.images())
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["conversations"]["stage2"] == 30
 

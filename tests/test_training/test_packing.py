@@ -93,16 +93,16 @@ def packed_by_hand(records, processor, *, share_prefix, questions_per_row, max_l
         prefix, ids = tuple(encoded.prefix), tuple(encoded.ids)
         segment = Segment(ids, tuple(encoded.labels))
         if record.image is None or not share_prefix:
-            rows.append(Row(record.image, prefix, (segment,)))
+            rows.append(Row(record.images, prefix, (segment,)))
             continue
         group = waiting.setdefault(record.image, [])
         length = len(prefix) + sum(len(s.ids) for s in group)
         if len(group) == questions_per_row or length + len(ids) > max_length:
-            rows.append(Row(record.image, prefix, tuple(group)))
+            rows.append(Row(record.images, prefix, tuple(group)))
             group.clear()
         group.append(segment)
     prefix = tuple(processor.encode_record([Turn("", "")], True).prefix)
-    return rows + [Row(image, prefix, tuple(group)) for image, group in waiting.items()]
+    return rows + [Row((image,), prefix, tuple(group)) for image, group in waiting.items()]
 
 
 def scattered(count=200):
@@ -136,7 +136,7 @@ def test_rows_are_packed_by_the_rule(processor, settings):
     assert list(rows) == expected
     assert rows.lengths.tolist() == [row.length for row in expected]
     assert rows.conversations.tolist() == [len(row.segments) for row in expected]
-    assert rows.with_image.tolist() == [row.image is not None for row in expected]
+    assert rows.with_image.tolist() == [bool(row.images) for row in expected]
     assert rows.images() == list(dict.fromkeys(r.image for r in records if r.image))
     assert rows[-2:] == expected[-2:]
     assert max(rows.lengths) <= settings["max_length"]

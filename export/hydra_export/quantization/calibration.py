@@ -100,7 +100,8 @@ def from_data(
         pieces.append((ids[:_LONGEST], embeddings[:_LONGEST], learned[:_LONGEST]))
     if not any(any(learned) for _, _, learned in pieces):
         raise DataError(
-            f"{data.file} has no record with an image and an answer to calibrate on.",
+            f"{data.file} has no record with an image before its first question and an answer "
+            "to calibrate on.",
             "Give the data that the model was trained on, or --calibrate self.",
         )
     sha256 = Source(data.file, data.columns).sha256()

@@ -45,8 +45,8 @@ class Lfm2VL(Family):
             image_tokens=count // int(model.config.downsample_factor) ** 2,
             picture_inputs=lambda pixels: {
                 "pixel_values": tower.patches(pixels),
-                "spatial_shapes": torch.tensor([[grid, grid]]),
-                "pixel_attention_mask": torch.ones(1, count, dtype=torch.long),
+                "spatial_shapes": torch.tensor([[grid, grid]] * len(pixels)),
+                "pixel_attention_mask": torch.ones(len(pixels), count, dtype=torch.long),
             },
             layout=RowLayout(int(model.config.text_config.hidden_size)),
             grid=(grid, grid),

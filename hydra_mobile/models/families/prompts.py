@@ -2,11 +2,14 @@
 
 The chat template is rendered with marks in place of questions and answers and cut at the marks.
 What stands between them is the template, if it says the same for every question: that is checked on
-questions which tokenizers like to join with what stands around them.
+questions which tokenizers like to join with what stands around them. How it writes pictures in
+questions is found and checked the same way; one that cannot be expressed there is read with one
+picture a conversation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +22,13 @@ from hydra_mobile.models.families.pixels import read_settings
 from hydra_mobile.models.hub_files import CHAT_TEMPLATE, TOKENIZER_CONFIG
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
-from hydra_mobile.models.templates import Template, Turn
+from hydra_mobile.models.templates import Placing, Template, Turn
 
 _QUESTIONS = ("What is in the image?", "42 apples", "yes", "Où est-ce ? 漢字")
 _ANSWERS = ("A cat.", "7", "No", "là")
 _Q1, _A1, _Q2, _A2 = "QqFirst", "AaFirst", "QqSecond", "AaSecond"
+#: A message: texts, and None for each picture.
+_Parts = Sequence[str | None]
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def derived_processor(
         num_image_tokens=image_tokens,
     )
     _require_same_tokens(processor, chat, around)
+    processor.placing = _placing(processor, chat, around)
     return processor
 
 
@@ -102,14 +108,22 @@ class _ChatTemplate:
 
     def render(self, *texts: str, picture: bool = True, answering: bool = False) -> str:
         """Return a conversation of questions and answers in turn, the picture in the first."""
+        messages: list[_Parts] = [(text,) for text in texts]
+        if picture:
+            messages[0] = (None, *messages[0])
+        return self.render_parts(*messages, answering=answering)
+
+    def render_parts(self, *contents: _Parts, answering: bool = False) -> str:
+        """Return a conversation of questions and answers in turn, pictures anywhere in them."""
         from jinja2 import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
         messages: list[dict[str, Any]] = []
-        for index, text in enumerate(texts):
-            content = [{"type": "text", "text": text}]
-            if picture and index == 0:
-                content.insert(0, {"type": "image"})
+        for index, parts in enumerate(contents):
+            content = [
+                {"type": "image"} if part is None else {"type": "text", "text": part}
+                for part in parts
+            ]
             messages.append({"role": ("user", "assistant")[index % 2], "content": content})
         with reading(self.file, "a chat template", "Look at it.", also=(TemplateError,)):
             found: Any = render_jinja_template(
@@ -157,21 +171,11 @@ def read_chat_template(folder: Path) -> tuple[Path, str]:
 
 def _derived(chat: _ChatTemplate, around: Around) -> Template:
     """Return the template that a chat template amounts to."""
-
-    def cut(text: str, *marks: str) -> list[str]:
-        parts = []
-        for mark in marks:
-            part, found, text = text.partition(mark)
-            if not found:
-                raise _inexpressible(chat, f"it renders no `{mark}` where one is asked for")
-            parts.append(part)
-        return [*parts, text]
-
-    head, image_suffix, asked = cut(chat.render(_Q1, answering=True), around.mark, _Q1)
-    _, _, answering, between, _, tail = cut(
-        chat.render(_Q1, _A1, _Q2, _A2), around.mark, _Q1, _A1, _Q2, _A2
+    head, image_suffix, asked = _cut(chat, chat.render(_Q1, answering=True), around.mark, _Q1)
+    _, _, answering, between, _, tail = _cut(
+        chat, chat.render(_Q1, _A1, _Q2, _A2), around.mark, _Q1, _A1, _Q2, _A2
     )
-    plain = cut(chat.render(_Q1, picture=False, answering=True), _Q1)[0]
+    plain = _cut(chat, chat.render(_Q1, picture=False, answering=True), _Q1)[0]
     if not answering.startswith(asked):
         raise _inexpressible(chat, "an answer does not begin where generation does")
     # A space is of what follows it: tokenizers join it with the question.
@@ -201,6 +205,86 @@ def _derived(chat: _ChatTemplate, around: Around) -> Template:
     )
 
 
+def _cut(chat: _ChatTemplate, text: str, *marks: str) -> list[str]:
+    """Return what stands before, between and behind marks."""
+    parts = []
+    for mark in marks:
+        part, found, text = text.partition(mark)
+        if not found:
+            raise _inexpressible(chat, f"it renders no `{mark}` where one is asked for")
+        parts.append(part)
+    return [*parts, text]
+
+
+def _placing(processor: MobileVLMProcessor, chat: _ChatTemplate, around: Around) -> Placing | None:
+    """Return how a chat template writes pictures in questions; None: it cannot be expressed."""
+    try:
+        found = _derived_placing(processor.template, chat, around)
+        _require_same_places(processor, found, chat, around)
+    except ArtifactError:
+        return None
+    return found
+
+
+def _derived_placing(template: Template, chat: _ChatTemplate, around: Around) -> Placing:
+    mark = around.mark
+
+    def cut(parts: _Parts, *marks: str) -> list[str]:
+        return _cut(chat, chat.render_parts(parts, answering=True), *marks)
+
+    _, between, _, _ = cut((None, None, _Q1), mark, mark, _Q1)
+    between = around.after + between + around.before
+    spaced = f" {_Q1} "
+    trims = spaced not in chat.render_parts((spaced,))
+    try:
+        before = cut((_Q1, None, _Q2), _Q1, mark, _Q2)[1] + around.before
+        end = cut((_Q1, None), _Q1, mark)[2]
+    except ArtifactError:
+        # Pictures come first, whatever the order; one alone says what stands behind it.
+        before, end = None, cut((None,), mark)[1]
+    if not end.endswith(template.user_suffix):
+        raise _inexpressible(chat, "a question that ends in a picture is ended in another way")
+    end = around.after + end[: len(end) - len(template.user_suffix)]
+    return Placing(before, between, end, trims)
+
+
+def _require_same_places(
+    processor: MobileVLMProcessor, placing: Placing, chat: _ChatTemplate, around: Around
+) -> None:
+    """Raise unless pictures in questions have the ids that the checkpoint's own template gives."""
+    picture = _picture(processor, around)
+    processor = processor.placed(placing)
+    for question, answer in zip(_QUESTIONS, _ANSWERS, strict=True):
+        middle: _Parts = (question, None, None, answer, None)
+        if placing.before is None:
+            middle = (None, None)
+        conversation = ((None, None, question), (question,), (None, question), middle)
+        asked = [turn_of(parts, answer) for parts in conversation]
+        record = processor.encode_record(asked, False)
+        contents = [parts for turn in conversation for parts in (turn, (answer,))]
+        text = chat.render_parts(*contents, (question,)).replace(around.mark, picture)
+        ours = [*record.prefix, *record.ids]
+        _require_equal(processor, chat, ours, chat.ids(text)[: len(ours)], "pictures in questions")
+
+
+def turn_of(question: Sequence[str | None], answer: str) -> Turn:
+    """Return a turn whose question is texts and, for each None, a picture."""
+    text, places = "", []
+    for part in question:
+        if part is None:
+            places.append(len(text))
+        else:
+            text += part
+    return Turn(text, answer, tuple(places))
+
+
+def _picture(processor: MobileVLMProcessor, around: Around) -> str:
+    """Return what a checkpoint's processor writes for a picture."""
+    square, tiles = around.token * processor.num_image_tokens, processor.image.tiles
+    inside = "".join(text + square for text in tiles.texts) if tiles else square
+    return around.before + inside + around.after
+
+
 def _common_start(one: str, other: str) -> str:
     at = 0
     while at < min(len(one), len(other)) and one[at] == other[at]:
@@ -222,9 +306,7 @@ def _require_same_tokens(
     processor: MobileVLMProcessor, chat: _ChatTemplate, around: Around
 ) -> None:
     """Raise unless our template gives the ids that the checkpoint's own processor gives."""
-    square, tiles = around.token * processor.num_image_tokens, processor.image.tiles
-    inside = "".join(text + square for text in tiles.texts) if tiles else square
-    picture = around.before + inside + around.after
+    picture = _picture(processor, around)
 
     def theirs(text: str) -> list[int]:
         return chat.ids(text.replace(around.mark, picture, 1))

@@ -57,8 +57,8 @@ class Qwen3VL(Family):
             image_size=side,
             image_tokens=tower.num_patches // tower.merge**2,
             picture_inputs=lambda pixels: {
-                "pixel_values": tower.patches(pixels[0]),
-                "image_grid_thw": torch.tensor([[1, grid, grid]]),
+                "pixel_values": torch.cat([tower.patches(square) for square in pixels]),
+                "image_grid_thw": torch.tensor([[1, grid, grid]] * len(pixels)),
             },
             layout=RowLayout(int(config.text_config.hidden_size), deep=tower.deep, axes=True),
             token_kinds="mm_token_type_ids",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from hydra_mobile.core.errors import DataError
 from hydra_mobile.data.llava import Record
 from hydra_mobile.data.tokenize import encoded_records
-from hydra_mobile.models.processor import Encoded, MobileVLMProcessor
+from hydra_mobile.models.processor import Encoded, MobileVLMProcessor, of_images
 from hydra_mobile.models.templates import IGNORE_INDEX
 
 OverLength = Literal["refuse", "truncate", "drop"]
@@ -56,11 +57,13 @@ class Conversations:
         ids: int32 [T], of all conversations one after another, prefixes left out.
         learned: bool [T], True where the loss is.
         starts: int64 [N + 1], where each conversation begins in `ids`.
-        pictures: int64 [N], number of its picture; -1 without one.
+        pictures: int64 [N], number of the picture in its prefix; -1 without one.
+        placed: int64, numbers of the pictures in the ids of all conversations, in their order.
+        placed_starts: int64 [N + 1], where those of each conversation begin in `placed`.
         names: path of each picture as the data file has it.
         owners: id of the first record with each picture, for messages.
         prefix_with: ids that precede every conversation about a picture.
-        prefix_without: the same without a picture.
+        prefix_without: the same without a picture in the prefix.
         truncated: conversations cut to the longest length.
         dropped: conversations left out because they were too long.
         unmatched: conversations left out because their template masks them whole.
@@ -71,6 +74,8 @@ class Conversations:
     learned: Array
     starts: Array
     pictures: Array
+    placed: Array
+    placed_starts: Array
     names: Strings
     owners: Strings
     prefix_with: tuple[int, ...]
@@ -114,6 +119,8 @@ class ConversationWriter:
         self._bad = bad
         self._starts = array("q", [0])
         self._pictures = array("q")
+        self._placed = array("q")
+        self._placed_starts = array("q", [0])
         self._numbers: dict[str, int] = {}
         self._owners: list[str] = []
         self._prefixes: dict[bool, list[int]] = {}
@@ -137,11 +144,12 @@ class ConversationWriter:
             self._unmatched += 1
             return
         ids, learned = encoded.ids, [label != IGNORE_INDEX for label in encoded.labels]
-        length = len(encoded.prefix) + len(ids)
-        if length > self._max_length:
+        if encoded.length > self._max_length:
             if self._over == "refuse":
-                raise self._too_long(record, length)
+                raise self._too_long(record, encoded)
             room = max(0, self._max_length - len(encoded.prefix))
+            # A picture is there as a whole, or not at all.
+            room = next((at for at, end in encoded.pictures if at < room < end), room)
             ids, learned = ids[:room], learned[:room]
             if self._over == "drop" or not any(learned):
                 self._dropped += 1
@@ -150,7 +158,11 @@ class ConversationWriter:
         self._ids.extend(ids)
         self._learned.extend(learned)
         self._starts.append(self._starts[-1] + len(ids))
-        self._pictures.append(self._picture(record) if with_image else -1)
+        self._pictures.append(self._picture(record, record.image) if record.image else -1)
+        for image, (_, end) in zip(record.placed, encoded.pictures, strict=True):
+            if end <= len(ids):
+                self._placed.append(self._picture(record, image))
+        self._placed_starts.append(len(self._placed))
 
     def leave_out(self, error: DataError) -> None:
         """Count a record that is not as expected, or raise `error` if `bad` is "refuse"."""
@@ -176,6 +188,8 @@ class ConversationWriter:
             self._learned.finish(),
             np.array(self._starts, dtype=np.int64),
             np.array(self._pictures, dtype=np.int64),
+            np.array(self._placed, dtype=np.int64),
+            np.array(self._placed_starts, dtype=np.int64),
             Strings.of(self._numbers),
             Strings.of(self._owners),
             tuple(self._prefixes.get(True, ())),
@@ -186,8 +200,8 @@ class ConversationWriter:
             self._malformed,
         )
 
-    def _picture(self, record: Record) -> int:
-        name = str(record.image)
+    def _picture(self, record: Record, image: Path) -> int:
+        name = str(image)
         number = self._numbers.setdefault(name, len(self._numbers))
         if number == len(self._owners):
             self._owners.append(record.id)
@@ -196,10 +210,11 @@ class ConversationWriter:
     def _place(self, record: Record) -> str:
         return f"Record {self._number} (id {record.id!r})"
 
-    def _too_long(self, record: Record, length: int) -> DataError:
+    def _too_long(self, record: Record, encoded: Encoded) -> DataError:
+        images = of_images(encoded) or ", image included"
         return DataError(
-            f"{self._place(record)} has {length} tokens, image included; "
-            f"data.max_length is {self._max_length}.",
+            f"{self._place(record)} has {encoded.length} tokens{images}; data.max_length is "
+            f"{self._max_length}.",
             "Shorten the record, raise data.max_length, or set data.over_length to truncate or "
             "drop.",
         )

@@ -3,13 +3,13 @@
 Several conversations about one picture repeat its prefix (template start and image tokens). A row
 holds the prefix once and the conversations behind it as segments; the mask lets a segment see the
 prefix and itself, and positions restart behind the prefix, so every segment gets exactly the logits
-that it would get alone.
+that it would get alone. A conversation with pictures in its questions has a row of its own.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,9 +32,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Row:
-    """A prefix, its picture, and the conversations that share it."""
+    """A prefix and the conversations that share it, with the pictures of all, in order."""
 
-    image: Path | None
+    images: tuple[Path, ...]
     prefix: tuple[int, ...]
     segments: tuple[Segment, ...]
 
@@ -70,15 +70,35 @@ class Rows(Sequence[Row]):
         return np.diff(self._packing.first)
 
     @cached_property
+    def _firsts(self) -> Array:
+        """The first conversation of each row, int64 [R]."""
+        return np.asarray(self._packing.order[self._packing.first[:-1]])
+
+    @cached_property
     def pictures(self) -> Array:
-        """Number of each row's picture, int64 [R]; -1 without one."""
-        firsts = self._packing.order[self._packing.first[:-1]]
-        return np.asarray(self._conversations.pictures[firsts])
+        """Number of the picture in each row's prefix, int64 [R]; -1 without one."""
+        return np.asarray(self._conversations.pictures[self._firsts])
+
+    @cached_property
+    def image_counts(self) -> Array:
+        """Pictures of each row, int64 [R]."""
+        placed = np.diff(self._conversations.placed_starts)[self._firsts]
+        return np.asarray(placed + (self.pictures >= 0))
 
     @property
     def with_image(self) -> Array:
         """Whether each row has a picture, bool [R]."""
-        return self.pictures >= 0
+        return self.image_counts > 0
+
+    def _placed(self, index: int) -> Array:
+        """Return the numbers of the pictures in the questions of a row."""
+        held, at = self._conversations, int(self._firsts[index])
+        return held.placed[held.placed_starts[at] : held.placed_starts[at + 1]]
+
+    def _named(self) -> Iterator[tuple[int, Array]]:
+        """Yield the rows with pictures in their questions, and the numbers of these."""
+        for index in np.flatnonzero(self.image_counts - (self.pictures >= 0)).tolist():
+            yield index, self._placed(index)
 
     @cached_property
     def lengths(self) -> Array:
@@ -86,7 +106,7 @@ class Rows(Sequence[Row]):
         of_segments = self._conversations.lengths[self._packing.order]
         prefixes = len(self._conversations.prefix_with), len(self._conversations.prefix_without)
         lengths = np.add.reduceat(of_segments, self._packing.first[:-1])
-        return lengths + np.where(self.with_image, *prefixes)
+        return lengths + np.where(self.pictures >= 0, *prefixes)
 
     def images(self) -> list[Path]:
         """Return every picture once, in the order of the file."""
@@ -104,39 +124,59 @@ class Rows(Sequence[Row]):
     def split(self, share: float, seed: int) -> tuple[Rows, Rows]:
         """Return all rows but a share of the pictures and text-only rows, and these.
 
-        Rows about one picture stay together, so that no picture is on both sides.
+        Rows about one picture stay together, so that no picture is on both sides; rows with
+        several pictures hold all rows about any of these together.
 
         Args:
             share: of all pictures and text-only rows; at least one is held out and one is left.
             seed: draws them.
         """
         # Text-only rows are groups of their own, numbered below zero.
-        groups = np.where(self.with_image, self.pictures, -1 - np.arange(len(self)))
+        groups = np.where(self.pictures >= 0, self.pictures, -1 - np.arange(len(self)))
+        groups = self._joined(groups)
         different = np.unique(groups)
         count = min(max(1, round(share * len(different))), len(different) - 1)
         chosen = np.random.default_rng(seed).permutation(different)[:count]
         held = np.isin(groups, chosen)
         return self._where(~held), self._where(held)
 
+    def _joined(self, groups: Array) -> Array:
+        """Return groups in which rows that share a picture are one: int64 [R]."""
+        heads: dict[int, int] = {}
+
+        def head(group: int) -> int:
+            while group in heads:
+                group = heads[group]
+            return group
+
+        for index, numbers in self._named():
+            own = head(int(groups[index]))
+            for number in numbers.tolist():
+                other = head(number)
+                if other != own:
+                    heads[own], own = other, other
+        if not heads:
+            return groups
+        return np.array([head(group) for group in groups.tolist()], dtype=np.int64)
+
     def _where(self, kept: Array) -> Rows:
         conversations = np.repeat(kept, self.conversations)
         first = np.concatenate([[0], np.cumsum(self.conversations[kept])])
         packing = Packing(self._packing.order[conversations], first)
         rows = Rows(self._conversations, packing, self._images)
-        there = set(self.pictures[kept].tolist())
+        there = set(rows.pictures.tolist())
+        there.update(number for _, numbers in rows._named() for number in numbers.tolist())
         rows._numbers = [number for number in self._numbers if number in there]
         return rows
 
     def without(self, pictures: Sequence[int]) -> Rows:
-        """Return the rows whose picture is not one of the numbers in `pictures`."""
-        gone = np.isin(self.pictures, np.asarray(pictures, dtype=np.int64))
-        kept = np.repeat(~gone, self.conversations)
-        counts = self.conversations[~gone]
-        first = np.concatenate([[0], np.cumsum(counts)])
-        rows = Rows(self._conversations, Packing(self._packing.order[kept], first), self._images)
-        left = set(self._numbers) - set(pictures)
-        rows._numbers = [number for number in self._numbers if number in left]
-        rows.pictureless = self.pictureless + int((~kept).sum())
+        """Return the rows none of whose pictures is one of the numbers in `pictures`."""
+        numbers = np.asarray(pictures, dtype=np.int64)
+        gone = np.isin(self.pictures, numbers)
+        for index, placed in self._named():
+            gone[index] = np.isin(placed, numbers).any()
+        rows = self._where(~gone)
+        rows.pictureless = self.pictureless + int(self.conversations[gone].sum())
         return rows
 
     def record_of(self, image: Path) -> str:
@@ -165,8 +205,9 @@ class Rows(Sequence[Row]):
         held = self._conversations
         start, end = self._packing.first[index : index + 2]
         picture = int(self.pictures[index])
+        numbers = self._placed(index).tolist() if picture < 0 else [picture]
         return Row(
-            None if picture < 0 else self._images / held.names[picture],
+            tuple(self._images / held.names[number] for number in numbers),
             held.prefix_without if picture < 0 else held.prefix_with,
             tuple(self._segment(number) for number in self._packing.order[start:end].tolist()),
         )

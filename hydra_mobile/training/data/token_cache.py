@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from hydra_mobile.training.data.dataset import (
 from hydra_mobile.training.data.packing import Packing, Rows, pack
 
 # Part of the key: raise it when stores would have other content or another form.
-_FORMAT = 3
+_FORMAT = 4
 _FACTS = "rows.json"
 _STORE = Mark(_FACTS, "tokenized rows")
 _COUNTS = ("truncated", "dropped", "unmatched", "malformed")
@@ -139,6 +140,7 @@ def _key(
         "template": processor.template.to_dict(),
         "image": [processor.image_token_id, processor.num_image_tokens],
         **({"tiles": processor.image_ids} if processor.image.tiles else {}),
+        **({"placing": astuple(processor.placing)} if processor.placing else {}),
         "packing": packing,
         "over_length": over_length,
         "bad_records": bad_records,
@@ -174,6 +176,8 @@ def _build(
     arrays = {
         "starts": held.starts,
         "pictures": held.pictures,
+        "placed": held.placed,
+        "placed_starts": held.placed_starts,
         "names": held.names.text,
         "name_starts": held.names.starts,
         "owners": held.owners.text,
@@ -225,6 +229,8 @@ def _load(folder: Path, images: Path) -> Rows:
         # Read at every access: in memory, eight bytes a conversation.
         starts=np.array(mapped("starts")),
         pictures=np.array(mapped("pictures")),
+        placed=np.array(mapped("placed")),
+        placed_starts=np.array(mapped("placed_starts")),
         names=Strings(mapped("names"), mapped("name_starts")),
         owners=Strings(mapped("owners"), mapped("owner_starts")),
         prefix_with=tuple(facts["prefix_with"]),

@@ -161,7 +161,7 @@ class LoraStrategy(Strategy):
 
     def after_backward(self, step: int, rows: Sequence[Row], scale: float) -> None:
         """Count a watched micro-batch."""
-        kind: Literal["image", "text"] = "image" if any(row.image for row in rows) else "text"
+        kind: Literal["image", "text"] = "image" if any(row.images for row in rows) else "text"
         self.hydra.after_backward(step, kind, scale)
 
     def after_step(self, step: int) -> None:
