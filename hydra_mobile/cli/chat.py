@@ -18,6 +18,7 @@ from hydra_mobile.core.boundaries import reason_of, shown
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.files import tilde
 from hydra_mobile.core.registry import nearest, require_packages
+from hydra_mobile.core.temporary import working_folder
 
 if TYPE_CHECKING:
     from hydra_mobile.api.model import Answer
@@ -165,21 +166,24 @@ def _page(
         path = opened(model, "MODEL")
         with Loading(model):
             loaded.append(load(path, threads=threads, own_process=not loaded))
-    page = ChatPage(
-        loaded,
-        picture,
-        new_tokens=new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-        facts=lambda answer, limit: "; ".join(_facts(answer, limit, "New tokens")).replace(
-            "   ", "; "
-        ),
-    )
-    address = page.open(port, browser=sys.stdout.isatty())
-    ui.title(f"{' and '.join(one.name for one in loaded)} at {address}")
-    ui.note("Ctrl-C ends it.")
-    page.wait()
+    with working_folder("chat") as uploads:
+        page = ChatPage(
+            loaded,
+            picture,
+            new_tokens=new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            facts=lambda answer, limit: "; ".join(_facts(answer, limit, "New tokens")).replace(
+                "   ", "; "
+            ),
+            setting=_setting,
+            uploads=uploads,
+        )
+        address = page.open(port, browser=sys.stdout.isatty())
+        ui.title(f"{' and '.join(one.name for one in loaded)} at {address}")
+        ui.note("Ctrl-C ends it.")
+        page.wait()
     return ui.Result({"models": models, "address": address})
 
 
@@ -209,13 +213,7 @@ class Talk:
         Raises:
             HydraError: there is no such setting, or the value is none for it.
         """
-        parser = _SETTINGS.get(name)
-        if parser is None:
-            raise HydraError(f"There is no setting {shown(name)}.", nearest(name, _SETTINGS))
-        try:
-            setattr(self, name, parser(text))
-        except typer.BadParameter as error:
-            raise HydraError(str(error)) from error
+        setattr(self, name, _setting(name, text))
 
 
 _SETTINGS: dict[str, Callable[[object], int | float]] = {
@@ -224,6 +222,23 @@ _SETTINGS: dict[str, Callable[[object], int | float]] = {
     "top_p": Real(0.001, 1.0),
     "seed": CountOr("none", most=2**32 - 1),
 }
+
+
+def _setting(name: str, value: object) -> int | float:
+    """Return the value of a setting from what was typed.
+
+    Raises:
+        HydraError: there is no such setting, or the value is none for it.
+    """
+    parser = _SETTINGS.get(name)
+    if parser is None:
+        raise HydraError(f"There is no setting {shown(name)}.", nearest(name, _SETTINGS))
+    try:
+        return parser(value)
+    except typer.BadParameter as error:
+        raise HydraError(f"{name}: {error}") from error
+
+
 _HELP = (
     "/image FILE  another image, anew    /reset  begin anew    /set NAME VALUE  "
     "new_tokens, temperature, top_p, seed    Ctrl-D  end"

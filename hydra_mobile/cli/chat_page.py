@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from hydra_mobile.core.errors import HydraError
@@ -25,6 +25,9 @@ HOST = "127.0.0.1"
 History = list[tuple[str, str]]
 #: Says in a line what an answer took.
 Facts = Callable[["Answer", int], str]
+#: Returns the value of a setting by its name, from what was typed; raises HydraError.
+Setting = Callable[[str, object], Any]
+_MOST_UPLOADED = "200mb"
 
 
 class ChatPage:
@@ -35,6 +38,8 @@ class ChatPage:
         image: what the page begins with; None: none.
         new_tokens, temperature, top_p, seed: what its settings begin with.
         facts: says what an answer took.
+        setting: reads a setting.
+        uploads: folder that pictures are uploaded into, of this page alone.
 
     Raises:
         MissingPackageError: gradio is not installed.
@@ -50,10 +55,16 @@ class ChatPage:
         top_p: float,
         seed: int,
         facts: Facts,
+        setting: Setting,
+        uploads: Path,
     ) -> None:
         require_packages(("gradio",), "web")
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        self._models, self._facts = list(models), facts
+        # People's pictures; gradio's own folder is kept for ever.
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+        self._models, self._facts, self._setting = list(models), facts, setting
+        # A page that is closed in an answer leaves its model busy for another token.
+        self._busy = Lock()
         self._page = self._blocks(image, new_tokens, temperature, top_p, seed)
 
     def open(self, port: int = 0, *, browser: bool = False) -> str:
@@ -82,6 +93,7 @@ class ChatPage:
                     font_mono=["ui-monospace", "monospace"],
                 ),
                 footer_links=[],
+                max_file_size=_MOST_UPLOADED,
                 enable_monitoring=False,
                 mcp_server=False,
                 ssr_mode=False,
@@ -117,19 +129,21 @@ class ChatPage:
                     picture = gr.Image(
                         image,
                         label="Image",
-                        type="pil",
+                        type="filepath",
                         # Lossless: a model is to see the pixels of the file.
                         format="png",
                         sources=["upload", "clipboard"],
                         buttons=["fullscreen"],
                         height=300,
                     )
+                    # Pictures are opened here as everywhere, or refused in words.
+                    picture.preprocess = _uploaded
                     with gr.Accordion("Settings", open=False):
                         settings = [
-                            gr.Number(new_tokens, label="New tokens", precision=0, minimum=1),
-                            gr.Number(temperature, label="Temperature", minimum=0),
+                            gr.Number(new_tokens, label="New tokens", precision=0),
+                            gr.Number(temperature, label="Temperature"),
                             gr.Slider(0.01, 1.0, top_p, label="Top p"),
-                            gr.Number(seed, label="Seed", precision=0, minimum=0),
+                            gr.Number(seed, label="Seed", precision=0),
                         ]
                 with gr.Column(scale=2, min_width=320):
                     with gr.Row():
@@ -169,16 +183,15 @@ class ChatPage:
 
     def _answer(
         self,
-        question: str,
-        picture: Image.Image | None,
+        question: str | None,
+        file: str | None,
         talks: list[History],
-        new_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
+        *settings: object,
     ) -> Iterator[list[Any]]:
         """Yield the question's field, the histories and every chat, as answers come."""
-        question = question.strip()
+        from hydra_mobile.api.model import open_image
+
+        question = (question or "").strip()
         chats = [_shown(history) for history in talks]
         if not question:
             yield ["", talks, *chats]
@@ -186,7 +199,16 @@ class ChatPage:
         for chat in chats:
             chat.append({"role": "user", "content": question})
         yield ["", talks, *chats]
-        new_tokens = int(new_tokens)
+        try:
+            picture = open_image(file) if file else None
+            new_tokens, temperature, top_p, seed = map(self._setting, _SETTINGS, settings)
+        except HydraError as error:
+            # Uploads lie in a folder of a hundred characters, which tells nobody anything.
+            why = str(error).replace(str(file), Path(file or "").name)
+            for chat in chats:
+                chat.append({"role": "assistant", "content": f"[not answered: {why}]"})
+            yield ["", talks, *chats]
+            return
         for model, chat, history in zip(self._models, chats, talks, strict=True):
             said = {"role": "assistant", "content": ""}
             chat.append(said)
@@ -194,16 +216,17 @@ class ChatPage:
             def ask(
                 stream: Callable[[str], object], of: Model = model, about: History = history
             ) -> Answer:
-                return of.ask(
-                    picture,
-                    question,
-                    max_new_tokens=new_tokens,
-                    stream=stream,
-                    history=about,
-                    temperature=float(temperature),
-                    top_p=float(top_p),
-                    seed=int(seed) + len(about),
-                )
+                with self._busy:
+                    return of.ask(
+                        picture,
+                        question,
+                        max_new_tokens=new_tokens,
+                        stream=stream,
+                        history=about,
+                        temperature=temperature,
+                        top_p=top_p,
+                        seed=seed + len(about),
+                    )
 
             for piece in _pieces(ask):
                 if isinstance(piece, str):
@@ -214,6 +237,15 @@ class ChatPage:
                     history.append((question, piece.text))
                     said["content"] = f"{piece.text}\n[{self._facts(piece, new_tokens)}]"
                 yield ["", talks, *chats]
+
+
+#: In the order of the page.
+_SETTINGS = ("new_tokens", "temperature", "top_p", "seed")
+
+
+def _uploaded(payload: Any) -> str | None:
+    """Return the file of an upload, unopened."""
+    return payload.path if payload is not None else None
 
 
 def _title(model: Model) -> str:
@@ -228,21 +260,34 @@ def _shown(history: History) -> list[dict[str, str]]:
     ]
 
 
+class _Left(Exception):
+    """Whoever asked has closed the page."""
+
+
 def _pieces(
     ask: Callable[[Callable[[str], object]], Answer],
 ) -> Iterator[str | Answer | HydraError]:
     """Yield an answer's text as it comes, at last the answer, or why there is none."""
     told: SimpleQueue[str | Answer | BaseException] = SimpleQueue()
+    left = Event()
+
+    def tell(text: str) -> None:
+        if left.is_set():
+            raise _Left
+        told.put(text)
 
     def work() -> None:
         try:
-            told.put(ask(told.put))
+            told.put(ask(tell))
         except BaseException as error:
             told.put(error)
 
     Thread(target=work, daemon=True).start()
-    while isinstance(piece := told.get(), str):
-        yield piece
+    try:
+        while isinstance(piece := told.get(), str):
+            yield piece
+    finally:
+        left.set()
     if isinstance(piece, BaseException) and not isinstance(piece, HydraError):
         raise piece
     yield piece

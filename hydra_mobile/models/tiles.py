@@ -20,7 +20,9 @@ from hydra_mobile.core.typed import Range, decode
 
 #: In a model folder: the grid that it was trained with.
 TILES_FILE = "tiles.json"
-_Count = Annotated[int, Range(minimum=1, maximum=64)]
+#: In a row or in a column.
+_MOST = 64
+_Count = Annotated[int, Range(minimum=1, maximum=_MOST)]
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ class Grid:
             ConfigError: it is none, or has fewer than two tiles.
         """
         found = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", text)
-        if not found or found.group(0) == "1x1":
+        rows, columns = map(int, found.groups()) if found else (0, 0)
+        if rows * columns < 2 or max(rows, columns) > _MOST:
             raise ConfigError(
-                f"data.tiles is {text!r}, expected ROWSxCOLUMNS with two tiles at least.",
+                f"data.tiles is {text!r}, expected ROWSxCOLUMNS with two tiles at least and "
+                f"{_MOST} in a row or column at most.",
                 "For example data.tiles=2x2; leave it empty for one square.",
             )
-        return cls(int(found.group(1)), int(found.group(2)))
+        return cls(rows, columns)
 
 
 def tiles_in(folder: Path) -> Grid | None:
@@ -58,7 +62,15 @@ def tiles_in(folder: Path) -> Grid | None:
     file = folder / TILES_FILE
     if not file.is_file():
         return None
-    return decode(Grid, read_json(file, "a grid of tiles"), str(file))
+    grid = decode(Grid, read_json(file, "a grid of tiles"), str(file), complete=True)
+    if grid.rows * grid.columns < 2:
+        raise ArtifactError(
+            f"{file} says {grid}: expected two tiles at least.",
+            "Take the folder again from where it came from; one square has no such file.",
+            where=str(file),
+            found=str(grid),
+        )
+    return grid
 
 
 def write_tiles(folder: Path, tiles: Tiles | None) -> None:

@@ -46,13 +46,19 @@ def test_the_extra_that_brings_the_page_is_named(run_verb, tiny_base, monkeypatc
 
 
 @pytest.fixture
-def address(tiny_base: Path, sound_chain) -> Iterator[tuple[str, Path]]:
+def address(tiny_base: Path, sound_chain, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """The page of a base and a bundle, served by the command itself."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     pytest.importorskip("gradio", reason="needs the extra [web]")
     models = [str(tiny_base), "--beside", str(sound_chain.bundle)]
     command = [sys.executable, "-W", "ignore", "-m", "hydra_mobile", "chat", *models, "--web"]
     process = subprocess.Popen(
-        [*command, "--new-tokens", "8"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--new-tokens", "8"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     assert process.stderr is not None
     try:
@@ -65,7 +71,10 @@ def address(tiny_base: Path, sound_chain) -> Iterator[tuple[str, Path]]:
             pytest.fail(told)
         yield found[0], sound_chain.bundle
         process.terminate()
-        process.wait(timeout=60)
+        _, rest = process.communicate(timeout=60)
+        assert "Traceback" not in rest
+        # People's pictures go with the page.
+        assert not [p for p in temporary.rglob("*") if p.suffix in (".png", ".heic", ".tiff")]
     finally:
         process.kill()
         process.wait()
@@ -110,3 +119,56 @@ def test_two_models_answer_side_by_side(address, tiny_base, tmp_path):
         page.get_by_role("button", name="Begin anew").click()
         playwright.expect(page.get_by_test_id("bot")).to_have_count(0)
         chromium.close()
+
+
+def _eps(file: Path) -> None:
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
+
+
+WRONG = {
+    "text.png": lambda file: file.write_text("I am text"),
+    "empty.png": lambda file: file.write_bytes(b""),
+    "drawing.svg": lambda file: file.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>'),
+    "photo.heic": lambda file: file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)),
+    "script.png": _eps,
+    "depth.tiff": lambda file: Image.new("F", (30, 20), 0.5).save(file),
+}
+
+
+@pytest.mark.slow
+def test_uploads_are_opened_as_everywhere_or_refused_in_words(address, tmp_path):
+    client = pytest.importorskip("gradio_client", reason="needs the extra [web]")
+    url, _ = address
+
+    def asked(file: Path, *settings: object) -> str:
+        page = client.Client(url, verbose=False)
+        given = (*settings, *(8, 0.0, 1.0, 0)[len(settings) :])
+        _, chat, _ = page.predict(
+            "What?", client.handle_file(str(file)), *given, api_name="/_answer"
+        )
+        return str(chat[-1]["content"])
+
+    for name, write in WRONG.items():
+        write(tmp_path / name)
+        said = asked(tmp_path / name)
+        assert "not answered" in said
+        assert name in said
+    # The same pixels, as a camera stores them turned, and in 16 bits.
+    ramp = np.tile(np.arange(0, 250, 5, dtype=np.uint8), (40, 1))
+    upright, turned, deep = (tmp_path / n for n in ("upright.png", "turned.png", "deep.png"))
+    Image.fromarray(ramp).save(upright)
+    stored = Image.fromarray(ramp).transpose(Image.Transpose.ROTATE_90)
+    exif = stored.getexif()
+    exif[0x0112] = 6
+    stored.save(turned, exif=exif)
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(deep)
+    answers = {asked(file).partition("[stopped")[0] for file in (upright, turned, deep)}
+    assert len(answers) == 1
+    assert "new_tokens" in asked(upright, None)
+    assert "seed" in asked(upright, 8, 0.0, 1.0, 10**30)
+    # Somebody who closes the page in an answer leaves the model to the next one.
+    for _ in range(2):
+        page = client.Client(url, verbose=False)
+        file = client.handle_file(str(upright))
+        page.submit("What?", file, 200, 0.0, 1.0, 0, api_name="/_answer").cancel()
+        assert asked(upright).partition("[stopped")[0] in answers

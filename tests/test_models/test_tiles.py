@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hydra_mobile.models.loading import load_model, load_processor
 from hydra_mobile.models.preprocessing import ImagePreprocessing
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.templates import Turn
-from hydra_mobile.models.tiles import Grid
+from hydra_mobile.models.tiles import Grid, tiles_in
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -125,10 +126,23 @@ def test_tiles_are_stored_and_one_square_is_stored_as_before(
     assert "tiles" not in ImagePreprocessing.from_dict({**stored, "fit": "stretch"}, "").to_dict()
 
 
-@pytest.mark.parametrize("text", ["1x1", "2", "0x2", "2 x 2", "2x2x2"])
+@pytest.mark.parametrize("text", ["1x1", "2", "0x2", "2 x 2", "2x2x2", "70x1", "99x99"])
 def test_a_grid_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"data\.tiles"):
         Grid.parse(text)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *({"rows": 1, "columns": 1}, {"rows": 2}, {"rows": 65, "columns": 1}, {"rows": True}),
+        *({"rows": 2, "columns": 2.5}, {"rows": 2, "columns": 2, "depth": 2}, [2, 2], "2x2"),
+    ],
+)
+def test_a_stored_grid_that_is_none_names_its_file(stored: object, tmp_path: Path) -> None:
+    (tmp_path / "tiles.json").write_text(json.dumps(stored))
+    with pytest.raises(ArtifactError, match=r"tiles\.json"):
+        tiles_in(tmp_path)
 
 
 def test_a_grid_beyond_the_tokens_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
