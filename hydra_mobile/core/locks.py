@@ -68,16 +68,9 @@ def exclusive(
             may outlive the block.
 
     Raises:
-        HydraError: another process holds it; names its id, its host and since when. Or the file is
-            a link: what it points to would be overwritten.
+        HydraError: another process holds it; names its id, its host and since when.
         OSError: the lock file cannot be made.
     """
-    if lock.is_symlink():
-        raise HydraError(
-            f"{lock} is a link and no lock: what it points to is not written.",
-            "Remove the link, or choose another folder.",
-            where=str(lock),
-        )
     until = None if wait is None else time.monotonic() + wait
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)

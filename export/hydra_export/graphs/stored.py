@@ -28,7 +28,7 @@ class StoredLinear(nn.Linear):
 
 
 class StoredStack(StoredLinear):
-    """Linears that read the same input, side by side; each keeps its own weight.
+    """Linears that read the same input, side by side; each keeps its own weight until this widens.
 
     Args:
         parts: in the order of the outputs.
@@ -45,6 +45,11 @@ class StoredStack(StoredLinear):
     def wide(self) -> Tensor:
         """Return the weight float32 [sum of out, in]."""
         return torch.cat([part.weight.detach().float() for part in self._parts])
+
+    def release(self) -> None:
+        """Let go of the parts' weights: with the last view, the file is no longer mapped."""
+        for part in self._parts:
+            part.weight = nn.Parameter(part.weight.new_empty(0), requires_grad=False)
 
 
 class StoredEmbedding(nn.Embedding):
@@ -76,6 +81,8 @@ def widen(module: nn.Module) -> None:
     """Make a stored linear or table an ordinary one in float32, in place; leave other modules."""
     if isinstance(module, StoredLinear | StoredEmbedding):
         module.weight = nn.Parameter(module.wide(), requires_grad=False)
+        if isinstance(module, StoredStack):
+            module.release()
         plain: Any = nn.Linear if isinstance(module, nn.Linear) else nn.Embedding
         module.__class__ = plain
 
