@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hydra_mobile.core.boundaries import reading
 from hydra_mobile.core.files import read_json
 from hydra_mobile.data.llava import Record, iter_llava
 
@@ -56,12 +57,15 @@ def of_run(artifact: Path) -> TrainingData | None:
     for folder in (artifact, artifact.parent):
         record = folder / "run.json"
         if record.is_file():
-            data = read_json(record, "the record of a run")["config"]["data"]
-            if data["stage2"] and Path(data["stage2"]).exists():
+            with reading(record, "the record of a run, with `config.data`"):
+                data = read_json(record, "the record of a run")["config"]["data"]
+                file, images = data["stage2"] or "", data["images"] or ""
+                columns = dict(data.get("columns") or {})
+                if not (isinstance(file, str) and isinstance(images, str)):
+                    raise TypeError("paths are not text")
+                exists = bool(file) and Path(file).exists()
+            if exists:
                 return TrainingData(
-                    Path(data["stage2"]),
-                    Path(data["images"]) if data["images"] else None,
-                    data.get("columns") or {},
-                    required=False,
+                    Path(file), Path(images) if images else None, columns, required=False
                 )
     return None

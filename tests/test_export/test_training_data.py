@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from hydra_export.training_data import TrainingData, of_run
+from hydra_mobile.core.errors import ArtifactError
 
 
 @pytest.mark.parametrize("records", [1, 3, 4, 5, 16, 17, 1000])
@@ -38,3 +40,20 @@ def test_data_of_a_run_are_where_its_record_says(tmp_path):
         assert found is not None
         assert (found.file, found.images) == (data, tmp_path / "pictures")
     assert of_run(tmp_path / "elsewhere" / "merged") is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *([], {}, {"data": []}, {"data": {}}, {"data": {"stage2": ["x"], "images": ""}}),
+        *({"data": {"stage2": "x", "images": 5}}, {"data": {"stage2": "x" * 5000, "images": ""}}),
+        {"data": {"stage2": "x", "images": "", "columns": ["a"]}},
+    ],
+)
+def test_a_record_of_an_earlier_version_that_was_altered_is_named(
+    config: object, tmp_path: Path
+) -> None:
+    """Records of today have a seal; those of earlier versions have none."""
+    (tmp_path / "run.json").write_text(json.dumps({"config": config}))
+    with pytest.raises(ArtifactError, match=r"run\.json"):
+        of_run(tmp_path)
