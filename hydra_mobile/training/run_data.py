@@ -220,13 +220,24 @@ class RunData:
         )
 
     def captions(self) -> Sequence[tuple[Path, str]]:
-        """Return pictures and captions of stage I, read again from its file."""
+        """Return pictures and captions of stage I, read again from its file.
+
+        Raises:
+            DataError: no record has one picture.
+        """
         images = Path(self._config.data.images) if self._config.data.images else None
-        return [
+        found = [
             (record.image, record.turns[0].answer)
             for record in iter_llava(self._files["stage1"], images, self._config.data.columns)
             if record.image is not None and record.image not in self._left_out
         ]
+        if not found:
+            raise DataError(
+                f"{self._files['stage1']} has no record with one image to align the projector on.",
+                "Leave the alignment out with stage1.align_steps=0, or give data with captions.",
+                where="data.stage1",
+            )
+        return found
 
 
 def _say_what_is_missing(stage: str, rows: Rows, log: Log) -> None:

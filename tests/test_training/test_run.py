@@ -134,6 +134,14 @@ def test_stage_one_aligns_alone(tiny_settings):
     assert summary["steps"] == {"align": 3, "stage2": 1}
 
 
+def test_an_alignment_needs_images(tiny_settings, tmp_path):
+    texts = tmp_path / "texts.json"
+    turns = [{"from": "human", "value": "Say yes."}, {"from": "gpt", "value": "Yes."}]
+    texts.write_text(json.dumps([{"id": "a", "conversations": turns}]))
+    with pytest.raises(DataError, match=r"texts.json.*image"):
+        train(tiny_settings, f"data.stage1={texts}")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", [pytest.param("uniform", marks=pytest.mark.slow), "coarse_fine"])
 def test_a_start_along_the_gradient(run_settings, tmp_path, policy):
