@@ -68,9 +68,16 @@ def exclusive(
             may outlive the block.
 
     Raises:
-        HydraError: another process holds it; names its id, its host and since when.
+        HydraError: another process holds it; names its id, its host and since when. Or the file is
+            a link: what it points to would be overwritten.
         OSError: the lock file cannot be made.
     """
+    if lock.is_symlink():
+        raise HydraError(
+            f"{lock} is a link and no lock: what it points to is not written.",
+            "Remove the link, or choose another folder.",
+            where=str(lock),
+        )
     until = None if wait is None else time.monotonic() + wait
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)

@@ -114,7 +114,13 @@ def _container(path: Path) -> Container:
 
 def _of_file(path: Path) -> Container:
     """Return the container of a file: what it is, is told by its first bytes."""
-    if not path.is_file():
+    if path.exists() and not path.is_file():
+        # Whoever opens a pipe that nobody writes to waits for ever.
+        raise DataError(
+            f"{path} is no file but a pipe or a device.",
+            "Write it to a file first: data is read more than once.",
+        )
+    if not path.exists():
         return JsonFile(path)
     with path.open("rb") as handle:
         start = handle.read(512)

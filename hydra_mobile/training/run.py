@@ -420,6 +420,9 @@ class TrainingRun:
         """Validate the step that was just taken; keep it where it is the best so far."""
         place = self._place
         loss = validation.loss(strategy.wrapped)
+        if not math.isfinite(loss):
+            # Compared with others it would only never be the best.
+            raise not_finite("held-out loss", loss, place.step - 1)
         samples = validation.answers(strategy.wrapped)
         patience = self.config.runtime.early_stopping if strategy.any_step else 0
         begins = qat_begins(self.config.stage2, self.data.stream("stage2").steps) or 0

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hydra_mobile.core.errors import ArtifactError, HydraError
 from hydra_mobile.core.files import write_atomically
 from hydra_mobile.core.folders import Mark, folder_atomically, recorded, recover
 from hydra_mobile.core.locks import exclusive
+from hydra_mobile.core.temporary import working_folder
 
 MARK = Mark("record.json", "a thing")
 
@@ -275,3 +277,34 @@ def test_a_place_where_no_folder_can_be_made_is_told() -> None:
         write(Path("/proc/nohome/out"), "new")
     with pytest.raises(HydraError, match="nohome"), write_atomically(Path("/proc/nohome/file")):
         pass
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "diary").write_text("mine")
+    (tmp_path / ".out.writing.lock").symlink_to(tmp_path / "diary")
+    with (
+        pytest.raises(HydraError, match=r"out\.writing\.lock"),
+        folder_atomically(tmp_path / "out", mark=None),
+    ):
+        pass
+    assert (tmp_path / "diary").read_text() == "mine"
+
+
+def test_intermediate_files_of_a_killed_process_are_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = """
+        import os, signal
+        from hydra_mobile.core.temporary import working_folder
+        with working_folder("work") as folder:
+            (folder / "secret").write_text("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_mode & 0o077 == 0
+    with working_folder("other") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
 import struct
 import tarfile
@@ -197,3 +198,11 @@ def test_check_counts_images_whose_names_cannot_be_and_files_without_records(tmp
     code, _, err = run_verb("data", "check", file)
     assert code == 3
     assert "no records" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
+@pytest.mark.parametrize("name", ["data.json", "data.parquet", "data.jsonl"])
+def test_a_pipe_is_refused_instead_of_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name} is no file"):
+        list(iter_llava(tmp_path / name))

@@ -28,6 +28,14 @@ from hydra_mobile.training.run import TrainingRun
 
 Settings = Callable[[Path], list[str]]
 
+#: SmolVLM is trained every day, InternVL with another text model or tiles is as without; FastVLM's
+#: template has no place for a picture behind text.
+_TRAINED = [
+    name
+    for name in (*SQUARE, *TILED)
+    if name not in ("smolvlm", "internvl3_5", "internvl_tiles", "fast_vlm")
+]
+
 
 def talk(images: list[str], *texts: str) -> dict[str, Any]:
     turns = [
@@ -123,7 +131,7 @@ def test_losses_are_those_of_the_classes_own_forward(
     assert all(sample["expected"] for sample in found["samples"])
 
 
-@pytest.mark.parametrize("family", every_family([*SQUARE, *TILED]))
+@pytest.mark.parametrize("family", every_family(_TRAINED))
 def test_every_family_trains_on_several_pictures(
     family: str,
     family_base: Callable[[str], Path],
@@ -131,8 +139,6 @@ def test_every_family_trains_on_several_pictures(
     data: Path,
     tmp_path: Path,
 ) -> None:
-    if family == "fast_vlm":
-        pytest.skip("its template writes pictures before text; see contracts/test_family_pictures")
     base = family_base(family)
     more = ("runtime.vision_cache=false", "data.share_prefix=false")
     found = train(tmp_path / "run", run_settings, base, data, *more)

@@ -14,8 +14,10 @@ from safetensors.numpy import load_file
 from hydra_mobile.api.run import Run
 from hydra_mobile.config import load_config
 from hydra_mobile.core.errors import ConfigError, HydraError
+from hydra_mobile.training.loop import LossNotFinite
 from hydra_mobile.training.run import TrainingRun
 from hydra_mobile.training.run_folder import RunFolder
+from hydra_mobile.training.validation import Validation
 
 SHORT = [
     "data.stage1=",
@@ -62,6 +64,18 @@ def test_a_share_is_held_out_and_answered(run_settings, tmp_path, shapes_data):
     best = min(held_out(run).items(), key=lambda item: item[1])
     assert run.summary["validation"]["best_step"] == best[0]
     assert run.summary["validation"]["best_loss"] == best[1]
+
+
+def test_a_held_out_loss_that_is_no_number_ends_the_run(run_settings, tmp_path, monkeypatch):
+    """Overflow on held-out records alone cannot be had from the tiny base."""
+    losses = iter([5.0, float("nan")])
+    monkeypatch.setattr(Validation, "loss", lambda self, model: next(losses))
+    settings = run_settings(tmp_path / "run")
+    with pytest.raises(LossNotFinite, match="held-out loss became nan at step 4"):
+        train(settings, "data.validation=0.25")
+    monkeypatch.undo()
+    run, _ = train(settings, "data.validation=0.25", resume=True)
+    assert list(held_out(run)) == [2, 4, 6]
 
 
 def test_validation_changes_no_step(run_settings, tmp_path, shapes_data):
