@@ -143,7 +143,7 @@ def features(chain: Chain, base: Path, folder: Path) -> Kind:
     def use() -> Any:
         found = VisionFeatures(model, recipe)
         found.prepare(pictures, lambda done, total: None)
-        return found.batch(pictures).tolist()
+        return found.batch([(picture,) for picture in pictures]).tolist()
 
     cache = cache_home() / "features"
     before = set(cache.iterdir()) if cache.is_dir() else set()
