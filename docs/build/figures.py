@@ -143,10 +143,15 @@ def _trailing(value: Any) -> Figures:
         ("trailing_control", "homogeneous:600", "trailing"),
         ("trailing_control_longer", "homogeneous:1200", "trailing"),
         ("model_control", "homogeneous:600", "model"),
+        ("model_control_longer", "homogeneous:1200", "model"),
     ):
         row = summary[world][arm]
         still = row["seeds"] - row["seeds_that_moved"]
         found[f"{name}_still"] = f"{still} of {row['seeds']}"
+    harm = summary["homogeneous:1200"]["model"]["relative_to_uniform"]
+    found["model_control_harm"] = spread(
+        [100 * harm[key] for key in ("mean", "low", "high")], "+.0f"
+    )
     return found
 
 
