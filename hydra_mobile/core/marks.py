@@ -43,7 +43,10 @@ def _says(file: str, *keys: str, beside: tuple[str, ...]) -> Callable[[Path], bo
 def _has_answers(folder: Path) -> bool:
     answers = folder / "answers"
     names = [each.name for each in answers.iterdir()] if answers.is_dir() else []
-    return bool(names) and all(_ANSWERS.fullmatch(name) for name in names if name[0] != ".")
+    if not names:
+        # A start that was killed before the first model's folder leaves it empty, and nothing else.
+        return {each.name for each in folder.iterdir() if each.name[0] != "."} == {"answers"}
+    return all(_ANSWERS.fullmatch(name) for name in names if name[0] != ".")
 
 
 def _has_quickstart(folder: Path) -> bool:

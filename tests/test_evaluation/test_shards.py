@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hydra_mobile.api.evaluate import merge_shards
 from hydra_mobile.benchmarks.pictures import FilePicture
 from hydra_mobile.benchmarks.question import (
     Question,
@@ -14,7 +15,7 @@ from hydra_mobile.benchmarks.question import (
     read_questions,
     write_questions,
 )
-from hydra_mobile.core.errors import ConfigError, DataError
+from hydra_mobile.core.errors import ConfigError, DataError, HydraError
 from hydra_mobile.evaluation import evaluate as module
 from hydra_mobile.evaluation.evaluate import EvalSettings, evaluate
 from hydra_mobile.evaluation.store import torchrun as group
@@ -164,6 +165,16 @@ def test_shards_of_different_artifacts_are_refused(shards, tmp_path):
 def test_a_folder_without_shards_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"answers.*shard"):
         merge_all([tmp_path], tmp_path / "all")
+
+
+def test_an_empty_folder_of_answers_was_begun_by_an_evaluation(tmp_path):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "out" / "answers").mkdir(parents=True)
+    with pytest.raises(DataError, match="shards"):
+        merge_shards([tmp_path / "shards"], tmp_path / "out")
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(HydraError, match=r"out.*not replaced"):
+        merge_shards([tmp_path / "shards"], tmp_path / "out")
 
 
 # -- torchrun ---------------------------------------------------------------------------------

@@ -162,8 +162,8 @@ class Place:
             if not BESIDE.search(name)
         }
 
-    def run(self, words: Sequence[str], kill_at: int = 0) -> Ended:
-        return self.commands.run(words, kill_at)
+    def run(self, words: Sequence[str], kill_at: int = 0, number: int = signal.SIGKILL) -> Ended:
+        return self.commands.run(words, kill_at, number)
 
 
 @pytest.fixture(scope="module")
