@@ -37,6 +37,8 @@ WORDS = (
     # The features of all images would take minutes.
     *("runtime.vision_cache=false", "--out"),
 )
+#: What libraries keep in the folder for temporary files: torch's cache, onnxruntime's session.
+_KEPT = re.compile(r"torchinductor|^\.ses$")
 #: What a finished step has made; the steps after it must leave it as it is.
 MADE = {
     "fetch": "home/bases/smol/model.safetensors",
@@ -99,10 +101,7 @@ class Quickstart:
             str(path)
             for path in found
             if is_temporary(path.name)
-            # torch makes a cache of its own there, which it keeps.
-            or (
-                path.parts[0] == "tmp" and len(path.parts) == 2 and "torchinductor" not in path.name
-            )
+            or (path.parts[0] == "tmp" and len(path.parts) == 2 and not _KEPT.search(path.name))
         )
 
 
