@@ -49,28 +49,17 @@ def matrices(layers: int, width: int = _WIDTH, middle: int = _MIDDLE) -> int:
 
 def build(layers: int, folder: Path) -> None:
     """Write a model of `layers` layers in bfloat16."""
-    import dataclasses
-
     import torch
 
-    from experiments.scaling.point import config_of
-    from hydra_mobile.models.modeling import MobileVLMForConditionalGeneration
-    from hydra_mobile.models.processor import MobileVLMProcessor
-    from hydra_mobile.models.registry import fetch
-    from hydra_mobile.models.save import write_base
+    from experiments.scaling.point import config_of, write_random
 
     config = config_of(layers, _WIDTH)
     config.dtype = config.text_config.dtype = "bfloat16"
     config.text_config.vocab_size = config.image_token_id = _VOCABULARY
     config.text_config.intermediate_size = _MIDDLE
     config.text_config.tie_word_embeddings = config.tie_word_embeddings = False
-    processor = MobileVLMProcessor.from_pretrained(fetch("tiny"))
-    processor.image = dataclasses.replace(processor.image, size=32)
-    processor.image_token_id, processor.num_image_tokens = _VOCABULARY, 4
-    torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    model = MobileVLMForConditionalGeneration(config).eval()
-    write_base(folder, f"random-{layers}", model, processor)
+    write_random(config, f"random-{layers}", folder)
 
 
 class _Watch(threading.Thread):
@@ -92,21 +81,13 @@ class _Watch(threading.Thread):
 def export(merged: Path, out: Path, runtime: str, preset: str, way: str) -> dict[str, Any]:
     """Export and return seconds, the process's peaks, and the hash of its programs."""
     import hydra_export.load
-    from hydra_export.export import export_bundle
-    from hydra_export.golden_samples import golden_inputs
+    from experiments.scaling.point import exported
 
     hydra_export.load.LARGE = WAYS[way]
     watch = _Watch()
     watch.start()
     began, cpu = time.perf_counter(), time.process_time()
-    bundle = export_bundle(
-        merged,
-        target="android",
-        runtime=runtime,
-        preset=preset,
-        out=out,
-        golden_inputs=golden_inputs(merged)[:1],
-    )
+    bundle = exported(merged, out, runtime, preset)
     beside = ("tokenizer", "tokenizer_config", "golden", "golden_image", "golden_vectors")
     files = {
         name: entry

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from hydra_mobile.bundle.bundle import Bundle
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.memory import keep_freed_memory, peak_resident_bytes
 from hydra_mobile.core.quiet import quiet
@@ -64,24 +65,31 @@ def config_of(layers: int, width: int) -> MobileVLMConfig:
 
 def build(layers: int, width: int, folder: Path) -> dict[str, Any]:
     """Write the model as a merged folder and return how many weights it has."""
-    processor = MobileVLMProcessor.from_pretrained(fetch("tiny"))
-    processor.image = dataclasses.replace(processor.image, size=32)
-    processor.image_token_id, processor.num_image_tokens = VOCABULARY, 4
-    torch.manual_seed(0)
-    model = MobileVLMForConditionalGeneration(config_of(layers, width)).eval()
     folder.mkdir(parents=True)
-    write_base(folder, f"random-{layers}x{width}", model, processor)
+    model = write_random(config_of(layers, width), f"random-{layers}x{width}", folder)
     return {"weights": sum(p.numel() for p in model.parameters())}
 
 
-def export(merged: Path, out: Path, runtime: str, preset: str) -> dict[str, Any]:
-    """Export and return seconds, the process's peak, bytes of programs and the memory estimate."""
+def write_random(
+    config: MobileVLMConfig, name: str, folder: Path
+) -> MobileVLMForConditionalGeneration:
+    """Write random weights of a configuration from `config_of` as a base; return the model."""
+    processor = MobileVLMProcessor.from_pretrained(fetch("tiny"))
+    processor.image = dataclasses.replace(processor.image, size=32)
+    processor.image_token_id = config.image_token_id
+    processor.num_image_tokens = config.num_image_tokens
+    torch.manual_seed(0)
+    model = MobileVLMForConditionalGeneration(config).eval()
+    write_base(folder, name, model, processor)
+    return model
+
+
+def exported(merged: Path, out: Path, runtime: str, preset: str) -> Bundle:
+    """Export for Android with one golden question."""
     from hydra_export.export import export_bundle
     from hydra_export.golden_samples import golden_inputs
-    from hydra_export.targets import target_of
 
-    before, began = peak_resident_bytes(), time.perf_counter()
-    bundle = export_bundle(
+    return export_bundle(
         merged,
         target="android",
         runtime=runtime,
@@ -89,6 +97,14 @@ def export(merged: Path, out: Path, runtime: str, preset: str) -> dict[str, Any]
         out=out,
         golden_inputs=golden_inputs(merged)[:1],
     )
+
+
+def export(merged: Path, out: Path, runtime: str, preset: str) -> dict[str, Any]:
+    """Export and return seconds, the process's peak, bytes of programs and the memory estimate."""
+    from hydra_export.targets import target_of
+
+    before, began = peak_resident_bytes(), time.perf_counter()
+    bundle = exported(merged, out, runtime, preset)
     files = bundle.manifest["files"].values()
     beside = ("tokenizer", "golden", "golden_image", "golden_vectors")
     return {

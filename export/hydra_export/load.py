@@ -14,7 +14,7 @@ from hydra_export.graphs.stored import can_store, store
 from hydra_mobile.core.model_folder import read_config, weight_files
 from hydra_mobile.core.safetensors_io import DTYPES, places
 from hydra_mobile.models.families import family_of
-from hydra_mobile.models.loading import load_model, load_processor, require_same_pictures
+from hydra_mobile.models.loading import load_with_processor
 from hydra_mobile.models.on_meta import on_meta
 from hydra_mobile.models.processor import MobileVLMProcessor
 from hydra_mobile.models.vision_language import VisionLanguageModel
@@ -31,12 +31,10 @@ def load_for_export(folder: Path) -> tuple[VisionLanguageModel, MobileVLMProcess
     Raises:
         ArtifactError: see `hydra_mobile.models.loading`.
     """
-    processor = load_processor(folder)
     kind = stored_type(folder)
-    model = load_model(folder, kind or torch.float32)
+    model, processor = load_with_processor(folder, dtype=kind or torch.float32)
     if kind is not None:
         _store_text(model)
-    require_same_pictures(folder, model, processor)
     return model.requires_grad_(False), processor
 
 

@@ -121,15 +121,15 @@ def load_processor(
 
 
 def load_with_processor(
-    folder: Path, recipe: Path | None = None
+    folder: Path, recipe: Path | None = None, dtype: torch.dtype = torch.float32
 ) -> tuple[VisionLanguageModel, MobileVLMProcessor]:
-    """Load a base or merged folder in fp32 with its processor; see `load_processor`.
+    """Load a base or merged folder with its processor; see `load_processor`.
 
     Raises:
         ArtifactError: as both, or they are of different models.
     """
     processor = load_processor(folder, recipe)
-    model = load_model(folder)
+    model = load_model(folder, dtype)
     require_same_pictures(recipe or folder, model, processor)
     return model, processor
 

@@ -15,6 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def stacked(parts: Sequence[nn.Linear]) -> Tensor:
+    """Return the weights of linears that read one input as one, float32 [sum of out, in]."""
+    return torch.cat([part.weight.detach().float() for part in parts])
+
+
 class StoredLinear(nn.Linear):
     """A linear whose weight keeps its stored type; input and output are float32."""
 
@@ -44,7 +49,7 @@ class StoredStack(StoredLinear):
 
     def wide(self) -> Tensor:
         """Return the weight float32 [sum of out, in]."""
-        return torch.cat([part.weight.detach().float() for part in self._parts])
+        return stacked(self._parts)
 
     def release(self) -> None:
         """Let go of the parts' weights: with the last view, the file is no longer mapped."""

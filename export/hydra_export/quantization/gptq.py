@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_export.graphs.stored import stacked
 from hydra_export.quantization.unfinished import TimeLeft, Unfinished
 from hydra_mobile.adapters.int4_grid import (
     Int4Weight,
@@ -130,11 +131,6 @@ def single_units(layer: Any, index: int) -> dict[str, tuple[Any, ...]]:
         for name, module in layer.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
-
-
-def stacked(parts: Sequence[Any]) -> Tensor:
-    """Return the weights of linears that read one input as one, float32 [sum of out, in]."""
-    return torch.cat([part.weight.detach().float() for part in parts])
 
 
 @torch.no_grad()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from torch import nn
 
 from hydra_export.graphs.llama_layers import is_llama
+from hydra_export.graphs.stored import stacked
 from hydra_export.quantization import sensitivity
 from hydra_export.quantization.calibration import (
     Calibration,
@@ -25,7 +25,6 @@ from hydra_export.quantization.gptq import (
     round_by_forward,
     round_decoder,
     single_units,
-    stacked,
 )
 from hydra_export.quantization.plan import (
     SHELF,
@@ -82,18 +81,18 @@ def plan_decoder(
     if not any(value in ("w4", "w4a8") for value in precisions.values()):
         return QuantizationPlan(precisions, fallbacks=fallbacks)
 
-    def make(unfinished: Unfinished | None = None) -> QuantizationPlan:
-        return _made(model, preset, calibration, image_size, precisions, fallbacks, log, unfinished)
-
     digest = calibration.digest if calibration else self_sampled_digest(image_size)
     # Rounding to the nearest takes less time than reading.
-    if not (_is_calibrated(preset) and model_key and digest):
-        return make()
-    key = plan_key(model_key, preset, digest)
+    keeps = _is_calibrated(preset) and model_key and digest
+    key = plan_key(model_key, preset, digest) if keeps else ""
     unfinished = Unfinished(key)
-    plan, reused = kept(
-        SHELF, key, make=partial(make, unfinished), save=save_plan, load=load_plan, log=log
-    )
+
+    def make() -> QuantizationPlan:
+        return _made(model, preset, calibration, image_size, precisions, fallbacks, log, unfinished)
+
+    if not key:
+        return make()
+    plan, reused = kept(SHELF, key, make=make, save=save_plan, load=load_plan, log=log)
     unfinished.remove()
     if reused:
         log(f"4-bit weights: those of an earlier export of this model ({SHELF}/{key})")
@@ -112,7 +111,7 @@ def _made(
     precisions: dict[str, Precision],
     fallbacks: list[str],
     log: Log,
-    unfinished: Unfinished | None,
+    unfinished: Unfinished,
 ) -> QuantizationPlan:
     """Measure and round; arguments as for `plan_decoder`, with what the preset alone decides."""
     language_model = model.language_model
@@ -134,7 +133,7 @@ def _made(
             model, preset, calibration, parts, precisions, log, unfinished
         )
     rounded = _round(model, preset, precisions, calibration, details, log, unfinished)
-    if unfinished and unfinished.taken:
+    if unfinished.taken:
         log("part of it was measured and rounded by an export that was cut short")
     return QuantizationPlan(precisions, rounded, details, fallbacks)
 
@@ -146,7 +145,7 @@ def _mix(
     parts: Mapping[str, tuple[int, int]],
     precisions: dict[str, Precision],
     log: Log,
-    unfinished: Unfinished | None,
+    unfinished: Unfinished,
 ) -> dict[str, Any]:
     """Raise parts in `precisions` to 8 bits as far as the budget goes; return the facts."""
     assert preset.budget is not None
@@ -186,7 +185,7 @@ def _round(
     calibration: Calibration | None,
     details: dict[str, Any],
     log: Log,
-    unfinished: Unfinished | None,
+    unfinished: Unfinished,
 ) -> dict[str, Int4Weight]:
     log("Rounding to 4 bits")
     began = time.perf_counter()

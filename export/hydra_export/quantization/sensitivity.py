@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_export.graphs.stored import stacked
 from hydra_export.quantization.calibration import Calibration
 from hydra_export.quantization.gptq import (
     linear_units,
     run_layer,
-    stacked,
     weights_replaced,
 )
 from hydra_export.quantization.unfinished import TimeLeft, Unfinished

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_export.graphs.llama_layers import require_llama_layers
+from hydra_export.graphs.stored import stacked
 from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
 from hydra_export.targets.onnx.linear import AdapterSlot, Linear, emit_linear, emit_updates
@@ -226,7 +227,7 @@ class _DecoderWriter:
         linear = Linear(
             name,
             (rows, parts[0].in_features),
-            lambda: torch.cat([part.weight.detach() for part in parts]),
+            lambda: stacked(parts),
             rounded and rounded.rows(first_row, rows),
         )
         precision = self.plan.precisions[unit]
