@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.inference_speed import outputs
+from experiments.inference_speed import llama_source, outputs
 from experiments.inference_speed.engines import FORMS, engine_class
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from experiments.inference_speed.measure import make, timed
@@ -55,6 +55,8 @@ def _engine(name: str, place: Place) -> Engine:
     kind = engine_class(form.engine)
     if reason := kind.missing():
         pytest.skip(reason)
+    if form.engine == "llama.cpp" and not llama_source.is_native():
+        pytest.skip("not built: python -m experiments.inference_speed.llama_source")
     kind.make(form, place)
     return kind(form, place, 1)
 

@@ -17,6 +17,7 @@ ENGINES = {
     "onnx": f"{_HERE}.onnx:OnnxEngine",
     "genai": f"{_HERE}.genai:GenaiEngine",
     "llama.cpp": f"{_HERE}.llama_cpp:LlamaCppEngine",
+    "llama.cpp (wheel)": f"{_HERE}.llama_cpp:LlamaCppWheelEngine",
     "openvino": f"{_HERE}.openvino:OpenVinoEngine",
 }
 #: The first is what every ratio and every check refers to.
@@ -34,6 +35,7 @@ FORMS = (
     Form("onnx-int4", "onnx", "int4", 4),
     Form("genai-int4", "genai", "int4", 4),
     Form("llama.cpp-q4_0", "llama.cpp", "q4_0", 4),
+    Form("llama.cpp-q4_0-avx2", "llama.cpp (wheel)", "q4_0", 4),
 )
 REFERENCE = FORMS[0].name
 #: The engine that is the peer at equal bits.

@@ -1,7 +1,6 @@
-"""llama.cpp, through the C functions that the wheel `xllamacpp` exports.
+"""llama.cpp, built from source for this processor; and the wheel `xllamacpp`, built for AVX2.
 
-The wheel's Python interface is an HTTP-like server; its times hold sampling, detokenizing and JSON.
-Here its library's own functions are called as a C program would: `llama_decode` on token ids, then
+The library's own functions are called as a C program would: `llama_decode` on token ids, then
 `llama_get_logits_ith`. A time is that of these two and of a copy of the logits; the first step
 after loading also packs weights, which the warm-up takes.
 
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.inference_speed import llama_source
 from experiments.inference_speed.engines.base import Engine, Form, Place
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.runtimes.base import Array
@@ -38,41 +38,35 @@ class _Batch(ctypes.Structure):
 _LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
-def library_file() -> Path | None:
-    """Return the wheel's library; None where the wheel is not installed."""
-    spec = importlib.util.find_spec("xllamacpp")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for file in Path(folder).glob("xllamacpp*.so"):
-            return file
-    return None
-
-
 def gguf_of(form: Form, place: Place) -> Path:
     """Return where the GGUF file of a form lies."""
     return place.work / form.name / "model.gguf"
 
 
 class LlamaCppEngine(Engine):
-    """One GGUF file."""
+    """One GGUF file, in llama.cpp built with every instruction set of this processor."""
 
-    note = "language part only; fp16 cache; wheel built for AVX2"
+    note = "language part only; fp16 cache; built for this processor"
 
     @classmethod
     def missing(cls) -> str | None:
-        """Return why this engine cannot run here; None: it can."""
-        file = library_file()
-        if file is None:
-            return "the package `xllamacpp` is not installed"
-        try:
-            _library(file)
-        except (OSError, AttributeError) as error:
-            return f"this version of `xllamacpp` does not export llama.cpp's functions: {error}"
-        return None
+        """Return why this engine cannot run here; None: it can, perhaps after minutes of building.
+
+        Without the build there must be what it takes to make it.
+        """
+        return None if llama_source.is_native() else llama_source.missing()
+
+    @classmethod
+    def library_file(cls) -> Path:
+        """Return llama.cpp's library, which the first call builds."""
+        return llama_source.native() / "libllama.so"
 
     @classmethod
     def make(cls, form: Form, place: Place) -> list[Path]:
-        """Convert the merged folder, unless that is done."""
+        """Build llama.cpp and convert the merged folder, unless that is done."""
         from experiments.inference_speed.gguf_file import write_gguf
+
+        cls.library_file()
 
         file = gguf_of(form, place)
         if not file.is_file():
@@ -82,10 +76,7 @@ class LlamaCppEngine(Engine):
 
     def __init__(self, form: Form, place: Place, threads: int) -> None:
         file = gguf_of(form, place)
-        library = library_file()
-        if library is None:
-            raise HydraError("The package `xllamacpp` is not installed.", "pip install xllamacpp")
-        self._c = _library(library)
+        self._c = _library(self.library_file())
         began = time.perf_counter()
         self._silence = _LOG(lambda level, text, user: None)
         self._c.llama_log_set(self._silence, None)
@@ -135,13 +126,43 @@ class LlamaCppEngine(Engine):
         return np.ctypeslib.as_array(logits, (self._size,)).copy()
 
     def facts(self) -> dict[str, Any]:
-        """Return the instruction sets that the wheel was built for, and how llama.cpp counts."""
+        """Return the instruction sets that it was built for, and how llama.cpp counts."""
         text = self._c.llama_print_system_info().decode()
         return {
             "system_info": text.strip(),
             "parameters": int(self._c.llama_model_n_params(self._model)),
             "tensor_bytes": int(self._c.llama_model_size(self._model)),
         }
+
+
+class LlamaCppWheelEngine(LlamaCppEngine):
+    """The same in a wheel of PyPI: what there is without a compiler."""
+
+    note = "language part only; fp16 cache; wheel built for AVX2"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Return why this engine cannot run here; None: it can."""
+        if importlib.util.find_spec("xllamacpp") is None:
+            return "the package `xllamacpp` is not installed"
+        try:
+            _library(cls.library_file())
+        except (HydraError, OSError, AttributeError) as error:
+            return f"this version of `xllamacpp` does not export llama.cpp's functions: {error}"
+        return None
+
+    @classmethod
+    def library_file(cls) -> Path:
+        """Return the wheel's library.
+
+        Raises:
+            HydraError: the wheel has none, or is not installed.
+        """
+        spec = importlib.util.find_spec("xllamacpp")
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            for file in Path(folder).glob("xllamacpp*.so"):
+                return file
+        raise HydraError("There is no library of `xllamacpp`.", "pip install xllamacpp")
 
 
 def _library(file: Path) -> Any:
