@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from docs.build.figures import figures
 from docs.build.registries import REGISTRIES
 from experiments.devices import table as devices
-from experiments.inference_speed import decoders, kernels, native_table
+from experiments.inference_speed import decoders, kernels, native_table, pictures, roofline
 from experiments.inference_speed import plots as inference_plots
 from experiments.inference_speed import table as inference_speed
 from experiments.memory import exports
@@ -47,7 +47,10 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "training_speed/result.json": training_speed.render,
     "inference_speed/result.json": inference_speed.render,
     "inference_speed/profile.json": inference_speed.render_operators,
+    "inference_speed/roofline.json": roofline.render,
     "inference_speed/kernels.json": kernels.render,
+    "inference_speed/onnx_kernels.json": kernels.render,
+    "inference_speed/pictures.json": pictures.render,
     "inference_speed/decoders.json": decoders.render,
     "inference_speed/native_runner.json": native_table.render,
     "scaling/result.json": scaling.render,

@@ -32,7 +32,9 @@ _FILE_TYPES = {
     "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
     "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
 }
-_PREFIX = "language_model."
+#: Where the text model's tensors are, in our merged folders and in those of transformers' SmolVLM.
+_PREFIXES = ("language_model.model.", "model.text_model.")
+_HEADS = ("language_model.lm_head.weight", "lm_head.weight")
 _LAYER = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
@@ -45,9 +47,8 @@ _LAYER = {
     "mlp.down_proj": "ffn_down",
 }
 _OUTSIDE = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
+    "embed_tokens.weight": "token_embd.weight",
+    "norm.weight": "output_norm.weight",
 }
 
 
@@ -57,12 +58,15 @@ def gguf_name(name: str) -> str | None:
     Raises:
         ArtifactError: a tensor of the language part that a Llama does not have.
     """
-    if not name.startswith(_PREFIX):
+    if name in _HEADS:
+        return "output.weight"
+    prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
+    if prefix is None:
         return None
-    name = name.removeprefix(_PREFIX)
-    if name in _OUTSIDE:
-        return _OUTSIDE[name]
-    start, _, rest = name.removeprefix("model.layers.").partition(".")
+    inner = name.removeprefix(prefix)
+    if inner in _OUTSIDE:
+        return _OUTSIDE[inner]
+    start, _, rest = inner.removeprefix("layers.").partition(".")
     module, _, kind = rest.rpartition(".")
     if not start.isdigit() or module not in _LAYER or kind != "weight":
         raise ArtifactError(f"`{name}` has no place in a GGUF file of a Llama.")

@@ -191,6 +191,7 @@ def _library(file: Path) -> Any:
         ("llama_get_logits_ith", ctypes.POINTER(ctypes.c_float), [pointer, integer]),
         ("llama_model_get_vocab", pointer, [pointer]),
         ("llama_vocab_n_tokens", integer, [pointer]),
+        ("llama_model_n_embd", integer, [pointer]),
         ("llama_model_n_params", ctypes.c_uint64, [pointer]),
         ("llama_model_size", ctypes.c_uint64, [pointer]),
         ("llama_print_system_info", ctypes.c_char_p, []),

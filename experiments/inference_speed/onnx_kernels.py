@@ -1,0 +1,151 @@
+"""How fast ONNX Runtime's kernels for linears are on this processor, by the form of the weights.
+
+    python -m experiments.inference_speed.onnx_kernels
+
+The same four linears as in `kernels.py`, in ONNX Runtime's operators: which form of weights would
+be faster than the one that the exporter writes. One thread, CPU time, forms interleaved. Writes
+`experiments/inference_speed/onnx_kernels.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from experiments.inference_speed.kernels import INPUTS, LINEARS, OUTPUTS, TOKENS, render
+from hydra_mobile.core.json_text import dumps
+
+RESULT = Path(__file__).with_name("onnx_kernels.json")
+
+
+class Kernel(NamedTuple):
+    """How weights are stored and multiplied.
+
+    Attributes:
+        operator: of ONNX Runtime.
+        bits: of a weight.
+        group: weights that share a scale; 0: all of an output's.
+        accuracy: MatMulNBits' level: 1 computes in fp32, 4 in int8.
+    """
+
+    operator: str
+    bits: int
+    group: int = 0
+    accuracy: int = 0
+
+
+FORMS = {
+    "fp32": Kernel("MatMul", 32),
+    "int8, a scale for each output, one for activations": Kernel("DynamicQuantizeMatMul", 8),
+    "int8, groups of 32 (int8 bundles)": Kernel("MatMulNBits", 8, 32, 4),
+    "int8, groups of 64": Kernel("MatMulNBits", 8, 64, 4),
+    "int8, groups of 128": Kernel("MatMulNBits", 8, 128, 4),
+    "int4, groups of 32 (int4 bundles)": Kernel("MatMulNBits", 4, 32, 4),
+    "int4, groups of 64": Kernel("MatMulNBits", 4, 64, 4),
+    "int4, groups of 128": Kernel("MatMulNBits", 4, 128, 4),
+    "int4, groups of 32, computed in fp32": Kernel("MatMulNBits", 4, 32, 1),
+}
+
+
+def graph(kernel: Kernel) -> bytes:
+    """Return a model of `LINEARS` linears, float [tokens, INPUTS] in and out."""
+    generator = np.random.default_rng(0)
+    nodes, weights = [], []
+    name = "x"
+    for at in range(LINEARS):
+        inner, outer = (INPUTS, OUTPUTS) if at % 2 == 0 else (OUTPUTS, INPUTS)
+        values, attributes = _weights(generator, kernel, inner, outer)
+        names = [f"w{at}.{i}" if array is not None else "" for i, array in enumerate(values)]
+        weights += [
+            numpy_helper.from_array(array, label)
+            for label, array in zip(names, values, strict=True)
+            if array is not None
+        ]
+        domain = "" if kernel.operator == "MatMul" else "com.microsoft"
+        nodes.append(
+            helper.make_node(
+                kernel.operator, [name, *names], [f"y{at}"], domain=domain, **attributes
+            )
+        )
+        name = f"y{at}"
+    ends = [
+        helper.make_tensor_value_info(label, TensorProto.FLOAT, ["tokens", INPUTS])
+        for label in ("x", name)
+    ]
+    made = helper.make_graph(nodes, "linears", ends[:1], ends[1:], weights)
+    versions = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(made, opset_imports=versions, ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+def _weights(
+    generator: np.random.Generator, kernel: Kernel, inner: int, outer: int
+) -> tuple[list[Any], dict[str, int]]:
+    """Return a linear's inputs behind the first, None for one left out, and its attributes."""
+    if kernel.operator == "MatMul":
+        return [generator.normal(size=(inner, outer)).astype(np.float32) / inner**0.5], {}
+    if kernel.operator == "DynamicQuantizeMatMul":
+        codes = generator.integers(-127, 128, (inner, outer), dtype=np.int8)
+        return [codes, np.full(outer, 0.01 / inner**0.5, np.float32)], {}
+    groups = -(-inner // kernel.group)
+    packed = (outer, groups, kernel.group * kernel.bits // 8)
+    scales = np.full((outer, groups), 0.01 / inner**0.5, np.float32)
+    attributes = {"K": inner, "N": outer, "bits": kernel.bits, "block_size": kernel.group}
+    attributes["accuracy_level"] = kernel.accuracy
+    return [generator.integers(0, 256, packed, dtype=np.uint8), scales], attributes
+
+
+def measure(rounds: int) -> list[dict[str, Any]]:
+    """Return a row {form, tokens, gflops: one for each round} of every form and length."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    sessions = {
+        name: ort.InferenceSession(graph(kernel), options, providers=["CPUExecutionProvider"])
+        for name, kernel in FORMS.items()
+    }
+    rows = []
+    for tokens in TOKENS:
+        given = {"x": np.random.default_rng(1).normal(size=(tokens, INPUTS)).astype(np.float32)}
+        work = 2 * LINEARS * tokens * INPUTS * OUTPUTS
+        found: dict[str, list[float]] = {name: [] for name in FORMS}
+        for _ in range(rounds):
+            for name, session in sessions.items():
+                session.run(None, given)
+                calls = 300 if tokens == 1 else 20
+                began = time.process_time()
+                for _ in range(calls):
+                    session.run(None, given)
+                seconds = (time.process_time() - began) / calls
+                found[name].append(round(work / seconds / 1e9, 2))
+        rows += [{"form": name, "tokens": tokens, "gflops": v} for name, v in found.items()]
+    return rows
+
+
+def main() -> None:
+    from hydra_mobile.core.files import write_json
+    from hydra_mobile.reporting import environment
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    given = parser.parse_args()
+    value = {
+        "what": "ONNX Runtime's linears, one thread, GFLOP/s of CPU time by form of the weights",
+        "environment": json.loads(dumps(vars(environment.collect()))),
+        "rows": measure(given.rounds),
+    }
+    write_json(given.out, value)
+    print(render(value))
+    print(f"written to {given.out}")
+
+
+if __name__ == "__main__":
+    main()
