@@ -38,7 +38,7 @@ lint: $(VENV)/.installed
 	$(BIN)/python -m android_demo.tools.native_format
 
 # Short versions of the speed experiments, on what `make quickstart` leaves; fails where a ratio is
-# below the committed ones by more than their spread.
+# below the committed ones by more than their spread. The first run builds llama.cpp, ten minutes.
 bench: $(VENV)/.peers
 	rm -rf runs/bench
 	$(BIN)/python -m experiments.training_speed.run --quick --work runs/bench/training_speed

@@ -113,7 +113,8 @@ def main() -> None:
             if not found:
                 raise HydraError(
                     f"{quick} has no ratio that {name}/result.json has too.",
-                    "Install the other engines: "
+                    "Install cmake, ninja and a C++ compiler, which build llama.cpp, and the "
+                    "other engines: "
                     "`pip install --no-deps -r experiments/inference_speed/requirements.txt`.",
                 )
             compared += found
