@@ -100,7 +100,8 @@ def build(name: str, options: Sequence[str], targets: Sequence[str] = ("llama", 
 
 def native() -> Path:
     """Return the build for every instruction set that this processor has (see `build`)."""
-    return build(_native_name(), ["-DGGML_NATIVE=ON"])
+    header = Path(__file__).with_name("amx_config.h")
+    return build(_native_name(), ["-DGGML_NATIVE=ON", f"-DCMAKE_CXX_FLAGS=-include {header}"])
 
 
 def is_native() -> bool:

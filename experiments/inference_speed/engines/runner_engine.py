@@ -90,7 +90,9 @@ class BundleEngine(RunnerEngine):
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 raise HydraError(f"The export of {form.name} failed: {last}")
         bundle = Bundle.open(folder, verify_hashes=False)
-        roles = ("program", "vision_encoder", "token_embedding", "text_decoder")
+        parts = ("vision_encoder", "token_embedding", "text_decoder")
+        # Weights are in files of their own, beside their graphs.
+        roles = {"program", *parts, *(f"{part}_data" for part in parts)}
         return [folder / n for n, e in bundle.manifest["files"].items() if e["role"] in roles]
 
 
