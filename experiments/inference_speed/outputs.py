@@ -19,8 +19,8 @@ from experiments.inference_speed.engines.base import Engine
 from hydra_mobile.runtimes.base import Array
 
 #: bits -> least mean cosine of logits with eager's, least share of equal choices on its tokens.
-#: Rounding 135M weights to 4 bits moves all logits together, and few choices: how many depends on the
-#: trained model, so that the bound is wide. Another computation than the model's shares next to none.
+#: Rounding 135M weights to 4 bits moves all logits together, and few choices. How many depends on
+#: the trained model, so the bound is wide: another computation shares next to none.
 LEAST = {32: (0.9999, 1.0), 8: (0.99, 0.9), 4: (0.8, 0.75)}
 #: Largest difference of fp32 logits as a share of the largest logit: a cache in fp16 stays below.
 _FP32_DIFFERENCE = 0.005
