@@ -229,6 +229,8 @@ class TrainConfig:
         return values
 
 
+#: What users read for the stages of a run, by their section.
+STAGE_TITLES = {"stage1": "stage I", "stage2": "stage II"}
 _YAML = (yaml.YAMLError,)
 
 

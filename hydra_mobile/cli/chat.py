@@ -314,7 +314,7 @@ def _facts(answer: Answer, limit: int, setting: str) -> tuple[str, str]:
     more = f": {setting} {2 * limit} allows more" if answer.ended == "length" else ""
     return (
         f"stopped: {_ENDED[answer.ended]}{more}",
-        f"{len(answer.ids)} tokens{speed}   prompt {timings.prefill_tokens} tokens "
+        f"{len(answer.ids)} token{'s' * (len(answer.ids) != 1)}{speed}   prompt {timings.prefill_tokens} tokens "
         f"{timings.prefill * 1e3:.0f} ms ({encode})",
     )
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hydra_mobile.cli import ui
-from hydra_mobile.cli.data_options import Columns, columns_of, existing_data, require_base
+from hydra_mobile.cli.data_options import (
+    Columns,
+    columns_of,
+    existing_data,
+    require_base,
+    training_command,
+)
 from hydra_mobile.cli.options import Base, Images, Workers
 from hydra_mobile.cli.ui.faults import interruption
 from hydra_mobile.cli.ui.live import progress
@@ -78,7 +84,7 @@ def check(
         raise interruption()
     return ui.Result(
         result.to_dict(),
-        next=[f"hydra-mobile train --config emojiqa-smol data.stage2={file} --dry-run"],
+        next=[training_command(file, images, columns)],
         failed=_failed(result),
     )
 

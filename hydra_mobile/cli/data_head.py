@@ -14,6 +14,7 @@ from hydra_mobile.cli.data_options import (
     columns_of,
     existing_data,
     require_base,
+    training_command,
 )
 from hydra_mobile.cli.options import Base, Images
 
@@ -72,6 +73,6 @@ def head(
         {"form": found.form, "records": [asdict(record) for record in found.records]},
         next=[
             f"hydra-mobile data check {file}{at}",
-            f"hydra-mobile train --config emojiqa-smol data.stage2={file} --dry-run",
+            training_command(file, images, columns),
         ],
     )

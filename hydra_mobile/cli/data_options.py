@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,20 @@ def require_base(template: str | None, base: str | None) -> None:
             where="--template",
             found=template,
         )
+
+
+def training_command(file: Path, images: Path | None, columns: str | None) -> str:
+    """Return the command that shows a training on this data, to be pasted into a shell.
+
+    The data is named for both stages: the recipe's own for stage I is there only where somebody
+    has made it.
+    """
+    settings = [f"data.stage1={file}", f"data.stage2={file}"]
+    settings += [f"data.images={images}"] if images else []
+    named = ", ".join(f"{field}: {name}" for field, name in columns_of(columns).items())
+    settings += [f"data.columns={{{named}}}"] if named else []
+    words = ["hydra-mobile", "train", "runs/mine", "--config", "emojiqa-smol", *settings]
+    return shlex.join([*words, "--dry-run"])
 
 
 def columns_of(text: str | None) -> dict[str, str]:

@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 from hydra_mobile.cli import ui
 from hydra_mobile.cli.ui.formats import gibibytes
+from hydra_mobile.config import STAGE_TITLES
 from hydra_mobile.estimation.plan import Plan, StagePlan
 from hydra_mobile.estimation.settings import CONTEXT_BYTES, FRAGMENTS, Candidate, worth_showing
 from hydra_mobile.reporting.formats import DASH, duration, number
 
-_TITLES = {"stage1": "stage I", "stage2": "stage II"}
 _MEMORY = {
     "weights": "weights",
     "gradients": "gradients",
@@ -36,7 +36,7 @@ def show_plan(plan: Plan) -> None:
         if stage.candidates:
             _settings(stage, plan.asked.gpus > 1)
         else:
-            ui.line(f"{_TITLES[stage.name]} fits as it is configured.")
+            ui.line(f"{STAGE_TITLES[stage.name]} fits as it is configured.")
     ui.blank()
     for line in _remarks(plan):
         ui.text(line)
@@ -135,4 +135,4 @@ def _remarks(plan: Plan) -> list[str]:
 
 
 def _title(stage: StagePlan) -> str:
-    return _TITLES[stage.name]
+    return STAGE_TITLES[stage.name]

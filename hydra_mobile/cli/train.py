@@ -154,7 +154,7 @@ def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> No
         if file and not is_here(Path(file)):
             raise DataError(
                 f"{file} does not exist",
-                f"data.{key}=FILE",
+                _ways_to_data(key, file),
                 where=f"data.{key}",
                 found=file,
                 expected="a data file, a folder of shards or a hub id",
@@ -162,10 +162,21 @@ def _require_startable(settings: TrainConfig, resume: bool, dry_run: bool) -> No
     if not settings.data.stage2 and not resume:
         raise DataError(
             "there is no data to train on",
-            ["--config emojiqa-smol, or data.stage2=FILE", "all configs: hydra-mobile config"],
+            [
+                "--config emojiqa-smol data.stage1=FILE data.stage2=FILE",
+                "all configs: hydra-mobile config",
+            ],
             where="data.stage2",
             expected="a data file, a folder of shards or a hub id",
         )
+
+
+def _ways_to_data(key: str, file: str) -> list[str]:
+    """Return what to do about data that is missing: name other, or make the example's."""
+    ways = [f"data.{key}=FILE"]
+    if Path(file).parent.name == "emojiqa":
+        ways.append(f"or make the example's: hydra-mobile data emojiqa --out {Path(file).parent}")
+    return ways
 
 
 def _show(work: TrainingWork, result: DryRun, command: str) -> ui.Result:
@@ -207,7 +218,8 @@ def register(app: typer.Typer, panel: str) -> None:
         brief=True,
         examples=[
             "hydra-mobile train --config emojiqa-smol stage2.steps=400",
-            "hydra-mobile train runs/mine --config emojiqa-smol data.stage2=train.json",
+            "hydra-mobile train runs/mine --config emojiqa-smol data.stage1=train.json "
+            "data.stage2=train.json",
             "hydra-mobile train --resume runs/emojiqa",
         ],
         more="docs/hydra_in_your_trainer.md",

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_mobile.cli.ui.formats import about, count, gibibytes, megabytes, millions
+from hydra_mobile.config import STAGE_TITLES
 from hydra_mobile.estimation.cost import Cost, free_bytes_at, this_machine
 
 if TYPE_CHECKING:
     from hydra_mobile.api.evaluate import Evaluation
     from hydra_mobile.api.export import ExportWork
     from hydra_mobile.api.training import TrainingWork
-
-_STAGES = {"stage1": "stage I", "stage2": "stage II"}
 
 
 def cost_text(cost: Cost) -> str:
@@ -62,14 +61,16 @@ def training_facts(work: TrainingWork) -> dict[str, str]:
         named = {name: getattr(part, last) for name, part in parts.items()}
         trains = ", ".join(f"{name} {millions(n)}" for name, n in named.items() if n)
     steps = [
-        f"{_STAGES[s.name]} {count(s.steps) if s.steps else 'all of its data'}" for s in work.stages
+        f"{STAGE_TITLES[s.name]} {count(s.steps) if s.steps else 'all of its data'}"
+        for s in work.stages
     ]
     return {
         "base": f"{config.base}, {millions(weights)} weights"
         if parts
         else f"{config.base}, not on this machine yet",
         "data": "\n".join(
-            f"{s.file}: {count(s.conversations)} conversations" if s.conversations else s.file
+            f"{STAGE_TITLES[s.name]} {s.file}"
+            + (f": {count(s.conversations)} conversations" if s.conversations else "")
             for s in work.stages
         ),
         "trains": trains,

@@ -17,6 +17,8 @@ _NEEDS_PICTURES = {"missing pictures", "corrupt pictures"}
 _NEEDS_TOKENS = {
     *("refused by the template", "several images", "over-long samples", "masked whole"),
 }
+#: Seconds from which on the cost of a check interests somebody who has more data to check.
+_WORTH_SAYING = 10
 _COLUMNS = ("min", "median", "mean", "p95", "p99", "max")
 
 
@@ -43,13 +45,13 @@ def verdict(result: CheckResult) -> str:
 
 
 def _read(result: CheckResult) -> Iterator[str]:
-    rate = result.records / max(result.seconds, 1e-9)
-    yield (
-        f"{result.file}: {result.form}, {result.records:,} records, "
-        f"{result.bytes_read / 1e6:,.0f} MB, in "
-        f"{duration(result.seconds)} ({rate:,.0f} records/s), peak memory "
-        f"{result.peak_memory_bytes / 2**20:,.0f} MiB"
-    )
+    yield f"{result.file}: {result.form}, {result.records:,} records"
+    if result.seconds >= _WORTH_SAYING:
+        yield (
+            f"  {result.bytes_read / 1e6:,.0f} MB in {duration(result.seconds)}, "
+            f"{result.records / result.seconds:,.0f} records/s, "
+            f"peak memory {result.peak_memory_bytes / 2**20:,.0f} MiB"
+        )
     pictures = f"{result.different_pictures:,} different images, "
     yield _line(
         "with an image", result.with_picture, pictures + _LOOKED_AT[result.options.pictures]
@@ -105,12 +107,12 @@ def _tokens(result: CheckResult) -> Iterator[str]:
         f"tokens (template {processor.template.name}, {len(processor.image_ids)} for an image, "
         f"limit {result.options.max_length:,})"
     )
-    yield f"  {'':<18}" + "".join(f"{name:>9}" for name in (*_COLUMNS, "learned"))
+    yield f"  {'':<15}" + "".join(f"{name:>9}" for name in (*_COLUMNS, "learned"))
     for kind, counts in result.tokens.items():
         values = counts.to_dict()
         if values:
             numbers = "".join(f"{values[name]:>9,.0f}" for name in _COLUMNS)
-            yield f"  {_shown(kind):<18}{numbers}{values['learned_share']:>9.1%}"
+            yield f"  {_shown(kind):<15}{numbers}{values['learned_share']:>9.1%}"
 
 
 def _line(what: str, count: int, more: str = "") -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hydra_mobile.config import TrainConfig
+from hydra_mobile.config import STAGE_TITLES, TrainConfig
 from hydra_mobile.core.progress import SILENT, Log, Progress, silent
 from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.data.head import segments
@@ -78,7 +78,7 @@ class DryRun:
             f"parameters: {self.parameters:,} in all; trained: {self.trained_parameters:,} in the "
             f"language model, {self.projector_parameters:,} projector",
             *(
-                f"{name}: {plan.conversations} conversations in {plan.rows} rows, "
+                f"{STAGE_TITLES[name]}: {plan.conversations} conversations in {plan.rows} rows, "
                 f"{plan.steps} steps"
                 for name, plan in self.stages.items()
             ),

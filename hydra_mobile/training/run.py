@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.save_load import save_adapter
-from hydra_mobile.config import StageConfig, TrainConfig
+from hydra_mobile.config import STAGE_TITLES, StageConfig, TrainConfig
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.core.progress import SILENT, Log, Progress, Stage, silent
@@ -373,7 +373,7 @@ class TrainingRun:
         began = time.monotonic()
         setup.model.train()
         validation = self._validation(setup) if strategy else None
-        with self._progress.stage(name, stream.steps, start, "questions") as bar:
+        with self._progress.stage(STAGE_TITLES[name], stream.steps, start, "questions") as bar:
             for step in range(start, stream.steps):
                 if strategy:
                     strategy.before_step(step)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import sys
 import pytest
 
 from experiments.benchmarks.made_mix import PLANTED, MadeMix, counts_of
+from hydra_mobile.config import load_config
 
 FEW = {kind: 1 + number for number, kind in enumerate(PLANTED)}
 
@@ -47,6 +50,24 @@ def test_a_clean_file_exits_with_0(run_verb, shapes_data):
     assert code == 0
     assert out.splitlines()[-1].endswith("questions.json: clean, 36 records")
     assert "12 different images" in out
+
+
+def test_the_next_command_names_the_data_for_both_stages(run_verb, shapes_data, tmp_path):
+    """A recipe's own captions are there only where somebody has made them."""
+    file = tmp_path / "my questions.json"
+    file.write_bytes((shapes_data / "questions.json").read_bytes())
+    for verb in ("check", "head"):
+        code, out, err = run_verb("data", verb, file, "--images", shapes_data, "--json")
+        assert code == 0, err
+        command = shlex.split(json.loads(out)["next"][-1])
+        assert {f"data.stage1={file}", f"data.stage2={file}"} <= set(command)
+        assert f"data.images={shapes_data}" in command
+        assert load_config("emojiqa-smol", command[5:-1]).data.stage1 == str(file)
+
+
+def test_the_bar_of_a_check_counts_records(run_verb, shapes_data):
+    _, _, err = run_verb("data", "check", shapes_data / "questions.json")
+    assert re.search(r"records +36 ", err)
 
 
 def test_wrong_options_are_named(run_verb, shapes_data, tmp_path):

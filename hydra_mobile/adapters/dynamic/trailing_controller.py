@@ -132,8 +132,8 @@ class TrailingController(RankController):
             self.record(
                 0,
                 "abstain",
-                f"too short for ranks to bind: the run has {self._schedule.steps} steps, events "
-                f"need {self._settings.least_steps}; all ranks stay",
+                f"ranks stay as they are: they move in runs of {self._settings.least_steps} steps "
+                f"or more, and this run has {self._schedule.steps}",
             )
 
     def after_step(self, step: int, loop: TrailingLoop) -> None:

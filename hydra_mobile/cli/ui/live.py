@@ -70,8 +70,10 @@ class LiveStage:
         if kind is None and self._step >= self._total:
             from hydra_mobile.cli.ui.screen import step
 
-            done = f"{self._total:,} {self._unit}" if self._units == self._total else ""
-            step(self._name, done or f"{self._total:,} of {self._total:,}", self.seconds)
+            done = self._counted().replace("/", " of ")
+            if self._units == self._total and self._name != self._unit:
+                done = f"{self._total:,} {self._unit}"
+            step(self._name, done, self.seconds)
 
     @property
     def seconds(self) -> float:
@@ -105,7 +107,7 @@ class LiveStage:
         elif self._at.progress == "lines" and now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
             at = datetime.datetime.now().strftime("%H:%M:%S")
-            parts = [f"{self._name} {step:,}/{self._total:,}", facts, self._rate(), self._left()]
+            parts = [f"{self._name} {self._counted()}", facts, self._rate(), self._left()]
             parts.append(_memory(peak_memory))
             self._at.err(f"{at} {', '.join(part for part in parts if part)}")
 
@@ -113,9 +115,9 @@ class LiveStage:
         """Return the bar and what stands below it; what does not fit is left out whole."""
         width = self._at.width
         share = min(1.0, self._step / max(1, self._total))
-        counted = f"{share:>4.0%} {f'{self._step:,}/{self._total:,}':>9}"
+        counted = f"{share:>4.0%} {self._counted():>9}"
         shown = [part for part in (self._left(), _memory(peak_memory)) if part]
-        name = f"  {self._name[:9]:<10}"
+        name = f"  {self._name[:10]:<11}"
         while True:
             right = "".join(f"   {part}" for part in shown)
             room = width - len(name) - len(counted) - len(right) - 1
@@ -131,6 +133,11 @@ class LiveStage:
         while below and len(name) + len("   ".join(below)) > width:
             below.pop()
         return [f"{name}{bar} {counted}{right}", " " * len(name) + "   ".join(below)]
+
+    def _counted(self) -> str:
+        """Return how far it is; a stage named by its units advances by others, as megabytes."""
+        named_by_units = self._name == self._unit
+        return f"{self._units:,}" if named_by_units else f"{self._step:,}/{self._total:,}"
 
     def _rate(self) -> str:
         began, _, units = self._recent[0]

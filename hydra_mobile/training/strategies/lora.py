@@ -341,7 +341,7 @@ class LoraStrategy(Strategy):
         """Return what the dynamic stage can do in this run, before hours are spent."""
         dynamic, schedule = self._ranks.dynamic, self.hydra.schedule
         if not schedule.events:
-            return "dynamic stage: no events in a run this short"
+            return "dynamic stage: no rank moves in a run this short"
         controller = self.hydra.controller
         if not isinstance(controller, ProbeController):
             return (
