@@ -16,7 +16,7 @@ import typer.main
 import typer.testing
 from PIL import Image, ImageDraw
 
-pytest_plugins = ["bundle_fixtures", "worker_fixtures"]
+pytest_plugins = ["browser_fixture", "bundle_fixtures", "worker_fixtures"]
 
 # Before anything asks for the cache folder: tests never touch the user's own.
 _HOME = tempfile.TemporaryDirectory(prefix="hydra-mobile-tests-")

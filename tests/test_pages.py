@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from docs.build import config_page, site
+from docs.build.counts import counts
 from docs.build.figures import figures
 from docs.build.pages import EXPERIMENTS, FIGURE, PLOTS, ROOT, filled, pages, plot_of, render
 
@@ -50,6 +51,11 @@ def test_a_name_that_is_no_figure_or_table_is_refused() -> None:
         render("no_such/result.json")
     with pytest.raises(ValueError, match="no_such"):
         filled("<!-- registry no_such -->\n<!-- /registry -->")
+
+
+def test_words_and_numbers_are_counted_where_people_read_them() -> None:
+    page = "Two words.\n\n```sh\nsleep 5\n```\n\n| 1 | 2 |\n\nint4 is <!-- n:x -->0.5<!-- /n --> [of](a7.md) `8`.\n"
+    assert counts(page) == (9, 20, 7, 1)
 
 
 def test_words_around_a_figure_are_free() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from PIL import Image
 
 import hydra_mobile as hm
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUESTIONS = ("What is in the image?", "Is it red?")
 
 
@@ -81,44 +79,37 @@ def address(tiny_base: Path, sound_chain, tmp_path: Path) -> Iterator[tuple[str,
 
 
 @pytest.mark.slow
-def test_two_models_answer_side_by_side(address, tiny_base, tmp_path):
+def test_two_models_answer_side_by_side(address, browser, tiny_base, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    named = os.environ.get("HYDRA_MOBILE_CHROMIUM")
-    browser = named or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip("no Chromium on the path, and HYDRA_MOBILE_CHROMIUM names none")
     url, bundle = address
     noise = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     picture = tmp_path / "picture.png"
     Image.fromarray(noise).save(picture)
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = chromium.new_page(viewport={"width": 1280, "height": 800})
-        # Nothing of it may be needed from elsewhere.
-        page.route(
-            lambda asked: urlsplit(asked).hostname not in ("127.0.0.1", None),
-            lambda route: route.abort(),
-        )
-        page.set_default_timeout(120_000)
-        page.goto(url)
-        page.set_input_files("input[type=file]", picture)
-        page.get_by_role("img").first.wait_for()
-        history: list[list[tuple[str, str]]] = [[], []]
-        models = [hm.load(tiny_base), hm.load(bundle)]
-        for count, question in enumerate(QUESTIONS, 1):
-            box = page.get_by_label("Question")
-            box.fill(question)
-            box.press("Enter")
-            for at, model in enumerate(models):
-                expected = model.ask(picture, question, max_new_tokens=8, history=history[at])
-                said = page.get_by_role("log").nth(at).get_by_test_id("bot").nth(count - 1)
-                playwright.expect(said).to_contain_text("[stopped")
-                assert " ".join(expected.text.split()) in " ".join(said.inner_text().split())
-                history[at].append((question, expected.text))
-        page.screenshot(path=os.environ.get("HYDRA_MOBILE_SHOT", tmp_path / "page.png"))
-        page.get_by_role("button", name="Begin anew").click()
-        playwright.expect(page.get_by_test_id("bot")).to_have_count(0)
-        chromium.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    # Nothing of it may be needed from elsewhere.
+    page.route(
+        lambda asked: urlsplit(asked).hostname not in ("127.0.0.1", None),
+        lambda route: route.abort(),
+    )
+    page.set_default_timeout(120_000)
+    page.goto(url)
+    page.set_input_files("input[type=file]", picture)
+    page.get_by_role("img").first.wait_for()
+    history: list[list[tuple[str, str]]] = [[], []]
+    models = [hm.load(tiny_base), hm.load(bundle)]
+    for count, question in enumerate(QUESTIONS, 1):
+        box = page.get_by_label("Question")
+        box.fill(question)
+        box.press("Enter")
+        for at, model in enumerate(models):
+            expected = model.ask(picture, question, max_new_tokens=8, history=history[at])
+            said = page.get_by_role("log").nth(at).get_by_test_id("bot").nth(count - 1)
+            playwright.expect(said).to_contain_text("[stopped")
+            assert " ".join(expected.text.split()) in " ".join(said.inner_text().split())
+            history[at].append((question, expected.text))
+    page.screenshot(path=os.environ.get("HYDRA_MOBILE_SHOT", tmp_path / "page.png"))
+    page.get_by_role("button", name="Begin anew").click()
+    playwright.expect(page.get_by_test_id("bot")).to_have_count(0)
 
 
 def _eps(file: Path) -> None:

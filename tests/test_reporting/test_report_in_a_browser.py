@@ -1,11 +1,5 @@
-"""The page in a real browser: valid HTML, contrast and labels by axe-core, nothing wider than it.
+"""The page in a real browser: valid HTML, contrast and labels by axe-core, nothing too wide."""
 
-Skipped, with the reason, where Playwright, axe or Chromium is missing. `HYDRA_MOBILE_CHROMIUM`
-names another browser than those on the path.
-"""
-
-import os
-import shutil
 from dataclasses import replace
 
 import html5lib
@@ -20,7 +14,6 @@ from hydra_mobile.reporting.html import render_html
 pytestmark = pytest.mark.slow
 
 WIDTHS = (1280, 768, 390, 320)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +33,6 @@ def page_file(tmp_path_factory):
     for name, report in reports.items():
         (folder / f"{name}.html").write_text(render_html(report), "utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    named = os.environ.get("HYDRA_MOBILE_CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium on the path, and HYDRA_MOBILE_CHROMIUM names none")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def opened(browser, file, width, scheme):

@@ -1,0 +1,1 @@
+"""The commands that README and docs show, and what is needed to run them."""
