@@ -54,7 +54,10 @@ def test_a_name_that_is_no_figure_or_table_is_refused() -> None:
 
 
 def test_words_and_numbers_are_counted_where_people_read_them() -> None:
-    page = "Two words.\n\n```sh\nsleep 5\n```\n\n| 1 | 2 |\n\nint4 is <!-- n:x -->0.5<!-- /n --> [of](a7.md) `8`.\n"
+    page = (
+        "Two words.\n\n```sh\nsleep 5\n```\n\n| 1 | 2 |\n\n"
+        "int4 is <!-- n:x -->0.5<!-- /n --> [of](a7.md) `8`.\n"
+    )
     assert counts(page) == (9, 20, 7, 1)
 
 

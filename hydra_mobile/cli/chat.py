@@ -307,14 +307,14 @@ _STOPPED = {"stop": "stop", "length": "limit", "context": "context"}
 
 def _facts(answer: Answer, limit: int, setting: str) -> tuple[str, str]:
     """Return why an answer ended and how to allow a longer one, and what it took."""
-    timings = answer.timings
+    timings, tokens = answer.timings, len(answer.ids)
     encode = "image kept" if timings.encode is None else f"image {timings.encode * 1e3:.0f} ms"
     rate = timings.tokens_per_second
     speed = f", {rate:.0f} tokens/s" if rate else ""
     more = f": {setting} {2 * limit} allows more" if answer.ended == "length" else ""
     return (
         f"stopped: {_ENDED[answer.ended]}{more}",
-        f"{len(answer.ids)} token{'s' * (len(answer.ids) != 1)}{speed}   prompt {timings.prefill_tokens} tokens "
+        f"{tokens} token{'s' * (tokens != 1)}{speed}   prompt {timings.prefill_tokens} tokens "
         f"{timings.prefill * 1e3:.0f} ms ({encode})",
     )
 

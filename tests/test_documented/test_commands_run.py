@@ -31,7 +31,7 @@ Verb = Callable[..., tuple[int, str, str]]
 
 #: What no command of a page names: data of benchmarks and recipes, images of records, and the
 #: base that `shortened` puts in.
-NAMED_ELSEWHERE = ("images", "benchmark_data", "data/", "original")
+NAMED_ELSEWHERE = ("images", "benchmark_data", "data/", "imported")
 COMMANDS = all_commands()
 UNITS = sorted({command.unit for command in COMMANDS if not elsewhere(command)})
 
@@ -90,7 +90,9 @@ class Reader:
         # A chat reads its questions where the reader types.
         self._patch.setattr(sys, "stdin", io.StringIO("What is in the image?\n"))
         code, out, err = self._verb(*shortened(words, self._settings()))
-        assert code == 0, f"{text}\n{out}\n{err}"
+        # Four bits can change a base with random weights by more than the tolerance allows.
+        checked = words[0] == "verify" and words[-1].endswith("-int4")
+        assert code in ((0, 3) if checked else (0,)), f"{text}\n{out}\n{err}"
         if to:
             Path(to).write_text(out, "utf-8")
 

@@ -29,7 +29,7 @@ PRESUPPOSED: Mapping[str, Mapping[str, Thing]] = {
     },
     "docs/original_checkpoints.md": {"MODEL": t.original},
     "docs/export.md": {
-        **_EMOJIQA, "run": t.run, "bundle": _ONNX, "bundle-fp32": _FP32,
+        **_EMOJIQA, "run": t.merged_run, "bundle": _ONNX, "bundle-fp32": _FP32,
         "runs/a": t.run, "runs/b": t.run, "ADAPTER": t.adapter,
     },
     "docs/families.md": {"FOLDER": t.smolvlm, "train.jsonl": t.messages, "images": t.pictures},
@@ -39,7 +39,7 @@ PRESUPPOSED: Mapping[str, Mapping[str, Thing]] = {
     },
     "docs/ranks.md": _RUN,
     "docs/training_on_gpus.md": {
-        "original": t.original, "my.yaml": t.config,
+        "imported": t.imported, "my.yaml": t.config,
         "data/finetune_data": t.pictures, "data/pretrain_data": t.pictures,
         "data/finetune_data/llava_v1_5_mix665k.json": t.records,
         "data/pretrain_data/blip_laion_cc_sbu_558k.json": t.records,

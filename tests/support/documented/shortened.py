@@ -31,7 +31,7 @@ def shortened(words: Sequence[str], settings: Sequence[str]) -> list[str]:
     kept = [setting for setting in settings if setting.split("=")[0] not in {*given, "output"}]
     if "mobilevlm-1.7b" in words:
         # What comes of it is to be written in MobileVLM's layout.
-        kept = ["base=original", *(setting for setting in kept if setting != "base=tiny")]
+        kept = ["base=imported", *(setting for setting in kept if setting != "base=tiny")]
     if "base=FOLDER" in words or "data.stage1=" in words:
         kept = [setting for setting in kept if not setting.startswith("stage1.")]
     # A configuration names its own data, and the world has it there.

@@ -33,8 +33,7 @@ class Source:
     smolvlm: Path
 
     def run(self) -> Path:
-        """Return a finished run, merged."""
-
+        """Return a finished run."""
         from hydra_mobile.config import load_config
         from hydra_mobile.training.run import TrainingRun
 
@@ -42,6 +41,16 @@ class Source:
             TrainingRun(load_config(None, self.settings(folder))).train()
 
         return self.once("documented-run", fill)
+
+    def merged_run(self) -> Path:
+        """Return a finished run with its merged model inside."""
+        import hydra_mobile as hm
+
+        def fill(folder: Path) -> None:
+            shutil.copytree(self.run(), folder)
+            hm.merge(folder, log=lambda line: None)
+
+        return self.once("documented-merged-run", fill)
 
 
 Thing = Callable[[Source, Path], object]
@@ -52,8 +61,13 @@ def run(source: Source, path: Path) -> None:
     shutil.copytree(source.run(), path)
 
 
-def _copied(folder: str) -> Thing:
-    return lambda source, path: shutil.copytree(source.run() / folder, path)
+def merged_run(source: Source, path: Path) -> None:
+    """A finished run that was exported or merged before."""
+    shutil.copytree(source.merged_run(), path)
+
+
+def adapter(source: Source, path: Path) -> None:
+    shutil.copytree(source.run() / "adapter", path)
 
 
 def small_bundle(source: Source, path: Path) -> None:
@@ -69,7 +83,7 @@ def bundle(runtime: str, preset: str) -> Thing:
 
         def fill(folder: Path) -> None:
             options = {"runtime": runtime, "preset": preset, "out": folder}
-            hm.export(source.run(), "android", **options, log=lambda line: None)
+            hm.export(source.merged_run(), "android", **options, log=lambda line: None)
 
         shutil.copytree(source.once(f"documented-{runtime}-{preset}", fill), path)
 
@@ -114,6 +128,14 @@ def original(source: Source, path: Path) -> None:
     from original_checkpoints import write_original
 
     write_original(path, "ldpnet")
+
+
+def imported(source: Source, path: Path) -> None:
+    """A base that was imported from such a checkpoint."""
+    from hydra_mobile.models.checkpoints.importing import import_checkpoint
+
+    original(source, path.with_name("before-import"))
+    import_checkpoint(str(path.with_name("before-import")), path, log=lambda line: None)
 
 
 def messages(source: Source, path: Path) -> None:
@@ -212,7 +234,7 @@ def separate(source: Source, path: Path) -> None:
 
     def fill(folder: Path) -> None:
         hm.export(
-            source.run(), "onnx", preset="fp32", adapter="separate", out=folder,
+            source.merged_run(), "onnx", preset="fp32", adapter="separate", out=folder,
             log=lambda line: None,
         )  # fmt: skip
 
@@ -229,6 +251,3 @@ def report(source: Source, path: Path) -> None:
         hm.evaluate(["tiny"], ["pope"], data=data, limit=2, out=folder, log=lambda line: None)
 
     shutil.copytree(source.once("documented-report", fill), path)
-
-
-adapter = _copied("adapter")
