@@ -21,7 +21,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,11 @@ class Place:
     steps: int
     batch: int
     ranks: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the place, as `--only` takes it."""
+        return f"{self.task}-{self.steps}-{'-'.join(map(str, self.ranks))}"
 
 
 PLAN = (
@@ -231,9 +236,9 @@ def _aligned(work: Path) -> Path:
     return base(work).absolute()
 
 
-def cells(losses: Losses, seeds: int) -> Iterator[Cell]:
+def cells(plan: Sequence[Place], losses: Losses, seeds: int) -> Iterator[Cell]:
     """Yield the runs that are due, as `losses` fills."""
-    for place in PLAN:
+    for place in plan:
         for rank in place.ranks:
             while cell := next_cell(place, rank, seeds, losses):
                 yield cell
@@ -243,14 +248,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("runs/quality"))
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--only", nargs="+", choices=[place.name for place in PLAN])
     parser.add_argument("--minutes", type=float, default=0, help="start no run later; 0: never end")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     quiet()
     torch.set_float32_matmul_precision("highest")
     began = time.monotonic()
+    plan = [place for place in PLAN if not given.only or place.name in given.only]
     losses: dict[Cell, float] = {}
-    for cell in cells(losses, given.seeds):
+    for cell in cells(plan, losses, given.seeds):
         if given.minutes and time.monotonic() - began > 60 * given.minutes:
             print("time is up: the same command goes on")
             break
@@ -262,7 +269,7 @@ def main() -> None:
         value = {
             "what": "uniform LoRA of rank r and 2 r, each at its best rate; loss in nats of the "
             "reference answers on the first split",
-            "plan": [vars(place) for place in PLAN],
+            "plan": [vars(place) for place in plan],
             "environment": vars(environment.collect()),
             "summary": summary(losses),
             "runs": runs,
