@@ -15,8 +15,8 @@ from typing import Any
 from hydra_mobile.core.files import write_json
 from hydra_mobile.core.folders import folder_atomically
 
-RECIPE = 1
-PAIRS = 48
+RECIPE = 2
+PAIRS = 240
 DIGITS = 4
 SPLITS = ("seen",)
 
