@@ -13,6 +13,7 @@ import torch
 
 from hydra_export.export import export_bundle
 from hydra_export.quantization.mixed_precision import plan_decoder
+from hydra_export.targets.onnx import graph_writer
 from hydra_export.targets.onnx import graph_writer as onnx_graph
 from hydra_export.targets.onnx.linear import Linear, emit_linear
 from hydra_export.targets.onnx.target import OnnxTarget
@@ -210,6 +211,29 @@ def test_int4_holds_the_weights_of_the_plan(model, exported):
         np.testing.assert_array_equal(
             scales.astype(np.float32), plan.int4[f"layers.1.{unit}"].scales
         )
+
+
+def test_a_table_that_is_the_head_is_stored_once(tiny_merged, tmp_path, monkeypatch):
+    """The decoder reads the table's file, and computes with the same weights."""
+    monkeypatch.setattr(graph_writer, "LEAST_EXTERNAL", 512)  # as if the table were large
+    model = load_model(tiny_merged)
+    language_model = model.language_model
+    language_model.lm_head.weight = language_model.model.embed_tokens.weight
+    result = OnnxTarget().write(model, preset_named("int4"), tmp_path, LIMITS, lambda _: None)
+    decoder = onnx.load(tmp_path / "decoder_model_merged.onnx", load_external_data=False).graph
+    places = {
+        tensor.name: {entry.key: entry.value for entry in tensor.external_data}["location"]
+        for tensor in decoder.initializer
+        if tensor.external_data
+    }
+    assert places.pop("head.weight_int4") == places.pop("head.scales") == "embed_tokens.onnx_data"
+    assert set(places.values()) == {"decoder_model_merged.onnx_data"}
+    plan = plan_decoder(model, preset_named("int4"), None, 32, lambda _: None)
+    runner = runner_of((tmp_path, result), tiny_merged, tmp_path)
+    ids = list(range(3, 30))
+    np.testing.assert_allclose(runner.embed(ids)[0], plan.int4["head"].values()[ids], atol=1e-6)
+    logits, _ = runner.decode(runner.embed(ids), CacheState())
+    assert np.corrcoef(logits, torch_logits(model, ids)[-1])[0, 1] > 0.9
 
 
 def test_int4_stays_near_fp32(model, exported, tiny_merged, tmp_path):

@@ -70,3 +70,24 @@ def test_a_weight_of_another_shape_than_declared_is_refused(tmp_path: Path) -> N
     graph.weight("w", np.float32, [3], lambda: np.zeros(4, np.float32))
     with pytest.raises(ValueError, match=r"w: .*float32"):
         graph.save(tmp_path / "sums.onnx")
+
+
+def test_a_weight_of_another_graph_is_read_where_it_lies(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    values = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
+    owner = Graph("owner")
+    owner.input("x", np.float32, [64, 32])
+    owner.output("y", np.float32, [64, 32])
+    owner.node("Add", ["x", owner.constant("table", values)], "y")
+    owner.save(tmp_path / "owner.onnx")
+
+    reader = Graph("reader")
+    reader.input("x", np.float32, [64, 8, 4])
+    reader.output("y", np.float32, [64, 8, 4])
+    with pytest.raises(ValueError, match="no shape of"):
+        reader.borrow("head", owner.stored["table"], [64, 8, 5])
+    reader.node("Add", ["x", reader.borrow("head", owner.stored["table"], [64, 8, 4])], "y")
+    assert reader.save(tmp_path / "reader.onnx") == [tmp_path / "reader.onnx"]
+    session = onnxruntime.InferenceSession(tmp_path / "reader.onnx")
+    (read,) = session.run(None, {"x": np.zeros((64, 8, 4), np.float32)})
+    np.testing.assert_array_equal(read.reshape(64, 32), values)

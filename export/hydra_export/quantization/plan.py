@@ -21,7 +21,7 @@ from hydra_mobile.core.kept import key_of
 #: Folder of the cache.
 SHELF = "rounded"
 # Part of the key: raise it when the same model would be rounded otherwise, or kept otherwise.
-_FORMAT = 1
+_FORMAT = 2
 _PLAN, _WEIGHTS = "plan.json", "weights.safetensors"
 # Free space, in sizes of what is kept, that a bundle still needs.
 _ROOM = 4
@@ -33,7 +33,8 @@ class QuantizationPlan:
 
     Attributes:
         precisions: unit of `gptq.linear_units`, "head" and "embedding" -> precision.
-        int4: rounded weights of the 4-bit units, and of "embedding" where it has 4 bits.
+        int4: rounded weights of the 4-bit units, and of "embedding" where it has 4 bits; the same
+            object as the head's where a model's head is its table.
         details: algorithm, group, grid, calibration, costs and choice, for the manifest.
         fallbacks: one sentence for each part that did not get what the preset names.
     """
@@ -42,6 +43,11 @@ class QuantizationPlan:
     int4: dict[str, Int4Weight] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     fallbacks: list[str] = field(default_factory=list)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the embedding and the head are one 4-bit weight."""
+        return "head" in self.int4 and self.int4.get("embedding") is self.int4["head"]
 
 
 def plan_key(model_key: str, preset: Preset, calibration: str) -> str:
@@ -70,6 +76,8 @@ def save_plan(plan: QuantizationPlan, folder: Path) -> None:
     """
     tensors = {}
     for name, weight in plan.int4.items():
+        if name == "embedding" and plan.tied:
+            continue
         tensors[f"{name}.codes"] = weight.pairs
         # Every scale is a bfloat16 value.
         tensors[f"{name}.scales"] = weight.scales.bfloat16()
@@ -80,7 +88,12 @@ def save_plan(plan: QuantizationPlan, folder: Path) -> None:
         "precisions": plan.precisions,
         "details": plan.details,
         "fallbacks": plan.fallbacks,
-        "errors": {name: weight.error for name, weight in plan.int4.items()},
+        "tied": plan.tied,
+        "errors": {
+            name: weight.error
+            for name, weight in plan.int4.items()
+            if name != "embedding" or not plan.tied
+        },
     }
     write_json(folder / _PLAN, facts)
 
@@ -95,4 +108,6 @@ def load_plan(folder: Path) -> QuantizationPlan:
         )
         for name, error in facts["errors"].items()
     }
+    if facts["tied"]:
+        int4["embedding"] = int4["head"]
     return QuantizationPlan(facts["precisions"], int4, facts["details"], facts["fallbacks"])

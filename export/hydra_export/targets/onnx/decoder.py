@@ -19,7 +19,13 @@ from hydra_export.graphs.llama_layers import require_llama_layers
 from hydra_export.graphs.stored import stacked
 from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
-from hydra_export.targets.onnx.linear import AdapterSlot, Linear, emit_linear, emit_updates
+from hydra_export.targets.onnx.linear import (
+    AdapterSlot,
+    Linear,
+    StoredInt4,
+    emit_linear,
+    emit_updates,
+)
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.models.vision_language import head_dim
 
@@ -28,7 +34,13 @@ _STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 
 def decoder_graph(
-    model: Any, plan: QuantizationPlan, max_context: int, group: int = 32, *, adapters: bool = False
+    model: Any,
+    plan: QuantizationPlan,
+    max_context: int,
+    group: int = 32,
+    *,
+    adapters: bool = False,
+    table: StoredInt4 | None = None,
 ) -> Graph:
     """Return the graph of a LlamaForCausalLM.
 
@@ -45,6 +57,7 @@ def decoder_graph(
         max_context: positions that the rotary table covers.
         group: weights that share a scale at 4 bits.
         adapters: give the linears of the layers low-rank updates as inputs.
+        table: the embedding's 4-bit weight in its own graph's file, where the head is the same.
 
     Raises:
         HydraError: the model is a Llama variant that the graph does not cover.
@@ -52,7 +65,7 @@ def decoder_graph(
     require_llama_layers(model)
     _check_supported(model.config)
     slots = adapter_slots(model) if adapters else {}
-    return _DecoderWriter(model, plan, max_context, group, slots).write()
+    return _DecoderWriter(model, plan, max_context, group, slots, table).write()
 
 
 def adapter_slots(model: Any) -> dict[Any, AdapterSlot]:
@@ -90,9 +103,10 @@ class _DecoderWriter:
         max_context: int,
         group: int,
         slots: Mapping[Any, AdapterSlot],
+        table: StoredInt4 | None,
     ) -> None:
         self.model, self.plan, self.max_context, self.group = model, plan, max_context, group
-        self.slots = slots
+        self.slots, self.table = slots, table
         self.config = model.config
         self.head_dim = head_dim(self.config)
         self.graph = Graph("decoder_model_merged")
@@ -229,6 +243,7 @@ class _DecoderWriter:
             (rows, parts[0].in_features),
             lambda: stacked(parts),
             rounded and rounded.rows(first_row, rows),
+            self.table if unit == "head" else None,
         )
         precision = self.plan.precisions[unit]
         out = emit_linear(self.graph, x, linear, precision, self.group)

@@ -28,6 +28,11 @@ from hydra_export.targets.onnx.graph_writer import (
     data_file,
 )
 from hydra_export.targets.onnx.linear import emit_int8_matmul, quantize_int8, widen
+from hydra_export.targets.onnx.stored_smaller import (
+    copied,
+    store_in_half,
+    store_pointwise_in_bytes,
+)
 from hydra_mobile.adapters.int4_grid import Int4Weight, round_nearest
 from hydra_mobile.bundle.presets import Precision, Preset
 from hydra_mobile.core.quiet import errors_only
@@ -36,10 +41,10 @@ from hydra_mobile.models.rows import RowLayout
 # Where torch's exporter notes the path of the module that a node came from.
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _TABLE_GROUP = 32
+#: Names of a 4-bit table's weights.
+TABLE_CODES, TABLE_SCALES = "table_int4", "scales"
 # The projector's place in the whole model, which adapters are trained on.
 _PROJECTOR = "projector."
-# Smaller weights (biases, norms) are not worth a step of their own.
-_LEAST_HALF = 1024
 
 
 def embedding_graph(
@@ -102,9 +107,9 @@ def _emit_lookup(
         graph.node(
             "GatherBlockQuantized",
             [
-                graph.constant("table_int4", rounded.pairs.numpy()),
+                graph.constant(TABLE_CODES, rounded.pairs.numpy()),
                 ids,
-                widen(graph, graph.constant("scales", halves)),
+                widen(graph, graph.constant(TABLE_SCALES, halves)),
             ],
             output,
             domain=MICROSOFT,
@@ -204,6 +209,8 @@ def write_vision_encoder(
         "projector": preset.projector,
     }
     counts = _quantize_linears(model.graph, precisions)
+    if preset.vision == "w8a8":
+        store_pointwise_in_bytes(model.graph)
     if "fp32" not in precisions.values():
         store_in_half(model.graph)
     if projector_inputs:
@@ -287,7 +294,7 @@ def _give_defaults(graph: Any, tensors: dict[str, Tensor], half: bool) -> None:
             for node in graph.node:
                 node.input[:] = [wide if value == name else value for value in node.input]
         graph.initializer.append(numpy_helper.from_array(array, name))
-    nodes = casts.take_nodes() + [_copy(node) for node in graph.node]
+    nodes = casts.take_nodes() + [copied(node) for node in graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 
@@ -325,25 +332,6 @@ def _quantize_linears(graph: Any, precisions: dict[str, Precision]) -> dict[str,
     return counts
 
 
-def store_in_half(graph: Any) -> None:
-    """Store the weights that are left in float32 as float16, widened when the graph is loaded."""
-    extra = Graph("halves")
-    kept, tensors = [], {}
-    for tensor in graph.initializer:
-        array = numpy_helper.to_array(tensor)
-        if array.dtype != np.float32 or array.size < _LEAST_HALF:
-            kept.append(_copy(tensor))
-            continue
-        half = f"{tensor.name}.half"
-        tensors[half] = numpy_helper.from_array(array.astype(np.float16), half)
-        extra.node("Cast", [half], tensor.name, to=1)
-    nodes = extra.take_nodes() + [_copy(node) for node in graph.node]
-    del graph.node[:]
-    del graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend([*kept, *tensors.values()])
-
-
 def _part_of(node: Any, parts: dict[str, Precision]) -> str:
     scopes = " ".join(scopes_of(node))
     return next((part for part in parts if part in scopes), "")
@@ -372,18 +360,12 @@ def replace_nodes(graph: Any, nodes: list[Any], extra: Graph) -> None:
     read = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     # Protobuf containers own their items: make copies before the containers are emptied.
-    nodes = [_copy(node) for node in nodes]
-    kept = [_copy(tensor) for tensor in kept] + extra.inline_tensors()
+    nodes = [copied(node) for node in nodes]
+    kept = [copied(tensor) for tensor in kept] + extra.inline_tensors()
     del graph.node[:]
     del graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
-
-
-def _copy(message: Any) -> Any:
-    duplicate = type(message)()
-    duplicate.CopyFrom(message)
-    return duplicate
 
 
 def forget_origins(model: Any) -> None:

@@ -33,6 +33,28 @@ Producer = Callable[[], NDArray[Any]]
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A weight in the data file of a graph that was saved.
+
+    Attributes:
+        file: name of the data file; graphs that read it lie in the same folder.
+        offset: of the first byte.
+        dtype: of the weight.
+        shape: of the weight as the graph that wrote it reads it.
+    """
+
+    file: str
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the weight."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
 class _Weight:
     name: str
     dtype: np.dtype[Any]
@@ -56,11 +78,14 @@ class Graph:
 
     Attributes:
         name: name of the graph, and prefix of nothing.
+        stored: where each large weight lies, by name, once the graph is saved.
     """
 
     name: str
+    stored: dict[str, Stored] = field(default_factory=dict)
     _nodes: list[Any] = field(default_factory=list)
     _weights: list[_Weight] = field(default_factory=list)
+    _borrowed: list[Any] = field(default_factory=list)
     _inputs: list[Any] = field(default_factory=list)
     _outputs: list[Any] = field(default_factory=list)
 
@@ -84,6 +109,13 @@ class Graph:
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Store an array that exists already."""
         return self.weight(name, value.dtype.type, value.shape, lambda: value)
+
+    def borrow(self, name: str, weight: Stored, shape: Sequence[int]) -> str:
+        """Declare a weight that another graph has stored; `shape` may fold it otherwise."""
+        if math.prod(shape) != math.prod(weight.shape):
+            raise ValueError(f"{name}: {list(shape)} is no shape of {weight}")
+        self._borrowed.append(_external(name, shape, weight))
+        return name
 
     def nodes(
         self,
@@ -132,8 +164,8 @@ class Graph:
         return nodes
 
     def inline_tensors(self) -> list[Any]:
-        """Return the weights as tensors that hold their data."""
-        return [_inline(weight) for weight in self._weights]
+        """Return the weights as tensors that hold their data; borrowed ones say where it lies."""
+        return [*(_inline(weight) for weight in self._weights), *self._borrowed]
 
     def _write_data(self, data_path: Path) -> list[Any]:
         """Write the large weights to a file, if there are any; return all as tensors."""
@@ -143,16 +175,13 @@ class Graph:
             if weight.nbytes < LEAST_EXTERNAL:
                 tensors.append(_inline(weight))
                 continue
-            tensor = _tensor(weight)
-            tensor.data_location = TensorProto.EXTERNAL
             with data_path.open("ab") as file:
                 file.write(bytes(-file.tell() % _PAGE))
-                location = {"location": data_path.name, "offset": file.tell()}
+                place = Stored(data_path.name, file.tell(), weight.dtype, weight.shape)
                 file.write(weight.data())
-            for key, value in {**location, "length": weight.nbytes}.items():
-                tensor.external_data.add(key=key, value=str(value))
-            tensors.append(tensor)
-        return tensors
+            self.stored[weight.name] = place
+            tensors.append(_external(weight.name, weight.shape, place))
+        return tensors + self._borrowed
 
 
 def data_file(path: Path) -> Path:
@@ -165,13 +194,22 @@ def _value_info(name: str, dtype: type[np.generic], shape: Sequence[int | str]) 
     return helper.make_tensor_value_info(name, element, list(shape))
 
 
-def _tensor(weight: _Weight) -> Any:
-    tensor = onnx.TensorProto(name=weight.name, dims=weight.shape)
-    tensor.data_type = helper.np_dtype_to_tensor_dtype(weight.dtype)
+def _tensor(name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Any:
+    tensor = onnx.TensorProto(name=name, dims=shape)
+    tensor.data_type = helper.np_dtype_to_tensor_dtype(dtype)
+    return tensor
+
+
+def _external(name: str, shape: Sequence[int], place: Stored) -> Any:
+    tensor = _tensor(name, shape, place.dtype)
+    tensor.data_location = TensorProto.EXTERNAL
+    location = {"location": place.file, "offset": place.offset, "length": place.nbytes}
+    for key, value in location.items():
+        tensor.external_data.add(key=key, value=str(value))
     return tensor
 
 
 def _inline(weight: _Weight) -> Any:
-    tensor = _tensor(weight)
+    tensor = _tensor(weight.name, weight.shape, weight.dtype)
     tensor.raw_data = weight.data()
     return tensor

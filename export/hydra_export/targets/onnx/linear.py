@@ -15,9 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
+from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph, Stored
 from hydra_mobile.adapters.int4_grid import Int4Weight, in_parts, round_nearest
 from hydra_mobile.bundle.presets import Precision
+
+StoredInt4 = tuple[Stored, Stored]
+"""Codes and float16 scales of a 4-bit weight that another graph has stored."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Linear:
         weight: makes the weight [out, in] in fp32; called when it is needed, so that only one layer
             at a time is held in a second form.
         int4: the weight at 4 bits where it was rounded with care already (`rounding`).
+        stored: `int4` in another graph's file; it is not written again.
     """
 
     name: str
     shape: tuple[int, int]
     weight: Callable[[], Tensor]
     int4: Int4Weight | None = None
+    stored: StoredInt4 | None = None
 
 
 @dataclass(frozen=True)
@@ -123,13 +128,17 @@ def widen(graph: Graph, weight: str) -> str:
 
 
 def _emit_int4(graph: Graph, x: str, linear: Linear, group: int) -> str:
-    rounded = linear.int4 or round_nearest(_padded(linear.weight(), group), group)
-    scales = graph.constant(f"{linear.name}.scales", rounded.scales.to(torch.float16).numpy())
-    weights = [
-        graph.constant(f"{linear.name}.weight_int4", matmul_nbits(rounded)),
-        widen(graph, scales),
-    ]
-    return _emit_groups(graph, x, linear, weights, 4, group)
+    names = f"{linear.name}.weight_int4", f"{linear.name}.scales"
+    if linear.stored:
+        out_features, in_features = linear.shape
+        folded = (out_features, in_features // group, group // 2)
+        for name, weight, shape in zip(names, linear.stored, (folded, folded[:2]), strict=True):
+            graph.borrow(name, weight, shape)
+    else:
+        rounded = linear.int4 or round_nearest(_padded(linear.weight(), group), group)
+        graph.constant(names[0], matmul_nbits(rounded))
+        graph.constant(names[1], rounded.scales.to(torch.float16).numpy())
+    return _emit_groups(graph, x, linear, [names[0], widen(graph, names[1])], 4, group)
 
 
 def _emit_int8(graph: Graph, x: str, linear: Linear, group: int) -> str:

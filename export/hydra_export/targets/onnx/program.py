@@ -21,11 +21,14 @@ from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.base import AUTO
 from hydra_export.targets.onnx.decoder import adapter_slots, decoder_graph
 from hydra_export.targets.onnx.encoders import (
+    TABLE_CODES,
+    TABLE_SCALES,
     embedding_graph,
     projector_tensors,
     write_vision_encoder,
 )
 from hydra_export.targets.onnx.graph_writer import IR_VERSION, OPSET
+from hydra_export.targets.onnx.linear import StoredInt4
 from hydra_export.targets.onnx.traced import write_traced_decoder
 from hydra_mobile.bundle.interface import (
     TEXT_DECODER,
@@ -105,6 +108,7 @@ def write_program(
         log(f"{FILES[role]}: {megabytes:.0f} MB in {seconds[role]:.1f} s")
 
     counts: dict[str, int] = {}
+    shared: list[StoredInt4] = []
 
     def make_vision(path: Path) -> list[Path]:
         written, found = write_vision_encoder(
@@ -123,11 +127,28 @@ def write_program(
     embedding: Any = model.language_model.get_input_embeddings()
     table = embedding.weight.detach()
 
+    def make_embedding(path: Path) -> list[Path]:
+        graph = embedding_graph(
+            table,
+            plan.precisions["embedding"],
+            plan.int4.get("embedding"),
+            layout=model.layout,
+            scale=table_scale(embedding),
+        )
+        written = graph.save(path)
+        # A table so small that it lies inside its graph is written again.
+        if plan.tied and {TABLE_CODES, TABLE_SCALES} <= graph.stored.keys():
+            shared.append((graph.stored[TABLE_CODES], graph.stored[TABLE_SCALES]))
+        return written
+
     def make_decoder(path: Path) -> list[Path]:
         context, group = limits.max_context, preset.group_size
+        head = shared[0] if shared else None
         if not by_hand:
-            return write_traced_decoder(model, plan, context, group, path)
-        return decoder_graph(language_model, plan, context, group, adapters=adapters).save(path)
+            return write_traced_decoder(model, plan, context, group, path, head)
+        return decoder_graph(
+            language_model, plan, context, group, adapters=adapters, table=head
+        ).save(path)
 
     with torch.no_grad():
         started = time.perf_counter()
@@ -135,22 +156,12 @@ def write_program(
         fallbacks += plan.fallbacks
         seconds["rounding"] = round(time.perf_counter() - started, 2)
         write(VISION_ENCODER, make_vision)
-        kind = plan.precisions["embedding"]
-        write(
-            TOKEN_EMBEDDING,
-            lambda path: embedding_graph(
-                table,
-                kind,
-                plan.int4.get("embedding"),
-                layout=model.layout,
-                scale=table_scale(embedding),
-            ).save(path),
-        )
+        write(TOKEN_EMBEDDING, make_embedding)
         write(TEXT_DECODER, make_decoder)
     if preset.vision != "fp32" and counts["conv_fp32"]:
         fallbacks.append(
             f"vision: {counts['conv_fp32']} convolutions compute in fp32, from weights stored in "
-            "fp16; in 8 bits with dynamic activations the features are lost."
+            "8 bits (1 x 1) and fp16; in 8 bits with dynamic activations the features are lost."
         )
     if preset.decoder == "fp16":
         fallbacks.append(

@@ -24,10 +24,10 @@ from hydra_export.targets.onnx.encoders import (
     replace_nodes,
     save_graph,
     scopes_of,
-    store_in_half,
 )
 from hydra_export.targets.onnx.graph_writer import MICROSOFT, Graph
-from hydra_export.targets.onnx.linear import Linear, emit_linear
+from hydra_export.targets.onnx.linear import Linear, StoredInt4, emit_linear
+from hydra_export.targets.onnx.stored_smaller import store_in_half
 from hydra_mobile.models.rows import SlotCache
 
 
@@ -56,7 +56,12 @@ class _RowDecoder(nn.Module):
 
 
 def write_traced_decoder(
-    model: Any, plan: QuantizationPlan, max_context: int, group: int, path: Path
+    model: Any,
+    plan: QuantizationPlan,
+    max_context: int,
+    group: int,
+    path: Path,
+    table: StoredInt4 | None = None,
 ) -> list[Path]:
     """Write the decoder of any text model.
 
@@ -66,6 +71,7 @@ def write_traced_decoder(
         max_context: slots of every state.
         group: inputs that share a scale.
         path: of the graph.
+        table: as for `decoder.decoder_graph`.
 
     Returns:
         The files written.
@@ -78,7 +84,7 @@ def write_traced_decoder(
         graph = _traced(decoder, model.row_width, max_context)
     finally:
         config._attn_implementation = before
-    _set_precisions(graph.graph, plan, group)
+    _set_precisions(graph.graph, plan, group, table)
     if any(value == "fp16" for value in plan.precisions.values()):
         store_in_half(graph.graph)
     if not any(entry.domain == MICROSOFT for entry in graph.opset_import):
@@ -118,7 +124,9 @@ def _same(weight: Tensor) -> Tensor:
     return weight
 
 
-def _set_precisions(graph: Any, plan: QuantizationPlan, group: int) -> None:
+def _set_precisions(
+    graph: Any, plan: QuantizationPlan, group: int, table: StoredInt4 | None
+) -> None:
     """Rewrite the linears of the plan, in place; those of fp32 and fp16 stay products."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[Any] = []
@@ -131,7 +139,8 @@ def _set_precisions(graph: Any, plan: QuantizationPlan, group: int) -> None:
             nodes.append(node)
             continue
         shape = (int(weight.shape[0]), int(weight.shape[1]))
-        linear = Linear(unit, shape, partial(_same, weight), plan.int4.get(unit))
+        stored = table if unit == "head" else None
+        linear = Linear(unit, shape, partial(_same, weight), plan.int4.get(unit), stored)
         found = emit_linear(extra, node.input[0], linear, precision, group)
         bias = node.input[2] if len(node.input) > 2 else ""
         if bias:
