@@ -13,6 +13,7 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
 from hydra_export.targets.executorch import delegation
+from hydra_export.targets.executorch.late_code import code_when_called
 from hydra_export.targets.executorch.lowering import lowered
 
 
@@ -95,3 +96,21 @@ def test_a_linear_that_xnnpack_refuses_is_decomposed() -> None:
     graph = graph_of(found)
     assert delegation.names_outside(graph) == ["mm.default"]
     assert delegation.count(graph, "linear", delegated=True) == 1
+
+
+def test_code_of_a_graph_is_written_when_it_is_called() -> None:
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    graph.output(graph.call_function(torch.add, (x, 1)))
+    with code_when_called():
+        module = torch.fx.GraphModule(torch.nn.Module(), graph)
+        (node,) = (node for node in graph.nodes if node.op == "call_function")
+        node.target = torch.mul
+        node.args = (x, 3)
+        module.recompile()
+        assert module.code == ""
+        assert module(torch.tensor(2.0)) == 6
+    assert "mul" in module.code
+    node.args = (x, 5)
+    module.recompile()
+    assert module(torch.tensor(2.0)) == 10

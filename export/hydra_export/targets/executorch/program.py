@@ -6,6 +6,7 @@ What makes a lowering quick enough for a laptop (30 layers, 8-bit and 4-bit weig
 
 * the garbage collector rests: it walks a graph of millions of live objects again and again, and
   took nearly half of the time;
+* no Python code is written for graphs that nobody calls (`late_code`);
 * graphs are decomposed once, not three times (`lowering`);
 * delegates of the decoder skip XNNPACK's rewrites for convolutions and activations, each of which
   re-traces every delegate; there is nothing in a decoder that they apply to.
@@ -52,6 +53,7 @@ from hydra_export.quantization.mixed_precision import plan_decoder
 from hydra_export.quantization.plan import QuantizationPlan
 from hydra_export.targets.base import AUTO
 from hydra_export.targets.executorch import delegation, vulkan
+from hydra_export.targets.executorch.late_code import code_when_called
 from hydra_export.targets.executorch.lowering import lowered
 from hydra_mobile.adapters.int4_grid import Int4Weight
 from hydra_mobile.bundle.interface import (
@@ -110,12 +112,12 @@ class Stopwatch:
 
 @contextlib.contextmanager
 def _lowering_conditions() -> Iterator[None]:
-    """Rest the garbage collector and drop deprecation warnings of the libraries' own code."""
+    """Rest collector and code writer, and drop deprecation warnings of the libraries' own code."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), code_when_called():
             warnings.simplefilter("ignore")
             yield
     finally:
