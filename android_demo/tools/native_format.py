@@ -49,7 +49,7 @@ def clang_format(fix: bool = False) -> str:
     Raises:
         HydraError: the package is missing.
     """
-    folders = [_ROOT / "native", APP]
+    folders = [_ROOT / "native", APP, _ROOT / "experiments"]
     kinds = {".c", ".cpp", ".h"}
     files = [f for folder in folders for f in sorted(folder.rglob("*")) if f.suffix in kinds]
     # Beside this interpreter, where pip puts it.

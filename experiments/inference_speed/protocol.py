@@ -50,10 +50,15 @@ def prompt_ids(processor: MobileVLMProcessor, length: int) -> list[int]:
     return (found * (length // len(found) + 1))[:length]
 
 
-def pixels(processor: MobileVLMProcessor) -> Array:
-    """Return the preprocessed picture [1, 3, H, W]."""
-    picture = Image.new("RGB", (320, 240), "#d8e4f0")
-    draw = ImageDraw.Draw(picture)
+def picture() -> Image.Image:
+    """Return the picture that is asked about."""
+    drawn = Image.new("RGB", (320, 240), "#d8e4f0")
+    draw = ImageDraw.Draw(drawn)
     draw.ellipse((60, 60, 180, 180), fill="#c0392b", outline="black", width=3)
     draw.rectangle((190, 100, 290, 220), fill="#27ae60")
-    return processor.preprocess(picture)[None]
+    return drawn
+
+
+def pixels(processor: MobileVLMProcessor) -> Array:
+    """Return the preprocessed picture [1, 3, H, W]."""
+    return processor.preprocess(picture())[None]

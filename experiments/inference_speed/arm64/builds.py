@@ -1,0 +1,104 @@
+"""Builds the counter of instructions and llama.cpp for arm64, once for each state of the sources.
+
+llama.cpp's source comes out of the pinned source archive of `llama-cpp-python`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from experiments.inference_speed.arm64.processors import PROCESSORS, Processor
+from hydra_mobile.core.downloads.wheels import fetch_wheel
+from hydra_mobile.core.errors import HydraError
+from hydra_mobile.core.made_once import made_once
+from hydra_mobile.core.temporary import working_folder
+from hydra_mobile.devices import native_build
+
+#: Requirement, sha256 and name of the archive.
+LLAMA_CPP = (
+    "llama-cpp-python==0.3.36",
+    "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
+    "llama_cpp_python-0.3.36.tar.gz",
+)
+_SOURCE = "llama_cpp_python-0.3.36/vendor/llama.cpp"
+_HERE = Path(__file__).parent
+_SHELF = "arm64_instructions"
+_LOOP = "llama-loop"
+_PREFIX = native_build.ARM64.compiler.removesuffix("g++")
+
+
+def require_packages() -> None:
+    """Refuse to begin without what has to be installed.
+
+    Raises:
+        HydraError: a Debian package is missing; it names all that are.
+    """
+    missing = native_build.missing_packages(native_build.ARM64)
+    # qemu-user-static, which the tests use, takes no plugins.
+    tools = {"qemu-user": "qemu-aarch64", "gcc": "gcc"}
+    missing += [package for package, tool in tools.items() if shutil.which(tool) is None]
+    if missing:
+        raise HydraError(
+            f"Instructions cannot be counted without {', '.join(missing)}.",
+            f"On Debian: apt-get install {' '.join(missing)}",
+        )
+
+
+def counter() -> Path:
+    """Return qemu's plugin that counts."""
+    source = _HERE / "count.c"
+    name = "libcount.so"
+
+    def make(out: Path) -> None:
+        _run(["gcc", "-shared", "-fPIC", "-O2", "-o", str(out / name), str(source)])
+
+    return made_once(f"counter-{_digest([source])}", make, _SHELF) / name
+
+
+def llama_loop(processor: Processor) -> Path:
+    """Return the loop on llama.cpp for one processor; the first call builds it for all.
+
+    Raises:
+        HydraError: no network for the source, or the build failed.
+    """
+    sources = [_HERE / "CMakeLists.txt", _HERE / "loop.c"]
+    facts = [LLAMA_CPP[1], *(p.march for p in PROCESSORS)]
+    name = f"llama.cpp-{_digest(sources, facts)}"
+    return made_once(name, _build_loops, _SHELF) / f"{_LOOP}-{processor.name}"
+
+
+def _build_loops(out: Path) -> None:
+    print("building llama.cpp for arm64 (once, about ten minutes)", flush=True)
+    archive = fetch_wheel(*LLAMA_CPP, ("--no-binary", "llama-cpp-python"))
+    with working_folder("llama.cpp") as temporary:
+        with tarfile.open(archive) as members:
+            wanted = [m for m in members.getmembers() if m.name.startswith(_SOURCE)]
+            members.extractall(temporary, wanted, filter="data")
+        build = temporary / "build"
+        configure = ["cmake", "-S", str(_HERE), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
+        configure += [*native_build.ARM64.options, f"-DLLAMA_CPP={temporary / _SOURCE}"]
+        configure += [f"-DCMAKE_C_COMPILER={_PREFIX}gcc", f"-DCMAKE_CXX_COMPILER={_PREFIX}g++"]
+        for processor in PROCESSORS:
+            # The same folder: only the kernels are compiled again.
+            _run([*configure, f"-DGGML_CPU_ARM_ARCH={processor.march}"])
+            _run(["cmake", "--build", str(build), "--target", _LOOP, "--parallel", "2"])
+            shutil.copy2(build / _LOOP, out / f"{_LOOP}-{processor.name}")
+
+
+def _digest(files: Iterable[Path], facts: Iterable[str] = ()) -> str:
+    digest = hashlib.sha256(" ".join(facts).encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+        raise HydraError(f"`{command[0]}` failed:\n{said}")
