@@ -32,7 +32,7 @@ OURS = [command for command in all_commands() if command.words[0] == "hydra-mobi
 
 
 def words_of(text: str) -> list[str]:
-    words = shlex.split(text, comments=True)
+    words = Command("", text).words
     ends = [i for i, word in enumerate(words) if word in ("&&", "|", ">", ";", "&")]
     return words[1 : ends[0] if ends else None]
 

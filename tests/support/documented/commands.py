@@ -26,7 +26,8 @@ class Command(NamedTuple):
     @property
     def words(self) -> list[str]:
         """Its words, without a comment."""
-        return shlex.split(self.text, comments=True)
+        # shlex would take `bundle#adapter` for a comment; a shell wants a space before it.
+        return shlex.split(re.sub(r"\s#.*", "", self.text))
 
 
 def name_of(page: Path) -> str:

@@ -30,7 +30,7 @@ PRESUPPOSED: Mapping[str, Mapping[str, Thing]] = {
     "docs/original_checkpoints.md": {"MODEL": t.original},
     "docs/export.md": {
         **_EMOJIQA, "run": t.merged_run, "bundle": _ONNX, "bundle-fp32": _FP32,
-        "runs/a": t.run, "runs/b": t.run, "ADAPTER": t.adapter,
+        "runs/a": t.run, "runs/b": t.another_run, "ADAPTER": t.adapter,
     },
     "docs/families.md": {"FOLDER": t.smolvlm, "train.jsonl": t.messages, "images": t.pictures},
     "docs/own_benchmark.md": {
@@ -59,7 +59,7 @@ PRESUPPOSED: Mapping[str, Mapping[str, Thing]] = {
     f"{_CLI}merge": _RUN,
     f"{_CLI}export": _RUN,
     f"{_CLI}bundle show": {"BUNDLE": t.small_bundle},
-    f"{_CLI}bundle add": {"BUNDLE": t.separate, "runs/second": t.run},
+    f"{_CLI}bundle add": {"BUNDLE": t.separate, "runs/second": t.another_run},
     f"{_CLI}push": {**_RUN, "BUNDLE": _INT4},
     f"{_CLI}verify": {"BUNDLE": t.small_bundle},
     f"{_CLI}evaluate": {

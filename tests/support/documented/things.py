@@ -32,15 +32,15 @@ class Source:
     exported: Exported
     smolvlm: Path
 
-    def run(self) -> Path:
-        """Return a finished run."""
+    def run(self, seed: int = 0) -> Path:
+        """Return a finished run; other seeds train other adapters."""
         from hydra_mobile.config import load_config
         from hydra_mobile.training.run import TrainingRun
 
         def fill(folder: Path) -> None:
-            TrainingRun(load_config(None, self.settings(folder))).train()
+            TrainingRun(load_config(None, [*self.settings(folder), f"seed={seed}"])).train()
 
-        return self.once("documented-run", fill)
+        return self.once(f"documented-run-{seed}", fill)
 
     def merged_run(self) -> Path:
         """Return a finished run with its merged model inside."""
@@ -59,6 +59,11 @@ Thing = Callable[[Source, Path], object]
 def run(source: Source, path: Path) -> None:
     """A finished run."""
     shutil.copytree(source.run(), path)
+
+
+def another_run(source: Source, path: Path) -> None:
+    """A run whose adapter is another one."""
+    shutil.copytree(source.run(seed=1), path)
 
 
 def merged_run(source: Source, path: Path) -> None:
