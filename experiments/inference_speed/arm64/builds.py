@@ -1,31 +1,20 @@
-"""Builds the counter of instructions and llama.cpp for arm64, once for each state of the sources.
-
-llama.cpp's source comes out of the pinned source archive of `llama-cpp-python`.
-"""
+"""Builds the instruction counter, and llama.cpp for arm64, once for each state of the sources."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from experiments.inference_speed import llama_source
 from experiments.inference_speed.arm64.processors import PROCESSORS, Processor
-from hydra_mobile.core.downloads.wheels import fetch_wheel
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.core.made_once import made_once
 from hydra_mobile.core.temporary import working_folder
 from hydra_mobile.devices import native_build
 
-#: Requirement, sha256 and name of the archive.
-LLAMA_CPP = (
-    "llama-cpp-python==0.3.36",
-    "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
-    "llama_cpp_python-0.3.36.tar.gz",
-)
-_SOURCE = "llama_cpp_python-0.3.36/vendor/llama.cpp"
 _HERE = Path(__file__).parent
 _SHELF = "arm64_instructions"
 _LOOP = "llama-loop"
@@ -67,21 +56,18 @@ def llama_loop(processor: Processor) -> Path:
         HydraError: no network for the source, or the build failed.
     """
     sources = [_HERE / "CMakeLists.txt", _HERE / "loop.c"]
-    facts = [LLAMA_CPP[1], *(p.march for p in PROCESSORS)]
+    facts = [llama_source.SHA256, *(p.march for p in PROCESSORS)]
     name = f"llama.cpp-{_digest(sources, facts)}"
     return made_once(name, _build_loops, _SHELF) / f"{_LOOP}-{processor.name}"
 
 
 def _build_loops(out: Path) -> None:
     print("building llama.cpp for arm64 (once, about ten minutes)", flush=True)
-    archive = fetch_wheel(*LLAMA_CPP, ("--no-binary", "llama-cpp-python"))
+    source = llama_source.source()
     with working_folder("llama.cpp") as temporary:
-        with tarfile.open(archive) as members:
-            wanted = [m for m in members.getmembers() if m.name.startswith(_SOURCE)]
-            members.extractall(temporary, wanted, filter="data")
         build = temporary / "build"
         configure = ["cmake", "-S", str(_HERE), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
-        configure += [*native_build.ARM64.options, f"-DLLAMA_CPP={temporary / _SOURCE}"]
+        configure += [*native_build.ARM64.options, f"-DLLAMA_CPP={source}"]
         configure += [f"-DCMAKE_C_COMPILER={_PREFIX}gcc", f"-DCMAKE_CXX_COMPILER={_PREFIX}g++"]
         for processor in PROCESSORS:
             # The same folder: only the kernels are compiled again.
