@@ -60,7 +60,7 @@ def test_train_returns_a_run_that_knows_its_files(run, lines):
     assert isinstance(run.rank_map, hm.RankMap)
     assert {line["stage"] for line in run.metrics} == {"align", "stage1", "stage2"}
     assert run.summary["base"] == "tiny"
-    assert any("stage2 3/3" in line for line in lines)
+    assert any("stage II 3/3" in line for line in lines)
 
 
 def test_a_run_is_the_same_from_its_folder(run):
@@ -100,7 +100,7 @@ def test_an_interrupted_run_goes_on(tmp_path, run_settings):
             self.name = name
 
         def advance(self, step, units, facts="", peak_memory=0):
-            if self.name == "stage2" and step == 4:
+            if self.name == "stage II" and step == 4:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

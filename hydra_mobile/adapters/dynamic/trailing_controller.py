@@ -132,8 +132,8 @@ class TrailingController(RankController):
             self.record(
                 0,
                 "abstain",
-                f"ranks stay as they are: they move in runs of {self._settings.least_steps} steps "
-                f"or more, and this run has {self._schedule.steps}",
+                f"this run is too short for ranks to move: it has {self._schedule.steps} steps, and "
+                f"they move in runs of {self._settings.least_steps} or more",
             )
 
     def after_step(self, step: int, loop: TrailingLoop) -> None:
