@@ -132,8 +132,8 @@ class TrailingController(RankController):
             self.record(
                 0,
                 "abstain",
-                f"this run is too short for ranks to move: it has {self._schedule.steps} steps, and "
-                f"they move in runs of {self._settings.least_steps} or more",
+                f"this run is too short for ranks to move: it has {self._schedule.steps} steps, "
+                f"and they move in runs of {self._settings.least_steps} or more",
             )
 
     def after_step(self, step: int, loop: TrailingLoop) -> None:
