@@ -3,6 +3,5 @@
 // other 56, and the instruction faults on an empty configuration.
 #if defined(__AMX_TILE__) && defined(__GNUC__) && !defined(__clang__)
 #include <immintrin.h>
-#define _tile_loadconfig(config) \
-  __asm__ volatile("ldtilecfg\t%X0" ::"m"(*(const char(*)[64])(config)))
+#define _tile_loadconfig(config) __asm__ volatile("ldtilecfg\t%X0" ::"m"(*(const char (*)[64])(config)))
 #endif

@@ -68,21 +68,21 @@ static double read_bytes(const char* data, size_t bytes) {
   __asm__ volatile("" : "+v"(sum##i));
 
 // Operations a second of a loop over STEP of twelve sums, on every thread; `done` in each STEP.
-#define PEAK(done)                                                     \
-  double best = 0;                                                     \
-  for (int repeat = 0; repeat < REPEATS; repeat++) {                   \
-    const long steps = 20000000;                                       \
-    double began = omp_get_wtime();                                    \
-    _Pragma("omp parallel") {                                          \
-      TWELVE(DECLARED)                                                 \
-      for (long step = 0; step < steps; step++) {                      \
-        TWELVE(ADDED)                                                  \
-      }                                                                \
-    }                                                                  \
-    double rate = 12.0 * (done) * steps * omp_get_max_threads();       \
-    rate /= omp_get_wtime() - began;                                   \
-    if (rate > best) best = rate;                                      \
-  }                                                                    \
+#define PEAK(done)                                               \
+  double best = 0;                                               \
+  for (int repeat = 0; repeat < REPEATS; repeat++) {             \
+    const long steps = 20000000;                                 \
+    double began = omp_get_wtime();                              \
+    _Pragma("omp parallel") {                                    \
+      TWELVE(DECLARED)                                           \
+      for (long step = 0; step < steps; step++) {                \
+        TWELVE(ADDED)                                            \
+      }                                                          \
+    }                                                            \
+    double rate = 12.0 * (done) * steps * omp_get_max_threads(); \
+    rate /= omp_get_wtime() - began;                             \
+    if (rate > best) best = rate;                                \
+  }                                                              \
   return best;
 
 #ifdef __x86_64__
@@ -90,7 +90,7 @@ static double fp32(void) {
   typedef Floats Sum;
   Sum zero = {0}, a = {0};
   __asm__ volatile("" : "+v"(a));
-#define STEP(sum) sum * a + a
+#define STEP(sum) sum* a + a
   PEAK(2 * WIDTH / sizeof(float))
 #undef STEP
 }
@@ -140,7 +140,7 @@ static double amx_int8(void) {
         unsigned char rows[16];
       } shape = {.palette = 1};
       for (int i = 0; i < 8; i++) shape.columns[i] = 64, shape.rows[i] = 16;
-      __asm__ volatile("" : "+m"(shape)); // gcc takes the instruction for a reader of 8 bytes.
+      __asm__ volatile("" : "+m"(shape));  // gcc takes the instruction for a reader of 8 bytes.
       _tile_loadconfig(&shape);
       _tile_zero(0);
       _tile_zero(1);
