@@ -14,7 +14,8 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,45 @@ def program(bits: int, group: int) -> bytes:
     return bytes(lowered.to_executorch().buffer)
 
 
-def measure(rounds: int) -> list[dict[str, Any]]:
-    """Return a row {form, tokens, gflops: one for each round} of every form and length."""
+Rows = list[dict[str, Any]]
+Call = Callable[[], object]
+
+
+def interleaved(
+    calls: Callable[[int], Mapping[str, Call]], seconds: Callable[[Call, int], float], rounds: int
+) -> Rows:
+    """Return a row {form, tokens, gflops: one for each round} of every form and length.
+
+    Args:
+        calls: given a number of tokens, what runs each form once.
+        seconds: given a call and how often, the seconds of one.
+        rounds: of all forms in turns.
+    """
+    rows = []
+    for tokens in TOKENS:
+        work = 2 * LINEARS * tokens * INPUTS * OUTPUTS
+        forms = calls(tokens)
+        found: dict[str, list[float]] = {name: [] for name in forms}
+        for _ in range(rounds):
+            for name, call in forms.items():
+                call()
+                taken = seconds(call, 300 if tokens == 1 else 20)
+                found[name].append(round(work / taken / 1e9, 2))
+        rows += [{"form": name, "tokens": tokens, "gflops": own} for name, own in found.items()]
+    return rows
+
+
+def _median_seconds(call: Call, times: int) -> float:
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def measure(rounds: int) -> Rows:
+    """Return the rows of `interleaved`, of XNNPACK's programs."""
     import torch
     from executorch.extension.pybindings import portable_lib
 
@@ -79,24 +117,12 @@ def measure(rounds: int) -> list[dict[str, Any]]:
             file = Path(folder) / f"{number}.pte"
             file.write_bytes(program(*form))
             modules[name] = portable_lib._load_for_executorch(str(file))
-        rows = []
-        for tokens in TOKENS:
+
+        def calls(tokens: int) -> dict[str, Call]:
             given = [torch.randn(1, tokens, INPUTS)]
-            work = 2 * LINEARS * tokens * INPUTS * OUTPUTS
-            found: dict[str, list[float]] = {name: [] for name in FORMS}
-            for _ in range(rounds):
-                for name, module in modules.items():
-                    module.run_method("forward", given)
-                    seconds = []
-                    for _ in range(300 if tokens == 1 else 20):
-                        began = time.perf_counter()
-                        module.run_method("forward", given)
-                        seconds.append(time.perf_counter() - began)
-                    found[name].append(round(work / statistics.median(seconds) / 1e9, 2))
-            rows += [
-                {"form": name, "tokens": tokens, "gflops": values} for name, values in found.items()
-            ]
-        return rows
+            return {n: partial(m.run_method, "forward", given) for n, m in modules.items()}
+
+        return interleaved(calls, _median_seconds, rounds)
 
 
 def render(value: Mapping[str, Any]) -> str:
@@ -115,24 +141,37 @@ def render(value: Mapping[str, Any]) -> str:
     return table(titles, lines)
 
 
-def main() -> None:
+def command(about: str, what: str, measure: Callable[[int], Rows], result: Path) -> None:
+    """Read the command line, measure, write the result and print its table.
+
+    Args:
+        about: what `--help` says.
+        what: is measured, for the result.
+        measure: given the rounds.
+        result: where the result goes by default.
+    """
     from hydra_mobile.core.files import write_json
     from hydra_mobile.core.quiet import quiet
     from hydra_mobile.reporting import environment
 
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, default=result)
     given = parser.parse_args()
     quiet()
     value = {
-        "what": "XNNPACK's linears, one thread, GFLOP/s by precision of the weights",
+        "what": what,
         "environment": json.loads(dumps(vars(environment.collect()))),
         "rows": measure(given.rounds),
     }
     write_json(given.out, value)
     print(render(value))
     print(f"written to {given.out}")
+
+
+def main() -> None:
+    what = "XNNPACK's linears, one thread, GFLOP/s by precision of the weights"
+    command((__doc__ or "").splitlines()[0], what, measure, RESULT)
 
 
 if __name__ == "__main__":

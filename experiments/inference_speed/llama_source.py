@@ -93,8 +93,8 @@ def build(name: str, options: Sequence[str], targets: Sequence[str] = ("llama", 
         configure = ["cmake", "-G", "Ninja", "-S", str(tree), "-B", str(here), *_WITHOUT]
         # Libraries find each other wherever the folder lies.
         configure += ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON"]
-        _ran([*configure, "-DCMAKE_INSTALL_RPATH=$ORIGIN", *options])
-        _ran(["cmake", "--build", str(here), "--target", *targets])
+        ran([*configure, "-DCMAKE_INSTALL_RPATH=$ORIGIN", *options])
+        ran(["cmake", "--build", str(here), "--target", *targets])
         (here / "bin").rename(folder)
     return folder
 
@@ -126,11 +126,16 @@ def _native_name() -> str:
     return f"native-{platform.machine()}-{hashlib.sha256(sets.encode()).hexdigest()[:8]}"
 
 
-def _ran(command: list[str]) -> None:
+def ran(command: list[str]) -> None:
+    """Run a command of a build.
+
+    Raises:
+        HydraError: it failed; with the end of what it said.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-1500:]
-        raise HydraError(f"`{' '.join(command[:2])}` failed on llama.cpp:\n{said}")
+        raise HydraError(f"`{' '.join(command[:2])}` failed:\n{said}")
 
 
 if __name__ == "__main__":

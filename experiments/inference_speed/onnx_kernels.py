@@ -9,17 +9,23 @@ be faster than the one that the exporter writes. One thread, CPU time, forms int
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from experiments.inference_speed.kernels import INPUTS, LINEARS, OUTPUTS, TOKENS, render
-from hydra_mobile.core.json_text import dumps
+from experiments.inference_speed.kernels import (
+    INPUTS,
+    LINEARS,
+    OUTPUTS,
+    Call,
+    Rows,
+    command,
+    interleaved,
+)
 
 RESULT = Path(__file__).with_name("onnx_kernels.json")
 
@@ -101,8 +107,15 @@ def _weights(
     return [generator.integers(0, 256, packed, dtype=np.uint8), scales], attributes
 
 
-def measure(rounds: int) -> list[dict[str, Any]]:
-    """Return a row {form, tokens, gflops: one for each round} of every form and length."""
+def _mean_seconds(call: Call, times: int) -> float:
+    began = time.process_time()
+    for _ in range(times):
+        call()
+    return (time.process_time() - began) / times
+
+
+def measure(rounds: int) -> Rows:
+    """Return the rows of `kernels.interleaved`, of ONNX Runtime's operators."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -111,40 +124,17 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         name: ort.InferenceSession(graph(kernel), options, providers=["CPUExecutionProvider"])
         for name, kernel in FORMS.items()
     }
-    rows = []
-    for tokens in TOKENS:
+
+    def calls(tokens: int) -> dict[str, Call]:
         given = {"x": np.random.default_rng(1).normal(size=(tokens, INPUTS)).astype(np.float32)}
-        work = 2 * LINEARS * tokens * INPUTS * OUTPUTS
-        found: dict[str, list[float]] = {name: [] for name in FORMS}
-        for _ in range(rounds):
-            for name, session in sessions.items():
-                session.run(None, given)
-                calls = 300 if tokens == 1 else 20
-                began = time.process_time()
-                for _ in range(calls):
-                    session.run(None, given)
-                seconds = (time.process_time() - began) / calls
-                found[name].append(round(work / seconds / 1e9, 2))
-        rows += [{"form": name, "tokens": tokens, "gflops": v} for name, v in found.items()]
-    return rows
+        return {name: partial(session.run, None, given) for name, session in sessions.items()}
+
+    return interleaved(calls, _mean_seconds, rounds)
 
 
 def main() -> None:
-    from hydra_mobile.core.files import write_json
-    from hydra_mobile.reporting import environment
-
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    given = parser.parse_args()
-    value = {
-        "what": "ONNX Runtime's linears, one thread, GFLOP/s of CPU time by form of the weights",
-        "environment": json.loads(dumps(vars(environment.collect()))),
-        "rows": measure(given.rounds),
-    }
-    write_json(given.out, value)
-    print(render(value))
-    print(f"written to {given.out}")
+    what = "ONNX Runtime's linears, one thread, GFLOP/s of CPU time by form of the weights"
+    command((__doc__ or "").splitlines()[0], what, measure, RESULT)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def counter() -> Path:
     name = "libcount.so"
 
     def make(out: Path) -> None:
-        _run(["gcc", "-shared", "-fPIC", "-O2", "-o", str(out / name), str(source)])
+        llama_source.ran(["gcc", "-shared", "-fPIC", "-O2", "-o", str(out / name), str(source)])
 
     return made_once(f"counter-{_digest([source])}", make, _SHELF) / name
 
@@ -71,8 +70,8 @@ def _build_loops(out: Path) -> None:
         configure += [f"-DCMAKE_C_COMPILER={_PREFIX}gcc", f"-DCMAKE_CXX_COMPILER={_PREFIX}g++"]
         for processor in PROCESSORS:
             # The same folder: only the kernels are compiled again.
-            _run([*configure, f"-DGGML_CPU_ARM_ARCH={processor.march}"])
-            _run(["cmake", "--build", str(build), "--target", _LOOP, "--parallel", "2"])
+            llama_source.ran([*configure, f"-DGGML_CPU_ARM_ARCH={processor.march}"])
+            llama_source.ran(["cmake", "--build", str(build), "--target", _LOOP, "--parallel", "2"])
             shutil.copy2(build / _LOOP, out / f"{_LOOP}-{processor.name}")
 
 
@@ -81,10 +80,3 @@ def _digest(files: Iterable[Path], facts: Iterable[str] = ()) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
-        raise HydraError(f"`{command[0]}` failed:\n{said}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +173,9 @@ def _library(file: Path) -> Any:
         OSError: it cannot be loaded.
         AttributeError: a function is not exported.
     """
-    c = ctypes.CDLL(str(file))
     pointer, integer = ctypes.c_void_p, ctypes.c_int32
-    for name, result, arguments in (
+    return declared(
+        file,
         ("llama_log_set", None, [_LOG, pointer]),
         ("llama_backend_init", None, []),
         ("llama_model_default_params", _Parameters, []),
@@ -195,7 +196,18 @@ def _library(file: Path) -> Any:
         ("llama_model_n_params", ctypes.c_uint64, [pointer]),
         ("llama_model_size", ctypes.c_uint64, [pointer]),
         ("llama_print_system_info", ctypes.c_char_p, []),
-    ):
-        function = getattr(c, name)
+    )
+
+
+def declared(file: Path, *functions: tuple[str, Any, Sequence[Any]]) -> Any:
+    """Open a library and say what functions return and take: name, result, arguments.
+
+    Raises:
+        OSError: it cannot be loaded.
+        AttributeError: a function is not exported.
+    """
+    library = ctypes.CDLL(str(file))
+    for name, result, arguments in functions:
+        function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    return c
+    return library

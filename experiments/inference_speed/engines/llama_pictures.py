@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from experiments.inference_speed import llama_source
 from experiments.inference_speed.engines.base import Form, Place
-from experiments.inference_speed.engines.llama_cpp import LlamaCppEngine, gguf_of
+from experiments.inference_speed.engines.llama_cpp import LlamaCppEngine, declared, gguf_of
 from hydra_mobile.core.errors import HydraError
 from hydra_mobile.runtimes.base import Array
 
@@ -149,10 +149,10 @@ class LlamaPictureEngine(LlamaCppEngine):
 
 def _library(file: Path) -> Any:
     """Open libmtmd and say what its functions take."""
-    m = ctypes.CDLL(str(file))
     floats = ctypes.POINTER(ctypes.c_float)
     size = ctypes.c_size_t
-    for name, result, arguments in (
+    return declared(
+        file,
         ("mtmd_log_set", None, [_POINTER, _POINTER]),
         ("mtmd_context_params_default", _Parameters, []),
         ("mtmd_init_from_file", _POINTER, [ctypes.c_char_p, _POINTER, _Parameters]),
@@ -171,7 +171,4 @@ def _library(file: Path) -> Any:
             _INT,
             [*[_POINTER] * 3, floats, _INT, _INT, _INT, _POINTER, _POINTER, _POINTER],
         ),
-    ):
-        function = getattr(m, name)
-        function.restype, function.argtypes = result, arguments
-    return m
+    )

@@ -230,7 +230,7 @@ def _round(
 
 def _is_tied(language_model: Any) -> bool:
     table, head = language_model.model.embed_tokens.weight, language_model.lm_head.weight
-    return table is head or table.data_ptr() == head.data_ptr()
+    return bool(table.data_ptr() == head.data_ptr())
 
 
 def spare_bytes(

@@ -75,9 +75,8 @@ def save_plan(plan: QuantizationPlan, folder: Path) -> None:
         DiskError: the disk has no room for it beside a bundle.
     """
     tensors = {}
-    for name, weight in plan.int4.items():
-        if name == "embedding" and plan.tied:
-            continue
+    own = {k: weight for k, weight in plan.int4.items() if k != "embedding" or not plan.tied}
+    for name, weight in own.items():
         tensors[f"{name}.codes"] = weight.pairs
         # Every scale is a bfloat16 value.
         tensors[f"{name}.scales"] = weight.scales.bfloat16()
@@ -89,11 +88,7 @@ def save_plan(plan: QuantizationPlan, folder: Path) -> None:
         "details": plan.details,
         "fallbacks": plan.fallbacks,
         "tied": plan.tied,
-        "errors": {
-            name: weight.error
-            for name, weight in plan.int4.items()
-            if name != "embedding" or not plan.tied
-        },
+        "errors": {name: weight.error for name, weight in own.items()},
     }
     write_json(folder / _PLAN, facts)
 

@@ -70,7 +70,7 @@ class LiveStage:
         if kind is None and self._step >= self._total:
             from hydra_mobile.cli.ui.screen import step
 
-            done = self._counted().replace("/", " of ")
+            done = self._counted(" of ")
             if self._units == self._total and self._name != self._unit:
                 done = f"{self._total:,} {self._unit}"
             step(self._name, done, self.seconds)
@@ -134,10 +134,10 @@ class LiveStage:
             below.pop()
         return [f"{name}{bar} {counted}{right}", " " * len(name) + "   ".join(below)]
 
-    def _counted(self) -> str:
+    def _counted(self, between: str = "/") -> str:
         """Return how far it is; a stage named by its units advances by others, as megabytes."""
         named_by_units = self._name == self._unit
-        return f"{self._units:,}" if named_by_units else f"{self._step:,}/{self._total:,}"
+        return f"{self._units:,}" if named_by_units else f"{self._step:,}{between}{self._total:,}"
 
     def _rate(self) -> str:
         began, _, units = self._recent[0]

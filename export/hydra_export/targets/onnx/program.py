@@ -108,7 +108,7 @@ def write_program(
         log(f"{FILES[role]}: {megabytes:.0f} MB in {seconds[role]:.1f} s")
 
     counts: dict[str, int] = {}
-    shared: list[StoredInt4] = []
+    head: StoredInt4 | None = None
 
     def make_vision(path: Path) -> list[Path]:
         written, found = write_vision_encoder(
@@ -128,6 +128,7 @@ def write_program(
     table = embedding.weight.detach()
 
     def make_embedding(path: Path) -> list[Path]:
+        nonlocal head
         graph = embedding_graph(
             table,
             plan.precisions["embedding"],
@@ -138,12 +139,11 @@ def write_program(
         written = graph.save(path)
         # A table so small that it lies inside its graph is written again.
         if plan.tied and {TABLE_CODES, TABLE_SCALES} <= graph.stored.keys():
-            shared.append((graph.stored[TABLE_CODES], graph.stored[TABLE_SCALES]))
+            head = graph.stored[TABLE_CODES], graph.stored[TABLE_SCALES]
         return written
 
     def make_decoder(path: Path) -> list[Path]:
         context, group = limits.max_context, preset.group_size
-        head = shared[0] if shared else None
         if not by_hand:
             return write_traced_decoder(model, plan, context, group, path, head)
         return decoder_graph(
