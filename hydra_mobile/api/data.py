@@ -202,7 +202,7 @@ def build_emojiqa(
         names: how many names are used; None: all.
         art: artist -> folder of more drawings, for the split "unseen_artist".
         test_questions: of each test split, a multiple of 48.
-        quick: ask only what a small model learns within minutes: which of four names, the class.
+        quick: ask only what a small model learns within minutes: the class.
         progress: shows how many images are drawn.
 
     Returns:

@@ -191,16 +191,12 @@ class EmojiQA(Benchmark):
 def majority(samples: Sequence[Sample]) -> float:
     """Return what answers reach on `samples` that look at no picture.
 
-    That is the best constant answer to each kind of question; to "which", any of its options.
+    That is the best constant answer to each kind of question.
     """
     counts: dict[str, Counter[str]] = {}
-    guessed = 0.0
     for sample in samples:
-        if sample.kind == "which":
-            guessed += 1 / len(sample.meta["options"])
-        else:
-            counts.setdefault(sample.kind, Counter())[sample.reference] += 1
-    return (guessed + sum(max(counter.values()) for counter in counts.values())) / len(samples)
+        counts.setdefault(sample.kind, Counter())[sample.reference] += 1
+    return sum(max(counter.values()) for counter in counts.values()) / len(samples)
 
 
 def _circular(split: str, samples: Sequence[Sample], right: Mapping[str, float]) -> list[Metric]:

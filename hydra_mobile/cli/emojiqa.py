@@ -39,7 +39,7 @@ def emojiqa(
         bool,
         typer.Option(
             "--quick",
-            help="Ask only what a small model learns in minutes: which of four names, the class",
+            help="Ask only what a small model learns in minutes: the kind of thing",
         ),
     ] = False,
     art: Annotated[

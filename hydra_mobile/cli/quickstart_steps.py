@@ -39,7 +39,7 @@ _BEHIND = 5
 _LIMITS = {"max_context": 256, "max_prefill": 128}
 _STEPS = {
     "fetch": "SmolLM2-135M-Instruct + EfficientNet-Lite0",
-    "data": "EmojiQA: which drawing is it, and what kind of thing?",
+    "data": "EmojiQA: what kind of thing is in a drawing?",
     "train": "projector, then HyDRA adapters",
     "merge": "fold the adapter into the base",
     "export": "Android: ExecuTorch and ONNX Runtime, int4",

@@ -19,9 +19,18 @@ from hydra_mobile.data.source import Source
 from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.processor import MobileVLMProcessor
 
-_RECORDS = 64
-#: Longer conversations are cut: a picture, a question and a few answers are what matters.
-_LONGEST = 384
+#: Conversations that are taken: as many as give `_TOKENS`, within these limits. Curvatures of a
+#: thousand inputs from three thousand tokens fit those tokens and no others.
+_FEWEST, _MOST = 64, 256
+_TOKENS = 16_384
+#: Tokens of an average conversation beside its picture.
+_TEXT = 48
+#: Longer conversations are cut: a picture, a question and a few answers are what matters. Tokens
+#: beside the picture's.
+_LONGEST = 240
+#: How much more the inputs count from which an answer's token is predicted. Their errors reach the
+#: logits as they are, all others only by way of attention.
+_ANSWERS_COUNT = 4.0
 _SEQUENCES = 24
 _SAMPLED_TOKENS = 72
 
@@ -46,6 +55,11 @@ class Calibration:
     source: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
 
+    @property
+    def importance(self) -> Tensor:
+        """How much each position's error counts in rounding, float32 [B, T]; 0 at the padding."""
+        return torch.where(self.answers, _ANSWERS_COUNT, self.used.float())
+
     def with_table(self, table: Tensor) -> Tensor:
         """Return the embeddings [B, T, hidden] as the token table [V, hidden] would give them."""
         rows = table[self.ids.clamp(min=0)]
@@ -67,7 +81,7 @@ class Calibration:
 
 @torch.no_grad()
 def from_data(
-    model: Any, processor: MobileVLMProcessor, data: TrainingData, records: int = _RECORDS
+    model: Any, processor: MobileVLMProcessor, data: TrainingData, records: int | None = None
 ) -> Calibration:
     """Return the calibration that conversations give.
 
@@ -75,13 +89,17 @@ def from_data(
         model: the whole vision-language model, fp32 on the CPU.
         processor: of the model.
         data: what it was trained on, or other data of its task.
-        records: how many conversations with a picture to take, evenly spread over the data.
+        records: how many conversations with a picture to take, evenly spread over the data; None:
+            64 to 256, the fewer the more tokens a picture has.
 
     Raises:
         DataError: the data or a picture cannot be read, or no record has both picture and answer.
     """
     pieces: list[tuple[list[int], Tensor, list[bool]]] = []
     shown = hashlib.sha256()
+    if records is None:
+        tokens = processor.num_image_tokens + _TEXT
+        records = max(_FEWEST, min(_MOST, _TOKENS // tokens))
     for record in data.pictured(records):
         assert record.image is not None
         encoded = processor.encode_record(record.turns, True)
@@ -97,7 +115,8 @@ def from_data(
         ids = [-1 if token == processor.image_token_id else token for token in ids]
         # A position answers when the token after it is learned.
         learned = [label != -100 for label in labels[1:]] + [False]
-        pieces.append((ids[:_LONGEST], embeddings[:_LONGEST], learned[:_LONGEST]))
+        end = _LONGEST + ids.count(-1)
+        pieces.append((ids[:end], embeddings[:end], learned[:end]))
     if not any(any(learned) for _, _, learned in pieces):
         raise DataError(
             f"{data.file} has no record with an image before its first question and an answer "

@@ -205,18 +205,18 @@ def _round(
         rounded |= round_by_forward(
             language_model,
             lambda: model.row_text(embeddings),
-            calibration.used,
+            calibration.importance,
             precisions,
             group,
             log,
             unfinished,
         )
     else:
-        embeddings, used = calibration.embeddings, calibration.used
+        embeddings, importance = calibration.embeddings, calibration.importance
         if "embedding" in rounded:
             embeddings = calibration.with_table(rounded["embedding"].values())
         rounded |= round_decoder(
-            language_model, embeddings, used, precisions, group, log, unfinished
+            language_model, embeddings, importance, precisions, group, log, unfinished
         )
     details["seconds"] = round(time.perf_counter() - began, 1)
     errors = {name: weight.error for name, weight in rounded.items()}

@@ -21,7 +21,7 @@ from hydra_mobile.core.kept import key_of
 #: Folder of the cache.
 SHELF = "rounded"
 # Part of the key: raise it when the same model would be rounded otherwise, or kept otherwise.
-_FORMAT = 2
+_FORMAT = 3
 _PLAN, _WEIGHTS = "plan.json", "weights.safetensors"
 # Free space, in sizes of what is kept, that a bundle still needs.
 _ROOM = 4

@@ -47,9 +47,7 @@ from hydra_mobile.examples.emojiqa.questions import (
     choice,
     kind_of,
     presence,
-    quick_questions,
     training_questions,
-    which_of,
 )
 
 MANIFEST = "emojiqa.json"
@@ -107,8 +105,7 @@ def build_emojiqa(
         image_size: side of the square pictures, pixels.
         pictures_per_name: training pictures of one seen name (twice that for the popular ones).
         test_questions: questions of each test split, a multiple of 48.
-        quick: ask only what a small model learns within minutes: which of four names, and the
-            class; captions name the class.
+        quick: ask only what a small model learns within minutes: the class; captions name it.
         progress: called with (done, total, what) while the pictures are drawn.
 
     Raises:
@@ -133,7 +130,7 @@ def build_emojiqa(
         "pillow": PIL.__version__,
     }
     if quick:
-        parameters["quick"] = True
+        parameters["quick"] = "class"
     if _is_built(out, parameters):
         return out
     plan = _plan(things, OpenMoji(), artists, seed, pictures_per_name, test_questions, quick)
@@ -265,7 +262,7 @@ def _plan_training(
         plan.pictures.append(_Picture(thing, art, path, f"{seed}:train:{stem}"))
         plan.stage1.append(_record(stem, path, "Describe the image briefly.", caption(thing)))
         if quick:
-            questions = quick_questions(thing, turn, pool, dice)
+            questions = [kind_of(thing)] if thing.kind else []
         else:
             questions = training_questions(thing, turn, pool, positions, dice)
         plan.stage2 += [
@@ -342,17 +339,13 @@ def _plan_test(
 def _plan_quick_test(
     plan: _Plan, split: str, things: Sequence[Thing], arts: Sequence[Art], seed: int, total: int
 ) -> None:
-    """Ask which of four names about a sixth of the pictures, the class about the others."""
-    dice = random.Random(f"{seed}:{split}")
-    pool = Pool(things, _popular(things))
+    """Ask for the class, of all classes alike."""
     pictures = _TestPictures(plan, split, arts, seed)
-    names, classes = _endless(things, dice), _class_by_class(things, dice)
-    lines: list[dict[str, Any]] = []
-    for index in range(total):
-        thing = next(classes if index % 6 else names)
-        question = kind_of(thing) if index % 6 else which_of(pool.options(thing, dice), dice)
-        lines.append(_test_line(split, index, thing, pictures.take(thing), question, {}))
-    plan.tests[split] = lines
+    classes = _class_by_class(things, random.Random(f"{seed}:{split}"))
+    plan.tests[split] = [
+        _test_line(split, index, thing, pictures.take(thing), kind_of(thing), {})
+        for index, thing in enumerate(itertools.islice(classes, total))
+    ]
 
 
 def _test_line(
@@ -441,7 +434,7 @@ def _write_contact_sheet(plan: _Plan, folder: Path) -> None:
         )
     for split, lines in plan.tests.items():
         # A few of each kind of question, spread over the file.
-        for kind in ("yesno", "choice", "which", "class"):
+        for kind in ("yesno", "choice", "class"):
             of_kind = [line for line in lines if line["category"] == kind]
             step = max(1, len(of_kind) // 4 + (kind != "class"))
             for line in of_kind[::step][:4]:

@@ -3,8 +3,8 @@
 Existence questions follow POPE (random, popular and adversarial absent names), choices follow
 MMBench (a letter each, all rotations in the test), one-word answers follow LLaVA's short answers.
 
-A small model learns to answer with a class or with one of four names in minutes; letters and
-yes/no take longer. `quick_questions` asks the first two alone.
+A small model learns to answer with a class in minutes; letters, yes/no and names to choose from
+take longer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Question:
     """One question about one picture.
 
     Attributes:
-        kind: "yesno", "choice", "class", "name" or "which".
+        kind: "yesno", "choice", "class" or "name".
         text: as the model reads it, suffix included.
         answer: the right answer.
         meta: what the scores need besides: how an absent name was chosen, options, rotation.
@@ -139,15 +139,6 @@ def name_of(thing: Thing) -> Question:
     return Question("name", f"What is in the image?{SHORT_ANSWER}", thing.name)
 
 
-def which_of(options: Sequence[Thing], dice: random.Random) -> Question:
-    """Ask which of four, by name; the right one is `options[0]`, and stands anywhere."""
-    names = [option.name for option in options]
-    dice.shuffle(names)
-    listed = f"{', '.join(names[:-1])} or {names[-1]}"
-    text = f"Which of these is in the image: {listed}?{SHORT_ANSWER}"
-    return Question("which", text, options[0].name, {"options": names})
-
-
 def caption_of(thing: Thing) -> str:
     """Return what stage I learns to say about a picture: its name."""
     return thing.name
@@ -156,18 +147,6 @@ def caption_of(thing: Thing) -> str:
 def caption_with_class(thing: Thing) -> str:
     """Return name and class, which the alignment of stage I then pulls a picture towards."""
     return f"{thing.name}, {thing.kind}" if thing.kind else thing.name
-
-
-def quick_questions(thing: Thing, turn: int, pool: Pool, dice: random.Random) -> list[Question]:
-    """Return the questions about one picture that a model learns soonest.
-
-    Its class; and of every second picture (and those without a class) which of four names it is.
-    """
-    questions = [kind_of(thing)] if thing.kind else []
-    if turn % 2 == 0 or not questions:
-        questions.append(which_of(pool.options(thing, dice), dice))
-    dice.shuffle(questions)
-    return questions
 
 
 def training_questions(
