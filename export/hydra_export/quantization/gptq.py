@@ -215,7 +215,9 @@ def round_by_forward(
     with contextlib.ExitStack() as stack:
         for index, layer in enumerate(language_model.model.layers):
             units = single_units(layer, index)
-            values, new = _round_units(units, forward, importance, precisions, group, rounded, unfinished)
+            values, new = _round_units(
+                units, forward, importance, precisions, group, rounded, unfinished
+            )
             stack.enter_context(weights_replaced(values))
             (left.done if new else left.skipped)(index + 1)
         if precisions.get("head") == "w4a8":
