@@ -95,7 +95,11 @@ def test_rounding_a_decoder_leaves_it_alone_and_rounds_what_was_asked(model, sam
     before = {name: value.clone() for name, value in model.state_dict().items()}
     wanted = {"layers.0.qkv": "w4a8", "layers.0.down": "w8a8", "layers.1.out": "w4a8"}
     rounded = round_decoder(
-        model.language_model, sampled.embeddings, sampled.used, {**wanted, "head": "w4a8"}, 32
+        model.language_model,
+        sampled.embeddings,
+        sampled.importance,
+        {**wanted, "head": "w4a8"},
+        32,
     )
     assert set(rounded) == {"layers.0.qkv", "layers.1.out", "head"}
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -104,13 +108,44 @@ def test_rounding_a_decoder_leaves_it_alone_and_rounds_what_was_asked(model, sam
 def test_padding_has_no_say(model, sampled):
     wanted = {"layers.0.qkv": "w4a8", "layers.1.down": "w4a8"}
     padded = torch.nn.functional.pad(sampled.embeddings, (0, 0, 0, 7), value=3.0)
-    used = torch.nn.functional.pad(sampled.used, (0, 7))
+    importance = torch.nn.functional.pad(sampled.importance, (0, 7))
     language_model = model.language_model
-    with_padding = round_decoder(language_model, padded, used, wanted, 32)
-    without = round_decoder(language_model, sampled.embeddings, sampled.used, wanted, 32)
+    with_padding = round_decoder(language_model, padded, importance, wanted, 32)
+    without = round_decoder(language_model, sampled.embeddings, sampled.importance, wanted, 32)
     for name, rounded in without.items():
         same = (with_padding[name].codes == rounded.codes).float().mean()
         assert same > 0.98  # sums of other lengths are rounded otherwise
+
+
+def test_an_answer_counts_four_times(model, sampled):
+    """As four equal sequences whose other positions count a quarter of one each would."""
+    twice = torch.cat([sampled.embeddings] * 4)
+    quarter = sampled.used.float() / 4
+    four = torch.cat([torch.where(sampled.answers, 1.0, quarter)] * 4)
+    assert set(sampled.importance[sampled.answers].tolist()) == {4.0}
+    wanted = {"layers.0.qkv": "w4a8", "layers.1.down": "w4a8"}
+    language_model = model.language_model
+    once = round_decoder(language_model, sampled.embeddings, sampled.importance, wanted, 32)
+    repeated = round_decoder(language_model, twice, four, wanted, 32)
+    flat = round_decoder(language_model, sampled.embeddings, sampled.used.float(), wanted, 32)
+    for name, rounded in once.items():
+        assert (repeated[name].codes == rounded.codes).float().mean() > 0.98
+        assert (flat[name].codes == rounded.codes).float().mean() < 0.98
+
+
+def test_tokens_of_a_picture_take_nothing_from_the_text(model, tiny_merged, tmp_path, monkeypatch):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "red car"}]
+    record = {"id": "0", "image": "a.png", "conversations": turns}
+    (tmp_path / "data.json").write_text(json.dumps([record]))
+    processor = MobileVLMProcessor.from_pretrained(tiny_merged)
+    encoded = processor.encode_record(_turns("What?", "red car"), True)
+    tokens = len(encoded.prefix) + len(encoded.ids)
+    for cut in (0, 1):
+        longest = tokens - processor.num_image_tokens - cut
+        monkeypatch.setattr("hydra_export.quantization.calibration._LONGEST", longest)
+        found = from_data(model, processor, TrainingData(tmp_path / "data.json"))
+        assert found.ids.shape[1] == tokens - cut
 
 
 def test_sensitivity_finds_the_part_that_cannot_bear_it(tiny_merged, sampled):
@@ -207,6 +242,8 @@ def test_calibration_from_training_data(model, tiny_merged, tmp_path):
     assert bool((found.used | ~found.answers).all())
     pictures = (found.ids[0] == -1) & found.used[0]
     assert int(pictures.sum()) == processor.num_image_tokens
+    # Where a picture has few tokens, more conversations are taken.
+    assert from_data(model, processor, TrainingData(path)).source["sequences"] == 5
     # The table gives back the embeddings of its tokens and leaves the picture.
     table = model.get_input_embeddings().weight
     assert torch.allclose(found.with_table(table), found.embeddings)

@@ -39,6 +39,7 @@ ELSEWHERE = (
         "a JDK, Android's tools and the network",
         "tests/test_android/test_app_build_command.py",
     ),
+    Elsewhere(r"^(keytool|apksigner) ", "a JDK and an APK", "tests/test_android/test_apk.py"),
     Elsewhere(r"^hydra-mobile app check", "an APK", "tests/test_android/test_apk.py"),
     Elsewhere(
         r"^hydra-mobile app test --screens", "a JDK", "tests/test_android/test_app_screens.py"
