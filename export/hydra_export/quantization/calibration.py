@@ -19,12 +19,7 @@ from hydra_mobile.data.source import Source
 from hydra_mobile.models.pictures import open_picture
 from hydra_mobile.models.processor import MobileVLMProcessor
 
-#: Conversations that are taken: as many as give `_TOKENS`, within these limits. Curvatures of a
-#: thousand inputs from three thousand tokens fit those tokens and no others.
-_FEWEST, _MOST = 64, 256
-_TOKENS = 16_384
-#: Tokens of an average conversation beside its picture.
-_TEXT = 48
+_RECORDS = 64
 #: Longer conversations are cut: a picture, a question and a few answers are what matters. Tokens
 #: beside the picture's.
 _LONGEST = 240
@@ -81,7 +76,7 @@ class Calibration:
 
 @torch.no_grad()
 def from_data(
-    model: Any, processor: MobileVLMProcessor, data: TrainingData, records: int | None = None
+    model: Any, processor: MobileVLMProcessor, data: TrainingData, records: int = _RECORDS
 ) -> Calibration:
     """Return the calibration that conversations give.
 
@@ -89,17 +84,13 @@ def from_data(
         model: the whole vision-language model, fp32 on the CPU.
         processor: of the model.
         data: what it was trained on, or other data of its task.
-        records: how many conversations with a picture to take, evenly spread over the data; None:
-            64 to 256, the fewer the more tokens a picture has.
+        records: how many conversations with a picture to take, evenly spread over the data.
 
     Raises:
         DataError: the data or a picture cannot be read, or no record has both picture and answer.
     """
     pieces: list[tuple[list[int], Tensor, list[bool]]] = []
     shown = hashlib.sha256()
-    if records is None:
-        tokens = processor.num_image_tokens + _TEXT
-        records = max(_FEWEST, min(_MOST, _TOKENS // tokens))
     for record in data.pictured(records):
         assert record.image is not None
         encoded = processor.encode_record(record.turns, True)
