@@ -41,21 +41,22 @@ Timed = tuple[float, str]
 
 
 def tower(run: Path) -> Iterator[tuple[str, Callable[[], Timed]]]:
-    """Features of images: all at once, and as many as `_CPU_PICTURES`."""
+    """Features of images: all at once, and as many as `_CPU_PICTURES` with channels last."""
     from hydra_mobile.models.loading import load_model
     from hydra_mobile.training import features
 
     model = load_model(run / "merged").requires_grad_(False)
     pixels = torch.randn(_IMAGES, 3, 224, 224, generator=torch.Generator().manual_seed(0))
 
-    def compute(at_once: int) -> Timed:
+    def compute(at_once: int, order: torch.memory_format) -> Timed:
         began = time.process_time()
+        ordered = pixels.contiguous(memory_format=order)
         with torch.no_grad():
-            found = torch.cat([model.vision_features(p) for p in torch.split(pixels, at_once)])
-        return time.process_time() - began, f"{float(found.double().sum()):.1f}"
+            found = torch.cat([model.vision_features(p) for p in torch.split(ordered, at_once)])
+        return time.process_time() - began, f"{float(found.double().mean()):.5f}"
 
-    yield "before", lambda: compute(_IMAGES)
-    yield "now", lambda: compute(features._CPU_PICTURES)
+    yield "before", lambda: compute(_IMAGES, torch.contiguous_format)
+    yield "now", lambda: compute(features._CPU_PICTURES, torch.channels_last)
 
 
 def attention(run: Path) -> Iterator[tuple[str, Callable[[], Timed]]]:

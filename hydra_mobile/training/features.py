@@ -175,7 +175,9 @@ class VisionFeatures:
             # The copy to the device then overlaps with what the device still has to do.
             pixels = pixels.pin_memory()
         if device.type == "cpu":
-            parts = torch.split(pixels.to(weight.dtype), _CPU_PICTURES)
+            # Channels last is the order in which a CPU's convolutions compute.
+            ordered = pixels.to(weight.dtype).contiguous(memory_format=torch.channels_last)
+            parts = torch.split(ordered, _CPU_PICTURES)
             return torch.cat([self._model.vision_features(part) for part in parts])
         return self._model.vision_features(pixels.to(device, weight.dtype, non_blocking=True))
 
