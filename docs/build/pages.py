@@ -32,6 +32,7 @@ from experiments.quality import screen
 from experiments.quality import table as quality
 from experiments.quickstart import parts as quickstart_parts
 from experiments.quickstart import table as quickstart
+from experiments.quickstart import tutorial
 from experiments.scaling import table as scaling
 from experiments.startup import run as startup
 from experiments.training_speed import table as training_speed
@@ -57,6 +58,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "startup/result.json": startup.render,
     "quickstart/result.json": quickstart.render,
     "quickstart/parts.json": quickstart_parts.render,
+    "quickstart/tutorial.json": tutorial.render,
     "planted_need/result.json": planted_need.render,
     "planted_need/trailing.json": planted_need.render_trailing,
     "presets/result.json": presets.render,

@@ -252,6 +252,7 @@ def _plan_training(
     shown = [
         (thing, number)
         for thing in seen
+        if thing.kind or not quick
         for number in range(pictures_per_name * (2 if thing in popular else 1))
     ]
     dice.shuffle(shown)
@@ -262,7 +263,7 @@ def _plan_training(
         plan.pictures.append(_Picture(thing, art, path, f"{seed}:train:{stem}"))
         plan.stage1.append(_record(stem, path, "Describe the image briefly.", caption(thing)))
         if quick:
-            questions = [kind_of(thing)] if thing.kind else []
+            questions = [kind_of(thing)]
         else:
             questions = training_questions(thing, turn, pool, positions, dice)
         plan.stage2 += [

@@ -146,7 +146,7 @@ def caption_of(thing: Thing) -> str:
 
 def caption_with_class(thing: Thing) -> str:
     """Return name and class, which the alignment of stage I then pulls a picture towards."""
-    return f"{thing.name}, {thing.kind}" if thing.kind else thing.name
+    return f"{thing.name}, {thing.kind}"
 
 
 def training_questions(
