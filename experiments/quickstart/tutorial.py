@@ -112,7 +112,7 @@ def main() -> None:
     rows = []
     for words in commands(PAGE.read_text(encoding="utf-8")):
         rows.append({"command": shlex.join(words), "seconds": round(timed(words, given.work), 1)})
-        print(json.dumps(rows[-1]), flush=True)
+        print(dumps(rows[-1]), flush=True)
     scores = json.loads((given.work / "report" / "report.json").read_text(encoding="utf-8"))
     value = {
         "what": "docs/tutorial.md with twenty records, every command as it is written",
