@@ -44,7 +44,7 @@ _MOST_MARKS = 1000
 _CELL = 13
 _WORDS = {
     "keeps": "keeps the score",
-    "open": "may have lost a little",
+    "open": "is too close to call",
     "loses": "lost some",
     "unknown": "was not compared",
 }
