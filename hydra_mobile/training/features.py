@@ -175,9 +175,11 @@ class VisionFeatures:
             # The copy to the device then overlaps with what the device still has to do.
             pixels = pixels.pin_memory()
         if device.type == "cpu":
-            # Channels last is the order in which a CPU's convolutions compute.
-            ordered = pixels.to(weight.dtype).contiguous(memory_format=torch.channels_last)
-            parts = torch.split(ordered, _CPU_PICTURES)
+            pixels = pixels.to(weight.dtype)
+            if pixels.ndim == 4:  # tiles and patches of some families have other axes
+                # The order in which a CPU's convolutions compute.
+                pixels = pixels.contiguous(memory_format=torch.channels_last)
+            parts = torch.split(pixels, _CPU_PICTURES)
             return torch.cat([self._model.vision_features(part) for part in parts])
         return self._model.vision_features(pixels.to(device, weight.dtype, non_blocking=True))
 
