@@ -73,14 +73,6 @@ def pools_of_their_own() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def a_screen_of_its_own() -> Iterator[None]:
-    """Leave no module the screen of an earlier one's command, which may have asked for JSON."""
-    yield
-    if screens := sys.modules.get("hydra_mobile.cli.ui.screen"):
-        screens.show_on(screens.Screen(screens.Settings()))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_tree_of_verbs() -> Iterator[None]:
     """Build a command line's parser once: that takes longer than most of what is asked of it."""

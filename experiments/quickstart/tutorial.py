@@ -10,7 +10,6 @@ folder. What wants a phone or builds the app is left out.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
 import subprocess
@@ -24,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from experiments.shared.markdown import table
 from hydra_mobile.core.errors import HydraError
-from hydra_mobile.core.files import write_json
+from hydra_mobile.core.files import read_json, write_json
 from hydra_mobile.core.json_text import dumps
 from hydra_mobile.reporting import environment
 
@@ -113,7 +112,7 @@ def main() -> None:
     for words in commands(PAGE.read_text(encoding="utf-8")):
         rows.append({"command": shlex.join(words), "seconds": round(timed(words, given.work), 1)})
         print(dumps(rows[-1]), flush=True)
-    scores = json.loads((given.work / "report" / "report.json").read_text(encoding="utf-8"))
+    scores = read_json(given.work / "report" / "report.json", "the tutorial's report")
     value = {
         "what": "docs/tutorial.md with twenty records, every command as it is written",
         "environment": before,

@@ -142,6 +142,13 @@ def test_a_fault_of_ours_is_code_1_with_a_log_that_has_the_trace(capsys, monkeyp
     assert "KeyError" in log.read_text()
 
 
+def test_what_follows_a_command_in_json_is_no_part_of_it(capsys):
+    assert perform("made", Settings(json=True), False, lambda: ui.Result({"a": 1})) == 0
+    capsys.readouterr()
+    ui.line("said later")
+    assert capsys.readouterr().out == "said later\n"
+
+
 def test_fields_of_an_error_stand_on_lines_of_their_own(capsys):
     def verb() -> ui.Result:
         raise ArtifactError(

@@ -97,7 +97,7 @@ def test_rounding_a_decoder_leaves_it_alone_and_rounds_what_was_asked(model, sam
     rounded = round_decoder(
         model.language_model,
         sampled.embeddings,
-        sampled.importance,
+        sampled.position_weights,
         {**wanted, "head": "w4a8"},
         32,
     )
@@ -108,25 +108,27 @@ def test_rounding_a_decoder_leaves_it_alone_and_rounds_what_was_asked(model, sam
 def test_padding_has_no_say(model, sampled):
     wanted = {"layers.0.qkv": "w4a8", "layers.1.down": "w4a8"}
     padded = torch.nn.functional.pad(sampled.embeddings, (0, 0, 0, 7), value=3.0)
-    importance = torch.nn.functional.pad(sampled.importance, (0, 7))
+    position_weights = torch.nn.functional.pad(sampled.position_weights, (0, 7))
     language_model = model.language_model
-    with_padding = round_decoder(language_model, padded, importance, wanted, 32)
-    without = round_decoder(language_model, sampled.embeddings, sampled.importance, wanted, 32)
+    with_padding = round_decoder(language_model, padded, position_weights, wanted, 32)
+    without = round_decoder(
+        language_model, sampled.embeddings, sampled.position_weights, wanted, 32
+    )
     for name, rounded in without.items():
         same = (with_padding[name].codes == rounded.codes).float().mean()
         assert same > 0.98  # sums of other lengths are rounded otherwise
 
 
 def test_an_answer_counts_four_times(model, sampled):
-    """As four equal sequences whose other positions count a quarter of one each would."""
-    twice = torch.cat([sampled.embeddings] * 4)
+    """As in four equal sequences, where all other positions count a quarter each."""
+    fourfold = torch.cat([sampled.embeddings] * 4)
     quarter = sampled.used.float() / 4
     four = torch.cat([torch.where(sampled.answers, 1.0, quarter)] * 4)
-    assert set(sampled.importance[sampled.answers].tolist()) == {4.0}
+    assert set(sampled.position_weights[sampled.answers].tolist()) == {4.0}
     wanted = {"layers.0.qkv": "w4a8", "layers.1.down": "w4a8"}
     language_model = model.language_model
-    once = round_decoder(language_model, sampled.embeddings, sampled.importance, wanted, 32)
-    repeated = round_decoder(language_model, twice, four, wanted, 32)
+    once = round_decoder(language_model, sampled.embeddings, sampled.position_weights, wanted, 32)
+    repeated = round_decoder(language_model, fourfold, four, wanted, 32)
     flat = round_decoder(language_model, sampled.embeddings, sampled.used.float(), wanted, 32)
     for name, rounded in once.items():
         assert (repeated[name].codes == rounded.codes).float().mean() > 0.98

@@ -51,7 +51,7 @@ class Calibration:
     digest: str = ""
 
     @property
-    def importance(self) -> Tensor:
+    def position_weights(self) -> Tensor:
         """How much each position's error counts in rounding, float32 [B, T]; 0 at the padding."""
         return torch.where(self.answers, _ANSWERS_COUNT, self.used.float())
 

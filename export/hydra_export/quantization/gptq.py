@@ -137,7 +137,7 @@ def single_units(layer: Any, index: int) -> dict[str, tuple[Any, ...]]:
 def round_decoder(
     language_model: Any,
     embeddings: Tensor,
-    importance: Tensor,
+    position_weights: Tensor,
     precisions: Mapping[str, str],
     group: int,
     log: Callable[[str], None] = lambda _: None,
@@ -151,7 +151,7 @@ def round_decoder(
     Args:
         language_model: fp32 on the CPU.
         embeddings: float32 [B, T, hidden] of the calibration.
-        importance: float32 [B, T]; how much the error at a position counts, 0 at padding.
+        position_weights: float32 [B, T]; how much the error at a position counts, 0 at padding.
         precisions: unit (see `linear_units`, and "head") -> "w4a8", "w8a8" or anything else,
             which is left in fp32.
         group: inputs that share a scale; it must divide the inputs of every 4-bit unit.
@@ -173,14 +173,20 @@ def round_decoder(
             return run_layer(layer, hidden, positions, rotary)
 
         values, new = _round_units(
-            linear_units(layer, index), run, importance, precisions, group, rounded, unfinished
+            linear_units(layer, index),
+            run,
+            position_weights,
+            precisions,
+            group,
+            rounded,
+            unfinished,
         )
         with weights_replaced(values):
             hidden = run()
         (left.done if new else left.skipped)(index + 1)
     if precisions.get("head") == "w4a8":
         rounded["head"] = _round_head(
-            language_model, lambda: body.norm(hidden), importance, group, unfinished
+            language_model, lambda: body.norm(hidden), position_weights, group, unfinished
         )
     return rounded
 
@@ -189,7 +195,7 @@ def round_decoder(
 def round_by_forward(
     language_model: Any,
     forward: Callable[[], Tensor],
-    importance: Tensor,
+    position_weights: Tensor,
     precisions: Mapping[str, str],
     group: int,
     log: Callable[[str], None] = lambda _: None,
@@ -203,7 +209,7 @@ def round_by_forward(
     Args:
         language_model: with `model.layers` and `lm_head`.
         forward: runs the text model over the calibration; returns its last hidden states.
-        importance: see `round_decoder`.
+        position_weights: see `round_decoder`.
         precisions: see `round_decoder`, by the names of `single_units`.
         group: inputs that share a scale.
         log: gets a line now and then.
@@ -216,12 +222,14 @@ def round_by_forward(
         for index, layer in enumerate(language_model.model.layers):
             units = single_units(layer, index)
             values, new = _round_units(
-                units, forward, importance, precisions, group, rounded, unfinished
+                units, forward, position_weights, precisions, group, rounded, unfinished
             )
             stack.enter_context(weights_replaced(values))
             (left.done if new else left.skipped)(index + 1)
         if precisions.get("head") == "w4a8":
-            rounded["head"] = _round_head(language_model, forward, importance, group, unfinished)
+            rounded["head"] = _round_head(
+                language_model, forward, position_weights, group, unfinished
+            )
     return rounded
 
 
@@ -235,7 +243,7 @@ def run_layer(layer: Any, hidden: Tensor, positions: Tensor, rotary: Any) -> Ten
 def _round_units(
     units: Mapping[str, tuple[Any, ...]],
     run: Callable[[], Tensor],
-    importance: Tensor,
+    position_weights: Tensor,
     precisions: Mapping[str, str],
     group: int,
     rounded: dict[str, Int4Weight],
@@ -249,7 +257,7 @@ def _round_units(
     four = [name for name in units if precisions.get(name) == "w4a8"]
     before = {name: weight for name in four if (weight := unfinished.rounded(name)) is not None}
     new = {name: units[name] for name in four if name not in before}
-    curvatures = _record(new, run, importance) if new else {}
+    curvatures = _record(new, run, position_weights) if new else {}
     values: dict[tuple[Any, ...], Tensor] = {}
     for name, parts in units.items():
         if name in new:
@@ -267,14 +275,14 @@ def _round_units(
 def _round_head(
     language_model: Any,
     last_hidden: Callable[[], Tensor],
-    importance: Tensor,
+    position_weights: Tensor,
     group: int,
     unfinished: Unfinished,
 ) -> Int4Weight:
     found = unfinished.rounded("head")
     if found is None:
         head = language_model.lm_head.weight.detach()
-        found = round_calibrated(head, _curvature(last_hidden(), importance), group)
+        found = round_calibrated(head, _curvature(last_hidden(), position_weights), group)
         unfinished.keep("head", found)
     return found
 
@@ -295,14 +303,14 @@ def weights_replaced(values: Mapping[tuple[Any, ...], Tensor]) -> Iterator[None]
 
 
 def _record(
-    units: Mapping[str, tuple[Any, ...]], run: Callable[[], Tensor], importance: Tensor
+    units: Mapping[str, tuple[Any, ...]], run: Callable[[], Tensor], position_weights: Tensor
 ) -> dict[str, Tensor]:
     """Run the layer and return, for each unit, the curvature of its input."""
     found: dict[str, Tensor] = {}
 
     def hook(name: str) -> Callable[[Any, Sequence[Tensor]], None]:
         def store(_: Any, inputs: Sequence[Tensor]) -> None:
-            found[name] = _curvature(inputs[0], importance)
+            found[name] = _curvature(inputs[0], position_weights)
 
         return store
 
@@ -315,13 +323,13 @@ def _record(
     return found
 
 
-def _curvature(x: Tensor, importance: Tensor) -> Tensor:
+def _curvature(x: Tensor, position_weights: Tensor) -> Tensor:
     """Return X^T D X [in, in] of inputs [B, T, in]: how the squared output error grows.
 
-    D holds the importance of each position, so that an error where it is 4 counts as four errors.
+    D holds the weight of each position, so that an error where it is 4 counts as four errors.
     """
-    there = importance > 0
-    flat = x[there].float() * importance[there].sqrt()[:, None]
+    there = position_weights > 0
+    flat = x[there].float() * position_weights[there].sqrt()[:, None]
     return flat.T @ flat
 
 

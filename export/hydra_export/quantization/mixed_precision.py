@@ -205,18 +205,18 @@ def _round(
         rounded |= round_by_forward(
             language_model,
             lambda: model.row_text(embeddings),
-            calibration.importance,
+            calibration.position_weights,
             precisions,
             group,
             log,
             unfinished,
         )
     else:
-        embeddings, importance = calibration.embeddings, calibration.importance
+        embeddings, position_weights = calibration.embeddings, calibration.position_weights
         if "embedding" in rounded:
             embeddings = calibration.with_table(rounded["embedding"].values())
         rounded |= round_decoder(
-            language_model, embeddings, importance, precisions, group, log, unfinished
+            language_model, embeddings, position_weights, precisions, group, log, unfinished
         )
     details["seconds"] = round(time.perf_counter() - began, 1)
     errors = {name: weight.error for name, weight in rounded.items()}

@@ -232,8 +232,8 @@ def screen() -> Screen:
     return _current
 
 
-def show_on(made: Screen) -> None:
-    """Make `made` the current screen."""
+def show_on(made: Screen | None) -> None:
+    """Make `made` the current screen in place of the one before; None: leave none."""
     global _current
     if _current is not None:
         _current.close()

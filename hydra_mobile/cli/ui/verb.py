@@ -88,7 +88,8 @@ def perform(name: str, settings: Settings, brief: bool, call: Callable[[], Resul
     elif error:
         print_error(error, at, at.log.path)
     _finish(name, at, code, result, error, time.monotonic() - began)
-    at.close()
+    # What this process prints next, no command of its own, must not be JSON because this one was.
+    show_on(None)
     return code
 
 
