@@ -50,9 +50,15 @@ internal object Model {
         var reached = false
             private set
 
+        /** Since it was closed. */
+        @Volatile
+        var passed = 0
+            private set
+
         /** Close it for all who come after the first [letting]. */
         fun close(letting: Int = 0) {
             reached = false
+            passed = 0
             free = letting
             latch = CountDownLatch(1)
         }
@@ -63,10 +69,12 @@ internal object Model {
         }
 
         fun pass() {
-            val closed = latch ?: return
-            if (free-- > 0) return
-            reached = true
-            closed.await(60, TimeUnit.SECONDS)
+            val closed = latch
+            if (closed != null && free-- <= 0) {
+                reached = true
+                closed.await(60, TimeUnit.SECONDS)
+            }
+            passed++
         }
     }
 

@@ -151,11 +151,12 @@ class QuestionsTest : PhoneTest() {
     fun aVeryLongQuestionIsRefusedInWords() {
         phone.addModel()
         phone.open().type("What is this? ".repeat(7200))
-        val start = System.nanoTime()
+        // Tokens are counted with the model's files: a tap that waited for them would not come back.
+        Model.loading.close()
         phone.tap(Words.ASK)
-        val seconds = (System.nanoTime() - start) / 1e9
+        assertTrue("the tap waited", phone.isBusy)
+        Model.loading.open()
         phone.settle(60)
-        assertTrue("the tap took $seconds s", seconds < 2)
         val texts = phone.texts().map { it.take(80) }
         assertTrue("no reason: $texts", texts.any { "The prompt has" in it })
     }
