@@ -14,7 +14,7 @@ from hydra_mobile.adapters import DynamicConfig, Hydra, HydraCallback
 from hydra_mobile.adapters.allocate import Grid
 from hydra_mobile.adapters.budget import Budget
 from hydra_mobile.adapters.dynamic.schedule import Schedule
-from hydra_mobile.adapters.dynamic.trailing import Tails, exchanges
+from hydra_mobile.adapters.dynamic.trailing import Tails, drawn_drop, exchanges
 from hydra_mobile.adapters.history import RankHistory
 from hydra_mobile.adapters.lora import inject, lora_parameters
 from hydra_mobile.adapters.lora_layers import lora_tensors
@@ -98,6 +98,29 @@ class TestTheRule:
         assert not found.made
         assert found.refused is not None
         assert 1 < found.refused.ratio < 16
+
+
+class TestRandomMoves:
+    def test_they_drop_as_much_of_modules_that_are_drawn(self):
+        smaller = {NAMES[0]: 4, NAMES[5]: 6}
+        dropped = 4 * COST[NAMES[0]] + 2 * COST[NAMES[5]]
+        seen = set()
+        for seed in range(20):
+            found = drawn_drop(UNIFORM, smaller, BUDGET, GRID, random.Random(seed))
+            assert found == drawn_drop(UNIFORM, smaller, BUDGET, GRID, random.Random(seed))
+            assert all(2 <= rank < 8 and rank % 2 == 0 for rank in found.values())
+            own = sum((8 - rank) * COST[name] for name, rank in found.items())
+            assert dropped <= own < dropped + 2 * max(COST.values())
+            seen |= set(found)
+        assert len(seen) > len(NAMES) / 2
+
+    def test_what_cannot_shrink_is_not_drawn(self):
+        least = dict.fromkeys(NAMES, 2)
+        more = least | {NAMES[1]: 6}
+        wanted = {NAMES[1]: 2}
+        found = drawn_drop(more, wanted, BUDGET, GRID, random.Random(0))
+        assert found == wanted
+        assert drawn_drop(least, {NAMES[0]: 0}, BUDGET, GRID, random.Random(0)) == {}
 
 
 class TestTheSchedule:

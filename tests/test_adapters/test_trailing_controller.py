@@ -28,7 +28,8 @@ SENSITIVITY = dict(zip(KINDS, (1.0, 100.0, 0.01, 1.0), strict=True))
 class Loop:
     """A model whose held-out loss is what its truncated directions cost."""
 
-    def __init__(self) -> None:
+    def __init__(self, sensitivity=SENSITIVITY) -> None:
+        self.sensitivity = sensitivity
         self.ranks = dict.fromkeys(NAMES, 8)
         self.forwards = 0
         self._lost = 0.0
@@ -48,7 +49,7 @@ class Loop:
     def truncated(self, ranks):
         spectra = self.spectra()
         self._lost = sum(
-            1e-6 * SENSITIVITY[n.rpartition(".")[2]] * sum(s * s for s in spectra[n][rank:])
+            1e-6 * self.sensitivity[n.rpartition(".")[2]] * sum(s * s for s in spectra[n][rank:])
             for n, rank in ranks.items()
         )
         yield
@@ -148,3 +149,32 @@ def test_without_it_nothing_is_measured(settings, more):
     assert not of_kind(events, "observe")
     assert loop.forwards == 0
     assert {e["prediction"]["by"] for e in events if "prediction" in e} == {"rule"}
+
+
+def test_an_event_says_what_as_many_random_moves_would_have_done():
+    events, loop = [], Loop(dict.fromkeys(KINDS, 1.0))
+    decides = controller(events, DynamicConfig(margin=1, events=(0.3, 0.4)), seed=3)
+    for step in range(1, STEPS + 1):
+        decides.after_step(step, loop)
+    moved = of_kind(events, "move")
+    assert len(moved) == 2
+    # Three losses of four micro-batches an event.
+    assert loop.forwards == 3 * 4 * 2
+    assert loop.forwards / 3 <= 0.02 * STEPS
+    for event in moved:
+        realised = event["realised"]
+        # The least directions cost less than drawn ones.
+        assert 0 < realised["rise"] < realised["rise_at_random"]
+        assert "(as many random moves: +" in event["reason"]
+    assert moved[0]["realised"]["rise_at_random"] != moved[1]["realised"]["rise_at_random"]
+
+
+def test_a_check_that_can_pay_for_two_losses_compares_with_nothing():
+    events, loop = [], Loop()
+    # Four events of a run of 600 steps have nine forward passes each; these are twice as dear.
+    decides = controller(events, DynamicConfig(margin=1), forward_steps=2 / 3)
+    for step in range(1, STEPS + 1):
+        decides.after_step(step, loop)
+    moved = of_kind(events, "move")
+    assert loop.forwards == 2 * 2 * len(moved) > 0
+    assert not any("rise_at_random" in e["realised"] for e in moved)

@@ -12,6 +12,7 @@ only: no tensor, no model.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -157,3 +158,34 @@ def exchanges(
         used = sum(rank * cost[name] for name, rank in pending.items())
         made.append(exchange)
     return Plan(pending, tuple(made), None, "the event's share of the budget")
+
+
+def drawn_drop(
+    ranks: Mapping[str, int],
+    smaller: Mapping[str, int],
+    budget: Budget,
+    grid: Grid,
+    generator: random.Random,
+) -> dict[str, int]:
+    """Return ranks that drop as many parameters as `smaller` does, of modules drawn at random.
+
+    A grid step at a time, until no less is dropped or no module can shrink; so up to one grid step
+    more than `smaller` drops.
+
+    Args:
+        ranks: the current map.
+        smaller: the ranks of the modules that an event shrinks.
+        budget: the cost of a rank in each module.
+        grid: the ranks that modules may have.
+        generator: draws.
+    """
+    left = sum((ranks[name] - rank) * budget.cost[name] for name, rank in smaller.items())
+    found: dict[str, int] = {}
+    while left > 0:
+        able = [n for n in ranks if found.get(n, ranks[n]) - grid.step >= grid.lowest]
+        if not able:
+            break
+        name = generator.choice(able)
+        found[name] = found.get(name, ranks[name]) - grid.step
+        left -= grid.step * budget.cost[name]
+    return found

@@ -4,7 +4,9 @@ Everything is read from the live adapters: no step is taken and thrown away. Pro
 the decision is a rank map, so all processes have the same. Where held-out batches are at hand, a
 forward-only check compares the loss without the directions that would be dropped, before they are
 (growth is silent, so this is all that an event changes at once): it undoes accidents and does not
-rank moves, since dropping small directions mostly lowers the loss by a per cent.
+rank moves, since dropping small directions mostly lowers the loss by a per cent. So where there is
+room for it the loss is taken once more, without as many parameters of modules drawn at random: what
+an event's choice is worth is the difference between the two.
 
 The performance model (`drop_cost.py`) learns from forward passes at the events, and takes over from
 the rule where it ranks left-out outcomes better. Its outcomes are in the state, so a run that is
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -28,7 +31,14 @@ from hydra_mobile.adapters.dynamic.controller import RankController, changes
 from hydra_mobile.adapters.dynamic.drop_cost import Cycle, Model, Outcome, Statistics, fit, observed
 from hydra_mobile.adapters.dynamic.schedule import Schedule
 from hydra_mobile.adapters.dynamic.settings import DynamicConfig
-from hydra_mobile.adapters.dynamic.trailing import Exchange, Plan, Tails, Worth, exchanges
+from hydra_mobile.adapters.dynamic.trailing import (
+    Exchange,
+    Plan,
+    Tails,
+    Worth,
+    drawn_drop,
+    exchanges,
+)
 from hydra_mobile.adapters.rank_map import RankMap
 
 CHECK_SHARE = 0.02
@@ -73,7 +83,7 @@ class TrailingController(RankController):
         active: whether there are events; without them maps change only through `put`.
         forward_steps: cost of a micro-batch's forward pass, in optimizer steps.
         held_out_batches: micro-batches that a check or the model may use; 0: there is none.
-        seed: of the order in which the model's cells are measured.
+        seed: of the order in which the model's cells are measured, and of random moves.
     """
 
     def __init__(
@@ -99,6 +109,7 @@ class TrailingController(RankController):
         self._forward_steps = forward_steps
         self._held_out_batches = held_out_batches
         self._forwards = 0
+        self._seed = seed
         self._cycle = Cycle(list(budget.cost), seed)
         self._outcomes: list[Outcome] = []
 
@@ -118,13 +129,18 @@ class TrailingController(RankController):
         return (count, batches) if count >= LEAST_CELLS else (0, 0)
 
     @property
-    def check_batches(self) -> int:
-        """Micro-batches of one check; 0 where there is none. Two losses are taken on each."""
+    def check_batches(self) -> tuple[int, bool]:
+        """Micro-batches of one check, 0 where there is none, and whether random moves are compared.
+
+        Two losses are taken on each micro-batch, three with the comparison.
+        """
         events = len(self._schedule.events)
         if not self._settings.undo or self._held_out_batches < 2 or not events:
-            return 0
-        affordable = CHECK_SHARE * self._schedule.steps / (2 * events * self._forward_steps)
-        return max(2, min(self._held_out_batches, int(affordable)))
+            return 0, False
+        forwards = CHECK_SHARE * self._schedule.steps / (events * self._forward_steps)
+        compares = int(forwards / 3 + 1e-9) >= 2
+        affordable = int(forwards / (3 if compares else 2) + 1e-9)
+        return max(2, min(self._held_out_batches, affordable)), compares
 
     def announce(self) -> None:
         """Say so where the run is too short for an event to pay."""
@@ -259,7 +275,7 @@ class TrailingController(RankController):
 
     def _check(self, step: int, decided: RankMap, loop: TrailingLoop) -> dict[str, Any] | None:
         """Return the held-out loss with and without what would be dropped; None: no check."""
-        batches = self.check_batches
+        batches, compares = self.check_batches
         if not batches:
             return None
         smaller = {n: rank for n, rank in decided.items() if rank < self.rank_map[n]}
@@ -269,7 +285,17 @@ class TrailingController(RankController):
         self._forwards += 2 * batches
         rise, t = loss_rise(before, after)
         means = [math.fsum(losses) / len(losses) for losses in (before, after)]
+        at_random = {}
+        if compares:
+            # All processes draw the same: what was decided is the same on all of them.
+            generator = random.Random(f"{self._seed} {step}")
+            drawn = drawn_drop(self.rank_map, smaller, self._budget, self._grid, generator)
+            with loop.truncated(drawn):
+                without = loop.held_out_losses(step, batches)
+            self._forwards += batches
+            at_random = {"rise_at_random": loss_rise(before, without)[0]}
         return {
+            **at_random,
             "gain": means[0] - means[1],
             "held_out_before": means[0],
             "held_out_after": means[1],
@@ -327,6 +353,8 @@ class TrailingController(RankController):
             steps += f"; held-out loss {100 * realised['rise']:+.2g}% at once"
             if expected is not None and realised["held_out_before"]:
                 steps += f", {100 * expected / realised['held_out_before']:+.2g}% expected"
+            if "rise_at_random" in realised:
+                steps += f" (as many random moves: {100 * realised['rise_at_random']:+.2g}%)"
         return steps
 
     def _why_not(self, found: Plan, model: Model | None) -> str:
