@@ -46,9 +46,14 @@ class Kernel(NamedTuple):
     accuracy: int = 0
 
 
+#: A product of codes whose scales are known before it runs.
+_FIXED = "MatMulIntegerToFloat"
+#: Names of the scale and the zero point of its activations.
+_GRID = ("x_scale", "x_zero")
 FORMS = {
     "fp32": Kernel("MatMul", 32),
     "int8, a scale for each output, one for activations": Kernel("DynamicQuantizeMatMul", 8),
+    "int8, a scale for each output, a fixed one for activations": Kernel(_FIXED, 8),
     "int8, groups of 32 (int8 bundles)": Kernel("MatMulNBits", 8, 32, 4),
     "int8, groups of 64": Kernel("MatMulNBits", 8, 64, 4),
     "int8, groups of 128": Kernel("MatMulNBits", 8, 128, 4),
@@ -67,12 +72,17 @@ def graph(kernel: Kernel) -> bytes:
     for at in range(LINEARS):
         inner, outer = (INPUTS, OUTPUTS) if at % 2 == 0 else (OUTPUTS, INPUTS)
         values, attributes = _weights(generator, kernel, inner, outer)
-        names = [f"w{at}.{i}" if array is not None else "" for i, array in enumerate(values)]
-        weights += [
-            numpy_helper.from_array(array, label)
-            for label, array in zip(names, values, strict=True)
-            if array is not None
-        ]
+        names = []
+        for i, value in enumerate(values):
+            if isinstance(value, str):
+                names.append(value)
+                continue
+            names.append(f"w{at}.{i}")
+            weights.append(numpy_helper.from_array(value, names[-1]))
+        if kernel.operator == _FIXED:
+            # The product's input is codes: they are made from the floats that came before.
+            nodes.append(helper.make_node("QuantizeLinear", [name, *_GRID], [f"q{at}"]))
+            name = f"q{at}"
         domain = "" if kernel.operator == "MatMul" else "com.microsoft"
         nodes.append(
             helper.make_node(
@@ -80,6 +90,11 @@ def graph(kernel: Kernel) -> bytes:
             )
         )
         name = f"y{at}"
+    if kernel.operator == _FIXED:
+        grid = (np.float32(0.05), np.uint8(128))
+        weights += [
+            numpy_helper.from_array(np.array(v), n) for n, v in zip(_GRID, grid, strict=True)
+        ]
     ends = [
         helper.make_tensor_value_info(label, TensorProto.FLOAT, ["tokens", INPUTS])
         for label in ("x", name)
@@ -93,12 +108,14 @@ def graph(kernel: Kernel) -> bytes:
 def _weights(
     generator: np.random.Generator, kernel: Kernel, inner: int, outer: int
 ) -> tuple[list[Any], dict[str, int]]:
-    """Return a linear's inputs behind the first, None for one left out, and its attributes."""
+    """Return a linear's inputs behind the first (a string: one that all share), its attributes."""
     if kernel.operator == "MatMul":
         return [generator.normal(size=(inner, outer)).astype(np.float32) / inner**0.5], {}
-    if kernel.operator == "DynamicQuantizeMatMul":
+    if kernel.operator in ("DynamicQuantizeMatMul", _FIXED):
         codes = generator.integers(-127, 128, (inner, outer), dtype=np.int8)
-        return [codes, np.full(outer, 0.01 / inner**0.5, np.float32)], {}
+        scale = np.full(outer, 0.01 / inner**0.5, np.float32)
+        own = [codes, _GRID[0], scale, _GRID[1]] if kernel.operator == _FIXED else [codes, scale]
+        return own, {}
     groups = -(-inner // kernel.group)
     packed = (outer, groups, kernel.group * kernel.bits // 8)
     scales = np.full((outer, groups), 0.01 / inner**0.5, np.float32)
