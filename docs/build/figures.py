@@ -57,10 +57,10 @@ def _quality(value: Any) -> Figures:
 
 
 def _inference_speed(value: Any) -> Figures:
-    ours, peer = "onnx-int4", "llama.cpp-q4_0"
+    peer = "llama.cpp-q4_0"
     protocol, forms = value["protocol"], value["forms"]
 
-    def range_of(phase: str) -> str:
+    def range_of(ours: str, theirs: str, phase: str) -> str:
         found = []
         for threads in protocol["threads"]:
             for length in protocol["prompts"]:
@@ -69,18 +69,20 @@ def _inference_speed(value: Any) -> Figures:
                 def get(row: Any, length: int = length, tokens: int = tokens) -> float:
                     return rate(row, phase, length, tokens)
 
-                found.append(ratio(value, ours, peer, threads, get))
+                found.append(ratio(value, ours, theirs, threads, get))
         shared = [item for item in found if item is not None]
         if len(shared) < len(found):
-            raise ValueError(f"{ours} and {peer} share no round")
+            raise ValueError(f"{ours} and {theirs} share no round")
         return _range(shared)
 
-    return {
-        "decode_ratio": range_of("decode"),
-        "prefill_ratio": range_of("prefill"),
-        "bits": f"{forms[ours]['bits_per_weight']:.1f}",
-        "peer_bits": f"{forms[peer]['bits_per_weight']:.1f}",
-    }
+    found = {"peer_bits": f"{forms[peer]['bits_per_weight']:.1f}"}
+    for runtime in ("executorch", "onnx"):
+        ours = f"{runtime}-int4"
+        found[f"{runtime}_bits"] = f"{forms[ours]['bits_per_weight']:.1f}"
+        for phase in ("decode", "prefill"):
+            found[f"{runtime}_{phase}_ratio"] = range_of(ours, peer, phase)
+            found[f"{runtime}_{phase}_ratio_avx2"] = range_of(ours, f"{peer}-avx2", phase)
+    return found
 
 
 def _training_speed(value: Any) -> Figures:

@@ -77,7 +77,7 @@ def run_quickstart(out: Path, questions: int, overrides: Sequence[str] = ()) -> 
     ui.facts(
         {
             "needs": f"6 GiB of memory, 3.2 GB of disk; {disk_free(out)} are free. No GPU.",
-            "estimate": "15 minutes on 2 cores. Stop at any time; the same command goes on.",
+            "estimate": "10 minutes on 2 cores. Stop at any time; the same command goes on.",
         }
     )
     ui.say("")

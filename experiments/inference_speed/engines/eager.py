@@ -15,6 +15,7 @@ class EagerEngine(RunnerEngine):
     """The merged folder, loaded as it is."""
 
     runner = "torch"
+    libraries = ("torch", "transformers.modeling_utils")
     note = "eager transformers, fp32"
 
     @classmethod

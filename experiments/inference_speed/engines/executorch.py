@@ -17,6 +17,11 @@ class ExecuTorchEngine(BundleEngine):
     """One `.pte`."""
 
     runner = "executorch"
+    libraries = (
+        "executorch.extension.llm.custom_ops.custom_ops",
+        "executorch.kernels.quantized",
+        "executorch.extension.pybindings.portable_lib",
+    )
     note = "fp32 cache; XNNPACK"
 
     @classmethod

@@ -19,6 +19,7 @@ class OnnxEngine(BundleEngine):
     """The graphs of one bundle."""
 
     runner = "onnx"
+    libraries = ("onnxruntime",)
     note = "fp32 cache, in place"
 
     @classmethod

@@ -7,10 +7,11 @@ logits.
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,11 +29,15 @@ class RunnerEngine(Engine):
 
     whole = True
     runner: str
+    #: Modules that a runner imports when it loads a model, which takes longer than loading.
+    libraries: ClassVar[tuple[str, ...]]
 
     @classmethod
     def imported(cls) -> None:
         """Import the runtime."""
         runtime_class(cls.runner)
+        for name in cls.libraries:
+            importlib.import_module(name)
 
     def __init__(self, form: Form, place: Place, threads: int) -> None:
         kind = runtime_class(self.runner)

@@ -51,7 +51,7 @@ def group_help(group: Any, context: typer.Context, common: str) -> str:
         lines += [panel, *entries, ""]
     if context.parent is None:
         lines += [common, *_rows(_common_rows()), ""]
-        lines.append("New here?  hydra-mobile quickstart  (15 minutes, no GPU)")
+        lines.append("New here?  hydra-mobile quickstart  (10 minutes, no GPU)")
     else:
         lines.append(f"Help on one of them:  {context.command_path} COMMAND --help")
     return "\n".join(lines).rstrip()
