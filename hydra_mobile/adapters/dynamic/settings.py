@@ -37,7 +37,8 @@ class DynamicConfig:
     before the end: ranks do not limit a run before it has learned for a while."""
     undo: bool = True
     """`trailing`: compare the held-out loss without the directions to be dropped before dropping
-    them, forward passes only, and keep the map where that does harm."""
+    them, forward passes only, and keep the map where that does harm. Where two per cent of the
+    steps allow for it, also without as many parameters of modules drawn at random."""
     model: Literal["off", "drop_cost"] = "off"
     """`trailing`: `drop_cost` learns during the run, from forward passes that cost at most 2% of
     its steps, what leaving out last directions does to the held-out loss, and decides in place of
