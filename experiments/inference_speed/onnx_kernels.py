@@ -48,8 +48,6 @@ class Kernel(NamedTuple):
 
 #: A product of codes whose scales are known before it runs.
 _FIXED = "MatMulIntegerToFloat"
-#: Names of the scale and the zero point of its activations.
-_GRID = ("x_scale", "x_zero")
 FORMS = {
     "fp32": Kernel("MatMul", 32),
     "int8, a scale for each output, one for activations": Kernel("DynamicQuantizeMatMul", 8),
@@ -72,16 +70,12 @@ def graph(kernel: Kernel) -> bytes:
     for at in range(LINEARS):
         inner, outer = (INPUTS, OUTPUTS) if at % 2 == 0 else (OUTPUTS, INPUTS)
         values, attributes = _weights(generator, kernel, inner, outer)
-        names = []
-        for i, value in enumerate(values):
-            if isinstance(value, str):
-                names.append(value)
-                continue
-            names.append(f"w{at}.{i}")
-            weights.append(numpy_helper.from_array(value, names[-1]))
+        names = [f"w{at}.{i}" for i in range(len(values))]
+        weights += map(numpy_helper.from_array, values, names)
         if kernel.operator == _FIXED:
             # The product's input is codes: they are made from the floats that came before.
-            nodes.append(helper.make_node("QuantizeLinear", [name, *_GRID], [f"q{at}"]))
+            _, x_scale, _, x_zero = names
+            nodes.append(helper.make_node("QuantizeLinear", [name, x_scale, x_zero], [f"q{at}"]))
             name = f"q{at}"
         domain = "" if kernel.operator == "MatMul" else "com.microsoft"
         nodes.append(
@@ -90,11 +84,6 @@ def graph(kernel: Kernel) -> bytes:
             )
         )
         name = f"y{at}"
-    if kernel.operator == _FIXED:
-        grid = (np.float32(0.05), np.uint8(128))
-        weights += [
-            numpy_helper.from_array(np.array(v), n) for n, v in zip(_GRID, grid, strict=True)
-        ]
     ends = [
         helper.make_tensor_value_info(label, TensorProto.FLOAT, ["tokens", INPUTS])
         for label in ("x", name)
@@ -108,14 +97,15 @@ def graph(kernel: Kernel) -> bytes:
 def _weights(
     generator: np.random.Generator, kernel: Kernel, inner: int, outer: int
 ) -> tuple[list[Any], dict[str, int]]:
-    """Return a linear's inputs behind the first (a string: one that all share), its attributes."""
+    """Return a linear's inputs behind the first, and its attributes."""
     if kernel.operator == "MatMul":
         return [generator.normal(size=(inner, outer)).astype(np.float32) / inner**0.5], {}
     if kernel.operator in ("DynamicQuantizeMatMul", _FIXED):
         codes = generator.integers(-127, 128, (inner, outer), dtype=np.int8)
         scale = np.full(outer, 0.01 / inner**0.5, np.float32)
-        own = [codes, _GRID[0], scale, _GRID[1]] if kernel.operator == _FIXED else [codes, scale]
-        return own, {}
+        if kernel.operator == _FIXED:
+            return [codes, np.array(0.05, np.float32), scale, np.array(128, np.uint8)], {}
+        return [codes, scale], {}
     groups = -(-inner // kernel.group)
     packed = (outer, groups, kernel.group * kernel.bits // 8)
     scales = np.full((outer, groups), 0.01 / inner**0.5, np.float32)

@@ -63,7 +63,7 @@ class ExecuTorchRuntime(BundleRuntime):
 
     @classmethod
     def _load(cls, bundle: Bundle, threads: int) -> Self:
-        library = _library()
+        library = import_library()
         program = bundle.file("program")
         try:
             with _native_standard_error_kept():
@@ -115,7 +115,7 @@ class ExecuTorchRuntime(BundleRuntime):
         return logits.reshape(-1), CacheState(state.length + count)
 
 
-def _library() -> Any:
+def import_library() -> Any:
     """Import the runtime, with the operators that bundles use."""
     import executorch.extension.llm.custom_ops.custom_ops
     import executorch.kernels.quantized  # noqa: F401 (both imports register kernels)

@@ -15,8 +15,13 @@ class EagerEngine(RunnerEngine):
     """The merged folder, loaded as it is."""
 
     runner = "torch"
-    libraries = ("torch", "transformers.modeling_utils")
     note = "eager transformers, fp32"
+
+    @classmethod
+    def imported(cls) -> None:
+        """Import the runtime."""
+        super().imported()
+        import transformers.modeling_utils  # noqa: F401 (and torch with it)
 
     @classmethod
     def make(cls, form: Form, place: Place) -> list[Path]:

@@ -17,21 +17,15 @@ class ExecuTorchEngine(BundleEngine):
     """One `.pte`."""
 
     runner = "executorch"
-    libraries = (
-        "executorch.extension.llm.custom_ops.custom_ops",
-        "executorch.kernels.quantized",
-        "executorch.extension.pybindings.portable_lib",
-    )
     note = "fp32 cache; XNNPACK"
 
     @classmethod
-    def missing(cls) -> str | None:
-        """Return why this engine cannot run here; None: it can."""
-        try:
-            import executorch.extension.pybindings.portable_lib  # noqa: F401
-        except ImportError as error:
-            return f"the extra `executorch` is not installed: {error}"
-        return None
+    def imported(cls) -> None:
+        """Import the runtime."""
+        super().imported()
+        from hydra_mobile.runtimes.executorch import import_library
+
+        import_library()
 
     def profile(self, ids: list[int], steps: int, file: Path) -> list[dict[str, Any]] | None:
         """Return rows by phase and operator; each phase runs in a program of its own."""

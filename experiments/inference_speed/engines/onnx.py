@@ -19,17 +19,13 @@ class OnnxEngine(BundleEngine):
     """The graphs of one bundle."""
 
     runner = "onnx"
-    libraries = ("onnxruntime",)
     note = "fp32 cache, in place"
 
     @classmethod
-    def missing(cls) -> str | None:
-        """Return why this engine cannot run here; None: it can."""
-        try:
-            import onnxruntime  # noqa: F401
-        except ImportError as error:
-            return f"the extra `onnx` is not installed: {error}"
-        return None
+    def imported(cls) -> None:
+        """Import the runtime."""
+        super().imported()
+        import onnxruntime  # noqa: F401
 
     def profile(self, ids: list[int], steps: int, file: Path) -> list[dict[str, Any]] | None:
         """Return rows by phase and operator; each phase runs in a session of its own."""

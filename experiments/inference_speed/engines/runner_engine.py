@@ -7,11 +7,10 @@ logits.
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -29,15 +28,11 @@ class RunnerEngine(Engine):
 
     whole = True
     runner: str
-    #: Modules that a runner imports when it loads a model, which takes longer than loading.
-    libraries: ClassVar[tuple[str, ...]]
 
     @classmethod
     def imported(cls) -> None:
         """Import the runtime."""
         runtime_class(cls.runner)
-        for name in cls.libraries:
-            importlib.import_module(name)
 
     def __init__(self, form: Form, place: Place, threads: int) -> None:
         kind = runtime_class(self.runner)
@@ -73,6 +68,15 @@ class RunnerEngine(Engine):
 
 class BundleEngine(RunnerEngine):
     """A runner of a bundle that is found or exported."""
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Return why this engine cannot run here; None: it can."""
+        try:
+            cls.imported()
+        except ImportError as error:
+            return f"the extra `{cls.runner}` is not installed: {error}"
+        return None
 
     @classmethod
     def make(cls, form: Form, place: Place) -> list[Path]:

@@ -35,7 +35,8 @@ class MainThreadTest : PhoneTest() {
         phone.addModel { it.tooLarge(128) }
         phone.open()
         val count = Count(phone.app.chat.told) { it.isBusy }
-        val (asked, isOver) = CountDownLatch(1) to AtomicBoolean()
+        val asked = CountDownLatch(1)
+        val isOver = AtomicBoolean()
         // The check begins and ends while the screen does not look: what is told meanwhile is one piece of news.
         phone.app.host.run(StopSignal(), phone.models) { asked.await() }
         phone.ask("What is this?")
